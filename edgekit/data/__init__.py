@@ -1,0 +1,1 @@
+"""Samples: the zoo's own tasks and readers of the user's data."""

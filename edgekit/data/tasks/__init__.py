@@ -1,0 +1,68 @@
+"""The zoo's tasks, one module each, found by name.
+
+A task module has ``TASK`` and ``make(split, count)``. The four splits are disjoint; calibration is drawn from
+train. ``make`` is a pure function of its arguments: the same call gives the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgekit.errors import unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Split = Literal["train", "calibration", "selection", "test"]
+SPLITS: tuple[Split, ...] = ("train", "calibration", "selection", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Facts about a task.
+
+    Attributes:
+        title: one line.
+        metric: name of a metric in ``edgekit/metrics.py`` (``top1``, ``miou``, ``perplexity``).
+        classes: number of classes, or of tokens.
+        sizes: samples per split.
+        source: where the data come from, and their licence.
+    """
+
+    title: str
+    metric: str
+    classes: int
+    sizes: dict[Split, int]
+    source: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one split: inputs by name, channels last, first axis is the sample; labels alike."""
+
+    inputs: dict[str, NDArray[np.generic]]
+    labels: NDArray[np.generic] | None
+
+
+def names() -> list[str]:
+    """All task names, sorted."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
+
+
+def task(name: str) -> Task:
+    """Read a task's facts; raises ``UsageError`` with the nearest name."""
+    if name not in names():
+        raise unknown_name("task", name, names())
+    found: Task = importlib.import_module(f"edgekit.data.tasks.{name}").TASK
+    return found
+
+
+def load(name: str, split: Split, count: int | None = None) -> Samples:
+    """Make (or read) the first ``count`` samples of a split; all of them by default."""
+    task(name)
+    made: Samples = importlib.import_module(f"edgekit.data.tasks.{name}").make(split, count)
+    return made

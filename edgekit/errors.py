@@ -1,0 +1,78 @@
+"""Every error that edgekit raises on purpose, with its exit code.
+
+An error says what failed, the value, what is allowed, and (``hint``) the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgekitError(Exception):
+    """An error with a stable code, an exit code and a next step for the user.
+
+    Attributes:
+        code: stable machine-readable name, lower case with dashes.
+        exit_code: what the command line exits with (see DESIGN, command-line contract).
+        hint: the next step, one sentence, or an empty string.
+    """
+
+    code = "internal"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(EdgekitError):
+    """The request itself is wrong: unknown name, wrong shape, missing calibration data."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class UnsupportedError(EdgekitError):
+    """The source or an operation in it cannot go to this target."""
+
+    code = "unsupported"
+    exit_code = 3
+
+
+class FailedError(EdgekitError):
+    """A toolchain raised, crashed, hung, or took too much memory."""
+
+    code = "failed"
+    exit_code = 6
+
+
+class MissingDependencyError(EdgekitError):
+    """An optional package is not installed; the hint holds the install line."""
+
+    code = "missing-dependency"
+    exit_code = 7
+
+
+class UnsafeInputError(EdgekitError):
+    """The file could run code when it is loaded; refused without ``--trust``."""
+
+    code = "unsafe-input"
+    exit_code = 8
+
+
+class DamagedFileError(UsageError):
+    """A file that was handed in, or an artifact, is truncated, altered or not what it says."""
+
+    code = "damaged-file"
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Build the error for a name that is not in a catalogue, with the nearest match."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return UsageError(
+        f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}",
+        hint=f"{hint}See `edgekit list {kind}s`.",
+    )

@@ -1,0 +1,41 @@
+"""Names, shapes and dtypes of a model's inputs and outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Framework = Literal["keras", "torch"]
+Layout = Literal["plain", "channels_last", "channels_first"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output, batch dimension first (edgekit fixes it to 1).
+
+    Attributes:
+        name: the tensor's name in data files and in ``Session.run``.
+        shape: static shape, for example ``(1, 32, 32, 3)``.
+        dtype: NumPy name of the element type, for example ``"float32"``.
+        layout: where the channel axis lies, for tensors that have one; ``plain`` otherwise.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    layout: Layout = "plain"
+
+    def for_framework(self, framework: Framework) -> TensorSpec:
+        """Return the same tensor as the framework takes it (PyTorch: channels first)."""
+        if framework == "torch" and self.layout == "channels_last":
+            n, *space, c = self.shape
+            return replace(self, shape=(n, c, *space), layout="channels_first")
+        return self
+
+
+@dataclass(frozen=True)
+class Signature:
+    """All inputs and outputs of a model, in the model's own order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]

@@ -1,0 +1,98 @@
+"""The zoo: one folder per architecture, found by its name.
+
+``zoo/<name>/spec.py`` holds facts (no framework, no numpy), ``pytorch.py`` and ``keras.py`` hold one
+``build(**settings)`` each, and ``<config>.safetensors`` the trained weights that both load.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from edgekit.errors import unknown_name
+from edgekit.signature import Signature, TensorSpec
+
+ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Training:
+    """How ``edgekit train`` reproduces the checkpoint of one configuration (AdamW, cosine decay to zero)."""
+
+    epochs: int
+    batch: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """One size of an architecture.
+
+    Attributes:
+        settings: keyword arguments of ``build`` in ``pytorch.py`` and ``keras.py``.
+        inputs: inputs, channels last, batch 1.
+        outputs: outputs, channels last, batch 1; logits, never probabilities.
+        parameters: trainable parameters of the canonical checkpoint (no BatchNorm statistics, one bias per
+            recurrent gate).
+        task: the task in ``edgekit/data/tasks`` that it is trained on; None where no weights ship.
+        training: how the shipped weights were made; None where no weights ship.
+    """
+
+    settings: Mapping[str, object]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parameters: int
+    task: str | None = None
+    training: Training | None = None
+
+    def signature(self, framework: Literal["keras", "torch"]) -> Signature:
+        """Inputs and outputs as the framework's implementation takes them."""
+        return Signature(
+            tuple(t.for_framework(framework) for t in self.inputs),
+            tuple(t.for_framework(framework) for t in self.outputs),
+        )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Facts about a network design.
+
+    Attributes:
+        title: as it is called in the paper.
+        paper: authors, title, year, arXiv number or venue.
+        variant: the one published variant that both implementations follow, with epsilon, padding,
+            activation and where strides are.
+        kind: what it is made of.
+        configs: sizes by name; at least ``tiny`` (trained, ships weights) and ``reference`` (the paper's).
+        default: the framework that ``edgekit convert NAME`` takes when the target does not say.
+    """
+
+    title: str
+    paper: str
+    variant: str
+    kind: Literal["dense", "convolutional", "recurrent", "attention"]
+    configs: Mapping[str, Config] = field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """All architecture names, sorted."""
+    return sorted(p.parent.name for p in ROOT.glob("*/spec.py"))
+
+
+def architecture(name: str) -> Architecture:
+    """Read one architecture's facts; raises ``UsageError`` with the nearest name."""
+    if name not in names():
+        raise unknown_name("model", name, names())
+    spec: Architecture = importlib.import_module(f"edgekit.zoo.{name}.spec").SPEC
+    return spec
+
+
+def weights_path(name: str, config: str) -> Path | None:
+    """Where the trained weights of a configuration lie; None where none ship."""
+    path = ROOT / name / f"{config}.safetensors"
+    return path if path.is_file() else None
