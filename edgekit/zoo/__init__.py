@@ -69,7 +69,6 @@ class Architecture:
             activation and where strides are.
         kind: what it is made of.
         configs: sizes by name; at least ``tiny`` (trained, ships weights) and ``reference`` (the paper's).
-        default: the framework that ``edgekit convert NAME`` takes when the target does not say.
     """
 
     title: str

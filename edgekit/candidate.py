@@ -1,0 +1,73 @@
+"""What one route produced, and what was found inside: the frozen values between convert and choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Status = Literal[
+    "PASS",
+    "FAIL_PARITY",
+    "FAIL_ACCURACY",
+    "FAIL_PRECISION",
+    "UNDECIDED",
+    "FAILED",
+    "UNSUPPORTED",
+    "NOT_RUN",
+]
+
+
+@dataclass(frozen=True)
+class IOTensor:
+    """An input or output as the file has it.
+
+    ``scale`` and ``zero_point`` are set for quantized tensors: real = (stored - zero_point) * scale.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is really inside a file, read from the file itself.
+
+    Attributes:
+        inputs: inputs of the file, named as the source names them.
+        outputs: outputs of the file, likewise.
+        weight_bytes: bytes of constant tensors that carry weights, per element type (``"int8"``, ``"float32"``).
+        weight_elements: number of elements, likewise.
+        activation_types: number of non-constant tensors per element type.
+        ops_total: operators in the file, constants not counted.
+        ops_quantized: operators whose arithmetic is integer (integer inputs and outputs).
+        macs_total: multiply-accumulates per inference of convolutions and matrix products (batch 1).
+        macs_quantized: the part of them with quantized weights and, for static precisions, quantized
+            activations.
+        float_ops: names of weight-carrying operators (convolution, matrix product, recurrent cell, embedding) whose
+            arithmetic or weights stayed in float, at most 20, each as ``TYPE:name``.
+        transposes: transposes in the file.
+        ops_delegated: operators that the runtime gave to its fast delegate; None where that cannot be known.
+        findings: static checks that failed, one sentence each (a non-empty tuple makes FAIL_PRECISION).
+    """
+
+    inputs: tuple[IOTensor, ...]
+    outputs: tuple[IOTensor, ...]
+    weight_bytes: dict[str, int]
+    weight_elements: dict[str, int]
+    activation_types: dict[str, int]
+    ops_total: int
+    ops_quantized: int
+    macs_total: int
+    macs_quantized: int
+    float_ops: tuple[str, ...] = ()
+    transposes: int = 0
+    ops_delegated: int | None = None
+    findings: tuple[str, ...] = field(default=())
+
+    @property
+    def macs_quantized_share(self) -> float | None:
+        """Share of multiply-accumulates that are quantized; None where the file has none."""
+        return self.macs_quantized / self.macs_total if self.macs_total else None
