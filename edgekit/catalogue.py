@@ -1,0 +1,65 @@
+"""The three catalogues that a user reads and edits: targets, calibration plans, benchmarks.
+
+An entry is one TOML file, found by its name. Search order: a path that was given, the current folder's own
+catalogue, each folder of ``EDGEKIT_PATH``, the packaged one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit.errors import UsageError, unknown_name
+
+Catalogue = Literal["targets", "calibration", "benchmarks"]
+
+_PACKAGE = Path(__file__).parent
+
+
+def _packaged() -> Path:
+    """In a wheel the catalogues lie inside the package; in a checkout beside it."""
+    inside = _PACKAGE / "_catalogues"
+    return inside if inside.is_dir() else _PACKAGE.parent
+
+
+def folders(catalogue: Catalogue) -> list[Path]:
+    """Existing folders of a catalogue, first match wins."""
+    roots = [Path.cwd(), *(Path(p) for p in os.environ.get("EDGEKIT_PATH", "").split(os.pathsep) if p), _packaged()]
+    found: list[Path] = []
+    for root in roots:
+        folder = (root / catalogue).resolve()
+        if folder.is_dir() and folder not in found:
+            found.append(folder)
+    return found
+
+
+def names(catalogue: Catalogue) -> list[str]:
+    """Names of all entries, sorted."""
+    return sorted({p.stem for folder in folders(catalogue) for p in folder.glob("*.toml")})
+
+
+def find(catalogue: Catalogue, name: str) -> Path:
+    """Find the file of an entry by path or name; raises ``UsageError`` with the nearest name."""
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"no such file: {name}", hint=f"Give a name instead: see `edgekit list {catalogue}`.")
+        return path
+    for folder in folders(catalogue):
+        path = folder / f"{name}.toml"
+        if path.is_file():
+            return path
+    raise unknown_name(catalogue.rstrip("s"), name, names(catalogue))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Parse a TOML file and check ``schema = 1``; raises ``UsageError`` naming the file and the place."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path.name} is not valid TOML: {error}", hint="Correct the file.") from error
+    if content.pop("schema", None) != 1:
+        raise UsageError(f"{path.name} has no `schema = 1`", hint="Add `schema = 1` as its first line.")
+    return content

@@ -1,0 +1,77 @@
+"""Targets: named deployment configurations, one TOML file each in ``targets/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekit import catalogue
+from edgekit.errors import UsageError
+from edgekit.gate import Gate
+from edgekit.precision import STATIC, Precision
+from edgekit.signature import Framework
+
+
+class TargetRoute(BaseModel):
+    """One route in the order in which it is tried, with the measured reason for its place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    because: str
+
+
+class Target(BaseModel):
+    """A deployment configuration: format, precision, I/O type, routes in order, gate.
+
+    Attributes:
+        name: the file's name.
+        toolchain: module in ``edgekit/toolchains``.
+        integer_io: float inputs and outputs become integers in the file.
+        float_twin: the fp32 target of the same format; None in that target itself.
+        proof: what executes the file here.
+        default_framework: what a bare zoo name takes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    format: str
+    toolchain: str
+    precision: Precision
+    integer_io: bool = False
+    float_twin: str | None = None
+    proof: Literal["runtime"] = "runtime"
+    default_framework: Framework
+    routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
+    gate: Gate
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether activation ranges come from calibration samples."""
+        return self.precision in STATIC
+
+
+def names() -> list[str]:
+    """All target names, sorted."""
+    return catalogue.names("targets")
+
+
+def load(name: str) -> Target:
+    """Read a target by name or by path of a TOML file; raises ``UsageError`` naming the wrong key."""
+    path = catalogue.find("targets", name)
+    return parse(path)
+
+
+def parse(path: Path) -> Target:
+    """Read and validate one target file."""
+    content = catalogue.read(path)
+    try:
+        return Target.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path.name}: {where}: {first['msg']}", hint="Compare with the packaged targets.") from error

@@ -1,0 +1,58 @@
+"""The child's main: reads requests from standard input, answers on a pipe of its own, logs all else.
+
+Request  ``{"step": "edgekit.steps:convert", "arguments": {...}}``, one JSON document per line.
+Answer   ``{"value": ..., "cpu_seconds": ..., "peak_rss_bytes": ...}`` or ``{"error": {...}}``, likewise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from typing import Any
+
+from edgekit.errors import EdgekitError
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    module, _, function = request["step"].partition(":")
+    before = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    first = not _answer.__dict__.setdefault("started", False)
+    _answer.__dict__["started"] = True
+    try:
+        value = getattr(importlib.import_module(module), function)(**request["arguments"])
+    except EdgekitError as error:
+        traceback.print_exc()
+        return {"error": {"type": type(error).__name__, "message": str(error), "hint": error.hint}}
+    except MemoryError:
+        traceback.print_exc()
+        return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}
+    except Exception as error:  # boundary: a toolchain may raise anything; the parent turns it into FAILED with the log
+        traceback.print_exc()
+        line = (str(error).strip() or "no message").splitlines()[0][:500]
+        return {"error": {"type": type(error).__name__, "message": line, "hint": "", "text": str(error)[:4000]}}
+    after = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = sum(a.ru_utime + a.ru_stime for a in after)
+    if not first:  # the first request also pays for starting the interpreter
+        cpu -= sum(b.ru_utime + b.ru_stime for b in before)
+    return {"value": value, "cpu_seconds": round(cpu, 3), "peak_rss_bytes": after[0].ru_maxrss * 1024}
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its children itself
+    answers = os.fdopen(int(os.environ.pop("EDGEKIT_ANSWERS")), "w", encoding="utf-8")
+    for line in sys.stdin:
+        answer = _answer(json.loads(line))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
