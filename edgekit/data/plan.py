@@ -1,0 +1,131 @@
+"""Which samples a conversion uses: four disjoint splits, from a zoo task, the user's data, or (parity only) generated.
+
+Whatever chooses (routes, ranges) sees calibration and selection; test is made only after the choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.data import tasks
+from edgekit.data.tasks import Samples, Split
+from edgekit.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Samples compared where no data were given: they say "wired correctly", nothing about accuracy.
+GENERATED = 32
+#: Share of ``--calibrate`` that is held out for parity where ``--evaluate`` is missing.
+HELD_OUT = 0.25
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """Where the samples come from; a plain value, so that it can be hashed and sent to a child.
+
+    Attributes:
+        task: a zoo task, or None.
+        calibrate: the user's ``--calibrate``, or None.
+        evaluate: the user's ``--evaluate``, or None.
+        metric: metric of the labels; None where there are no labels.
+        calibration_count: calibration samples used at most.
+        seed: of every split that edgekit makes itself.
+        content: SHA-256 of what was handed in, for the store.
+    """
+
+    task: str | None = None
+    calibrate: str | None = None
+    evaluate: str | None = None
+    metric: str | None = None
+    calibration_count: int = 256
+    seed: int = 0
+    content: str = ""
+
+    @property
+    def generated(self) -> bool:
+        """Whether parity rests on generated inputs, for want of any data."""
+        return self.task is None and self.calibrate is None and self.evaluate is None
+
+
+def make(plan: DataPlan, split: Split, signature: Signature) -> Samples | None:
+    """Make one split in the layout of ``signature``; None where the plan has no such split."""
+    if plan.task is not None:
+        count = plan.calibration_count if split == "calibration" else None
+        return _in_layout(tasks.load(plan.task, split, count), signature)
+    if plan.generated:
+        return _generated(signature, plan.seed) if split == "selection" else None
+    from edgekit.data import user
+
+    if split == "calibration":
+        if plan.calibrate is None:
+            return None
+        samples = user.load(plan.calibrate, signature)
+        return _first(_part(samples, plan, kept=True) if plan.evaluate is None else samples, plan.calibration_count)
+    if plan.evaluate is not None:
+        selection, test = user.split(user.load(plan.evaluate, signature), plan.seed)
+        return selection if split == "selection" else test
+    assert plan.calibrate is not None
+    return _part(user.load(plan.calibrate, signature), plan, kept=False) if split == "selection" else None
+
+
+def save(samples: Samples, path: Path) -> None:
+    """Write samples as an npz file: ``x/<input>`` and, where there are labels, ``y``."""
+    arrays = {f"x/{name}": array for name, array in samples.inputs.items()}
+    if samples.labels is not None:
+        arrays["y"] = samples.labels
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keyword for allow_pickle
+
+
+def load(path: Path) -> Samples:
+    """Read what ``save`` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        inputs = {name[2:]: stored[name] for name in stored.files if name.startswith("x/")}
+        return Samples(inputs, stored["y"] if "y" in stored.files else None)
+
+
+def _in_layout(samples: Samples, signature: Signature) -> Samples:
+    """Bring a task's channels-last images to the model's own layout; tokens pass unchanged."""
+
+    def moved(spec: TensorSpec) -> NDArray[np.generic]:
+        array = samples.inputs[spec.name]
+        if spec.layout == "channels_first":
+            array = np.moveaxis(array, -1, 1)
+        return np.ascontiguousarray(array, dtype=spec.dtype)
+
+    return Samples({spec.name: moved(spec) for spec in signature.inputs}, samples.labels)
+
+
+def _generated(signature: Signature, seed: int) -> Samples:
+    generator = np.random.default_rng(seed)
+
+    def one(spec: TensorSpec) -> NDArray[np.generic]:
+        shape = (GENERATED, *spec.shape[1:])
+        if np.issubdtype(np.dtype(spec.dtype), np.floating):
+            return generator.standard_normal(shape).astype(spec.dtype)
+        return generator.integers(0, 8, shape).astype(spec.dtype)  # small: it must lie inside any vocabulary
+
+    return Samples({spec.name: one(spec) for spec in signature.inputs}, None)
+
+
+def _first(samples: Samples, count: int) -> Samples:
+    return _rows(samples, np.arange(min(count, _count(samples))))
+
+
+def _part(samples: Samples, plan: DataPlan, *, kept: bool) -> Samples:
+    order = np.random.default_rng(plan.seed).permutation(_count(samples))
+    held_out = max(1, round(len(order) * HELD_OUT))
+    return _rows(samples, np.sort(order[held_out:] if kept else order[:held_out]))
+
+
+def _rows(samples: Samples, rows: NDArray[np.int64]) -> Samples:
+    labels = None if samples.labels is None else samples.labels[rows]
+    return Samples({name: array[rows] for name, array in samples.inputs.items()}, labels)
+
+
+def _count(samples: Samples) -> int:
+    return len(next(iter(samples.inputs.values())))
