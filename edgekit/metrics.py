@@ -1,0 +1,181 @@
+"""Task metrics, found by name.
+
+Every metric here is a smooth function of the *mean over samples* of what each sample contributes. That makes it
+cheap to resample: a bootstrap replicate or a leave-one-out value needs a mean, not another look at the logits, and
+two models measured on the same samples stay paired.
+
+A new metric is one ``Metric`` constant in this module; it is found by its ``name``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from edgekit.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Which table of the gate holds a metric: ``[gate.top1]`` and ``[gate.map]`` limit the drop in absolute points,
+#: ``[gate.relative]`` the drop as a fraction of the float value.
+Family = Literal["top1", "map", "relative"]
+
+#: Largest negative log-likelihood of one token, in nats: a file that answers NaN still gets a finite, terrible figure.
+NLL_CAP = 100.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a task is scored.
+
+    Attributes:
+        name: what ``Task.metric`` and the JSON say.
+        higher_is_better: False for perplexity.
+        family: which table of the gate judges it.
+        binary: whether each sample contributes one 0 or 1 (a proportion, which gets Tango's interval).
+        bounded: whether values lie within 0..1.
+        contributions: ``(labels, logits) -> (samples, m)`` float64.
+        value: ``(..., m)`` means of contributions -> ``(...)`` metric values.
+    """
+
+    name: str
+    higher_is_better: bool
+    family: Family
+    binary: bool
+    bounded: bool
+    contributions: Callable[[NDArray[np.generic], NDArray[np.generic]], NDArray[np.float64]]
+    value: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+    def drop(self, reference: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how much worse ``measured`` is: points, or a fraction of ``reference`` for ``relative``."""
+        worse = reference - measured if self.higher_is_better else measured - reference
+        return worse / np.abs(reference) if self.family == "relative" else worse
+
+
+def names() -> list[str]:
+    """All metric names, sorted."""
+    return sorted(_metrics())
+
+
+def metric(name: str) -> Metric:
+    """Find a metric; raises ``UsageError`` with the nearest name."""
+    found = _metrics().get(name)
+    if found is None:
+        raise unknown_name("metric", name, names())
+    return found
+
+
+def _metrics() -> dict[str, Metric]:
+    return {m.name: m for m in globals().values() if isinstance(m, Metric)}
+
+
+def predictions(logits: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return the class of each position, ``(..., classes) -> (...)``; -1 where a logit is NaN or infinite.
+
+    Ties go to the lowest class, as in NumPy: an int8 file that answers a constant scores like "always class 0".
+    """
+    finite = np.isfinite(np.asarray(logits, np.float64)).all(axis=-1)
+    return np.where(finite, np.argmax(logits, axis=-1), -1).astype(np.int64)
+
+
+def agreement(reference: NDArray[np.generic], measured: NDArray[np.generic]) -> float:
+    """Return the share of positions where both logits ``(samples, ..., classes)`` choose the same class."""
+    if reference.shape != measured.shape:
+        raise UsageError(f"logits differ in shape: reference {reference.shape}, measured {measured.shape}")
+    chosen = predictions(measured)
+    return float(np.mean((predictions(reference) == chosen) & (chosen >= 0)))
+
+
+def check_labels(labels: NDArray[np.generic], logits: NDArray[np.generic]) -> None:
+    """Refuse labels that do not belong to the logits.
+
+    Raises:
+        UsageError: labels are not integers of shape ``logits.shape[:-1]`` within ``0..classes-1``, or empty.
+    """
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise UsageError(
+            f"labels have dtype {labels.dtype}; integers are needed",
+            hint="Store class numbers (0, 1, 2 ...), not one-hot rows or floats.",
+        )
+    if logits.ndim < 2 or labels.shape != logits.shape[:-1]:
+        raise UsageError(
+            f"labels have shape {labels.shape}, the output has shape {logits.shape}; labels must be the output's "
+            "shape without its last axis (classes)",
+            hint="Give one label per sample (per position for segmentation and text), classes on the last axis.",
+        )
+    if labels.size == 0:
+        raise UsageError("there are no labels to score", hint="Give at least one sample with its label.")
+    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[-1]
+    if low < 0 or high >= classes:
+        raise UsageError(
+            f"labels range from {low} to {high}; the model has {classes} classes, so 0 to {classes - 1} is allowed",
+            hint="Number the classes from 0 in the order of the model's output.",
+        )
+
+
+def _top1_contributions(labels: NDArray[np.generic], logits: NDArray[np.generic]) -> NDArray[np.float64]:
+    check_labels(labels, logits)
+    if labels.ndim != 1:
+        raise UsageError(
+            f"top1 scores one label per sample; labels have shape {labels.shape}",
+            hint="Use metric miou (segmentation) or perplexity (text) for labels per position.",
+        )
+    correct = np.equal(predictions(logits), labels)
+    return np.asarray(correct, np.float64)[:, None]
+
+
+def _miou_contributions(labels: NDArray[np.generic], logits: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Per sample: intersections of every class, then unions of every class, in positions."""
+    check_labels(labels, logits)
+    samples, classes = len(labels), logits.shape[-1]
+    truth, chosen = labels.reshape(samples, -1).astype(np.int64), predictions(logits).reshape(samples, -1)
+    row = np.arange(samples)[:, None] * classes
+
+    def count(classes_at: NDArray[np.int64], where: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount((row + classes_at)[where], minlength=samples * classes).reshape(samples, classes)
+
+    intersections = count(truth, truth == chosen)
+    unions = count(truth, np.ones_like(truth, dtype=bool)) + count(chosen, chosen >= 0) - intersections
+    return np.concatenate([intersections, unions], axis=1).astype(np.float64)
+
+
+def _miou_value(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean intersection over union of the classes that occur, in labels or predictions (Everingham 2010, PASCAL VOC)."""
+    intersections, unions = np.split(means, 2, axis=-1)
+    occurs = unions > 0
+    ratios = np.divide(intersections, unions, out=np.zeros_like(unions), where=occurs)
+    mean: NDArray[np.float64] = ratios.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
+    return mean
+
+
+def _nll_contributions(labels: NDArray[np.generic], logits: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Mean negative log-likelihood of a sample's tokens, in nats; ``labels[i, t]`` is the token after position t."""
+    check_labels(labels, logits)
+    z = logits.astype(np.float64)
+    finite = np.asarray(np.isfinite(z).all(axis=-1))
+    z = np.where(finite[..., None], z, 0.0)
+    z -= z.max(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(z, labels[..., None].astype(np.int64), axis=-1)[..., 0]
+    nll = np.where(finite, np.log(np.exp(z).sum(axis=-1)) - chosen, NLL_CAP)
+    per_sample: NDArray[np.float64] = np.minimum(nll, NLL_CAP).reshape(len(labels), -1).mean(axis=1, keepdims=True)
+    return per_sample
+
+
+def _mean(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    return means[..., 0]
+
+
+def _exp_mean(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponential: NDArray[np.float64] = np.exp(means[..., 0])
+    return exponential
+
+
+TOP1 = Metric("top1", True, "top1", binary=True, bounded=True, contributions=_top1_contributions, value=_mean)
+MIOU = Metric("miou", True, "map", binary=False, bounded=True, contributions=_miou_contributions, value=_miou_value)
+PERPLEXITY = Metric(
+    "perplexity", False, "relative", binary=False, bounded=False, contributions=_nll_contributions, value=_exp_mean
+)

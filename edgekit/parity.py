@@ -1,0 +1,134 @@
+"""Parity: how close a file's outputs are to those of the checkpoint, run by its own framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: SQNR is reported within +-300 dB: JSON has no infinity, and 300 dB is below one part in 1e15 of float64, so
+#: +300 means "no difference at all" and -300 "noise where the reference is silent".
+SQNR_CAP_DB = 300.0
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """Closeness of one output over all samples.
+
+    Attributes:
+        sqnr_db: ``10 log10(sum ref^2 / sum (ref - measured)^2)`` in dB, within +-``SQNR_CAP_DB``; 0 where the
+            measured output is not finite.
+        cosine: cosine of the two outputs taken as one vector each; 1 where both are all zero, 0 where one is.
+        max_abs: largest absolute error in the output's own unit; None where the measured output is not finite.
+        reason: what is wrong beyond mere distance (NaN, silent reference), or an empty string.
+    """
+
+    sqnr_db: float
+    cosine: float
+    max_abs: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Closeness of all outputs; each top-level figure is the worst of its kind over the outputs.
+
+    Attributes:
+        samples: number of samples compared.
+        sqnr_db: smallest over the outputs, in dB.
+        cosine: smallest over the outputs.
+        max_abs: largest over the outputs; None where any output is not finite.
+        per_output: the same per output, by name.
+        reason: the outputs' reasons, joined; empty where there is none.
+    """
+
+    samples: int
+    sqnr_db: float
+    cosine: float
+    max_abs: float | None
+    per_output: dict[str, OutputParity] = field(default_factory=dict)
+    reason: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values (no infinity, no NaN)."""
+        return asdict(self)
+
+
+def compare(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str, NDArray[np.generic]]) -> Parity:
+    """Compare measured outputs with the reference, output by output, in float64.
+
+    Args:
+        reference: the checkpoint's outputs by name, each ``(samples, ...)``.
+        measured: the file's outputs under the same names and shapes. Logits, not probabilities: a saturated
+            softmax hides noise.
+
+    Raises:
+        UsageError: names or shapes differ, there is no sample, or the reference itself is not finite.
+    """
+    if not reference or reference.keys() != measured.keys():
+        raise UsageError(
+            f"outputs differ in name: reference has {sorted(reference)}, measured has {sorted(measured)}",
+            hint="Map the file's outputs to the names of the source's signature.",
+        )
+    counts = {len(array) if array.ndim else 0 for array in reference.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise UsageError(f"outputs must hold one and the same number of samples, at least 1; got {sorted(counts)}")
+    outputs = {name: _compare_one(name, reference[name], measured[name]) for name in reference}
+    errors = [o.max_abs for o in outputs.values()]
+    return Parity(
+        samples=counts.pop(),
+        sqnr_db=min(o.sqnr_db for o in outputs.values()),
+        cosine=min(o.cosine for o in outputs.values()),
+        max_abs=None if None in errors else max(e for e in errors if e is not None),
+        per_output=outputs,
+        reason="; ".join(o.reason for o in outputs.values() if o.reason),
+    )
+
+
+def _compare_one(name: str, reference: NDArray[np.generic], measured: NDArray[np.generic]) -> OutputParity:
+    if reference.shape != measured.shape:
+        raise UsageError(
+            f"output {name!r} differs in shape: reference {reference.shape}, measured {measured.shape}",
+            hint="Bring both to the source's layout before comparing them.",
+        )
+    ref = reference.astype(np.float64).ravel()
+    out = measured.astype(np.float64).ravel()
+    if not np.isfinite(ref).all():
+        raise UsageError(
+            f"output {name!r} of the reference holds NaN or infinity in {np.count_nonzero(~np.isfinite(ref))} of "
+            f"{ref.size} values",
+            hint="Run the source on these samples: its weights or the samples are not finite.",
+        )
+    bad = np.count_nonzero(~np.isfinite(out))
+    if bad:
+        return OutputParity(0.0, 0.0, None, f"output {name!r}: NaN or infinity in {bad} of {out.size} values")
+    error = ref - out
+    silent = not ref.any() and bool(error.any())
+    reason = f"output {name!r}: the reference is all zero and the measured output is not" if silent else ""
+    max_abs = float(np.abs(error).max(initial=0.0))
+    return OutputParity(_sqnr_db(ref, error), _cosine(ref, out), max_abs, reason)
+
+
+def _sqnr_db(reference: NDArray[np.float64], error: NDArray[np.float64]) -> float:
+    noise = float(error @ error)
+    if noise == 0.0:
+        return SQNR_CAP_DB
+    signal = float(reference @ reference)
+    if signal == 0.0:
+        return -SQNR_CAP_DB
+    return float(np.clip(10.0 * (math.log10(signal) - math.log10(noise)), -SQNR_CAP_DB, SQNR_CAP_DB))
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    if norms == 0.0:
+        return 1.0 if not a.any() and not b.any() else 0.0
+    return float(np.clip(a @ b / norms, -1.0, 1.0))
