@@ -1,0 +1,36 @@
+"""Facts about U-Net."""
+
+from edgekit.signature import TensorSpec
+from edgekit.zoo import Architecture, Config, Training
+
+SPEC = Architecture(
+    title="U-Net",
+    paper="Ronneberger, Fischer and Brox: U-Net: Convolutional networks for biomedical image segmentation. "
+    "MICCAI 2015, arXiv:1505.04597",
+    variant=(
+        "3x3 convolutions padded with one zero on each side (the paper: unpadded, so that the output was smaller than "
+        "the input and the skips were cropped), each without bias and followed by BatchNorm with epsilon 1e-5 (not in "
+        "the paper) and ReLU; 2x2 max pooling; 2x2 transposed convolution with stride 2 and bias on the way up; skip "
+        "before upsampled in the concatenation; 1x1 convolution to the logits; no dropout"
+    ),
+    kind="convolutional",
+    configs={
+        "tiny": Config(
+            settings={"image_size": 32, "channels": 3, "classes": 6, "widths": (8, 16, 32, 64)},
+            inputs=(TensorSpec("image", (1, 32, 32, 3), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 32, 32, 6), layout="channels_last"),),
+            parameters=0,
+            task="texture_segments",
+            training=Training(epochs=12, batch=32, learning_rate=4e-3),
+        ),
+        # Per level of width w, from a level of width v: double convolution 9vw + 9ww and twice 2w of BatchNorm.
+        #   down 1 -> 64 -> 128 -> 256 -> 512 -> 1024:  37,696 + 221,696 + 885,760 + 3,540,992 + 14,159,872
+        #   up, 2x2 from 2w to w with bias, 8ww + w:    131,136 (64) + 524,544 + 2,097,664 + 8,389,632... see below
+        "reference": Config(
+            settings={"image_size": 256, "channels": 1, "classes": 2, "widths": (64, 128, 256, 512, 1024)},
+            inputs=(TensorSpec("image", (1, 256, 256, 1), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 256, 256, 2), layout="channels_last"),),
+            parameters=31_036_546,
+        ),
+    },
+)
