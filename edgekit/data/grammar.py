@@ -1,0 +1,53 @@
+"""Text from a probabilistic grammar, and splits that share no text by construction."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.data.tasks import Split
+
+#: Symbol -> alternatives as (weight, space-separated right-hand side); what is no key is a word.
+Grammar = Mapping[str, Sequence[tuple[float, str]]]
+
+#: Hundredths of all texts that belong to each split: a text's hash decides, so that no text is in two of them.
+_BUCKETS: dict[Split, range] = {
+    "train": range(0, 70),
+    "calibration": range(70, 75),
+    "selection": range(75, 85),
+    "test": range(85, 100),
+}
+
+
+def belongs(words: Sequence[str], split: Split) -> bool:
+    """Whether a text belongs to a split: its CRC-32 decides, the same on every machine."""
+    return zlib.crc32(" ".join(words).encode()) % 100 in _BUCKETS[split]
+
+
+def expand(grammar: Grammar, symbol: str, rng: random.Random) -> Iterator[str]:
+    """Yield the words of one random derivation of ``symbol``."""
+    if symbol not in grammar:
+        yield symbol
+        return
+    alternatives = grammar[symbol]
+    # random() is the one method whose sequence Python promises to keep; choices() is not.
+    point = rng.random() * sum(weight for weight, _ in alternatives)
+    for weight, right in alternatives:
+        point -= weight
+        if point < 0:
+            break
+    for part in right.split():
+        yield from expand(grammar, part, rng)
+
+
+def pick(words: Sequence[str], rng: random.Random) -> str:
+    """One word, all equally likely."""
+    return words[int(rng.random() * len(words))]
+
+
+def generator(task: str, split: Split) -> random.Random:
+    """The random generator of one split of one task; a string seed is hashed with SHA-512, the same everywhere."""
+    return random.Random(f"{task}/{split}")
