@@ -6,7 +6,7 @@ Their coverage is measured in ``benchmarks/interval_coverage.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Two-sided confidence of every interval in a result; the upper bound alone holds with 97.5 %.
 CONFIDENCE = 0.95
 REPLICATES = 2000
+#: Paired blocks below which a ratio gets no interval.
+MIN_BLOCKS = 5
 #: Replicates are drawn in blocks of about this many resampled values, so that memory stays below 100 MB.
 _BLOCK = 4_000_000
 
@@ -128,19 +130,19 @@ def _replicates(
 
 
 def ratio_interval(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
+    a: Sequence[float] | NDArray[np.float64],
+    b: Sequence[float] | NDArray[np.float64],
     *,
     confidence: float = CONFIDENCE,
     replicates: int = REPLICATES,
     seed: int = 0,
-) -> tuple[float, float, float]:
-    """Return ``median(a) / median(b)`` and its percentile bootstrap interval, as ``(ratio, low, high)``.
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of ``median(a) / median(b)``.
 
     Args:
-        a: ``(blocks,)`` CPU times of the first, any unit; block i of both ran one after the other, so that a slow
+        a: CPU times of the first, one per block, any unit; block i of both ran one after the other, so that a slow
             moment of the machine strikes both and the pairs are resampled together.
-        b: ``(blocks,)`` CPU times of the second, same unit.
+        b: CPU times of the second, same unit.
         confidence: two-sided.
         replicates: bootstrap replicates.
         seed: the same seed gives the same interval.
@@ -148,11 +150,15 @@ def ratio_interval(
     Raises:
         UsageError: lengths differ, fewer than 5 blocks (too few for a 95 % statement), or a time that is not positive.
     """
-    if a.shape != b.shape or a.ndim != 1 or len(a) < 5:
-        raise UsageError(f"paired blocks of equal length, at least 5, are needed; got shapes {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all() and a.min() > 0 and b.min() > 0):
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.shape != second.shape or first.ndim != 1 or len(first) < MIN_BLOCKS:
+        raise UsageError(
+            f"paired blocks of equal length, at least {MIN_BLOCKS}, are needed; got shapes {first.shape} and "
+            f"{second.shape}"
+        )
+    if not (np.isfinite(first).all() and np.isfinite(second).all() and first.min() > 0 and second.min() > 0):
         raise UsageError("a block's CPU time is not positive", hint="Run more inferences per block.")
-    chosen = np.random.default_rng(seed).integers(0, len(a), size=(replicates, len(a)))
-    ratios = np.median(a[chosen], axis=1) / np.median(b[chosen], axis=1)
+    chosen = np.random.default_rng(seed).integers(0, len(first), size=(replicates, len(first)))
+    ratios = np.median(first[chosen], axis=1) / np.median(second[chosen], axis=1)
     low, high = np.quantile(ratios, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return float(np.median(a) / np.median(b)), float(low), float(high)
+    return float(low), float(high)

@@ -144,7 +144,7 @@ def _miou_contributions(labels: NDArray[np.generic], logits: NDArray[np.generic]
 
 
 def _miou_value(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean intersection over union of the classes that occur, in labels or predictions (Everingham 2010, PASCAL VOC)."""
+    """Mean intersection over union of the classes that occur at all (Everingham et al. 2010, PASCAL VOC)."""
     intersections, unions = np.split(means, 2, axis=-1)
     occurs = unions > 0
     ratios = np.divide(intersections, unions, out=np.zeros_like(unions), where=occurs)

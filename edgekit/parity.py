@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,6 +60,12 @@ class Parity:
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values (no infinity, no NaN)."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Parity:
+        """Rebuild the value from ``to_json``."""
+        outputs = {name: OutputParity(**one) for name, one in fields["per_output"].items()}
+        return cls(**{**fields, "per_output": outputs})
 
 
 def compare(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str, NDArray[np.generic]]) -> Parity:

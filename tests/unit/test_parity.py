@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import UsageError
-from edgekit.parity import SQNR_CAP_DB, compare
+from edgekit.parity import SQNR_CAP_DB, Parity, compare
 
 
 def _logits(seed: int = 0, shape: tuple[int, ...] = (8, 10)) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_measured_values_that_are_not_finite_score_zero_with_a_reason(value: flo
     parity = compare({"y": _logits()}, {"y": measured})
     assert (parity.sqnr_db, parity.cosine, parity.max_abs) == (0.0, 0.0, None)
     assert "1 of 80" in parity.reason
-    json.dumps(parity.to_json(), allow_nan=False)
+    assert Parity.from_json(json.loads(json.dumps(parity.to_json(), allow_nan=False))) == parity
 
 
 def test_silent_reference() -> None:

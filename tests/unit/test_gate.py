@@ -1,0 +1,188 @@
+"""Verdicts, and the accuracy figures that they rest on."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from edgekit.errors import UsageError
+from edgekit.gate import (
+    Accuracy,
+    DropLimit,
+    Gate,
+    ParityLimits,
+    judge_accuracy,
+    judge_parity,
+    measure_accuracy,
+)
+from edgekit.intervals import tango_interval
+from edgekit.parity import compare
+
+GATE = Gate(
+    parity=ParityLimits(sqnr_db_min=30, cosine_min=0.99),
+    top1=DropLimit(drop_max=0.01),
+    map=DropLimit(drop_max=0.01),
+    relative=DropLimit(drop_max=0.02),
+)
+
+
+def _top1(n: int, only_float: int, only_artifact: int) -> Accuracy:
+    """Measure two-class logits in which so many samples flip each way, and the rest are right."""
+    labels = np.zeros(n, int)
+    before, after = labels.copy(), labels.copy()
+    after[:only_float] = 1
+    before[only_float : only_float + only_artifact] = 1
+    return measure_accuracy("top1", labels, np.eye(2)[before], np.eye(2)[after])
+
+
+def test_top1_figures() -> None:
+    accuracy = _top1(1000, 8, 3)
+    assert (accuracy.float_, accuracy.artifact) == (0.997, 0.992)
+    assert accuracy.drop == pytest.approx(0.005)
+    assert accuracy.drop_ci95 == tango_interval(8, 3, 1000)
+    assert (accuracy.agreement, accuracy.flips, accuracy.checkpoint) == (0.989, (8, 3), 0.997)
+
+
+def test_json_has_the_fields_of_the_contract() -> None:
+    accuracy = _top1(100, 1, 0)
+    found = json.loads(json.dumps(accuracy.to_json(), allow_nan=False))
+    assert Accuracy.from_json(found) == accuracy
+    expected = "metric higher_is_better samples float checkpoint artifact drop drop_ci95 agreement"
+    assert set(expected.split()) <= set(found)
+    text = _text(20, 0.1)
+    assert Accuracy.from_json(json.loads(json.dumps(text.to_json(), allow_nan=False))) == text
+
+
+@pytest.mark.parametrize(
+    ("n", "only_float", "only_artifact", "status"),
+    [
+        (1000, 5, 2, "PASS"),
+        (1000, 0, 0, "PASS"),
+        (1000, 20, 5, "FAIL_ACCURACY"),
+        (1000, 10, 0, "PASS"),  # exactly the limit
+        (1000, 11, 0, "FAIL_ACCURACY"),
+        (100, 0, 0, "UNDECIDED"),  # nothing flips, yet 3.7 points cannot be excluded
+        (200, 2, 1, "UNDECIDED"),
+        (1000, 5, 40, "PASS"),  # better than float
+    ],
+)
+def test_top1_verdicts(n: int, only_float: int, only_artifact: int, status: str) -> None:
+    verdict = judge_accuracy(_top1(n, only_float, only_artifact), GATE)
+    assert verdict.status == status
+    assert bool(verdict.reason) == (status != "PASS")
+
+
+@pytest.mark.parametrize(("only_float", "only_artifact", "n"), [(0, 0, 100), (2, 1, 200), (4, 4, 300)])
+def test_undecided_names_the_number_of_samples_that_decides(only_float: int, only_artifact: int, n: int) -> None:
+    accuracy = _top1(n, only_float, only_artifact)
+    needed = accuracy.samples_needed(0.02)
+    assert str(needed) in judge_accuracy(accuracy, GATE).reason
+    scale = needed / n
+    assert tango_interval(only_float * scale, only_artifact * scale, needed)[1] <= 0.02
+    fewer = (needed - 1) / n
+    assert tango_interval(only_float * fewer, only_artifact * fewer, needed - 1)[1] > 0.02
+    with pytest.raises(UsageError, match="no number of samples"):
+        accuracy.samples_needed(accuracy.drop)
+
+
+def _text(samples: int, noise: float, seed: int = 0) -> Accuracy:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(samples, 16, 10)) * 2
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(-1)
+    return measure_accuracy("perplexity", labels, logits, logits + noise * rng.normal(size=logits.shape))
+
+
+def test_perplexity_drop_is_relative_and_paired() -> None:
+    accuracy = _text(500, 0.05)
+    assert accuracy.drop == pytest.approx(accuracy.artifact / accuracy.float_ - 1)
+    low, high = accuracy.drop_ci95
+    assert low < accuracy.drop < high
+    assert high - low < 0.01  # paired; the perplexities alone are known to about 4 %
+    assert judge_accuracy(accuracy, GATE).status == "PASS"
+
+
+def test_perplexity_verdicts() -> None:
+    assert judge_accuracy(_text(500, 0.8), GATE).status == "FAIL_ACCURACY"
+    few = _text(10, 0.2)
+    verdict = judge_accuracy(few, GATE)
+    assert few.drop <= 0.02
+    assert few.drop_ci95[1] > 0.04
+    assert verdict.status == "UNDECIDED"
+    assert few.samples_needed(0.04) > 10
+    assert "%" in verdict.reason
+
+
+def test_identical_outputs() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 4, 4, 3))
+    labels = logits.argmax(-1)
+    miou = measure_accuracy("miou", labels, logits, logits, checkpoint_outputs=-logits)
+    # Not [0, 0]: 50 samples in which nothing changes do not prove that nothing ever does.
+    assert miou.drop_ci95 == tango_interval(0, 0, 50)
+    assert miou.float_ == 1.0
+    assert miou.checkpoint < 0.2
+    assert measure_accuracy("perplexity", labels, logits, logits).drop_ci95 == (0.0, 0.0)
+
+
+def test_miou_drop_interval_holds_the_drop() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, size=(120, 8, 8))
+    logits = np.eye(3)[labels] + 0.5 * rng.normal(size=(120, 8, 8, 3))
+    accuracy = measure_accuracy("miou", labels, logits, logits + 0.3 * rng.normal(size=logits.shape))
+    assert 0 < accuracy.drop_ci95[0] < accuracy.drop < accuracy.drop_ci95[1] < 0.2
+    assert accuracy.flips is None
+
+
+def test_accuracy_refuses_outputs_that_cannot_be_compared() -> None:
+    labels, logits = np.zeros(3, int), np.zeros((3, 2))
+    with pytest.raises(UsageError, match="differ in shape"):
+        measure_accuracy("top1", labels, logits, np.zeros((3, 3)))
+    with pytest.raises(UsageError, match="NaN"):
+        measure_accuracy("top1", labels, logits * np.nan, logits)
+    broken = measure_accuracy("top1", labels, logits, logits * np.nan)
+    assert (broken.artifact, broken.agreement) == (0.0, 0.0)
+    assert judge_accuracy(broken, GATE).status == "FAIL_ACCURACY"
+
+
+def test_parity_verdicts_name_the_output_and_the_limit() -> None:
+    reference = {"a": np.ones((2, 3)), "b": np.arange(6.0).reshape(2, 3)}
+    assert judge_parity(compare(reference, reference), GATE.parity) == ("PASS", "")
+    status, reason = judge_parity(compare(reference, {**reference, "b": reference["b"] + 0.5}), GATE.parity)
+    assert status == "FAIL_PARITY"
+    assert "'b'" in reason
+    assert "30 dB" in reason
+    status, reason = judge_parity(compare(reference, {**reference, "a": np.full((2, 3), np.nan)}), GATE.parity)
+    assert status == "FAIL_PARITY"
+    assert "NaN" in reason
+    loose = ParityLimits(sqnr_db_min=-400, cosine_min=0.999)
+    assert "cosine" in judge_parity(compare(reference, {**reference, "b": reference["b"] + 2}), loose).reason
+
+
+def test_ceilings() -> None:
+    assert GATE.beyond_ceilings("int8") == []
+    assert any("sqnr_db_min" in s for s in GATE.beyond_ceilings("fp32"))
+    loose = Gate.model_validate(
+        {
+            "parity": {"sqnr_db_min": 5, "cosine_min": 0.5},
+            "top1": {"drop_max": 0.1},
+            "map": {"drop_max": 0.1},
+            "relative": {"drop_max": 0.5},
+        }
+    )
+    assert len(loose.beyond_ceilings("int8")) == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"top1": {"drop_max": 0}}, {"top1": {"drop_max": 0.01, "extra": 1}}, {"recall": {"drop_max": 0.1}}, {"map": None}],
+)
+def test_gate_refuses_what_it_does_not_know(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Gate.model_validate({**GATE.model_dump(), **change})
+
+
+def test_gate_is_read_without_numpy() -> None:
+    code = "import sys, edgekit.gate; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
