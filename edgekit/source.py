@@ -22,19 +22,21 @@ from edgekit.signature import Framework, TensorSpec
 
 Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "python"]
 
-ALLOWED = "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt, file.py:function"
+ALLOWED = (
+    "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt, file.py:function"
+)
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
 
 #: Layers of a Keras 2 file that Keras 3 loads with equal outputs, measured class by class (3.15.1 against tf_keras
 #: 2.21): a file with any other layer is loaded by tf-keras, whose own format it is.
-_KERAS_3_LOADS = frozenset(
+_KERAS_3_LAYERS = (
     "Functional Model Sequential InputLayer Conv1D Conv2D MaxPooling1D MaxPooling2D AveragePooling1D AveragePooling2D "
     "GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D ZeroPadding1D ZeroPadding2D "
     "Cropping1D Cropping2D UpSampling1D UpSampling2D BatchNormalization LayerNormalization GroupNormalization "
     "Activation ReLU LeakyReLU PReLU ELU Softmax Dropout Flatten Reshape Permute Rescaling Dense Embedding "
-    "TimeDistributed RepeatVector Add Concatenate Multiply Subtract Average Maximum Minimum".split()
+    "TimeDistributed RepeatVector Add Concatenate Multiply Subtract Average Maximum Minimum"
 )
 
 
@@ -168,7 +170,7 @@ def _keras_3_loads(source: Source) -> bool:
     settings = config.get("config")
     layers = settings.get("layers", []) if isinstance(settings, dict) else settings
     inner = [node["class_name"] for layer in layers or [] for node in unsafe.nodes(layer) if "name" in _settings(node)]
-    return _KERAS_3_LOADS.issuperset(inner) and not {"Functional", "Model", "Sequential"}.intersection(inner)
+    return set(_KERAS_3_LAYERS.split()).issuperset(inner) and not {"Functional", "Model", "Sequential"}.intersection(inner)
 
 
 def _settings(node: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -137,12 +137,23 @@ def _h5(path: Path) -> str | None:
 
 
 def _keras_nodes(path: Path) -> str | None:
-    config, _ = keras_config(path)
-    for node in nodes(config):
-        found = _keras_node(node)
-        if found:
-            return found
-    return None
+    return first_code(keras_config(path)[0])
+
+
+def first_code(config: Any) -> str | None:
+    """What in a Keras configuration carries code or needs the user's own classes; None where nothing does."""
+    if _marshalled(config):
+        return "Python code of a lambda in its configuration"
+    return next((found for node in nodes(config) if (found := _keras_node(node))), None)
+
+
+def _marshalled(config: Any) -> bool:
+    """Whether a lambda's compiled code is anywhere inside, in the form ``[code, defaults, closure]``."""
+    if isinstance(config, dict):
+        value = config.get("config") if config.get("class_name") == "function" else config.get("value")
+        code = isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
+        return code or any(_marshalled(inner) for inner in config.values())
+    return isinstance(config, list) and any(_marshalled(inner) for inner in config)
 
 
 def _keras_node(node: dict[str, Any]) -> str | None:

@@ -1,0 +1,150 @@
+"""Keras 3 sources: zoo, ``.keras``, ``.h5``, SavedModel and ``file.py:function``.
+
+Imported in a Keras child only; its ``KERAS_BACKEND`` (tensorflow or torch) was chosen by the parent.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgekit import unsafe, zoo
+from edgekit.errors import DamagedFileError, UsageError
+from edgekit.frameworks import LoadedModel, keras_outputs, python_file
+from edgekit.frameworks.keras_outputs import forward
+from edgekit.frameworks.loaded import Arrays, Loaded
+from edgekit.source import Source, with_weights
+
+SEED = 0
+
+
+def load(source: Source) -> Loaded:
+    """Load a Keras source with this child's backend.
+
+    Raises:
+        UsageError: a class is unknown, a shape is open, a weight is NaN, the function returned something else.
+        DamagedFileError: the file cannot be read.
+    """
+    if source.kind == "savedmodel":
+        if keras.backend.backend() != "tensorflow":
+            raise UsageError(f"{source.given} is a SavedModel, which needs the TensorFlow backend")
+        from edgekit.frameworks import saved_model
+
+        return saved_model.load(source)
+    loaders = {"zoo": _zoo, "keras": _file, "h5": _file, "python": _python}
+    return loaders[source.kind](source)
+
+
+def export_saved_model(loaded: LoadedModel, folder: Path) -> Path:
+    """Write the model as a SavedModel of static batch 1; see ``edgekit.frameworks.saved_model``."""
+    from edgekit.frameworks import saved_model
+
+    return saved_model.export_saved_model(loaded, folder)
+
+
+def materialise(loaded: Loaded, source: Source, folder: Path) -> Source:
+    """Save a freshly built model once, so that other processes load the same weights.
+
+    A Python function's model becomes ``checkpoint.keras``, a source of its own, where Keras's own classes suffice;
+    else, and for a zoo model without shipped weights, its weights are kept and loaded over a fresh build. Other
+    sources come back unchanged.
+    """
+    if source.kind not in ("zoo", "python") or source.weights:
+        return source
+    if source.kind == "zoo" and not loaded.notes:
+        return source
+    whole = folder / "checkpoint.keras"
+    if source.kind == "python" and _plain(loaded.native):
+        loaded.native.save(whole)
+        from dataclasses import replace
+
+        from edgekit.source import resolve
+
+        return replace(
+            resolve(str(whole), trust=source.trust), given=source.given, name=source.name, inputs=source.inputs
+        )
+    weights = folder / "checkpoint.weights.h5"
+    loaded.native.save_weights(weights)
+    return with_weights(source, weights)
+
+
+def _plain(model: Any) -> bool:
+    config = {"class_name": type(model).__name__, "module": type(model).__module__, "config": {}}
+    if not hasattr(model, "_outputs_struct") and not isinstance(model, keras.Sequential):
+        return False
+    serialised = keras.saving.serialize_keras_object(model)
+    return unsafe.first_code([config, serialised]) is None
+
+
+def _zoo(source: Source) -> Loaded:
+    from edgekit.zoo import weights
+
+    assert source.config is not None
+    config = zoo.architecture(source.name).configs[source.config]
+    keras.utils.set_random_seed(SEED)
+    model = importlib.import_module(f"edgekit.zoo.{source.name}.keras").build(**config.settings)
+    shipped = zoo.weights_path(source.name, source.config)
+    notes: tuple[str, ...] = ()
+    if source.weights:
+        model.load_weights(source.weights)
+    elif shipped:
+        weights.load_keras(model, weights.read(shipped))
+    else:
+        random = f"random, from seed {SEED} of Keras on the {keras.backend.backend()} backend"
+        notes = (f"{source.name}:{source.config} ships no weights: they are {random}.",)
+    return keras_outputs.describe(source, model, _runner(model), notes=notes, signature=config.signature("keras"))
+
+
+def _file(source: Source) -> Loaded:
+    assert source.path is not None
+    try:
+        model = keras.saving.load_model(source.path, compile=False, safe_mode=not source.trust)
+    except (OSError, KeyError) as error:
+        raise DamagedFileError(f"Keras cannot read {source.path}: {error}") from error
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise _not_loadable(source, error) from error
+    return keras_outputs.describe(source, model, _runner(model))
+
+
+def _not_loadable(source: Source, error: Exception) -> UsageError:
+    return UsageError(
+        f"Keras {keras.__version__} cannot load {source.path}, written by Keras {source.keras_version or '(unknown)'}: "
+        f"{' '.join(str(error).split())[:400]}",
+        hint="HDF5 loses the arguments of keras.ops: save as .keras. Classes of your own need your code: hand in "
+        "`file.py:function` that builds the model and loads its weights.",
+    )
+
+
+def _python(source: Source) -> Loaded:
+    model = python_file.model_from(source)
+    if not isinstance(model, keras.Model):
+        raise UsageError(
+            f"{source.given} returned a {type(model).__module__}.{type(model).__name__}; a Keras child needs keras.Model",
+            hint="Models of tf_keras are handed in as .h5; PyTorch models are loaded in a torch child.",
+        )
+    if source.weights:
+        model.load_weights(source.weights)
+    return keras_outputs.describe(source, model, _runner(model))
+
+
+def _runner(model: Any) -> Callable[[Arrays], list[Any]]:
+    """One forward pass in evaluation mode and without gradients, compiled where the backend is TensorFlow."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def compiled(*xs: Any) -> list[Any]:
+            return forward(model, xs)
+
+        return lambda arrays: list(compiled(*(tf.constant(a) for a in arrays)))
+    import torch
+
+    def eager(arrays: Arrays) -> list[Any]:
+        with torch.no_grad():
+            return forward(model, [torch.from_numpy(a) for a in arrays])
+
+    return eager

@@ -1,0 +1,140 @@
+"""What Keras 3 and tf-keras models have in common: named inputs, outputs in one order. Imports neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import UsageError
+from edgekit.frameworks.loaded import (
+    BATCH,
+    Arrays,
+    Loaded,
+    batch_of,
+    check_finite,
+    merge_inputs,
+    named,
+    output_specs,
+    zeros,
+)
+from edgekit.signature import Signature, TensorSpec
+from edgekit.source import Source
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor of TensorFlow or PyTorch (or an array)."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def forward(model: Any, xs: Sequence[Any]) -> list[Any]:
+    """Call a Keras model on tensors in the order of its inputs; outputs flat, in the model's own order."""
+    return [tensor for _, tensor in named(_call(model, xs), is_tensor)]
+
+
+def _call(model: Any, xs: Sequence[Any]) -> Any:
+    struct = getattr(model, "_inputs_struct", None)
+    if isinstance(struct, dict):  # built from a dict of inputs: Keras flattens it in the order of sorted keys
+        return model(dict(zip(sorted(struct), xs, strict=True)), training=False)
+    return model(xs[0] if len(xs) == 1 else list(xs), training=False)
+
+
+def describe(
+    source: Source,
+    model: Any,
+    run: Callable[[Arrays], list[Any]],
+    *,
+    notes: tuple[str, ...] = (),
+    signature: Signature | None = None,
+) -> Loaded:
+    """Signature and way of running of a Keras model.
+
+    Args:
+        source: where it came from.
+        model: the model.
+        run: one forward pass on arrays; what the model returned, flat.
+        notes: what is known already.
+        signature: of a zoo model; found in the model where None.
+
+    Raises:
+        UsageError: a shape is open and not declared with ``--input``; a weight is NaN.
+    """
+    check_finite((v.path if hasattr(v, "path") else v.name, _value(v)) for v in model.weights)
+
+    def call(arrays: Arrays) -> Arrays:
+        return [_array(t) for t in run(arrays)]
+
+    if signature is not None:
+        return Loaded(model, "keras", source.kind, signature, notes, call, BATCH)
+    tensors = _inputs(model)
+    if tensors is None:
+        if not source.inputs:
+            raise UsageError(
+                f"{source.given}: the model has not been built, so that its inputs are not known",
+                hint="--input x=1x224x224x3:float32 (with your own shape)",
+            )
+        inputs = source.inputs
+    else:
+        names = [t.name.split(":")[0] for t in tensors]
+        inputs = merge_inputs([_static(t) for t in tensors], names, source.inputs)
+        notes += tuple(
+            f"Dynamic batch of input {name!r} fixed to 1."
+            for name, t in zip(names, tensors, strict=True)
+            if t.shape[0] is None
+        )
+    outputs = call(zeros(inputs))
+    specs = output_specs(_output_names(model, inputs, len(outputs)), outputs)
+    dynamic = tensors is not None and all(t.shape[0] is None for t in tensors)
+    return Loaded(
+        model, "keras", source.kind, Signature(inputs, specs), notes, call, batch_of(call, inputs) if dynamic else 1
+    )
+
+
+def _inputs(model: Any) -> list[Any] | None:
+    try:
+        tensors = model.inputs
+    except (AttributeError, ValueError):  # a subclassed or unbuilt model
+        return None
+    return list(tensors) if tensors else None
+
+
+def _static(tensor: Any) -> TensorSpec | None:
+    name = tensor.name.split(":")[0]
+    batch, *rest = list(tensor.shape)
+    if None in rest:
+        return None
+    if batch not in (None, 1):
+        raise UsageError(
+            f"input {name!r} has a fixed batch of {batch}; edgekit deploys batch 1",
+            hint="Build the model with batch_size=None or 1.",
+        )
+    dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
+    return TensorSpec(name, (1, *rest), dtype)
+
+
+def _output_names(model: Any, inputs: Sequence[TensorSpec], count: int) -> list[str]:
+    """Keys of a dict that the model returns, else the names of its output layers, else numbers."""
+    struct = getattr(model, "_outputs_struct", getattr(model, "_nested_outputs", None))
+    if struct is not None and not is_tensor(struct):
+        pairs = named(struct, is_tensor)
+        if isinstance(struct, dict):
+            return [name for name, _ in pairs]
+    names = [str(name) for name in getattr(model, "output_names", None) or []]
+    if len(names) != count or len(set(names)) != count:
+        return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+    return names
+
+
+def _value(variable: Any) -> np.ndarray[Any, Any]:
+    value = variable.numpy() if hasattr(variable, "numpy") else variable
+    return np.asarray(value)
+
+
+def _array(tensor: Any) -> np.ndarray[Any, Any]:
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach().cpu()
+        tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor
+        return np.asarray(tensor.numpy())
+    array = np.asarray(tensor)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

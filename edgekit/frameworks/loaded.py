@@ -1,0 +1,172 @@
+"""A loaded model: what every framework's ``load`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import UsageError
+from edgekit.signature import Framework, Signature, TensorSpec
+
+Arrays = list[NDArray[np.generic]]
+
+#: Samples per forward pass where the model takes more than one.
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in its framework, in evaluation mode (implements ``edgekit.frameworks.LoadedModel``).
+
+    Attributes:
+        native: the framework's own object.
+        framework: whose it is.
+        kind: the source's kind.
+        signature: static batch-1 inputs and outputs, in the model's own order and layout.
+        notes: facts the user must know, one sentence each.
+        call: one forward pass: inputs in the signature's order to outputs in the signature's order.
+        batch: samples per forward pass; 1 where the model's own batch is fixed.
+    """
+
+    native: Any
+    framework: Framework
+    kind: str
+    signature: Signature
+    notes: tuple[str, ...]
+    call: Callable[[Arrays], Arrays]
+    batch: int = BATCH
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run ``n`` samples (first axis) in float and return outputs by name, first axis ``n``.
+
+        Raises:
+            UsageError: an input is missing, unknown, of another shape, or the counts differ.
+        """
+        arrays = _checked(self.signature.inputs, inputs)
+        count = len(arrays[0])
+        parts = [self.call([a[i : i + self.batch] for a in arrays]) for i in range(0, count, self.batch)]
+        return {spec.name: np.concatenate([part[j] for part in parts]) for j, spec in enumerate(self.signature.outputs)}
+
+
+def _checked(specs: Sequence[TensorSpec], inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    names = [spec.name for spec in specs]
+    if set(names) != set(inputs):
+        raise UsageError(f"the model's inputs are {', '.join(names)}; given: {', '.join(inputs) or 'none'}")
+    for spec in specs:
+        if inputs[spec.name].shape[1:] != spec.shape[1:]:
+            raise UsageError(
+                f"input {spec.name!r} has samples of shape {inputs[spec.name].shape[1:]}; the model takes "
+                f"{spec.shape[1:]}"
+            )
+    counts = {name: len(inputs[name]) for name in names}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        raise UsageError(f"every input needs the same number of samples, at least one; given: {counts}")
+    return [np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in specs]
+
+
+def zeros(specs: Sequence[TensorSpec]) -> Arrays:
+    """One sample of zeros: safe for every input, token ids included."""
+    return [np.zeros(spec.shape, spec.dtype) for spec in specs]
+
+
+def samples_of(specs: Sequence[TensorSpec], count: int) -> Arrays:
+    """A few fixed pseudo-random samples, to probe a model's behaviour with and never its accuracy.
+
+    Integer inputs are 0 or 1, which any vocabulary has.
+    """
+    rng = np.random.default_rng(0)
+    made: Arrays = []
+    for spec in specs:
+        shape = (count, *spec.shape[1:])
+        floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
+        made.append((rng.normal(size=shape) if floating else rng.integers(0, 2, shape)).astype(spec.dtype))
+    return made
+
+
+def batch_of(call: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec]) -> int:
+    """How many samples a model takes at once: ``BATCH`` where two together give what each gives alone, else 1.
+
+    A model may have its batch of 1 written into a reshape, and would then mix samples without an error.
+    """
+    two = samples_of(specs, 2)
+    alone = [call([a[i : i + 1] for a in two]) for i in range(2)]
+    try:
+        together = call(two)
+    except Exception:  # any error of the model itself means the same: it takes one sample at a time
+        return 1
+    for j, output in enumerate(together):
+        expected = np.concatenate([alone[0][j], alone[1][j]])
+        if output.shape != expected.shape or not np.allclose(output, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
+            return 1
+    return BATCH
+
+
+def output_specs(names: Sequence[str], outputs: Arrays) -> tuple[TensorSpec, ...]:
+    """Specs of outputs from one sample's outputs."""
+    for name, output in zip(names, outputs, strict=True):
+        if output.ndim == 0 or output.shape[0] != 1:
+            raise UsageError(
+                f"output {name!r} has shape {output.shape} for a batch of 1",
+                hint="edgekit needs the batch as the first axis of every input and output.",
+            )
+    return tuple(
+        TensorSpec(name, tuple(int(n) for n in output.shape), output.dtype.name)
+        for name, output in zip(names, outputs, strict=True)
+    )
+
+
+def named(value: Any, is_tensor: Callable[[Any], bool], name: str = "") -> list[tuple[str, Any]]:
+    """Flatten what a model returned (tensor, tuple, dict, dataclass-like output) into named tensors, in its order."""
+    if is_tensor(value):
+        return [(name or "output", value)]
+    if isinstance(value, Mapping):
+        entries: Iterable[tuple[str, Any]] = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple):
+        fields = getattr(value, "_fields", None) or [f"output_{i}" if not name else str(i) for i in range(len(value))]
+        entries = [(str(key), inner) for key, inner in zip(fields, value, strict=True)]
+    elif value is None:
+        return []
+    else:
+        raise UsageError(
+            f"the model returns a {type(value).__name__}; allowed: tensors, tuples, lists and dicts of them"
+        )
+    return [pair for key, inner in entries for pair in named(inner, is_tensor, f"{name}_{key}" if name else key)]
+
+
+def check_finite(tensors: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
+    """Raise ``UsageError`` naming the first weight that holds NaN or infinity."""
+    for name, value in tensors:
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            bad = int((~np.isfinite(value)).sum())
+            raise UsageError(
+                f"weight {name!r} has {bad} of {value.size} values that are NaN or infinite",
+                hint="Hand in a checkpoint from before the training diverged.",
+            )
+
+
+def merge_inputs(
+    found: Sequence[TensorSpec | None], names: Sequence[str], given: Sequence[TensorSpec]
+) -> tuple[TensorSpec, ...]:
+    """Inputs of a model: as found in it, or as declared with ``--input`` (by name, or by place for one input).
+
+    Raises:
+        UsageError: an input is declared that the model does not have, or one is neither found nor declared.
+    """
+    declared = {t.name: t for t in given}
+    if len(names) == 1 and len(given) == 1 and given[0].name not in names and names[0] in ("x", "args", "input"):
+        names = [given[0].name]
+    unknown = sorted(declared.keys() - set(names))
+    if unknown:
+        raise UsageError(f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}")
+    specs = [declared.get(name) or spec for name, spec in zip(names, found, strict=True)]
+    missing = [name for name, spec in zip(names, specs, strict=True) if spec is None]
+    if missing:
+        raise UsageError(
+            f"the shape of input {', '.join(missing)} cannot be found in the model",
+            hint=" ".join(f"--input {name}=1x3x224x224:float32" for name in missing) + " (with your own shape)",
+        )
+    return tuple(spec for spec in specs if spec is not None)

@@ -1,0 +1,152 @@
+"""TensorFlow SavedModels: loading one by its serving signature, and writing the one that converters start from.
+
+Works in any child that has TensorFlow (``keras-tensorflow``, ``tf-keras``) and imports no Keras.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from edgekit.errors import DamagedFileError, UsageError
+from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.loaded import Arrays, Loaded, batch_of, check_finite, merge_inputs, output_specs, zeros
+from edgekit.signature import Signature, TensorSpec
+from edgekit.source import Source
+
+SIGNATURE = "serving_default"
+
+
+def load(source: Source) -> Loaded:
+    """Load a SavedModel folder by its one serving signature.
+
+    Raises:
+        UsageError: no signature, or several and none is ``serving_default``; an axis besides the batch is dynamic
+            and not declared with ``--input``; a weight is NaN.
+        DamagedFileError: TensorFlow cannot load it (its checkpoint of variables carries checksums).
+    """
+    try:
+        native = tf.saved_model.load(source.path)
+    except (tf.errors.OpError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        raise DamagedFileError(f"TensorFlow cannot load {source.path}: {str(error)[:500]}") from error
+    function = _signature(native, source)
+    check_finite((v.name, v.numpy()) for v in function.variables if v.dtype.is_floating)
+    # Signature functions take their tensors by name; the order is that of the placeholders in the graph.
+    described = function.structured_input_signature[1]
+    order = [t.name.split(":")[0].removeprefix(f"{SIGNATURE}_") for t in function.inputs]
+    names = sorted(described, key=lambda name: order.index(name) if name in order else len(order))
+    dynamic = [name for name in names if described[name].shape.rank and described[name].shape[0] is None]
+    notes = tuple(f"Dynamic batch of input {name!r} fixed to 1." for name in dynamic)
+    inputs = merge_inputs([_static(name, described[name]) for name in names], names, source.inputs)
+    outputs = list(function.structured_outputs)
+
+    def call(arrays: Arrays) -> Arrays:
+        results = function(**{name: tf.constant(a) for name, a in zip(names, arrays, strict=True)})
+        return [results[name].numpy() for name in outputs]
+
+    specs = output_specs(outputs, call(zeros(inputs)))
+    batch = batch_of(call, inputs) if len(dynamic) == len(names) else 1
+    return Loaded(native, "keras", source.kind, Signature(inputs, specs), notes, call, batch)
+
+
+def export(
+    folder: Path,
+    function: Callable[..., Sequence[Any]],
+    signature: Signature,
+    variables: Sequence[Any],
+    keep: Any = None,
+) -> Path:
+    """Write a SavedModel of static batch 1 with the one signature ``serving_default``; returns the folder.
+
+    Args:
+        folder: written to; created where it does not exist.
+        function: takes the inputs' tensors in order, returns the outputs' in order.
+        signature: names, shapes and dtypes of both.
+        variables: every ``tf.Variable`` that the function reads: one that is not listed would be dropped.
+        keep: the object that owns the function's resources, kept with it.
+    """
+    module = tf.Module()
+    module.parameters = list(variables)
+    module.owner = keep
+    arguments = _identifiers([t.name for t in signature.inputs])
+    names = [t.name for t in signature.outputs]
+    specs = [tf.TensorSpec(t.shape, t.dtype, name=n) for t, n in zip(signature.inputs, arguments, strict=True)]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(*xs: Any) -> dict[str, Any]:
+        results = dict(zip(names, function(*xs), strict=True))
+        # An output that is an input, or the same tensor as another output, would lose its name.
+        return {name: tf.identity(value) for name, value in results.items()}
+
+    concrete = serve.get_concrete_function()
+    with _quiet():
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: concrete})
+    return folder
+
+
+def export_saved_model(loaded: LoadedModel, folder: Path) -> Path:
+    """Write any TensorFlow-side model as a SavedModel of static batch 1; returns the folder.
+
+    Converters start from it: with a batch of None, loops (recurrent layers) do not convert. The signature is
+    ``serving_default``; its inputs are called as in ``loaded.signature`` with characters that are not allowed in a
+    Python name replaced by ``_``, its outputs exactly as there.
+    """
+    native = loaded.native
+    inputs, outputs = loaded.signature.inputs, loaded.signature.outputs
+    if loaded.kind == "savedmodel":
+        function = _signature(native, None)
+
+        def serve(*xs: Any) -> Sequence[Any]:
+            results = function(**{t.name: x for t, x in zip(inputs, xs, strict=True)})
+            return [results[t.name] for t in outputs]
+
+        return export(folder, serve, loaded.signature, function.variables, keep=native)
+    from edgekit.frameworks.keras_outputs import forward
+
+    # Keras 3 wraps its variables; tf-keras has TensorFlow's own.
+    variables = [getattr(v, "value", v) if hasattr(v, "path") else v for v in native.variables]
+    return export(folder, lambda *xs: forward(native, xs), loaded.signature, variables)
+
+
+def _signature(native: Any, source: Source | None) -> Any:
+    signatures = native.signatures
+    if SIGNATURE in signatures:
+        return signatures[SIGNATURE]
+    if len(signatures) == 1:
+        return next(iter(signatures.values()))
+    raise UsageError(
+        f"{source.given if source else 'the SavedModel'} has the signatures {', '.join(signatures) or 'none'}; one "
+        f"called {SIGNATURE!r}, or one alone, is needed",
+        hint="Save it with tf.saved_model.save(model, folder, signatures={'serving_default': function}).",
+    )
+
+
+def _static(name: str, spec: Any) -> TensorSpec | None:
+    if spec.shape.rank is None or None in spec.shape[1:]:
+        return None
+    batch, *rest = spec.shape.as_list()
+    if batch not in (None, 1):
+        raise UsageError(f"input {name!r} has a fixed batch of {batch}; edgekit deploys batch 1")
+    return TensorSpec(name, (1, *rest), spec.dtype.name)
+
+
+def _identifiers(names: Sequence[str]) -> list[str]:
+    found = ["".join(c if c.isalnum() or c == "_" else "_" for c in name) for name in names]
+    if len(set(found)) != len(found):
+        raise UsageError(f"inputs {', '.join(names)} have the same name once special characters are replaced")
+    return [f"x_{name}" if not name[:1].isidentifier() else name for name in found]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """TensorFlow announces every asset written; that is no news."""
+    level = tf.get_logger().level
+    tf.get_logger().setLevel("ERROR")
+    try:
+        yield
+    finally:
+        tf.get_logger().setLevel(level)

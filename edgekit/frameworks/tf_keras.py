@@ -1,0 +1,45 @@
+"""Keras 2 files that Keras 3 refuses, loaded by tf-keras in a child of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from edgekit.errors import DamagedFileError, UsageError
+from edgekit.frameworks import LoadedModel, keras_outputs, saved_model
+from edgekit.frameworks.loaded import Loaded
+from edgekit.source import Source
+
+
+def load(source: Source) -> Loaded:
+    """Load a ``.h5`` or ``.keras`` file of Keras 2.
+
+    Raises:
+        UsageError: a class is unknown, a shape is open, a weight is NaN.
+        DamagedFileError: the file cannot be read.
+    """
+    assert source.path is not None
+    try:
+        model = tf_keras.models.load_model(source.path, compile=False, safe_mode=not source.trust)
+    except (OSError, KeyError) as error:
+        raise DamagedFileError(f"tf-keras cannot read {source.path}: {error}") from error
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UsageError(
+            f"tf-keras {tf_keras.__version__} cannot load {source.path}, written by Keras {source.keras_version}: "
+            f"{' '.join(str(error).split())[:400]}",
+            hint="Classes of your own need your code: hand in `file.py:function` that builds a Keras 3 model.",
+        ) from error
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def compiled(*xs: Any) -> list[Any]:
+        return keras_outputs.forward(model, xs)
+
+    return keras_outputs.describe(source, model, lambda arrays: list(compiled(*(tf.constant(a) for a in arrays))))
+
+
+def export_saved_model(loaded: LoadedModel, folder: Path) -> Path:
+    """Write the model as a SavedModel of static batch 1; see ``edgekit.frameworks.saved_model``."""
+    return saved_model.export_saved_model(loaded, folder)

@@ -1,0 +1,274 @@
+"""PyTorch sources: zoo, ``.pt2``, TorchScript and ``file.py:function``. Imported in a torch child only."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgekit import unsafe, zoo
+from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
+from edgekit.frameworks import LoadedModel, python_file
+from edgekit.frameworks.loaded import (
+    BATCH,
+    Arrays,
+    Loaded,
+    batch_of,
+    check_finite,
+    merge_inputs,
+    named,
+    output_specs,
+    zeros,
+)
+from edgekit.signature import Signature, TensorSpec
+from edgekit.source import Source, with_weights
+
+SEED = 0
+
+
+def load(source: Source) -> Loaded:
+    """Load a PyTorch source on the CPU, in evaluation mode.
+
+    Raises:
+        UsageError: an input's shape cannot be found, a weight is NaN, the model returns no tensors.
+        DamagedFileError: the file cannot be read.
+        UnsafeInputError: a pickled member would import more than tensors need.
+    """
+    loaders = {"zoo": _zoo, "pt2": _pt2, "torchscript": _torchscript, "python": _python}
+    with torch.no_grad():
+        loaded = loaders[source.kind](source)
+    check_finite((name, _array(t)) for name, t in _weights(loaded.native).items())
+    return loaded
+
+
+def torch_export(loaded: LoadedModel) -> torch.export.ExportedProgram:
+    """A fresh ``torch.export`` program of static batch 1 (a program must not be lowered twice).
+
+    Works for Keras models on the torch backend too. Inputs are the signature's, in its order.
+    """
+    args = tuple(torch.from_numpy(a) for a in zeros(loaded.signature.inputs))
+    if loaded.kind == "torchscript":
+        return _export_script(loaded.native, args)
+    module = loaded.native if loaded.framework == "torch" else _KerasModule(loaded.native)
+    with torch.no_grad():
+        return torch.export.export(module, args, strict=False)
+
+
+def materialise(loaded: Loaded, source: Source, folder: Path) -> Source:
+    """Save the weights of a freshly built model once, so that other processes load the same ones.
+
+    Only a zoo model without shipped weights or a Python function needs it; other sources come back unchanged.
+    """
+    from safetensors.torch import save_file
+
+    if source.kind not in ("zoo", "python") or source.weights:
+        return source
+    state = {name: t.detach().clone().contiguous() for name, t in loaded.native.state_dict().items()}
+    path = folder / "checkpoint.safetensors"
+    save_file(state, path)
+    return with_weights(source, path)
+
+
+class _KerasModule(torch.nn.Module):
+    """A Keras model on the torch backend with its inputs as positional arguments, which ``torch.export`` wants."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.m = model
+
+    def forward(self, *xs: torch.Tensor) -> Any:
+        return self.m(xs[0] if len(xs) == 1 else list(xs), training=False)
+
+
+def _zoo(source: Source) -> Loaded:
+    from edgekit.zoo import weights
+
+    assert source.config is not None
+    config = zoo.architecture(source.name).configs[source.config]
+    torch.manual_seed(SEED)
+    model = importlib.import_module(f"edgekit.zoo.{source.name}.pytorch").build(**config.settings).eval()
+    notes: tuple[str, ...] = ()
+    shipped = zoo.weights_path(source.name, source.config)
+    if source.weights:
+        _load_state(model, source.weights)
+    elif shipped:
+        weights.load_torch(model, weights.read(shipped))
+    else:
+        notes = (f"{source.name}:{source.config} ships no weights: they are random, from seed {SEED}.",)
+    signature = config.signature("torch")
+    return Loaded(model, "torch", "zoo", signature, notes, _caller(model, [s.name for s in signature.outputs]), BATCH)
+
+
+def _python(source: Source) -> Loaded:
+    model = python_file.model_from(source)
+    if python_file.framework_of(model) != "torch":
+        raise UsageError(f"{source.given} returned a Keras model", hint="It is loaded in a Keras child.")
+    model.eval()
+    if source.weights:
+        _load_state(model, source.weights)
+    names = _parameters(model)
+    examples = getattr(model, "example_inputs", None)
+    return _finish(source, model, model, *_from_examples(examples, names))
+
+
+def _pt2(source: Source) -> Loaded:
+    assert source.path is not None
+    path = Path(source.path)
+    if not source.trust:
+        _check_pickles(path)
+    try:
+        program = torch.export.load(path)
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise DamagedFileError(f"torch.export cannot load {path}: {error}") from error
+    names = list(program.graph_signature.user_inputs)
+    shapes = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
+    found: list[TensorSpec | None] = []
+    notes: list[str] = []
+    for name in names:
+        spec, note = _static(str(name), shapes[name])
+        found.append(spec)
+        notes += [note] if note else []
+    return _finish(source, program.module(), program, [str(n) for n in names], found, tuple(notes))
+
+
+def _torchscript(source: Source) -> Loaded:
+    try:
+        module = torch.jit.load(source.path, map_location="cpu").eval()
+    except (RuntimeError, ValueError) as error:
+        raise DamagedFileError(f"TorchScript cannot load {source.path}: {error}") from error
+    names = [argument.name for argument in module.forward.schema.arguments[1:]]
+    return _finish(source, module, module, names, [None] * len(names))
+
+
+def _finish(
+    source: Source,
+    module: Any,
+    program: Any,
+    names: Sequence[str],
+    found: Sequence[TensorSpec | None],
+    notes: tuple[str, ...] = (),
+) -> Loaded:
+    """Run one sample to learn the outputs, and two to learn whether samples can share a forward pass."""
+    inputs = merge_inputs(found, names, source.inputs)
+    args = [torch.from_numpy(a) for a in zeros(inputs)]
+    try:
+        outputs = named(module(*args), torch.is_tensor)
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        shapes = ", ".join(f"{t.name}={'x'.join(map(str, t.shape))}:{t.dtype}" for t in inputs)
+        raise UsageError(f"{source.given} does not run on {shapes}: {error}", hint="Check --input.") from error
+    if not outputs:
+        raise UsageError(f"{source.given} returns no tensor")
+    call = _caller(module, [name for name, _ in outputs])
+    specs = output_specs([name for name, _ in outputs], [_array(t) for _, t in outputs])
+    native = module if source.kind != "pt2" else program.module(check_guards=False)
+    return Loaded(native, "torch", source.kind, Signature(inputs, specs), notes, call, batch_of(call, inputs))
+
+
+def _caller(module: Any, names: Sequence[str]) -> Any:
+    """One forward pass without gradients; outputs by the names seen when the model was loaded."""
+
+    def call(arrays: Arrays) -> Arrays:
+        with torch.no_grad():
+            outputs = named(module(*(torch.from_numpy(a) for a in arrays)), torch.is_tensor)
+        if len(outputs) != len(names):
+            raise UsageError(f"the model returned {len(outputs)} outputs, and {len(names)} when it was loaded")
+        return [_array(tensor) for _, tensor in outputs]
+
+    return call
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.generic]:
+    tensor = tensor.detach()
+    found: NDArray[np.generic] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
+    return found
+
+
+def _weights(module: Any) -> Mapping[str, torch.Tensor]:
+    return {name: t for name, t in module.state_dict().items() if torch.is_tensor(t)}
+
+
+def _parameters(model: torch.nn.Module) -> list[str]:
+    """Names of the required parameters of ``forward``."""
+    found = []
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return found or ["x"]
+        if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            found.append(parameter.name)
+    return found
+
+
+def _from_examples(examples: Any, names: list[str]) -> tuple[list[str], list[TensorSpec | None]]:
+    """Inputs from a module's attribute ``example_inputs``: a tensor, or a tuple or dict of them."""
+    if examples is None:
+        return names, [None] * len(names)
+    if torch.is_tensor(examples):
+        examples = (examples,)
+    if isinstance(examples, Mapping):
+        pairs = [(name, examples[name]) for name in names if name in examples]
+    else:
+        pairs = list(zip(names, examples, strict=False))
+    specs: list[TensorSpec | None] = [
+        TensorSpec(name, (1, *t.shape[1:]), _dtype(t.dtype)) for name, t in pairs if torch.is_tensor(t)
+    ]
+    return [name for name, _ in pairs], specs
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _static(name: str, value: Any) -> tuple[TensorSpec | None, str]:
+    """The input of an exported program with its batch fixed to 1; None where another axis is dynamic too."""
+    batch, *rest = value.shape
+    if not all(isinstance(n, int) for n in rest):
+        return None, f"Input {name!r} has dynamic axes besides the batch."
+    if isinstance(batch, int) and batch != 1:
+        raise UsageError(
+            f"input {name!r} was exported with a fixed batch of {batch}; edgekit deploys batch 1",
+            hint="Export it again with batch 1, or with dynamic_shapes for the batch.",
+        )
+    note = "" if isinstance(batch, int) else f"Dynamic batch of input {name!r} fixed to 1."
+    return TensorSpec(name, (1, *(int(n) for n in rest)), _dtype(value.dtype)), note
+
+
+def _check_pickles(path: Path) -> None:
+    """Every pickled member must pass torch's weights-only unpickler before ``torch.export.load`` unpickles it."""
+    opened = unsafe.archive(path, str(path))
+    for member in unsafe.pickled_members(opened):
+        data = opened.read(member)
+        if not data:
+            continue
+        try:
+            torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        except Exception as error:  # the unpickler raises many types on hostile input; all mean: do not load
+            raise UnsafeInputError(
+                f"{path}: {member!r} is a pickle that does more than hold tensors: {error}",
+                hint="Pass --trust if you know where the file comes from.",
+            ) from error
+
+
+def _load_state(model: torch.nn.Module, path: str) -> None:
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(path))
+
+
+def _export_script(module: Any, args: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    try:
+        from torch._export.converter import TS2EPConverter
+
+        program: torch.export.ExportedProgram = TS2EPConverter(module, args).convert()
+    except Exception as error:  # the converter is experimental and raises many types
+        raise UnsupportedError(
+            f"this TorchScript file cannot be turned into an exported program: {str(error)[:300]}",
+            hint="Hand in torch.export.save(...) as .pt2, or `file.py:function` that builds the model.",
+        ) from error
+    return program
