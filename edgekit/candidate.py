@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts
+    from edgekit.store import Entry
 
 Status = Literal[
     "PASS",
@@ -71,3 +76,57 @@ class Audit:
     def macs_quantized_share(self) -> float | None:
         """Share of multiply-accumulates that are quantized; None where the file has none."""
         return self.macs_quantized / self.macs_total if self.macs_total else None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What running a file on one split gave.
+
+    Attributes:
+        split: which samples.
+        by: the runtime that executed it.
+        runtime_precision: the execution precision, read back from the runtime.
+        ops_delegated: operators run by the fast delegate, or None.
+        parity: closeness to the framework's own run, see ``edgekit.parity``.
+        accuracy: the task metric of both, see ``edgekit.gate``; None without labels.
+    """
+
+    split: str
+    by: str
+    runtime_precision: str
+    ops_delegated: int | None
+    parity: ParityFacts
+    accuracy: AccuracyFacts | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one route produced, with its evidence on selection samples, before one is chosen.
+
+    Attributes:
+        route: the route's name in its toolchain.
+        status: how it ended so far.
+        reason: why, where it is not PASS.
+        file: the main file; None where the route failed.
+        folder: the folder of all its files.
+        notes: facts the user must know.
+        audit: what is inside the file.
+        evidence: what running it gave.
+        latency: against its float twin; None where not measured.
+        cpu_seconds: of ``load`` and ``convert``.
+        entry: the store's entry that holds the files.
+        proof_entry: the store's entry of the latest proof, which holds the file's outputs.
+    """
+
+    route: str
+    status: Status
+    reason: str = ""
+    file: Path | None = None
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    audit: Audit | None = None
+    evidence: Evidence | None = None
+    latency: LatencyFacts | None = None
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    entry: Entry | None = None
+    proof_entry: Entry | None = None

@@ -26,7 +26,7 @@ from typing import IO, Any
 import psutil
 
 from edgekit import errors
-from edgekit.errors import EdgekitError, FailedError, MissingDependencyError, UsageError
+from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
 from edgekit.frameworks import Environment
 
 #: What each kind of child sets before its framework is imported. All are kept to few threads: results then do not
@@ -199,9 +199,14 @@ class Workers:
     """All children of one run, one per environment, started when first needed; a context manager."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits(memory_bytes=int(psutil.virtual_memory().total * 0.8))
+        self.limits = limits or Limits(memory_bytes=self.default_memory_bytes())
         self._children: dict[str, Worker] = {}
         self._logs = tempfile.TemporaryDirectory(prefix="edgekit-logs-")
+
+    @staticmethod
+    def default_memory_bytes() -> int:
+        """80 % of the machine's memory."""
+        return int(psutil.virtual_memory().total * 0.8)
 
     def call(self, environment: Environment | str, step: str, arguments: Mapping[str, Any]) -> Answer:
         """Run a step in a child of that kind; a child that fails is not used again."""
@@ -253,6 +258,3 @@ def interrupts_as_keyboard() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-__all__ = ["Answer", "Limits", "UsageError", "Worker", "Workers", "interrupts_as_keyboard"]

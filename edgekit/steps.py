@@ -179,14 +179,16 @@ def prove(
     samples_file: str,
     reference_file: str,
     metric: str | None,
+    limits: Json,
 ) -> Json:
-    """Execute a file in its runtime on samples and compare it with the framework's outputs, sample by sample.
+    """Execute a file in its runtime on samples, compare it with the framework's outputs, judge it by ``limits``.
 
     Writes ``outputs.npz``. Accuracy is None where there is no metric or no labels.
     """
     import numpy as np
 
-    from edgekit import parity
+    from edgekit import gate, parity
+    from edgekit.accuracy import measure_accuracy
     from edgekit.data import plan as planning
 
     session = toolchain(toolchain_name).open_session(Path(file), precision)
@@ -202,23 +204,21 @@ def prove(
         raise UnsupportedError(f"the file lacks the outputs {sorted(missing)}; it has {sorted(rows[0])}")
     measured = {name: _stacked([row[name] for row in rows], array) for name, array in expected.items()}
     _save_outputs(Path(folder) / "outputs.npz", measured)
+    judged = gate.Gate.model_validate(limits)
+    closeness = parity.compare(expected, measured)
     accuracy = None
     if metric is not None and data.labels is not None:
-        from edgekit import gate
-
-        name = next(iter(expected))
-        accuracy = gate.measure_accuracy(
-            metric,
-            data.labels,
-            _classes_last(expected[name], data.labels),
-            _classes_last(measured[name], data.labels),
-        ).to_json()
+        first = next(iter(expected))
+        logits = (_classes_last(side[first], data.labels) for side in (expected, measured))
+        accuracy = measure_accuracy(metric, data.labels, *logits)
     return {
         "by": session.by,
         "runtime_precision": session.precision,
         "ops_delegated": session.ops_delegated,
-        "parity": parity.compare(expected, measured).to_json(),
-        "accuracy": accuracy,
+        "parity": closeness.to_json(),
+        "parity_verdict": list(gate.judge_parity(closeness, judged.parity)),
+        "accuracy": accuracy.to_json() if accuracy else None,
+        "accuracy_verdict": list(gate.judge_accuracy(accuracy, judged)) if accuracy else None,
         "cpu_run": round(spent, 3),
     }
 
@@ -292,3 +292,24 @@ def replay(folder: str, toolchain_name: str, file: str, precision: Precision, go
     rows = [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
     measured = {name: _stacked([row[name] for row in rows], array) for name, array in recorded.items()}
     return {"by": session.by, "parity": parity.compare(recorded, measured).to_json()}
+
+
+def identify(folder: str, source: Json) -> Json:
+    """Say which framework the model of a Python function belongs to."""
+    from edgekit.frameworks import python_file
+    from edgekit.source import Source
+
+    return python_file.identify(Source.from_json(source))
+
+
+def train(name: str, config: str, seed: int | None, output: str) -> Json:
+    """Train a zoo configuration and write its canonical weights."""
+    from edgekit import zoo
+    from edgekit.data import tasks
+    from edgekit.zoo import training, weights
+
+    trained = training.train(name, config, seed=seed)
+    weights.write(Path(output), trained.tensors)
+    task = zoo.architecture(name).configs[config].task
+    assert task is not None
+    return {"metric": tasks.task(task).metric, "value": trained.value}

@@ -75,3 +75,17 @@ def parse(path: Path) -> Target:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{path.name}: {where}: {first['msg']}", hint="Compare with the packaged targets.") from error
+
+
+def gentler(target: Target) -> list[str]:
+    """Targets of the same format that quantize less, the smallest files first."""
+    order: tuple[Precision, ...] = ("int8", "int8-dynamic", "int8-weights", "int16x8", "fp16", "fp32")
+    others = [load(name) for name in names()]
+    found = [t for t in others if t.format == target.format and order.index(t.precision) > order.index(target.precision)]
+    return [t.name for t in sorted(found, key=lambda t: order.index(t.precision))]
+
+
+def without_calibration(target: Target) -> list[str]:
+    """Targets of the same format that need no calibration samples."""
+    others = [load(name) for name in names()]
+    return [t.name for t in others if t.format == target.format and not t.needs_calibration]

@@ -18,11 +18,9 @@ from typing import Any
 from edgekit.errors import EdgekitError
 
 
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
+def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
     module, _, function = request["step"].partition(":")
     before = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    first = not _answer.__dict__.setdefault("started", False)
-    _answer.__dict__["started"] = True
     try:
         value = getattr(importlib.import_module(module), function)(**request["arguments"])
     except EdgekitError as error:
@@ -46,8 +44,8 @@ def main() -> None:
     """Serve requests until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its children itself
     answers = os.fdopen(int(os.environ.pop("EDGEKIT_ANSWERS")), "w", encoding="utf-8")
-    for line in sys.stdin:
-        answer = _answer(json.loads(line))
+    for index, line in enumerate(sys.stdin):
+        answer = _answer(json.loads(line), first=index == 0)
         sys.stdout.flush()
         sys.stderr.flush()
         answers.write(json.dumps(answer) + "\n")

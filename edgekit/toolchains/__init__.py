@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from edgekit.errors import UsageError
 from edgekit.frameworks import Environment, LoadedModel
 from edgekit.precision import Precision
 
@@ -103,3 +104,21 @@ class Session(Protocol):
     def reset(self) -> None:
         """Forget all state carried between runs."""
         ...
+
+
+def names() -> list[str]:
+    """All toolchains, found by file name."""
+    here = Path(__file__).parent
+    modules = {p.stem for p in here.glob("*.py")} | {p.parent.name for p in here.glob("*/__init__.py")}
+    return sorted(name for name in modules if not name.startswith("_"))
+
+
+#: File ending -> toolchain, for files that come without a manifest.
+_ENDINGS = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
+
+
+def for_file(path: Path) -> str:
+    """The toolchain of a model file by its ending."""
+    if path.suffix not in _ENDINGS:
+        raise UsageError(f"{path.name} has no known ending; known: {', '.join(_ENDINGS)}", hint="Pass --toolchain NAME.")
+    return _ENDINGS[path.suffix]

@@ -1,0 +1,155 @@
+"""The Python API: what the command line does, with typed values.
+
+    import edgekit
+    result = edgekit.convert("lenet5@torch", "tflite-int8")
+    print(result.status, result.accuracy.drop, result.artifact)
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit import pipeline, source as sources, target as targets, toolchains, zoo
+from edgekit.data.plan import DataPlan
+from edgekit.errors import UsageError
+from edgekit.jobs import Limits, Workers, interrupts_as_keyboard
+from edgekit.result import Result
+from edgekit.source import Source
+from edgekit.store import Store, sha256_file, sha256_json
+
+
+def convert(
+    source: str,
+    target: str,
+    *,
+    calibrate: str | None = None,
+    evaluate: str | None = None,
+    metric: str = "top1",
+    inputs: Sequence[str] = (),
+    output: Path | None = None,
+    search_routes: bool = False,
+    allow_mixed: bool = False,
+    trust: bool = False,
+    timeout: float = 1800.0,
+    memory_limit_mib: int | None = None,
+    progress: Callable[[str, str], None] = lambda event, label: None,
+    workers: Workers | None = None,
+    store: Store | None = None,
+) -> Result:
+    """Convert a model to a target and prove the file; see ``edgekit convert --help`` for the arguments.
+
+    Returns:
+        The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
+        its gate.
+
+    Raises:
+        EdgekitError: the request is wrong, unsafe, or cannot be served at all.
+    """
+    found = sources.resolve(source, inputs=tuple(inputs), trust=trust)
+    order = pipeline.Order(
+        source=found,
+        target=targets.load(target),
+        plan=plan_for(found, calibrate, evaluate, metric),
+        output=output,
+        search_routes=search_routes,
+        allow_mixed=allow_mixed,
+    )
+    if workers is not None:
+        return pipeline.convert(order, workers=workers, store=store, progress=progress)
+    limits = _limits(timeout, memory_limit_mib)
+    with interrupts_as_keyboard(), Workers(limits) as own:
+        return pipeline.convert(order, workers=own, store=store, progress=progress)
+
+
+def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
+    if timeout <= 0:
+        raise UsageError(f"--timeout {timeout} is not above 0", hint="Give seconds, for example 600.")
+    if memory_limit_mib is None:
+        return Limits(timeout, Workers.default_memory_bytes())
+    if memory_limit_mib <= 0:
+        raise UsageError(f"--memory-limit {memory_limit_mib} is not above 0", hint="Give MiB, for example 4096.")
+    return Limits(timeout, memory_limit_mib * 2**20)
+
+
+def plan_for(source: Source, calibrate: str | None, evaluate: str | None, metric: str) -> DataPlan:
+    """Which samples to use: the user's, else the zoo model's own task, else generated ones (parity only)."""
+    if calibrate is None and evaluate is None:
+        if source.kind == "zoo":
+            assert source.config is not None
+            name = zoo.architecture(source.name).configs[source.config].task
+            if name is not None:
+                from edgekit.data import tasks
+
+                return DataPlan(task=name, metric=tasks.task(name).metric)
+        return DataPlan()
+    content = sha256_json([_content(data) for data in (calibrate, evaluate) if data is not None])
+    return DataPlan(calibrate=calibrate, evaluate=evaluate, metric=metric if evaluate else None, content=content)
+
+
+def _content(data: str) -> Any:
+    """What a data argument holds: a file's hash, or those of all files of a folder."""
+    path = Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", data))
+    if path.is_dir():
+        return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(path.rglob("*")) if p.is_file()]]
+    if path.is_file():
+        return [data, sha256_file(path)]
+    raise UsageError(f"no such file or folder: {path}", hint="Give an npz file, an image folder, or file.py:function.")
+
+
+def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
+    """Audit a model file, or the model file of an artifact, in a child process."""
+    from edgekit import artifact
+
+    if (path / artifact.MANIFEST).is_file():
+        result = artifact.read(path)
+        toolchain, path = result.toolchain, path / next(iter(result.parts.values())).file
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
+    name = toolchain or toolchains.for_file(path)
+    with Workers() as workers:
+        arguments = {"folder": "", "toolchain_name": name, "file": str(path)}
+        found: dict[str, Any] = workers.call("runtime", "edgekit.steps:audit", arguments).value
+    return {"file": str(path), "toolchain": name, **found}
+
+
+def train(
+    name: str, *, output: Path | None, seed: int | None, progress: Callable[[str, str], None]
+) -> dict[str, Any]:
+    """Train a zoo configuration from its seed in a child process and write its safetensors file."""
+    model, _, config = name.partition(":")
+    config = config or "tiny"
+    spec = zoo.architecture(model)
+    if config not in spec.configs or spec.configs[config].training is None:
+        trained = [key for key, value in spec.configs.items() if value.training is not None]
+        raise UsageError(f"{model}:{config} has no training; trained configurations: {', '.join(trained) or 'none'}")
+    destination = output or Path(f"{model}-{config}.safetensors")
+    progress("start", f"train:{model}:{config}")
+    with interrupts_as_keyboard(), Workers(_limits(24 * 3600.0, None)) as workers:
+        arguments = {"name": model, "config": config, "seed": seed, "output": str(destination.absolute())}
+        answer = workers.call("torch", "edgekit.steps:train", arguments)
+    progress("done", f"train:{model}:{config}")
+    return {"file": str(destination), **answer.value, "cpu_seconds": answer.cpu_seconds}
+
+
+def doctor() -> list[dict[str, Any]]:
+    """For each extra: what is installed, and the install line for what is not."""
+    rows = []
+    try:
+        requirements = importlib.metadata.requires("edgekit") or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UsageError("edgekit itself is not installed", hint="Run: pip install -e .") from error
+    for extra in ("keras", "torch", "litert", "onnx", "openvino", "data"):
+        wanted = [re.split(r"[^\w.-]", line)[0] for line in requirements if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+        installed, missing = {}, []
+        for name in wanted:
+            try:
+                installed[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                missing.append(name)
+        line = f"pip install 'edgekit[{extra}]'" if missing else ""
+        rows.append({"extra": extra, "works": not missing, "installed": installed, "missing": missing, "install": line})
+    return rows

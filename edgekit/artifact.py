@@ -1,0 +1,157 @@
+"""Artifacts: folders that carry a model file together with the evidence for it.
+
+``manifest.json`` holds the whole result and the hash of every other file; ``manifest.sha256`` holds the manifest's
+own, in the format of ``sha256sum``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgekit.errors import DamagedFileError, EdgekitError, UsageError
+from edgekit.jobs import Workers
+from edgekit.result import File, Result
+from edgekit.store import flush_folder, sha256_file
+
+MANIFEST = "manifest.json"
+SEAL = "manifest.sha256"
+GOLDEN = "golden.npz"
+
+#: How close golden outputs must come out again. Another processor may round differently (1 LSB of int8 is about
+#: 40 dB); a wrong file is far below.
+REPLAY_DB = 30.0
+REPLAY_FP32_DB = 90.0
+
+
+def list_files(folder: Path) -> tuple[File, ...]:
+    """Every file below a folder except the manifest and its seal, sorted."""
+    return tuple(
+        File(path=path.relative_to(folder).as_posix(), sha256=sha256_file(path), bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (MANIFEST, SEAL)
+    )
+
+
+def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, str], result: Result) -> Result:
+    """Publish an artifact under its final name, complete or not at all; an older one of that name is replaced.
+
+    Args:
+        destination: the artifact's folder.
+        files: name inside the artifact -> file to copy.
+        texts: name inside the artifact -> text.
+        result: the result; its ``files`` and ``artifact`` are filled in here.
+    """
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    except OSError as error:
+        raise _unwritable(destination, error) from error
+    try:
+        for name, path in files.items():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, scratch / name)
+        for name, text in texts.items():
+            (scratch / name).write_text(text, "utf-8")
+        sealed = result.model_copy(update={"files": list_files(scratch), "artifact": str(destination)})
+        _seal(scratch, sealed)
+        flush_folder(scratch)
+        scratch.chmod(0o755)
+        _replace(scratch, destination)
+    except OSError as error:
+        raise _unwritable(destination, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return sealed
+
+
+def _seal(folder: Path, result: Result) -> None:
+    document = result.to_json() | {"artifact": None}  # a folder may be moved: its manifest does not say where it lies
+    text = json.dumps(document, indent=1, sort_keys=True)
+    (folder / MANIFEST).write_text(text + "\n", "utf-8")
+    (folder / SEAL).write_text(f"{sha256_file(folder / MANIFEST)}  {MANIFEST}\n", "utf-8")
+
+
+def _replace(scratch: Path, destination: Path) -> None:
+    """Rename ``scratch`` to ``destination``; an old artifact there goes, anything else is left alone."""
+    if not destination.exists():
+        scratch.rename(destination)
+        return
+    if destination.is_dir() and not any(destination.iterdir()):
+        destination.rmdir()
+        scratch.rename(destination)
+        return
+    if not (destination / MANIFEST).is_file():
+        raise UsageError(
+            f"{destination} exists and is not an edgekit artifact",
+            hint="Give another folder with -o, or remove it yourself.",
+        )
+    old = destination.with_name(f".{destination.name}-old-{os.getpid()}")
+    destination.rename(old)
+    scratch.rename(destination)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unwritable(destination: Path, error: OSError) -> EdgekitError:
+    return UsageError(
+        f"the artifact {destination} cannot be written: {error.strerror or error}",
+        hint="Free space there, or give another folder with -o.",
+    )
+
+
+def read(folder: Path) -> Result:
+    """Read an artifact's manifest; raises ``UsageError`` where there is none, ``DamagedFileError`` where it is bad."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DamagedFileError(f"{MANIFEST}: {error.errors()[0]['msg']}", hint="Convert the model again.") from error
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names of files that are altered, missing or not listed; the manifest itself first. Empty: all whole."""
+    seal = folder / SEAL
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
+    if not seal.is_file():
+        return [SEAL]
+    if seal.read_bytes() != f"{sha256_file(folder / MANIFEST)}  {MANIFEST}\n".encode():
+        return [f"{MANIFEST} (or {SEAL})"]
+    known = {file.path: file for file in read(folder).files}
+    present = {file.path: file for file in list_files(folder)}
+    return sorted(name for name in known.keys() | present.keys() if known.get(name) != present.get(name))
+
+
+def verify(folder: Path, workers: Workers) -> dict[str, Any]:
+    """Re-hash every file and run the golden inputs again.
+
+    Returns:
+        ``status`` (``PASS``, ``FAIL_PARITY`` or ``FAILED``), ``reason``, ``damaged`` (file names), ``replay``.
+    """
+    if damaged := damaged_files(folder):
+        reason = f"altered, missing or not listed in {MANIFEST}: {', '.join(damaged)}"
+        return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
+    result = read(folder)
+    if not (folder / GOLDEN).is_file() or not result.parts:
+        return {"status": "FAILED", "reason": f"the artifact has no {GOLDEN}", "damaged": [], "replay": None}
+    part = next(iter(result.parts.values()))
+    arguments = {
+        "folder": str(folder),
+        "toolchain_name": result.toolchain,
+        "file": str(folder / part.file),
+        "precision": result.precision,
+        "golden_file": str(folder / GOLDEN),
+    }
+    replay = workers.call("runtime", "edgekit.steps:replay", arguments).value
+    same = replay["parity"]["sqnr_db"] >= (REPLAY_FP32_DB if result.precision == "fp32" else REPLAY_DB)
+    reason = "" if same else f"the golden data came out at {replay['parity']['sqnr_db']:.1f} dB (recorded: identical)"
+    return {"status": "PASS" if same else "FAIL_PARITY", "reason": reason, "damaged": [], "replay": replay}

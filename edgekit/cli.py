@@ -1,0 +1,283 @@
+"""The command line: parse, call one function, print. stdout carries the result, stderr everything else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from edgekit.errors import EdgekitError
+
+app = typer.Typer(
+    name="edgekit",
+    help="From a Keras or PyTorch model to a proven file for an edge runtime.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+list_app = typer.Typer(help="What edgekit knows: targets, models, toolchains.", no_args_is_help=True)
+cache_app = typer.Typer(help="The store of finished steps.", no_args_is_help=True)
+app.add_typer(list_app, name="list")
+app.add_typer(cache_app, name="cache")
+
+_EXIT = {
+    "PASS": 0,
+    "UNSUPPORTED": 3,
+    "FAIL_PARITY": 4,
+    "FAIL_ACCURACY": 4,
+    "FAIL_PRECISION": 4,
+    "UNDECIDED": 4,
+    "FAILED": 6,
+    "NOT_RUN": 9,
+}
+_DEMAND_NOT_MET = 5
+_INTERRUPTED = 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Zoo name, file, folder, or file.py:function.")],
+    target: Annotated[str, typer.Option(help="Name from `edgekit list targets`, or a TOML file.")],
+    calibrate: Annotated[str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")] = None,
+    evaluate: Annotated[str | None, typer.Option(help="Labelled samples; split 30/70 into selection and test.")] = None,
+    metric: Annotated[str, typer.Option(help="Metric of the labels: top1, miou, perplexity.")] = "top1",
+    input: Annotated[list[str] | None, typer.Option(help="NAME=1x3x224x224:float32 where shapes cannot be found.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The artifact's folder.")] = None,
+    search_routes: Annotated[bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")] = False,
+    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Accept layers that stayed in float.")] = False,
+    require_speedup: Annotated[bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that one step may take.")] = 1800.0,
+    memory_limit: Annotated[int | None, typer.Option(help="MiB that one child may take; default 80 % of memory.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Convert a model and prove the file: executed, compared with the float model, looked into, gated."""
+    from edgekit import api, show
+
+    with show.progress() as progress:
+        result = api.convert(
+            source,
+            target,
+            calibrate=calibrate,
+            evaluate=evaluate,
+            metric=metric,
+            inputs=input or (),
+            output=output,
+            search_routes=search_routes,
+            allow_mixed=allow_mixed,
+            trust=trust,
+            timeout=timeout,
+            memory_limit_mib=memory_limit,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        show.result(result)
+    if require_speedup and _EXIT[result.status] == 0 and not (result.latency and result.latency.verdict == "FASTER"):
+        _say("a speed-up was required: " + (result.latency.verdict if result.latency else "latency was not measured"))
+        return _DEMAND_NOT_MET
+    return _EXIT[result.status]
+
+
+@app.command()
+def verify(artifact: Annotated[Path, typer.Argument(help="An artifact's folder.")], as_json: AsJson = False) -> int:
+    """Re-hash every file of an artifact and run its golden samples again."""
+    from edgekit import artifact as artifacts
+    from edgekit.jobs import Workers
+
+    with Workers() as workers:
+        found = artifacts.verify(artifact, workers)
+    if as_json:
+        _print_json(found)
+    else:
+        sys.stdout.write(f"{found['status']}  {artifact}  {found['reason']}\n")
+    return _EXIT[found["status"]]
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An artifact's folder or a model file.")],
+    toolchain: Annotated[str | None, typer.Option(help="Toolchain, where the file's ending does not tell.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show what is really inside a file: types, operators, multiply-accumulates, static checks."""
+    from edgekit import api, show
+
+    found = api.inspect(path, toolchain)
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **found})
+    else:
+        show.audit(found)
+    return 0
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="Zoo model, for example lenet5 or lenet5:tiny.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="safetensors file; default <name>.safetensors.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the shipped checkpoint's.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Reproduce a zoo checkpoint from its seed."""
+    from edgekit import api, show
+
+    with show.progress() as progress:
+        trained = api.train(name, output=output, seed=seed, progress=progress)
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **trained})
+    else:
+        sys.stdout.write(f"{trained['file']}  {trained['metric']} {trained['value']:.4f} on selection\n")
+    return 0
+
+
+@list_app.command("targets")
+def list_targets(as_json: AsJson = False) -> int:
+    """Targets: format and precision."""
+    from edgekit import target
+
+    rows = []
+    for name in target.names():
+        found = target.load(name)
+        rows.append({"name": name, "title": found.title, "format": found.format, "precision": found.precision})
+    return _rows("targets", rows, as_json)
+
+
+@list_app.command("models")
+def list_models(as_json: AsJson = False) -> int:
+    """Architectures of the zoo."""
+    from edgekit import zoo
+
+    rows = []
+    for name in zoo.names():
+        spec = zoo.architecture(name)
+        configs = {key: config.parameters for key, config in spec.configs.items()}
+        rows.append({"name": name, "title": spec.title, "frameworks": ["keras", "torch"], "configs": configs, "paper": spec.paper})
+    return _rows("models", rows, as_json)
+
+
+@list_app.command("toolchains")
+def list_toolchains(as_json: AsJson = False) -> int:
+    """Toolchains and the targets that each serves."""
+    from edgekit import target, toolchains
+
+    served = [target.load(name) for name in target.names()]
+    rows = [
+        {"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()
+    ]
+    return _rows("toolchains", rows, as_json)
+
+
+def _rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> int:
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", kind: rows})
+        return 0
+    from edgekit import show
+
+    show.rows(rows)
+    return 0
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> int:
+    """What works here, what does not, and the install line for it."""
+    from edgekit import api, show
+
+    rows = api.doctor()
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", "toolchains": rows})
+    else:
+        show.rows(rows)
+    return 0
+
+
+@cache_app.command("list")
+def cache_list(as_json: AsJson = False) -> int:
+    """Entries of the store."""
+    from edgekit.store import Store
+
+    return _rows("entries", Store().list(), as_json)
+
+
+@cache_app.command("verify")
+def cache_verify(as_json: AsJson = False) -> int:
+    """Re-hash every entry of the store."""
+    from edgekit.store import Store
+
+    damaged = Store().verify()
+    status, reason = ("FAILED", "; ".join(damaged)) if damaged else ("PASS", "")
+    if as_json:
+        _print_json({"status": status, "reason": reason, "damaged": damaged})
+    else:
+        sys.stdout.write(f"{status}  {reason}\n")
+    return _EXIT[status]
+
+
+@cache_app.command("clear")
+def cache_clear(as_json: AsJson = False) -> int:
+    """Remove every entry of the store."""
+    from edgekit.store import Store
+
+    count = Store().clear()
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", "removed": count})
+    else:
+        sys.stdout.write(f"removed {count} entries\n")
+    return 0
+
+
+def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> int:
+    if as_json:
+        status = "UNSUPPORTED" if exit_code == _EXIT["UNSUPPORTED"] else "FAILED"
+        error = {"code": code, "message": message, "hint": hint}
+        _print_json({"schema": 1, "status": status, "reason": message, "error": error})
+    _say(f"error: {message}")
+    if hint:
+        _say(f"       {hint}")
+    return exit_code
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; nothing escapes but a bug, which exits 1."""
+    as_json = "--json" in arguments
+    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        return int(command(list(arguments), prog_name="edgekit", standalone_mode=False) or 0)
+    except EdgekitError as error:
+        return _fail(error.code, error.exit_code, str(error), error.hint, as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _say(error.format_message())
+        return 2
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgekit"
+        return _fail("usage", 2, error.format_message(), f"See `{where} --help`.", as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", _INTERRUPTED, "interrupted; nothing was written", "", as_json)
+    except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
+        if not as_json:
+            raise
+        return _fail("internal", 1, f"{type(error).__name__}: {error}", "This is a bug in edgekit.", as_json)
+
+
+def main() -> None:
+    """Entry point of the ``edgekit`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""From evidence to a status: what passes, what is chosen, what is said to the user."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgekit import precision, target as targets
+from edgekit.candidate import Candidate, Status
+from edgekit.gate import Verdict
+from edgekit.target import Target
+
+#: From best to worst, for saying how a conversion ended where no route passed.
+_ORDER: tuple[Status, ...] = (
+    "PASS",
+    "UNDECIDED",
+    "FAIL_ACCURACY",
+    "FAIL_PARITY",
+    "FAIL_PRECISION",
+    "FAILED",
+    "UNSUPPORTED",
+    "NOT_RUN",
+)
+
+
+def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:
+    """Refuse a file that is not what it claims; with ``allow_mixed`` layers may stay float, and it is noted."""
+    assert made.audit is not None
+    missing = precision.shortfall(target.precision, made.audit, integer_io=target.integer_io)
+    if not missing:
+        return made
+    if allow_mixed and not made.audit.findings and precision.weight_share(target.precision, made.audit):
+        return replace(made, notes=(*made.notes, f"mixed precision: {missing}"))
+    return replace(made, status="FAIL_PRECISION", reason=missing)
+
+
+def judge_evidence(made: Candidate, parity: Verdict, accuracy: Verdict | None) -> Candidate:
+    """Take the first verdict that is not PASS."""
+    for verdict in (parity, accuracy):
+        if verdict is not None and verdict.status != "PASS":
+            return replace(made, status=verdict.status, reason=verdict.reason)
+    return replace(made, status="PASS", reason="")
+
+
+def choose(candidates: list[Candidate]) -> Candidate | None:
+    """The candidate that goes on to the test: on selection samples alone.
+
+    The first that passes and is not slower than its float twin; where all that pass are slower, the fastest; else the
+    least bad one that was executed, which is reported and kept aside. With every route tried (``--search-routes``),
+    the fastest that passes.
+    """
+    passing = [c for c in candidates if c.status == "PASS"] or [c for c in candidates if c.status == "UNDECIDED"]
+    if not passing:
+        executed = [c for c in candidates if c.evidence is not None]
+        return min(executed, key=lambda c: _ORDER.index(c.status)) if executed else None
+    timed = [c for c in passing if c.latency is not None]
+    return min(timed, key=lambda c: c.latency.ratio if c.latency else 1.0) if len(timed) > 1 else passing[0]
+
+
+def final(target: Target, candidates: list[Candidate], chosen: Candidate | None, tested: Candidate | None) -> Verdict:
+    """The status of the whole conversion and the sentence that explains it."""
+    decisive = tested or chosen
+    if decisive is not None:
+        reason = decisive.reason
+        status = decisive.status
+    else:
+        worst = min(candidates, key=lambda c: _ORDER.index(c.status))
+        status, reason = worst.status, "; ".join(f"{c.route}: {c.reason}" for c in candidates)
+    if status == "PASS" or status == "UNDECIDED":
+        return Verdict(status, reason)
+    return Verdict(status, f"{reason}. {what_would_help(target)}".strip())
+
+
+def what_would_help(target: Target) -> str:
+    """Other targets of the same format that quantize less, as one sentence; empty where there are none."""
+    others = targets.gentler(target)
+    return f"What may help: --target {' or '.join(others)}" if others else ""

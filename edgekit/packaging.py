@@ -1,0 +1,280 @@
+"""From what a conversion found to its result and the artifact's folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from edgekit import __version__, artifact, judging, precision
+from edgekit.candidate import Candidate
+from edgekit.result import (
+    IO,
+    Audited,
+    File,
+    Flag,
+    Host,
+    ParityFacts,
+    Part,
+    Proof,
+    Result,
+    RouteTried,
+    SamplesFacts,
+    SourceFacts,
+)
+from edgekit.run import Ref, Run, versions
+
+if TYPE_CHECKING:
+    from edgekit.pipeline import Order, Outcome, Samples
+
+#: Golden samples in an artifact: enough to notice a wrong runtime, small enough to travel.
+GOLDEN_SAMPLES = 8
+
+
+def package(run: Run, order: Order, outcome: Outcome) -> Result:
+    """Assemble the result; write the artifact for PASS, keep a rejected candidate aside for all else.
+
+    Returns:
+        The result with ``artifact`` (or ``rejected``) and ``files`` filled in.
+    """
+    result = assemble(run, order, outcome)
+    made = outcome.tested or outcome.chosen
+    if made is None or made.folder is None:
+        return result
+    folder = made.folder
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if outcome.chosen is not None and outcome.chosen.proof_entry is not None:
+        files[artifact.GOLDEN] = _golden(run, outcome.chosen, _split(outcome.samples, "selection"))
+    destination = order.output or Path("edgekit-artifacts") / default_name(order, outcome)
+    accepted = result.status == "PASS"
+    if not accepted:
+        destination = destination.with_name(destination.name + ".rejected")
+    texts = {"README.md": readme(result, list(files))}
+    written = artifact.write(destination, files, texts, result)
+    if accepted:
+        return written
+    return written.model_copy(update={"artifact": None, "rejected": str(destination)})
+
+
+def default_name(order: Order, outcome: Outcome) -> str:
+    """Name of the artifact's folder where ``-o`` is not given."""
+    config = "" if order.source.config in (None, "tiny") else f"-{order.source.config}"
+    return f"{order.source.name}{config}-{outcome.loaded.framework}-{order.target.name}"
+
+
+def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
+    """Turn an outcome into the typed result; nothing is written."""
+    target, made = order.target, outcome.tested or outcome.chosen
+    verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested)
+    audited = _audited(made) if made else None
+    evidence = made.evidence if made else None
+    accuracy = outcome.tested.evidence.accuracy if outcome.tested and outcome.tested.evidence else None
+    latency = made.latency if made else None
+    return Result(
+        status=verdict.status,
+        flags=_flags(run, order, made),
+        reason=verdict.reason,
+        proof=Proof(kind="runtime" if evidence else "none", by=evidence.by if evidence else None),
+        artifact=None,
+        target=target.name,
+        format=target.format,
+        toolchain=target.toolchain,
+        precision=target.precision,
+        precision_reached=precision.describe(target.precision, made.audit) if made and made.audit else None,
+        framework=outcome.loaded.framework,
+        source=SourceFacts(
+            given=order.source.given,
+            kind=order.source.kind,
+            name=order.source.name,
+            config=order.source.config,
+            sha256=outcome.loaded.source.sha256,
+            notes=outcome.loaded.notes,
+        ),
+        route=made.route if made else None,
+        routes_tried=tuple(_tried(c) for c in outcome.candidates),
+        files=_files(made),
+        size_bytes=_size(made),
+        float_size_bytes=_size(outcome.twin) or (_size(made) if target.precision == "fp32" else None),
+        parts=_parts(made, audited, evidence.parity if evidence else None),
+        audit=audited,
+        parity=evidence.parity if evidence else None,
+        accuracy=accuracy,
+        latency=latency,
+        gate=target.gate.model_dump(),
+        samples=_samples(order, outcome),
+        notes=(*outcome.loaded.notes, *(made.notes if made else ()), *_warnings(outcome)),
+        tools={"edgekit": __version__, **versions()},
+        host=host(),
+        cpu_seconds=dict(run.ledger.cpu_seconds),
+        peak_rss_bytes=run.ledger.peak_rss_bytes,
+        reused=tuple(run.ledger.reused),
+    )
+
+
+def host() -> Host:
+    """Facts about this machine."""
+    return Host(
+        system=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        python=platform.python_version(),
+    )
+
+
+def _processor() -> str:
+    """The processor's name; Linux tells it in /proc, elsewhere Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _flags(run: Run, order: Order, made: Candidate | None) -> tuple[Flag, ...]:
+    flags: list[Flag] = []
+    if made and made.latency and made.latency.verdict == "SLOWER":
+        flags.append("SLOWER")
+    if made and made.latency and made.latency.noisy:
+        flags.append("NOISY")
+    if not run.ledger.made:
+        flags.append("REUSED")
+    if order.plan.generated:
+        flags.append("ESTIMATE")
+    if order.target.gate.beyond_ceilings(order.target.precision):
+        flags.append("CUSTOM_GATE")
+    return tuple(flags)
+
+
+def _warnings(outcome: Outcome) -> list[str]:
+    from edgekit.pipeline import FEW_CALIBRATION_SAMPLES
+
+    notes = []
+    calibration = _find(outcome.samples, "calibration")
+    if calibration is not None and calibration.count < FEW_CALIBRATION_SAMPLES:
+        notes.append(
+            f"only {calibration.count} calibration samples: ranges may be too narrow; "
+            f"give at least {FEW_CALIBRATION_SAMPLES}"
+        )
+    selection = _find(outcome.samples, "selection")
+    if selection is not None and not selection.entry.value["labels"]:
+        notes.append("accuracy was not measured: no labelled samples (--evaluate DATA)")
+    return notes
+
+
+def _tried(candidate: Candidate) -> RouteTried:
+    return RouteTried(
+        route=candidate.route,
+        status=candidate.status,
+        reason=candidate.reason,
+        sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,
+        latency_ratio=candidate.latency.ratio if candidate.latency else None,
+    )
+
+
+def _audited(made: Candidate) -> Audited | None:
+    if made.audit is None:
+        return None
+    audit = made.audit
+    delegated = made.evidence.ops_delegated if made.evidence else audit.ops_delegated
+    return Audited(
+        weight_bytes=audit.weight_bytes,
+        weight_elements=audit.weight_elements,
+        activation_types=audit.activation_types,
+        ops_total=audit.ops_total,
+        ops_quantized=audit.ops_quantized,
+        macs_total=audit.macs_total,
+        macs_quantized_share=audit.macs_quantized_share,
+        ops_delegated=delegated,
+        transposes=audit.transposes,
+        float_ops=audit.float_ops,
+        findings=audit.findings,
+    )
+
+
+def _parts(made: Candidate | None, audited: Audited | None, parity: ParityFacts | None) -> dict[str, Part]:
+    if made is None or made.audit is None or audited is None or made.file is None or made.folder is None:
+        return {}
+    part = Part(
+        file=made.file.relative_to(made.folder).as_posix(),
+        inputs=tuple(IO(**asdict(t)) for t in made.audit.inputs),
+        outputs=tuple(IO(**asdict(t)) for t in made.audit.outputs),
+        audit=audited,
+        parity=parity,
+    )
+    return {"model": part}
+
+
+def _files(made: Candidate | None) -> tuple[File, ...]:
+    return artifact.list_files(made.folder) if made and made.folder else ()
+
+
+def _size(made: Candidate | None) -> int | None:
+    """Bytes of the model's own files, without golden data and manifest."""
+    return sum(file.bytes for file in _files(made)) if made and made.folder else None
+
+
+def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
+    plan = order.plan
+    given = [f"{kind} {value}" for kind, value in (("--calibrate", plan.calibrate), ("--evaluate", plan.evaluate)) if value]
+    origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
+    splits = {s.split: {"count": s.count, "sha256": s.entry.value["sha256"]} for s in outcome.samples}
+    return SamplesFacts(origin=origin, seed=plan.seed, splits=splits)
+
+
+def _find(samples: list[Samples], split: str) -> Samples | None:
+    return next((s for s in samples if s.split == split), None)
+
+
+def _split(samples: list[Samples], split: str) -> Samples:
+    found = _find(samples, split)
+    assert found is not None
+    return found
+
+
+def _golden(run: Run, made: Candidate, selection: Samples) -> Path:
+    assert made.proof_entry is not None
+    arguments: dict[str, Any] = {
+        "samples_file": selection.file,
+        "outputs_file": Ref(made.proof_entry, "outputs.npz"),
+        "reference_file": selection.outputs,
+        "count": GOLDEN_SAMPLES,
+    }
+    return run.step("golden", "runtime", "golden", arguments).file(artifact.GOLDEN)
+
+
+def readme(result: Result, files: list[str]) -> str:
+    """The short README for whoever receives the artifact."""
+    from edgekit.report import facts
+
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(result))
+    tensors = "\n".join(
+        f"- {side} `{t.name}`: {'x'.join(map(str, t.shape))} {t.dtype}"
+        + (f", real = (stored - {t.zero_point}) x {t.scale:.8g}" if t.scale else "")
+        for part in result.parts.values()
+        for side, tensors in (("input", part.inputs), ("output", part.outputs))
+        for t in tensors
+    )
+    listed = "\n".join(f"- `{name}`" for name in [*files, artifact.MANIFEST, artifact.SEAL])
+    return f"""# {result.source.name} for {result.target}
+
+Made by edgekit {__version__} from `{result.source.given}`. Status: **{result.status}**. {result.reason}
+
+| | |
+|---|---|
+{rows}
+
+## Tensors
+{tensors}
+
+## Files
+{listed}
+
+`edgekit verify .` re-hashes every file and runs the golden samples again; `{artifact.MANIFEST}` holds all evidence.
+"""

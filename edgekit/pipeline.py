@@ -1,0 +1,374 @@
+"""The main path: from a source to a proven artifact.
+
+    load -> float twin -> for each route: [convert -> audit -> prove on selection -> judge] -> choose -> test once
+         -> package
+
+Every arrow returns a frozen value. Work that needs a framework or a runtime is a step in a child process
+(``steps.py``) whose result is kept in the store (``run.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit import judging, packaging, source as sources, target as targets
+from edgekit.candidate import Audit, Candidate, Evidence, IOTensor
+from edgekit.data.plan import DataPlan
+from edgekit.errors import FailedError, UnsupportedError, UsageError
+from edgekit.gate import Verdict
+from edgekit.jobs import Workers
+from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
+from edgekit.run import Given, Ref, Run
+from edgekit.source import Source
+from edgekit.store import Entry, Store
+from edgekit.target import Target
+
+Progress = Callable[[str, str], None]
+
+#: Fewer calibration samples than this are used, but warned about.
+FEW_CALIBRATION_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked for."""
+
+    source: Source
+    target: Target
+    plan: DataPlan
+    output: Path | None = None
+    search_routes: bool = False
+    allow_mixed: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source whose inputs and outputs are known, and the kind of child that runs it."""
+
+    source: Source
+    environment: str
+    signature: dict[str, Any]
+    framework: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One split as a file, and the framework's own outputs on it."""
+
+    split: str
+    entry: Entry
+    reference: Entry | None
+
+    @property
+    def count(self) -> int:
+        """Number of samples; 0 where there is no such split."""
+        return int(self.entry.value["count"])
+
+    @property
+    def file(self) -> Ref:
+        """The samples."""
+        return Ref(self.entry, "samples.npz")
+
+    @property
+    def outputs(self) -> Ref:
+        """The framework's outputs on them."""
+        assert self.reference is not None
+        return Ref(self.reference, "outputs.npz")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that a conversion found, for the package."""
+
+    loaded: Loaded
+    samples: list[Samples]
+    twin: Candidate | None
+    candidates: list[Candidate]
+    chosen: Candidate | None
+    tested: Candidate | None
+
+
+def convert(
+    order: Order,
+    *,
+    workers: Workers,
+    store: Store | None = None,
+    progress: Progress = lambda event, label: None,
+) -> Result:
+    """Convert a source to a target and prove what came out.
+
+    Args:
+        order: source, target, data and options.
+        workers: where children are started; many conversions may share one.
+        store: where results of steps are kept; the user's own by default.
+        progress: called with (``start`` | ``done`` | ``reused``, step) as the run goes on.
+
+    Returns:
+        The result, whose ``status`` says how it ended. The artifact is written under its name for PASS; a candidate
+        that did not pass is kept aside with its report (see ``packaging``).
+
+    Raises:
+        EdgekitError: the request is wrong, unsafe or cannot be served at all; nothing was written.
+    """
+    run = Run(workers, store or Store(), progress)
+    loaded = load(run, order)
+    calibration = gather(run, order, loaded, "calibration", reference=False) if order.target.needs_calibration else None
+    selection = gather(run, order, loaded, "selection")
+    twin = float_twin(run, order, loaded, selection)
+    candidates = try_routes(run, order, loaded, calibration, selection, twin)
+    chosen = judging.choose(candidates)
+    test, tested = test_once(run, order, loaded, chosen)
+    outcome = Outcome(loaded, [s for s in (calibration, selection, test) if s], twin, candidates, chosen, tested)
+    return packaging.package(run, order, outcome)
+
+
+def load(run: Run, order: Order) -> Loaded:
+    """Load the source in its framework; fix its batch to 1 and read its inputs and outputs."""
+    source = identify(run, order)
+    environment = sources.environments(source)[0]
+    arguments = {"source": Given(source.to_json(), source.sha256), "environment": environment}
+    materialise = source.kind == "python" and source.framework == "keras"
+    entry = run.step("describe", environment, "load", arguments | {"materialise": materialise}, code=_LOADING)
+    if entry.value["checkpoint"]:
+        source = Source.from_json(entry.value["checkpoint"])
+    notes = tuple(entry.value["notes"])
+    return Loaded(source, environment, entry.value["signature"], entry.value["framework"], notes)
+
+
+def identify(run: Run, order: Order) -> Source:
+    """Decide the framework where it is open: the target's own for the zoo; for a function, by calling it."""
+    source = order.source
+    if source.framework is not None:
+        return source
+    if source.kind == "zoo":
+        return sources.with_framework(source, order.target.default_framework)
+    arguments = {"source": Given(source.to_json(), source.sha256)}
+    return sources.with_framework(source, run.step("identify", "torch", "load", arguments, code=_LOADING).value)
+
+
+def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: bool = True) -> Samples:
+    """Make one split and run the model on it in its own framework."""
+    plan = Given(asdict(order.plan), order.plan.content) if order.plan.content else asdict(order.plan)
+    arguments = {"plan": plan, "split": split, "signature": loaded.signature}
+    entry = run.step("samples", "data", f"samples:{split}", arguments, code=("data",))
+    if split == "calibration" and entry.value["count"] == 0:
+        raise UsageError(
+            f"{order.target.name} needs calibration samples and none were given",
+            hint="Pass --calibrate DATA (a few hundred real inputs), or take "
+            f"{' or '.join(targets.without_calibration(order.target)) or 'a dynamic target'}.",
+        )
+    if not reference or entry.value["count"] == 0:
+        return Samples(split, entry, None)
+    arguments = _model(loaded) | {"samples_file": Ref(entry, "samples.npz")}
+    outputs = run.step("reference", loaded.environment, f"reference:{split}", arguments, code=_LOADING)
+    return Samples(split, entry, outputs)
+
+
+def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Candidate | None:
+    """Convert to the format's fp32 first: a wrong float file is caught before it is quantized.
+
+    It is also what routes that quantize a file start from, and what latency is compared with.
+    """
+    if order.target.float_twin is None:
+        return None
+    fp32 = replace(order, target=targets.load(order.target.float_twin), search_routes=False)
+    tried = try_routes(run, fp32, loaded, None, selection, None, label="float twin")
+    twin = judging.choose(tried)
+    if twin is None or twin.status not in ("PASS", "UNDECIDED"):
+        reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in tried)
+        kind = UnsupportedError if all(c.status == "UNSUPPORTED" for c in tried) else FailedError
+        raise kind(
+            f"no fp32 {order.target.format} file of this model could be proven: {reasons}",
+            hint=f"Try `--target {fp32.target.name}` to see the report, or another format.",
+        )
+    return twin
+
+
+def try_routes(
+    run: Run,
+    order: Order,
+    loaded: Loaded,
+    calibration: Samples | None,
+    selection: Samples,
+    twin: Candidate | None,
+    *,
+    label: str = "",
+) -> list[Candidate]:
+    """Try the target's routes in order until one passes on selection and is not slower than its float twin."""
+    chain = order.target.toolchain
+    facts = run.step("routes", "runtime", "routes", {"toolchain_name": chain}, code=(f"toolchains/{chain}",)).value
+    tried: list[Candidate] = []
+    for route in order.target.routes:
+        if route.name not in facts["routes"]:
+            raise UsageError(
+                f"target {order.target.name} names the route {route.name!r}, which {chain} does not have; "
+                f"it has {', '.join(sorted(facts['routes']))}",
+                hint="Correct the target's TOML.",
+            )
+        environment = environment_for(loaded, facts["routes"][route.name])
+        if environment is None:
+            continue
+        candidate = try_route(run, order, loaded, calibration, selection, twin, route.name, environment, label)
+        tried.append(candidate)
+        slower = candidate.latency is not None and candidate.latency.verdict == "SLOWER"
+        if candidate.status == "PASS" and not slower and not order.search_routes:
+            break
+    if not tried:
+        reason = f"{order.target.name} has no route for a {loaded.source.kind} source of {loaded.framework}"
+        tried = [Candidate("none", "UNSUPPORTED", reason)]
+    return tried
+
+
+def environment_for(loaded: Loaded, route: dict[str, Any]) -> str | None:
+    """The kind of child that runs a route for this source; None where the route does not serve it."""
+    wanted = route["environments"].get(loaded.framework)
+    if wanted is None:
+        return None
+    if route["quantizes_file"]:
+        return "runtime"
+    able = sources.environments(loaded.source)
+    if wanted in able:
+        return str(wanted)
+    # A model that only Keras 2 loads takes the TensorFlow routes in a child of its own.
+    return "tf-keras" if wanted == "keras-tensorflow" and "tf-keras" in able else None
+
+
+def try_route(
+    run: Run,
+    order: Order,
+    loaded: Loaded,
+    calibration: Samples | None,
+    selection: Samples,
+    twin: Candidate | None,
+    route: str,
+    environment: str,
+    label: str,
+) -> Candidate:
+    """Convert by one route, look into the file, execute it on selection samples, judge it."""
+    target = order.target
+    what = label or "convert"
+    code = ("frameworks", "source", f"toolchains/{target.toolchain}")
+    from_file = environment == "runtime"
+    arguments = {
+        "toolchain_name": target.toolchain,
+        "route": route,
+        "environment": environment,
+        "source": None if from_file else _model(loaded)["source"],
+        "precision": target.precision,
+        "integer_io": target.integer_io,
+        "signature": loaded.signature,
+        "calibration_file": calibration.file if calibration else None,
+        "float_file": _file(twin) if twin else None,
+    }
+    try:
+        entry = run.step("convert", environment, f"{what}:{route}", arguments, code=code)
+        made = Candidate(
+            route,
+            "PASS",
+            file=entry.file(entry.value["file"]),
+            folder=entry.file(""),
+            notes=tuple(entry.value["notes"]),
+            cpu_seconds=entry.value["cpu"],
+            entry=entry,
+        )
+        made = replace(made, audit=look(run, target, made))
+        made = judging.judge_audit(target, made, allow_mixed=order.allow_mixed)
+        if made.status == "FAIL_PRECISION":
+            return made
+        made = prove(run, order, made, selection, label=what)
+        if made.status == "PASS" and twin is not None:
+            made = replace(made, latency=time_against(run, target, made, twin, selection))
+    except UnsupportedError as error:
+        return Candidate(route, "UNSUPPORTED", f"{error} {error.hint}".strip())
+    except FailedError as error:
+        return Candidate(route, "FAILED", str(error))
+    return made
+
+
+def look(run: Run, target: Target, made: Candidate) -> Audit:
+    """Audit a file without executing it."""
+    arguments = {"toolchain_name": target.toolchain, "file": _file(made)}
+    found = run.step("audit", "runtime", "audit", arguments, code=(f"toolchains/{target.toolchain}", "candidate")).value
+    tensors = {side: tuple(IOTensor(**{**t, "shape": tuple(t["shape"])}) for t in found[side]) for side in _SIDES}
+    return Audit(**{**found, **tensors, "float_ops": tuple(found["float_ops"]), "findings": tuple(found["findings"])})
+
+
+def prove(run: Run, order: Order, made: Candidate, samples: Samples, *, label: str) -> Candidate:
+    """Execute a candidate in its own runtime on one split, compare it with the framework, judge it."""
+    target = order.target
+    arguments = {
+        "toolchain_name": target.toolchain,
+        "file": _file(made),
+        "precision": target.precision,
+        "samples_file": samples.file,
+        "reference_file": samples.outputs,
+        "metric": order.plan.metric if samples.entry.value["labels"] else None,
+        "limits": target.gate.model_dump(),
+    }
+    code = (f"toolchains/{target.toolchain}", "parity", "metrics", "accuracy", "intervals", "gate")
+    kind = "prove" if label == "convert" else label
+    entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments, code=code)
+    found = entry.value
+    assert samples.reference is not None
+    parity = found["parity"]
+    evidence = Evidence(
+        split=samples.split,
+        by=found["by"],
+        runtime_precision=found["runtime_precision"],
+        ops_delegated=found["ops_delegated"],
+        parity=ParityFacts(
+            reference=samples.reference.value["by"],
+            inputs="generated" if order.plan.generated else "data",
+            samples=parity["samples"],
+            sqnr_db=parity["sqnr_db"],
+            cosine=parity["cosine"],
+            max_abs=parity["max_abs"],
+            per_output=parity["per_output"],
+            runtime=found["by"],
+            runtime_precision=found["runtime_precision"],
+        ),
+        accuracy=AccuracyFacts.model_validate(found["accuracy"]) if found["accuracy"] else None,
+    )
+    made = replace(made, evidence=evidence, proof_entry=entry)
+    accuracy = Verdict(*found["accuracy_verdict"]) if found["accuracy_verdict"] else None
+    return judging.judge_evidence(made, Verdict(*found["parity_verdict"]), accuracy)
+
+
+def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, samples: Samples) -> LatencyFacts:
+    """Time a candidate against its float twin."""
+    arguments = {
+        "toolchain_name": target.toolchain,
+        "file": _file(made),
+        "precision": target.precision,
+        "float_file": _file(twin),
+        "samples_file": samples.file,
+    }
+    code = (f"toolchains/{target.toolchain}", "latency", "intervals")
+    return LatencyFacts.model_validate(run.step("latency", "runtime", "latency", arguments, code=code).value)
+
+
+def test_once(run: Run, order: Order, loaded: Loaded, chosen: Candidate | None) -> tuple[Samples | None, Candidate | None]:
+    """Make the test split now that the choice is made, and run the chosen candidate on it once."""
+    if chosen is None or chosen.status not in ("PASS", "UNDECIDED") or order.plan.metric is None:
+        return None, None
+    test = gather(run, order, loaded, "test")
+    if test.count == 0:
+        return test, None
+    return test, prove(run, order, chosen, test, label="test")
+
+
+_LOADING = ("frameworks", "source", "zoo/__init__", "zoo/weights")
+_SIDES = ("inputs", "outputs")
+
+
+def _model(loaded: Loaded) -> dict[str, Any]:
+    return {"source": Given(loaded.source.to_json(), loaded.source.sha256), "environment": loaded.environment}
+
+
+def _file(made: Candidate) -> Ref:
+    assert made.entry is not None
+    return Ref(made.entry, made.entry.value["file"])

@@ -1,0 +1,92 @@
+"""A result in words and as a table for the terminal."""
+
+from __future__ import annotations
+
+from edgekit.result import Result
+
+
+def _bytes(size: int | None) -> str:
+    if size is None:
+        return "not measured"
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def facts(result: Result) -> list[tuple[str, str]]:
+    """The rows of the table: what was measured, in words; what was not says so."""
+    rows = [
+        ("target", f"{result.target} ({result.format})"),
+        ("precision reached", result.precision_reached or "not measured"),
+        ("proof", f"{result.proof.kind}: {result.proof.by}" if result.proof.by else "none"),
+        ("parity", _parity(result)),
+        ("accuracy", _accuracy(result)),
+        ("agreement", _agreement(result)),
+        ("size", f"{_bytes(result.float_size_bytes)} -> {_bytes(result.size_bytes)}"),
+        ("latency", _latency(result)),
+        ("ops delegated", _delegated(result)),
+    ]
+    return rows
+
+
+def _parity(result: Result) -> str:
+    p = result.parity
+    if p is None:
+        return "not measured"
+    on = "generated inputs (no data given)" if p.inputs == "generated" else "samples"
+    return f"SQNR {p.sqnr_db:.1f} dB, cosine {p.cosine:.5f} against {p.reference}, {p.samples} {on}"
+
+
+def _accuracy(result: Result) -> str:
+    a = result.accuracy
+    if a is None:
+        return "not measured"
+    if a.metric == "perplexity":
+        before, after, scale, unit = f"{a.float_:.4f}", f"{a.artifact:.4f}", 100, "%"
+    else:
+        before, after, scale, unit = f"{a.float_:.2%}", f"{a.artifact:.2%}", 100, " points"
+    low, high = a.drop_ci95
+    interval = f"95 % interval {scale * low:+.2f} to {scale * high:+.2f}"
+    return f"{a.metric} {before} -> {after}, drop {scale * a.drop:+.2f}{unit} ({interval}, n = {a.samples})"
+
+
+def _agreement(result: Result) -> str:
+    a = result.accuracy
+    return "not measured" if a is None or a.agreement is None else f"{a.agreement:.2%} with the float model"
+
+
+def _latency(result: Result) -> str:
+    t = result.latency
+    if t is None:
+        return "not measured" if result.precision != "fp32" else "is the float twin"
+    words = {
+        "FASTER": "faster than its float twin",
+        "SLOWER": "SLOWER than its float twin",
+        "SAME": "as fast as its float twin",
+        "TOO_SMALL_TO_TELL": "too small to tell",
+    }
+    low, high = t.ratio_ci95
+    return (
+        f"{t.float_cpu_ms:.3f} -> {t.artifact_cpu_ms:.3f} CPU ms, ratio {t.ratio:.2f} "
+        f"(95 % interval {low:.2f} to {high:.2f}), {words[t.verdict]}"
+    )
+
+
+def _delegated(result: Result) -> str:
+    if result.audit is None:
+        return "not measured"
+    if result.audit.ops_delegated is None:
+        return f"this runtime has no delegate ({result.audit.ops_total} ops)"
+    return f"{result.audit.ops_delegated}/{result.audit.ops_total}"
+
+
+_FLAGS = {
+    "SLOWER": "slower than its float twin",
+    "NOISY": "the machine was too noisy to time it well",
+    "REUSED": "nothing was run again: all results come from the store",
+    "ESTIMATE": "parity on generated inputs only; pass --calibrate and --evaluate for proof on real data",
+    "CUSTOM_GATE": "judged by limits of your own, looser than the packaged ones",
+}
+
+
+def flags(result: Result) -> list[tuple[str, str]]:
+    """Each flag with what it means."""
+    return [(flag, _FLAGS[flag]) for flag in result.flags]

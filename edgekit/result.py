@@ -1,0 +1,202 @@
+"""The result of a conversion: what ``--json`` prints, what the manifest holds, what the Python API returns.
+
+Field names are a contract (schema 1): more may be added, none changes its meaning. What was not measured is None.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgekit.candidate import Status
+
+Flag = Literal["SLOWER", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Proof(_Frozen):
+    """Who executed the artifact: the runtime that ships it, a named stand-in, or nobody."""
+
+    kind: Literal["runtime", "stand-in", "none"]
+    by: str | None = None
+
+
+class SourceFacts(_Frozen):
+    """What was handed in."""
+
+    given: str
+    kind: str
+    name: str
+    config: str | None = None
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+class RouteTried(_Frozen):
+    """One route of the target and how it ended, on selection samples."""
+
+    route: str
+    status: Status
+    reason: str = ""
+    sqnr_db: float | None = None
+    latency_ratio: float | None = None
+
+
+class File(_Frozen):
+    """One file of the artifact, relative to its folder."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class IO(_Frozen):
+    """One input or output as the file stores it: real = (stored - zero_point) * scale."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class Audited(_Frozen):
+    """What is inside the file, read from the file itself; see ``edgekit.candidate.Audit`` for each meaning."""
+
+    weight_bytes: dict[str, int]
+    weight_elements: dict[str, int]
+    activation_types: dict[str, int]
+    ops_total: int
+    ops_quantized: int
+    macs_total: int
+    macs_quantized_share: float | None
+    ops_delegated: int | None
+    transposes: int
+    float_ops: tuple[str, ...]
+    findings: tuple[str, ...]
+
+
+class ParityFacts(_Frozen):
+    """Closeness to the framework's own run on the same samples."""
+
+    reference: str
+    inputs: Literal["data", "generated"]
+    samples: int
+    sqnr_db: float
+    cosine: float
+    max_abs: float | None
+    per_output: dict[str, dict[str, Any]]
+    runtime: str
+    runtime_precision: str
+
+
+class AccuracyFacts(_Frozen):
+    """The task metric on the test split, run once; ``drop`` positive is worse."""
+
+    metric: str
+    higher_is_better: bool
+    samples: int
+    float_: Annotated[float, Field(alias="float")]
+    checkpoint: float | None
+    artifact: float
+    drop: float
+    drop_ci95: tuple[float, float]
+    agreement: float | None
+    flips: tuple[int, int] | None = None
+
+
+class LatencyFacts(_Frozen):
+    """CPU milliseconds per inference, one thread, interleaved with the float twin on the same runtime."""
+
+    float_cpu_ms: float
+    artifact_cpu_ms: float
+    ratio: float
+    ratio_ci95: tuple[float, float]
+    verdict: Literal["FASTER", "SAME", "SLOWER", "TOO_SMALL_TO_TELL"]
+    noisy: bool
+    blocks: int
+    runs_per_block: tuple[int, int]
+    wall_over_cpu: float
+
+
+class Part(_Frozen):
+    """One model file of an artifact with its own evidence."""
+
+    file: str
+    inputs: tuple[IO, ...]
+    outputs: tuple[IO, ...]
+    audit: Audited
+    parity: ParityFacts | None
+
+
+class SamplesFacts(_Frozen):
+    """Which samples were used: count and SHA-256 of each split, and where they come from."""
+
+    origin: str
+    seed: int
+    splits: dict[str, dict[str, Any]]
+
+
+class Host(_Frozen):
+    """Where this was measured."""
+
+    system: str
+    machine: str
+    processor: str
+    cores: int
+    memory_bytes: int
+    python: str
+
+
+class ErrorFacts(_Frozen):
+    """Why there is no result, and the next step."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Result(_Frozen):
+    """The outcome of ``edgekit convert``; with several parts the top-level figures are the worst part's."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    status: Status
+    flags: tuple[Flag, ...] = ()
+    reason: str = ""
+    proof: Proof
+    artifact: str | None
+    rejected: str | None = None
+    target: str
+    format: str
+    toolchain: str
+    precision: str
+    precision_reached: str | None
+    framework: str
+    source: SourceFacts
+    route: str | None
+    routes_tried: tuple[RouteTried, ...]
+    files: tuple[File, ...] = ()
+    size_bytes: int | None = None
+    float_size_bytes: int | None = None
+    parts: dict[str, Part] = {}
+    audit: Audited | None = None
+    parity: ParityFacts | None = None
+    accuracy: AccuracyFacts | None = None
+    latency: LatencyFacts | None = None
+    gate: dict[str, Any]
+    samples: SamplesFacts
+    notes: tuple[str, ...] = ()
+    tools: dict[str, str]
+    host: Host
+    cpu_seconds: dict[str, float]
+    peak_rss_bytes: int
+    reused: tuple[str, ...] = ()
+    error: ErrorFacts | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, with the contract's names."""
+        return self.model_dump(mode="json", by_alias=True)
