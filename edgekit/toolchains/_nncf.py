@@ -1,0 +1,52 @@
+"""NNCF without its habits: no telemetry, no progress bars, the same result every time."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def silence() -> None:
+    """Keep OpenVINO's and NNCF's telemetry out of this process.
+
+    Without a consent file both send by default, and write an identifier into the home folder. An import that
+    fails is the case that both provide for: they fall back to stubs of their own.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+
+def quantize(
+    model: Any, calibration: Mapping[str, NDArray[np.generic]], *, attention: bool, recurrent: bool = False
+) -> Any:
+    """Quantize an ``onnx.ModelProto`` or ``openvino.Model`` to static int8.
+
+    Args:
+        model: the float model; a copy is quantized.
+        calibration: samples by input name, first axis is the sample; all are used.
+        attention: use the transformer settings (SmoothQuant, attention products left in float).
+        recurrent: use asymmetric activations: OpenVINO's CPU runs recurrent cells in int8 with u8 inputs only.
+    """
+    silence()
+    import nncf
+
+    logging.getLogger("nncf").setLevel(logging.WARNING)
+    random.seed(0)
+    np.random.seed(0)  # NNCF draws from the global generator
+    count = len(next(iter(calibration.values())))
+    rows = [{name: array[i : i + 1] for name, array in calibration.items()} for i in range(count)]
+    preset = nncf.QuantizationPreset.MIXED if attention or recurrent else nncf.QuantizationPreset.PERFORMANCE
+    return nncf.quantize(
+        model,
+        nncf.Dataset(rows),
+        subset_size=count,
+        preset=preset,
+        model_type=nncf.ModelType.TRANSFORMER if attention else None,
+    )

@@ -1,0 +1,33 @@
+"""ONNX files and ONNX Runtime on the CPU.
+
+``export`` makes the fp32 file from a framework, ``quantize`` makes int8 files, ``audit`` reads what is inside a
+file, ``session`` runs one.
+"""
+
+from __future__ import annotations
+
+from edgekit.toolchains import Route
+from edgekit.toolchains.onnx import export, quantize
+from edgekit.toolchains.onnx.audit import audit
+from edgekit.toolchains.onnx.session import open_session
+
+__all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
+
+STEP_VERSION = 1
+PACKAGES = ("onnx", "onnxruntime", "onnxscript", "tf2onnx", "nncf")
+
+_RUNTIME = {"keras": "runtime", "torch": "runtime"}
+
+ROUTES = {
+    "torch-dynamo": Route({"torch": "torch"}, export.from_torch),
+    "torch-script": Route({"torch": "torch"}, export.from_torchscript),
+    "tf2onnx": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
+    "keras-torch": Route({"keras": "keras-torch"}, export.from_torch),
+    "qdq-all": Route(_RUNTIME, quantize.qdq_all, quantizes_file=True),
+    "qdq-products": Route(_RUNTIME, quantize.qdq_products, quantizes_file=True),
+    "nncf": Route(_RUNTIME, quantize.nncf_qdq, quantizes_file=True),
+    "qdq-dynamic-cells": Route(_RUNTIME, quantize.qdq_dynamic_cells, quantizes_file=True),
+    "unrolled-qdq": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
+    "dynamic": Route(_RUNTIME, quantize.dynamic, quantizes_file=True),
+    "dynamic-products": Route(_RUNTIME, quantize.dynamic_products, quantizes_file=True),
+}

@@ -1,0 +1,175 @@
+"""From a framework to an fp32 ONNX file with the source's tensor names and nothing else of the source in it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgekit.errors import FailedError, UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Converted, Request
+
+#: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
+#: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
+OPSET = 20
+
+
+def from_torch(model: LoadedModel | None, request: Request) -> Converted:
+    """Export through ``torch.export`` and the dynamo exporter (torch modules, and Keras on the torch backend)."""
+    return finish(_dynamo(torch_program(model)), request)
+
+
+def from_torchscript(model: LoadedModel | None, request: Request) -> Converted:
+    """Export a ``ScriptModule``, which ``torch.export`` cannot read, with the older exporter."""
+    import torch
+
+    assert model is not None
+    if not isinstance(model.native, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"the TorchScript route takes a ScriptModule, not {type(model.native).__name__}",
+            hint="Use the route torch-dynamo.",
+        )
+    sample = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        torch.onnx.export(model.native, sample, str(file), dynamo=False, opset_version=OPSET)
+        return finish(onnx.load(file), request)
+
+
+def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
+    """Export the static batch-1 SavedModel of a TensorFlow-side model with tf2onnx."""
+    import tensorflow as tf
+    import tf2onnx
+
+    from edgekit.frameworks.keras import export_saved_model
+
+    assert model is not None
+    with tempfile.TemporaryDirectory() as folder:
+        export_saved_model(model, Path(folder))
+        signature = tf.saved_model.load(folder).signatures["serving_default"]
+        arguments = signature.structured_input_signature[1]
+        names = [name for name in request.inputs if name in arguments] or list(arguments)
+        specs = [tf.TensorSpec(arguments[n].shape, arguments[n].dtype, name=n) for n in names]
+
+        @tf.function(input_signature=specs)  # type: ignore[untyped-decorator]
+        def call(*tensors: Any) -> Any:
+            outputs = signature(**dict(zip(names, tensors, strict=True)))
+            return [outputs[n] for n in request.outputs] if set(request.outputs) <= set(outputs) else outputs
+
+        proto, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=OPSET)
+    return finish(proto, request)
+
+
+def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:
+    """Export a fresh ``ExportedProgram``; ``unroll`` turns recurrent cells into their matrix products.
+
+    ``aten.lstm`` is one opaque node that no quantizer enters; only that entry of PyTorch's decomposition table is
+    applied, because the whole table also takes linear layers apart.
+    """
+    from edgekit.frameworks.torch import torch_export
+
+    assert model is not None
+    program = torch_export(model)
+    if not unroll:
+        return program
+    import torch
+
+    aten = torch.ops.aten
+    table = torch.export.default_decompositions()
+    cells = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
+    return program.run_decompositions(cells)
+
+
+def _dynamo(program: Any) -> onnx.ModelProto:
+    import torch
+
+    exported = torch.onnx.export(
+        program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
+    )
+    assert exported is not None
+    proto: onnx.ModelProto = exported.model_proto
+    return proto
+
+
+def unrolled(model: LoadedModel | None) -> onnx.ModelProto:
+    """Export with recurrent cells as matrix products, one set per time step."""
+    return _dynamo(torch_program(model, unroll=True))
+
+
+def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx") -> Converted:
+    """Strip, name, check and write a model.
+
+    Exporters write source paths and stack traces into the file; without them the same model gives the same bytes
+    on every machine, and tells nothing about the machine.
+
+    Raises:
+        FailedError: the exporter wrote an invalid model (tf2onnx writes exact GELU as a non-existent ``Erfc``).
+    """
+    strip(model)
+    _name_tensors(model.graph, request)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise FailedError(
+            f"the exporter wrote an invalid ONNX model: {first}", hint="Another route may do it."
+        ) from error
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for index in reversed(range(len(model.graph.value_info))):
+        if model.graph.value_info[index].name in weights:  # a stale shape stops a later quantizer that transposes it
+            del model.graph.value_info[index]
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for value in (*model.graph.input, *model.graph.output):
+        if any(not d.HasField("dim_value") or d.dim_value < 1 for d in value.type.tensor_type.shape.dim):
+            raise FailedError(f"the exporter left a dynamic axis in {value.name!r}", hint="Fix the input shapes.")
+    file = request.folder / name
+    file.write_bytes(model.SerializeToString(deterministic=True))
+    return Converted(file)
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove doc strings and metadata everywhere."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    for graph in _graphs(model.graph):
+        graph.doc_string = ""
+        for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            item.doc_string = ""
+            del item.metadata_props[:]
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+def _name_tensors(graph: onnx.GraphProto, request: Request) -> None:
+    """Give inputs and outputs the source's names, in order (or by name where all of them match already)."""
+    for kind, values, names in (("input", graph.input, request.inputs), ("output", graph.output, request.outputs)):
+        found = [v.name for v in values]
+        if len(found) != len(names):
+            raise FailedError(f"the file has {len(found)} {kind}s ({', '.join(found)}), the source {len(names)}")
+        if set(found) != set(names):
+            rename(graph, dict(zip(found, names, strict=True)))
+
+
+def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename values wherever they occur; an inner value that already has a new name steps aside."""
+    mapping = dict(names)
+    taken = {v for node in graph.node for v in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    for new in names.values():
+        if new in taken and new not in names:
+            mapping[new] = f"{new}/inner"
+    for inner in _graphs(graph):
+        for node in inner.node:
+            node.input[:] = [mapping.get(v, v) for v in node.input]
+            node.output[:] = [mapping.get(v, v) for v in node.output]
+        for value in (*inner.input, *inner.output, *inner.value_info, *inner.initializer):
+            value.name = mapping.get(value.name, value.name)

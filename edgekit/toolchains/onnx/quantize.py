@@ -1,0 +1,187 @@
+"""int8 ONNX files: static (Q/DQ around operators) and dynamic (integer operators)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx import numpy_helper
+
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.onnx.export import finish, unrolled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Operators that carry nearly all multiply-accumulates; everything between them stays float.
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def qdq_all(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize every operator that ONNX Runtime's quantizer knows, weights per channel, ranges by min/max."""
+    return _static(_float_model(request), request, None)
+
+
+def qdq_products(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize convolutions and matrix products only: softmax, norms and masks keep their range."""
+    return _static(_float_model(request), request, PRODUCTS)
+
+
+def qdq_dynamic_cells(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``qdq_all``, with LSTMs as ``DynamicQuantizeLSTM``: int8 weights, activations quantized at run time."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    float_model = _float_model(request)
+    if not any(node.op_type == "LSTM" for node in float_model.graph.node):
+        raise UnsupportedError("the model has no LSTM", hint="Use the route qdq-all.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "cells.onnx")
+        quantize_dynamic(
+            _prepared(float_model, folder),
+            path,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["LSTM"],
+        )
+        done = _static(onnx.load(path), request, None, prepared=True)
+    return Converted(done.file, ("LSTM cells quantize their activations at run time, not with calibrated ranges",))
+
+
+def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize recurrent cells too, as matrix products per time step.
+
+    ONNX Runtime has no static int8 LSTM or GRU: its quantizer leaves them float. Unrolled, every product is int8, at
+    the price of a larger graph that mostly runs slower than the float cell.
+    """
+    proto = unrolled(model)
+    if len(proto.graph.node) > 20_000:
+        raise UnsupportedError(f"unrolled, the recurrent cells make {len(proto.graph.node)} operators; at most 20000")
+    with tempfile.TemporaryDirectory() as folder:
+        named = finish(proto, Request(**{**vars(request), "folder": Path(folder)}))
+        model_proto = share_constants(onnx.load(_prepared(onnx.load(named.file), folder)))
+        done = _static(model_proto, request, PRODUCTS, prepared=True)
+    return Converted(done.file, ("recurrent cells are unrolled to one set of matrix products per time step",))
+
+
+def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize with NNCF: bias correction, and its transformer settings where there is attention."""
+    from edgekit.toolchains import _nncf
+
+    proto = _float_model(request)
+    ops = {output: node for node in proto.graph.node for output in node.output}
+    attention = any(
+        node.op_type == "MatMul" and any(i in ops and ops[i].op_type == "Softmax" for i in node.input)
+        for node in proto.graph.node
+    )
+    return finish(_nncf.quantize(proto, _calibration(request), attention=attention), request)
+
+
+def dynamic(model: LoadedModel | None, request: Request) -> Converted:
+    """Integer weights; activations are quantized at run time (``MatMulInteger``, ``ConvInteger``, int8 LSTM)."""
+    return _dynamic(request, None)
+
+
+def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``dynamic``, with convolution weights stored in int8 and used in float.
+
+    ``ConvInteger`` is several times slower than the float convolution in ONNX Runtime on the CPU.
+    """
+    return _dynamic(request, ["MatMul", "Gemm", "LSTM", "Gather"])
+
+
+def _float_model(request: Request) -> onnx.ModelProto:
+    assert request.float_file is not None
+    return onnx.load(request.float_file)
+
+
+def _calibration(request: Request) -> Mapping[str, NDArray[np.generic]]:
+    if not request.calibration or not all(len(a) for a in request.calibration.values()):
+        raise UsageError("static int8 needs calibration samples; got none", hint="Give --calibrate DATA.")
+    return request.calibration
+
+
+def samples(calibration: Mapping[str, NDArray[np.generic]]) -> Iterator[dict[str, NDArray[np.generic]]]:
+    """One dict per sample, batch 1."""
+    for index in range(len(next(iter(calibration.values())))):
+        yield {name: array[index : index + 1] for name, array in calibration.items()}
+
+
+def _prepared(model: onnx.ModelProto, folder: str) -> str:
+    """Infer shapes and fuse (batch norm into convolutions, product + add into Gemm); independent of this CPU."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    plain, prepared = str(Path(folder) / "float.onnx"), str(Path(folder) / "prepared.onnx")
+    onnx.save(model, plain)  # handed a ModelProto, the tool moves its weights into a file that it then cannot read
+    # Shapes are static, so that ONNX's own inference finds them all; the symbolic one costs an import of sympy.
+    quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+    return prepared
+
+
+def share_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Keep one of equal initializers: each time step brings a transposed copy of the recurrent weights."""
+    first: dict[tuple[object, ...], str] = {}
+    same: dict[str, str] = {}
+    kept = []
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        key = (tensor.data_type, array.shape, array.tobytes())
+        if key in first:
+            same[tensor.name] = first[key]
+        else:
+            first[key] = tensor.name
+            kept.append(tensor)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for node in model.graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    return model
+
+
+def _static(
+    model: onnx.ModelProto, request: Request, op_types: tuple[str, ...] | None, *, prepared: bool = False
+) -> Converted:
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = samples(_calibration(request))
+
+        def get_next(self) -> dict[str, Any] | None:
+            return next(self.left, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, path = str(Path(folder) / "source.onnx"), str(Path(folder) / "quantized.onnx")
+        onnx.save(model, source)
+        quantize_static(
+            source if prepared else _prepared(model, folder),
+            path,
+            Reader(),
+            per_channel=True,
+            # With int8 activations (the default) ONNX Runtime leaves part of the convolutions and additions in float
+            # on x86; with uint8 it fuses all of them, at the same accuracy.
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(op_types) if op_types else None,
+        )
+        return finish(onnx.load(path), request)
+
+
+def _dynamic(request: Request, op_types: list[str] | None) -> Converted:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "quantized.onnx")
+        quantize_dynamic(
+            _prepared(_float_model(request), folder),
+            path,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=op_types,
+        )
+        return finish(onnx.load(path), request)

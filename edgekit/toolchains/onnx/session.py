@@ -1,0 +1,149 @@
+"""Running an ONNX file in ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+
+from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
+from edgekit.precision import Precision
+
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+#: Kernels of convolutions, matrix products and recurrent cells, as ONNX Runtime names them after fusing Q/DQ pairs.
+_INTEGER = frozenset(
+    "QLinearConv QLinearMatMul QGemm MatMulInteger MatMulIntegerToFloat ConvInteger DynamicQuantizeMatMul "
+    "DynamicQuantizeLSTM".split()
+)
+_FLOAT = frozenset("Conv FusedConv ConvTranspose MatMul FusedMatMul Gemm FusedGemm LSTM GRU RNN Einsum".split())
+
+
+def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OnnxSession:
+    """Open a file with a fixed number of threads and no spinning ones.
+
+    Raises:
+        DamagedFileError: ONNX Runtime cannot load the file.
+        UnsupportedError: it has no kernel for one of the operators.
+    """
+    return OnnxSession(file, precision, threads)
+
+
+class OnnxSession:
+    """One file in ONNX Runtime; see ``edgekit.toolchains.Session``.
+
+    Attributes:
+        executed: kernels of the optimized graph by operator type, Q/DQ included: what really runs. Only for
+            quantized precisions; empty for the others.
+    """
+
+    ops_delegated: int | None = None
+
+    def __init__(self, file: Path, precision: Precision, threads: int) -> None:
+        self.by = f"onnxruntime {onnxruntime.__version__} CPU"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        # Spinning threads burn CPU time that a latency measurement would count.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        with tempfile.TemporaryDirectory() as folder:
+            optimized = Path(folder) / "optimized.onnx"
+            if precision not in ("fp32", "fp16"):
+                options.optimized_model_filepath = str(optimized)
+            self._session = _load(file, options)
+            self.executed = _kernels(optimized) if optimized.exists() else Counter()
+        self.precision = _executed_precision(self.executed)
+        self._inputs = {i.name: (tuple(i.shape), np.dtype(_TYPES[i.type])) for i in self._session.get_inputs()}
+        self._outputs = [o.name for o in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run one sample."""
+        found = self._session.run(self._outputs, self._checked(inputs))
+        return dict(zip(self._outputs, found, strict=True))
+
+    def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:
+        """Bind inputs and outputs to memory once and return the bare call."""
+        binding = self._session.io_binding()
+        for name, array in self._checked(inputs).items():
+            binding.bind_cpu_input(name, array)
+        for name in self._outputs:
+            binding.bind_output(name)
+        session = self._session
+
+        def invoke() -> object:
+            session.run_with_iobinding(binding)
+            return binding
+
+        return invoke
+
+    def reset(self) -> None:
+        """Nothing is carried between runs."""
+
+    def _checked(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        if set(inputs) != set(self._inputs):
+            raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(self._inputs)}")
+        return {name: checked_input(name, array, *self._inputs[name]) for name, array in inputs.items()}
+
+
+def checked_input(
+    name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[np.generic]:
+    """Return an input as the runtime takes it: same kind of number, same shape, contiguous.
+
+    Raises:
+        UsageError: the shape differs, or floats were given for integers.
+    """
+    if tuple(array.shape) != shape:
+        raise UsageError(f"input {name!r} has shape {tuple(array.shape)}; the file takes {shape}")
+    if not np.can_cast(array.dtype, dtype, casting="same_kind"):
+        raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _load(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except NoKernel as error:
+        raise UnsupportedError(f"ONNX Runtime lacks an operator of {file.name}: {_first(error)}") from error
+    except (
+        Exception
+    ) as error:  # ONNX Runtime's exceptions share no parent; each one here means that it refused the file
+        raise DamagedFileError(
+            f"ONNX Runtime cannot load {file.name}: {_first(error)}", hint="Convert again, or copy the file again."
+        ) from error
+
+
+def _executed_precision(kernels: Counter[str]) -> str:
+    """What convolutions and products run in: ``int8``, ``f32``, or ``int8 x20, f32 x2``."""
+    integer = sum(n for kernel, n in kernels.items() if kernel in _INTEGER)
+    floating = sum(n for kernel, n in kernels.items() if kernel in _FLOAT)
+    if integer and floating:
+        return f"int8 x{integer}, f32 x{floating}"
+    return "int8" if integer else "f32"
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _kernels(file: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(file).graph.node)
