@@ -1,0 +1,31 @@
+"""Calibration samples as the converters take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from edgekit.errors import UsageError
+from edgekit.toolchains import Request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def calibration_of(request: Request) -> Arrays:
+    """The request's calibration samples; raises ``UsageError`` where a static precision got none."""
+    if not request.calibration or min(len(a) for a in request.calibration.values()) == 0:
+        raise UsageError(
+            f"{request.precision} needs calibration samples and got none",
+            hint="Give --calibrate DATA, or use the int8-dynamic target, which needs none.",
+        )
+    return request.calibration
+
+
+def one_by_one(samples: Arrays) -> Iterator[dict[str, NDArray[np.generic]]]:
+    """Yield one batch-1 sample after another, each a dict by input name."""
+    for i in range(min(len(a) for a in samples.values())):
+        yield {name: array[i : i + 1] for name, array in samples.items()}

@@ -1,0 +1,109 @@
+"""Routes through ai-edge-quantizer: they start from the verified fp32 file and import no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import FailedError, UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ranges = dict[str, NDArray[np.generic]]
+
+FILE = "model.tflite"
+
+
+def cast_fp16(model: LoadedModel | None, request: Request) -> Converted:
+    """Weights stored as float16; a CPU widens them to float32 on load."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    recipe = RecipeManager()
+    recipe.add_weight_only_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        num_bits=16,
+        algorithm_key=AlgorithmName.FLOAT_CASTING,
+    )
+    return _quantize(request, recipe.get_quantization_recipe())
+
+
+def dynamic_int8(model: LoadedModel | None, request: Request) -> Converted:
+    """Weights int8 per channel, activations quantized at run time."""
+    from ai_edge_quantizer import recipe
+
+    return _quantize(request, recipe.dynamic_wi8_afp32())
+
+
+def static_int8(model: LoadedModel | None, request: Request) -> Converted:
+    """Full integer, per-channel weights, ranges from the samples' true minimum and maximum."""
+    from ai_edge_quantizer import recipe
+
+    return _quantize(request, recipe.static_wi8_ai8())
+
+
+def static_int16x8(model: LoadedModel | None, request: Request) -> Converted:
+    """Activations int16, weights int8 per channel, ranges from the samples' true minimum and maximum."""
+    from ai_edge_quantizer import recipe
+
+    return _quantize(request, recipe.static_wi8_ai16())
+
+
+def _quantize(request: Request, recipe: Any) -> Converted:
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    if request.float_file is None:
+        raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
+    quantizer = Quantizer(request.float_file, recipe)
+    ranges = _calibrate(request, recipe) if quantizer.need_calibration else None
+    try:
+        content = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
+    except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+        raise UnsupportedError(f"ai-edge-quantizer: {str(error).strip()[:400]}") from error
+    file = request.folder / FILE
+    file.write_bytes(bytes(content))
+    return Converted(file)
+
+
+def _calibrate(request: Request, recipe: Any) -> dict[str, Ranges]:
+    """Ranges of every tensor over all samples.
+
+    ``Quantizer.calibrate`` keeps a 0.95 moving average of each sample's range, which clips (15.9 dB on an LSTM where
+    the true range gives 34.0 dB), so the calibrator underneath is given the rule to merge by.
+    """
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    rules = RecipeManager()
+    rules.load_quantization_recipe(recipe)
+    assert request.float_file is not None
+    calibrator = Calibrator(request.float_file.read_bytes(), num_threads=1, qsv_update_func=widest)
+    key = calibrator.get_signature_list()
+    samples = list(one_by_one(calibration_of(request)))
+    try:
+        calibrator.calibrate({next(iter(key)): samples}, rules)
+    except ValueError as error:
+        if "Tensor data is null" in str(error):
+            raise UnsupportedError(
+                "ai-edge-quantizer cannot calibrate the body of a while loop",
+                hint="Build the recurrent layers with unroll=True, or use int8-dynamic.",
+            ) from error
+        raise
+    ranges: dict[str, Ranges] = calibrator.get_model_qsvs()
+    return ranges
+
+
+def widest(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The smallest range that holds both; a tensor without a range in one sample keeps the other's."""
+    import numpy as np
+
+    if not old or not new:
+        return old or new
+    return {"min": np.minimum(old["min"], new["min"]), "max": np.maximum(old["max"], new["max"])}

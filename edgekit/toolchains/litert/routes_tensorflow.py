@@ -1,0 +1,213 @@
+"""Routes through TensorFlow's own converter: a static batch-1 SavedModel, then ``tf.lite.TFLiteConverter``.
+
+Why a SavedModel with a static signature and nothing else: a batch of None breaks every loop, ``from_keras_model``
+on Keras 3 hides that behind Flex operators which LiteRT cannot run, and ``from_concrete_functions`` given a Keras 3
+model drops the weights without an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from edgekit.errors import FailedError, UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.litert import routes_quantizer
+from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
+from edgekit.toolchains.litert.schema import write_named
+
+FILE = "model.tflite"
+
+
+def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
+    """Float file, nothing quantized."""
+    return _convert(model, request, _float)
+
+
+def convert_fp16(model: LoadedModel | None, request: Request) -> Converted:
+    """Weights stored as float16; a CPU widens them to float32 on load."""
+    return _convert(model, request, _float16)
+
+
+def convert_dynamic(model: LoadedModel | None, request: Request) -> Converted:
+    """Weights int8, activations quantized at run time by the kernels that can."""
+    return _convert(model, request, _dynamic)
+
+
+def convert_int8(model: LoadedModel | None, request: Request) -> Converted:
+    """Full integer: per-channel weights, calibrated activations (the audit names what stayed float)."""
+    return _convert(model, request, _int8, unroll=True)
+
+
+def convert_int16x8(model: LoadedModel | None, request: Request) -> Converted:
+    """Activations int16, weights int8, calibrated."""
+    assert model is not None
+    tokens = [t.name for t in model.signature.inputs if not t.dtype.startswith("float")]
+    if tokens:
+        # TFLiteConverter 2.21: "Empty min/max for tensor serving_default_<name>" after the whole calibration.
+        raise UnsupportedError(
+            f"TFLiteConverter's 16x8 mode takes float inputs only, and {', '.join(tokens)} is not",
+            hint="ai-edge-quantizer does 16x8 on the fp32 file; or use int8-dynamic.",
+        )
+    return _convert(model, request, _int16x8, unroll=True)
+
+
+def convert_unrolled_int8(model: LoadedModel | None, request: Request) -> Converted:
+    """Full integer by ai-edge-quantizer, for models whose fp32 file is a loop that it cannot calibrate."""
+    return _quantize_unrolled(model, request, routes_quantizer.static_int8)
+
+
+def convert_unrolled_int16x8(model: LoadedModel | None, request: Request) -> Converted:
+    """16x8 by ai-edge-quantizer, for models whose fp32 file is a loop that it cannot calibrate."""
+    return _quantize_unrolled(model, request, routes_quantizer.static_int16x8)
+
+
+def _quantize_unrolled(
+    model: LoadedModel | None, request: Request, quantize: Callable[[None, Request], Converted]
+) -> Converted:
+    with TemporaryDirectory(dir=request.folder) as folder:
+        floats = _convert(model, replace(request, folder=Path(folder)), _float, unroll=True)
+        made = quantize(None, replace(request, float_file=floats.file))
+    return Converted(made.file, floats.notes + made.notes)
+
+
+def _convert(
+    model: LoadedModel | None,
+    request: Request,
+    settings: Callable[[Any, Request], None],
+    *,
+    unroll: bool = False,
+) -> Converted:
+    import tensorflow as tf
+
+    assert model is not None
+    notes: tuple[str, ...] = ()
+    if unroll:
+        model, notes = unrolled(model)
+    with TemporaryDirectory(dir=request.folder) as folder:
+        saved = Path(folder) / "saved_model"
+        _frameworks_module(model.native).export_saved_model(model, saved)
+        if unroll:
+            _refuse_loops(saved)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+        settings(converter, request)
+        try:
+            content = converter.convert()
+        except Exception as error:  # the converter raises ConverterError, RuntimeError, ValueError for one and the same
+            raise _explained(error) from error
+    file = request.folder / FILE
+    write_named(content, file, request.inputs, request.outputs)
+    return Converted(file, notes)
+
+
+def _float(converter: Any, request: Request) -> None:
+    """Leave the converter's defaults."""
+
+
+def _float16(converter: Any, request: Request) -> None:
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+
+
+def _dynamic(converter: Any, request: Request) -> None:
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+def _int8(converter: Any, request: Request) -> None:
+    import tensorflow as tf
+
+    _static(converter, request, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8)
+
+
+def _int16x8(converter: Any, request: Request) -> None:
+    import tensorflow as tf
+
+    kernels = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    _static(converter, request, kernels, tf.int16)
+
+
+def _static(converter: Any, request: Request, kernels: Any, io_type: Any) -> None:
+    import tensorflow as tf
+
+    samples = calibration_of(request)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: one_by_one(samples)
+    converter.target_spec.supported_ops = [kernels]
+    if request.integer_io:
+        converter.inference_input_type = converter.inference_output_type = io_type
+
+
+def unrolled(model: LoadedModel) -> tuple[LoadedModel, tuple[str, ...]]:
+    """The same model with its recurrent layers unrolled over time; the model itself where it has none.
+
+    Calibrating a while loop kills the process (TF 2.21, segmentation fault), so static precisions never see one.
+    """
+    native = model.native
+    if not hasattr(native, "get_config") or not _recurrent(native):
+        return model, ()
+    keras = importlib.import_module(_package(native))
+    clone = keras.models.clone_model(native, clone_function=_unrolled_layer)
+    clone.set_weights(native.get_weights())
+    note = "Recurrent layers are unrolled over time: the file grows with the length of the sequence."
+    return replace(cast(Any, model), native=clone), (note,)
+
+
+def _package(native: Any) -> str:
+    """``keras`` or ``tf_keras``, whichever the model is made of."""
+    return type(native).__module__.partition(".")[0]
+
+
+def _frameworks_module(native: Any) -> Any:
+    name = "tf_keras" if _package(native) == "tf_keras" else "keras"
+    return importlib.import_module(f"edgekit.frameworks.{name}")
+
+
+def _recurrent(native: Any) -> bool:
+    layers = native._flatten_layers() if hasattr(native, "_flatten_layers") else native.layers
+    return any("unroll" in layer.get_config() and not layer.get_config()["unroll"] for layer in layers)
+
+
+def _unrolled_layer(layer: Any) -> Any:
+    config = layer.get_config()
+    for part in (config, *(config[k]["config"] for k in ("layer", "backward_layer") if config.get(k))):
+        if "unroll" in part:
+            part["unroll"] = True
+    return type(layer).from_config(config)
+
+
+def _refuse_loops(saved: Path) -> None:
+    """Raise where the exported graph still holds a while loop, which the calibrator would crash on."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    graphs = SavedModel()
+    graphs.ParseFromString((saved / "saved_model.pb").read_bytes())
+    loops = sorted(
+        node.name
+        for meta in graphs.meta_graphs
+        for function in meta.graph_def.library.function
+        for node in function.node_def
+        if node.op in ("While", "StatelessWhile")
+    )
+    if loops:
+        raise UnsupportedError(
+            f"static quantization of a loop over time crashes TFLiteConverter: {', '.join(loops[:3])}",
+            hint="Build the recurrent layers with unroll=True, or use the int8-dynamic target.",
+        )
+
+
+def _explained(error: Exception) -> FailedError | UnsupportedError:
+    """The converter's many-line message as one sentence."""
+    text = str(error)
+    for line in text.splitlines():
+        if "needs" in line and "quantiz" in line or "is not supported" in line or "failed to legalize" in line:
+            return UnsupportedError(f"TFLiteConverter: {line.strip()[:300]}", hint="Use int8-dynamic for this model.")
+    return FailedError(f"TFLiteConverter raised {type(error).__name__}: {text.strip()[:600]}")

@@ -1,0 +1,115 @@
+"""Reading a .tflite file's tables, and naming its signature.
+
+The FlatBuffer layout is TensorFlow's ``tensorflow/lite/schema/schema.fbs``; the classes come from ``ai-edge-litert``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import DamagedFileError, FailedError
+
+IDENTIFIER = b"TFL3"
+
+#: What the FlatBuffer classes raise on bytes that are not a model: offsets out of the file, text that is no UTF-8.
+UNREADABLE = (
+    struct.error,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+
+
+def damaged(file: Path, why: str) -> DamagedFileError:
+    """The error for a file that is not a whole .tflite model."""
+    return DamagedFileError(
+        f"{file} is not a readable .tflite model: {why}", hint="Convert again, or copy the file again from its source."
+    )
+
+
+def packed_model(content: bytes | bytearray, file: Path) -> Any:
+    """Return the file's root table; raises ``DamagedFileError`` where the first bytes are not a model's."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if len(content) < 32 or content[4:8] != IDENTIFIER:
+        raise damaged(file, f"{len(content)} bytes, identifier {bytes(content[4:8])!r} where {IDENTIFIER!r} is due")
+    try:
+        return schema.Model.GetRootAs(content, 0)
+    except UNREADABLE as error:
+        raise damaged(file, str(error)) from error
+
+
+def rename_signature(content: bytes, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> bytes:
+    """Return the model with the names in its first signature replaced (old name -> new name).
+
+    Strings are referred to by forward offsets, so a new name goes to the end of the file and one offset is
+    rewritten: no weight moves, alignment stays, and the same call gives the same bytes.
+    """
+    out = bytearray(content)
+    signature = packed_model(out, Path("model.tflite")).SignatureDefs(0)
+    maps = [(signature.Inputs(i), inputs) for i in range(signature.InputsLength())]
+    maps += [(signature.Outputs(i), outputs) for i in range(signature.OutputsLength())]
+    for tensor_map, names in maps:
+        old = tensor_map.Name().decode()
+        if old not in names:
+            raise FailedError(f"the converted file has {old!r}, which the model has not; known: {sorted(names)}")
+        new = names[old]
+        if new == old:
+            continue
+        table = tensor_map._tab
+        field = table.Pos + table.Offset(4)  # name is the first field of TensorMap: its vtable slot is 4
+        out.extend(b"\0" * (-len(out) % 4))
+        text = new.encode()
+        struct.pack_into("<I", out, field, len(out) - field)
+        out.extend(struct.pack("<I", len(text)) + text + b"\0")
+    out.extend(b"\0" * (-len(out) % 16))
+    return bytes(out)
+
+
+def signature_names(content: bytes) -> tuple[list[str], list[str]]:
+    """Input and output names of the first signature, in the file's own order."""
+    model = packed_model(content, Path("model.tflite"))
+    if model.SignatureDefsLength() == 0:
+        raise FailedError("the converter wrote a file without a signature", hint="Report this with the model.")
+    signature = model.SignatureDefs(0)
+    return (
+        [signature.Inputs(i).Name().decode() for i in range(signature.InputsLength())],
+        [signature.Outputs(i).Name().decode() for i in range(signature.OutputsLength())],
+    )
+
+
+def match_names(found: list[str], wanted: tuple[str, ...], kind: str) -> dict[str, str]:
+    """Map the converter's names to the source's.
+
+    Converters keep the names that they were given, or number them (``args_0``, ``output_1``) in the model's order and
+    then list them in any order.
+    """
+    if set(found) == set(wanted):
+        return {name: name for name in found}
+    if len(found) == 1 and len(wanted) == 1:
+        return {found[0]: wanted[0]}
+    numbers = {name: name.rpartition("_")[2] for name in found}
+    ordered = sorted(found, key=lambda name: int(numbers[name])) if all(n.isdecimal() for n in numbers.values()) else []
+    if len(ordered) != len(wanted) or [int(numbers[name]) for name in ordered] != list(range(len(wanted))):
+        raise FailedError(
+            f"the converted file's {kind} names {found} do not match the model's {list(wanted)}",
+            hint=f"A model that drops or renames an {kind} cannot be mapped; give every {kind} a name and use it.",
+        )
+    return dict(zip(ordered, wanted, strict=True))
+
+
+def write_named(content: bytes, file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    """Write a converted model whose signature carries the source's names."""
+    found_in, found_out = signature_names(content)
+    named = rename_signature(
+        content, match_names(found_in, inputs, "input"), match_names(found_out, outputs, "output")
+    )
+    file.write_bytes(named)

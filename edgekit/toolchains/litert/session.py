@@ -1,0 +1,195 @@
+"""Running a .tflite file: LiteRT's interpreter with XNNPACK, or an older interpreter where only that is installed.
+
+Imports nothing but NumPy and the interpreter (Python 3.9 and later), so that it runs on old boards.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import DamagedFileError, FailedError, MissingDependencyError, UnsupportedError, UsageError
+
+#: Modules with an ``Interpreter``, and the distribution whose version to report; the first that imports is used.
+INTERPRETERS = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+    ("tensorflow.lite.python.interpreter", "tensorflow"),
+)
+
+#: Operators whose operand types tell in what arithmetic the file runs.
+ARITHMETIC = frozenset({
+    "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM",
+})  # fmt: skip
+
+
+class LiteRTSession:
+    """An opened .tflite file; see ``edgekit.toolchains.Session``.
+
+    Float arrays in and out: integers inside are reached by the tensor's own scale and zero point,
+    ``stored = clamp(round_half_even(real / scale) + zero_point)`` (TensorFlow Lite 8-bit quantization specification).
+    """
+
+    def __init__(self, file: Path, threads: int = 1) -> None:
+        """Load and allocate; raises ``DamagedFileError``, ``UnsupportedError``, ``MissingDependencyError``."""
+        module, name = _interpreter_module()
+        self._interpreter = _allocated(module, file, threads)
+        self._inputs, self._outputs = _tensors(self._interpreter)
+        nodes = operators(self._interpreter)
+        self.ops_delegated: int | None = delegated(nodes)
+        self.precision = arithmetic(nodes)
+        if any(t["dtype"] is np.float16 for t in self._interpreter.get_tensor_details()):
+            self.precision += " (float16 weights, widened on load)"
+        engine = "XNNPACK" if self.ops_delegated else "built-in kernels"
+        self.by = f"{name} {metadata.version(name)} {engine}"
+
+    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Run one sample and return fresh arrays by output name; raises ``UsageError`` on a wrong name or shape."""
+        self._set(inputs)
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise FailedError(f"the LiteRT interpreter failed while running: {error}") from error
+        return {name: _real(self._interpreter.get_tensor(t["index"]), t) for name, t in self._outputs.items()}
+
+    def bind(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
+        """Set the inputs once and return a function that only invokes."""
+        self._set(inputs)
+        invoke: Callable[[], object] = self._interpreter.invoke
+        return invoke
+
+    def reset(self) -> None:
+        """Forget the state of variables (a fused LSTM keeps its own between runs)."""
+        self._interpreter.reset_all_variables()
+
+    def _set(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        if set(inputs) != set(self._inputs):
+            raise UsageError(f"inputs {sorted(inputs)} given; the file takes {sorted(self._inputs)}")
+        for name, tensor in self._inputs.items():
+            array = np.asarray(inputs[name])
+            if array.shape != tuple(tensor["shape"]):
+                raise UsageError(f"input {name!r} has shape {array.shape}; the file takes {tuple(tensor['shape'])}")
+            self._interpreter.set_tensor(tensor["index"], _stored(array, tensor))
+
+
+def open_session(file: Path, threads: int = 1) -> LiteRTSession:
+    """Open a .tflite file with a pinned number of threads."""
+    return LiteRTSession(file, threads)
+
+
+def operators(interpreter: Any) -> list[dict[str, Any]]:
+    """The interpreter's nodes after allocation, a DEQUANTIZE of a constant (weight storage) left out."""
+    nodes: list[dict[str, Any]] = interpreter._get_ops_details()
+    computed = {int(t) for n in nodes if n["op_name"] != "DELEGATE" for t in n["outputs"]}
+    computed |= {t["index"] for t in interpreter.get_input_details()}
+    return [n for n in nodes if n["op_name"] != "DEQUANTIZE" or int(n["inputs"][0]) in computed]
+
+
+def delegated(nodes: list[dict[str, Any]]) -> int:
+    """Number of operators that delegates replaced, from the interpreter's node list after allocation.
+
+    A delegate's node is appended to the list and the replaced ones stay in it: they are those that lead from the
+    delegate's inputs to its outputs.
+    """
+    originals = [n for n in nodes if n["op_name"] != "DELEGATE"]
+    producer = {int(t): n for n in originals for t in n["outputs"]}
+    replaced: set[int] = set()
+    for node in nodes:
+        if node["op_name"] != "DELEGATE":
+            continue
+        known = {int(t) for t in node["inputs"]}
+        front = [int(t) for t in node["outputs"]]
+        while front:
+            tensor = front.pop()
+            if tensor in known or tensor not in producer:
+                continue
+            known.add(tensor)
+            found = producer[tensor]
+            replaced.add(found["index"])
+            front.extend(int(t) for t in found["inputs"] if t >= 0)
+    return len(replaced)
+
+
+def arithmetic(nodes: list[dict[str, Any]]) -> str:
+    """In what arithmetic the convolutions and matrix products run: ``f32``, ``int8``, ``f32+int8`` where mixed."""
+    kinds = set()
+    for node in nodes:
+        if node["op_name"] not in ARITHMETIC:
+            continue
+        types = [np.dtype(t).name for t in node["operand_types"]][:3]
+        if node["op_name"] == "TRANSPOSE_CONV":  # operands: output shape, weights, activations
+            types = types[:0:-1]
+        if types[0] == "float32":
+            kinds.add("f32" if types[1] != "int8" else "int8 weights, activations quantized at run time")
+        else:
+            kinds.add("int16x8" if types[0] == "int16" else types[0])
+    text = "+".join(sorted(kinds)) or "f32"
+    return text
+
+
+def _interpreter_module() -> tuple[Any, str]:
+    for module, distribution in INTERPRETERS:
+        try:
+            return importlib.import_module(module), distribution
+        except ModuleNotFoundError:
+            continue
+    raise MissingDependencyError(
+        f"no LiteRT interpreter is installed; tried {', '.join(m for m, _ in INTERPRETERS)}",
+        hint='pip install "edgekit[litert]"',
+    )
+
+
+def _allocated(module: Any, file: Path, threads: int) -> Any:
+    """An interpreter with its memory planned and the default delegate applied."""
+    if not file.is_file():
+        raise UsageError(f"{file} is not a file")
+    try:
+        interpreter = module.Interpreter(model_path=str(file), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError, MemoryError) as error:
+        text = str(error).strip()
+        if "Select TensorFlow op" in text or "custom op" in text:
+            raise UnsupportedError(f"{file} needs operators outside LiteRT: {text[:300]}") from error
+        if "Didn't find op for builtin opcode" in text:
+            raise UnsupportedError(
+                f"{file} needs a newer interpreter than {module.__name__}: {text[:300]}",
+                hint="Install ai-edge-litert on the device.",
+            ) from error
+        raise DamagedFileError(f"{file} cannot be opened: {text[:300]}") from error
+    return interpreter
+
+
+def _tensors(interpreter: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Input and output tensors by the signature's names; by the tensors' own where the file has no signature."""
+    if interpreter.get_signature_list():
+        runner = interpreter.get_signature_runner()
+        return runner.get_input_details(), runner.get_output_details()
+    return (
+        {t["name"]: t for t in interpreter.get_input_details()},
+        {t["name"]: t for t in interpreter.get_output_details()},
+    )
+
+
+def _stored(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """The array as the tensor stores it."""
+    dtype, (scale, zero_point) = np.dtype(tensor["dtype"]), tensor["quantization"]
+    if scale and array.dtype.kind == "f":
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    if array.dtype.kind != dtype.kind:
+        raise UsageError(f"input holds {array.dtype}; the file takes {dtype}")
+    return array.astype(dtype)
+
+
+def _real(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """A stored output as real numbers; integers without a scale (indices) stay as they are."""
+    scale, zero_point = tensor["quantization"]
+    if not scale:
+        return array
+    return ((array.astype(np.float32) - zero_point) * np.float32(scale)).astype(np.float32)
