@@ -110,7 +110,7 @@ def test_bca_is_seeded_and_paired() -> None:
     pair = np.concatenate([base, base + 0.01 * rng.normal(size=(200, 1))], axis=1)
 
     def difference(means: np.ndarray) -> np.ndarray:
-        return means[..., 0] - means[..., 1]
+        return np.subtract(means[..., 0], means[..., 1])
 
     low, high = bca_interval(pair, difference)
     assert (low, high) == bca_interval(pair, difference)
