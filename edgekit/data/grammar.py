@@ -15,7 +15,7 @@ Grammar = Mapping[str, Sequence[tuple[float, str]]]
 
 #: Hundredths of all texts that belong to each split: a text's hash decides, so that no text is in two of them.
 _BUCKETS: dict[Split, range] = {
-    "train": range(0, 70),
+    "train": range(70),
     "calibration": range(70, 75),
     "selection": range(75, 85),
     "test": range(85, 100),

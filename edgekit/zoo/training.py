@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekit import zoo
+from edgekit import metrics, zoo
 from edgekit.data import tasks
 from edgekit.errors import FailedError, UsageError
 from edgekit.zoo import Config, Training, weights
@@ -81,7 +81,7 @@ def train(
         model: nn.Module = importlib.import_module(f"edgekit.zoo.{name}.pytorch").build(**chosen.settings)
         losses = _fit(model, *_tensors(chosen, tasks.load(chosen.task, "train")), training, progress)
         inputs, labels = _tensors(chosen, tasks.load(chosen.task, "selection"))
-        value = _metric(model, inputs, labels, task.metric)
+        value = _score(model, inputs, labels, metrics.metric(task.metric))
         tensors = weights.from_torch(model)
     return TrainingResult(tensors, task.metric, value, len(labels), training.seed, losses)
 
@@ -148,7 +148,7 @@ def _fit(
             target = labels[rows]
             loss = F.cross_entropy(_class_axis_second(model(*(x[rows] for x in inputs)), target), target)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
             optimizer.step()
             schedule.step()
@@ -183,23 +183,13 @@ def _optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _metric(model: nn.Module, inputs: list[Tensor], labels: Tensor, metric: str) -> float:
-    """``top1``, ``miou`` or ``perplexity`` of the model in evaluation mode."""
+def _score(model: nn.Module, inputs: list[Tensor], labels: Tensor, metric: metrics.Metric) -> float:
+    """The metric of the model in evaluation mode, over all samples."""
     model.eval()
-    with torch.no_grad():
-        parts = [
-            _class_axis_second(model(*(x[i : i + EVALUATION_BATCH] for x in inputs)), labels[i : i + EVALUATION_BATCH])
-            for i in range(0, len(labels), EVALUATION_BATCH)
-        ]
-    logits = torch.cat(parts)
-    if metric == "perplexity":
-        return math.exp(F.cross_entropy(logits.double(), labels).item())
-    predicted, classes = logits.argmax(1), logits.shape[1]
-    if metric == "top1":
-        return (predicted == labels).double().mean().item()
-    if metric == "miou":
-        counts = torch.bincount((labels * classes + predicted).flatten(), minlength=classes**2).view(classes, classes)
-        union = counts.sum(0) + counts.sum(1) - counts.diag()
-        present = union > 0
-        return (counts.diag()[present].double() / union[present].double()).mean().item()
-    raise UsageError(f"unknown metric {metric!r} of the task; known: top1, miou, perplexity")
+    contributions = []
+    for start in range(0, len(labels), EVALUATION_BATCH):
+        rows = slice(start, start + EVALUATION_BATCH)
+        with torch.no_grad():
+            logits = _class_axis_second(model(*(x[rows] for x in inputs)), labels[rows]).movedim(1, -1)
+        contributions.append(metric.contributions(labels[rows].numpy(), logits.numpy()))
+    return float(metric.value(np.concatenate(contributions).mean(axis=0)))

@@ -32,7 +32,7 @@ SPEC = Architecture(
             outputs=(TensorSpec("logits", (1, 3)),),
             parameters=110_019,
             task="reviews",
-            training=Training(epochs=20, batch=64, learning_rate=1e-3),
+            training=Training(epochs=16, batch=64, learning_rate=1e-3),
         ),
         "reference": Config(
             settings={

@@ -37,7 +37,8 @@ class Block(nn.Module):
         weights = torch.softmax(torch.matmul(query, key) + mask, dim=-1)
         mixed = torch.matmul(weights, value).permute(0, 2, 1, 3).reshape(n, length, width)
         x = x + self.attended(mixed)
-        return x + self.outer(F.gelu(self.inner(self.inner_norm(x)), approximate="tanh"))
+        summed: Tensor = x + self.outer(F.gelu(self.inner(self.inner_norm(x)), approximate="tanh"))
+        return summed
 
 
 class GPT(nn.Module):

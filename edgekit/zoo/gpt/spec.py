@@ -21,7 +21,7 @@ SPEC = Architecture(
             outputs=(TensorSpec("logits", (1, 32, 101)),),
             parameters=108_608,
             task="sentences",
-            training=Training(epochs=20, batch=64, learning_rate=2e-3),
+            training=Training(epochs=12, batch=64, learning_rate=2e-3),
         ),
         "reference": Config(
             settings={"vocabulary": 50_257, "positions": 1024, "width": 768, "depth": 12, "heads": 12, "length": 128},

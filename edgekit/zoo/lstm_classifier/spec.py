@@ -21,7 +21,7 @@ SPEC = Architecture(
             outputs=(TensorSpec("logits", (1, 3)),),
             parameters=52_003,
             task="reviews",
-            training=Training(epochs=20, batch=64, learning_rate=4e-3),
+            training=Training(epochs=10, batch=64, learning_rate=4e-3),
         ),
         "reference": Config(
             settings={"vocabulary": 20_000, "embedding": 128, "hidden": 64, "depth": 2, "classes": 1, "length": 200},
