@@ -8,20 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from edgekit.errors import EdgekitError
 
 app = typer.Typer(
     name="edgekit",
     help="From a Keras or PyTorch model to a proven file for an edge runtime.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-list_app = typer.Typer(help="What edgekit knows: targets, models, toolchains.", no_args_is_help=True)
-cache_app = typer.Typer(help="The store of finished steps.", no_args_is_help=True)
+list_app = typer.Typer(help="What edgekit knows: targets, models, toolchains.")
+cache_app = typer.Typer(help="The store of finished steps.")
 app.add_typer(list_app, name="list")
 app.add_typer(cache_app, name="cache")
 
@@ -260,13 +259,11 @@ def run(arguments: Sequence[str]) -> int:
         return int(command(list(arguments), prog_name="edgekit", standalone_mode=False) or 0)
     except EdgekitError as error:
         return _fail(error.code, error.exit_code, str(error), error.hint, as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        _say(error.format_message())
-        return 2
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgekit"
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "edgekit"
         return _fail("usage", 2, error.format_message(), f"See `{where} --help`.", as_json)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", _INTERRUPTED, "interrupted; nothing was written", "", as_json)
     except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
         if not as_json:

@@ -203,13 +203,13 @@ def try_routes(
     facts = run.step("routes", "runtime", "routes", {"toolchain_name": chain}, code=(f"toolchains/{chain}",)).value
     tried: list[Candidate] = []
     for route in order.target.routes:
-        if route.name not in facts["routes"]:
+        if route.name not in facts:
             raise UsageError(
                 f"target {order.target.name} names the route {route.name!r}, which {chain} does not have; "
-                f"it has {', '.join(sorted(facts['routes']))}",
+                f"it has {', '.join(sorted(facts))}",
                 hint="Correct the target's TOML.",
             )
-        environment = environment_for(loaded, facts["routes"][route.name])
+        environment = environment_for(loaded, facts[route.name])
         if environment is None:
             continue
         candidate = try_route(run, order, loaded, calibration, selection, twin, route.name, environment, label)
@@ -309,7 +309,7 @@ def prove(run: Run, order: Order, made: Candidate, samples: Samples, *, label: s
         "metric": order.plan.metric if samples.entry.value["labels"] else None,
         "limits": target.gate.model_dump(),
     }
-    code = (f"toolchains/{target.toolchain}", "parity", "metrics", "accuracy", "intervals", "gate")
+    code = (f"toolchains/{target.toolchain}", "parity", "metrics", "intervals", "gate")
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments, code=code)
     found = entry.value

@@ -188,7 +188,6 @@ def prove(
     import numpy as np
 
     from edgekit import gate, parity
-    from edgekit.accuracy import measure_accuracy
     from edgekit.data import plan as planning
 
     session = toolchain(toolchain_name).open_session(Path(file), precision)
@@ -210,7 +209,7 @@ def prove(
     if metric is not None and data.labels is not None:
         first = next(iter(expected))
         logits = (_classes_last(side[first], data.labels) for side in (expected, measured))
-        accuracy = measure_accuracy(metric, data.labels, *logits)
+        accuracy = gate.measure_accuracy(metric, data.labels, *logits)
     return {
         "by": session.by,
         "runtime_precision": session.precision,

@@ -55,7 +55,8 @@ class DataPlan:
 def make(plan: DataPlan, split: Split, signature: Signature) -> Samples | None:
     """Make one split in the layout of ``signature``; None where the plan has no such split."""
     if plan.task is not None:
-        count = plan.calibration_count if split == "calibration" else None
+        most = tasks.task(plan.task).sizes[split]
+        count = min(plan.calibration_count, most) if split == "calibration" else most
         return _in_layout(tasks.load(plan.task, split, count), signature)
     if plan.generated:
         return _generated(signature, plan.seed) if split == "selection" else None

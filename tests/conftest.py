@@ -1,0 +1,41 @@
+"""Fixtures and rules of all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit.jobs import Workers
+from edgekit.store import Store
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests on the outside models where ``EDGEKIT_TEST_DATA`` does not point at them."""
+    if os.environ.get("EDGEKIT_TEST_DATA"):
+        return
+    outside = [item for item in items if item.get_closest_marker("outside")]
+    if outside:
+        config.hook.pytest_deselected(items=outside)
+        items[:] = [item for item in items if item not in outside]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of the test run's own."""
+    return Store(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Workers]:
+    """Children shared by the tests of one process."""
+    with Workers() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def outside() -> Path:
+    """The folder of outside models and data."""
+    return Path(os.environ["EDGEKIT_TEST_DATA"])
