@@ -16,9 +16,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgekit import metrics, zoo
 from edgekit.data import tasks
@@ -34,7 +34,8 @@ EVALUATION_BATCH = 250
 class Progress(Protocol):
     """Called after every epoch (counted from 1) with its mean training loss in nats."""
 
-    def __call__(self, epoch: int, epochs: int, loss: float) -> None: ...
+    def __call__(self, epoch: int, epochs: int, loss: float) -> None:
+        """Epoch ``epoch`` of ``epochs`` has ended."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,9 @@ def _fit(
         total = 0.0
         for rows in order:
             target = labels[rows]
-            loss = F.cross_entropy(_class_axis_second(model(*(x[rows] for x in inputs)), target), target)
+            loss = functional.cross_entropy(_class_axis_second(model(*(x[rows] for x in inputs)), target), target)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
             optimizer.step()
             schedule.step()

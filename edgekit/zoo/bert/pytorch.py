@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 PADDING = 0
 #: Added to the scores of masked keys: exp(-60) vanishes beside 1 in float32, and int8 keeps its range.
@@ -39,7 +39,7 @@ class Block(nn.Module):
         weights = torch.softmax(torch.matmul(query, key) + mask, dim=-1)
         mixed = torch.matmul(weights, value).permute(0, 2, 1, 3).reshape(n, length, width)
         x = self.attended_norm(x + self.attended(mixed))
-        normed: Tensor = self.outer_norm(x + self.outer(F.gelu(self.inner(x))))
+        normed: Tensor = self.outer_norm(x + self.outer(functional.gelu(self.inner(x))))
         return normed
 
 

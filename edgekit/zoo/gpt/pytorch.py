@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 #: Added to the scores of later tokens: exp(-60) vanishes beside 1 in float32, and int8 keeps its range.
 MASKED = -60.0
@@ -37,7 +37,7 @@ class Block(nn.Module):
         weights = torch.softmax(torch.matmul(query, key) + mask, dim=-1)
         mixed = torch.matmul(weights, value).permute(0, 2, 1, 3).reshape(n, length, width)
         x = x + self.attended(mixed)
-        summed: Tensor = x + self.outer(F.gelu(self.inner(self.inner_norm(x)), approximate="tanh"))
+        summed: Tensor = x + self.outer(functional.gelu(self.inner(self.inner_norm(x)), approximate="tanh"))
         return summed
 
 
@@ -66,7 +66,7 @@ class GPT(nn.Module):
         x = self.word(tokens) + self.position.weight[: tokens.shape[1]]
         for block in self.block:
             x = block(x, self.mask)
-        return F.linear(self.norm(x), self.word.weight)
+        return functional.linear(self.norm(x), self.word.weight)
 
 
 def build(*, vocabulary: int, positions: int, width: int, depth: int, heads: int, length: int) -> nn.Module:
