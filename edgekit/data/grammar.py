@@ -6,14 +6,14 @@ import bisect
 import itertools
 import random
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgekit.data.tasks import Split
 
 #: Symbol -> alternatives as (weight, space-separated right-hand side); what is no key is a word.
-Grammar = Mapping[str, Sequence[tuple[float, str]]]
+Rules = Mapping[str, Sequence[tuple[float, str]]]
 
 #: Hundredths of all texts that belong to each split: a text's hash decides, so that no text is in two of them.
 _BUCKETS: dict[Split, range] = {
@@ -29,17 +29,35 @@ def belongs(words: Sequence[str], split: Split) -> bool:
     return zlib.crc32(" ".join(words).encode()) % 100 in _BUCKETS[split]
 
 
-def expand(grammar: Grammar, symbol: str, rng: random.Random) -> Iterator[str]:
-    """Yield the words of one random derivation of ``symbol``."""
-    if symbol not in grammar:
-        yield symbol
-        return
-    alternatives = grammar[symbol]
-    edges = list(itertools.accumulate(weight for weight, _ in alternatives))
-    # random() is the one method whose sequence Python promises to keep; choices() is not.
-    _, right = alternatives[bisect.bisect(edges, rng.random() * edges[-1], hi=len(edges) - 1)]
-    for part in right.split():
-        yield from expand(grammar, part, rng)
+class Grammar:
+    """A probabilistic context-free grammar.
+
+    Attributes:
+        words: what is no symbol, sorted.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = {
+            symbol: (
+                list(itertools.accumulate(weight for weight, _ in alternatives)),
+                [right.split()[::-1] for _, right in alternatives],
+            )
+            for symbol, alternatives in rules.items()
+        }
+        self.words = sorted({w for _, rights in self._rules.values() for right in rights for w in right} - rules.keys())
+
+    def expand(self, symbol: str, rng: random.Random) -> list[str]:
+        """Return the words of one random derivation of ``symbol``."""
+        words, rest = [], [symbol]
+        while rest:
+            part = rest.pop()
+            if part in self._rules:
+                edges, rights = self._rules[part]
+                # random() is the one method whose sequence Python promises to keep; choices() is not.
+                rest += rights[bisect.bisect(edges, rng.random() * edges[-1], hi=len(edges) - 1)]
+            else:
+                words.append(part)
+        return words
 
 
 def pick(words: Sequence[str], rng: random.Random) -> str:

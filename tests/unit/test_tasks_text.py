@@ -124,12 +124,12 @@ def test_labels_of_sentences_are_the_next_tokens() -> None:
 @pytest.mark.parametrize("number", ["s", "p"])
 def test_verbs_agree_with_their_nouns_in_number(number: str) -> None:
     rng = grammar.generator("agreement", "train")
-    clauses = [list(grammar.expand(sentences.GRAMMAR, f"Clause_{number}", rng)) for _ in range(300)]
+    clauses = [sentences.GRAMMAR.expand(f"Clause_{number}", rng) for _ in range(300)]
     verbs = {clause[2] for clause in clauses if len(clause) == 3}
     assert verbs == ({"laughs", "runs"} if number == "s" else {"laugh", "run"})
 
 
 def test_every_symbol_of_the_grammar_is_used_and_defined() -> None:
-    used = {w for rule in sentences.GRAMMAR.values() for _, right in rule for w in right.split()}
-    assert set(sentences.GRAMMAR) - used == {"Sentence"}
-    assert not {w for w in used - sentences.GRAMMAR.keys() if w != w.lower()}, "an undefined symbol became a word"
+    used = {w for rule in sentences.RULES.values() for _, right in rule for w in right.split()}
+    assert set(sentences.RULES) - used == {"Sentence"}
+    assert not {w for w in used - sentences.RULES.keys() if w != w.lower()}, "an undefined symbol became a word"

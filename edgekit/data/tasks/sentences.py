@@ -64,12 +64,10 @@ def _parse(text: str) -> dict[str, list[tuple[float, str]]]:
     return rules
 
 
-GRAMMAR = _parse(_RULES)
+RULES = _parse(_RULES)
+GRAMMAR = grammar.Grammar(RULES)
 #: Token of a word is its place; 0 is the full stop, which also opens every window.
-VOCABULARY = (
-    ".",
-    *sorted({w for rule in GRAMMAR.values() for _, right in rule for w in right.split()} - GRAMMAR.keys() - {"."}),
-)
+VOCABULARY = (".", *(word for word in GRAMMAR.words if word != "."))
 _TOKENS = {word: token for token, word in enumerate(VOCABULARY)}
 
 TASK = Task(
@@ -94,7 +92,7 @@ def make(split: Split, count: int | None = None) -> Samples:
 def _window(split: Split, rng: random.Random) -> list[int]:
     words = ["."]
     while len(words) < LENGTH + 1:
-        sentence = list(grammar.expand(GRAMMAR, "Sentence", rng))
+        sentence = GRAMMAR.expand("Sentence", rng)
         if len(sentence) <= LONGEST and grammar.belongs(sentence, split):
             words += sentence
     return [_TOKENS[word] for word in words[: LENGTH + 1]]
