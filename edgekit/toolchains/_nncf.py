@@ -24,7 +24,7 @@ def silence() -> None:
 
 
 def quantize(
-    model: Any, calibration: Mapping[str, NDArray[np.generic]], *, attention: bool, recurrent: bool = False
+    model: Any, calibration: Mapping[str, NDArray[np.generic]], *, attention: bool, asymmetric: bool = False
 ) -> Any:
     """Quantize an ``onnx.ModelProto`` or ``openvino.Model`` to static int8.
 
@@ -32,7 +32,7 @@ def quantize(
         model: the float model; a copy is quantized.
         calibration: samples by input name, first axis is the sample; all are used.
         attention: use the transformer settings (SmoothQuant, attention products left in float).
-        recurrent: use asymmetric activations: OpenVINO's CPU runs recurrent cells in int8 with u8 inputs only.
+        asymmetric: use asymmetric activations also without attention.
     """
     silence()
     import nncf
@@ -42,7 +42,7 @@ def quantize(
     np.random.seed(0)  # NNCF draws from the global generator
     count = len(next(iter(calibration.values())))
     rows = [{name: array[i : i + 1] for name, array in calibration.items()} for i in range(count)]
-    preset = nncf.QuantizationPreset.MIXED if attention or recurrent else nncf.QuantizationPreset.PERFORMANCE
+    preset = nncf.QuantizationPreset.MIXED if attention or asymmetric else nncf.QuantizationPreset.PERFORMANCE
     return nncf.quantize(
         model,
         nncf.Dataset(rows),

@@ -1,0 +1,117 @@
+"""From a framework to OpenVINO IR with the source's tensor names, and nothing else of the source in it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from edgekit.errors import FailedError
+from edgekit.frameworks import LoadedModel
+from edgekit.signature import TensorSpec
+from edgekit.toolchains import Converted, Request
+
+FILE = "model.xml"
+
+
+def from_trace(model: LoadedModel | None, request: Request) -> Converted:
+    """Convert through TorchScript tracing, which keeps recurrent cells and attention whole."""
+    import torch
+
+    assert model is not None
+    example = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
+    with torch.no_grad():
+        converted = ov.convert_model(model.native, example_input=example[0] if len(example) == 1 else example)
+    return finish(converted, request, model.signature.inputs)
+
+
+def from_program(model: LoadedModel | None, request: Request) -> Converted:
+    """Convert a ``torch.export`` program (torch modules, and Keras on the torch backend)."""
+    from edgekit.frameworks.torch import torch_export
+
+    assert model is not None
+    return finish(ov.convert_model(torch_export(model)), request, model.signature.inputs)
+
+
+def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
+    """Convert the static batch-1 SavedModel of a TensorFlow-side model."""
+    from edgekit.frameworks.saved_model import export_saved_model
+
+    assert model is not None
+    with tempfile.TemporaryDirectory() as folder:
+        converted = ov.convert_model(str(export_saved_model(model, Path(folder))))
+        return finish(converted, request, model.signature.inputs)
+
+
+def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
+    """Store the weights of the fp32 file in float16; the CPU computes in float32."""
+    return finish(read(request.float_file), request, (), fp16=True)
+
+
+def read(file: Path | None) -> ov.Model:
+    """Read an IR that was verified before."""
+    assert file is not None
+    return ov.Core().read_model(file)
+
+
+def finish(
+    model: ov.Model, request: Request, inputs: Sequence[TensorSpec], *, fp16: bool = False, note: str = ""
+) -> Converted:
+    """Fix the shapes, name the tensors, remove what tells of this machine or this run, and write both files."""
+    model = _ordered(model, request)
+    if inputs:
+        model.reshape({port: ov.PartialShape(list(t.shape)) for port, t in zip(model.inputs, inputs, strict=True)})
+    for port in (*model.inputs, *model.outputs):
+        if port.partial_shape.is_dynamic:
+            raise FailedError(f"the converter left a dynamic axis: {port.partial_shape}", hint="Fix the input shapes.")
+    _name(model, request)
+    file = request.folder / FILE
+    ov.save_model(model, file, compress_to_fp16=fp16)
+    text = file.read_text("utf-8")
+    # The model's own rt_info (one tab; a layer's has more) holds converter settings and tool versions; nothing
+    # reads it when the file is opened.
+    layers, found, _ = text.rpartition("\n\t<rt_info>\n")
+    file.write_text(f"{layers}\n</net>\n" if found else text, "utf-8")
+    return Converted(file, (note,) if note else ())
+
+
+def _ordered(model: ov.Model, request: Request) -> ov.Model:
+    """Bring inputs and outputs into the source's order where their names tell it."""
+    for kind, ports, names in (("input", model.inputs, request.inputs), ("output", model.outputs, request.outputs)):
+        if len(ports) != len(names):
+            raise FailedError(f"the converted model has {len(ports)} {kind}s, the source {len(names)}")
+    parameters = [port.get_node() for port in _sorted(model.inputs, request.inputs)]
+    results = [port.get_node() for port in _sorted(model.outputs, request.outputs)]
+    return ov.Model(results, parameters, "model")
+
+
+def _sorted(ports: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    by_name = {re.sub(r"\W", "_", name): port for port in ports for name in port.get_names()}
+    wanted = [re.sub(r"\W", "_", name) for name in names]
+    return [by_name[name] for name in wanted] if set(wanted) <= by_name.keys() else list(ports)
+
+
+def _name(model: ov.Model, request: Request) -> None:
+    """Give ports the source's names and nodes names that do not depend on what was converted before."""
+    for node in model.get_ops():
+        for port in node.outputs():
+            port.get_tensor().set_names(set())
+    for port, name in zip(model.inputs, request.inputs, strict=True):
+        port.get_tensor().set_names({name})
+        port.get_node().set_friendly_name(name)
+    for port, name in zip(model.outputs, request.outputs, strict=True):
+        port.get_tensor().set_names({name})
+        port.get_node().set_friendly_name(f"{name}/result")
+    seen: Counter[str] = Counter(request.inputs)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in ("Parameter", "Result"):
+            continue
+        # Unnamed nodes are called by their type and a number that counts through the whole process.
+        plain = re.sub(r"_\d+", "", node.get_friendly_name())
+        seen[plain] += 1
+        node.set_friendly_name(plain if seen[plain] == 1 else f"{plain}_{seen[plain]}")
