@@ -170,7 +170,9 @@ def _keras_3_loads(source: Source) -> bool:
     settings = config.get("config")
     layers = settings.get("layers", []) if isinstance(settings, dict) else settings
     inner = [node["class_name"] for layer in layers or [] for node in unsafe.nodes(layer) if "name" in _settings(node)]
-    return set(_KERAS_3_LAYERS.split()).issuperset(inner) and not {"Functional", "Model", "Sequential"}.intersection(inner)
+    return set(_KERAS_3_LAYERS.split()).issuperset(inner) and not {"Functional", "Model", "Sequential"}.intersection(
+        inner
+    )
 
 
 def _settings(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -206,10 +208,9 @@ def _python(text: str, path: Path, function: str) -> Source:
     if function not in defined:
         close = difflib.get_close_matches(function, defined, n=1)
         example = close[0] if close else next(iter(sorted(defined)), "function")
+        what = f"{path} has no function {function!r}" if function else f"{text} names no function"
         raise UsageError(
-            f"{path} has no function {function!r}; it defines: {', '.join(sorted(defined)) or 'none'}"
-            if function
-            else f"{text} names no function; the file defines: {', '.join(sorted(defined)) or 'none'}",
+            f"{what}; the file defines: {', '.join(sorted(defined)) or 'none'}",
             hint=f"Write it as {path}:{example}; the function takes no arguments and returns the model.",
         )
     files = _imported_beside(path.resolve(), set())

@@ -33,7 +33,8 @@ _TF_FUNCTION = re.compile(
 _TENSOR_GLOBALS = re.compile(
     r"collections OrderedDict|_codecs encode|torch(\.storage)? (\w+Storage|Size|device|dtype)|torch serialization\w*|"
     r"torch\._utils _rebuild_(tensor_v[23]|parameter)|torch\._tensor _rebuild_from_type_v2|"
-    r"torch (float\w*|bfloat16|u?int\d+|bool|Tensor|strided)|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
+    r"torch (float\w*|bfloat16|u?int\d+|bool|Tensor|strided)|torch\.nn\.parameter Parameter|"
+    r"torch\.serialization _get_layout"
 )
 
 
@@ -263,7 +264,7 @@ def pickle_globals(data: bytes, name: str) -> str | None:
 def _globals(data: bytes, name: str) -> Iterator[str]:
     """Globals of a pickle as ``module name``; one that cannot be told statically is given as ``unknown``."""
     texts: list[str] = []
-    memo: dict[int, str | None] = {}
+    memo: dict[Any, str | None] = {}
     last: str | None = None
     stream = io.BytesIO(data)
     try:
@@ -278,9 +279,9 @@ def _globals(data: bytes, name: str) -> Iterator[str]:
                 if code.name == "MEMOIZE":
                     memo[len(memo)] = last
                 elif "PUT" in code.name:
-                    memo[int(argument)] = last
+                    memo[argument] = last
                 else:
-                    last = memo.get(int(argument)) if "GET" in code.name else argument if "UNI" in code.name else None
+                    last = memo.get(argument) if "GET" in code.name else argument if "UNI" in code.name else None
                     if isinstance(last, str):
                         texts.append(last)
             # torch's old format is several pickles in a row, then raw storages: stop where no pickle starts.

@@ -30,10 +30,25 @@ class LoadedModel(Protocol):
         signature: static batch-1 inputs and outputs in the model's own order and layout.
     """
 
-    native: Any
-    framework: Framework
-    kind: str
-    signature: Signature
+    @property
+    def native(self) -> Any:
+        """The framework's own object."""
+        ...
+
+    @property
+    def framework(self) -> Framework:
+        """Whose it is."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The source's kind."""
+        ...
+
+    @property
+    def signature(self) -> Signature:
+        """Static inputs and outputs."""
+        ...
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run ``n`` samples (first axis) in float and return outputs by name, first axis ``n``."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
-from edgekit.source import Source, with_weights
+from edgekit.source import Source, resolve, with_weights
 
 SEED = 0
 
@@ -46,24 +47,21 @@ def export_saved_model(loaded: LoadedModel, folder: Path) -> Path:
     return saved_model.export_saved_model(loaded, folder)
 
 
-def materialise(loaded: Loaded, source: Source, folder: Path) -> Source:
+def materialise(loaded: Loaded, folder: Path) -> Source:
     """Save a freshly built model once, so that other processes load the same weights.
 
     A Python function's model becomes ``checkpoint.keras``, a source of its own, where Keras's own classes suffice;
     else, and for a zoo model without shipped weights, its weights are kept and loaded over a fresh build. Other
     sources come back unchanged.
     """
+    source = loaded.source
     if source.kind not in ("zoo", "python") or source.weights:
         return source
-    if source.kind == "zoo" and not loaded.notes:
+    if source.kind == "zoo" and zoo.weights_path(source.name, source.config or "") is not None:
         return source
     whole = folder / "checkpoint.keras"
     if source.kind == "python" and _plain(loaded.native):
         loaded.native.save(whole)
-        from dataclasses import replace
-
-        from edgekit.source import resolve
-
         return replace(
             resolve(str(whole), trust=source.trust), given=source.given, name=source.name, inputs=source.inputs
         )
@@ -73,11 +71,10 @@ def materialise(loaded: Loaded, source: Source, folder: Path) -> Source:
 
 
 def _plain(model: Any) -> bool:
-    config = {"class_name": type(model).__name__, "module": type(model).__module__, "config": {}}
-    if not hasattr(model, "_outputs_struct") and not isinstance(model, keras.Sequential):
+    """Whether the model loads again without the user's code."""
+    if not isinstance(model, keras.Sequential | keras.src.models.functional.Functional):
         return False
-    serialised = keras.saving.serialize_keras_object(model)
-    return unsafe.first_code([config, serialised]) is None
+    return unsafe.first_code(keras.saving.serialize_keras_object(model)) is None
 
 
 def _zoo(source: Source) -> Loaded:
@@ -123,7 +120,7 @@ def _python(source: Source) -> Loaded:
     model = python_file.model_from(source)
     if not isinstance(model, keras.Model):
         raise UsageError(
-            f"{source.given} returned a {type(model).__module__}.{type(model).__name__}; a Keras child needs keras.Model",
+            f"{source.given} returned a {type(model).__module__}.{type(model).__name__}, which is no keras.Model",
             hint="Models of tf_keras are handed in as .h5; PyTorch models are loaded in a torch child.",
         )
     if source.weights:
@@ -136,7 +133,7 @@ def _runner(model: Any) -> Callable[[Arrays], list[Any]]:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        @tf.function(autograph=False, reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
         def compiled(*xs: Any) -> list[Any]:
             return forward(model, xs)
 

@@ -14,6 +14,7 @@ from edgekit.frameworks.loaded import (
     Loaded,
     batch_of,
     check_finite,
+    identifiers,
     merge_inputs,
     named,
     output_specs,
@@ -60,35 +61,50 @@ def describe(
     Raises:
         UsageError: a shape is open and not declared with ``--input``; a weight is NaN.
     """
+    tensors = _inputs(model)
+    if tensors is None and signature is None:
+        _build(source, model)
     check_finite((v.path if hasattr(v, "path") else v.name, _value(v)) for v in model.weights)
 
     def call(arrays: Arrays) -> Arrays:
         return [_array(t) for t in run(arrays)]
 
     if signature is not None:
-        return Loaded(model, "keras", source.kind, signature, notes, call, BATCH)
-    tensors = _inputs(model)
-    if tensors is None:
-        if not source.inputs:
-            raise UsageError(
-                f"{source.given}: the model has not been built, so that its inputs are not known",
-                hint="--input x=1x224x224x3:float32 (with your own shape)",
-            )
-        inputs = source.inputs
-    else:
-        names = [t.name.split(":")[0] for t in tensors]
-        inputs = merge_inputs([_static(t) for t in tensors], names, source.inputs)
-        notes += tuple(
-            f"Dynamic batch of input {name!r} fixed to 1."
-            for name, t in zip(names, tensors, strict=True)
-            if t.shape[0] is None
-        )
+        return Loaded(model, "keras", source, signature, notes, call, BATCH)
+    inputs = source.inputs
+    if tensors is not None:
+        inputs, found = _declared(source, tensors)
+        notes += found
     outputs = call(zeros(inputs))
     specs = output_specs(_output_names(model, inputs, len(outputs)), outputs)
     dynamic = tensors is not None and all(t.shape[0] is None for t in tensors)
     return Loaded(
-        model, "keras", source.kind, Signature(inputs, specs), notes, call, batch_of(call, inputs) if dynamic else 1
+        model, "keras", source, Signature(inputs, specs), notes, call, batch_of(call, inputs) if dynamic else 1
     )
+
+
+def _build(source: Source, model: Any) -> None:
+    """Call a model once that does not know its inputs yet, so that its weights exist."""
+    if not source.inputs:
+        raise UsageError(
+            f"{source.given}: the model has not been built, so that its inputs are not known",
+            hint="--input x=1x224x224x3:float32 (with your own shape)",
+        )
+    forward(model, zeros(source.inputs))
+
+
+def _declared(source: Source, tensors: Sequence[Any]) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
+    """Inputs of a built model, and what was changed to make them static."""
+    own = [t.name.split(":")[0] for t in tensors]
+    names = identifiers(own)
+    inputs = merge_inputs([_static(name, t) for name, t in zip(names, tensors, strict=True)], names, source.inputs)
+    notes = [f"Input {was!r} is called {name!r}." for was, name in zip(own, names, strict=True) if was != name]
+    notes += [
+        f"Dynamic batch of input {name!r} fixed to 1."
+        for name, t in zip(names, tensors, strict=True)
+        if t.shape[0] is None
+    ]
+    return inputs, tuple(notes)
 
 
 def _inputs(model: Any) -> list[Any] | None:
@@ -99,8 +115,7 @@ def _inputs(model: Any) -> list[Any] | None:
     return list(tensors) if tensors else None
 
 
-def _static(tensor: Any) -> TensorSpec | None:
-    name = tensor.name.split(":")[0]
+def _static(name: str, tensor: Any) -> TensorSpec | None:
     batch, *rest = list(tensor.shape)
     if None in rest:
         return None

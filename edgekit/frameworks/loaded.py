@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
 from edgekit.signature import Framework, Signature, TensorSpec
+from edgekit.source import Source
 
 Arrays = list[NDArray[np.generic]]
 
@@ -25,7 +26,7 @@ class Loaded:
     Attributes:
         native: the framework's own object.
         framework: whose it is.
-        kind: the source's kind.
+        source: what it was loaded from.
         signature: static batch-1 inputs and outputs, in the model's own order and layout.
         notes: facts the user must know, one sentence each.
         call: one forward pass: inputs in the signature's order to outputs in the signature's order.
@@ -34,11 +35,16 @@ class Loaded:
 
     native: Any
     framework: Framework
-    kind: str
+    source: Source
     signature: Signature
     notes: tuple[str, ...]
     call: Callable[[Arrays], Arrays]
     batch: int = BATCH
+
+    @property
+    def kind(self) -> str:
+        """The source's kind."""
+        return self.source.kind
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run ``n`` samples (first axis) in float and return outputs by name, first axis ``n``.
@@ -170,3 +176,16 @@ def merge_inputs(
             hint=" ".join(f"--input {name}=1x3x224x224:float32" for name in missing) + " (with your own shape)",
         )
     return tuple(spec for spec in specs if spec is not None)
+
+
+def identifiers(names: Sequence[str]) -> list[str]:
+    """Names with every character that a Python name cannot have replaced by ``_``: TensorFlow signatures need it.
+
+    Raises:
+        UsageError: two names become one.
+    """
+    found = ["".join(c if c.isalnum() or c == "_" else "_" for c in name) for name in names]
+    found = [name if name.isidentifier() else f"x_{name}" for name in found]
+    if len(set(found)) != len(found):
+        raise UsageError(f"inputs {', '.join(names)} have the same name once special characters are replaced")
+    return found

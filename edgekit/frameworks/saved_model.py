@@ -14,7 +14,16 @@ import tensorflow as tf
 
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel
-from edgekit.frameworks.loaded import Arrays, Loaded, batch_of, check_finite, merge_inputs, output_specs, zeros
+from edgekit.frameworks.loaded import (
+    Arrays,
+    Loaded,
+    batch_of,
+    check_finite,
+    identifiers,
+    merge_inputs,
+    output_specs,
+    zeros,
+)
 from edgekit.signature import Signature, TensorSpec
 from edgekit.source import Source
 
@@ -42,7 +51,8 @@ def load(source: Source) -> Loaded:
     dynamic = [name for name in names if described[name].shape.rank and described[name].shape[0] is None]
     notes = tuple(f"Dynamic batch of input {name!r} fixed to 1." for name in dynamic)
     inputs = merge_inputs([_static(name, described[name]) for name in names], names, source.inputs)
-    outputs = list(function.structured_outputs)
+    # The file keeps outputs in no order; output_2 comes before output_10.
+    outputs = sorted(function.structured_outputs, key=lambda name: (len(name), name))
 
     def call(arrays: Arrays) -> Arrays:
         results = function(**{name: tf.constant(a) for name, a in zip(names, arrays, strict=True)})
@@ -50,7 +60,7 @@ def load(source: Source) -> Loaded:
 
     specs = output_specs(outputs, call(zeros(inputs)))
     batch = batch_of(call, inputs) if len(dynamic) == len(names) else 1
-    return Loaded(native, "keras", source.kind, Signature(inputs, specs), notes, call, batch)
+    return Loaded(native, "keras", source, Signature(inputs, specs), notes, call, batch)
 
 
 def export(
@@ -72,11 +82,11 @@ def export(
     module = tf.Module()
     module.parameters = list(variables)
     module.owner = keep
-    arguments = _identifiers([t.name for t in signature.inputs])
+    arguments = identifiers([t.name for t in signature.inputs])
     names = [t.name for t in signature.outputs]
     specs = [tf.TensorSpec(t.shape, t.dtype, name=n) for t, n in zip(signature.inputs, arguments, strict=True)]
 
-    @tf.function(input_signature=specs, autograph=False)
+    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
     def serve(*xs: Any) -> dict[str, Any]:
         results = dict(zip(names, function(*xs), strict=True))
         # An output that is an input, or the same tensor as another output, would lose its name.
@@ -132,13 +142,6 @@ def _static(name: str, spec: Any) -> TensorSpec | None:
     if batch not in (None, 1):
         raise UsageError(f"input {name!r} has a fixed batch of {batch}; edgekit deploys batch 1")
     return TensorSpec(name, (1, *rest), spec.dtype.name)
-
-
-def _identifiers(names: Sequence[str]) -> list[str]:
-    found = ["".join(c if c.isalnum() or c == "_" else "_" for c in name) for name in names]
-    if len(set(found)) != len(found):
-        raise UsageError(f"inputs {', '.join(names)} have the same name once special characters are replaced")
-    return [f"x_{name}" if not name[:1].isidentifier() else name for name in found]
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def load(source: Source) -> Loaded:
             hint="Classes of your own need your code: hand in `file.py:function` that builds a Keras 3 model.",
         ) from error
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def compiled(*xs: Any) -> list[Any]:
         return keras_outputs.forward(model, xs)
 

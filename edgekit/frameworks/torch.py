@@ -61,13 +61,14 @@ def torch_export(loaded: LoadedModel) -> torch.export.ExportedProgram:
         return torch.export.export(module, args, strict=False)
 
 
-def materialise(loaded: Loaded, source: Source, folder: Path) -> Source:
+def materialise(loaded: Loaded, folder: Path) -> Source:
     """Save the weights of a freshly built model once, so that other processes load the same ones.
 
     Only a zoo model without shipped weights or a Python function needs it; other sources come back unchanged.
     """
     from safetensors.torch import save_file
 
+    source = loaded.source
     if source.kind not in ("zoo", "python") or source.weights:
         return source
     state = {name: t.detach().clone().contiguous() for name, t in loaded.native.state_dict().items()}
@@ -103,7 +104,7 @@ def _zoo(source: Source) -> Loaded:
     else:
         notes = (f"{source.name}:{source.config} ships no weights: they are random, from seed {SEED}.",)
     signature = config.signature("torch")
-    return Loaded(model, "torch", "zoo", signature, notes, _caller(model, [s.name for s in signature.outputs]), BATCH)
+    return Loaded(model, "torch", source, signature, notes, _caller(model, [s.name for s in signature.outputs]), BATCH)
 
 
 def _python(source: Source) -> Loaded:
@@ -140,7 +141,7 @@ def _pt2(source: Source) -> Loaded:
 
 def _torchscript(source: Source) -> Loaded:
     try:
-        module = torch.jit.load(source.path, map_location="cpu").eval()
+        module = torch.jit.load(source.path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise DamagedFileError(f"TorchScript cannot load {source.path}: {error}") from error
     names = [argument.name for argument in module.forward.schema.arguments[1:]]
@@ -168,7 +169,7 @@ def _finish(
     call = _caller(module, [name for name, _ in outputs])
     specs = output_specs([name for name, _ in outputs], [_array(t) for _, t in outputs])
     native = module if source.kind != "pt2" else program.module(check_guards=False)
-    return Loaded(native, "torch", source.kind, Signature(inputs, specs), notes, call, batch_of(call, inputs))
+    return Loaded(native, "torch", source, Signature(inputs, specs), notes, call, batch_of(call, inputs))
 
 
 def _caller(module: Any, names: Sequence[str]) -> Any:
@@ -196,7 +197,7 @@ def _weights(module: Any) -> Mapping[str, torch.Tensor]:
 
 def _parameters(model: torch.nn.Module) -> list[str]:
     """Names of the required parameters of ``forward``."""
-    found = []
+    found: list[str] = []
     for parameter in inspect.signature(model.forward).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             return found or ["x"]

@@ -1,0 +1,272 @@
+"""The user's own data: what ``--calibrate`` and ``--evaluate`` take.
+
+``file.npz``, a folder of images in class folders (``edgekit/data/images.py``), or ``file.py:function``. Samples come
+out in the model's own layout; where a zoo model takes channels first, data with the channels last are taken too. No
+framework is needed here; a Python function may import one, so that this runs in a child process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit import unsafe
+from edgekit.data import images
+from edgekit.data.tasks import Samples
+from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
+from edgekit.frameworks import python_file
+from edgekit.signature import Signature, TensorSpec
+
+Array = NDArray[np.generic]
+
+ALLOWED = "file.npz, a folder of images in class folders, file.py:function"
+SELECTION_SHARE = 0.3
+
+
+def load(text: str, signature: Signature, *, labels: bool = False, limit: int | None = None, seed: int = 0) -> Samples:
+    """Read and check samples for a model.
+
+    Args:
+        text: what the user typed.
+        signature: of the model.
+        labels: whether labels are needed (``--evaluate``).
+        limit: at most this many samples: drawn with ``seed`` from a file or folder (which may be sorted by class),
+            the first ones of a Python function (which may never end).
+        seed: of that draw.
+
+    Raises:
+        UsageError: missing, empty, or unlike the signature; NaN; labels out of range; counts that differ.
+        DamagedFileError: a file that cannot be read, by name.
+        UnsafeInputError: an npz with pickled objects.
+    """
+    path = Path(text)
+    function = re.fullmatch(r"(?P<path>.+\.py):(?P<function>\w+)", text)
+    if function:
+        found = _python(text, _existing(Path(function["path"])), function["function"], signature, limit)
+    elif _existing(path).is_dir():
+        found = _images(path, signature, limit, seed)
+    elif path.suffix == ".npz":
+        found = _npz(path, signature)
+    else:
+        raise UsageError(f"{text} has the extension {path.suffix!r}; data are {ALLOWED}")
+    checked = check(found, signature, text)
+    if labels and checked.labels is None:
+        raise UsageError(f"{text} has no labels, which --evaluate needs", hint=_LABELS_HINT)
+    if limit is None or len(next(iter(checked.inputs.values()))) <= limit:
+        return checked
+    return take(checked, drawn(len(next(iter(checked.inputs.values()))), limit, seed))
+
+
+_LABELS_HINT = "Name them y in the npz, put images in one folder per class, or yield them last in the tuple."
+
+
+def split(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+    """Split into selection (30 %, at least one sample) and test (the rest), by a recorded seed.
+
+    Raises:
+        UsageError: fewer than two samples.
+    """
+    count = len(next(iter(samples.inputs.values())))
+    if count < 2:
+        raise UsageError(f"{count} sample cannot be split into selection and test", hint="Give at least two.")
+    order = np.random.default_rng(seed).permutation(count)
+    cut = max(1, round(SELECTION_SHARE * count))
+    return take(samples, np.sort(order[:cut])), take(samples, np.sort(order[cut:]))
+
+
+def digest(samples: Samples) -> str:
+    """SHA-256 of names, types, shapes and values of inputs and labels."""
+    found = hashlib.sha256()
+    arrays = {f"input {name}": samples.inputs[name] for name in sorted(samples.inputs)}
+    if samples.labels is not None:
+        arrays["labels"] = samples.labels
+    for name, array in arrays.items():
+        found.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def take(samples: Samples, rows: NDArray[np.integer[Any]]) -> Samples:
+    """The samples with these numbers."""
+    picked = {name: array[rows] for name, array in samples.inputs.items()}
+    return Samples(picked, None if samples.labels is None else samples.labels[rows])
+
+
+def drawn(count: int, limit: int, seed: int) -> NDArray[np.int64]:
+    """Numbers of ``limit`` of ``count`` samples, drawn without replacement, ascending."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:limit]).astype(np.int64)
+
+
+def check(samples: Samples, signature: Signature, where: str) -> Samples:
+    """Check samples against a signature; returns them in its dtypes and layout.
+
+    Raises:
+        UsageError: names, shapes, dtypes, counts, NaN, labels: the first fault, with the sample's number.
+    """
+    names = [spec.name for spec in signature.inputs]
+    missing = [name for name in names if name not in samples.inputs]
+    extra = sorted(set(samples.inputs) - set(names))
+    if missing or extra:
+        raise UsageError(
+            f"{where} has {', '.join(samples.inputs) or 'no inputs'}; the model's inputs are {', '.join(names)}",
+            hint="Name the arrays as the inputs (one input may be called x), and the labels y.",
+        )
+    inputs = {spec.name: _input(samples.inputs[spec.name], spec, where) for spec in signature.inputs}
+    counts = {name: len(array) for name, array in inputs.items()}
+    if samples.labels is not None:
+        counts["labels"] = len(samples.labels)
+    if 0 in counts.values():
+        raise UsageError(f"{where} is empty: it has no samples")
+    if len(set(counts.values())) > 1:
+        raise UsageError(f"{where} has different numbers of samples: {counts}")
+    if samples.labels is not None:
+        _check_labels(samples.labels, signature, where)
+    return Samples(inputs, samples.labels)
+
+
+def _input(array: Array, spec: TensorSpec, where: str) -> Array:
+    wanted_shape = spec.shape[1:]
+    if spec.layout == "channels_first" and array.shape[1:] == (*spec.shape[2:], spec.shape[1]) != wanted_shape:
+        array = np.moveaxis(array, -1, 1)
+    if array.ndim == 0 or array.shape[1:] != wanted_shape:
+        axes = ", ".join(map(str, wanted_shape))
+        raise UsageError(f"{where}: input {spec.name!r} has shape {array.shape}; needed: (samples, {axes})")
+    wanted = np.dtype(spec.dtype)
+    if wanted.kind != array.dtype.kind and not (wanted.kind in "iu" and array.dtype.kind in "iu"):
+        raise UsageError(
+            f"{where}: input {spec.name!r} is {array.dtype}; the model takes {spec.dtype}",
+            hint="Store the values that the model takes: scaled and normalised floats, or token numbers.",
+        )
+    if wanted.kind == "f":
+        bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+        if len(bad):
+            raise UsageError(f"{where}: input {spec.name!r} has NaN or infinity in sample {bad[0]} ({len(bad)} in all)")
+    elif array.size and not np.array_equal(array.astype(wanted), array):
+        raise UsageError(f"{where}: input {spec.name!r} has values that do not fit {spec.dtype}")
+    converted: Array = np.ascontiguousarray(array, dtype=wanted)
+    return converted
+
+
+def _check_labels(labels: Array, signature: Signature, where: str) -> None:
+    """Class numbers that fit one output (one per sample, or one per pixel), or floats of an output's shape."""
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            raise UsageError(f"{where}: the labels have NaN or infinity")
+        if all(labels.shape[1:] != spec.shape[1:] for spec in signature.outputs):
+            raise UsageError(f"{where}: labels are {labels.dtype} of shape {labels.shape}", hint=_CLASS_HINT)
+        return
+    if labels.dtype.kind not in "iub":
+        raise UsageError(f"{where}: labels are {labels.dtype}", hint=_CLASS_HINT)
+    classes = [count for spec in signature.outputs for count in _classes(labels.shape[1:], spec)]
+    if not classes:
+        shapes = ", ".join(str(spec.shape) for spec in signature.outputs)
+        raise UsageError(f"{where}: labels have shape {labels.shape}; the outputs are {shapes}", hint=_CLASS_HINT)
+    most = max(classes) if max(classes) > 1 else 2  # one output unit tells two classes
+    numbers = labels.astype(np.int64).reshape(len(labels), -1)
+    wrong = (numbers < 0) | (numbers >= most)
+    if wrong.any():
+        sample = int(np.flatnonzero(wrong.any(axis=1))[0])
+        value = numbers[sample][wrong[sample]][0]
+        raise UsageError(f"{where}: label {value} of sample {sample} is out of range; allowed: 0 to {most - 1}")
+
+
+_CLASS_HINT = "Labels are class numbers, one per sample (not one-hot) or one per pixel."
+
+
+def _classes(shape: tuple[int, ...], spec: TensorSpec) -> list[int]:
+    found = [spec.shape[-1]] if len(spec.shape) > 1 and shape == spec.shape[1:-1] else []
+    return found + ([spec.shape[1]] if len(spec.shape) > 2 and shape == spec.shape[2:] else [])
+
+
+def _npz(path: Path, signature: Signature) -> Samples:
+    unsafe.archive(path, str(path))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise UnsafeInputError(f"{path} holds pickled objects", hint="Store plain arrays of numbers.") from error
+        raise DamagedFileError(f"{path} cannot be read: {error}") from error
+    except (OSError, EOFError, KeyError) as error:
+        raise DamagedFileError(f"{path} cannot be read: {error}") from error
+    return _named(arrays, signature)
+
+
+def _named(arrays: Mapping[str, Any], signature: Signature) -> Samples:
+    """Inputs and labels by name; ``x`` stands for the one input of a model."""
+    names = [spec.name for spec in signature.inputs]
+    found = {name: np.asarray(array) for name, array in arrays.items()}
+    labels = found.pop("y") if "y" in found and "y" not in names else None
+    if len(names) == 1 and names[0] not in found and "x" in found:
+        found[names[0]] = found.pop("x")
+    return Samples(found, labels)
+
+
+def _images(path: Path, signature: Signature, limit: int | None, seed: int) -> Samples:
+    if len(signature.inputs) != 1:
+        raise UsageError(f"{path} is a folder of images, and the model has {len(signature.inputs)} inputs")
+    files, labels = images.listing(path)
+    if limit is not None and limit < len(files):
+        rows = drawn(len(files), limit, seed)
+        files, labels = [files[i] for i in rows], None if labels is None else labels[rows]
+    return Samples({signature.inputs[0].name: images.read(files, images.preprocessing(path))}, labels)
+
+
+def _python(text: str, path: Path, function: str, signature: Signature, limit: int | None) -> Samples:
+    made = python_file.call(str(path), function)
+    batches: list[Samples] = []
+    count = 0
+    for batch in [made] if isinstance(made, Mapping | tuple) else _iterable(made, text):
+        batches.append(_batch(batch, signature, text))
+        count += len(next(iter(batches[-1].inputs.values())))
+        if limit is not None and count >= limit:
+            break
+    if not batches:
+        raise UsageError(f"{text} is empty: it yielded no batch")
+    if len({tuple(b.inputs) for b in batches}) > 1 or len({b.labels is None for b in batches}) > 1:
+        raise UsageError(f"{text} yields batches that differ in their names or in whether they have labels")
+    inputs = {name: np.concatenate([b.inputs[name] for b in batches])[:limit] for name in batches[0].inputs}
+    parts = [b.labels for b in batches if b.labels is not None]
+    return Samples(inputs, np.concatenate(parts)[:limit] if parts else None)
+
+
+def _iterable(made: Any, text: str) -> Iterable[Any]:
+    if isinstance(made, np.ndarray) or not isinstance(made, Iterable):
+        raise UsageError(
+            f"{text} returned a {type(made).__name__}",
+            hint="Yield batches: a dict of arrays by input name (labels y), or a tuple of inputs and labels.",
+        )
+    return made
+
+
+def _batch(batch: Any, signature: Signature, text: str) -> Samples:
+    if isinstance(batch, Mapping):
+        return _named({str(name): _array(value) for name, value in batch.items()}, signature)
+    parts = list(batch) if isinstance(batch, tuple | list) else [batch]
+    names = [spec.name for spec in signature.inputs]
+    if len(parts) not in (len(names), len(names) + 1):
+        raise UsageError(
+            f"{text} yields {len(parts)} arrays; needed: {len(names)} inputs ({', '.join(names)}), then labels if any"
+        )
+    inputs = {name: _array(part) for name, part in zip(names, parts, strict=False)}
+    return Samples(inputs, _array(parts[-1]) if len(parts) > len(names) else None)
+
+
+def _array(value: Any) -> Array:
+    """An array of a tensor of any framework."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    found: Array = np.atleast_1d(np.asarray(value.numpy() if hasattr(value, "numpy") else value))
+    return found
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}", hint=f"Data are {ALLOWED}.")
+    return path
