@@ -121,6 +121,14 @@ def test_depthwise_convolves_each_channel_alone() -> None:
     np.testing.assert_allclose(out, np.concatenate(alone, -1) + bias)
 
 
+def test_dilation_is_a_kernel_with_zeros_between() -> None:
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(1, 9, 9, 2)), rng.normal(size=(3, 3, 2, 2))
+    stuffed = np.zeros((5, 7, 2, 2))
+    stuffed[::2, ::3] = kernel
+    np.testing.assert_allclose(conv.conv2d(x, kernel, dilation=(2, 3)), conv.conv2d(x, stuffed))
+
+
 def test_same_padding_is_tensorflows() -> None:
     assert conv.same_padding((224, 224), (3, 3), (2, 2)) == ((0, 1), (0, 1))
     assert conv.same_padding((7, 8), (3, 5)) == ((1, 1), (2, 2))
@@ -156,9 +164,9 @@ def test_pooling_at_the_border() -> None:
 @given(seeds, sizes, st.integers(2, 5), st.sampled_from([1e-12, 1e-5, 1e-3]))
 def test_norm_gradients(seed: int, n: int, c: int, epsilon: float) -> None:
     rng = np.random.default_rng(seed)
-    x, gamma, beta, mean = rng.normal(size=(n, 3, c)), *rng.normal(size=(3, c))
-    # Layer norm of nearly equal values is steep, and a finite difference too coarse for it.
-    x += np.arange(c)
+    gamma, beta, mean = rng.normal(size=(3, c))
+    # At least 0.8 apart: layer norm of nearly equal values is steep, and a finite difference too coarse for it.
+    x = rng.permuted(np.tile(np.arange(float(c)), (n, 3, 1)), axis=2) + rng.uniform(0, 0.2, size=(n, 3, c))
     variance = rng.uniform(0.1, 2, size=c)
     check_gradients(
         lambda x, g, b: norm.batch_norm(x, g, b, mean, variance, epsilon=epsilon),
@@ -167,14 +175,20 @@ def test_norm_gradients(seed: int, n: int, c: int, epsilon: float) -> None:
         gamma,
         beta,
     )
-    spread = x * 4
     check_gradients(
         lambda x, g, b: norm.layer_norm(x, g, b, epsilon=epsilon),
         lambda d, x, g, _: norm.layer_norm_vjp(d, x, g, epsilon=epsilon),
-        spread,
+        x,
         gamma,
         beta,
     )
+
+
+def test_norms_add_epsilon_to_the_variance() -> None:
+    one, zero = np.ones(2), np.zeros(2)
+    x = np.array([[-1.0, 1.0]])  # variance 1, and 1 / sqrt(1 + 3) = 0.5
+    np.testing.assert_allclose(norm.layer_norm(x, one, zero, epsilon=3.0), x / 2)
+    np.testing.assert_allclose(norm.batch_norm(x, 4 * one, one, one, one, epsilon=3.0), [[-3.0, 1.0]])
 
 
 def test_layer_norm_has_mean_zero_and_variance_one() -> None:
