@@ -1,8 +1,8 @@
 """The Python API: what the command line does, with typed values.
 
-    import edgekit
-    result = edgekit.convert("lenet5@torch", "tflite-int8")
-    print(result.status, result.accuracy.drop, result.artifact)
+import edgekit
+result = edgekit.convert("lenet5@torch", "tflite-int8")
+print(result.status, result.accuracy.drop, result.artifact)
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit import pipeline, source as sources, target as targets, toolchains, zoo
+from edgekit import pipeline, toolchains, zoo
+from edgekit import source as sources
+from edgekit import target as targets
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
 from edgekit.jobs import Limits, Workers, interrupts_as_keyboard
@@ -116,9 +118,7 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
     return {"file": str(path), "toolchain": name, **found}
 
 
-def train(
-    name: str, *, output: Path | None, seed: int | None, progress: Callable[[str, str], None]
-) -> dict[str, Any]:
+def train(name: str, *, output: Path | None, seed: int | None, progress: Callable[[str, str], None]) -> dict[str, Any]:
     """Train a zoo configuration from its seed in a child process and write its safetensors file."""
     model, _, config = name.partition(":")
     config = config or "tiny"
@@ -143,7 +143,9 @@ def doctor() -> list[dict[str, Any]]:
     except importlib.metadata.PackageNotFoundError as error:
         raise UsageError("edgekit itself is not installed", hint="Run: pip install -e .") from error
     for extra in ("keras", "torch", "litert", "onnx", "openvino", "data"):
-        wanted = [re.split(r"[^\w.-]", line)[0] for line in requirements if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+        wanted = [
+            re.split(r"[^\w.-]", line)[0] for line in requirements if re.search(rf"extra == ['\"]{extra}['\"]", line)
+        ]
         installed, missing = {}, []
         for name in wanted:
             try:

@@ -11,16 +11,18 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from edgekit import columns
 from edgekit.errors import EdgekitError
 
 app = typer.Typer(
     name="edgekit",
     help="From a Keras or PyTorch model to a proven file for an edge runtime.",
     add_completion=False,
+    rich_markup_mode=None,  # rich's help costs 0.15 s of imports
     pretty_exceptions_enable=False,
 )
-list_app = typer.Typer(help="What edgekit knows: targets, models, toolchains.")
-cache_app = typer.Typer(help="The store of finished steps.")
+list_app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, toolchains.")
+cache_app = typer.Typer(rich_markup_mode=None, help="The store of finished steps.")
 app.add_typer(list_app, name="list")
 app.add_typer(cache_app, name="cache")
 
@@ -52,17 +54,27 @@ def _say(text: str) -> None:
 def convert(
     source: Annotated[str, typer.Argument(help="Zoo name, file, folder, or file.py:function.")],
     target: Annotated[str, typer.Option(help="Name from `edgekit list targets`, or a TOML file.")],
-    calibrate: Annotated[str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")] = None,
+    calibrate: Annotated[
+        str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")
+    ] = None,
     evaluate: Annotated[str | None, typer.Option(help="Labelled samples; split 30/70 into selection and test.")] = None,
     metric: Annotated[str, typer.Option(help="Metric of the labels: top1, miou, perplexity.")] = "top1",
-    input: Annotated[list[str] | None, typer.Option(help="NAME=1x3x224x224:float32 where shapes cannot be found.")] = None,
+    input: Annotated[
+        list[str] | None, typer.Option(help="NAME=1x3x224x224:float32 where shapes cannot be found.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The artifact's folder.")] = None,
-    search_routes: Annotated[bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")] = False,
+    search_routes: Annotated[
+        bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
+    ] = False,
     allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Accept layers that stayed in float.")] = False,
-    require_speedup: Annotated[bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")] = False,
+    require_speedup: Annotated[
+        bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")
+    ] = False,
     trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that one step may take.")] = 1800.0,
-    memory_limit: Annotated[int | None, typer.Option(help="MiB that one child may take; default 80 % of memory.")] = None,
+    memory_limit: Annotated[
+        int | None, typer.Option(help="MiB that one child may take; default 80 % of memory.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Convert a model and prove the file: executed, compared with the float model, looked into, gated."""
@@ -129,7 +141,9 @@ def inspect(
 @app.command()
 def train(
     name: Annotated[str, typer.Argument(help="Zoo model, for example lenet5 or lenet5:tiny.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="safetensors file; default <name>.safetensors.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="safetensors file; default <name>.safetensors.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the shipped checkpoint's.")] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -166,7 +180,15 @@ def list_models(as_json: AsJson = False) -> int:
     for name in zoo.names():
         spec = zoo.architecture(name)
         configs = {key: config.parameters for key, config in spec.configs.items()}
-        rows.append({"name": name, "title": spec.title, "frameworks": ["keras", "torch"], "configs": configs, "paper": spec.paper})
+        rows.append(
+            {
+                "name": name,
+                "title": spec.title,
+                "frameworks": ["keras", "torch"],
+                "configs": configs,
+                "paper": spec.paper,
+            }
+        )
     return _rows("models", rows, as_json)
 
 
@@ -176,9 +198,7 @@ def list_toolchains(as_json: AsJson = False) -> int:
     from edgekit import target, toolchains
 
     served = [target.load(name) for name in target.names()]
-    rows = [
-        {"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()
-    ]
+    rows = [{"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()]
     return _rows("toolchains", rows, as_json)
 
 
@@ -186,23 +206,16 @@ def _rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> int:
     if as_json:
         _print_json({"status": "PASS", "reason": "", kind: rows})
         return 0
-    from edgekit import show
-
-    show.rows(rows)
+    sys.stdout.write(columns.columns(rows))
     return 0
 
 
 @app.command()
 def doctor(as_json: AsJson = False) -> int:
     """What works here, what does not, and the install line for it."""
-    from edgekit import api, show
+    from edgekit import api
 
-    rows = api.doctor()
-    if as_json:
-        _print_json({"status": "PASS", "reason": "", "toolchains": rows})
-    else:
-        show.rows(rows)
-    return 0
+    return _rows("toolchains", api.doctor(), as_json)
 
 
 @cache_app.command("list")
@@ -210,7 +223,7 @@ def cache_list(as_json: AsJson = False) -> int:
     """Entries of the store."""
     from edgekit.store import Store
 
-    return _rows("entries", Store().list(), as_json)
+    return _rows("entries", Store().rows(), as_json)
 
 
 @cache_app.command("verify")

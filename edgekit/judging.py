@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgekit import precision, target as targets
+from edgekit import precision
+from edgekit import target as targets
 from edgekit.candidate import Candidate, Status
 from edgekit.gate import Verdict
 from edgekit.target import Target

@@ -222,7 +222,9 @@ def _size(made: Candidate | None) -> int | None:
 
 def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
     plan = order.plan
-    given = [f"{kind} {value}" for kind, value in (("--calibrate", plan.calibrate), ("--evaluate", plan.evaluate)) if value]
+    given = [
+        f"{kind} {value}" for kind, value in (("--calibrate", plan.calibrate), ("--evaluate", plan.evaluate)) if value
+    ]
     origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
     splits = {s.split: {"count": s.count, "sha256": s.entry.value["sha256"]} for s in outcome.samples}
     return SamplesFacts(origin=origin, seed=plan.seed, splits=splits)

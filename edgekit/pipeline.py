@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import judging, packaging, source as sources, target as targets
+from edgekit import judging, packaging
+from edgekit import source as sources
+from edgekit import target as targets
 from edgekit.candidate import Audit, Candidate, Evidence, IOTensor
 from edgekit.data.plan import DataPlan
 from edgekit.errors import FailedError, UnsupportedError, UsageError
@@ -351,7 +353,9 @@ def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, sam
     return LatencyFacts.model_validate(run.step("latency", "runtime", "latency", arguments, code=code).value)
 
 
-def test_once(run: Run, order: Order, loaded: Loaded, chosen: Candidate | None) -> tuple[Samples | None, Candidate | None]:
+def test_once(
+    run: Run, order: Order, loaded: Loaded, chosen: Candidate | None
+) -> tuple[Samples | None, Candidate | None]:
     """Make the test split now that the choice is made, and run the chosen candidate on it once."""
     if chosen is None or chosen.status not in ("PASS", "UNDECIDED") or order.plan.metric is None:
         return None, None

@@ -13,7 +13,7 @@ def _bytes(size: int | None) -> str:
 
 def facts(result: Result) -> list[tuple[str, str]]:
     """The rows of the table: what was measured, in words; what was not says so."""
-    rows = [
+    return [
         ("target", f"{result.target} ({result.format})"),
         ("precision reached", result.precision_reached or "not measured"),
         ("proof", f"{result.proof.kind}: {result.proof.by}" if result.proof.by else "none"),
@@ -24,7 +24,6 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("latency", _latency(result)),
         ("ops delegated", _delegated(result)),
     ]
-    return rows
 
 
 def _parity(result: Result) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from edgekit import report
+from edgekit import columns, report
 from edgekit.result import Result
 
 _out = Console(highlight=False)
@@ -59,31 +59,12 @@ def result(result: Result) -> None:
     _out.print(table)
 
 
-def rows(rows: list[dict[str, Any]]) -> None:
-    """Rows as a plain table."""
-    if not rows:
-        _out.print("none")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    _out.print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {item:,}" if isinstance(item, int) else f"{key} {item}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
 def audit(found: dict[str, Any]) -> None:
     """What is inside a file."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in found.items():
         if name not in ("inputs", "outputs"):
-            table.add_row(f"[bold]{name}[/bold]", _cell(value) or "none")
+            table.add_row(f"[bold]{name}[/bold]", columns.text(value) or "none")
     for side in ("inputs", "outputs"):
         for tensor in found.get(side, ()):
             shape = "x".join(map(str, tensor["shape"]))

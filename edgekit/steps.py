@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.source import Source
+    from edgekit.toolchains import Session
 
 Json = Any
 
@@ -185,18 +186,14 @@ def prove(
 
     Writes ``outputs.npz``. Accuracy is None where there is no metric or no labels.
     """
-    import numpy as np
-
     from edgekit import gate, parity
     from edgekit.data import plan as planning
 
     session = toolchain(toolchain_name).open_session(Path(file), precision)
     data = planning.load(Path(samples_file))
     expected = _load_outputs(reference_file)
-    rows: list[dict[str, NDArray[np.generic]]] = []
     start = time.process_time()
-    for index in range(len(next(iter(data.inputs.values())))):
-        rows.append(session.run({name: array[index : index + 1] for name, array in data.inputs.items()}))
+    rows = _run_each(session, data.inputs)
     spent = time.process_time() - start
     missing = set(expected) - set(rows[0])
     if missing:
@@ -220,6 +217,14 @@ def prove(
         "accuracy_verdict": list(gate.judge_accuracy(accuracy, judged)) if accuracy else None,
         "cpu_run": round(spent, 3),
     }
+
+
+def _run_each(
+    session: Session, inputs: Mapping[str, NDArray[np.generic]]
+) -> list[dict[str, NDArray[np.generic]]]:
+    """Run sample by sample: the batch of every artifact is 1."""
+    count = len(next(iter(inputs.values())))
+    return [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
 
 
 def _stacked(rows: list[NDArray[np.generic]], expected: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -287,8 +292,7 @@ def replay(folder: str, toolchain_name: str, file: str, precision: Precision, go
     inputs = {name[3:]: array for name, array in arrays.items() if name.startswith("in/")}
     recorded = {name[4:]: array for name, array in arrays.items() if name.startswith("out/")}
     session = toolchain(toolchain_name).open_session(Path(file), precision)
-    count = len(next(iter(inputs.values())))
-    rows = [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
+    rows = _run_each(session, inputs)
     measured = {name: _stacked([row[name] for row in rows], array) for name, array in recorded.items()}
     return {"by": session.by, "parity": parity.compare(recorded, measured).to_json()}
 
@@ -308,7 +312,7 @@ def train(name: str, config: str, seed: int | None, output: str) -> Json:
     from edgekit.zoo import training, weights
 
     trained = training.train(name, config, seed=seed)
-    weights.write(Path(output), trained.tensors)
+    weights.write(Path(output), trained.tensors)  # type: ignore[arg-type]  # all are float32
     task = zoo.architecture(name).configs[config].task
     assert task is not None
     return {"metric": tasks.task(task).metric, "value": trained.value}

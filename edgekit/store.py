@@ -79,26 +79,16 @@ class Store:
         self.root = (root or home()) / "store"
 
     def find(self, key: str) -> Entry | None:
-        """Return the entry, or None."""
+        """Return the entry with every file re-hashed, or None; an altered entry is removed, to be made anew."""
         folder = self.root / key
+        if not (folder / "entry.json").is_file():
+            return None
         try:
-            entry = json.loads((folder / "entry.json").read_text())
-        except FileNotFoundError:
-            return None
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            shutil.rmtree(folder, ignore_errors=True)  # altered from outside: make it anew
-            return None
-        if any(self._size(folder / "files" / name) != known["bytes"] for name, known in entry["files"].items()):
+            value = self._verified(key)["value"]
+        except (DamagedFileError, json.JSONDecodeError, UnicodeDecodeError, KeyError):
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        return Entry(key, entry["value"], folder, reused=True)
-
-    @staticmethod
-    def _size(path: Path) -> int:
-        try:
-            return path.stat().st_size
-        except FileNotFoundError:
-            return -1
+        return Entry(key, value, folder, reused=True)
 
     def make(self, material: Json, produce: Callable[[Path], Json]) -> Entry:
         """Return the entry for ``material``, calling ``produce(files_folder) -> value`` where there is none.
@@ -153,7 +143,7 @@ class Store:
         """Keys of all entries, sorted."""
         return sorted(p.parent.name for p in self.root.glob("*/entry.json") if not p.parent.name.startswith("tmp-"))
 
-    def list(self) -> list[Json]:
+    def rows(self) -> list[Json]:
         """One row per entry: key, step, bytes, made (seconds since the epoch)."""
         rows = []
         for key in self.keys():
@@ -167,12 +157,12 @@ class Store:
         damaged = []
         for key in self.keys():
             try:
-                self._verify_entry(key)
+                self._verified(key)
             except (DamagedFileError, json.JSONDecodeError, KeyError) as error:
                 damaged.append(f"{key}: {error}")
         return damaged
 
-    def _verify_entry(self, key: str) -> None:
+    def _verified(self, key: str) -> Json:
         entry = json.loads((self.root / key / "entry.json").read_text())
         if sha256_json(entry["material"]) != key:
             raise DamagedFileError("entry.json does not match its key")
@@ -180,6 +170,7 @@ class Store:
             path = self.root / key / "files" / name
             if not path.is_file() or sha256_file(path) != known["sha256"]:
                 raise DamagedFileError(f"{name} is missing or altered")
+        return entry
 
     def clear(self) -> int:
         """Remove all entries and left-over scratch folders; return how many entries there were."""

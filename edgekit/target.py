@@ -81,7 +81,9 @@ def gentler(target: Target) -> list[str]:
     """Targets of the same format that quantize less, the smallest files first."""
     order: tuple[Precision, ...] = ("int8", "int8-dynamic", "int8-weights", "int16x8", "fp16", "fp32")
     others = [load(name) for name in names()]
-    found = [t for t in others if t.format == target.format and order.index(t.precision) > order.index(target.precision)]
+    found = [
+        t for t in others if t.format == target.format and order.index(t.precision) > order.index(target.precision)
+    ]
     return [t.name for t in sorted(found, key=lambda t: order.index(t.precision))]
 
 

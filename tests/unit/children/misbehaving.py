@@ -1,0 +1,55 @@
+"""Steps for test_jobs.py: a child that answers, and children that do what converters do on a bad day."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from edgekit.errors import UsageError
+
+
+def add(a, b):
+    print("noise on stdout must not reach the answers")
+    os.write(1, b"nor what C code prints\n")
+    return {"sum": a + b, "pid": os.getpid()}
+
+
+def environment(name):
+    return os.environ.get(name)
+
+
+def usage():
+    raise UsageError("no such layer", hint="Name another.")
+
+
+def raises():
+    raise RuntimeError("Didn't find op for builtin opcode 'X'\nsecond line")
+
+
+def crashes():
+    sys.stderr.write("last words\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def exits():
+    os._exit(3)
+
+
+def hangs(pid_file):
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with open(pid_file, "w") as stream:
+        stream.write(f"{os.getpid()} {grandchild.pid}")
+    time.sleep(600)
+
+
+def eats_memory():
+    held = []
+    while True:
+        held.append(bytearray(os.urandom(1 << 20)) * 16)
+        time.sleep(0.01)
+
+
+def misses_a_package():
+    raise ModuleNotFoundError("No module named 'openvino'")
