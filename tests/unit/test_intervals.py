@@ -105,16 +105,18 @@ def test_bca_equals_scipys_on_a_skewed_mean() -> None:
 
 
 def test_bca_equals_scipys_on_a_biased_statistic() -> None:
-    # The variance of few skewed values is biased low: both corrections matter (the plain percentiles are far off).
+    # The variance of few skewed values is biased low: both corrections matter, and the plain percentiles are far off.
+    # The upper bound lies far out (the 99.6 % quantile): 100000 replicates leave an error of 0.03 standard errors in
+    # each of the two, and the tolerance is five of their difference.
     values = np.random.default_rng(3).exponential(size=25)
     moments = np.stack([values, values**2], axis=1)
-    ours = bca_interval(moments, lambda means: means[..., 1] - means[..., 0] ** 2, replicates=20000)
+    ours = bca_interval(moments, lambda means: means[..., 1] - means[..., 0] ** 2, replicates=100_000)
     chosen = np.random.default_rng(1)
-    bootstrap = stats.bootstrap((values,), np.var, n_resamples=20000, rng=chosen)
-    tolerance = 0.1 * bootstrap.standard_error
+    bootstrap = stats.bootstrap((values,), np.var, n_resamples=100_000, rng=chosen)
+    tolerance = 0.2 * bootstrap.standard_error
     assert ours == pytest.approx(tuple(bootstrap.confidence_interval), abs=tolerance)
     percentiles = np.quantile(bootstrap.bootstrap_distribution, [0.025, 0.975])
-    assert np.abs(percentiles - ours).min() > 3 * tolerance
+    assert percentiles[1] < ours[1] - 3 * tolerance
 
 
 def test_bca_is_seeded_and_paired() -> None:
