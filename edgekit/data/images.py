@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgekit.errors import DamagedFileError, UsageError
+from edgekit.errors import DamagedFileError, MissingDependencyError, UsageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FILE = "preprocess.toml"
@@ -114,9 +114,18 @@ def read(files: Sequence[Path], settings: Preprocessing) -> NDArray[np.float32]:
     return np.stack([_one(path, settings) for path in files])
 
 
-def _one(path: Path, settings: Preprocessing) -> NDArray[np.float32]:
-    import cv2
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependencyError(
+            "images are decoded with OpenCV, which is not installed", hint="pip install 'edgekit[data]'"
+        ) from error
+    return cv2
 
+
+def _one(path: Path, settings: Preprocessing) -> NDArray[np.float32]:
+    cv2 = _opencv()
     grey = settings.colour == "grey"
     data = np.fromfile(path, np.uint8)
     image: Any = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if data.size else None
@@ -135,8 +144,7 @@ def _one(path: Path, settings: Preprocessing) -> NDArray[np.float32]:
 
 def resized(image: NDArray[np.uint8], settings: Preprocessing) -> Any:
     """Resize (area average when shrinking, bilinear when enlarging), and cut the centre out where ``crop`` says so."""
-    import cv2
-
+    cv2 = _opencv()
     height, width = settings.size
     rows, columns = image.shape[:2]
     if settings.crop is not None:

@@ -121,8 +121,6 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
     counts = {name: len(array) for name, array in inputs.items()}
     if samples.labels is not None:
         counts["labels"] = len(samples.labels)
-    if 0 in counts.values():
-        raise UsageError(f"{where} is empty: it has no samples")
     if len(set(counts.values())) > 1:
         raise UsageError(f"{where} has different numbers of samples: {counts}")
     if samples.labels is not None:
@@ -131,6 +129,8 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
 
 
 def _input(array: Array, spec: TensorSpec, where: str) -> Array:
+    if array.ndim and len(array) == 0:
+        raise UsageError(f"{where} is empty: input {spec.name!r} has no samples")
     wanted_shape = spec.shape[1:]
     if spec.layout == "channels_first" and array.shape[1:] == (*spec.shape[2:], spec.shape[1]) != wanted_shape:
         array = np.moveaxis(array, -1, 1)
@@ -202,7 +202,7 @@ def _named(arrays: Mapping[str, Any], signature: Signature) -> Samples:
     """Inputs and labels by name; ``x`` stands for the one input of a model."""
     names = [spec.name for spec in signature.inputs]
     found = {name: np.asarray(array) for name, array in arrays.items()}
-    labels = found.pop("y") if "y" in found and "y" not in names else None
+    labels = np.atleast_1d(found.pop("y")) if "y" in found and "y" not in names else None
     if len(names) == 1 and names[0] not in found and "x" in found:
         found[names[0]] = found.pop("x")
     return Samples(found, labels)
@@ -222,13 +222,16 @@ def _python(text: str, path: Path, function: str, signature: Signature, limit: i
     made = python_file.call(str(path), function)
     batches: list[Samples] = []
     count = 0
-    for batch in [made] if isinstance(made, Mapping | tuple) else _iterable(made, text):
-        batches.append(_batch(batch, signature, text))
-        count += len(next(iter(batches[-1].inputs.values())))
-        if limit is not None and count >= limit:
+    stream = iter([made] if isinstance(made, Mapping | tuple) else _iterable(made, text))
+    while limit is None or count < limit:
+        with python_file.blame(str(path), function):  # a generator runs the user's code here
+            batch = next(stream, None)
+        if batch is None:
             break
-    if not batches:
-        raise UsageError(f"{text} is empty: it yielded no batch")
+        batches.append(_batch(batch, signature, text))
+        count += max((len(array) for array in batches[-1].inputs.values()), default=0)
+    if count == 0:
+        raise UsageError(f"{text} is empty: it yielded no samples")
     if len({tuple(b.inputs) for b in batches}) > 1 or len({b.labels is None for b in batches}) > 1:
         raise UsageError(f"{text} yields batches that differ in their names or in whether they have labels")
     inputs = {name: np.concatenate([b.inputs[name] for b in batches])[:limit] for name in batches[0].inputs}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import random
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,15 @@ def call(path: str, function: str) -> Any:
         sys.modules["keras"].utils.set_random_seed(SEED)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(SEED)
-    try:
+    with blame(path, function):
         return getattr(_module(path), function)()
+
+
+@contextlib.contextmanager
+def blame(path: str, function: str) -> Iterator[None]:
+    """Turn whatever the user's own code raises into a ``UsageError`` with its line."""
+    try:
+        yield
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise UsageError(
             f"{path}:{function} raised {type(error).__name__}: {error}{_where(error, path)}",

@@ -1,0 +1,332 @@
+"""The user's own data: read, checked against the model, split and hashed."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.data import images, user
+from edgekit.data.tasks import Samples
+from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
+from edgekit.signature import Signature, TensorSpec
+
+ONE = Signature((TensorSpec("image", (1, 4, 4, 3)),), (TensorSpec("logits", (1, 5)),))
+TWO = Signature(
+    (TensorSpec("a", (1, 2)), TensorSpec("ids", (1, 3), "int32")),
+    (TensorSpec("p", (1, 2)), TensorSpec("map", (1, 4, 4, 3))),
+)
+ZOO_TORCH = Signature((TensorSpec("image", (1, 3, 4, 4), layout="channels_first"),), (TensorSpec("logits", (1, 5)),))
+
+
+def x_of(n=6, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, 4, 4, 3)).astype("float32")
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_one_input_may_be_called_x_and_labels_y(tmp_path):
+    x, y = x_of(), np.arange(6) % 5
+    for name in ("x", "image"):
+        samples = user.load(npz(tmp_path / "d.npz", **{name: x, "y": y}), ONE, labels=True)
+        np.testing.assert_array_equal(samples.inputs["image"], x)
+        np.testing.assert_array_equal(samples.labels, y)
+
+
+def test_several_inputs_come_by_name(tmp_path):
+    a, ids = np.ones((3, 2)), np.array([[1, 2, 3]] * 3)
+    samples = user.load(npz(tmp_path / "d.npz", a=a, ids=ids), TWO)
+    assert {k: v.dtype.name for k, v in samples.inputs.items()} == {"a": "float32", "ids": "int32"}
+    assert samples.labels is None
+    with pytest.raises(UsageError, match="no labels"):
+        user.load(str(tmp_path / "d.npz"), TWO, labels=True)
+
+
+def test_a_zoo_model_with_channels_first_takes_either_layout(tmp_path):
+    x = x_of()
+    last = user.load(npz(tmp_path / "l.npz", x=x), ZOO_TORCH).inputs["image"]
+    first = user.load(npz(tmp_path / "f.npz", x=np.moveaxis(x, -1, 1)), ZOO_TORCH).inputs["image"]
+    np.testing.assert_array_equal(first, last)
+    assert first.shape == (6, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"picture": x_of()}, "the model's inputs are image"),
+        ({"x": x_of(), "extra": x_of()}, "extra"),
+        ({"x": x_of()[:, :3]}, r"needed: \(samples, 4, 4, 3\)"),
+        ({"x": np.moveaxis(x_of(), -1, 1)}, r"\(6, 3, 4, 4\)"),
+        ({"x": (x_of() * 9).astype("uint8")}, "uint8; the model takes float32"),
+        ({"x": x_of()[:0]}, "empty"),
+        ({"x": x_of(), "y": np.arange(5)}, "different numbers"),
+        ({"x": x_of(), "y": np.array([0, 1, 2, 3, 5, 1])}, "label 5 of sample 4 is out of range; allowed: 0 to 4"),
+        ({"x": x_of(), "y": np.array([0, 1, -1, 3, 4, 1])}, "label -1 of sample 2"),
+        ({"x": x_of(), "y": np.eye(6, 5, dtype=int)}, "labels have shape"),
+        ({"x": x_of(), "y": np.arange(6) / 5}, "labels are float64"),
+        ({"x": x_of(), "y": np.array(list("abcdef"))}, "labels are"),
+    ],
+)
+def test_data_unlike_the_model_are_refused(tmp_path, arrays, said):
+    with pytest.raises(UsageError, match=said):
+        user.load(npz(tmp_path / "d.npz", **arrays), ONE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_named_by_sample(tmp_path, value):
+    x = x_of()
+    x[3, 1, 1, 1] = value
+    with pytest.raises(UsageError, match="'image' has NaN or infinity in sample 3"):
+        user.load(npz(tmp_path / "d.npz", x=x), ONE)
+
+
+def test_integers_must_fit(tmp_path):
+    with pytest.raises(UsageError, match="do not fit int32"):
+        user.load(npz(tmp_path / "d.npz", a=np.ones((1, 2)), ids=np.array([[1, 2, 2**40]])), TWO)
+
+
+def test_labels_per_pixel_and_of_two_classes(tmp_path):
+    ok = npz(tmp_path / "d.npz", a=np.ones((2, 2)), ids=np.ones((2, 3), int), y=np.full((2, 4, 4), 2))
+    assert user.load(ok, TWO).labels.shape == (2, 4, 4)
+    bad = npz(tmp_path / "d.npz", a=np.ones((2, 2)), ids=np.ones((2, 3), int), y=np.full((2, 4, 4), 4))
+    with pytest.raises(UsageError, match="label 4 of sample 0"):
+        user.load(bad, TWO)
+    binary = Signature(ONE.inputs, (TensorSpec("p", (1, 1)),))
+    assert user.load(npz(tmp_path / "b.npz", x=x_of(2), y=np.array([0, 1])), binary).labels is not None
+
+
+def test_a_damaged_or_pickled_npz_is_refused(tmp_path):
+    path = tmp_path / "d.npz"
+    npz(path, x=x_of())
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(DamagedFileError, match=r"d\.npz"):
+        user.load(str(path), ONE)
+    path.write_bytes(data[:300] + bytes([data[300] ^ 1]) + data[301:])
+    with pytest.raises(DamagedFileError, match=r"d\.npz"):
+        user.load(str(path), ONE)
+    npz(path, x=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UnsafeInputError, match=r"d\.npz"):
+        user.load(str(path), ONE)
+
+
+def test_missing_and_unknown_data(tmp_path):
+    for name, said in (("none.npz", "no such file"), ("d.csv", r"\.csv")):
+        (tmp_path / "d.csv").write_text("1,2")
+        with pytest.raises(UsageError, match=said):
+            user.load(str(tmp_path / name), ONE)
+
+
+def test_a_limit_draws_from_the_whole_file_by_its_seed(tmp_path):
+    text = npz(tmp_path / "d.npz", x=x_of(200), y=np.sort(np.arange(200) % 5))
+    one, again, other = (user.load(text, ONE, limit=20, seed=s) for s in (0, 0, 1))
+    assert user.digest(one) == user.digest(again) != user.digest(other)
+    assert len(set(one.labels)) == 5  # a file that is sorted by class does not give one class only
+
+
+@given(st.integers(2, 300), st.integers(0, 2**32))
+def test_a_split_is_disjoint_whole_and_repeatable(count, seed):
+    samples = Samples({"x": np.arange(count)}, np.arange(count))
+    selection, test = user.split(samples, seed)
+    assert sorted([*selection.inputs["x"], *test.inputs["x"]]) == list(range(count))
+    assert len(test.labels) >= 1
+    assert abs(len(selection.labels) - 0.3 * count) <= 0.71
+    assert user.digest(selection) == user.digest(user.split(samples, seed)[0])
+
+
+def test_one_sample_cannot_be_split():
+    with pytest.raises(UsageError, match="cannot be split"):
+        user.split(Samples({"x": np.ones(1)}, None), 0)
+
+
+def test_the_digest_sees_every_part():
+    x, y = x_of(), np.arange(6)
+    digests = {
+        user.digest(s)
+        for s in (
+            Samples({"x": x}, y),
+            Samples({"x": x}, None),
+            Samples({"z": x}, y),
+            Samples({"x": x + 1}, y),
+            Samples({"x": x}, y[::-1].copy()),
+            Samples({"x": x.reshape(6, 16, 3)}, y),
+            Samples({"x": x.astype("float64")}, y),
+        )
+    }
+    assert len(digests) == 7
+
+
+# --- Python functions ----------------------------------------------------------------------------------------------
+
+FUNCTIONS = """
+import numpy as np
+rng = np.random.default_rng(0)
+x = rng.normal(size=(6, 4, 4, 3)).astype("float32")
+def dicts():
+    for i in range(3):
+        yield {"x": x[2 * i:2 * i + 2], "y": np.array([0, 1])}
+def tuples():
+    return [(x[:3], [0, 1, 2]), (x[3:], [3, 4, 0])]
+def bare():
+    yield x
+def endless():
+    while True:
+        yield (x,)
+def empty():
+    return []
+def whole():
+    return {"image": x}
+def three():
+    yield x, x, x
+def raises():
+    yield (x,)
+    raise RuntimeError("broken disk")
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def functions(tmp_path):
+    (tmp_path / "mydata.py").write_text(FUNCTIONS)
+    return f"{tmp_path / 'mydata.py'}:"
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "count", "labelled"),
+    [
+        ("dicts", None, 6, True),
+        ("tuples", None, 6, True),
+        ("bare", None, 6, False),
+        ("whole", None, 6, False),
+        ("endless", 100, 100, False),
+    ],
+)
+def test_batches_of_a_function(functions, name, limit, count, labelled):
+    samples = user.load(functions + name, ONE, limit=limit)
+    assert len(samples.inputs["image"]) == count
+    assert (samples.labels is not None) == labelled
+    np.testing.assert_array_equal(samples.inputs["image"][:6], np.asarray(x_like_functions())[:6])
+
+
+def x_like_functions():
+    return np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("empty", "yielded no samples"),
+        ("three", "yields 3 arrays"),
+        ("number", "returned a int"),
+        ("missing", "missing"),
+        ("raises", "broken disk"),
+    ],
+)
+def test_a_function_that_gives_something_else(functions, name, said):
+    with pytest.raises(UsageError, match=said):
+        user.load(functions + name, ONE)
+
+
+# --- images --------------------------------------------------------------------------------------------------------
+
+TOML = 'schema = 1\nsize = [4, 4]\nlayout = "channels_last"\n'
+
+
+def folder_of_images(tmp_path, toml=TOML):
+    for label, (name, colour) in enumerate({"blue": (255, 0, 0), "red": (0, 0, 255)}.items()):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            image = np.full((8, 12, 3), colour, np.uint8)
+            image[0, 0] = label * 10 + i
+            cv2.imwrite(str(tmp_path / name / f"{i}.png"), image)  # OpenCV writes BGR
+    (tmp_path / "preprocess.toml").write_text(toml)
+    return str(tmp_path)
+
+
+def test_images_come_as_rgb_with_sorted_classes(tmp_path):
+    samples = user.load(folder_of_images(tmp_path), ONE, labels=True)
+    assert list(samples.labels) == [0, 0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(samples.inputs["image"][0, 3, 3], [0, 0, 1])
+    np.testing.assert_array_equal(samples.inputs["image"][5, 3, 3], [1, 0, 0])
+
+
+def test_preprocessing_is_scale_then_mean_then_std(tmp_path):
+    toml = TOML.replace("last", "first") + "scale = 0.5\nmean = [1.0, 2.0, 3.0]\nstd = [2.0, 4.0, 8.0]\n"
+    first = Signature((TensorSpec("image", (1, 3, 4, 4)),), ONE.outputs)
+    samples = user.load(folder_of_images(tmp_path, toml), first)
+    np.testing.assert_allclose(samples.inputs["image"][3, :, 3, 3], [(127.5 - 1) / 2, -2 / 4, -3 / 8])
+
+
+def test_grey_images_have_one_channel(tmp_path):
+    grey = Signature((TensorSpec("image", (1, 4, 4, 1)),), ONE.outputs)
+    samples = user.load(folder_of_images(tmp_path, TOML + 'colour = "grey"\nscale = 1.0\n'), grey)
+    assert samples.inputs["image"][3, 3, 3, 0] == pytest.approx(0.299 * 255, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "crop", "size", "rows", "columns"),
+    [((20, 40), 0.5, (10, 10), (5, 15), (15, 25)), ((40, 20), 1.0, (10, 10), (10, 30), (0, 20))],
+)
+def test_the_centre_crop_keeps_its_share_of_the_shorter_side(shape, crop, size, rows, columns):
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3)).astype(np.uint8)
+    settings = images.Preprocessing.model_validate({"schema": 1, "size": size, "layout": "channels_last", "crop": crop})
+    expected = cv2.resize(image[slice(*rows), slice(*columns)], size, interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(images.resized(image, settings), expected)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        (None, "no preprocess.toml"),
+        ("size = [4, 4", "not TOML"),
+        (TOML + "sise = 3\n", "sise"),
+        (TOML.replace("schema = 1\n", ""), "schema"),
+        (TOML.replace("[4, 4]", "[0, 4]"), "size"),
+        (TOML + "mean = [1.0, 2.0]\n", "mean has 2 values"),
+        (TOML + "std = [0.0]\n", "std"),
+        (TOML + "crop = 1.5\n", "crop"),
+    ],
+)
+def test_preprocessing_must_be_said_and_right(tmp_path, toml, said):
+    folder_of_images(tmp_path, toml or "")
+    if toml is None:
+        (tmp_path / "preprocess.toml").unlink()
+    with pytest.raises(UsageError, match=said):
+        user.load(str(tmp_path), ONE)
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    folder_of_images(tmp_path)
+    (tmp_path / "red" / "1.png").write_bytes(b"\x89PNG....")
+    with pytest.raises(DamagedFileError, match=r"1\.png"):
+        user.load(str(tmp_path), ONE)
+
+
+def test_classes_need_images_and_folders_need_classes(tmp_path):
+    folder_of_images(tmp_path)
+    (tmp_path / "zebra").mkdir()
+    with pytest.raises(UsageError, match="zebra"):
+        user.load(str(tmp_path), ONE)
+    (tmp_path / "zebra").rmdir()
+    (tmp_path / "blue" / "0.png").rename(tmp_path / "loose.png")
+    with pytest.raises(UsageError, match="beside the class folders"):
+        user.load(str(tmp_path), ONE)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="is empty"):
+        user.load(str(tmp_path / "empty"), ONE)
+
+
+def test_a_flat_folder_has_no_labels_and_a_limit_reads_only_what_it_draws(tmp_path):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for i in range(9):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((4, 4, 3), i, np.uint8))
+    (folder / "preprocess.toml").write_text(TOML + "scale = 1.0\n")
+    samples = user.load(str(folder), ONE, limit=4)
+    assert samples.labels is None
+    values = samples.inputs["image"][:, 0, 0, 0]
+    np.testing.assert_array_equal(values, user.drawn(9, 4, 0))
