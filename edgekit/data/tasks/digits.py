@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.data.tasks import Samples, Split, Task
-from edgekit.errors import UsageError
+from edgekit.errors import MissingDependencyError, UsageError
 
 TASK = Task(
     title="Handwritten digits, 8x8 grey",
@@ -45,8 +45,12 @@ def rows(split: Split, count: int | None) -> slice:
 
 @cache
 def _shuffled() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    from sklearn.datasets import load_digits
-
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the digits come with scikit-learn, which is not installed", hint="pip install 'edgekit[data]'"
+        ) from error
     found = load_digits()
     order = np.random.default_rng(SEED).permutation(len(found.target))
     return found.images[order, :, :, None].astype(np.float32), found.target[order].astype(np.int64)

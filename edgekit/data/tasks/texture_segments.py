@@ -10,6 +10,9 @@ from edgekit.data.tasks.textures import BLOCK, SIZE, blocks, paint, quantized
 #: Classes of the textures task that take part: stripes, checks and dots in both colours.
 KINDS = np.array([0, 1, 2, 5, 6, 7])
 REGIONS = 3
+#: Stronger textures and less noise than in the textures task: a region is small.
+CONTRAST = (0.4, 0.7)
+NOISE = 0.1
 
 TASK = Task(
     title="Segments of colour and texture, generated, 32x32 colour",
@@ -31,8 +34,8 @@ def make(split: Split, count: int | None = None) -> Samples:
         kinds = rng.integers(0, len(KINDS), (REGIONS, BLOCK))
         x, y = rng.integers(0, SIZE, (2, REGIONS, BLOCK, 1, 1))
         region = ((at - x) ** 2 + (at[:, None] - y) ** 2).argmin(0)
-        layers = np.stack([paint(KINDS[kind], rng) for kind in kinds])
+        layers = np.stack([paint(KINDS[kind], rng, CONTRAST) for kind in kinds])
         clean = np.take_along_axis(layers, region[None, ..., None], 0)[0]
-        images.append(quantized(clean, rng)[:rows])
+        images.append(quantized(clean, rng, NOISE)[:rows])
         labels.append(np.take_along_axis(kinds[:, :, None, None], region[None], 0)[0][:rows])
     return Samples({"image": np.concatenate(images)}, np.concatenate(labels))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class LeNet5(nn.Module):
@@ -23,8 +23,8 @@ class LeNet5(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Compute the logits."""
-        x = F.avg_pool2d(torch.tanh(self.c1(image)), 2, 2)
-        x = F.avg_pool2d(torch.tanh(self.c3(x)), 2, 2)
+        x = functional.avg_pool2d(torch.tanh(self.c1(image)), 2, 2)
+        x = functional.avg_pool2d(torch.tanh(self.c3(x)), 2, 2)
         x = torch.tanh(self.c5(x)).flatten(1)
         out: torch.Tensor = self.logits(torch.tanh(self.f6(x)))
         return out

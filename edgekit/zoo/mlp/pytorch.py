@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class MLP(nn.Module):
@@ -22,7 +22,7 @@ class MLP(nn.Module):
         """Compute the logits."""
         x = image.flatten(1)
         for layer in self.hidden:
-            x = F.relu(layer(x))
+            x = functional.relu(layer(x))
         out: torch.Tensor = self.logits(x)
         return out
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from edgekit.errors import UsageError
 from edgekit.zoo.mobilenet_v2.spec import Block, Plan, Stage, plan
@@ -25,7 +25,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pad, convolve, normalize."""
         if self.shifted:
-            x = F.pad(x, (0, 1, 0, 1))
+            x = functional.pad(x, (0, 1, 0, 1))
         out: torch.Tensor = self.norm(self.conv(x))
         return out
 
@@ -42,8 +42,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the block."""
-        wide = x if self.expand is None else F.relu6(self.expand(x))
-        out: torch.Tensor = self.project(F.relu6(self.depthwise(wide)))
+        wide = x if self.expand is None else functional.relu6(self.expand(x))
+        out: torch.Tensor = self.project(functional.relu6(self.depthwise(wide)))
         return x + out if self.residual else out
 
 
@@ -59,10 +59,10 @@ class MobileNetV2(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Compute the logits."""
-        x = F.relu6(self.stem(image))
+        x = functional.relu6(self.stem(image))
         for block in self.blocks:
             x = block(x)
-        x = F.adaptive_avg_pool2d(F.relu6(self.head(x)), 1).flatten(1)
+        x = functional.adaptive_avg_pool2d(functional.relu6(self.head(x)), 1).flatten(1)
         out: torch.Tensor = self.logits(x)
         return out
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class DoubleConv(nn.Module):
@@ -21,8 +21,8 @@ class DoubleConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply both."""
-        x = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(x)))
+        x = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(self.norm2(self.conv2(x)))
 
 
 class UNet(nn.Module):
@@ -31,9 +31,7 @@ class UNet(nn.Module):
     def __init__(self, channels: int, classes: int, widths: Sequence[int]) -> None:
         super().__init__()
         levels = len(widths) - 1
-        self.down = nn.ModuleList(
-            DoubleConv(i, o) for i, o in zip((channels, *widths[:-1]), widths, strict=True)
-        )
+        self.down = nn.ModuleList(DoubleConv(i, o) for i, o in zip((channels, *widths[:-1]), widths, strict=True))
         self.up = nn.ModuleList(nn.ConvTranspose2d(widths[i + 1], widths[i], 2, 2) for i in range(levels))
         self.merge = nn.ModuleList(DoubleConv(2 * widths[i], widths[i]) for i in range(levels))
         self.logits = nn.Conv2d(widths[0], classes, 1)
@@ -43,7 +41,7 @@ class UNet(nn.Module):
         skips = [self.down[0](image)]
         for level in self.down[1:]:
             # The stride is written out: two exporters fail on the implicit one.
-            skips.append(level(F.max_pool2d(skips[-1], 2, 2)))
+            skips.append(level(functional.max_pool2d(skips[-1], 2, 2)))
         x = skips.pop()
         for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
             x = merge(torch.cat((skips.pop(), up(x)), 1))

@@ -19,13 +19,16 @@ SPEC = Architecture(
             settings={"image_size": 32, "channels": 3, "classes": 6, "widths": (8, 16, 32, 64)},
             inputs=(TensorSpec("image", (1, 32, 32, 3), layout="channels_last"),),
             outputs=(TensorSpec("logits", (1, 32, 32, 6), layout="channels_last"),),
-            parameters=0,
+            parameters=121_222,
             task="texture_segments",
             training=Training(epochs=12, batch=32, learning_rate=4e-3),
         ),
-        # Per level of width w, from a level of width v: double convolution 9vw + 9ww and twice 2w of BatchNorm.
-        #   down 1 -> 64 -> 128 -> 256 -> 512 -> 1024:  37,696 + 221,696 + 885,760 + 3,540,992 + 14,159,872
-        #   up, 2x2 from 2w to w with bias, 8ww + w:    131,136 (64) + 524,544 + 2,097,664 + 8,389,632... see below
+        # A double convolution from v to w channels has 9vw + 9ww + 4w parameters (two BatchNorms), an upsampling
+        # from 2w to w has 8ww + w:
+        #   down  1 -> 64 -> 128 -> 256 -> 512 -> 1024   37,696 + 221,696 + 885,760 + 3,540,992 + 14,159,872
+        #   up    64, 128, 256, 512                      32,832 + 131,200 + 524,544 + 2,097,664
+        #   merge 128 -> 64, ..., 1024 -> 512            110,848 + 442,880 + 1,770,496 + 7,079,936
+        #   logits                                       64 * 2 + 2
         "reference": Config(
             settings={"image_size": 256, "channels": 1, "classes": 2, "widths": (64, 128, 256, 512, 1024)},
             inputs=(TensorSpec("image", (1, 256, 256, 1), layout="channels_last"),),

@@ -1,0 +1,227 @@
+"""Every architecture of the zoo: published counts, one set of weights in both frameworks, trained well enough."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit import metrics, zoo
+from edgekit.data import tasks
+from edgekit.errors import DamagedFileError, UsageError
+from edgekit.zoo import Config, weights
+
+CHILD = Path(__file__).with_name("zoo_child.py")
+CONFIGS = [(name, config) for name in zoo.names() for config in zoo.architecture(name).configs]
+SAMPLES = 16
+TOLERANCE = 1e-4
+BACKENDS = ("tensorflow", "torch")
+
+pytestmark = pytest.mark.xdist_group("zoo")
+
+
+def tiny(name: str) -> Config:
+    return zoo.architecture(name).configs["tiny"]
+
+
+def load(name: str, split: tasks.Split, count: int | None = None) -> tasks.Samples:
+    task = tiny(name).task
+    assert task is not None
+    return tasks.load(task, split, count)
+
+
+@cache
+def torch_model(name: str) -> torch.nn.Module:
+    model: torch.nn.Module = importlib.import_module(f"edgekit.zoo.{name}.pytorch").build(**tiny(name).settings)
+    path = zoo.weights_path(name, "tiny")
+    assert path is not None, f"{name} ships no tiny.safetensors"
+    weights.load_torch(model, weights.read(path))
+    return model.eval()
+
+
+def run_torch(name: str, samples: tasks.Samples) -> np.ndarray:
+    """Logits with the class axis last."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(next(iter(samples.inputs.values()))), 250):
+            inputs = []
+            for spec in tiny(name).inputs:
+                x = torch.from_numpy(np.asarray(samples.inputs[spec.name][start : start + 250]))
+                inputs.append(x.movedim(-1, 1) if spec.layout == "channels_last" else x)
+            out = torch_model(name)(*inputs)
+            channels_last = tiny(name).outputs[0].layout == "channels_last"
+            parts.append((out.movedim(1, -1) if channels_last else out).numpy())
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Children:
+    """What the Keras children left behind."""
+
+    keras: dict[str, dict[str, np.ndarray]]
+    facts: dict[str, dict[str, dict[str, object]]]
+    reload: dict[str, np.ndarray]
+    counts: dict[str, int]
+
+
+def start(command: str, folder: Path, backend: str, *, stranger: bool = False) -> subprocess.Popen[str]:
+    root = str(Path(zoo.__file__).parents[2])
+    env = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    env["PYTHONPATH"] = "" if stranger else root
+    return subprocess.Popen(
+        [sys.executable, str(CHILD), command, str(folder)],
+        env=env, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(*children: subprocess.Popen[str]) -> None:
+    for child in children:
+        log, _ = child.communicate(timeout=300)
+        assert child.returncode == 0, log[-4000:]
+
+
+@pytest.fixture(scope="module")
+def children(tmp_path_factory: pytest.TempPathFactory) -> Children:
+    folder = tmp_path_factory.mktemp("zoo")
+    inputs = {name: load(name, "selection", SAMPLES).inputs[tiny(name).inputs[0].name] for name in zoo.names()}
+    np.savez(folder / "inputs.npz", **inputs)
+    finish(start("outputs", folder, "tensorflow"), start("outputs", folder, "torch"))
+    finish(start("reload", folder, "tensorflow", stranger=True), start("counts", folder, "torch"))
+    return Children(
+        keras={b: dict(np.load(folder / f"keras-{b}.npz")) for b in BACKENDS},
+        facts={b: json.loads((folder / f"keras-{b}.json").read_text()) for b in BACKENDS},
+        reload=dict(np.load(folder / "reload.npz")),
+        counts=json.loads((folder / "counts.json").read_text()),
+    )
+
+
+@pytest.mark.parametrize(("name", "config"), CONFIGS)
+def test_parameters_in_torch(name: str, config: str) -> None:
+    facts = zoo.architecture(name).configs[config]
+    with torch.device("meta"):
+        module = importlib.import_module(f"edgekit.zoo.{name}.pytorch").build(**facts.settings)
+    assert weights.count_parameters(weights.canonical(module)) == facts.parameters
+
+
+@pytest.mark.parametrize(("name", "config"), CONFIGS)
+def test_parameters_in_keras(name: str, config: str, children: Children) -> None:
+    assert children.counts[f"{name}-{config}"] == zoo.architecture(name).configs[config].parameters
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_shipped_weights(name: str) -> None:
+    path = zoo.weights_path(name, "tiny")
+    assert path is not None
+    assert path.stat().st_size < 1_000_000
+    tensors = weights.read(path)
+    assert weights.count_parameters(tensors) == tiny(name).parameters
+    assert all(t.dtype == np.float32 and np.isfinite(t).all() for t in tensors.values())
+    again = weights.from_torch(torch_model(name))
+    assert again.keys() == tensors.keys()
+    assert all(np.array_equal(again[key], tensors[key]) for key in tensors)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", zoo.names())
+def test_both_frameworks_agree(name: str, backend: str, children: Children) -> None:
+    expected = run_torch(name, load(name, "selection", SAMPLES))
+    assert expected.shape == (SAMPLES, *tiny(name).outputs[0].shape[1:])
+    assert np.ptp(expected) > 1, "constant outputs would agree whatever the layers do"
+    np.testing.assert_allclose(children.keras[backend][name], expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", zoo.names())
+def test_keras_signature_and_weights(name: str, backend: str, children: Children) -> None:
+    facts = children.facts[backend][name]
+    assert facts["name"] == name
+    assert facts["inputs"] == {t.name: [None, *t.shape[1:]] for t in tiny(name).inputs}
+    assert facts["outputs"] == {t.name: [None, *t.shape[1:]] for t in tiny(name).outputs}
+    assert facts["same"], "weights do not survive the way into Keras and back"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", zoo.names())
+def test_saved_keras_file_needs_no_edgekit(name: str, backend: str, children: Children) -> None:
+    np.testing.assert_allclose(
+        children.reload[f"{name}-{backend}"], children.keras[backend][name], rtol=0, atol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_float_quality(name: str) -> None:
+    """The 32x32 tasks are hard enough to show damage (85-97 %); digits and text are learned well."""
+    samples = load(name, "test")
+    assert samples.labels is not None
+    task = tasks.task(tiny(name).task or "")
+    assert len(samples.labels) == task.sizes["test"]
+    metric = metrics.metric(task.metric)
+    logits = run_torch(name, samples)
+    value = float(metric.value(metric.contributions(samples.labels, logits).mean(0)))
+    if (tiny(name).task or "").startswith("texture"):
+        assert len(samples.labels) >= 2000
+        assert 0.85 <= value <= 0.97
+    elif metric.higher_is_better:
+        assert 0.85 <= value < 1
+    else:
+        assert 1 < value < math.sqrt(task.classes), "perplexity: no better than half the bits of a guess"
+
+
+def test_facts_need_no_framework() -> None:
+    code = (
+        "import sys; from edgekit import zoo; [zoo.architecture(n) for n in zoo.names()]; "
+        "print(sorted({'numpy', 'torch', 'keras', 'tensorflow'} & set(sys.modules)))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(zoo.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    folder = tmp_path_factory.mktemp("published")
+    finish(start("published", folder, "tensorflow"))
+    return dict(np.load(folder / "published.npz"))
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize(
+    "case", ["mobilenet_v2", "resnet-small-basic", "resnet-small-bottleneck", "resnet18", "resnet50"]
+)
+def test_published_variant(case: str, framework: str, published: dict[str, np.ndarray]) -> None:
+    """keras.applications' and transformers' own weights give their own outputs in ours."""
+    theirs = published[f"{case}/theirs"]
+    assert 0.05 < theirs.std() < 10, "outputs too small or too large for the tolerance to mean anything"
+    np.testing.assert_allclose(published[f"{case}/{framework}"], theirs, rtol=0, atol=TOLERANCE)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    model = torch_model("lenet5")
+    tensors = weights.from_torch(model)
+    with pytest.raises(UsageError, match="missing: c3.bias"):
+        weights.load_torch(model, {name: t for name, t in tensors.items() if name != "c3.bias"})
+    with pytest.raises(UsageError, match="unknown: c4.weight"):
+        weights.load_torch(model, {**tensors, "c4.weight": tensors["c3.weight"]})
+    with pytest.raises(UsageError, match=r"'c5.weight' has shape \(1, 1\)"):
+        weights.load_torch(model, {**tensors, "c5.weight": np.zeros((1, 1), np.float32)})
+    whole = zoo.weights_path("lenet5", "tiny")
+    assert whole is not None
+    (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(DamagedFileError, match=r"cut\.safetensors"):
+        weights.read(tmp_path / "cut.safetensors")
+
+
+def test_image_size_that_would_change_the_padding_is_refused() -> None:
+    settings = {**zoo.architecture("mobilenet_v2").configs["tiny"].settings, "image_size": 36}
+    with pytest.raises(UsageError, match="multiple of 8"):
+        importlib.import_module("edgekit.zoo.mobilenet_v2.pytorch").build(**settings)
