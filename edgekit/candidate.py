@@ -84,7 +84,8 @@ class Evidence:
 
     Attributes:
         split: which samples.
-        by: the runtime that executed it.
+        by: what executed it.
+        stand_in: whether that is not the runtime that the file ships to.
         runtime_precision: the execution precision, read back from the runtime.
         ops_delegated: operators run by the fast delegate, or None.
         parity: closeness to the framework's own run, see ``edgekit.parity``.
@@ -93,6 +94,7 @@ class Evidence:
 
     split: str
     by: str
+    stand_in: bool
     runtime_precision: str
     ops_delegated: int | None
     parity: ParityFacts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from edgekit import __version__, artifact, judging, precision
-from edgekit.candidate import Candidate
+from edgekit.candidate import Candidate, Evidence
 from edgekit.result import (
     IO,
     Audited,
@@ -78,7 +78,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         status=verdict.status,
         flags=_flags(run, order, made),
         reason=verdict.reason,
-        proof=Proof(kind="runtime" if evidence else "none", by=evidence.by if evidence else None),
+        proof=_proof(evidence),
         artifact=None,
         target=target.name,
         format=target.format,
@@ -113,6 +113,12 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         peak_rss_bytes=run.ledger.peak_rss_bytes,
         reused=tuple(run.ledger.reused),
     )
+
+
+def _proof(evidence: Evidence | None) -> Proof:
+    if evidence is None:
+        return Proof(kind="none")
+    return Proof(kind="stand-in" if evidence.stand_in else "runtime", by=evidence.by)
 
 
 def host() -> Host:
@@ -253,7 +259,7 @@ def _golden(run: Run, made: Candidate, selection: Samples) -> Path:
 
 def readme(result: Result, files: list[str]) -> str:
     """The short README for whoever receives the artifact."""
-    from edgekit.report import facts
+    from edgekit.report import facts, status
 
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts(result))
     tensors = "\n".join(
@@ -266,7 +272,7 @@ def readme(result: Result, files: list[str]) -> str:
     listed = "\n".join(f"- `{name}`" for name in [*files, artifact.MANIFEST, artifact.SEAL])
     return f"""# {result.source.name} for {result.target}
 
-Made by edgekit {__version__} from `{result.source.given}`. Status: **{result.status}**. {result.reason}
+Made by edgekit {__version__} from `{result.source.given}`. Status: **{status(result)}**. {result.reason}
 
 | | |
 |---|---|

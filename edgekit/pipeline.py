@@ -282,7 +282,8 @@ def try_route(
         if made.status == "FAIL_PRECISION":
             return made
         made = prove(run, order, made, selection, label=what)
-        if made.status == "PASS" and twin is not None:
+        assert made.evidence is not None
+        if made.status == "PASS" and twin is not None and not made.evidence.stand_in:
             made = replace(made, latency=time_against(run, target, made, twin, selection))
     except UnsupportedError as error:
         return Candidate(route, "UNSUPPORTED", f"{error} {error.hint}".strip())
@@ -320,6 +321,7 @@ def prove(run: Run, order: Order, made: Candidate, samples: Samples, *, label: s
     evidence = Evidence(
         split=samples.split,
         by=found["by"],
+        stand_in=found["stand_in"],
         runtime_precision=found["runtime_precision"],
         ops_delegated=found["ops_delegated"],
         parity=ParityFacts(

@@ -26,6 +26,13 @@ def facts(result: Result) -> list[tuple[str, str]]:
     ]
 
 
+def status(result: Result) -> str:
+    """The status as it is printed: a PASS that rests on a stand-in says so."""
+    if result.status == "PASS" and result.proof.kind == "stand-in":
+        return f"PASS (stand-in: {result.proof.by})"
+    return result.status
+
+
 def _parity(result: Result) -> str:
     p = result.parity
     if p is None:

@@ -47,7 +47,7 @@ def result(result: Result) -> None:
     for name, value in report.facts(result):
         table.add_row(f"[bold]{name}[/bold]", value)
     style = _COLOUR.get(result.status, "red")
-    words = f"[{style}]{result.status}[/{style}]"
+    words = f"[{style}]{report.status(result)}[/{style}]"
     table.add_row("[bold]status[/bold]", f"{words} {result.reason}".strip())
     for flag, meaning in report.flags(result):
         table.add_row("[bold]flag[/bold]", f"{flag}: {meaning}")

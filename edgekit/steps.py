@@ -209,6 +209,7 @@ def prove(
         accuracy = gate.measure_accuracy(metric, data.labels, *logits)
     return {
         "by": session.by,
+        "stand_in": session.stand_in,
         "runtime_precision": session.precision,
         "ops_delegated": session.ops_delegated,
         "parity": closeness.to_json(),
@@ -219,9 +220,7 @@ def prove(
     }
 
 
-def _run_each(
-    session: Session, inputs: Mapping[str, NDArray[np.generic]]
-) -> list[dict[str, NDArray[np.generic]]]:
+def _run_each(session: Session, inputs: Mapping[str, NDArray[np.generic]]) -> list[dict[str, NDArray[np.generic]]]:
     """Run sample by sample: the batch of every artifact is 1."""
     count = len(next(iter(inputs.values())))
     return [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]

@@ -31,7 +31,7 @@ class Target(BaseModel):
         toolchain: module in ``edgekit/toolchains``.
         integer_io: float inputs and outputs become integers in the file.
         float_twin: the fp32 target of the same format; None in that target itself.
-        proof: what executes the file here.
+        proof: what executes the file on the machine that converts it; said here, found out by the session.
         default_framework: what a bare zoo name takes.
     """
 
@@ -44,7 +44,7 @@ class Target(BaseModel):
     precision: Precision
     integer_io: bool = False
     float_twin: str | None = None
-    proof: Literal["runtime"] = "runtime"
+    proof: Literal["runtime", "stand-in"] = "runtime"
     default_framework: Framework
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate

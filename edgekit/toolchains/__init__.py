@@ -87,11 +87,14 @@ class Session(Protocol):
         by: runtime, version and engine, for example ``ai-edge-litert 2.3.0 XNNPACK``.
         precision: the execution precision, read back from the runtime where it can be (``f32``, ``int8``).
         ops_delegated: operators run by the fast delegate, or None.
+        stand_in: True where this is not the runtime that the file ships to (its proof is then named so, and its
+            latency means nothing).
     """
 
     by: str
     precision: str
     ops_delegated: int | None
+    stand_in: bool
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample (batch 1 on the first axis) and return fresh arrays by output name."""

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import DamagedFileError, FailedError, MissingDependencyError, UnsupportedError, UsageError
+from edgekit.errors import (
+    DamagedFileError,
+    EdgekitError,
+    FailedError,
+    MissingDependencyError,
+    UnsupportedError,
+    UsageError,
+)
 
 #: Modules with an ``Interpreter``, and the distribution whose version to report; the first that imports is used.
 INTERPRETERS = (
@@ -35,6 +42,8 @@ class LiteRTSession:
     Float arrays in and out: integers inside are reached by the tensor's own scale and zero point,
     ``stored = clamp(round_half_even(real / scale) + zero_point)`` (TensorFlow Lite 8-bit quantization specification).
     """
+
+    stand_in = False
 
     def __init__(self, file: Path, threads: int = 1) -> None:
         """Load and allocate; raises ``DamagedFileError``, ``UnsupportedError``, ``MissingDependencyError``."""
@@ -151,18 +160,27 @@ def _allocated(module: Any, file: Path, threads: int) -> Any:
         raise UsageError(f"{file} is not a file")
     try:
         interpreter = module.Interpreter(model_path=str(file), num_threads=threads)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise _refusal(file, module, str(error).strip(), DamagedFileError) from error
+    try:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, MemoryError) as error:
-        text = str(error).strip()
-        if "Select TensorFlow op" in text or "custom op" in text:
-            raise UnsupportedError(f"{file} needs operators outside LiteRT: {text[:300]}") from error
-        if "Didn't find op for builtin opcode" in text:
-            raise UnsupportedError(
-                f"{file} needs a newer interpreter than {module.__name__}: {text[:300]}",
-                hint="Install ai-edge-litert on the device.",
-            ) from error
-        raise DamagedFileError(f"{file} cannot be opened: {text[:300]}") from error
+        raise _refusal(file, module, str(error).strip(), FailedError) from error
     return interpreter
+
+
+def _refusal(file: Path, module: Any, text: str, otherwise: type[EdgekitError]) -> EdgekitError:
+    """The interpreter's message as an error of ours."""
+    if "Select TensorFlow op" in text or "custom op" in text:
+        return UnsupportedError(
+            f"{file} needs operators outside LiteRT: {text[:300]}", hint="Convert it again without SELECT_TF_OPS."
+        )
+    if "Didn't find op for builtin opcode" in text or "version" in text and "not supported" in text:
+        return UnsupportedError(
+            f"{file} needs a newer interpreter than {module.__name__}: {text[:300]}",
+            hint="Install ai-edge-litert on the device.",
+        )
+    return otherwise(f"{file} cannot be opened by {module.__name__}: {text[:300]}")
 
 
 def _tensors(interpreter: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:

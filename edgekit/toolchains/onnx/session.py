@@ -29,10 +29,20 @@ _TYPES = {
 }
 #: Kernels of convolutions, matrix products and recurrent cells, as ONNX Runtime names them after fusing Q/DQ pairs.
 _INTEGER = frozenset(
-    "QLinearConv QLinearMatMul QGemm MatMulInteger MatMulIntegerToFloat ConvInteger DynamicQuantizeMatMul "
-    "DynamicQuantizeLSTM".split()
+    (
+        "QLinearConv",
+        "QLinearMatMul",
+        "QGemm",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "ConvInteger",
+        "DynamicQuantizeMatMul",
+        "DynamicQuantizeLSTM",
+    )
 )
-_FLOAT = frozenset("Conv FusedConv ConvTranspose MatMul FusedMatMul Gemm FusedGemm LSTM GRU RNN Einsum".split())
+_FLOAT = frozenset(
+    ("Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "LSTM", "GRU", "RNN", "Einsum")
+)
 
 
 def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OnnxSession:
@@ -54,6 +64,7 @@ class OnnxSession:
     """
 
     ops_delegated: int | None = None
+    stand_in = False
 
     def __init__(self, file: Path, precision: Precision, threads: int) -> None:
         self.by = f"onnxruntime {onnxruntime.__version__} CPU"

@@ -39,6 +39,7 @@ class OpenVinoSession:
     """
 
     ops_delegated: int | None = None
+    stand_in = False
 
     def __init__(self, file: Path, precision: Precision, threads: int) -> None:
         self.by = f"openvino {ov.__version__.split('-')[0]} CPU"
@@ -54,12 +55,15 @@ class OpenVinoSession:
         try:
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {str(error).splitlines()[0][:300]}") from error
+            first = str(error).splitlines()[0][:300]
+            raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {first}") from error
         self._hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.executed = _executed(self._compiled)
         self.precision = self._hint if precision != "int8" else _int8_share(self.executed, self._hint)
         self._request = self._compiled.create_infer_request()
-        self._inputs = {p.any_name: (tuple(p.shape), np.dtype(p.element_type.to_dtype())) for p in self._compiled.inputs}
+        self._inputs = {
+            port.any_name: (tuple(port.shape), np.dtype(port.element_type.to_dtype())) for port in self._compiled.inputs
+        }
         self._outputs = [p.any_name for p in self._compiled.outputs]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
