@@ -106,7 +106,7 @@ def test_bca_equals_scipys_on_a_skewed_mean() -> None:
 
 def test_bca_equals_scipys_on_a_biased_statistic() -> None:
     # The variance of few skewed values is biased low: both corrections matter, and the plain percentiles are far off.
-    # The upper bound lies far out (the 99.6 % quantile): 100000 replicates leave an error of 0.03 standard errors in
+    # The upper bound lies far out (the 99.9 % quantile): 100000 replicates leave an error of 0.03 standard errors in
     # each of the two, and the tolerance is five of their difference.
     values = np.random.default_rng(3).exponential(size=25)
     moments = np.stack([values, values**2], axis=1)
