@@ -15,7 +15,9 @@ from edgekit.toolchains import Route, Session
 from edgekit.toolchains.litert import routes_quantizer, routes_tensorflow, routes_torch
 
 STEP_VERSION = 1
-PACKAGES = ("tensorflow", "keras", "tf_keras", "torch", "litert-torch", "torchao", "ai-edge-quantizer", "ai-edge-litert")
+PACKAGES = (
+    "tensorflow", "keras", "tf-keras", "torch", "litert-torch", "torchao", "ai-edge-quantizer", "ai-edge-litert",
+)  # fmt: skip
 
 _KERAS: Mapping[str, Environment] = {"keras": "keras-tensorflow"}
 _TORCH: Mapping[str, Environment] = {"torch": "torch"}
@@ -27,7 +29,6 @@ ROUTES: Mapping[str, Route] = {
     "converter-dynamic": Route(_KERAS, routes_tensorflow.convert_dynamic),
     "converter-ptq": Route(_KERAS, routes_tensorflow.convert_int8),
     "converter-16x8": Route(_KERAS, routes_tensorflow.convert_int16x8),
-    "unrolled-static": Route(_KERAS, routes_tensorflow.convert_unrolled_int8),
     "unrolled-16x8": Route(_KERAS, routes_tensorflow.convert_unrolled_int16x8),
     "litert-torch": Route(_TORCH, routes_torch.convert_fp32),
     "pt2e": Route(_TORCH, routes_torch.convert_pt2e_int8),

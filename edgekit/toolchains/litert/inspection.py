@@ -29,7 +29,7 @@ WEIGHTS: dict[str, tuple[tuple[int, ...], int | None]] = {
     "BATCH_MATMUL": ((0, 1), None),
     "EMBEDDING_LOOKUP": ((1,), None),
     "GATHER": ((0,), None),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": (tuple(range(1, 12)) + (16,), None),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ((*range(1, 12), 16), None),
     "UNIDIRECTIONAL_SEQUENCE_RNN": ((1, 2), 3),
 }
 #: Operand that carries the activations, where it is not the first.
@@ -43,7 +43,9 @@ MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class Tensor:
+    """A tensor of the file; ``data`` is None where it is computed at run time."""
+
     name: str
     shape: tuple[int, ...]
     type: str
@@ -54,35 +56,39 @@ class _Tensor:
 
     @property
     def elements(self) -> int:
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
-class _Op:
+class Op:
     """An operator with its operands; a constant behind a DEQUANTIZE stands for itself (``stored``)."""
 
     type: str
-    inputs: tuple[_Tensor | None, ...]
-    outputs: tuple[_Tensor, ...]
-    stored: tuple[_Tensor | None, ...]
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    stored: tuple[Tensor | None, ...]
     custom: str = ""
 
     @property
     def name(self) -> str:
+        """``TYPE:name of the first output``."""
         return f"{self.type}:{self.outputs[0].name if self.outputs else ''}"
 
-    def weights(self) -> list[_Tensor]:
+    def weights(self) -> list[Tensor]:
         """Constant operands that carry weights, biases left out."""
         operands = WEIGHTS.get(self.type, ((), None))[0]
         found = (self.stored[i] for i in operands if i < len(self.stored))
         return [t for t in found if t is not None and t.data is not None and t.type in INTEGERS | FLOATS]
 
-    def bias(self) -> _Tensor | None:
+    def bias(self) -> Tensor | None:
+        """The constant bias; None where the operator has none."""
         at = WEIGHTS.get(self.type, ((), None))[1]
         found = self.stored[at] if at is not None and at < len(self.stored) else None
         return found if found is not None and found.data is not None else None
 
-    def activation(self) -> _Tensor | None:
+    def activation(self) -> Tensor | None:
+        """The operand that the weights are multiplied with."""
         at = ACTIVATION.get(self.type, 0)
         return self.inputs[at] if at < len(self.inputs) else None
 
@@ -102,7 +108,7 @@ def audit_file(file: Path) -> Audit:
     content = file.read_bytes()
     packed = packed_model(content, file)
     try:
-        subgraphs = list(_subgraphs(packed))
+        subgraphs = list(read_subgraphs(packed))
         inputs, outputs = _signature(packed)
         ops = [op for ops, _ in subgraphs for op in ops]
         return _summary(ops, [t for _, tensors in subgraphs for t in tensors], inputs, outputs)
@@ -113,7 +119,7 @@ def audit_file(file: Path) -> Audit:
 
 
 def _summary(
-    ops: list[_Op], tensors: list[_Tensor], inputs: tuple[IOTensor, ...], outputs: tuple[IOTensor, ...]
+    ops: list[Op], tensors: list[Tensor], inputs: tuple[IOTensor, ...], outputs: tuple[IOTensor, ...]
 ) -> Audit:
     weights = _constants(ops)
     static = any(_integer_arithmetic(op) for op in ops if op.type in WEIGHTS and op.type != "GATHER")
@@ -138,7 +144,7 @@ def _summary(
     )
 
 
-def _constants(ops: list[_Op]) -> list[_Tensor]:
+def _constants(ops: list[Op]) -> list[Tensor]:
     """Constants of weight-carrying operators, biases included, each buffer once (operators share them)."""
     found = {}
     for op in ops:
@@ -149,7 +155,7 @@ def _constants(ops: list[_Op]) -> list[_Tensor]:
     return list(found.values())
 
 
-def macs_of(op: _Op) -> int:
+def macs_of(op: Op) -> int:
     """Multiply-accumulates of one operator: convolutions, matrix products, fused LSTM; 0 for others."""
     weights = op.inputs[1] if len(op.inputs) > 1 else None
     if weights is None or not op.outputs:
@@ -174,7 +180,7 @@ def macs_of(op: _Op) -> int:
             return 0
 
 
-def _integer_arithmetic(op: _Op) -> bool:
+def _integer_arithmetic(op: Op) -> bool:
     """Whether every operand and result that holds numbers is a scaled integer."""
     if op.type in ("QUANTIZE", "DEQUANTIZE"):
         return False
@@ -184,26 +190,26 @@ def _integer_arithmetic(op: _Op) -> bool:
     return any(t.type in INTEGERS and len(t.scales) for t in seen)
 
 
-def _quantized_macs(op: _Op, static: bool) -> bool:
+def _quantized_macs(op: Op, static: bool) -> bool:
     if _integer_arithmetic(op):
         return True
     return not static and _hybrid(op)
 
 
-def _hybrid(op: _Op) -> bool:
+def _hybrid(op: Op) -> bool:
     """Float activations on integer weights, quantized by the kernel at run time."""
     direct = [t for t in op.weights() if any(t is i for i in op.inputs)]
     return bool(direct) and all(t.type in INTEGERS for t in direct)
 
 
-def _float(op: _Op, static: bool) -> bool:
+def _float(op: Op, static: bool) -> bool:
     """Whether a weight-carrying operator stayed in float."""
     if op.type not in WEIGHTS or not (op.weights() or macs_of(op)):
         return False
     return not _quantized_macs(op, static)
 
 
-def _findings(ops: list[_Op], tensors: list[_Tensor]) -> Iterator[str]:
+def _findings(ops: list[Op], tensors: list[Tensor]) -> Iterator[str]:
     for op in ops:
         if op.custom.startswith("Flex"):
             yield f"{op.custom} needs SELECT_TF_OPS (Flex) and does not run in LiteRT"
@@ -216,20 +222,20 @@ def _findings(ops: list[_Op], tensors: list[_Tensor]) -> Iterator[str]:
             yield f"tensor {tensor.name} has a scale that is zero, negative or not finite"
 
 
-def _weight_findings(op: _Op) -> Iterator[str]:
+def _weight_findings(op: Op) -> Iterator[str]:
     for weights in op.weights():
         if weights.type == "float32" and weights.data is not None and not np.isfinite(weights.data.view("<f4")).all():
             yield f"{op.name}: weights hold NaN or infinity"
         if weights.type != "int8":
             continue
         if op.type != "GATHER" and len(weights.zero_points) and weights.zero_points.any():
-            yield f"{op.name}: int8 weights have zero point {int(weights.zero_points[weights.zero_points != 0][0])}, not 0"
+            yield f"{op.name}: int8 weights have a zero point other than 0"
         axis = PER_CHANNEL.get(op.type)
         if axis is not None and weights.shape[axis] > 1 and len(weights.scales) != weights.shape[axis]:
             yield f"{op.name}: weights have {len(weights.scales)} scales for {weights.shape[axis]} channels"
 
 
-def _bias_findings(op: _Op) -> Iterator[str]:
+def _bias_findings(op: Op) -> Iterator[str]:
     """A bias at another scale than input x weight is silently wrong: the kernel adds it to the accumulator as is."""
     bias, source, weights = op.bias(), op.activation(), op.weights()
     if bias is None or source is None or not weights or bias.type not in ("int32", "int64"):
@@ -244,15 +250,15 @@ def _bias_findings(op: _Op) -> Iterator[str]:
         yield f"{op.name}: bias scale differs from input scale x weight scale by {worst:.1%}"
 
 
-def _subgraphs(packed: Any) -> Iterator[tuple[list[_Op], list[_Tensor]]]:
-    """Operators, and the tensors that they touch, of each subgraph."""
+def read_subgraphs(packed: Any) -> Iterator[tuple[list[Op], list[Tensor]]]:
+    """Operators, and the tensors that they touch, of each subgraph of a root table."""
     if packed.SubgraphsLength() == 0:
         raise IndexError("the model has no subgraph")
     codes = [_code(packed.OperatorCodes(i)) for i in range(packed.OperatorCodesLength())]
     for index in range(packed.SubgraphsLength()):
         graph = packed.Subgraphs(index)
         tensors = [_tensor(packed, graph.Tensors(i)) for i in range(graph.TensorsLength())]
-        stored: dict[int, _Tensor] = {}
+        stored: dict[int, Tensor] = {}
         ops = []
         for position in range(graph.OperatorsLength()):
             packed_op = graph.Operators(position)
@@ -263,7 +269,7 @@ def _subgraphs(packed: Any) -> Iterator[tuple[list[_Op], list[_Tensor]]]:
                 stored[outs[0]] = tensors[ins[0]]
                 continue
             ops.append(
-                _Op(
+                Op(
                     type_,
                     tuple(tensors[i] if i >= 0 else None for i in ins),
                     tuple(tensors[i] for i in outs),
@@ -283,7 +289,7 @@ def _code(packed: Any) -> tuple[str, str]:
     return _enum("BuiltinOperator")[number], custom.decode() if custom else ""
 
 
-def _tensor(packed: Any, table: Any) -> _Tensor:
+def _tensor(packed: Any, table: Any) -> Tensor:
     quantization = table.Quantization()
     scales, zero_points = np.empty(0, np.float32), np.empty(0, np.int64)
     if quantization is not None and quantization.ScaleLength():
@@ -293,7 +299,7 @@ def _tensor(packed: Any, table: Any) -> _Tensor:
     buffer = packed.Buffers(table.Buffer())
     data = buffer.DataAsNumpy() if buffer.DataLength() else None
     shape = tuple(int(table.Shape(i)) for i in range(table.ShapeLength()))
-    return _Tensor((table.Name() or b"").decode(), shape, _type(table.Type()), scales, zero_points, data, table.Buffer())
+    return Tensor((table.Name() or b"").decode(), shape, _type(table.Type()), scales, zero_points, data, table.Buffer())
 
 
 def _signature(packed: Any) -> tuple[tuple[IOTensor, ...], tuple[IOTensor, ...]]:

@@ -21,8 +21,9 @@ def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
     from edgekit.frameworks.torch import torch_export
 
     assert model is not None
-    graph = torch_export(model).module(check_guards=False)
-    return _write(graph, _example(model), request)
+    scripted = model.kind == "torchscript"  # cannot be exported as it is; any other module litert-torch exports itself
+    module = torch_export(model).module(check_guards=False) if scripted else model.native
+    return _write(module, _example(model), request)
 
 
 def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
@@ -89,13 +90,13 @@ def _example(model: LoadedModel) -> tuple[Any, ...]:
     return tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
 
 
-def _write(graph: Any, example: tuple[Any, ...], request: Request, quantization: Any = None) -> Converted:
+def _write(module: Any, example: tuple[Any, ...], request: Request, quantization: Any = None) -> Converted:
     import litert_torch
 
     file = request.folder / FILE
     try:
-        written = litert_torch.convert(graph, example, quant_config=quantization)
-    except Exception as error:  # litert-torch raises RuntimeError, ValueError, KeyError and MLIR's own for one and the same
+        written = litert_torch.convert(module, example, quant_config=quantization)
+    except Exception as error:  # RuntimeError, ValueError, KeyError and MLIR's own, all for one and the same
         raise _explained(error) from error
     written.export(str(file))
     write_named(file.read_bytes(), file, request.inputs, request.outputs)

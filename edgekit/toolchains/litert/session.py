@@ -138,8 +138,7 @@ def arithmetic(nodes: list[dict[str, Any]]) -> str:
             kinds.add("f32" if types[1] != "int8" else "int8 weights, activations quantized at run time")
         else:
             kinds.add("int16x8" if types[0] == "int16" else types[0])
-    text = "+".join(sorted(kinds)) or "f32"
-    return text
+    return "+".join(sorted(kinds)) or "f32"
 
 
 def _interpreter_module() -> tuple[Any, str]:
@@ -175,7 +174,7 @@ def _refusal(file: Path, module: Any, text: str, otherwise: type[EdgekitError]) 
         return UnsupportedError(
             f"{file} needs operators outside LiteRT: {text[:300]}", hint="Convert it again without SELECT_TF_OPS."
         )
-    if "Didn't find op for builtin opcode" in text or "version" in text and "not supported" in text:
+    if "Didn't find op for builtin opcode" in text:
         return UnsupportedError(
             f"{file} needs a newer interpreter than {module.__name__}: {text[:300]}",
             hint="Install ai-edge-litert on the device.",
@@ -199,7 +198,8 @@ def _stored(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarra
     dtype, (scale, zero_point) = np.dtype(tensor["dtype"]), tensor["quantization"]
     if scale and array.dtype.kind == "f":
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max).astype(dtype)
+        stored: np.ndarray[Any, Any] = np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max).astype(dtype)
+        return stored
     if array.dtype.kind != dtype.kind:
         raise UsageError(f"input holds {array.dtype}; the file takes {dtype}")
     return array.astype(dtype)
@@ -210,4 +210,5 @@ def _real(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarray[
     scale, zero_point = tensor["quantization"]
     if not scale:
         return array
-    return ((array.astype(np.float32) - zero_point) * np.float32(scale)).astype(np.float32)
+    real: np.ndarray[Any, Any] = (array.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return real
