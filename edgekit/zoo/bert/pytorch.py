@@ -59,7 +59,8 @@ class Bert(nn.Module):
         self.head = nn.Linear(width, classes) if classes is not None else None
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
+                # 0.02 at the published width; attention of a narrow model would start all but uniform with it.
+                nn.init.normal_(module.weight, std=0.02 * math.sqrt(768 / width))
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
@@ -88,6 +89,6 @@ def build(
     length: int,
     classes: int | None,
 ) -> nn.Module:
-    """Build with random weights (normal, 0.02); ``inner`` is the width of the feed-forward layer."""
+    """Build with random weights (normal, 0.02 at width 768); ``inner`` is the width of the feed-forward layer."""
     del length  # only Keras needs it in advance
     return Bert(vocabulary, positions, width, depth, heads, inner, classes)
