@@ -39,3 +39,7 @@ bench: install
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+.PHONY: schema
+schema: install
+	$(BIN)/python -c "import json; from edgekit.result import Result; print(json.dumps(Result.model_json_schema(by_alias=True), indent=1))" > edgekit/manifest.schema.json

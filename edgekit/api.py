@@ -79,6 +79,10 @@ def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
 
 def plan_for(source: Source, calibrate: str | None, evaluate: str | None, metric: str) -> DataPlan:
     """Which samples to use: the user's, else the zoo model's own task, else generated ones (parity only)."""
+    if metric != "top1":
+        from edgekit import metrics
+
+        metrics.metric(metric)  # an unknown name is refused before anything runs
     if calibrate is None and evaluate is None:
         if source.kind == "zoo":
             assert source.config is not None

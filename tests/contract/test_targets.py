@@ -1,0 +1,68 @@
+"""Every target file: it parses, its gate is not looser than the ceilings, its routes exist, its twin is fp32."""
+
+import importlib
+import tomllib
+
+import pytest
+
+from edgekit import catalogue, target, toolchains
+from edgekit.errors import UsageError
+
+NAMES = target.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_target(name):
+    found = target.load(name)
+    assert found.gate.beyond_ceilings(found.precision) == []
+    assert found.toolchain in toolchains.names()
+    assert found.name.endswith(found.precision)
+    if found.precision == "fp32":
+        assert found.float_twin is None
+    else:
+        assert found.float_twin is not None
+        twin = target.load(found.float_twin)
+        assert (twin.precision, twin.format, twin.toolchain) == ("fp32", found.format, found.toolchain)
+    assert all(len(route.because) > 20 for route in found.routes), "each place in the order cites its reason"
+
+
+@pytest.mark.parametrize("name", toolchains.names())
+def test_routes_of_every_target_exist_and_every_route_is_used(name):
+    chain = importlib.import_module(f"edgekit.toolchains.{name}")
+    used = {route.name for t in map(target.load, NAMES) if t.toolchain == name for route in t.routes}
+    assert used == set(chain.ROUTES)
+    assert isinstance(chain.STEP_VERSION, int)
+    assert set(chain.PACKAGES)
+
+
+def test_the_issue_s_targets_are_there():
+    expected = {
+        *(f"tflite-{p}" for p in ("fp32", "fp16", "int8", "int8-dynamic", "int16x8")),
+        *(f"onnxruntime-{p}" for p in ("fp32", "int8", "int8-dynamic")),
+        *(f"openvino-{p}" for p in ("fp32", "fp16", "int8", "int8-weights")),
+    }
+    assert expected <= set(NAMES)
+
+
+def test_unknown_keys_and_wrong_values_are_named(tmp_path):
+    text = catalogue.find("targets", NAMES[0]).read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text('surprise = 1\n' + text)
+    with pytest.raises(UsageError, match=r"mine\.toml: surprise"):
+        target.load(str(path))
+    path.write_text(text.replace("schema = 1", "schema = 2"))
+    with pytest.raises(UsageError, match="schema = 1"):
+        target.load(str(path))
+    path.write_text("= nonsense")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        target.load(str(path))
+
+
+def test_a_target_of_the_users_own_is_found_first(tmp_path, monkeypatch):
+    (tmp_path / "targets").mkdir()
+    text = catalogue.find("targets", "tflite-int8").read_text()
+    assert tomllib.loads(text)["precision"] == "int8"
+    loose = text.replace("sqnr_db_min = ", "sqnr_db_min = 0")
+    (tmp_path / "targets" / "tflite-int8.toml").write_text(loose)
+    monkeypatch.chdir(tmp_path)
+    assert target.load("tflite-int8").gate.beyond_ceilings("int8") != []

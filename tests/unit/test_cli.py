@@ -1,0 +1,96 @@
+"""The command line's contract: one JSON document on stdout on every exit, and the exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from edgekit import cli
+
+
+def edgekit(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "edgekit.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code", "says"),
+    [
+        (["convert", "lenet5", "--target", "tflite-int9"], 2, "usage", "Did you mean 'tflite-int8'?"),
+        (["convert", "mobilnet_v2", "--target", "tflite-int8"], 2, "usage", "Did you mean 'mobilenet_v2'?"),
+        (["convert", "no/such.keras", "--target", "tflite-int8"], 2, "usage", "no such file"),
+        (["convert", "lenet5", "--target", "tflite-int8", "--calibrate", "none.npz"], 2, "usage", "none.npz"),
+        (["convert", "lenet5", "--target", "tflite-int8", "--timeout", "0"], 2, "usage", "--timeout"),
+        (["convert", "lenet5", "--target", "tflite-int8", "--metric", "topp1"], 2, "usage", "top1"),
+        (["convert", "lenet5"], 2, "usage", "--target"),
+        (["convert", "lenet5", "--tarket", "x"], 2, "usage", "--target"),
+        (["verify", "nowhere"], 2, "usage", "manifest.json"),
+        (["inspect", "nowhere.tflite"], 2, "usage", "no such file"),
+        (["train", "lenet5:huge"], 2, "usage", "tiny"),
+    ],
+)
+def test_bad_requests_exit_2_with_one_document_and_the_next_step(arguments, exit_code, code, says, tmp_path):
+    done = edgekit(*arguments, "--json", EDGEKIT_HOME=str(tmp_path))
+    document = json.loads(done.stdout)
+    assert done.returncode == exit_code, done.stderr
+    assert document["error"]["code"] == code
+    assert document["status"] == "FAILED"
+    assert document["reason"] == document["error"]["message"] != ""
+    assert says in document["error"]["message"] + document["error"]["hint"]
+    assert not (tmp_path / "store").exists()
+
+
+def test_without_json_stdout_stays_empty_on_failure():
+    done = edgekit("convert", "mobilnet_v2", "--target", "tflite-int8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unknown model 'mobilnet_v2'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "targets"], ["list", "models"], ["convert", "--help"]])
+def test_help_and_lists_import_no_framework_and_no_numpy(arguments):
+    program = (
+        "import sys; from edgekit import cli\n"
+        f"code = cli.run({arguments!r})\n"
+        "heavy = {'numpy', 'scipy', 'torch', 'tensorflow', 'keras', 'onnx', 'onnxruntime', 'openvino', 'rich'}\n"
+        "sys.exit(str(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize(("what", "key"), [("targets", "targets"), ("models", "models"), ("toolchains", "toolchains")])
+def test_lists_as_json(what, key, capsys):
+    assert cli.run(["list", what, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)[key]
+    assert all(row["name"] for row in rows)
+
+
+def test_cache_commands(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path))
+    from edgekit.store import Store
+
+    Store().make({"step": "x"}, lambda folder: (folder / "f").write_text("abc"))
+    assert cli.run(["cache", "list", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["entries"]
+    assert cli.run(["cache", "verify"]) == 0
+    Store().root.joinpath(row["key"], "files", "f").write_text("abd")
+    assert cli.run(["cache", "verify", "--json"]) == 6
+    assert cli.run(["cache", "clear"]) == 0
+    assert Store().keys() == []
+
+
+def test_doctor_names_the_install_line(capsys):
+    assert cli.run(["doctor", "--json"]) == 0
+    rows = {row["extra"]: row for row in json.loads(capsys.readouterr().out)["toolchains"]}
+    assert {"keras", "torch", "litert", "onnx", "openvino"} <= set(rows)
+    for row in rows.values():
+        assert row["works"] == (not row["missing"])
+        assert bool(row["install"]) == bool(row["missing"])
