@@ -146,7 +146,7 @@ def doctor() -> list[dict[str, Any]]:
         requirements = importlib.metadata.requires("edgekit") or []
     except importlib.metadata.PackageNotFoundError as error:
         raise UsageError("edgekit itself is not installed", hint="Run: pip install -e .") from error
-    for extra in ("keras", "torch", "litert", "onnx", "openvino", "data"):
+    for extra in ("keras", "torch", "litert", "onnx", "openvino", "executorch", "coreml", "data"):
         wanted = [
             re.split(r"[^\w.-]", line)[0] for line in requirements if re.search(rf"extra == ['\"]{extra}['\"]", line)
         ]
