@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,11 @@ def silence() -> None:
 
 
 def quantize(
-    model: Any, calibration: Mapping[str, NDArray[np.generic]], *, attention: bool, asymmetric: bool = False
+    model: Any,
+    calibration: Mapping[str, NDArray[np.generic]],
+    *,
+    attention: bool = False,
+    keep_float: Sequence[str] = (),
 ) -> Any:
     """Quantize an ``onnx.ModelProto`` or ``openvino.Model`` to static int8.
 
@@ -32,7 +36,7 @@ def quantize(
         model: the float model; a copy is quantized.
         calibration: samples by input name, first axis is the sample; all are used.
         attention: use the transformer settings (SmoothQuant, attention products left in float).
-        asymmetric: use asymmetric activations also without attention.
+        keep_float: types of operators that stay float.
     """
     silence()
     import nncf
@@ -42,11 +46,10 @@ def quantize(
     np.random.seed(0)  # NNCF draws from the global generator
     count = len(next(iter(calibration.values())))
     rows = [{name: array[i : i + 1] for name, array in calibration.items()} for i in range(count)]
-    preset = nncf.QuantizationPreset.MIXED if attention or asymmetric else nncf.QuantizationPreset.PERFORMANCE
     return nncf.quantize(
         model,
         nncf.Dataset(rows),
         subset_size=count,
-        preset=preset,
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
+        ignored_scope=nncf.IgnoredScope(types=list(keep_float), validate=False),
     )

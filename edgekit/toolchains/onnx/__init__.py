@@ -22,6 +22,7 @@ ROUTES = {
     "torch-dynamo": Route({"torch": "torch"}, export.from_torch),
     "torch-script": Route({"torch": "torch"}, export.from_torchscript),
     "tf2onnx": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
+    "tf2onnx-loop": Route({"keras": "keras-tensorflow"}, export.from_saved_model_with_loops),
     "keras-torch": Route({"keras": "keras-torch"}, export.from_torch),
     "qdq-all": Route(_RUNTIME, quantize.qdq_all, quantizes_file=True),
     "qdq-products": Route(_RUNTIME, quantize.qdq_products, quantizes_file=True),

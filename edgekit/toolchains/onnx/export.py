@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgekit.toolchains import Converted, Request
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
 #: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
 OPSET = 20
+#: tf2onnx 1.17 ends here.
+OPSET_TENSORFLOW = 18
 
 
 def from_torch(model: LoadedModel | None, request: Request) -> Converted:
@@ -41,27 +44,45 @@ def from_torchscript(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
-    """Export the static batch-1 SavedModel of a TensorFlow-side model with tf2onnx."""
+    """Export the static batch-1 SavedModel of a TensorFlow-side model that has no loops in it, with tf2onnx."""
+    return _from_saved_model(model, request, loops=False)
+
+
+def from_saved_model_with_loops(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``from_saved_model``; recurrent layers that tf2onnx does not recognise stay loops, slow and in float."""
+    return _from_saved_model(model, request, loops=True)
+
+
+def _from_saved_model(model: LoadedModel | None, request: Request, *, loops: bool) -> Converted:
     import tensorflow as tf
     import tf2onnx
 
-    from edgekit.frameworks.keras import export_saved_model
+    from edgekit.frameworks.saved_model import export_saved_model
 
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         export_saved_model(model, Path(folder))
-        signature = tf.saved_model.load(folder).signatures["serving_default"]
+        loaded = tf.saved_model.load(folder)
+        signature = loaded.signatures["serving_default"]
         arguments = signature.structured_input_signature[1]
-        names = [name for name in request.inputs if name in arguments] or list(arguments)
+        plain = {re.sub(r"\W", "_", name).removeprefix("x_"): name for name in arguments}
+        names = [plain[re.sub(r"\W", "_", t.name).removeprefix("x_")] for t in model.signature.inputs]
         specs = [tf.TensorSpec(arguments[n].shape, arguments[n].dtype, name=n) for n in names]
 
-        @tf.function(input_signature=specs)  # type: ignore[untyped-decorator]
-        def call(*tensors: Any) -> Any:
-            outputs = signature(**dict(zip(names, tensors, strict=True)))
-            return [outputs[n] for n in request.outputs] if set(request.outputs) <= set(outputs) else outputs
+        def call(*tensors: Any) -> list[Any]:
+            results = signature(**dict(zip(names, tensors, strict=True)))
+            return [results[t.name] for t in model.signature.outputs]
 
-        proto, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=OPSET)
-    return finish(proto, request)
+        function = tf.function(call, input_signature=specs, autograph=False)
+        proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET_TENSORFLOW)
+    found = [node.name for node in proto.graph.node if node.op_type in ("Loop", "Scan")]
+    if found and not loops:
+        raise UnsupportedError(
+            f"TensorFlow's recurrent layers become {len(found)} loops, which are slow and stay float",
+            hint="The route keras-torch unrolls them.",
+        )
+    done = finish(proto, request)
+    return Converted(done.file, (f"{len(found)} recurrent layers are loops",)) if found else done
 
 
 def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:

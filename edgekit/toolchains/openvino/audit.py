@@ -6,12 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
 
 from edgekit.candidate import Audit, IOTensor
+from edgekit.toolchains.openvino.export import LOOPS
 from edgekit.toolchains.openvino.ir import read_checked
 from edgekit.toolchains.openvino.quantize import RECURRENT
 
@@ -55,89 +56,102 @@ def audit(file: Path) -> Audit:
     return _Reading(read_checked(file)).audit()
 
 
+class _Product(NamedTuple):
+    """A convolution, matrix product, recurrent cell or embedding."""
+
+    name: str
+    macs: int
+    quantized: int
+    has_weights: bool
+    in_float: bool
+
+
 class _Reading:
-    """A model with what is known of each of its values."""
+    """A model, or the body of a loop in it, with what is known of each of its values."""
 
     def __init__(self, model: ov.Model) -> None:
         self.model = model
-        self.nodes = list(_all_ops(model))
-        self.fixed: set[int] = set()
+        self.nodes: list[Any] = list(model.get_ordered_ops())
+        self.fixed: set[str] = set()
         for node in self.nodes:
-            kind = node.get_type_name()
-            if kind == "Constant" or (node.input_values() and all(self._is_fixed(v) for v in node.input_values())):
-                self.fixed.add(id_of(node))
-        self.static = any(n.get_type_name() == "FakeQuantize" and not self._is_fixed(n.output(0)) for n in self.nodes)
+            values = node.input_values()
+            if node.get_type_name() == "Constant" or (values and all(self._is_fixed(v) for v in values)):
+                self.fixed.add(node.get_name())
+        self.bodies = [(_Reading(n.get_function()), _trips(n)) for n in self.nodes if n.get_type_name() in LOOPS]
+        self.static = any(n.get_type_name() == "FakeQuantize" and n.get_name() not in self.fixed for n in self.nodes)
         self.compressed = any(n.get_type_name() == "Constant" and n.get_element_type() in _INT8 for n in self.nodes)
-
-    def _is_fixed(self, value: Any) -> bool:
-        return id_of(value.get_node()) in self.fixed
-
-    def operators(self) -> list[Any]:
-        """Nodes that compute something from an input."""
-        skipped = ("Parameter", "Result", "FakeQuantize")
-        return [n for n in self.nodes if id_of(n) not in self.fixed and n.get_type_name() not in skipped]
-
-    def quantized(self, value: Any) -> bool:
-        """Whether a value has int8 behind it: stored so, or put on a grid of at most 256 levels."""
-        node = value.get_node()
-        kind = node.get_type_name()
-        if self._is_fixed(value):
-            return self._stored_in_int8(value)
-        if kind == "FakeQuantize":
-            return int(node.get_attributes()["levels"]) <= 256
-        if kind in _MOVES:
-            moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
-            return all(self.quantized(v) for v in moved)
-        return False
-
-    def _stored_in_int8(self, value: Any) -> bool:
-        node = value.get_node()
-        if node.get_type_name() == "Constant":
-            return node.get_element_type() in _INT8
-        if node.get_type_name() == "FakeQuantize":
-            return int(node.get_attributes()["levels"]) <= 256
-        return bool(node.input_values()) and self._stored_in_int8(node.input_value(0))
 
     def audit(self) -> Audit:
         """Count everything."""
         operators = self.operators()
-        elements, sizes = self._weights()
-        total = done = 0
-        floats: list[str] = []
-        for node in operators:
-            macs, has_weights, counted, in_float = self._product(node)
-            if has_weights or self.static or not self.compressed:
-                total += macs
-                done += macs if counted else 0
-            if in_float:
-                floats.append(f"{node.get_type_name()}:{node.get_friendly_name()}")
-        activations = Counter(_type(v) for n in operators for v in n.outputs())
+        products = list(self.products())
+        if self.compressed and not self.static:
+            products = [p for p in products if p.has_weights]
+        elements, sizes = self.weights()
         return Audit(
             inputs=tuple(_tensor(p) for p in self.model.inputs),
             outputs=tuple(_tensor(p) for p in self.model.outputs),
             weight_bytes=dict(sizes),
             weight_elements=dict(elements),
-            activation_types=dict(activations),
+            activation_types=dict(Counter(_type(v) for n in operators for v in n.outputs())),
             ops_total=len(operators),
             ops_quantized=sum(self._is_quantized(n) for n in operators),
-            macs_total=total,
-            macs_quantized=done,
-            float_ops=tuple(floats[:_MOST_NAMES]),
+            macs_total=sum(p.macs for p in products),
+            macs_quantized=sum(p.quantized for p in products),
+            float_ops=tuple(p.name for p in products if p.in_float)[:_MOST_NAMES],
             transposes=sum(n.get_type_name() == "Transpose" for n in operators),
             findings=tuple(self._findings()),
         )
 
-    def _weights(self) -> tuple[Counter[str], Counter[str]]:
+    def operators(self) -> list[Any]:
+        """Nodes that compute something from an input; a loop's body counts too."""
+        skipped = ("Parameter", "Result", "FakeQuantize", *LOOPS)
+        own = [n for n in self.nodes if n.get_name() not in self.fixed and n.get_type_name() not in skipped]
+        return own + [n for body, _ in self.bodies for n in body.operators()]
+
+    def products(self) -> Iterator[_Product]:
+        """Everything that carries weights or multiply-accumulates."""
+        for node in self.nodes:
+            if node.get_name() not in self.fixed and (product := self._product(node)) is not None:
+                yield product
+        for body, trips in self.bodies:
+            yield from (p._replace(macs=p.macs * trips, quantized=p.quantized * trips) for p in body.products())
+
+    def weights(self) -> tuple[Counter[str], Counter[str]]:
         """Elements and bytes of constants per type; ranges, scales, zero points and shapes are not weights."""
         elements: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
-        parameters = {id_of(v.get_node()) for v in self._parameters()}
+        parameters = {v.get_node().get_name() for v in self._parameters()}
         for node in self.nodes:
-            kind = node.get_element_type().get_type_name() if node.get_type_name() == "Constant" else ""
-            if kind and kind not in ("i64", "i32", "boolean") and id_of(node) not in parameters and node.shape:
-                elements[_NAMES.get(kind, kind)] += math.prod(node.shape)
-                sizes[_NAMES.get(kind, kind)] += node.get_byte_size()
+            if node.get_type_name() != "Constant" or node.get_name() in parameters or not tuple(node.shape):
+                continue
+            kind = _type(node.output(0))
+            if kind not in ("int64", "int32", "bool"):
+                elements[kind] += math.prod(node.shape)
+                sizes[kind] += node.get_byte_size()
+        for body, _ in self.bodies:
+            inside = body.weights()
+            elements.update(inside[0])
+            sizes.update(inside[1])
         return elements, sizes
+
+    def _is_fixed(self, value: Any) -> bool:
+        return value.get_node().get_name() in self.fixed
+
+    def _int8(self, value: Any) -> bool:
+        """Whether a value has int8 behind it: stored so, or put on a grid of at most 256 levels."""
+        node = value.get_node()
+        kind = node.get_type_name()
+        if kind == "FakeQuantize":
+            return int(node.get_attributes()["levels"]) <= 256
+        if kind == "Constant":
+            return node.get_element_type() in _INT8
+        if self._is_fixed(value):
+            return bool(node.input_values()) and self._int8(node.input_value(0))
+        if kind in _MOVES:
+            moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
+            return all(self._int8(v) for v in moved)
+        return False
 
     def _parameters(self) -> Iterator[Any]:
         """Constants that say how others are to be read."""
@@ -145,63 +159,65 @@ class _Reading:
             kind = node.get_type_name()
             if kind == "FakeQuantize":
                 yield from (_behind(v) for v in node.input_values()[1:])
-            elif kind in ("Multiply", "Subtract") and id_of(node) in self.fixed:
+            elif kind in ("Multiply", "Subtract") and node.get_name() in self.fixed:
                 yield _behind(node.input_value(1))
 
-    def _product(self, node: Any) -> tuple[int, bool, bool, bool]:
-        """MACs; whether it has weights; whether they count as quantized; whether anything in it stayed float."""
+    def _product(self, node: Any) -> _Product | None:
         kind = node.get_type_name()
+        name = f"{kind}:{node.get_friendly_name()}"
         if kind == "Gather" and self._is_fixed(node.input_value(0)):
             table = node.input_value(0)
-            in_float = len(table.shape) > 1 and table.element_type.is_real() and not self._stored_in_int8(table)
-            return 0, True, False, in_float
+            in_float = len(table.shape) > 1 and table.element_type.is_real() and not self._int8(table)
+            return _Product(name, 0, 0, True, in_float)
         if kind not in _PRODUCTS:
-            return 0, False, False, False
+            return None
         data = [node.input_value(p) for p in _PRODUCTS[kind]]
         weights = [v for v in data if self._is_fixed(v)]
-        int8 = [self.quantized(v) for v in data]
-        stored = bool(weights) and all(self.quantized(v) for v in weights)
-        return _macs(node, data), bool(weights), all(int8) if self.static else stored, bool(weights) and not all(int8)
+        macs = _macs(node, data)
+        stored = bool(weights) and all(self._int8(v) for v in weights)
+        everything = all(self._int8(v) for v in data)
+        if not self.static:
+            return _Product(name, macs, macs if stored else 0, bool(weights), bool(weights) and not everything)
+        if kind in RECURRENT:
+            # The state has no range in the file, so its product is not static int8 whatever its weights are.
+            of_input = macs * math.prod(data[1].shape) // sum(math.prod(v.shape) for v in data[1:])
+            return _Product(name, macs, of_input if everything else 0, True, True)
+        return _Product(name, macs, macs if everything else 0, bool(weights), bool(weights) and not everything)
 
     def _is_quantized(self, node: Any) -> bool:
         """Whether it computes on int8 values, or merely moves them."""
         kind = node.get_type_name()
+        if kind in RECURRENT:
+            return False
         if kind in _PRODUCTS:
-            return all(self.quantized(node.input_value(p)) for p in _PRODUCTS[kind])
+            return all(self._int8(node.input_value(p)) for p in _PRODUCTS[kind])
         if kind in _INTEGER:
-            return all(self.quantized(v) for v in node.input_values() if not self._is_fixed(v))
-        return kind in _MOVES and self.quantized(node.output(0))
+            return all(self._int8(v) for v in node.input_values() if not self._is_fixed(v))
+        return kind in _MOVES and self._int8(node.output(0))
 
     def _findings(self) -> Iterator[str]:
+        scales = {_behind(v).get_node().get_name() for v in self._parameters()}
         for node in self.nodes:
             if node.get_type_name() != "Constant" or not node.get_element_type().is_real():
                 continue
-            if np.isnan(node.get_data()).any():
+            values = node.get_data()
+            if np.isnan(values).any():
                 yield f"the constant {node.get_friendly_name()!r} holds NaN"
-        for value in self._parameters():
-            node = value.get_node()
-            scaling = any(t.get_node().get_type_name() == "Multiply" for t in _readers(node))
-            if node.get_type_name() == "Constant" and scaling and not np.isfinite(node.get_data()).all():
-                yield f"the scale {node.get_friendly_name()!r} is not finite"
+            elif node.get_name() in scales and not np.isfinite(values).all():
+                yield f"the range or scale {node.get_friendly_name()!r} is not finite"
+        for body, _ in self.bodies:
+            yield from body._findings()
 
 
-def id_of(node: Any) -> int:
-    """A node's identity; Python objects of one node differ from call to call."""
-    return hash((node.get_name(), node.get_type_name()))
-
-
-def _all_ops(model: ov.Model) -> Iterator[Any]:
-    """Nodes in topological order."""
-    yield from model.get_ordered_ops()
-
-
-def _readers(node: Any) -> list[Any]:
-    """Inputs that read a node, conversions skipped."""
-    found = []
-    for target in node.output(0).get_target_inputs():
-        reader = target.get_node()
-        found += _readers(reader) if reader.get_type_name() == "Convert" else [target]
-    return found
+def _trips(loop: Any) -> int:
+    """How often a loop's body runs; 1 where that cannot be told from the file."""
+    for description in loop.get_input_descriptions():
+        if type(description).__name__ == "SliceInputDescription":
+            return int(loop.input_value(description.input_index).shape[description.axis]) // abs(description.part_size)
+    count = loop.input_value(0).get_node() if loop.get_type_name() == "Loop" else None
+    if count is not None and count.get_type_name() == "Constant":
+        return max(1, int(count.get_data().item()))
+    return 1
 
 
 def _behind(value: Any) -> Any:

@@ -11,12 +11,13 @@ from typing import Any
 
 import openvino as ov
 
-from edgekit.errors import FailedError
+from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 
 FILE = "model.xml"
+LOOPS = ("TensorIterator", "Loop")
 
 
 def from_trace(model: LoadedModel | None, request: Request) -> Converted:
@@ -39,13 +40,29 @@ def from_program(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
-    """Convert the static batch-1 SavedModel of a TensorFlow-side model."""
+    """Convert the static batch-1 SavedModel of a TensorFlow-side model that has no loops in it."""
+    return _from_saved_model(model, request, loops=False)
+
+
+def from_saved_model_with_loops(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``from_saved_model``; recurrent layers stay loops, which run slowly and are never quantized."""
+    return _from_saved_model(model, request, loops=True)
+
+
+def _from_saved_model(model: LoadedModel | None, request: Request, *, loops: bool) -> Converted:
     from edgekit.frameworks.saved_model import export_saved_model
 
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         converted = ov.convert_model(str(export_saved_model(model, Path(folder))))
-        return finish(converted, request, model.signature.inputs)
+        found = [node for node in converted.get_ops() if node.get_type_name() in LOOPS]
+        if found and not loops:
+            raise UnsupportedError(
+                f"TensorFlow's recurrent layers become {len(found)} loops, which run ten times slower than a cell",
+                hint="The route keras-torch unrolls them.",
+            )
+        note = f"{len(found)} recurrent layers are loops" if found else ""
+        return finish(converted, request, model.signature.inputs, note=note)
 
 
 def to_fp16(model: LoadedModel | None, request: Request) -> Converted:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
+import re
 from pathlib import Path
 
 import openvino as ov
 
 from edgekit.errors import DamagedFileError
 
+_CONSTANT = re.compile(r'<data [^>]*\boffset="(\d+)" size="(\d+)"')
 _AGAIN = "Convert again, or copy both files again."
 
 
@@ -20,15 +21,14 @@ def read_checked(file: Path) -> ov.Model:
     """
     weights = file.with_suffix(".bin")
     try:
-        layers = ET.parse(file).getroot().iter("data")
-        ends = [int(d.get("offset", 0)) + int(d.get("size", 0)) for d in layers if d.get("offset") is not None]
-    except (ET.ParseError, ValueError, OSError) as error:
-        raise DamagedFileError(f"{file.name} is not readable XML: {error}", hint=_AGAIN) from error
+        text = file.read_text("utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise DamagedFileError(f"{file.name} is not readable text: {error}", hint=_AGAIN) from error
+    ends = [int(offset) + int(length) for offset, length in _CONSTANT.findall(text)]
     size = weights.stat().st_size if weights.is_file() else 0
     if size != max(ends, default=0):
-        raise DamagedFileError(
-            f"{weights.name} has {size} bytes; {file.name} describes {max(ends, default=0)}", hint=_AGAIN
-        )
+        described = max(ends, default=0)
+        raise DamagedFileError(f"{weights.name} has {size} bytes; {file.name} describes {described}", hint=_AGAIN)
     try:
         return ov.Core().read_model(file, weights) if ends else ov.Core().read_model(file)
     except RuntimeError as error:
