@@ -113,7 +113,7 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
     if (path / artifact.MANIFEST).is_file():
         result = artifact.read(path)
         toolchain, path = result.toolchain, path / next(iter(result.parts.values())).file
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers:

@@ -47,6 +47,13 @@ class FailedError(EdgekitError):
     exit_code = 6
 
 
+class NotRunError(EdgekitError):
+    """Nothing on this machine can execute it: no such runtime or device, or a stand-in lacks an operator."""
+
+    code = "not-run"
+    exit_code = 9
+
+
 class MissingDependencyError(EdgekitError):
     """An optional package is not installed; the hint holds the install line."""
 

@@ -19,7 +19,7 @@ from edgekit import source as sources
 from edgekit import target as targets
 from edgekit.candidate import Audit, Candidate, Evidence, IOTensor
 from edgekit.data.plan import DataPlan
-from edgekit.errors import FailedError, UnsupportedError, UsageError
+from edgekit.errors import FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.gate import Verdict
 from edgekit.jobs import Workers
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
@@ -266,6 +266,8 @@ def try_route(
         "calibration_file": calibration.file if calibration else None,
         "float_file": _file(twin) if twin else None,
     }
+    if target.minimum_deployment_target:
+        arguments["minimum_deployment_target"] = target.minimum_deployment_target
     try:
         entry = run.step("convert", environment, f"{what}:{route}", arguments, code=code)
         made = Candidate(
@@ -289,6 +291,8 @@ def try_route(
         return Candidate(route, "UNSUPPORTED", f"{error} {error.hint}".strip())
     except FailedError as error:
         return Candidate(route, "FAILED", str(error))
+    except NotRunError as error:
+        return Candidate(route, "NOT_RUN", f"{error} {error.hint}".strip())
     return made
 
 

@@ -141,6 +141,7 @@ def convert(
     signature: Json,
     calibration_file: str | None,
     float_file: str | None,
+    minimum_deployment_target: str | None = None,
 ) -> Json:
     """Convert by one route into ``folder``; CPU seconds of load and convert are told apart."""
     from edgekit.data import plan as planning
@@ -158,6 +159,7 @@ def convert(
         float_file=Path(float_file) if float_file else None,
         inputs=tuple(t.name for t in names.inputs),
         outputs=tuple(t.name for t in names.outputs),
+        minimum_deployment_target=minimum_deployment_target,
     )
     made = toolchain(toolchain_name).ROUTES[route].convert(loaded, request)
     return {

@@ -33,6 +33,8 @@ class Target(BaseModel):
         float_twin: the fp32 target of the same format; None in that target itself.
         proof: what executes the file on the machine that converts it; said here, found out by the session.
         default_framework: what a bare zoo name takes.
+        minimum_deployment_target: oldest system that the file must run on, for formats that depend on it (Core ML:
+            ``iOS18``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +48,7 @@ class Target(BaseModel):
     float_twin: str | None = None
     proof: Literal["runtime", "stand-in"] = "runtime"
     default_framework: Framework
+    minimum_deployment_target: str | None = None
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
 

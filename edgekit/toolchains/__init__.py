@@ -40,6 +40,7 @@ class Request:
             precision needs none. Never random, never selection or test samples.
         float_file: the verified fp32 file of the same format, for routes that quantize a file.
         names: the source's input and output names, in order, which the written file must be mapped to.
+        minimum_deployment_target: oldest system that the file must run on, for formats that depend on it (Core ML).
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Request:
     float_file: Path | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    minimum_deployment_target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def names() -> list[str]:
 
 
 #: File ending -> toolchain, for files that come without a manifest.
-_ENDINGS = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
+_ENDINGS = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino", ".mlpackage": "coreml"}
 
 
 def for_file(path: Path) -> str:
