@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.loaded import identifiers
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert import routes_quantizer
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
@@ -93,7 +94,7 @@ def _convert(
         except Exception as error:  # the converter raises ConverterError, RuntimeError, ValueError for one and the same
             raise _explained(error) from error
     file = request.folder / FILE
-    write_named(content, file, request.inputs, request.outputs)
+    write_named(content, file, request, identifiers(request.inputs))
     return Converted(file, notes)
 
 
@@ -130,7 +131,8 @@ def _int16x8(converter: Any, request: Request) -> None:
 def _static(converter: Any, request: Request, kernels: Any, io_type: Any) -> None:
     import tensorflow as tf
 
-    samples = calibration_of(request)
+    names = dict(zip(request.inputs, identifiers(request.inputs), strict=True))
+    samples = {names[name]: array for name, array in calibration_of(request).items()}
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: one_by_one(samples)
     converter.target_spec.supported_ops = [kernels]

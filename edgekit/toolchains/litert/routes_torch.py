@@ -99,7 +99,7 @@ def _write(module: Any, example: tuple[Any, ...], request: Request, quantization
     except Exception as error:  # RuntimeError, ValueError, KeyError and MLIR's own, all for one and the same
         raise _explained(error) from error
     written.export(str(file))
-    write_named(file.read_bytes(), file, request.inputs, request.outputs)
+    write_named(file.read_bytes(), file, request)
     return Converted(file)
 
 

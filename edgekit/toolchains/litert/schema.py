@@ -6,11 +6,12 @@ The FlatBuffer layout is TensorFlow's ``tensorflow/lite/schema/schema.fbs``; the
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import DamagedFileError, FailedError
+from edgekit.toolchains import Request
 
 IDENTIFIER = b"TFL3"
 
@@ -86,14 +87,17 @@ def signature_names(content: bytes) -> tuple[list[str], list[str]]:
     )
 
 
-def match_names(found: list[str], wanted: tuple[str, ...], kind: str) -> dict[str, str]:
+def match_names(
+    found: list[str], wanted: Sequence[str], kind: str, given: Sequence[str] | None = None
+) -> dict[str, str]:
     """Map the converter's names to the source's.
 
-    Converters keep the names that they were given, or number them (``args_0``, ``output_1``) in the model's order and
-    then list them in any order.
+    Converters keep the names that they were ``given`` (in the order of ``wanted``; by default those themselves), or
+    number them (``args_0``, ``output_1``) in the model's order and then list them in any order.
     """
-    if set(found) == set(wanted):
-        return {name: name for name in found}
+    given = wanted if given is None else given
+    if set(found) == set(given):
+        return dict(zip(given, wanted, strict=True))
     if len(found) == 1 and len(wanted) == 1:
         return {found[0]: wanted[0]}
     numbers = {name: name.rpartition("_")[2] for name in found}
@@ -106,10 +110,8 @@ def match_names(found: list[str], wanted: tuple[str, ...], kind: str) -> dict[st
     return dict(zip(ordered, wanted, strict=True))
 
 
-def write_named(content: bytes, file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-    """Write a converted model whose signature carries the source's names."""
+def write_named(content: bytes, file: Path, request: Request, given: Sequence[str] | None = None) -> None:
+    """Write a converted model whose signature carries the source's names; ``given``: what its inputs were called."""
     found_in, found_out = signature_names(content)
-    named = rename_signature(
-        content, match_names(found_in, inputs, "input"), match_names(found_out, outputs, "output")
-    )
-    file.write_bytes(named)
+    inputs = match_names(found_in, request.inputs, "input", given)
+    file.write_bytes(rename_signature(content, inputs, match_names(found_out, request.outputs, "output")))

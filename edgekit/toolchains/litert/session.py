@@ -36,6 +36,12 @@ ARITHMETIC = frozenset({
 })  # fmt: skip
 
 
+#: Up to this release (measured on tflite-runtime 2.14.0) an embedding with a scale per channel, and a matrix product
+#: of float activations with such weights, run without an error and give zeros or noise: ai-edge-quantizer does not
+#: raise the operator's version, by which the interpreter would know.
+LAST_WITHOUT_CHANNELS = (2, 14)
+
+
 class LiteRTSession:
     """An opened .tflite file; see ``edgekit.toolchains.Session``.
 
@@ -57,6 +63,8 @@ class LiteRTSession:
             self.precision += " (float16 weights, widened on load)"
         engine = "XNNPACK" if self.ops_delegated else "built-in kernels"
         self.by = f"{name} {metadata.version(name)} {engine}"
+        if name != "ai-edge-litert" and _release(name) <= LAST_WITHOUT_CHANNELS:
+            _refuse_channel_scales(file, self.by, nodes, self._interpreter.get_tensor_details())
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Run one sample and return fresh arrays by output name; raises ``UsageError`` on a wrong name or shape."""
@@ -93,8 +101,11 @@ def open_session(file: Path, threads: int = 1) -> LiteRTSession:
 
 
 def operators(interpreter: Any) -> list[dict[str, Any]]:
-    """The interpreter's nodes after allocation, a DEQUANTIZE of a constant (weight storage) left out."""
+    """The interpreter's nodes after allocation, with operand types; a DEQUANTIZE of a constant (storage) left out."""
     nodes: list[dict[str, Any]] = interpreter._get_ops_details()
+    types = {t["index"]: np.dtype(t["dtype"]).name for t in interpreter.get_tensor_details()}
+    for node in nodes:  # tflite-runtime 2.14 does not say them itself
+        node["operand_types"] = [types.get(int(t), "") for t in node["inputs"]]
     computed = {int(t) for n in nodes if n["op_name"] != "DELEGATE" for t in n["outputs"]}
     computed |= {t["index"] for t in interpreter.get_input_details()}
     return [n for n in nodes if n["op_name"] != "DEQUANTIZE" or int(n["inputs"][0]) in computed]
@@ -131,7 +142,7 @@ def arithmetic(nodes: list[dict[str, Any]]) -> str:
     for node in nodes:
         if node["op_name"] not in ARITHMETIC:
             continue
-        types = [np.dtype(t).name for t in node["operand_types"]][:3]
+        types = node["operand_types"][:3]
         if node["op_name"] == "TRANSPOSE_CONV":  # operands: output shape, weights, activations
             types = types[:0:-1]
         if types[0] == "float32":
@@ -139,6 +150,22 @@ def arithmetic(nodes: list[dict[str, Any]]) -> str:
         else:
             kinds.add("int16x8" if types[0] == "int16" else types[0])
     return "+".join(sorted(kinds)) or "f32"
+
+
+def _release(distribution: str) -> tuple[int, ...]:
+    """Major and minor number of an installed distribution."""
+    return tuple(int(part) for part in metadata.version(distribution).split(".")[:2])
+
+
+def _refuse_channel_scales(file: Path, by: str, nodes: list[dict[str, Any]], tensors: list[dict[str, Any]]) -> None:
+    channels = {t["index"] for t in tensors if len(t["quantization_parameters"]["scales"]) > 1}
+    for node in nodes:
+        hybrid = node["op_name"] == "FULLY_CONNECTED" and node["operand_types"][0] == "float32"
+        if (hybrid or node["op_name"] == "EMBEDDING_LOOKUP") and int(node["inputs"][1]) in channels:
+            raise UnsupportedError(
+                f"{file}: {by} computes {node['op_name']} with a scale per channel wrongly, without an error",
+                hint="Install ai-edge-litert on the device, or use the fp32 target or static int8 from Keras.",
+            )
 
 
 def _interpreter_module() -> tuple[Any, str]:
@@ -198,8 +225,8 @@ def _stored(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarra
     dtype, (scale, zero_point) = np.dtype(tensor["dtype"]), tensor["quantization"]
     if scale and array.dtype.kind == "f":
         limits = np.iinfo(dtype)
-        stored: np.ndarray[Any, Any] = np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max).astype(dtype)
-        return stored
+        stored: np.ndarray[Any, Any] = np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max)
+        return stored.astype(dtype)
     if array.dtype.kind != dtype.kind:
         raise UsageError(f"input holds {array.dtype}; the file takes {dtype}")
     return array.astype(dtype)
