@@ -146,7 +146,12 @@ def test_keras_signature_and_weights(name: str, backend: str, children: Children
     facts = children.facts[backend][name]
     assert facts["name"] == name
     assert facts["inputs"] == {t.name: [None, *t.shape[1:]] for t in tiny(name).inputs}
-    assert facts["outputs"] == {t.name: [None, *t.shape[1:]] for t in tiny(name).outputs}
+    outputs = facts["outputs"]
+    assert isinstance(outputs, dict)
+    assert list(outputs.values()) == [[None, *t.shape[1:]] for t in tiny(name).outputs]
+    if zoo.architecture(name).kind in ("dense", "convolutional"):
+        # Text models are named by the loader, from the spec: their last layer is not always one of their own.
+        assert list(outputs) == [t.name for t in tiny(name).outputs]
     assert facts["same"], "weights do not survive the way into Keras and back"
 
 
@@ -208,11 +213,11 @@ def test_published_variant(case: str, framework: str, published: dict[str, np.nd
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     model = torch_model("lenet5")
     tensors = weights.from_torch(model)
-    with pytest.raises(UsageError, match="missing: c3.bias"):
+    with pytest.raises(UsageError, match=r"missing: c3\.bias"):
         weights.load_torch(model, {name: t for name, t in tensors.items() if name != "c3.bias"})
-    with pytest.raises(UsageError, match="unknown: c4.weight"):
+    with pytest.raises(UsageError, match=r"unknown: c4\.weight"):
         weights.load_torch(model, {**tensors, "c4.weight": tensors["c3.weight"]})
-    with pytest.raises(UsageError, match=r"'c5.weight' has shape \(1, 1\)"):
+    with pytest.raises(UsageError, match=r"'c5\.weight' has shape \(1, 1\)"):
         weights.load_torch(model, {**tensors, "c5.weight": np.zeros((1, 1), np.float32)})
     whole = zoo.weights_path("lenet5", "tiny")
     assert whole is not None

@@ -55,7 +55,12 @@ def test_a_short_request_is_the_beginning_of_a_long_one(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "digest"),
-    [("digits", "b2015497c6ec0402"), ("digits32", "bb652ec347d77988"), ("texture_segments", "aef1aef196717b18"), ("textures", "89d5bde7c4de5e6d")],
+    [
+        ("digits", "b2015497c6ec0402"),
+        ("digits32", "bb652ec347d77988"),
+        ("texture_segments", "aef1aef196717b18"),
+        ("textures", "89d5bde7c4de5e6d"),
+    ],
 )
 def test_bytes_are_the_same_everywhere(name: str, digest: str) -> None:
     samples = tasks.load(name, "test", 64)
