@@ -11,6 +11,7 @@ import json
 import pickletools
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,6 +37,9 @@ _TENSOR_GLOBALS = re.compile(
     r"torch (float\w*|bfloat16|u?int\d+|bool|Tensor|strided)|torch\.nn\.parameter Parameter|"
     r"torch\.serialization _get_layout"
 )
+
+#: What ``zipfile`` raises on damaged archives: wrong structure, ends, flags, or compressed data.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError)
 
 
 def refuse(path: Path, kind: str, *, trust: bool) -> None:
@@ -71,7 +75,7 @@ def archive(path: Path | io.BytesIO, name: str) -> zipfile.ZipFile:
     try:
         opened = zipfile.ZipFile(path)
         bad = opened.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as error:
+    except _ZIP_ERRORS as error:
         raise DamagedFileError(f"{name} is not a whole zip archive: {error}", hint="Fetch or save it again.") from error
     if bad is not None:
         raise DamagedFileError(f"{name} is damaged: the checksum of {bad!r} is wrong", hint="Fetch or save it again.")
@@ -153,6 +157,8 @@ def _marshalled(config: Any) -> bool:
     if isinstance(config, dict):
         value = config.get("config") if config.get("class_name") == "function" else config.get("value")
         code = isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
+        # [name, 0, 0] is not code: Keras 2 writes the input called "value" of an attention layer like that.
+        code = code and all(part is None or isinstance(part, list | dict) for part in value[1:])
         return code or any(_marshalled(inner) for inner in config.values())
     return isinstance(config, list) and any(_marshalled(inner) for inner in config)
 

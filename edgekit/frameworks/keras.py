@@ -124,6 +124,7 @@ def _python(source: Source) -> Loaded:
             hint="Models of tf_keras are handed in as .h5; PyTorch models are loaded in a torch child.",
         )
     if source.weights:
+        keras_outputs.build(source, model)
         model.load_weights(source.weights)
     return keras_outputs.describe(source, model, _runner(model))
 

@@ -30,8 +30,12 @@ def is_tensor(value: Any) -> bool:
 
 
 def forward(model: Any, xs: Sequence[Any]) -> list[Any]:
-    """Call a Keras model on tensors in the order of its inputs; outputs flat, in the model's own order."""
-    return [tensor for _, tensor in named(_call(model, xs), is_tensor)]
+    """Call a Keras model on tensors in the order of its inputs; outputs flat.
+
+    Dicts come in the order of their keys, as in ``model.outputs``: what a call returns is in another order on each
+    backend.
+    """
+    return [tensor for _, tensor in named(_call(model, xs), is_tensor, by_key=True)]
 
 
 def _call(model: Any, xs: Sequence[Any]) -> Any:
@@ -62,8 +66,7 @@ def describe(
         UsageError: a shape is open and not declared with ``--input``; a weight is NaN.
     """
     tensors = _inputs(model)
-    if tensors is None and signature is None:
-        _build(source, model)
+    build(source, model)
     check_finite((v.path if hasattr(v, "path") else v.name, _value(v)) for v in model.weights)
 
     def call(arrays: Arrays) -> Arrays:
@@ -76,15 +79,21 @@ def describe(
         inputs, found = _declared(source, tensors)
         notes += found
     outputs = call(zeros(inputs))
-    specs = output_specs(_output_names(model, inputs, len(outputs)), outputs)
+    specs = output_specs(_output_names(model, len(outputs)), outputs)
     dynamic = tensors is not None and all(t.shape[0] is None for t in tensors)
     return Loaded(
         model, "keras", source, Signature(inputs, specs), notes, call, batch_of(call, inputs) if dynamic else 1
     )
 
 
-def _build(source: Source, model: Any) -> None:
-    """Call a model once that does not know its inputs yet, so that its weights exist."""
+def build(source: Source, model: Any) -> None:
+    """Call a model once that does not know its inputs yet, so that its weights exist.
+
+    Raises:
+        UsageError: the inputs are not declared with ``--input`` either.
+    """
+    if _inputs(model) is not None:
+        return
     if not source.inputs:
         raise UsageError(
             f"{source.given}: the model has not been built, so that its inputs are not known",
@@ -128,13 +137,11 @@ def _static(name: str, tensor: Any) -> TensorSpec | None:
     return TensorSpec(name, (1, *rest), dtype)
 
 
-def _output_names(model: Any, inputs: Sequence[TensorSpec], count: int) -> list[str]:
+def _output_names(model: Any, count: int) -> list[str]:
     """Keys of a dict that the model returns, else the names of its output layers, else numbers."""
     struct = getattr(model, "_outputs_struct", getattr(model, "_nested_outputs", None))
-    if struct is not None and not is_tensor(struct):
-        pairs = named(struct, is_tensor)
-        if isinstance(struct, dict):
-            return [name for name, _ in pairs]
+    if isinstance(struct, dict):
+        return [name for name, _ in named(struct, is_tensor, by_key=True)]
     names = [str(name) for name in getattr(model, "output_names", None) or []]
     if len(names) != count or len(set(names)) != count:
         return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]

@@ -125,12 +125,17 @@ def output_specs(names: Sequence[str], outputs: Arrays) -> tuple[TensorSpec, ...
     )
 
 
-def named(value: Any, is_tensor: Callable[[Any], bool], name: str = "") -> list[tuple[str, Any]]:
-    """Flatten what a model returned (tensor, tuple, dict, dataclass-like output) into named tensors, in its order."""
+def named(
+    value: Any, is_tensor: Callable[[Any], bool], name: str = "", *, by_key: bool = False
+) -> list[tuple[str, Any]]:
+    """Flatten what a model returned (tensor, tuple, dict, named tuple) into named tensors.
+
+    Dicts keep their own order, or with ``by_key`` that of their keys.
+    """
     if is_tensor(value):
         return [(name or "output", value)]
     if isinstance(value, Mapping):
-        entries: Iterable[tuple[str, Any]] = [(str(key), inner) for key, inner in value.items()]
+        entries: Iterable[tuple[str, Any]] = [(str(key), value[key]) for key in (sorted(value) if by_key else value)]
     elif isinstance(value, list | tuple):
         fields = getattr(value, "_fields", None) or [f"output_{i}" if not name else str(i) for i in range(len(value))]
         entries = [(str(key), inner) for key, inner in zip(fields, value, strict=True)]
@@ -140,7 +145,8 @@ def named(value: Any, is_tensor: Callable[[Any], bool], name: str = "") -> list[
         raise UsageError(
             f"the model returns a {type(value).__name__}; allowed: tensors, tuples, lists and dicts of them"
         )
-    return [pair for key, inner in entries for pair in named(inner, is_tensor, f"{name}_{key}" if name else key)]
+    named_entries = [(f"{name}_{key}" if name else key, inner) for key, inner in entries]
+    return [pair for key, inner in named_entries for pair in named(inner, is_tensor, key, by_key=by_key)]
 
 
 def check_finite(tensors: Iterable[tuple[str, NDArray[np.generic]]]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit import unsafe, zoo
 from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
-from edgekit.frameworks import LoadedModel, python_file
+from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.loaded import (
     BATCH,
     Arrays,
@@ -84,8 +84,8 @@ class _KerasModule(torch.nn.Module):
         super().__init__()
         self.m = model
 
-    def forward(self, *xs: torch.Tensor) -> Any:
-        return self.m(xs[0] if len(xs) == 1 else list(xs), training=False)
+    def forward(self, *xs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(keras_outputs.forward(self.m, xs))
 
 
 def _zoo(source: Source) -> Loaded:
