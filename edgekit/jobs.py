@@ -29,8 +29,7 @@ from edgekit import errors
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
 from edgekit.frameworks import Environment
 
-#: What each kind of child sets before its framework is imported. All are kept to few threads: results then do not
-#: depend on the number of cores, and several children share a machine without harm.
+#: What each kind of child sets before its framework is imported.
 _VARIABLES: dict[str, dict[str, str]] = {
     "keras-tensorflow": {"KERAS_BACKEND": "tensorflow"},
     "keras-torch": {"KERAS_BACKEND": "torch"},
@@ -40,6 +39,11 @@ _VARIABLES: dict[str, dict[str, str]] = {
     "data": {},
 }
 _COMMON = {
+    # One thread: sums come out in one order, and no pool spins for work while another process needs the core (on two
+    # busy cores, two OpenMP threads spent 2 to 30 times the CPU of one).
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
     "PYTHONHASHSEED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_ENABLE_ONEDNN_OPTS": "0",
