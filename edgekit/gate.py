@@ -242,18 +242,26 @@ def measure_accuracy(
         checkpoint=float(checkpoint_value),
         artifact=float(artifact_value),
         drop=drop,
-        drop_ci95=_drop_interval(metric, before, after, flips),
+        drop_ci95=drop_interval(metric, before, after, flips),
         agreement=metrics.agreement(float_outputs, artifact_outputs),
         flips=flips,
     )
 
 
-def _drop_interval(
+def drop_interval(
     metric: Metric,
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     flips: tuple[int, int] | None,
 ) -> tuple[float, float]:
+    """Return the 95 % interval of the drop, paired by sample: Tango's for proportions, BCa for the rest.
+
+    Args:
+        metric: how contributions become a value.
+        before: ``(samples, m)`` contributions of the float model.
+        after: the same of the artifact.
+        flips: discordant counts of a ``binary`` metric, as in ``Accuracy``; None for others.
+    """
     import numpy as np
 
     from edgekit.intervals import bca_interval, tango_interval

@@ -74,7 +74,7 @@ _PROJECTIONS = {
     for part in ("query", "key", "value", "output")
     for name, shape in (("kernel", (6, 6)), ("bias", (6,)))
 }
-_FOUR = {name: (6,) for name in ("gamma", "beta", "mean", "variance")}
+_FOUR = dict.fromkeys(("gamma", "beta", "mean", "variance"), (6,))
 
 CASES: dict[str, Case] = {
     "conv 5x5, no padding (LeNet-5)": _conv(5, 4),
@@ -122,7 +122,9 @@ def draw(name: str) -> dict[str, NDArray[Any]]:
         x = rng.normal(scale=3.0, size=SHAPES[case.x]).astype(np.float32)
     # Attention scores as a trained model has them, within about 20: a mask of -60 hides nothing among hundreds.
     scale = 0.3 if case.kind == "attention" else 1.0
-    weights = {key: rng.normal(scale=scale, size=shape).astype(np.float32) for key, shape in case.shapes.items()}
+    weights: dict[str, NDArray[Any]] = {
+        key: rng.normal(scale=scale, size=shape).astype(np.float32) for key, shape in case.shapes.items()
+    }
     if "variance" in weights:
         weights["variance"] = np.abs(weights["variance"]) + 0.01
     return {"x": x, **weights}
@@ -431,11 +433,8 @@ def gpt(tokens: NDArray[Any], w: Arrays) -> NDArray[np.float64]:
         block = f"block.{index}"
         kernels = np.split(w[f"{block}.qkv.weight"].T, 3, axis=1)
         biases = np.split(w[f"{block}.qkv.bias"], 3)
-        projections = attention.Projections(
-            *(part for pair in zip(kernels, biases, strict=True) for part in pair),
-            output_kernel=w[f"{block}.attended.weight"].T,
-            output_bias=w[f"{block}.attended.bias"],
-        )
+        pairs = [*zip(kernels, biases, strict=True), (w[f"{block}.attended.weight"].T, w[f"{block}.attended.bias"])]
+        projections = attention.Projections._make(part for pair in pairs for part in pair)
         y = normed(x, f"{block}.attention_norm")
         x = x + attention.multi_head_attention(y, y, projections, heads=heads, mask=causal_mask(tokens.shape[1]))
         y = linear.linear(normed(x, f"{block}.inner_norm"), w[f"{block}.inner.weight"].T, w[f"{block}.inner.bias"])
@@ -500,7 +499,7 @@ def main(framework: Literal["torch", "keras"], out: str) -> None:
     results = {name: run(name) for name, case in CASES.items() if framework in case.frameworks}
     if framework == "torch":
         results |= {f"model {name}": run_torch_model(name) for name in MODELS}
-    np.savez(out, **results)
+    np.savez(out, **results)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
