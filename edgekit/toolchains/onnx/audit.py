@@ -179,7 +179,7 @@ class _Graph:
             if has_weights or self.static or not self._compressed:
                 total += macs
                 quantized += macs if is_quantized else 0
-            if in_float:
+            if in_float or node.op_type in ("Loop", "Scan"):  # bodies are never quantized
                 floats.append(f"{node.op_type}:{node.name}")
         operators = list(self.operators())
         return Audit(
