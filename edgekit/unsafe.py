@@ -155,7 +155,7 @@ def first_code(config: Any) -> str | None:
 def _marshalled(config: Any) -> bool:
     """Whether a lambda's compiled code is anywhere inside, in the form ``[code, defaults, closure]``."""
     if isinstance(config, dict):
-        value = config.get("config") if config.get("class_name") == "function" else config.get("value")
+        value: Any = config.get("config") if config.get("class_name") == "function" else config.get("value")
         code = isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
         # [name, 0, 0] is not code: Keras 2 writes the input called "value" of an attention layer like that.
         code = code and all(part is None or isinstance(part, list | dict) for part in value[1:])

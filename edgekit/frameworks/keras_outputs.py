@@ -12,7 +12,6 @@ from edgekit.frameworks.loaded import (
     BATCH,
     Arrays,
     Loaded,
-    batch_of,
     check_finite,
     identifiers,
     merge_inputs,
@@ -73,17 +72,39 @@ def describe(
         return [_array(t) for t in run(arrays)]
 
     if signature is not None:
-        return Loaded(model, "keras", source, signature, notes, call, BATCH)
+        return Loaded(model, "keras", source, signature, notes, call, probed=False)
     inputs = source.inputs
     if tensors is not None:
         inputs, found = _declared(source, tensors)
         notes += found
-    outputs = call(zeros(inputs))
-    specs = output_specs(_output_names(model, len(outputs)), outputs)
+    names = _output_names(model)
+    specs = _symbolic(model, names) or _measured(call(zeros(inputs)), names)
     dynamic = tensors is not None and all(t.shape[0] is None for t in tensors)
-    return Loaded(
-        model, "keras", source, Signature(inputs, specs), notes, call, batch_of(call, inputs) if dynamic else 1
+    return Loaded(model, "keras", source, Signature(inputs, specs), notes, call, BATCH if dynamic else 1)
+
+
+def _symbolic(model: Any, names: list[str] | None) -> tuple[TensorSpec, ...] | None:
+    """Outputs as a functional model declares them; None where it does not, or leaves an axis open."""
+    tensors = list(getattr(model, "outputs", None) or [])
+    if names is None or len(names) != len(tensors):
+        return None
+    if any(len(t.shape) == 0 or t.shape[0] not in (None, 1) or None in tuple(t.shape)[1:] for t in tensors):
+        return None
+    return tuple(
+        TensorSpec(name, (1, *(int(n) for n in tuple(t.shape)[1:])), _dtype(t))
+        for name, t in zip(names, tensors, strict=True)
     )
+
+
+def _measured(outputs: Arrays, names: list[str] | None) -> tuple[TensorSpec, ...]:
+    if names is None or len(names) != len(outputs):
+        names = ["output"] if len(outputs) == 1 else [f"output_{i}" for i in range(len(outputs))]
+    return output_specs(names, outputs)
+
+
+def _dtype(tensor: Any) -> str:
+    name = tensor.dtype if isinstance(tensor.dtype, str) else str(tensor.dtype.name)
+    return "float32" if name == "bfloat16" else name
 
 
 def build(source: Source, model: Any) -> None:
@@ -133,19 +154,16 @@ def _static(name: str, tensor: Any) -> TensorSpec | None:
             f"input {name!r} has a fixed batch of {batch}; edgekit deploys batch 1",
             hint="Build the model with batch_size=None or 1.",
         )
-    dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
-    return TensorSpec(name, (1, *rest), dtype)
+    return TensorSpec(name, (1, *rest), _dtype(tensor))
 
 
-def _output_names(model: Any, count: int) -> list[str]:
-    """Keys of a dict that the model returns, else the names of its output layers, else numbers."""
+def _output_names(model: Any) -> list[str] | None:
+    """Keys of a dict that the model returns, else the names of its output layers; None where they are no names."""
     struct = getattr(model, "_outputs_struct", getattr(model, "_nested_outputs", None))
     if isinstance(struct, dict):
         return [name for name, _ in named(struct, is_tensor, by_key=True)]
     names = [str(name) for name in getattr(model, "output_names", None) or []]
-    if len(names) != count or len(set(names)) != count:
-        return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
-    return names
+    return names if names and len(set(names)) == len(names) else None
 
 
 def _value(variable: Any) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,8 @@ class Loaded:
         signature: static batch-1 inputs and outputs, in the model's own order and layout.
         notes: facts the user must know, one sentence each.
         call: one forward pass: inputs in the signature's order to outputs in the signature's order.
-        batch: samples per forward pass; 1 where the model's own batch is fixed.
+        most: samples per forward pass at most; 1 where the model's own batch is fixed.
+        probed: False where it is known that samples can share a forward pass.
     """
 
     native: Any
@@ -39,7 +41,13 @@ class Loaded:
     signature: Signature
     notes: tuple[str, ...]
     call: Callable[[Arrays], Arrays]
-    batch: int = BATCH
+    most: int = BATCH
+    probed: bool = True
+
+    @functools.cached_property
+    def batch(self) -> int:
+        """Samples per forward pass, found when first needed: conversion alone does not pay for it."""
+        return batch_of(self.call, self.signature.inputs) if self.most > 1 and self.probed else self.most
 
     @property
     def kind(self) -> str:
@@ -54,7 +62,8 @@ class Loaded:
         """
         arrays = _checked(self.signature.inputs, inputs)
         count = len(arrays[0])
-        parts = [self.call([a[i : i + self.batch] for a in arrays]) for i in range(0, count, self.batch)]
+        batch = self.batch if count > 1 else 1
+        parts = [self.call([a[i : i + batch] for a in arrays]) for i in range(0, count, batch)]
         return {spec.name: np.concatenate([part[j] for part in parts]) for j, spec in enumerate(self.signature.outputs)}
 
 

@@ -15,9 +15,9 @@ import tensorflow as tf
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import (
+    BATCH,
     Arrays,
     Loaded,
-    batch_of,
     check_finite,
     identifiers,
     merge_inputs,
@@ -59,8 +59,8 @@ def load(source: Source) -> Loaded:
         return [results[name].numpy() for name in outputs]
 
     specs = output_specs(outputs, call(zeros(inputs)))
-    batch = batch_of(call, inputs) if len(dynamic) == len(names) else 1
-    return Loaded(native, "keras", source, Signature(inputs, specs), notes, call, batch)
+    most = BATCH if len(dynamic) == len(names) else 1
+    return Loaded(native, "keras", source, Signature(inputs, specs), notes, call, most)
 
 
 def export(

@@ -17,10 +17,8 @@ from edgekit import unsafe, zoo
 from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.loaded import (
-    BATCH,
     Arrays,
     Loaded,
-    batch_of,
     check_finite,
     merge_inputs,
     named,
@@ -104,7 +102,9 @@ def _zoo(source: Source) -> Loaded:
     else:
         notes = (f"{source.name}:{source.config} ships no weights: they are random, from seed {SEED}.",)
     signature = config.signature("torch")
-    return Loaded(model, "torch", source, signature, notes, _caller(model, [s.name for s in signature.outputs]), BATCH)
+    return Loaded(
+        model, "torch", source, signature, notes, _caller(model, [s.name for s in signature.outputs]), probed=False
+    )
 
 
 def _python(source: Source) -> Loaded:
@@ -156,7 +156,7 @@ def _finish(
     found: Sequence[TensorSpec | None],
     notes: tuple[str, ...] = (),
 ) -> Loaded:
-    """Run one sample to learn the outputs, and two to learn whether samples can share a forward pass."""
+    """Run one sample to learn the outputs."""
     inputs = merge_inputs(found, names, source.inputs)
     args = [torch.from_numpy(a) for a in zeros(inputs)]
     try:
@@ -169,7 +169,7 @@ def _finish(
     call = _caller(module, [name for name, _ in outputs])
     specs = output_specs([name for name, _ in outputs], [_array(t) for _, t in outputs])
     native = module if source.kind != "pt2" else program.module(check_guards=False)
-    return Loaded(native, "torch", source, Signature(inputs, specs), notes, call, batch_of(call, inputs))
+    return Loaded(native, "torch", source, Signature(inputs, specs), notes, call)
 
 
 def _caller(module: Any, names: Sequence[str]) -> Any:
