@@ -1,0 +1,146 @@
+"""From a framework to an ML Program in float."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import FailedError, UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.loaded import identifiers
+from edgekit.signature import TensorSpec
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.coreml import package
+from edgekit.toolchains.coreml.vendor import coremltools, torch_frontend
+
+#: Where the target names none: the first with 4-bit weights and attention as one operator.
+DEPLOYMENT_TARGET = "iOS18"
+
+
+def from_trace(model: LoadedModel | None, request: Request) -> Converted:
+    """Convert through TorchScript tracing, which keeps recurrent cells whole (PyTorch, Keras on the torch backend)."""
+    import torch
+
+    assert model is not None
+    specs = model.signature.inputs
+    example = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in specs)
+    with torch.no_grad():
+        traced = torch.jit.trace(flat(model), example, check_trace=False)  # type: ignore[no-untyped-call]
+    ct = coremltools()
+    return _convert(ct, traced, request, inputs=_tensor_types(ct, specs))
+
+
+def from_program(model: LoadedModel | None, request: Request) -> Converted:
+    """Convert a ``torch.export`` program; recurrent cells become one set of products per time step."""
+    return convert_program(exported(model), request)
+
+
+def convert_program(program: Any, request: Request) -> Converted:
+    """Convert an ``ExportedProgram`` whose inputs are in the source's order."""
+    return _convert(coremltools(), program, request)
+
+
+def exported(model: LoadedModel | None) -> Any:
+    """Export with recurrent cells taken apart, which coremltools cannot read in an exported program."""
+    import torch
+
+    from edgekit.frameworks.torch import torch_export
+
+    assert model is not None
+    aten, table = torch.ops.aten, torch.export.default_decompositions()
+    cells = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
+    program = torch_export(model).run_decompositions(cells)
+    return program.run_decompositions({})
+
+
+def from_concrete(model: LoadedModel | None, request: Request) -> Converted:
+    """Convert a TensorFlow function of static batch 1 (a SavedModel that Keras writes has two, which is refused)."""
+    import tensorflow as tf
+
+    from edgekit.frameworks.keras_outputs import forward
+
+    assert model is not None
+    inputs, native = model.signature.inputs, model.native
+    names = identifiers([t.name for t in inputs])
+    specs = [tf.TensorSpec(t.shape, t.dtype, name=n) for t, n in zip(inputs, names, strict=True)]
+    outputs = model.signature.outputs
+
+    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
+    def serve(*xs: Any) -> dict[str, Any]:
+        if model.kind == "savedmodel":
+            found = next(iter(native.signatures.values()))(**dict(zip((t.name for t in inputs), xs, strict=True)))
+            results = [found[t.name] for t in outputs]
+        else:
+            results = forward(native, xs)
+        return {name: tf.identity(r) for name, r in zip(identifiers([t.name for t in outputs]), results, strict=True)}
+
+    return _convert(coremltools(tensorflow=True), [serve.get_concrete_function()], request, source="tensorflow")
+
+
+def flat(model: LoadedModel) -> Any:
+    """The model as a module from positional tensors to one tensor or a tuple of them."""
+    import torch
+
+    from edgekit.frameworks.keras_outputs import forward
+    from edgekit.frameworks.loaded import named
+
+    native, keras = model.native, model.framework == "keras"
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = native
+
+        def forward(self, *xs: Any) -> Any:
+            found = forward(native, xs) if keras else [t for _, t in named(native(*xs), torch.is_tensor)]
+            return found[0] if len(found) == 1 else tuple(found)
+
+    return Flat().eval()
+
+
+def _tensor_types(ct: Any, specs: Sequence[TensorSpec]) -> list[Any]:
+    names = identifiers([t.name for t in specs])
+    return [ct.TensorType(name=n, shape=t.shape, dtype=_dtype(t)) for n, t in zip(names, specs, strict=True)]
+
+
+def _dtype(spec: TensorSpec) -> Any:
+    """Core ML's inputs are float or int32."""
+    return np.float32 if spec.dtype.startswith("float") else np.int32
+
+
+def _convert(ct: Any, source: Any, request: Request, **options: Any) -> Converted:
+    half = request.precision == "fp16"
+    name = request.minimum_deployment_target or DEPLOYMENT_TARGET
+    try:
+        with torch_frontend():
+            converted = ct.convert(
+                source,
+                convert_to="mlprogram",
+                minimum_deployment_target=package.deployment_target(ct, name),
+                compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+                skip_model_load=True,
+                **options,
+            )
+    except NotImplementedError as error:
+        raise UnsupportedError(f"coremltools: {_first(error)}", hint="Another route may do it.") from error
+    except Exception as error:  # coremltools raises RuntimeError, ValueError, TypeError, KeyError for one and the same
+        raise _explained(error, name) from error
+    return package.write(converted.get_spec(), converted.weights_dir, request)
+
+
+def _explained(error: Exception, target: str) -> FailedError | UnsupportedError:
+    text = str(error).strip()
+    if "not implemented" in text or "Unsupported fx node" in text or "not supported" in text:
+        return UnsupportedError(f"coremltools: {text[:400]}", hint="Another route may do it.")
+    if "minimum_deployment_target" in text or "opset" in text.lower():
+        return UnsupportedError(
+            f"the model needs more than {target} has: {text[:400]}",
+            hint="Raise minimum_deployment_target in the target's TOML.",
+        )
+    return FailedError(f"coremltools raised {type(error).__name__}: {text[:600]}")
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]

@@ -1,0 +1,68 @@
+"""coremltools, imported the cheap way and mended where today's versions break it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def coremltools(*, tensorflow: bool = False) -> ModuleType:
+    """Import coremltools; without its TensorFlow converter unless asked, which saves 10 s of imports.
+
+    Its loggers are quietened: it warns of every untested version and that Apple's runtime is not here.
+    """
+    hidden = not tensorflow and "tensorflow" not in sys.modules
+    if hidden:
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # Python's own way to say: not importable
+    logging.getLogger("coremltools").setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import coremltools as found
+    finally:
+        if hidden:
+            del sys.modules["tensorflow"]
+    module: ModuleType = found
+    return module
+
+
+#: PyTorch's second names of operators, which Keras uses and coremltools does not know.
+_ALIASES = {"subtract": "sub", "multiply": "mul", "divide": "div", "swapaxes": "transpose"}
+
+
+@contextlib.contextmanager
+def torch_frontend() -> Iterator[None]:
+    """Mend the PyTorch converter while it runs.
+
+    It reads sizes with ``int(array)``, which NumPy 2.4 refuses for arrays of one element, and does not know
+    operators by their second names.
+    """
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.frontend.torch import ops
+
+    original = ops._cast
+
+    def cast(context: Any, node: Any, dtype: Any, dtype_name: str) -> None:
+        x = ops._get_inputs(context, node, expected=1)[0]
+        if x.can_be_folded_to_const() and not isinstance(x.val, dtype) and np.size(x.val) == 1:
+            value = dtype(np.asarray(x.val).reshape(-1)[0])
+            context.add(Builder.const(val=value, name=node.name), node.name)
+        else:
+            original(context, node, dtype, dtype_name)
+
+    registry = ops._TORCH_OPS_REGISTRY
+    ops._cast = cast
+    for alias, name in _ALIASES.items():
+        if alias not in registry:
+            registry.set_func_by_name(registry.get_func(name), alias)
+    try:
+        yield
+    finally:
+        ops._cast = original
