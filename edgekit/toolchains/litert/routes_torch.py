@@ -38,12 +38,16 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     graph = erase_identities(torch_export(model).module(check_guards=False))
     quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
-    prepared = prepare_pt2e(graph, quantizer)
     names = [t.name for t in model.signature.inputs]
-    with torch.no_grad():
-        for sample in one_by_one(calibration_of(request)):
-            prepared(*(torch.from_numpy(sample[name].copy()) for name in names))
-    converted = convert_pt2e(prepared, fold_quantize=False)
+    samples = list(one_by_one(calibration_of(request)))
+    try:
+        prepared = prepare_pt2e(graph, quantizer)
+        with torch.no_grad():
+            for sample in samples:
+                prepared(*(torch.from_numpy(sample[name].copy()) for name in names))
+        converted = convert_pt2e(prepared, fold_quantize=False)
+    except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:  # observers on integer tensors
+        raise UnsupportedError(f"PT2E cannot observe this graph: {str(error)[:300]}") from error
     return _write(converted, _example(model), request, QuantConfig(pt2e_quantizer=quantizer))
 
 

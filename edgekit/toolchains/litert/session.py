@@ -223,12 +223,12 @@ def _tensors(interpreter: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dic
 def _stored(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """The array as the tensor stores it."""
     dtype, (scale, zero_point) = np.dtype(tensor["dtype"]), tensor["quantization"]
-    if scale and array.dtype.kind == "f":
+    if array.dtype.kind != ("f" if scale else dtype.kind):
+        raise UsageError(f"input holds {array.dtype}; the file takes {'float32' if scale else dtype}")
+    if scale:
         limits = np.iinfo(dtype)
         stored: np.ndarray[Any, Any] = np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max)
         return stored.astype(dtype)
-    if array.dtype.kind != dtype.kind:
-        raise UsageError(f"input holds {array.dtype}; the file takes {dtype}")
     return array.astype(dtype)
 
 

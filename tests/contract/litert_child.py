@@ -1,0 +1,210 @@
+"""Small models for ``test_litert.py``, converted in a child: ``python litert_child.py FRAMEWORK FOLDER MODEL...``.
+
+Writes FOLDER/MODEL/samples.npz (test inputs), reference.npz, ROUTE/model.tflite and outcome.json (route -> error).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+RNG = np.random.default_rng(0)
+PRECISION = {
+    "converter": "fp32", "litert-torch": "fp32", "quantizer-fp16": "fp16", "converter-fp16": "fp16",
+    "converter-ptq": "int8", "quantizer-static": "int8", "pt2e": "int8", "pt2e-with-identities": "int8",
+    "quantizer-dynamic": "int8-dynamic", "converter-dynamic": "int8-dynamic",
+    "converter-16x8": "int16x8", "quantizer-16x8": "int16x8", "unrolled-16x8": "int16x8",
+}  # fmt: skip
+ROUTES = {
+    "keras": ("converter", "quantizer-fp16", "converter-ptq", "quantizer-static", "quantizer-dynamic",
+              "converter-16x8", "quantizer-16x8"),
+    "torch": ("litert-torch", "quantizer-fp16", "quantizer-static", "pt2e", "quantizer-dynamic", "quantizer-16x8"),
+}  # fmt: skip
+MORE = {
+    ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
+    ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8"),
+    ("keras", "attention_infinite"): ("converter", "quantizer-static"),
+}
+
+
+def images(count: int) -> dict[str, np.ndarray]:
+    return {"image": RNG.normal(size=(count, 16, 16, 3)).astype(np.float32)}
+
+
+def tokens(count: int) -> dict[str, np.ndarray]:
+    return {"tokens": RNG.integers(0, 20, (count, 8)).astype(np.int32)}
+
+
+def tokens_and_context(count: int) -> dict[str, np.ndarray]:
+    return {**tokens(count), "context": RNG.normal(size=(count, 16)).astype(np.float32)}
+
+
+INPUTS = {"conv": images, "lstm": tokens, "attention": tokens_and_context, "attention_infinite": tokens_and_context}
+
+
+def keras_model(name: str) -> object:
+    import keras
+
+    layers, ops = keras.layers, keras.ops
+    keras.utils.set_random_seed(0)
+    if name == "conv":
+        x = layers.Input((16, 16, 3), name="image")
+        h = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)
+        h = layers.ReLU(6.0)(layers.BatchNormalization()(h))
+        h = layers.DepthwiseConv2D(3, padding="same", bias_initializer="random_normal")(h)
+        h = layers.Conv2DTranspose(6, 2, strides=2, bias_initializer="random_normal")(h)
+        h = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(h))
+        return keras.Model(x, {"aux": layers.Dense(3, name="aux")(h), "logits": layers.Dense(5, name="logits")(h)})
+    x = layers.Input((8,), dtype="int32", name="tokens")
+    wide = keras.initializers.RandomNormal(stddev=1.0)
+    if name == "lstm":
+        h = layers.Embedding(20, 8, embeddings_initializer=wide)(x)
+        h = layers.LSTM(8)(layers.Bidirectional(layers.LSTM(8, return_sequences=True))(h))
+        return keras.Model(x, {"logits": layers.Dense(4, name="logits")(h)})
+    context = layers.Input((16,), name="context")
+    h = layers.Embedding(20, 16, embeddings_initializer=wide)(x) + ops.expand_dims(context, 1)
+    q, k, v = (layers.Dense(16)(h) for _ in range(3))
+    mask = np.triu(np.full((1, 8, 8), -1e9 if name.endswith("infinite") else -60.0, np.float32), 1)
+    scores = ops.matmul(q, ops.transpose(k, (0, 2, 1))) + ops.convert_to_tensor(mask)
+    h = layers.LayerNormalization()(h + layers.Dense(16)(ops.matmul(ops.softmax(scores), v)))
+    h = h + layers.Dense(16)(layers.Dense(32, activation="gelu")(h))
+    return keras.Model([x, context], {"logits": layers.Dense(20, name="logits")(h)})
+
+
+def torch_model(name: str) -> object:
+    import torch
+    from torch import nn
+    from torch.nn import functional as f
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+    class Conv(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8)
+            self.depth, self.drop = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Dropout(0.2)
+            self.aux, self.fc = nn.Linear(8, 3), nn.Linear(8, 5)
+
+        def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            h = self.depth(f.relu6(self.norm(self.conv(image)))).mean((2, 3))
+            h = self.drop(h.unsqueeze(1).squeeze(1))
+            return {"logits": self.fc(h), "aux": self.aux(h)}
+
+    class Lstm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.word = nn.Embedding(20, 8)
+            self.lstm, self.fc = nn.LSTM(8, 8, batch_first=True, bidirectional=True), nn.Linear(16, 4)
+
+        def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.fc(self.lstm(self.word(tokens))[0].mean(1))}
+
+    class Attention(nn.Module):
+        def __init__(self, hidden: float) -> None:
+            super().__init__()
+            self.word, self.qkv, self.out = nn.Embedding(20, 16), nn.Linear(16, 48), nn.Linear(16, 16)
+            self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 20)
+            self.wide, self.narrow = nn.Linear(16, 32), nn.Linear(32, 16)
+            self.register_buffer("mask", torch.triu(torch.full((8, 8), hidden), 1))
+
+        def forward(self, tokens: torch.Tensor, context: torch.Tensor) -> dict[str, torch.Tensor]:
+            h = self.word(tokens) + context.unsqueeze(1)
+            q, k, v = (t[:, None] for t in self.qkv(h).chunk(3, -1))
+            h = h + self.out(f.scaled_dot_product_attention(q * 4.0, k, v, attn_mask=self.mask)[:, 0])
+            return {"logits": self.head(self.norm(h + self.narrow(f.gelu(self.wide(h)))))}
+
+    made = {"conv": Conv, "lstm": Lstm}
+    model = made[name]() if name in made else Attention(-1e9 if name.endswith("infinite") else -60.0)
+    shapes = {"image": (1, 3, 16, 16), "tokens": (1, 8), "context": (1, 16)}
+    wanted = {key: shapes[key] for key in INPUTS[name](1)}
+    model.example_inputs = {
+        key: torch.zeros(shape, dtype=torch.int32 if key == "tokens" else torch.float32)
+        for key, shape in wanted.items()
+    }
+    return model.eval()
+
+
+# Functions without arguments, as ``file.py:function`` sources want them.
+for _framework, _make in (("keras", keras_model), ("torch", torch_model)):
+    for _name in INPUTS:
+        globals()[f"{_framework}_{_name}"] = lambda make=_make, name=_name: make(name)
+
+
+def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]) -> None:
+    from edgekit.errors import EdgekitError
+    from edgekit.source import Source
+    from edgekit.toolchains import Request, litert
+    from edgekit.toolchains.litert import routes_torch
+
+    function = f"{framework}_{name}"
+    source = Source(function, "python", framework, name, "0" * 64, path=__file__, function=function)
+    model = importlib.import_module(f"edgekit.frameworks.{framework}").load(source)
+
+    def layout(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        first = framework == "torch" and "image" in arrays
+        return {k: np.ascontiguousarray(np.moveaxis(a, -1, 1)) if first else a for k, a in arrays.items()}
+
+    calibration, samples = layout(INPUTS[name](32)), layout(INPUTS[name](8))
+    folder.mkdir(parents=True)
+    np.savez(folder / "samples.npz", **samples)
+    np.savez(folder / "calibration.npz", **calibration)
+    np.savez(folder / "reference.npz", **model.run(samples))
+    names = model.signature
+    outcome, float_file = {}, None
+    for route in routes:
+        (folder / route).mkdir()
+        precision = PRECISION[route]
+        static = precision in ("int8", "int16x8")
+        request = Request(
+            folder / route, precision, static, calibration if static else None, float_file,
+            tuple(t.name for t in names.inputs), tuple(t.name for t in names.outputs),
+        )  # fmt: skip
+        made = litert.ROUTES[route.replace("-with-identities", "")]
+        kept = routes_torch.erase_identities
+        try:
+            if route == "pt2e-with-identities":
+                routes_torch.erase_identities = lambda graph: graph
+            outcome[route] = list(made.convert(None if made.quantizes_file else model, request).notes)
+        except EdgekitError as error:
+            outcome[route] = f"{type(error).__name__}: {error}"
+        finally:
+            routes_torch.erase_identities = kept
+        if precision == "fp32":
+            float_file = folder / route / "model.tflite"
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+def tensorflow_files(folder: Path) -> None:
+    """A file with Flex operators, and one whose fused LSTM keeps its state between runs (tf_keras)."""
+    import tensorflow as tf
+    import tf_keras
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 3, 3), tf.float32, name="x")])
+    def inverse(x: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.inv(x)
+
+    module = tf.Module()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([inverse.get_concrete_function()], module)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    (folder / "flex.tflite").write_bytes(converter.convert())
+
+    model = tf_keras.Sequential([tf_keras.layers.Input((6, 4), batch_size=1, name="x"), tf_keras.layers.LSTM(8)])
+    (folder / "fused.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+def main() -> None:
+    framework, folder, names = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        convert_all(framework, folder / name, name, MORE.get((framework, name)) or ROUTES[framework])
+    if framework == "keras" and "lstm" in names:
+        tensorflow_files(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The LiteRT session on an old board's interpreter: tflite-runtime 2.14.0 and numpy < 2, in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.toolchains import litert
+
+pytest.importorskip("ai_edge_litert")
+ROOT = Path(__file__).parents[2]
+OLD = ("tflite-runtime==2.14.0", "numpy<2")
+SCRIPT = """
+import json, sys
+import numpy as np
+from pathlib import Path
+from edgekit.toolchains import litert
+said = {}
+for route in sys.argv[2:]:
+    folder = Path(sys.argv[1])
+    try:
+        session = litert.open_session(folder / route / "model.tflite", "int8")
+    except Exception as error:
+        said[route] = type(error).__name__ + ": " + str(error)
+        continue
+    inputs = np.load(folder / "samples.npz")
+    rows = [session.run({k: inputs[k][i : i + 1] for k in inputs.files}) for i in range(8)]
+    np.savez(folder / route / "old.npz", **{k: np.concatenate([r[k] for r in rows]) for k in rows[0]})
+    said[route] = [session.by, session.precision]
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of a fresh environment that has nothing but the old runtime."""
+    folder = tmp_path_factory.mktemp("old")
+    venv.create(folder, with_pip=True)
+    found = str(folder / "bin" / "python")
+    done = subprocess.run([found, "-m", "pip", "install", "-q", *OLD], capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        pytest.skip(f"{' '.join(OLD)} cannot be installed for Python {sys.version_info[:2]}: {done.stderr[-300:]}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small convolutional net of ``litert_child.py``, converted by the Keras routes."""
+    made = tmp_path_factory.mktemp("litert")
+    child = str(Path(__file__).parent / "litert_child.py")
+    variables = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, child, "keras", str(made), "conv"], env=variables, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return made / "conv"
+
+
+def test_the_session_runs_on_tflite_runtime(python: str, folder: Path) -> None:
+    routes = ("converter", "converter-ptq", "quantizer-static", "quantizer-fp16", "quantizer-dynamic")
+    done = subprocess.run(
+        [python, "-c", SCRIPT, str(folder), *routes],
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout)
+    assert said["converter"] == ["tflite-runtime 2.14.0 XNNPACK", "f32"]
+    assert said["converter-ptq"][1] == said["quantizer-static"][1] == "int8"
+    # The old kernels read only the first of several scales here and answer zeros: refused, not run.
+    assert said["quantizer-dynamic"].startswith("UnsupportedError")
+    inputs = np.load(folder / "samples.npz")
+    for route in routes[:-1]:
+        file = folder / route / "model.tflite"
+        session, steps = litert.open_session(file, "int8"), {t.name: t.scale for t in litert.audit(file).outputs}
+        rows = [session.run({k: inputs[k][i : i + 1] for k in inputs.files}) for i in range(8)]
+        for name, old in np.load(folder / route / "old.npz").items():
+            new = np.concatenate([row[name] for row in rows])
+            step = steps[name]
+            # Integer kernels of two releases may round differently: two output steps; float ones agree to rounding.
+            assert np.abs(old - new).max() <= (2.01 * step if step else 1e-5), (route, name)
