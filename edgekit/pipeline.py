@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import judging, packaging
+from edgekit import judging, packaging, zoo
 from edgekit import source as sources
+from edgekit import steps
 from edgekit import target as targets
 from edgekit.candidate import Audit, Candidate, Evidence, IOTensor
 from edgekit.data.plan import DataPlan
@@ -133,12 +134,20 @@ def load(run: Run, order: Order) -> Loaded:
     source = identify(run, order)
     environment = sources.environments(source)[0]
     arguments = {"source": Given(source.to_json(), source.sha256), "environment": environment}
-    materialise = source.kind == "python" and source.framework == "keras"
+    materialise = not has_weights(source)
     entry = run.step("describe", environment, "load", arguments | {"materialise": materialise}, code=_LOADING)
     if entry.value["checkpoint"]:
-        source = Source.from_json(entry.value["checkpoint"])
+        source = Source.from_json(steps.with_folder(entry.value["checkpoint"], entry.file("")))
     notes = tuple(entry.value["notes"])
     return Loaded(source, environment, entry.value["signature"], entry.value["framework"], notes)
+
+
+def has_weights(source: Source) -> bool:
+    """Whether every child that loads the source gets the same weights; else they are saved once and shared."""
+    if source.kind == "zoo":
+        assert source.config is not None
+        return zoo.weights_path(source.name, source.config) is not None
+    return source.kind != "python"
 
 
 def identify(run: Run, order: Order) -> Source:
@@ -149,7 +158,7 @@ def identify(run: Run, order: Order) -> Source:
     if source.kind == "zoo":
         return sources.with_framework(source, order.target.default_framework)
     arguments = {"source": Given(source.to_json(), source.sha256)}
-    return sources.with_framework(source, run.step("identify", "torch", "load", arguments, code=_LOADING).value)
+    return sources.with_framework(source, run.step("identify", "keras-tensorflow", "load", arguments, code=_LOADING).value)
 
 
 def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: bool = True) -> Samples:
@@ -290,7 +299,7 @@ def try_route(
     except UnsupportedError as error:
         return Candidate(route, "UNSUPPORTED", f"{error} {error.hint}".strip())
     except FailedError as error:
-        return Candidate(route, "FAILED", str(error))
+        return Candidate(route, "FAILED", f"{error} {error.hint}".strip())
     except NotRunError as error:
         return Candidate(route, "NOT_RUN", f"{error} {error.hint}".strip())
     return made

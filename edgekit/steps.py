@@ -71,8 +71,22 @@ def describe(folder: str, source: Json, environment: str, materialise: bool) -> 
         "signature": asdict(loaded.signature),
         "framework": loaded.framework,
         "notes": list(getattr(loaded, "notes", ())),
-        "checkpoint": checkpoint.to_json() if checkpoint else None,
+        "checkpoint": _without_folder(checkpoint.to_json(), folder) if checkpoint else None,
     }
+
+
+#: Stands for a step's own folder in its value: the folder is renamed when the entry is published.
+_FOLDER = "<files>/"
+
+
+def _without_folder(document: Json, folder: str) -> Json:
+    prefix = str(Path(folder).resolve()) + "/"
+    return {k: v.replace(prefix, _FOLDER) if isinstance(v, str) else v for k, v in document.items()}
+
+
+def with_folder(document: Json, folder: Path) -> Json:
+    """Put an entry's real folder into paths of its value."""
+    return {k: v.replace(_FOLDER, f"{folder}/") if isinstance(v, str) else v for k, v in document.items()}
 
 
 def samples(folder: str, plan: Json, split: str, signature: Json) -> Json:

@@ -66,7 +66,7 @@ def make(plan: DataPlan, split: Split, signature: Signature) -> Samples | None:
         if plan.calibrate is None:
             return None
         samples = user.load(plan.calibrate, signature)
-        return _first(_part(samples, plan, kept=True) if plan.evaluate is None else samples, plan.calibration_count)
+        return _drawn(_part(samples, plan, kept=True) if plan.evaluate is None else samples, plan)
     if plan.evaluate is not None:
         selection, test = user.split(user.load(plan.evaluate, signature), plan.seed)
         return selection if split == "selection" else test
@@ -113,8 +113,10 @@ def _generated(signature: Signature, seed: int) -> Samples:
     return Samples({spec.name: one(spec) for spec in signature.inputs}, None)
 
 
-def _first(samples: Samples, count: int) -> Samples:
-    return _rows(samples, np.arange(min(count, _count(samples))))
+def _drawn(samples: Samples, plan: DataPlan) -> Samples:
+    """Draw at random: the first of a file sorted by class would all be of one class."""
+    order = np.random.default_rng(plan.seed).permutation(_count(samples))
+    return _rows(samples, np.sort(order[: plan.calibration_count]))
 
 
 def _part(samples: Samples, plan: DataPlan, *, kept: bool) -> Samples:
