@@ -12,9 +12,11 @@ import psutil
 
 from edgekit import __version__, artifact, judging, precision
 from edgekit.candidate import Candidate, Evidence
+from edgekit.gate import Verdict
 from edgekit.result import (
     IO,
     Audited,
+    ErrorFacts,
     File,
     Flag,
     Host,
@@ -112,7 +114,17 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         cpu_seconds=dict(run.ledger.cpu_seconds),
         peak_rss_bytes=run.ledger.peak_rss_bytes,
         reused=tuple(run.ledger.reused),
+        error=_error(order, verdict),
     )
+
+
+def _error(order: Order, verdict: Verdict) -> ErrorFacts | None:
+    """Why there is no artifact, and the next step; None for PASS."""
+    if verdict.status == "PASS":
+        return None
+    more = "Give more labelled samples with --evaluate." if verdict.status == "UNDECIDED" else ""
+    code = verdict.status.lower().replace("_", "-")
+    return ErrorFacts(code=code, message=verdict.reason, hint=more or judging.what_would_help(order.target))
 
 
 def _proof(evidence: Evidence | None) -> Proof:

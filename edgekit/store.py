@@ -21,7 +21,7 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
-from edgekit.errors import DamagedFileError, EdgekitError
+from edgekit.errors import DamagedFileError, UsageError
 
 Json = Any  # a JSON document: there is no recursive type for it that mypy and readers both like
 
@@ -94,7 +94,7 @@ class Store:
         """Return the entry for ``material``, calling ``produce(files_folder) -> value`` where there is none.
 
         Raises:
-            EdgekitError: the store's folder is not writable or full; what ``produce`` raises passes through and
+            UsageError: the store's folder is not writable or full; what ``produce`` raises passes through and
                 leaves nothing behind.
         """
         key = sha256_json(material)
@@ -109,7 +109,7 @@ class Store:
                     return found
                 return self._produce(key, material, produce)
         except OSError as error:
-            raise EdgekitError(
+            raise UsageError(
                 f"the store {self.root} cannot be written: {error.strerror or error}",
                 hint="Free space there, or point EDGEKIT_HOME at a folder that can be written.",
             ) from error

@@ -6,6 +6,7 @@ Answer   ``{"value": ..., "cpu_seconds": ..., "peak_rss_bytes": ...}`` or ``{"er
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -16,6 +17,14 @@ import traceback
 from typing import Any
 
 from edgekit.errors import EdgekitError
+
+#: What a full disk, a full quota, a limit on file sizes and a read-only disk say.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def _raised(error: Exception) -> dict[str, Any]:
+    line = (str(error).strip() or "no message").splitlines()[0][:500]
+    return {"error": {"type": type(error).__name__, "message": line, "hint": "", "text": str(error)[:4000]}}
 
 
 def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
@@ -29,10 +38,18 @@ def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
     except MemoryError:
         traceback.print_exc()
         return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}
+    except OSError as error:
+        traceback.print_exc()
+        if error.errno in _FULL:
+            message, hint = (
+                f"a file could not be written: {error.strerror}",
+                "Free space in EDGEKIT_HOME and in TMPDIR.",
+            )
+            return {"error": {"type": "UsageError", "message": message, "hint": hint}}
+        return _raised(error)
     except Exception as error:  # boundary: a toolchain may raise anything; the parent turns it into FAILED with the log
         traceback.print_exc()
-        line = (str(error).strip() or "no message").splitlines()[0][:500]
-        return {"error": {"type": type(error).__name__, "message": line, "hint": "", "text": str(error)[:4000]}}
+        return _raised(error)
     after = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = sum(a.ru_utime + a.ru_stime for a in after)
     if not first:  # the first request also pays for starting the interpreter

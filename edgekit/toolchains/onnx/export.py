@@ -23,6 +23,8 @@ OPSET_TENSORFLOW = 18
 
 def from_torch(model: LoadedModel | None, request: Request) -> Converted:
     """Export through ``torch.export`` and the dynamo exporter (torch modules, and Keras on the torch backend)."""
+    if model is not None and model.kind == "torchscript":  # what converts it to a program leaves its axes dynamic
+        raise UnsupportedError("torch.export does not read TorchScript", hint="The route torch-script does.")
     return finish(_dynamo(torch_program(model)), request)
 
 
