@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import judging, packaging, zoo
+from edgekit import judging, packaging, steps, zoo
 from edgekit import source as sources
-from edgekit import steps
 from edgekit import target as targets
 from edgekit.candidate import Audit, Candidate, Evidence, IOTensor
 from edgekit.data.plan import DataPlan
@@ -158,7 +157,9 @@ def identify(run: Run, order: Order) -> Source:
     if source.kind == "zoo":
         return sources.with_framework(source, order.target.default_framework)
     arguments = {"source": Given(source.to_json(), source.sha256)}
-    return sources.with_framework(source, run.step("identify", "keras-tensorflow", "load", arguments, code=_LOADING).value)
+    return sources.with_framework(
+        source, run.step("identify", "keras-tensorflow", "load", arguments, code=_LOADING).value
+    )
 
 
 def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: bool = True) -> Samples:
