@@ -112,7 +112,8 @@ class _Graph:
         """Names of all values that do not depend on an input, dequantized weights among them."""
         known = {t.name for t in self.model.graph.initializer}
         for node in self.model.graph.node:
-            if all(name in known for name in node.input if name):
+            bodies = any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute)  # they read outer values unseen
+            if not bodies and all(name in known for name in node.input if name):
                 known.update(node.output)
         return known
 

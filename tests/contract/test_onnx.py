@@ -1,0 +1,147 @@
+"""The ONNX toolchain on real conversions of small models, and its known traps."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+sys.path.insert(0, str(Path(__file__).parent))
+import exchange  # noqa: E402
+from exchange_child import MODELS, ROUTES  # noqa: E402
+
+from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
+from edgekit.precision import shortfall  # noqa: E402
+from edgekit.toolchains import onnx as toolchain  # noqa: E402
+
+TORCH = ROUTES["onnx", "torch"]
+LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}
+#: ONNX Runtime and NNCF leave the LSTM operator float; the audit must say so.
+SHORT = {("lstm", "qdq-all"), ("lstm", "qdq-products"), ("lstm", "nncf")}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exchange.convert("onnx", "torch", tmp_path_factory.mktemp("onnx") / "first")
+
+
+@pytest.fixture(scope="module")
+def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exchange.convert("onnx", "keras", tmp_path_factory.mktemp("onnx_keras"))
+
+
+def file_of(files: Path, model: str, route: str) -> Path:
+    return files / model / route / "model.onnx"
+
+
+@pytest.mark.parametrize("route", TORCH)
+@pytest.mark.parametrize("model", MODELS["torch"])
+def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: str) -> None:
+    if route == "qdq-dynamic-cells" and model != "lstm":
+        assert "no LSTM" in exchange.outcome(files, model)[route]
+        return
+    file, precision = file_of(files, model, route), TORCH[route]
+    audit = toolchain.audit(file)
+    assert bool(shortfall(precision, audit)) == ((model, route) in SHORT), shortfall(precision, audit)
+    assert exchange.sqnr(files, model, toolchain.open_session(file, precision)) >= LEAST_DB[precision]
+    assert [t.name for t in audit.outputs] == ["logits"]
+    assert [t.dtype for t in audit.inputs] == ["float32" if model == "conv" else "int32"]
+    assert audit.macs_total > 50_000
+
+
+def test_int8_lstm_names_what_stayed_float_and_its_cures_leave_nothing(files: Path) -> None:
+    left = toolchain.audit(file_of(files, "lstm", "qdq-all"))
+    assert any(name.startswith("LSTM:") for name in left.float_ops)
+    for route in ("unrolled-qdq", "qdq-dynamic-cells"):
+        assert toolchain.audit(file_of(files, "lstm", route)).macs_quantized_share == 1.0
+        assert toolchain.open_session(file_of(files, "lstm", route), "int8").precision == "int8"
+
+
+def test_uint8_activations_let_every_convolution_run_in_int8(files: Path) -> None:
+    session = toolchain.open_session(file_of(files, "conv", "qdq-all"), "int8")
+    assert session.executed["Conv"] == 0 and session.executed["QLinearConv"] == 2
+    assert session.executed["ConvTranspose"] == 1  # ONNX Runtime has no integer one
+    assert session.precision == "int8 x3, f32 x1"
+
+
+def test_opset_is_one_whose_int8_files_load(files: Path) -> None:
+    for model in MODELS["torch"]:
+        assert onnx.load(file_of(files, model, "qdq-products")).opset_import[0].version == 20
+
+
+def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_path: Path) -> None:
+    again = exchange.convert("onnx", "torch", tmp_path / "second", seed="7")
+    for model in MODELS["torch"]:
+        for route in TORCH.keys() - exchange.outcome(files, model).keys():
+            content = file_of(files, model, route).read_bytes()
+            assert content == file_of(again, model, route).read_bytes(), (model, route)
+            assert b"exchange_child" not in content and b"site-packages" not in content, (model, route)
+
+
+def test_keras_outputs_keep_their_order_and_loops_are_refused(keras_files: Path) -> None:
+    session = toolchain.open_session(file_of(keras_files, "outputs", "tf2onnx"), "fp32")
+    assert exchange.sqnr(keras_files, "outputs", session) >= 120
+    assert "loops" in exchange.outcome(keras_files, "lstm")["tf2onnx"]
+    loop = toolchain.audit(file_of(keras_files, "lstm", "tf2onnx-loop"))
+    assert any(name.startswith(("Loop:", "Scan:")) for name in loop.float_ops)
+
+
+def test_invalid_file_of_an_exporter_is_an_error(keras_files: Path) -> None:
+    assert "Erfc" in exchange.outcome(keras_files, "gelu")["tf2onnx"]
+
+
+def test_sessions_check_inputs_and_bind(files: Path) -> None:
+    session = toolchain.open_session(file_of(files, "lstm", "torch-dynamo"), "fp32")
+    tokens = np.arange(12, dtype=np.int64)[None]
+    assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
+    session.bind({"tokens": tokens})()
+    for wrong in ({"x": tokens}, {"tokens": tokens[:, :5]}, {"tokens": tokens.astype(np.float32)}):
+        with pytest.raises(UsageError):
+            session.run(wrong)
+
+
+def test_truncated_file_is_damaged(files: Path, tmp_path: Path) -> None:
+    content = file_of(files, "conv", "qdq-all").read_bytes()
+    damaged = tmp_path / "model.onnx"
+    for length in (0, 100, len(content) // 2, len(content) - 1):
+        damaged.write_bytes(content[:length])
+        with pytest.raises(DamagedFileError):
+            toolchain.audit(damaged)
+        with pytest.raises(DamagedFileError):
+            toolchain.open_session(damaged, "int8")
+
+
+def test_weights_outside_of_the_folder_are_refused(files: Path, tmp_path: Path) -> None:
+    model = onnx.load(file_of(files, "conv", "torch-dynamo"))
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../secret.bin")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UnsafeInputError, match="secret"):
+        toolchain.audit(tmp_path / "model.onnx")
+
+
+def test_static_checks_find_a_wrong_bias_scale_nan_and_an_unknown_operator(files: Path, tmp_path: Path) -> None:
+    model = onnx.load(file_of(files, "conv", "qdq-all"))
+    tensors = {t.name: t for t in model.graph.initializer}
+    producer = {output: node for node in model.graph.node for output in node.output}
+    gemm = next(n for n in model.graph.node if n.op_type == "Gemm")
+    scale = tensors[producer[gemm.input[2]].input[1]]
+    values = onnx.numpy_helper.to_array(scale) * np.float32(1.5)
+    scale.CopyFrom(onnx.numpy_helper.from_array(values, scale.name))
+    model.graph.node.add(op_type="Mystery", domain="com.nobody", input=["logits"], output=["unread"])
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    findings = " ".join(toolchain.audit(tmp_path / "model.onnx").findings)
+    assert "bias scale is off" in findings and "50.0%" in findings and "com.nobody.Mystery" in findings
+    model = onnx.load(file_of(files, "conv", "torch-dynamo"))
+    weight = next(t for t in model.graph.initializer if len(t.dims) == 4)
+    broken = onnx.numpy_helper.to_array(weight).copy()
+    broken.flat[0] = np.nan
+    weight.CopyFrom(onnx.numpy_helper.from_array(broken, weight.name))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    assert any("NaN" in finding for finding in toolchain.audit(tmp_path / "model.onnx").findings)

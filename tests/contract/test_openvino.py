@@ -1,0 +1,146 @@
+"""The OpenVINO toolchain on real conversions of small models, and its known traps."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino")
+pytest.importorskip("nncf")
+sys.path.insert(0, str(Path(__file__).parent))
+import exchange  # noqa: E402
+from exchange_child import MODELS, ROUTES  # noqa: E402
+
+from edgekit.errors import DamagedFileError, UsageError  # noqa: E402
+from edgekit.precision import shortfall  # noqa: E402
+from edgekit.toolchains import openvino as toolchain  # noqa: E402
+
+TORCH = ROUTES["openvino", "torch"]
+LEAST_DB = {"fp32": 120, "fp16": 60, "int8": 28, "int8-weights": 38}
+#: The state of a recurrent cell has no range in the file, so the cell is not static int8.
+SHORT = {("lstm", "nncf")}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exchange.convert("openvino", "torch", tmp_path_factory.mktemp("openvino") / "first")
+
+
+@pytest.fixture(scope="module")
+def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exchange.convert("openvino", "keras", tmp_path_factory.mktemp("openvino_keras"))
+
+
+def file_of(files: Path, model: str, route: str) -> Path:
+    return files / model / route / "model.xml"
+
+
+@pytest.mark.parametrize("route", TORCH)
+@pytest.mark.parametrize("model", MODELS["torch"])
+def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: str) -> None:
+    if route == "nncf-all" and model != "attention":
+        assert "no softmax attention" in exchange.outcome(files, model)[route]
+        return
+    file, precision = file_of(files, model, route), TORCH[route]
+    audit = toolchain.audit(file)
+    assert bool(shortfall(precision, audit)) == ((model, route) in SHORT), shortfall(precision, audit)
+    assert exchange.sqnr(files, model, toolchain.open_session(file, precision)) >= LEAST_DB[precision]
+    assert [t.name for t in audit.outputs] == ["logits"]
+    assert [(t.name, t.dtype) for t in audit.inputs] == [
+        ("image", "float32") if model == "conv" else ("tokens", "int32")
+    ]
+    assert all(n > 0 for t in audit.inputs for n in t.shape)
+    assert audit.macs_total > 50_000
+
+
+@pytest.mark.parametrize("model", MODELS["torch"])
+def test_float_is_executed_in_float32_also_where_the_cpu_has_less(files: Path, model: str) -> None:
+    for route in ("torch-traced", "fp16", "weights"):
+        assert toolchain.open_session(file_of(files, model, route), TORCH[route]).precision == "f32"
+
+
+def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> None:
+    import openvino
+
+    core = openvino.Core()
+    small = [n for n in core.read_model(file_of(files, "conv", "fp16")).get_ops() if n.get_type_name() == "Constant"]
+    assert {n.get_element_type().get_type_name() for n in small} >= {"f16"}
+    assert 60 <= exchange.sqnr(files, "conv", toolchain.open_session(file_of(files, "conv", "fp16"), "fp16")) <= 100
+
+
+def test_int8_is_what_really_runs(files: Path) -> None:
+    conv = toolchain.open_session(file_of(files, "conv", "nncf"), "int8")
+    assert conv.precision == "int8", conv.executed
+    cell = toolchain.open_session(file_of(files, "lstm", "nncf"), "int8")
+    assert cell.executed["RNNSeq:f32"] == 2 and cell.precision == "int8 x1, f32 x2"
+    unrolled = toolchain.open_session(file_of(files, "lstm", "unrolled-nncf"), "int8")
+    assert unrolled.precision == "int8" and toolchain.audit(file_of(files, "lstm", "unrolled-nncf")).ops_quantized >= 25
+
+
+def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:
+    audit = toolchain.audit(file_of(files, "lstm", "weights"))
+    assert audit.weight_elements["int8"] == 2 * 4 * 24 * (16 + 24)
+    assert audit.macs_quantized_share == 1.0
+
+
+def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_path: Path) -> None:
+    again = exchange.convert("openvino", "torch", tmp_path / "second", seed="7")
+    for model in MODELS["torch"]:
+        for route in TORCH.keys() - exchange.outcome(files, model).keys():
+            for suffix in (".xml", ".bin"):
+                content = file_of(files, model, route).with_suffix(suffix).read_bytes()
+                assert content == file_of(again, model, route).with_suffix(suffix).read_bytes(), (model, route)
+            assert "conversion_parameters" not in file_of(files, model, route).read_text()
+
+
+def test_no_telemetry_in_this_process() -> None:
+    assert sys.modules["openvino_telemetry"] is None
+
+
+def test_keras_outputs_keep_their_order_and_loops_are_refused(keras_files: Path) -> None:
+    session = toolchain.open_session(file_of(keras_files, "outputs", "saved-model"), "fp32")
+    assert exchange.sqnr(keras_files, "outputs", session) >= 120
+    assert (
+        exchange.sqnr(keras_files, "gelu", toolchain.open_session(file_of(keras_files, "gelu", "saved-model"), "fp32"))
+        >= 120
+    )
+    assert "loops" in exchange.outcome(keras_files, "lstm")["saved-model"]
+    loop = toolchain.audit(file_of(keras_files, "lstm", "saved-model-loop"))
+    assert sum("while" in name for name in loop.float_ops) == 4  # both directions, input and state
+
+
+def test_sessions_check_inputs_and_bind(files: Path) -> None:
+    session = toolchain.open_session(file_of(files, "lstm", "torch-traced"), "fp32")
+    tokens = np.arange(12, dtype=np.int64)[None]
+    assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
+    session.bind({"tokens": tokens})()
+    for wrong in ({"x": tokens}, {"tokens": tokens[:, :5]}, {"tokens": tokens.astype(np.float32)}):
+        with pytest.raises(UsageError):
+            session.run(wrong)
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+def test_truncated_files_are_damaged(files: Path, tmp_path: Path, suffix: str) -> None:
+    for part in (".xml", ".bin"):
+        shutil.copy(file_of(files, "conv", "nncf").with_suffix(part), tmp_path / f"model{part}")
+    damaged = tmp_path / f"model{suffix}"
+    content = damaged.read_bytes()
+    for length in (0, len(content) // 2, len(content) - 9):
+        damaged.write_bytes(content[:length])
+        with pytest.raises(DamagedFileError):
+            toolchain.audit(tmp_path / "model.xml")
+        with pytest.raises(DamagedFileError):
+            toolchain.open_session(tmp_path / "model.xml", "int8")
+
+
+def test_nan_in_a_constant_is_found(files: Path, tmp_path: Path) -> None:
+    for part in (".xml", ".bin"):
+        shutil.copy(file_of(files, "conv", "torch-traced").with_suffix(part), tmp_path / f"model{part}")
+    content = bytearray((tmp_path / "model.bin").read_bytes())
+    content[:4] = np.float32(np.nan).tobytes()  # the first constant is the first convolution's weight
+    (tmp_path / "model.bin").write_bytes(content)
+    assert any("NaN" in finding for finding in toolchain.audit(tmp_path / "model.xml").findings)
