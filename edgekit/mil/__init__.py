@@ -1,4 +1,6 @@
-"""Core ML's ML Programs, read and executed on any machine. Useful alone:
+"""Core ML's ML Programs, read and executed on any machine.
+
+Useful alone::
 
     from edgekit import mil
     program = mil.load(Path("model.mlpackage"))

@@ -30,7 +30,7 @@ def conv(
     kernel = weight.shape[2:]
     steps, spread = _ints(strides, len(kernel), 1), _ints(dilations, len(kernel), 1)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, spread, strict=True)]
-    x = _padded(x, paddings(x.shape[2:], reach, steps, pad_type, pad), 0.0)
+    x = _padded(x, _paddings(x.shape[2:], reach, steps, pad_type, pad), 0.0)
     group = int(groups)
     if x.shape[1] != weight.shape[1] * group or weight.shape[0] % group:
         raise ValueError(f"{x.shape[1]} channels do not fit weights {weight.shape} in {group} groups")
@@ -173,7 +173,7 @@ def _pooling(
 ) -> tuple[Array, tuple[int, ...], list[int], Pads]:
     kernel = tuple(int(k) for k in kernel_sizes)
     steps = _ints(strides, len(kernel), 1)
-    pads = paddings(x.shape[2:], list(kernel), steps, pad_type, pad)
+    pads = _paddings(x.shape[2:], list(kernel), steps, pad_type, pad)
     if ceil:
         pads = [
             (a, b + -(n + a + b - k) % s) if -(n + a + b - k) % s else (a, b)
@@ -182,7 +182,7 @@ def _pooling(
     return _padded(x, pads, fill), kernel, steps, pads
 
 
-def paddings(
+def _paddings(
     space: tuple[int, ...], reach: list[int], steps: list[int], pad_type: str, pad: Array | None
 ) -> list[tuple[int, int]]:
     """Positions added before and after each axis of space; ``same`` puts an odd one after, ``same_lower`` before."""
@@ -310,7 +310,7 @@ def upsample_bilinear(
     if half_pixel_centers is not None and not bool(align_corners) and not bool(half_pixel_centers):
         mode = "DEFAULT"
     for axis, factor in factors:
-        x = _interpolated(x, axis, int(math.floor(x.shape[axis] * float(factor))), mode)
+        x = _interpolated(x, axis, math.floor(x.shape[axis] * float(factor)), mode)
     return x
 
 

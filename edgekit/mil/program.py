@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -62,12 +62,10 @@ def _public(module: ModuleType) -> dict[str, Callable[..., Any]]:
     return own | getattr(module, "TABLE", {})
 
 
-_HELPERS = frozenset(("paddings",))
 OPERATORS: dict[str, Callable[..., Any]] = {
     name: function
     for module in (ops_elementwise, ops_tensor, ops_nn, ops_recurrent, ops_lists, ops_quantize)
     for name, function in _public(module).items()
-    if name not in _HELPERS
 }
 CONSTEXPR = _public(constexpr)
 
@@ -385,10 +383,7 @@ _UNFIT = (ValueError, TypeError, IndexError, KeyError, AttributeError, Arithmeti
 
 def _run_block(block: Block, values: dict[str, Any]) -> None:
     for operation in block.operations:
-        if operation.type in _CONTROL:
-            results = _control(operation, values)
-        else:
-            results = _call(operation, values)
+        results = _control(operation, values) if operation.type in _CONTROL else _call(operation, values)
         for (name, kind), result in zip(operation.outputs, results, strict=True):
             values[name] = result if kind is None else _declared(result, kind, operation, values)
 
@@ -419,7 +414,7 @@ def _call(operation: Operation, values: dict[str, Any]) -> tuple[Any, ...]:
 _STEPPING = frozenset(name for name, f in OPERATORS.items() if "rounded" in inspect.signature(f).parameters)
 
 
-def _control(operation: Operation, values: dict[str, Any]) -> list[Any]:
+def _control(operation: Operation, values: dict[str, Any]) -> Sequence[Any]:
     if operation.type == "cond":
         chosen = operation.blocks[0 if _truth(values[operation.inputs["pred"][0]], operation) else 1]
         _run_block(chosen, values)

@@ -1,0 +1,187 @@
+"""Static quantization of activations: ranges from the evaluator, ``quantize`` and ``dequantize`` put into the file.
+
+coremltools' ``linear_quantize_activations`` needs macOS to find its ranges; it keeps those of the last sample only
+(``_update_tensor_range`` overwrites before it compares), and on float32 programs it raises (float16 scales).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import FailedError, UnsupportedError
+from edgekit.mil import proto
+from edgekit.mil.program import OPSETS, Operation, Program
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+#: Operators whose inputs are quantized: those that Core ML computes in int8 (coremltools' list, and the transposed
+#: convolution).
+_TAKEN = {
+    "conv": ("x",),
+    "conv_transpose": ("x",),
+    "linear": ("x",),
+    "avg_pool": ("x",),
+    "max_pool": ("x",),
+    "add": ("x", "y"),
+}
+#: Recurrent layers of a Core ML program take float activations only.
+_CELLS = frozenset(("lstm", "gru", "rnn"))
+_OPSET = 7
+_LEVELS = 255
+
+
+def quantize_activations(spec: Any, program: Program, samples: Arrays) -> None:
+    """Quantize to int8 what convolutions, products, pools and sums take, in place; one scale per tensor.
+
+    Args:
+        spec: the model's protobuf.
+        program: the same, read.
+        samples: calibration samples by the file's input names, first axis is the sample.
+
+    Raises:
+        UnsupportedError: recurrent layers, or a deployment target without these operators.
+        FailedError: a tensor is not finite on the samples.
+    """
+    cells = sorted({o.type for o in program.block.all_operations()} & _CELLS)
+    if cells:
+        raise UnsupportedError(
+            f"Core ML has no {' or '.join(cells)} with int8 activations", hint="Use the target coreml-int8-weights."
+        )
+    if program.opset < _OPSET:
+        raise UnsupportedError(
+            f"int8 activations need {OPSETS[_OPSET]}; the file is for {OPSETS[program.opset]}",
+            hint="Raise minimum_deployment_target in the target's TOML.",
+        )
+    wanted = {name for o in program.block.operations for name in _variable_inputs(program, o)}
+    ranges = _shared(program, _ranges(program, samples, wanted))
+    function = next(f for f in spec.mlProgram.functions.values() if f.opset in f.block_specializations)
+    _insert(function.block_specializations[function.opset], program, ranges)
+
+
+def _variable_inputs(program: Program, operation: Operation) -> Iterator[str]:
+    """Names of float tensors that an operator is to take quantized; a sum with a constant stays as it is."""
+    keys = _TAKEN.get(operation.type, ())
+    names = [name for key in keys for name in operation.inputs[key]]
+    if any(name in program.constants for name in names):
+        return
+    yield from (name for name in names if program.types[name].element.name.startswith("float"))
+
+
+def _ranges(program: Program, samples: Arrays, wanted: set[str]) -> dict[str, tuple[float, float]]:
+    """Least and largest value of tensors over all samples."""
+    found: dict[str, tuple[float, float]] = {}
+    for i in range(min(len(a) for a in samples.values())):
+        values = program.values({name: array[i : i + 1] for name, array in samples.items()})
+        for name in wanted:
+            low, high = float(values[name].min()), float(values[name].max())
+            if not np.isfinite([low, high]).all():
+                raise FailedError(f"the tensor {name!r} is not finite on calibration sample {i}")
+            known = found.get(name, (0.0, 0.0))  # zero must be representable: padding is made of it
+            found[name] = min(known[0], low), max(known[1], high)
+    return found
+
+
+def _shared(program: Program, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Give what a ``concat`` joins, and its result, one range, so that it needs no rescaling."""
+    for operation in program.block.operations:
+        if operation.type == "concat":
+            names = [n for n in (*operation.inputs["values"], operation.outputs[0][0]) if n in ranges]
+            joined = [ranges[n] for n in names]
+            for name in names:
+                ranges[name] = min(low for low, _ in joined), max(high for _, high in joined)
+    return ranges
+
+
+def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point that spread int8 over ``[low, high]``, which holds 0."""
+    scale = (high - low) / _LEVELS
+    if scale < np.finfo(np.float32).tiny:
+        return 1.0, 0
+    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
+
+
+def _insert(block: Any, program: Program, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Put one pair behind each tensor, and let the operators that were chosen take it from there."""
+    taken = {o.outputs[0][0]: set(_variable_inputs(program, o)) for o in program.block.operations if o.outputs}
+    before = list(block.operations)
+    del block.operations[:]
+    for name in program.inputs:
+        if name in ranges:
+            block.operations.extend(_pair(name, program, ranges[name]))
+    for operation in before:
+        outputs = [value.name for value in operation.outputs]
+        chosen = taken.get(outputs[0], set()) if outputs else set()
+        for key in _TAKEN.get(operation.type, ()):
+            for binding in operation.inputs[key].arguments:
+                if binding.name in chosen:
+                    binding.name = f"{binding.name}_dequantized"
+        block.operations.append(operation)
+        for name in outputs:
+            if name in ranges:
+                block.operations.extend(_pair(name, program, ranges[name]))
+
+
+def _pair(name: str, program: Program, limits: tuple[float, float]) -> list[Any]:
+    mil = proto.mil()
+    scale, zero_point = scale_and_zero_point(*limits)
+    kind = program.types[name]
+    half = kind.element.name == "float16"
+    float_type = mil.FLOAT16 if half else mil.FLOAT32
+    constants = {
+        f"{name}_scale": _constant(f"{name}_scale", float_type, np.float16(scale) if half else np.float32(scale)),
+        f"{name}_zero_point": _constant(f"{name}_zero_point", mil.INT8, np.int8(zero_point)),
+        f"{name}_stored": _constant(f"{name}_stored", mil.STRING, "int8"),
+    }
+    given = {"scale": f"{name}_scale", "zero_point": f"{name}_zero_point"}
+    into = {"input": name, "output_dtype": f"{name}_stored", **given}
+    out = {"input": f"{name}_quantized", **given}
+    return [
+        *constants.values(),
+        _operation("quantize", f"{name}_quantized", into, mil.INT8, kind.shape),
+        _operation("dequantize", f"{name}_dequantized", out, float_type, kind.shape),
+    ]
+
+
+def _operation(kind: str, name: str, inputs: Mapping[str, str], element: int, shape: tuple[int, ...]) -> Any:
+    operation = proto.mil().Operation(type=kind)
+    for key, value in inputs.items():
+        operation.inputs[key].arguments.add().name = value
+    _declare(operation.outputs.add(), name, element, shape)
+    _text(operation.attributes["name"], name)
+    return operation
+
+
+def _constant(name: str, element: int, value: Any) -> Any:
+    mil = proto.mil()
+    operation = mil.Operation(type="const")
+    _declare(operation.outputs.add(), name, element, ())
+    _text(operation.attributes["name"], name)
+    stored = operation.attributes["val"]
+    stored.type.tensorType.dataType = element
+    tensor = stored.immediateValue.tensor
+    if element == mil.STRING:
+        tensor.strings.values.append(value)
+    elif element == mil.FLOAT32:
+        tensor.floats.values.append(float(value))
+    else:
+        tensor.bytes.values = value.tobytes()
+    return operation
+
+
+def _declare(value: Any, name: str, element: int, shape: tuple[int, ...]) -> None:
+    value.name = name
+    tensor = value.type.tensorType
+    tensor.dataType, tensor.rank = element, len(shape)
+    for size in shape:
+        tensor.dimensions.add().constant.size = size
+
+
+def _text(value: Any, text: str) -> None:
+    value.type.tensorType.dataType = proto.mil().STRING
+    value.immediateValue.tensor.strings.values.append(text)

@@ -1,0 +1,112 @@
+"""int8 ML Programs: from the verified float file, or from PyTorch's own quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import FailedError, UsageError
+from edgekit.frameworks import LoadedModel
+from edgekit.mil.package import Package, read
+from edgekit.mil.program import read as read_program
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.coreml import package
+from edgekit.toolchains.coreml.activations import quantize_activations
+from edgekit.toolchains.coreml.convert import convert_program, exported
+from edgekit.toolchains.coreml.vendor import coremltools
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def weights(model: LoadedModel | None, request: Request) -> Converted:
+    """Store weights in int8, one scale per channel; arithmetic stays in float."""
+    assert request.float_file is not None
+    return package.write(*_with_int8_weights(coremltools(), read(request.float_file)), request)
+
+
+def activations(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize activations of the float file, with ranges from the evaluator, and then its weights."""
+    samples = _calibration(request)
+    assert request.float_file is not None
+    opened = read(request.float_file)
+    program = read_program(opened)
+    files = {original: name for name, original in opened.names.items()}
+    inside = {files.get(name, name): _narrowed(array) for name, array in samples.items()}
+    quantize_activations(opened.spec, program, inside)
+    return package.write(*_with_int8_weights(coremltools(), opened), request)
+
+
+def pt2e(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize the exported graph with observers (PT2E, XNNPACK's rules), recurrent cells as products per step."""
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
+
+    samples = _calibration(request)
+    assert model is not None
+    graph = without_identities(exported(model).module(check_guards=False))
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    names = [t.name for t in model.signature.inputs]
+    example: tuple[Any, ...] = ()
+    with torch.no_grad():
+        for sample in _one_by_one(samples):
+            example = tuple(torch.from_numpy(sample[name].copy()) for name in names)
+            prepared(*example)
+        program = torch.export.export(convert_pt2e(prepared), example, strict=False).run_decompositions({})
+    return convert_program(program, request)
+
+
+def without_identities(graph: Any) -> Any:
+    """Remove operators that are the identity at inference, in place: each would get an observer of its own."""
+    import torch
+
+    aten = torch.ops.aten
+    identities = (aten.dropout.default, aten.clone.default, aten.detach.default, aten.alias.default)
+    for node in list(graph.graph.nodes):
+        if node.op == "call_function" and node.target in identities:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
+    import coremltools.optimize.coreml as cto
+
+    found = ct.models.MLModel(opened.spec, weights_dir=str(opened.weights), skip_model_load=True)
+
+    # weight_threshold: the default leaves tensors of up to 2048 elements in float, which is every depthwise kernel.
+    settings = cto.OpLinearQuantizerConfig(
+        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
+    )
+    try:
+        made = cto.linear_quantize_weights(found, cto.OptimizationConfig(global_config=settings))
+    except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
+        raise FailedError(f"coremltools could not quantize the weights: {type(error).__name__}: {error}") from error
+    return made.get_spec(), made.weights_dir
+
+
+def _calibration(request: Request) -> Arrays:
+    if not request.calibration or min(len(a) for a in request.calibration.values()) == 0:
+        raise UsageError(
+            f"{request.precision} needs calibration samples and got none",
+            hint="Give --calibrate DATA, or take coreml-int8-weights, which needs none.",
+        )
+    return request.calibration
+
+
+def _one_by_one(samples: Arrays) -> Iterator[dict[str, NDArray[np.generic]]]:
+    for i in range(min(len(a) for a in samples.values())):
+        yield {name: array[i : i + 1] for name, array in samples.items()}
+
+
+def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Core ML's integers have 32 bits."""
+    return array.astype(np.int32) if array.dtype.kind in "iu" else array
