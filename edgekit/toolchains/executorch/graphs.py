@@ -1,0 +1,75 @@
+"""Reading and changing torch.fx graphs: stored tensors, constants, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+
+def fold_constants(graph: fx.GraphModule) -> None:
+    """Compute, once, whatever depends on no input."""
+    known: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for node in graph.graph.nodes:
+            if node.op == "get_attr":
+                known[node] = constant(node)
+            elif node.op == "call_function" and all(n in known for n in node.all_input_nodes) and not _random(node):
+                args, kwargs = fx.map_arg((node.args, node.kwargs), known.__getitem__)
+                known[node] = node.target(*args, **kwargs)
+    for node in list(known):
+        used = any(user not in known for user in node.users)
+        if node.op == "call_function" and used and isinstance(known[node], Tensor):
+            replace(node, attribute(graph, node, known[node]))
+    tidy(graph)
+
+
+def constant(node: Any) -> Tensor:
+    """The tensor behind a ``get_attr`` node."""
+    found: Any = node.graph.owning_module
+    for part in node.target.split("."):
+        found = getattr(found, part)
+    assert isinstance(found, Tensor)
+    return found.detach()
+
+
+def is_constant(node: Any) -> bool:
+    """Whether an argument is a stored tensor."""
+    return isinstance(node, fx.Node) and node.op == "get_attr"
+
+
+def attribute(graph: fx.GraphModule, before: fx.Node, value: Tensor) -> fx.Node:
+    """Store a tensor and return its node, placed before another."""
+    number = sum(1 for name, _ in graph.named_buffers() if name.startswith("_folded_"))
+    graph.register_buffer(f"_folded_{number}", value.detach().clone().contiguous())
+    with graph.graph.inserting_before(before):
+        made = graph.graph.get_attr(f"_folded_{number}")
+    made.meta["val"] = value
+    return made
+
+
+def replace(node: fx.Node, new: fx.Node) -> None:
+    """Let everything that uses a node use another, and remove it."""
+    node.replace_all_uses_with(new)
+    node.graph.erase_node(node)
+
+
+def tidy(graph: fx.GraphModule) -> None:
+    """Remove what nothing uses."""
+    graph.graph.eliminate_dead_code()
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+
+
+def infer(graph: fx.GraphModule, example: Iterable[Any]) -> None:
+    """Give every node its shape and type anew."""
+    graph.recompile()
+    FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*example)
+
+
+def _random(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())

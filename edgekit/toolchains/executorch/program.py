@@ -1,0 +1,191 @@
+"""Reading a .pte program: what it runs, in which order, on what, and where its constants lie.
+
+The schema is ExecuTorch's ``schema/program.fbs`` (identifier ET12), the header before the segments its
+``exir/_serialize/_program.py``. The runtime checks little of this and a damaged file ends its process, so the file is
+read here without it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import DamagedFileError
+from edgekit.toolchains.executorch.flatbuffer import BadBytesError, Table, root
+
+IDENTIFIER = b"ET12"
+_HEADER = struct.Struct("<4sIQQQ")
+_TENSOR = 5
+_KERNEL, _DELEGATE, _MOVE, _JUMP, _FREE = 1, 2, 3, 4, 5
+
+#: ScalarType of ``scalar_type.fbs`` -> NumPy's name and bytes per element.
+SCALARS = {
+    0: ("uint8", 1), 1: ("int8", 1), 2: ("int16", 2), 3: ("int32", 4), 4: ("int64", 8), 5: ("float16", 2),
+    6: ("float32", 4), 7: ("float64", 8), 11: ("bool", 1), 15: ("bfloat16", 2),
+    27: ("uint16", 2), 28: ("uint32", 4), 29: ("uint64", 8),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the program; ``constant`` is the number of its stored data, 0 where it is computed."""
+
+    shape: tuple[int, ...]
+    type: str
+    constant: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One instruction: a kernel by name, or a delegate by its number; other instructions are left out.
+
+    ``arguments`` are places in ``Program.values``, inputs before outputs.
+    """
+
+    kernel: str
+    delegate: int | None
+    arguments: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """A part of the model that a delegate runs: whose it is, and what it was given."""
+
+    id: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Program:
+    """The method ``forward`` of a .pte file.
+
+    Attributes:
+        values: what instructions point at; None for anything but a tensor.
+        inputs: places in ``values``.
+        outputs: likewise.
+        calls: kernels and delegates in the order of their execution.
+        delegates: by number.
+        named: constants that delegates share by name.
+    """
+
+    values: tuple[Tensor | None, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    calls: tuple[Call, ...]
+    delegates: tuple[Delegate, ...]
+    named: dict[str, bytes]
+
+
+def damaged(file: Path, why: object) -> DamagedFileError:
+    """The error for a file that is not a whole .pte program."""
+    return DamagedFileError(
+        f"{file.name} is not a whole ExecuTorch program: {why}", hint="Convert again, or copy the file again."
+    )
+
+
+def read(file: Path) -> Program:
+    """Read a .pte file.
+
+    Raises:
+        DamagedFileError: there is no such file, or it is truncated or not what it says.
+    """
+    try:
+        return parse(file.read_bytes())
+    except (BadBytesError, OSError) as error:
+        raise damaged(file, error) from error
+
+
+def parse(content: bytes) -> Program:
+    """Read the bytes of a .pte file; raises ``BadBytesError``."""
+    length, base = _extent(content)
+    packed = root(content[:length], IDENTIFIER)
+    segments = [_segment(content, base, t) for t in packed.tables(4)]
+    plans = [p for p in packed.tables(1) if p.text(0) == "forward"]
+    if len(plans) != 1:
+        raise BadBytesError(f"{len(plans)} methods are called 'forward'; one is due")
+    plan = plans[0]
+    values = tuple(_value(v, _constants(packed)) for v in plan.tables(2))
+    operators = [f"{o.text(0)}.{o.text(1)}" if o.text(1) else o.text(0) for o in plan.tables(6)]
+    delegates = tuple(_delegate(d, packed, segments) for d in plan.tables(7))
+    calls = [c for chain in plan.tables(5) for i in chain.tables(2) if (c := _call(i, operators)) is not None]
+    inputs, outputs = plan.numbers(3, "i"), plan.numbers(4, "i")
+    for place in (*inputs, *outputs, *(a for c in calls for a in c.arguments)):
+        if not 0 <= place < len(values):
+            raise BadBytesError(f"value {place} of {len(values)} is referred to")
+    for call in calls:
+        if call.delegate is not None and not 0 <= call.delegate < len(delegates):
+            raise BadBytesError(f"delegate {call.delegate} of {len(delegates)} is called")
+    return Program(values, inputs, outputs, tuple(calls), delegates, _named(packed, segments))
+
+
+def _extent(content: bytes) -> tuple[int, int]:
+    """Bytes of the FlatBuffer, and where the segments begin (0: there are none)."""
+    if len(content) < 8 + _HEADER.size:
+        raise BadBytesError(f"it has {len(content)} bytes")
+    magic, _, length, base, size = _HEADER.unpack_from(content, 8)
+    if magic != b"eh00":
+        return len(content), 0
+    whole = base + size if base else length
+    if length > len(content) or whole > len(content) or (base and base < length):
+        raise BadBytesError(f"it has {len(content)} bytes; its header describes {whole}")
+    return length, base
+
+
+def _segment(content: bytes, base: int, packed: Table) -> bytes:
+    start, size = base + packed.number(0, "Q"), packed.number(1, "Q")
+    if start + size > len(content):
+        raise BadBytesError(f"a segment of {size} bytes at {start} ends behind the file's {len(content)} bytes")
+    return content[start : start + size]
+
+
+def _constants(packed: Table) -> int:
+    """Number of stored tensors; number 0 means none."""
+    segment = packed.table(5)
+    return segment.count(1, "Q") if segment is not None else packed.count(2, "I")
+
+
+def _value(packed: Table, constants: int) -> Tensor | None:
+    kind, tensor = packed.union(0)
+    if kind != _TENSOR or tensor is None:
+        return None
+    scalar, constant = tensor.number(0, "b"), tensor.number(5, "I")
+    if scalar not in SCALARS:
+        raise BadBytesError(f"scalar type {scalar} is unknown")
+    if constant and tensor.table(6) is None and constant >= constants:
+        raise BadBytesError(f"stored tensor {constant} of {constants} is referred to")
+    return Tensor(tensor.numbers(2, "i"), SCALARS[scalar][0], 0 if tensor.table(6) is not None else constant)
+
+
+def _delegate(packed: Table, program: Table, segments: list[bytes]) -> Delegate:
+    place = packed.need(1)
+    index = place.number(1, "I")
+    in_segment = place.number(0, "b") == 1
+    stored = segments if in_segment else [bytes(t.numbers(0, "B")) for t in program.tables(3)]
+    if index >= len(stored):
+        raise BadBytesError(f"delegate data {index} of {len(stored)} is referred to")
+    return Delegate(packed.text(0), stored[index])
+
+
+def _call(packed: Table, operators: list[str]) -> Call | None:
+    kind, arguments = packed.union(0)
+    if kind not in (_KERNEL, _DELEGATE, _MOVE, _JUMP, _FREE) or arguments is None:
+        raise BadBytesError(f"instruction {kind} is unknown")
+    if kind not in (_KERNEL, _DELEGATE):
+        return None
+    index, values = arguments.number(0, "i"), arguments.numbers(1, "i")
+    if kind == _DELEGATE:
+        return Call("", index, values)
+    if not 0 <= index < len(operators):
+        raise BadBytesError(f"operator {index} of {len(operators)} is called")
+    return Call(operators[index], None, values)
+
+
+def _named(packed: Table, segments: list[bytes]) -> dict[str, bytes]:
+    found = {}
+    for entry in packed.tables(7):
+        index = entry.number(1, "I")
+        if index >= len(segments):
+            raise BadBytesError(f"segment {index} of {len(segments)} is referred to")
+        found[entry.text(0)] = segments[index]
+    return found

@@ -1,0 +1,172 @@
+"""Rewriting an exported graph into the few forms that ExecuTorch's XNNPACK delegate and quantizer take.
+
+What is exported from Keras is full of copies, permutes between channel orders and BatchNorm written out in
+arithmetic. As it is, convolutions are not delegated, quantization annotates none of it, or the file fails when it runs
+(``_clone_dim_order``). All rewritings keep the function that is computed.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+from edgekit.toolchains.executorch.affine import fold_affine, matmul_to_linear
+from edgekit.toolchains.executorch.graphs import attribute, fold_constants, infer, replace, tidy
+from edgekit.toolchains.executorch.layout import sink_permutes
+
+aten = torch.ops.aten
+
+#: Key in a node's ``meta``: it stays in float when sums and products are quantized (a cube does not fit int8).
+FLOAT = "edgekit_float"
+
+#: Identities at inference. PT2E gives each its own observer, and then two scales stand where there is one value.
+_IDENTITIES = frozenset((
+    aten.dropout.default, aten.feature_dropout.default, aten.clone.default, aten.detach.default, aten.alias.default,
+    aten.contiguous.default, aten.lift_fresh_copy.default, aten.lift_fresh.default, aten.alias_copy.default,
+))  # fmt: skip
+#: Conversions: identities where the element type stays.
+_CASTS = frozenset((aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default))
+#: Other names of one and the same operator.
+_SYNONYMS = {
+    aten.subtract.Tensor: aten.sub.Tensor, aten.multiply.Tensor: aten.mul.Tensor, aten.divide.Tensor: aten.div.Tensor,
+    aten.absolute.default: aten.abs.default, aten._unsafe_view.default: aten.reshape.default,
+    aten.view.default: aten.reshape.default,
+}  # fmt: skip
+_SHAPE_ONLY = frozenset((aten.zeros_like.default, aten.ones_like.default, aten.full_like.default))
+
+
+def rewritten(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    """A graph of the same inputs and outputs in the forms that quantizer and delegate know.
+
+    The program is not changed. Its in-place operators become plain ones before any copy is removed.
+    """
+    example = program.example_inputs[0] if program.example_inputs else ()
+    graph = program.run_decompositions({}).module(check_guards=False)
+    assert isinstance(graph, fx.GraphModule)
+    _erase(graph)
+    fold_constants(graph)
+    infer(graph, example)
+    while sink_permutes(graph):
+        infer(graph, example)
+    fold_constants(graph)
+    matmul_to_linear(graph)
+    infer(graph, example)
+    while fold_affine(graph):
+        pass
+    infer(graph, example)
+    _pools(graph)
+    _tanh_gelu(graph)
+    tidy(graph)
+    infer(graph, example)
+    return graph
+
+
+def _erase(graph: fx.GraphModule) -> None:
+    """Remove identities; give operators that have several names one."""
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function":
+            continue
+        if node.target is aten._assert_tensor_metadata.default:
+            graph.graph.erase_node(node)
+            continue
+        node.target = _SYNONYMS.get(node.target, node.target)
+        if node.target is aten.pad.default and (len(node.args) < 3 or node.args[2] == "constant"):
+            node.target, node.args = aten.constant_pad_nd.default, (*node.args[:2], *node.args[3:])
+        if node.target is aten.relu6.default:
+            node.target, node.args = aten.hardtanh.default, (node.args[0], 0.0, 6.0)
+        elif node.target in (aten.transpose.int, aten.swapaxes.default, aten.numpy_T.default, aten.t.default):
+            node.target, node.args = aten.permute.default, (node.args[0], _order(node))
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node):
+            continue
+        if node.target is operator.getitem and source.target is aten._native_batch_norm_legit_no_training.default:
+            *data, momentum, epsilon = source.args
+            node.target, node.args = aten.batch_norm.default, (*data, False, momentum, epsilon, False)
+            continue
+        same = node.target in _CASTS and node.meta["val"].dtype == source.meta["val"].dtype
+        undone = node.target is aten.squeeze.dim and _unsqueezed_at(node, source)
+        if node.target in _IDENTITIES or same or undone:
+            replace(node, source.args[0] if undone else source)  # type: ignore[arg-type]
+        elif node.target in _SHAPE_ONLY:
+            value = node.target(torch.zeros(source.meta["val"].shape, dtype=source.meta["val"].dtype), *node.args[1:],
+                                **{k: v for k, v in node.kwargs.items() if k == "dtype"})  # fmt: skip
+            replace(node, attribute(graph, node, value))
+    tidy(graph)
+
+
+def _order(node: fx.Node) -> list[int]:
+    """The axes of a transposition as a permutation."""
+    rank = node.meta["val"].dim()
+    order, axes = list(range(rank)), list[Any](node.args[1:3])
+    if node.target is aten.numpy_T.default or (node.target is aten.t.default and rank == 2):
+        return order[::-1]
+    if node.target is not aten.t.default:
+        first, second = (int(a) % rank for a in axes)
+        order[first], order[second] = order[second], order[first]
+    return order
+
+
+def _unsqueezed_at(node: fx.Node, source: fx.Node) -> bool:
+    if source.op != "call_function" or source.target is not aten.unsqueeze.default:
+        return False
+    rank = source.meta["val"].dim()
+    added: Any = source.args[1]
+    removed: Any = node.args[1]
+    return bool(added % rank == removed % rank)
+
+
+def _pools(graph: fx.GraphModule) -> None:
+    """Write averages over an image as the pooling that the delegate and the quantizer know."""
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function":
+            continue
+        if node.target is aten.mean.dim and not node.kwargs:
+            data, axes = node.args[0], node.args[1]
+            if data.meta["val"].dim() == 4 and sorted(int(a) % 4 for a in axes) == [2, 3]:
+                with graph.graph.inserting_before(node):
+                    pooled = graph.graph.call_function(aten.adaptive_avg_pool2d.default, (data, [1, 1]))
+                    shape = list(node.meta["val"].shape)
+                    replace(node, graph.graph.call_function(aten.reshape.default, (pooled, shape)))
+        elif node.target is aten.avg_pool2d.default and _unpadded(node):
+            kernel, stride = node.args[1], node.args[2] if len(node.args) > 2 and node.args[2] else node.args[1]
+            node.args = (node.args[0], kernel, stride, [0, 0], False, False)
+        elif node.target is aten.max_pool2d.default and (len(node.args) < 3 or not node.args[2]):
+            node.args = (node.args[0], node.args[1], node.args[1], *node.args[3:])  # the partitioner reads the stride
+
+
+def _unpadded(node: fx.Node) -> bool:
+    """Whether an average pooling is of full windows only: the delegate refuses padding that is counted."""
+    padding: Any = node.args[3] if len(node.args) > 3 else 0
+    padded = any(padding) if isinstance(padding, list | tuple) else bool(padding)
+    ceiling = len(node.args) > 4 and node.args[4]
+    return not padded and not ceiling and (len(node.args) < 7 or node.args[6] is None)
+
+
+def _tanh_gelu(graph: fx.GraphModule) -> None:
+    """Write the tanh form of GELU out: ExecuTorch 1.4 gives it to XNNPACK as the exact one, without a word.
+
+    0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), Hendrycks and Gimpel 2016, arXiv:1606.08415. A GPT-2 comes out
+    at 79 dB otherwise (mended upstream in pytorch/executorch#22851).
+    """
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or node.target is not aten.gelu.default:
+            continue
+        if node.kwargs.get("approximate", "none") != "tanh" and "tanh" not in node.args[1:]:
+            continue
+        x = node.args[0]
+        with graph.graph.inserting_before(node):
+
+            def call(target: Any, *args: Any) -> fx.Node:
+                made = graph.graph.call_function(target, args)
+                made.meta[FLOAT] = True
+                return made
+
+            cubed = call(aten.mul.Tensor, call(aten.mul.Tensor, x, x), x)
+            inner = call(aten.add.Tensor, x, call(aten.mul.Tensor, cubed, 0.044715))
+            bent = call(aten.tanh.default, call(aten.mul.Tensor, inner, math.sqrt(2 / math.pi)))
+            half = call(aten.mul.Tensor, x, 0.5)
+            replace(node, call(aten.mul.Tensor, half, call(aten.add.Tensor, bent, 1.0)))

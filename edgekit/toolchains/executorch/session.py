@@ -1,0 +1,124 @@
+"""Running a .pte file in ExecuTorch's own runtime.
+
+The runtime trusts its file: one in nine damaged files ends the process. So the file's structure is read before the
+runtime sees it, and sessions are opened in child processes only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import DamagedFileError, FailedError, UsageError
+from edgekit.precision import Precision
+from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
+
+_SHORT = {"float32": "f32", "float16": "f16"}
+
+
+def open_session(file: Path, precision: Precision, *, threads: int = 1) -> ExecuTorchSession:
+    """Open a program with a fixed number of threads.
+
+    Raises:
+        DamagedFileError: the file is truncated, altered, or the runtime refuses it.
+    """
+    del precision  # written into the file: the runtime has no choice
+    return ExecuTorchSession(file, threads)
+
+
+class ExecuTorchSession:
+    """One .pte in ExecuTorch's runtime; see ``edgekit.toolchains.Session``."""
+
+    stand_in = False
+
+    def __init__(self, file: Path, threads: int) -> None:
+        contents = inspect(file)
+        inputs, outputs = tensors(file, contents.program)
+        self._inputs = {t.name: (t.shape, np.dtype(t.dtype)) for t in inputs}
+        self._outputs = [t.name for t in outputs]
+        self._program, self._method = _loaded(file, threads)
+        self.ops_delegated: int | None = len(contents.delegated)
+        self.precision = _arithmetic(contents)
+        engine = "XNNPACK" if contents.delegated else "portable kernels"
+        self.by = f"executorch {metadata.version('executorch')} {engine}"
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run one sample."""
+        results = self._executed(self._tensors(inputs))
+        return dict(zip(self._outputs, [t.numpy().copy() for t in results], strict=True))
+
+    def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:
+        """Set the inputs once and return the bare execution."""
+        method, given = self._method._method, self._tensors(inputs)
+
+        def invoke() -> object:
+            method.execute()
+            return given  # the runtime reads these tensors in place: they live as long as this function
+
+        method.set_inputs(given)
+        return invoke
+
+    def reset(self) -> None:
+        """Nothing to forget: a program of one method keeps no state between runs."""
+
+    def _executed(self, given: list[Any]) -> list[Any]:
+        import torch
+
+        try:
+            return [t for t in self._method.execute(given) if isinstance(t, torch.Tensor)]
+        except RuntimeError as error:
+            raise FailedError(f"the ExecuTorch runtime failed while running: {error}") from error
+
+    def _tensors(self, inputs: Mapping[str, NDArray[np.generic]]) -> list[Any]:
+        import torch
+
+        if set(inputs) != set(self._inputs):
+            raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(self._inputs)}")
+        checked = []
+        for name, (shape, dtype) in self._inputs.items():
+            array = inputs[name]
+            if tuple(array.shape) != shape:
+                raise UsageError(f"input {name!r} has shape {tuple(array.shape)}; the file takes {shape}")
+            if not np.can_cast(array.dtype, dtype, casting="same_kind"):
+                raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
+            checked.append(torch.from_numpy(np.array(array, dtype=dtype, order="C")))
+        return checked
+
+
+def _loaded(file: Path, threads: int) -> tuple[Any, Any]:
+    """The program and its method; the first must outlive the second."""
+    from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Runtime
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the thread pool's interface is announced as experimental at every call
+        portable_lib._unsafe_reset_threadpool(threads)
+    try:
+        program = Runtime.get().load_program(file)
+        return program, program.load_method("forward")
+    except RuntimeError as error:
+        raise DamagedFileError(
+            f"ExecuTorch cannot load {file.name}: {error}", hint="Convert again, or copy the file again."
+        ) from error
+
+
+def _arithmetic(contents: Contents) -> str:
+    """``f32``, ``f16``, ``int8``, or ``int8 x20, f32 x2`` where products run in several."""
+    kinds: dict[str, int] = {}
+    for nodes in contents.nodes:
+        for node in nodes:
+            if node.macs:
+                kind = "int8" if node.integer else _SHORT.get(node.inputs[0].type, node.inputs[0].type)
+                kinds[kind] = kinds.get(kind, 0) + 1
+    for product in contents.products:
+        if not product.delegated:
+            kinds["f32"] = kinds.get("f32", 0) + 1
+    if len(kinds) > 1:
+        return ", ".join(f"{kind} x{count}" for kind, count in sorted(kinds.items(), reverse=True))
+    return next(iter(kinds), "f32")
