@@ -28,6 +28,7 @@ MORE = {
     ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
     ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8"),
     ("keras", "attention_infinite"): ("converter", "quantizer-static"),
+    ("torch", "pool"): ("litert-torch", "quantizer-static", "quantizer-16x8"),
 }
 
 
@@ -43,7 +44,7 @@ def tokens_and_context(count: int) -> dict[str, np.ndarray]:
     return {**tokens(count), "context": RNG.normal(size=(count, 16)).astype(np.float32)}
 
 
-INPUTS = {"conv": images, "lstm": tokens, "attention": tokens_and_context, "attention_infinite": tokens_and_context}
+INPUTS = {"conv": images, "pool": images, "lstm": tokens, "attention": tokens_and_context, "attention_infinite": tokens_and_context}
 
 
 def keras_model(name: str) -> object:
@@ -91,7 +92,10 @@ def torch_model(name: str) -> object:
             self.aux, self.fc = nn.Linear(8, 3), nn.Linear(8, 5)
 
         def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-            h = self.depth(f.relu6(self.norm(self.conv(image)))).mean((2, 3))
+            h = f.relu6(self.norm(self.conv(image)))
+            if name == "pool":
+                h = f.max_pool2d(h, 3, 2, 1)  # pads with -inf
+            h = self.depth(h).mean((2, 3))
             h = self.drop(h.unsqueeze(1).squeeze(1))
             return {"logits": self.fc(h), "aux": self.aux(h)}
 
@@ -118,7 +122,7 @@ def torch_model(name: str) -> object:
             h = h + self.out(f.scaled_dot_product_attention(q * 4.0, k, v, attn_mask=self.mask)[:, 0])
             return {"logits": self.head(self.norm(h + self.narrow(f.gelu(self.wide(h)))))}
 
-    made = {"conv": Conv, "lstm": Lstm}
+    made = {"conv": Conv, "pool": Conv, "lstm": Lstm}
     model = made[name]() if name in made else Attention(-1e9 if name.endswith("infinite") else -60.0)
     shapes = {"image": (1, 3, 16, 16), "tokens": (1, 8), "context": (1, 16)}
     wanted = {key: shapes[key] for key in INPUTS[name](1)}

@@ -57,9 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("litert")
     child = str(Path(__file__).parent / "litert_child.py")
     variables = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, child, "keras", str(made), "conv", "attention"], env=variables, capture_output=True, text=True, timeout=600
-    )
+    command = [sys.executable, child, "keras", str(made), "conv", "attention"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     return made
 
@@ -68,8 +67,11 @@ def run_old(python: str, folder: Path, *routes: str) -> dict[str, Any]:
     """Run files in the old environment; its outputs are left beside them."""
     done = subprocess.run(
         [python, "-c", SCRIPT, str(folder), *routes],
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     said: dict[str, Any] = json.loads(done.stdout)
     return said

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
+from edgekit.toolchains.litert.schema import packed_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,8 +70,12 @@ def _quantize(request: Request, recipe: Any) -> Converted:
 
     if request.float_file is None:
         raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
-    quantizer = Quantizer(request.float_file, recipe)
-    ranges = _calibrate(request, recipe) if quantizer.need_calibration else None
+    source = bytearray(request.float_file.read_bytes())
+    ranges = None
+    if Quantizer(bytes(source), recipe).need_calibration:
+        ranges = _calibrate(source, request, recipe)
+        _bound_padding(source, request.float_file, ranges)
+    quantizer = Quantizer(bytes(source), recipe)
     try:
         content = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
@@ -82,7 +88,7 @@ def _quantize(request: Request, recipe: Any) -> Converted:
     return Converted(file)
 
 
-def _calibrate(request: Request, recipe: Any) -> dict[str, Ranges]:
+def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ranges]:
     """Ranges of every tensor over all samples.
 
     ``Quantizer.calibrate`` keeps a 0.95 moving average of each sample's range, which clips (15.9 dB on an LSTM where
@@ -93,11 +99,10 @@ def _calibrate(request: Request, recipe: Any) -> dict[str, Ranges]:
     from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    assert request.float_file is not None
     rules = RecipeManager()
     rules.load_quantization_recipe(recipe)
     calibrator = Calibrator(
-        request.float_file.read_bytes(),
+        bytes(source),
         num_threads=1,
         mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
         qsv_update_func=widest,
@@ -106,6 +111,31 @@ def _calibrate(request: Request, recipe: Any) -> dict[str, Ranges]:
     calibrator.calibrate({signature: list(one_by_one(calibration_of(request)))}, rules)
     ranges: dict[str, Ranges] = calibrator.get_model_qsvs()
     return ranges
+
+
+def _bound_padding(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> None:
+    """Pad with the smallest value seen instead of minus infinity, in place, and correct the padded tensor's range.
+
+    PyTorch's padded max pooling becomes PADV2 with -inf: a scale of infinity, on which the runtime aborts. The result
+    is the same, since every window holds at least one value that is not padding.
+    """
+    import numpy as np
+
+    from edgekit.toolchains.litert.inspection import read_subgraphs
+
+    for operators, _ in read_subgraphs(packed_model(source, file)):
+        for operator in operators:
+            if operator.type != "PADV2":
+                continue
+            padded, value = operator.inputs[0], operator.inputs[2]
+            if padded is None or value is None or value.data is None or value.type != "float32":
+                continue
+            constant = value.data.view("<f4")  # a view into ``source``
+            if np.isneginf(constant).all() and padded.name in ranges:
+                seen = ranges[padded.name]
+                constant[:] = seen["min"].min()
+                ranges[operator.outputs[0].name] = dict(seen)
+                ranges[value.name] = dict(seen)
 
 
 def widest(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:

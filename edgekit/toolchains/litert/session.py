@@ -188,6 +188,9 @@ def _allocated(module: Any, file: Path, threads: int) -> Any:
         interpreter = module.Interpreter(model_path=str(file), num_threads=threads)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _refusal(file, module, str(error).strip(), DamagedFileError) from error
+    for tensor in interpreter.get_tensor_details():  # XNNPACK aborts the process on some of these
+        if not np.isfinite(tensor["quantization_parameters"]["scales"]).all():
+            raise FailedError(f"{file}: tensor {tensor['name']} has a scale that is not finite")
     try:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, MemoryError) as error:
