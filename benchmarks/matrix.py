@@ -63,10 +63,15 @@ def run(only: str | None) -> list[dict[str, Any]]:
             for framework in FRAMEWORKS:
                 with Workers() as workers:
                     for name in target.names():
-                        row = cell(model, framework, name, workers, Store(), Path(scratch) / f"{model}-{framework}-{name}")
+                        row = cell(
+                            model, framework, name, workers, Store(), Path(scratch) / f"{model}-{framework}-{name}"
+                        )
                         rows.append(stamp | row)
                         sqnr = f"{row['sqnr_db']:6.1f} dB" if "sqnr_db" in row else " " * 9
-                        print(f"{model:16} {framework:6} {name:26} {row['status']:16} {sqnr} {row['reason'][:90]}", flush=True)
+                        print(
+                            f"{model:16} {framework:6} {name:26} {row['status']:16} {sqnr} {row['reason'][:90]}",
+                            flush=True,
+                        )
     return rows
 
 
@@ -105,7 +110,10 @@ def drops(rows: list[dict[str, Any]]) -> list[str]:
     """Accuracy of the static int8 targets, where quantization can cost most."""
     static = [r for r in rows if target.load(r["target"]).precision == "int8" and "drop" in r]
     lines = ["Static int8, drop on the test split (positive is worse):", ""]
-    lines += ["| model | target | metric | float | artifact | drop | 95 % interval | n | agreement |", "|---|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "| model | target | metric | float | artifact | drop | 95 % interval | n | agreement |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for r in static:
         unit = "%" if r["metric"] == "perplexity" else "points"
         low, high = (100 * bound for bound in r["drop_ci95"])
