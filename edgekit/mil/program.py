@@ -41,6 +41,8 @@ MOST_ITERATIONS = 100_000
 #: Parameters that are lists however many values are given.
 _LISTS = frozenset(("values", "loop_vars", "elem_shape"))
 _CONTROL = frozenset(("while_loop", "cond"))
+#: What a compressed constant is decoded from; its other inputs say how.
+_DATA = frozenset(("data", "quantized_data", "indices", "nonzero_data", "indices_nonzero_data", "source_val"))
 #: Operator sets by the specification version of their file, with the system that brought them.
 OPSETS = {5: "iOS15", 6: "iOS16", 7: "iOS17", 8: "iOS18", 9: "iOS26"}
 #: Operators that came after the first operator set.
@@ -118,7 +120,7 @@ class Program:
         outputs: types of the outputs by name, in order.
         block: what runs.
         constants: values by name as the file stores them (compressed ones decoded), float16 as float16.
-        compressed: decoded constants by name: the names of what they were decoded from.
+        compressed: decoded constants by name: the names of what they were decoded from, the data first.
         types: declared types of all values, constants among them.
         opset: number of the operator set, see ``OPSETS``.
     """
@@ -359,7 +361,8 @@ class _Reader:
         where: str,
     ) -> None:
         attributes = {k: self.values.read(v, where) for k, v in message.attributes.items() if k != "name"}
-        sources = [name for names in inputs.values() for name in names]
+        ordered = sorted(inputs, key=lambda key: (key not in _DATA, key))  # a protobuf map has no order
+        sources = [name for key in ordered for name in inputs[key]]
         missing = [name for name in sources if name not in self.constants]
         if missing:
             raise self.damaged(f"{where} is to be decoded from {missing[0]!r}, which is no constant")
