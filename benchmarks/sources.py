@@ -1,0 +1,73 @@
+"""The README's table of sources and targets, from the records that ``tests/matrix/test_sources.py`` holds.
+
+python benchmarks/sources.py [--write-readme]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from edgekit import target
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "tests" / "matrix" / "sources.toml"
+README = ROOT / "README.md"
+START, END = "<!-- sources -->", "<!-- /sources -->"
+FORMATS = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def targets() -> list[str]:
+    """The targets that the records cover, by format."""
+    known = [(name, target.load(name).format) for name in target.names()]
+    return [name for kind in FORMATS for name, found in known if found == kind]
+
+
+def table() -> str:
+    """One line per kind of source, one column per format; whatever does not work is named, with what to hand in."""
+    kinds = tomllib.loads(RECORDS.read_text())["kind"]
+    names = {kind: [n for n in targets() if target.load(n).format == kind] for kind in FORMATS}
+    head = [f"{title} ({len(names[kind])} targets)" for kind, title in FORMATS.items()]
+    lines = [f"| source | made by | {' | '.join(head)} |", "|---|---|" + "---|" * len(head)]
+    for kind in kinds:
+        missing = {name: r["instead"] for r in kind.get("unsupported", []) for name in r["targets"]}
+        cells = [_cell(names[format_], missing) for format_ in FORMATS]
+        lines.append(f"| {kind['name']} | {kind['how']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(names: list[str], missing: dict[str, str]) -> str:
+    refused = [name for name in names if name in missing]
+    if not refused:
+        return "all"
+    instead = " or ".join(sorted({missing[name] for name in refused}))
+    listed = "none" if len(refused) == len(names) else "all but " + ", ".join(f"`{name}`" for name in refused)
+    return f"{listed}: hand in {instead}"
+
+
+def written() -> str:
+    """The table that the README holds."""
+    return _parts()[1].strip("\n")
+
+
+def _parts() -> tuple[str, Any, str]:
+    before, _, rest = README.read_text("utf-8").partition(START)
+    inside, _, after = rest.partition(END)
+    return before, inside, after
+
+
+def main() -> None:
+    """Print the table, or write it into the README."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write-readme", action="store_true")
+    if not parser.parse_args().write_readme:
+        print(table())
+        return
+    before, _, after = _parts()
+    README.write_text(f"{before}{START}\n{table()}\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
