@@ -118,6 +118,7 @@ class Candidate:
         cpu_seconds: of ``load`` and ``convert``.
         entry: the store's entry that holds the files.
         proof_entry: the store's entry of the latest proof, which holds the file's outputs.
+        hint: the next step, where the route raised an error that knows one.
     """
 
     route: str
@@ -132,3 +133,4 @@ class Candidate:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     entry: Entry | None = None
     proof_entry: Entry | None = None
+    hint: str = ""

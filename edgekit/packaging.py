@@ -114,17 +114,21 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         cpu_seconds=dict(run.ledger.cpu_seconds),
         peak_rss_bytes=run.ledger.peak_rss_bytes,
         reused=tuple(run.ledger.reused),
-        error=_error(order, verdict),
+        error=_error(order, outcome.candidates, verdict),
     )
 
 
-def _error(order: Order, verdict: Verdict) -> ErrorFacts | None:
+def _error(order: Order, candidates: list[Candidate], verdict: Verdict) -> ErrorFacts | None:
     """Why there is no artifact, and the next step; None for PASS."""
     if verdict.status == "PASS":
         return None
-    more = "Give more labelled samples with --evaluate." if verdict.status == "UNDECIDED" else ""
+    hints = list(dict.fromkeys(c.hint for c in candidates if c.hint and c.status == verdict.status))
+    if verdict.status == "UNDECIDED":
+        hints.append("Give more labelled samples with --evaluate.")
+    elif not hints:
+        hints.append(judging.what_would_help(order.target))
     code = verdict.status.lower().replace("_", "-")
-    return ErrorFacts(code=code, message=verdict.reason, hint=more or judging.what_would_help(order.target))
+    return ErrorFacts(code=code, message=verdict.reason, hint=" ".join(hints))
 
 
 def _proof(evidence: Evidence | None) -> Proof:
@@ -190,7 +194,7 @@ def _tried(candidate: Candidate) -> RouteTried:
     return RouteTried(
         route=candidate.route,
         status=candidate.status,
-        reason=candidate.reason,
+        reason=f"{candidate.reason} {candidate.hint}".strip(),
         sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,
         latency_ratio=candidate.latency.ratio if candidate.latency else None,
     )

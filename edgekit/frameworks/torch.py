@@ -55,8 +55,22 @@ def torch_export(loaded: LoadedModel) -> torch.export.ExportedProgram:
     if loaded.kind == "torchscript":
         return _export_script(loaded.native, args)
     module = loaded.native if loaded.framework == "torch" else _KerasModule(loaded.native)
-    with torch.no_grad():
-        return torch.export.export(module, args, strict=False)
+    try:
+        with torch.no_grad():
+            return torch.export.export(module, args, strict=False)
+    except torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode as error:
+        raise data_dependent(error) from error
+
+
+def data_dependent(error: Exception) -> UnsupportedError:
+    """Say that a model's course depends on its data, and in which of its lines."""
+    from edgekit.toolchains import _missing
+
+    line = _missing.source_line(str(error))
+    return UnsupportedError(
+        f"torch.export cannot read this model: its course depends on the data{f' ({line})' if line else ''}",
+        hint="Replace the branch by torch.where or torch.cond, or hand in the part of the model without it.",
+    )
 
 
 def materialise(loaded: Loaded, folder: Path) -> Source:

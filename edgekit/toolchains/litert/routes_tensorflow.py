@@ -17,7 +17,7 @@ from typing import Any, cast
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import identifiers
-from edgekit.toolchains import Converted, Request
+from edgekit.toolchains import Converted, Request, _missing
 from edgekit.toolchains.litert import routes_quantizer
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.schema import write_named
@@ -92,6 +92,9 @@ def _convert(
         try:
             content = converter.convert()
         except Exception as error:  # the converter raises ConverterError, RuntimeError, ValueError for one and the same
+            if names := _missing.operators(str(error)):
+                places = _missing.tensorflow_places(saved, names)
+                raise _missing.error("TFLiteConverter", names, places) from error
             raise _explained(error) from error
     file = request.folder / FILE
     write_named(content, file, request, identifiers(request.inputs))

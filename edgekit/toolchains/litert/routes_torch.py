@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request
+from edgekit.toolchains import Converted, Request, _missing
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.schema import write_named
 
@@ -108,7 +108,13 @@ def _write(module: Any, example: tuple[Any, ...], request: Request, quantization
 
 
 def _explained(error: Exception) -> FailedError | UnsupportedError:
+    from edgekit.frameworks.torch import data_dependent
+
     text = str(error).strip()
+    if names := _missing.operators(text):
+        return _missing.error("litert-torch", names, [_missing.source_line(text)])
+    if "data-dependent" in text:
+        return data_dependent(error)
     if "Lowering not found" in text or "is not supported" in text:
         return UnsupportedError(f"litert-torch: {text[:400]}", hint="Replace the operator, or export to ONNX instead.")
     return FailedError(f"litert-torch raised {type(error).__name__}: {text[:600]}")

@@ -12,7 +12,7 @@ import onnx
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request
+from edgekit.toolchains import Converted, Request, _missing
 
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
 #: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
@@ -77,6 +77,12 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, loops: boo
 
         function = tf.function(call, input_signature=specs, autograph=False)
         proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET_TENSORFLOW)
+    foreign = {
+        node.op_type: node.name for node in proto.graph.node if not node.domain and not onnx.defs.has(node.op_type)
+    }
+    if foreign:  # tf2onnx passes on what it does not know
+        places = [f"at {name.split('PartitionedCall/')[-1]}" for name in foreign.values()]
+        raise _missing.error("tf2onnx", list(foreign), places)
     found = [node.name for node in proto.graph.node if node.op_type in ("Loop", "Scan")]
     if found and not loops:
         raise UnsupportedError(
@@ -110,9 +116,14 @@ def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:
 def _dynamo(program: Any) -> onnx.ModelProto:
     import torch
 
-    exported = torch.onnx.export(
-        program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
-    )
+    try:
+        exported = torch.onnx.export(
+            program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        if names := _missing.operators(str(error)):
+            raise _missing.error("torch.onnx", names, _missing.torch_places(program, names)) from error
+        raise FailedError(f"torch.onnx raised {type(error).__name__}: {str(error.__cause__ or error)[:500]}") from error
     assert exported is not None
     proto: onnx.ModelProto = exported.model_proto
     return proto
@@ -158,19 +169,20 @@ def strip(model: onnx.ModelProto) -> None:
     """Remove doc strings and metadata everywhere."""
     model.doc_string = ""
     del model.metadata_props[:]
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         graph.doc_string = ""
         for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
             item.doc_string = ""
             del item.metadata_props[:]
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all bodies of its control flow."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
+                yield from graphs(attribute.g)
 
 
 def _name_tensors(graph: onnx.GraphProto, request: Request) -> None:
@@ -190,7 +202,7 @@ def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for new in names.values():
         if new in taken and new not in names:
             mapping[new] = f"{new}/inner"
-    for inner in _graphs(graph):
+    for inner in graphs(graph):
         for node in inner.node:
             node.input[:] = [mapping.get(v, v) for v in node.input]
             node.output[:] = [mapping.get(v, v) for v in node.output]

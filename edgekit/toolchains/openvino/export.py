@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import openvino as ov
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.signature import TensorSpec
-from edgekit.toolchains import Converted, Request
+from edgekit.toolchains import Converted, Request, _missing
 
 FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
@@ -29,7 +29,7 @@ def from_trace(model: LoadedModel | None, request: Request) -> Converted:
         raise UnsupportedError("an exported program is not traced again", hint="The route torch-exported reads it.")
     example = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
     with torch.no_grad():
-        converted = ov.convert_model(model.native, example_input=example[0] if len(example) == 1 else example)
+        converted = _convert(model.native, example_input=example[0] if len(example) == 1 else example)
     return finish(converted, request, model.signature.inputs)
 
 
@@ -38,7 +38,20 @@ def from_program(model: LoadedModel | None, request: Request) -> Converted:
     from edgekit.frameworks.torch import torch_export
 
     assert model is not None
-    return finish(ov.convert_model(torch_export(model)), request, model.signature.inputs)
+    program = torch_export(model)
+    return finish(
+        _convert(program, places=lambda names: _missing.torch_places(program, names)), request, model.signature.inputs
+    )
+
+
+def _convert(source: Any, *, places: Callable[[list[str]], list[str]] = lambda names: [], **options: Any) -> ov.Model:
+    """Call the vendor's converter; ``places`` finds where the operators are that it lacks."""
+    try:
+        return ov.convert_model(source, **options)
+    except ov.frontend.OpConversionFailure as error:
+        if names := _missing.operators(str(error)):
+            raise _missing.error("OpenVINO", names, places(names)) from error
+        raise
 
 
 def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
@@ -56,7 +69,8 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, loops: boo
 
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
-        converted = ov.convert_model(str(export_saved_model(model, Path(folder))))
+        saved = export_saved_model(model, Path(folder))
+        converted = _convert(str(saved), places=lambda names: _missing.tensorflow_places(saved, names))
         found = [node for node in converted.get_ops() if node.get_type_name() in LOOPS]
         if found and not loops:
             raise UnsupportedError(
