@@ -60,7 +60,7 @@ def load(file: Path) -> onnx.ModelProto:
     """
     try:
         model = onnx.load(file, load_external_data=False)
-        for tensor in model.graph.initializer:
+        for tensor in _tensors(model.graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 _check_external(file, tensor)
         onnx.checker.check_model(str(file), full_check=True)
@@ -71,6 +71,18 @@ def load(file: Path) -> onnx.ModelProto:
             f"{file.name} is not a valid ONNX model: {lines[0][:300]}", hint="Convert again, or copy the file again."
         ) from error
     return model
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: initializers, attributes, and those of loop bodies."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for body in (attribute.g, *attribute.graphs):
+                yield from _tensors(body)
 
 
 def _check_external(file: Path, tensor: onnx.TensorProto) -> None:
@@ -89,11 +101,11 @@ def audit(file: Path) -> Audit:
     In a file whose activations have no static ranges, products of two activations carry no weights and are left
     out of ``macs_total``.
     """
-    return _Graph(load(file)).audit()
+    return Graph(load(file)).audit()
 
 
 @dataclass(frozen=True)
-class _Graph:
+class Graph:
     """A model with the lookups that the counting needs."""
 
     model: onnx.ModelProto
@@ -284,7 +296,7 @@ class _Graph:
         stored, scale = self.constants[node.input[0]], self.constants.get(node.input[1])
         if scale is None:
             return
-        if not np.isfinite(scale).all() or (scale <= 0).any():
+        if not np.isfinite(scale).all() or (np.asarray(scale, np.float64) <= 0).any():
             yield f"the weight {node.input[0]!r} has a scale that is not positive and finite"
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         if scale.ndim == 1 and scale.size > 1 and stored.shape[axis] != scale.size:

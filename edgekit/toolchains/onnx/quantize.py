@@ -25,25 +25,25 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 def qdq_all(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize every operator that ONNX Runtime's quantizer knows, weights per channel, ranges by min/max."""
-    return _static(_float_model(request), request, None)
+    return _static(read_float(request), request, None)
 
 
 def qdq_products(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize convolutions and matrix products only: softmax, norms and masks keep their range."""
-    return _static(_float_model(request), request, PRODUCTS)
+    return _static(read_float(request), request, PRODUCTS)
 
 
 def qdq_dynamic_cells(model: LoadedModel | None, request: Request) -> Converted:
     """As ``qdq_all``, with LSTMs as ``DynamicQuantizeLSTM``: int8 weights, activations quantized at run time."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    float_model = _float_model(request)
+    float_model = read_float(request)
     if not any(node.op_type == "LSTM" for node in float_model.graph.node):
         raise UnsupportedError("the model has no LSTM", hint="Use the route qdq-all.")
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "cells.onnx")
         quantize_dynamic(
-            _prepared(float_model, folder),
+            prepared_file(float_model, folder),
             path,
             per_channel=True,
             weight_type=QuantType.QInt8,
@@ -64,7 +64,7 @@ def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
         raise UnsupportedError(f"unrolled, the recurrent cells make {len(proto.graph.node)} operators; at most 20000")
     with tempfile.TemporaryDirectory() as folder:
         named = finish(proto, Request(**{**vars(request), "folder": Path(folder)}))
-        model_proto = share_constants(onnx.load(_prepared(onnx.load(named.file), folder)))
+        model_proto = share_constants(onnx.load(prepared_file(onnx.load(named.file), folder)))
         done = _static(model_proto, request, PRODUCTS, prepared=True)
     return Converted(done.file, ("recurrent cells are unrolled to one set of matrix products per time step",))
 
@@ -73,13 +73,13 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF: bias correction, and its transformer settings where there is attention."""
     from edgekit.toolchains import _nncf
 
-    proto = _float_model(request)
+    proto = read_float(request)
     ops = {output: node for node in proto.graph.node for output in node.output}
     attention = any(
         node.op_type == "MatMul" and any(i in ops and ops[i].op_type == "Softmax" for i in node.input)
         for node in proto.graph.node
     )
-    return finish(_nncf.quantize(proto, _calibration(request), attention=attention), request)
+    return finish(_nncf.quantize(proto, calibration_of(request), attention=attention), request)
 
 
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:
@@ -95,12 +95,14 @@ def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
     return _dynamic(request, ["MatMul", "Gemm", "LSTM", "Gather"])
 
 
-def _float_model(request: Request) -> onnx.ModelProto:
+def read_float(request: Request) -> onnx.ModelProto:
+    """The verified fp32 file that the request starts from."""
     assert request.float_file is not None
     return onnx.load(request.float_file)
 
 
-def _calibration(request: Request) -> Mapping[str, NDArray[np.generic]]:
+def calibration_of(request: Request) -> Mapping[str, NDArray[np.generic]]:
+    """The request's calibration samples; raises ``UsageError`` where there are none."""
     if not request.calibration or not all(len(a) for a in request.calibration.values()):
         raise UsageError("static int8 needs calibration samples; got none", hint="Give --calibrate DATA.")
     return request.calibration
@@ -112,7 +114,7 @@ def samples(calibration: Mapping[str, NDArray[np.generic]]) -> Iterator[dict[str
         yield {name: array[index : index + 1] for name, array in calibration.items()}
 
 
-def _prepared(model: onnx.ModelProto, folder: str) -> str:
+def prepared_file(model: onnx.ModelProto, folder: str) -> str:
     """Infer shapes and fuse (batch norm into convolutions, product + add into Gemm); independent of this CPU."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -188,14 +190,14 @@ def _static(
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.left = samples(_calibration(request))
+            self.left = samples(calibration_of(request))
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.left, None)
 
     with tempfile.TemporaryDirectory() as folder:
         source, path = str(Path(folder) / "source.onnx"), str(Path(folder) / "quantized.onnx")
-        onnx.save(with_plain_products(model if prepared else onnx.load(_prepared(model, folder))), source)
+        onnx.save(with_plain_products(model if prepared else onnx.load(prepared_file(model, folder))), source)
         quantize_static(
             source,
             path,
@@ -216,7 +218,7 @@ def _dynamic(request: Request, op_types: list[str] | None) -> Converted:
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "quantized.onnx")
         quantize_dynamic(
-            _prepared(_float_model(request), folder),
+            prepared_file(read_float(request), folder),
             path,
             per_channel=True,
             weight_type=QuantType.QInt8,

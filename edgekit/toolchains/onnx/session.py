@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,16 @@ class OnnxSession:
     Attributes:
         executed: kernels of the optimized graph by operator type, Q/DQ included: what really runs. Only for
             quantized precisions; empty for the others.
+
+    ``entries`` are further settings of the session, by ONNX Runtime's names.
     """
 
     ops_delegated: int | None = None
     stand_in = False
 
-    def __init__(self, file: Path, precision: Precision, threads: int) -> None:
+    def __init__(
+        self, file: Path, precision: Precision, threads: int, entries: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.by = f"onnxruntime {onnxruntime.__version__} CPU"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -76,6 +81,8 @@ class OnnxSession:
         options.log_severity_level = 3
         # Spinning threads burn CPU time that a latency measurement would count.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for key, value in entries.items():
+            options.add_session_config_entry(key, value)
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
             if precision not in ("fp32", "fp16"):
