@@ -44,7 +44,13 @@ def tokens_and_context(count: int) -> dict[str, np.ndarray]:
     return {**tokens(count), "context": RNG.normal(size=(count, 16)).astype(np.float32)}
 
 
-INPUTS = {"conv": images, "pool": images, "lstm": tokens, "attention": tokens_and_context, "attention_infinite": tokens_and_context}
+INPUTS = {
+    "conv": images,
+    "pool": images,
+    "lstm": tokens,
+    "attention": tokens_and_context,
+    "attention_infinite": tokens_and_context,
+}
 
 
 def keras_model(name: str) -> object:

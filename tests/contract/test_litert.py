@@ -38,7 +38,7 @@ REFUSED = {
 }
 #: Files that are not what was asked, which the audit must say (nn.LSTM is one opaque node to PT2E).
 SHORT = {("torch", "lstm", "pt2e"): "multiply-accumulates|weights"}
-CELLS = [(f, m, r) for f in FRAMEWORKS for m in MODELS for r in ROUTES[f]] 
+CELLS = [(f, m, r) for f in FRAMEWORKS for m in MODELS for r in ROUTES[f]]
 CELLS += [("keras", "lstm", "unrolled-16x8")]
 #: Padded max pooling is PADV2 with -inf: an infinite scale, on which the runtime aborts, unless the route bounds it.
 CELLS += [("torch", "pool", route) for route in ("litert-torch", "quantizer-static", "quantizer-16x8")]
