@@ -230,8 +230,11 @@ def try_routes(
         if candidate.status == "PASS" and not slower and not order.search_routes:
             break
     if not tried:
-        reason = f"{order.target.name} has no route for a {loaded.source.kind} source of {loaded.framework}"
-        tried = [Candidate("none", "UNSUPPORTED", reason)]
+        kind, framework = loaded.source.kind, loaded.framework
+        reason = f"{order.target.name} has no route for a {kind} source of {framework}"
+        instead = ".keras" if framework == "keras" else ".pt2"
+        hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
+        tried = [Candidate("none", "UNSUPPORTED", reason, hint=hint)]
     return tried
 
 
@@ -298,11 +301,11 @@ def try_route(
         if made.status == "PASS" and twin is not None and not made.evidence.stand_in:
             made = replace(made, latency=time_against(run, target, made, twin, selection))
     except UnsupportedError as error:
-        return Candidate(route, "UNSUPPORTED", f"{error} {error.hint}".strip())
+        return Candidate(route, "UNSUPPORTED", str(error), hint=error.hint)
     except FailedError as error:
-        return Candidate(route, "FAILED", f"{error} {error.hint}".strip())
+        return Candidate(route, "FAILED", str(error), hint=error.hint)
     except NotRunError as error:
-        return Candidate(route, "NOT_RUN", f"{error} {error.hint}".strip())
+        return Candidate(route, "NOT_RUN", str(error), hint=error.hint)
     return made
 
 
