@@ -135,6 +135,7 @@ def test_static_checks_find_a_wrong_bias_scale_nan_and_an_unknown_operator(files
     values = onnx.numpy_helper.to_array(scale) * np.float32(1.5)
     scale.CopyFrom(onnx.numpy_helper.from_array(values, scale.name))
     model.graph.node.add(op_type="Mystery", domain="com.nobody", input=["logits"], output=["unread"])
+    model.opset_import.add(domain="com.nobody", version=1)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     findings = " ".join(toolchain.audit(tmp_path / "model.onnx").findings)
     assert "bias scale is off" in findings and "50.0%" in findings and "com.nobody.Mystery" in findings

@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 sys.path.insert(0, str(Path(__file__).parent))
-import exchange  # noqa: E402
-from exchange_child import MODELS, ROUTES  # noqa: E402
+import exchange
+from exchange_child import MODELS, ROUTES
 
-from edgekit.errors import DamagedFileError, UsageError  # noqa: E402
-from edgekit.precision import shortfall  # noqa: E402
-from edgekit.toolchains import openvino as toolchain  # noqa: E402
+from edgekit.errors import DamagedFileError, UsageError
+from edgekit.precision import shortfall
+from edgekit.toolchains import openvino as toolchain
 
 TORCH = ROUTES["openvino", "torch"]
 LEAST_DB = {"fp32": 120, "fp16": 60, "int8": 28, "int8-weights": 38}

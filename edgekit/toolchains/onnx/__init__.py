@@ -6,6 +6,7 @@ file, ``session`` runs one.
 
 from __future__ import annotations
 
+from edgekit.frameworks import Environment
 from edgekit.toolchains import Route
 from edgekit.toolchains.onnx import export, quantize
 from edgekit.toolchains.onnx.audit import audit
@@ -16,7 +17,7 @@ __all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
 STEP_VERSION = 1
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "tf2onnx", "nncf")
 
-_RUNTIME = {"keras": "runtime", "torch": "runtime"}
+_RUNTIME: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 
 ROUTES = {
     "torch-dynamo": Route({"torch": "torch"}, export.from_torch),

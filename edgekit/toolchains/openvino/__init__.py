@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.frameworks import Environment
 from edgekit.toolchains import Route, _nncf
 
 _nncf.silence()  # before the first import of openvino
@@ -15,7 +16,7 @@ __all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
 STEP_VERSION = 1
 PACKAGES = ("openvino", "nncf")
 
-_RUNTIME = {"keras": "runtime", "torch": "runtime"}
+_RUNTIME: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 
 ROUTES = {
     "torch-traced": Route({"torch": "torch"}, export.from_trace),

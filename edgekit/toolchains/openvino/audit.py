@@ -213,7 +213,9 @@ def _trips(loop: Any) -> int:
     """How often a loop's body runs; 1 where that cannot be told from the file."""
     for description in loop.get_input_descriptions():
         if type(description).__name__ == "SliceInputDescription":
-            return int(loop.input_value(description.input_index).shape[description.axis]) // abs(description.part_size)
+            return int(loop.input_value(description.input_index).shape[description.axis]) // abs(
+                int(description.part_size)
+            )
     count = loop.input_value(0).get_node() if loop.get_type_name() == "Loop" else None
     if count is not None and count.get_type_name() == "Constant":
         return max(1, int(count.get_data().item()))
@@ -228,32 +230,36 @@ def _behind(value: Any) -> Any:
 
 def _macs(node: Any, data: list[Any]) -> int:
     kind = node.get_type_name()
-    first, second = tuple(data[0].shape), tuple(data[1].shape)
+    first, second, out = _shape(data[0]), _shape(data[1]), _shape(node.output(0))
     if kind == "Convolution":
-        return math.prod(node.output(0).shape) * math.prod(second[1:])
+        return math.prod(out) * math.prod(second[1:])
     if kind == "GroupConvolution":
-        return math.prod(node.output(0).shape) * math.prod(second[2:])
+        return math.prod(out) * math.prod(second[2:])
     if kind == "ConvolutionBackpropData":
         return math.prod(first) * math.prod(second[1:])
     if kind == "GroupConvolutionBackpropData":
         return math.prod(first) * math.prod(second[2:])
     if kind == "ScaledDotProductAttention":
-        return math.prod(first[:-1]) * second[-2] * (first[-1] + tuple(data[2].shape)[-1])
+        return math.prod(first[:-1]) * second[-2] * (first[-1] + _shape(data[2])[-1])
     if kind == "MatMul":
         turned = node.get_attributes()["transpose_a"] and len(first) > 1
-        return math.prod(node.output(0).shape) * first[-2 if turned else -1]
+        return math.prod(out) * first[-2 if turned else -1]
     if kind == "Einsum":
         equation = node.get_attributes()["equation"].replace(" ", "").split("->")[0]
         sizes: dict[str, int] = {}
         for term, value in zip(equation.split(","), data, strict=True):
-            sizes.update(zip(term, value.shape, strict=True))
+            sizes.update(zip(term, _shape(value), strict=True))
         return math.prod(sizes.values())
     steps = math.prod(first[:2]) if kind.endswith("Sequence") else first[0]
-    return steps * sum(math.prod(value.shape) for value in data[1:])
+    return steps * sum(math.prod(_shape(value)) for value in data[1:])
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in value.shape)
 
 
 def _type(port: Any) -> str:
-    name = port.get_element_type().get_type_name()
+    name: str = port.get_element_type().get_type_name()
     return _NAMES.get(name, name)
 
 
