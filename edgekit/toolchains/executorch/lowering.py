@@ -23,15 +23,26 @@ _MOST_NAMED = 6
 def to_fp32(model: LoadedModel | None, request: Request) -> Converted:
     """Float file, nothing quantized."""
     assert model is not None
-    return lowered(rewritten(torch_export(model)), model, request)
+    return lowered(graph_of(model), model, request)
 
 
 def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
     """Store and compute in float16; inputs and outputs stay float32."""
     assert model is not None
-    graph = rewritten(torch_export(model))
+    graph = graph_of(model)
     _halve(graph)
     return lowered(graph, model, request, "computes in float16; inputs and outputs stay float32")
+
+
+def graph_of(model: LoadedModel) -> fx.GraphModule:
+    """The model's graph, rewritten.
+
+    ``torch.onnx.export`` puts a module back into the mode that its outermost part had before: one that was wrapped
+    for it comes out in training mode, and everything exported later in this process is wrong.
+    """
+    if isinstance(model.native, torch.nn.Module) and not isinstance(model.native, fx.GraphModule):
+        model.native.eval()
+    return rewritten(torch_export(model))
 
 
 def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes: str) -> Converted:

@@ -10,10 +10,9 @@ from torch import fx
 from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
-from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains.executorch.lowering import lowered
-from edgekit.toolchains.executorch.rewriting import FLOAT, rewritten
+from edgekit.toolchains.executorch.lowering import graph_of, lowered
+from edgekit.toolchains.executorch.rewriting import FLOAT
 
 aten = torch.ops.aten
 
@@ -44,7 +43,7 @@ def _quantized(model: LoadedModel | None, request: Request, *, dynamic: bool, on
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     assert model is not None
-    graph = rewritten(torch_export(model))
+    graph = graph_of(model)
     _keep_integers(graph)
     config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
     quantizer = XNNPACKQuantizer()

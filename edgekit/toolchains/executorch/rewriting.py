@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgekit.errors import UsageError
 from edgekit.toolchains.executorch.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.graphs import attribute, fold_constants, infer, replace, tidy
 from edgekit.toolchains.executorch.layout import sink_permutes
@@ -36,6 +37,10 @@ _SYNONYMS = {
     aten.absolute.default: aten.abs.default, aten._unsafe_view.default: aten.reshape.default,
     aten.view.default: aten.reshape.default,
 }  # fmt: skip
+_TRAINING = frozenset((
+    aten._native_batch_norm_legit_functional.default, aten._native_batch_norm_legit.default,
+    aten.native_dropout.default,
+))  # fmt: skip
 _SHAPE_ONLY = frozenset((aten.zeros_like.default, aten.ones_like.default, aten.full_like.default))
 
 
@@ -43,9 +48,14 @@ def rewritten(program: torch.export.ExportedProgram) -> fx.GraphModule:
     """A graph of the same inputs and outputs in the forms that quantizer and delegate know.
 
     The program is not changed. Its in-place operators become plain ones before any copy is removed.
+
+    Raises:
+        UsageError: a layer was exported as it behaves in training.
     """
     example = program.example_inputs[0] if program.example_inputs else ()
-    graph = program.run_decompositions({}).module(check_guards=False)
+    functional = program.run_decompositions(_recurrent())
+    _refuse_training(functional)
+    graph = functional.module(check_guards=False)
     assert isinstance(graph, fx.GraphModule)
     _erase(graph)
     fold_constants(graph)
@@ -63,6 +73,23 @@ def rewritten(program: torch.export.ExportedProgram) -> fx.GraphModule:
     tidy(graph)
     infer(graph, example)
     return graph
+
+
+def _recurrent() -> dict[Any, Any]:
+    """How recurrent layers are unrolled: as one operator each, the quantizer would leave all their gates in float."""
+    table = torch.export.default_decompositions()
+    layers = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+    return {layer: table[layer] for layer in layers if layer in table}
+
+
+def _refuse_training(program: torch.export.ExportedProgram) -> None:
+    """Refuse statistics of the batch: they lower without an error to a file that is wrong for every input."""
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target in _TRAINING:
+            raise UsageError(
+                f"{node.target} computes with the statistics of the batch: the model was exported in training mode",
+                hint="Call model.eval(), on the outermost module, before exporting or handing it in.",
+            )
 
 
 def _erase(graph: fx.GraphModule) -> None:
@@ -125,17 +152,25 @@ def _pools(graph: fx.GraphModule) -> None:
         if node.op != "call_function":
             continue
         if node.target is aten.mean.dim and not node.kwargs:
-            data, axes = node.args[0], node.args[1]
-            if data.meta["val"].dim() == 4 and sorted(int(a) % 4 for a in axes) == [2, 3]:
-                with graph.graph.inserting_before(node):
-                    pooled = graph.graph.call_function(aten.adaptive_avg_pool2d.default, (data, [1, 1]))
-                    shape = list(node.meta["val"].shape)
-                    replace(node, graph.graph.call_function(aten.reshape.default, (pooled, shape)))
+            data, axes, *kept = list[Any](node.args)
+            if data.meta["val"].dim() == 4 and sorted(int(a) % 4 for a in axes) == [2, 3] and not any(kept):
+                _mean(graph, node, data)
+        elif node.target is aten.adaptive_avg_pool2d.default and list[Any](node.args)[1] in ([1, 1], 1):
+            # With channels last in memory it would be decomposed with a stride trick that no delegate takes.
+            _mean(graph, node, node.args[0])
         elif node.target is aten.avg_pool2d.default and _unpadded(node):
             kernel, stride = node.args[1], node.args[2] if len(node.args) > 2 and node.args[2] else node.args[1]
             node.args = (node.args[0], kernel, stride, [0, 0], False, False)
         elif node.target is aten.max_pool2d.default and (len(node.args) < 3 or not node.args[2]):
             node.args = (node.args[0], node.args[1], node.args[1], *node.args[3:])  # the partitioner reads the stride
+
+
+def _mean(graph: fx.GraphModule, node: fx.Node, image: Any) -> None:
+    """The mean of each channel in the only form that is delegated: two axes, both kept."""
+    with graph.graph.inserting_before(node):
+        pooled = graph.graph.call_function(aten.mean.dim, (image, [2, 3], True))
+        shape = list(node.meta["val"].shape)
+        replace(node, graph.graph.call_function(aten.reshape.default, (pooled, shape)) if len(shape) != 4 else pooled)
 
 
 def _unpadded(node: fx.Node) -> bool:
