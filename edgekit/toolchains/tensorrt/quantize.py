@@ -1,0 +1,226 @@
+"""int8 ONNX files as TensorRT 10 and 11 want them: explicit, symmetric Q/DQ; implicit calibration is gone.
+
+Placement follows NVIDIA's recommendations ("Working with Quantized Types", Q/DQ layer placement): all inputs of
+weighted operators are quantized, their outputs are not, so that a following batch norm, activation or sum is fused into
+them; of a sum behind a convolution the other, residual input is quantized. Weights are int8 initializers behind a
+``DequantizeLinear``, biases stay float.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgekit.errors import UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.onnx.audit import Graph
+from edgekit.toolchains.onnx.export import finish, unrolled
+from edgekit.toolchains.onnx.quantize import calibration_of, prepared_file, read_float, samples, share_constants
+from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Largest int8 of symmetric quantization: -128 is not used, so that a value and its opposite cost the same.
+_LARGEST = 127
+_MOST_NODES = 20_000
+
+
+def qdq(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize the verified fp32 file; recurrent cells stay float, which TensorRT runs in float as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = onnx.load(prepared_file(read_float(request), folder))
+    return _written(prepared, request)
+
+
+def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize recurrent cells too, as matrix products per time step: TensorRT has no int8 LSTM or GRU."""
+    proto = unrolled(model)
+    if len(proto.graph.node) > _MOST_NODES:
+        raise UnsupportedError(
+            f"unrolled, the recurrent cells make {len(proto.graph.node)} operators; at most {_MOST_NODES}",
+            hint="Take tensorrt-fp16, which keeps them as one operator.",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        named = finish(proto, Request(**{**vars(request), "folder": Path(folder)}))
+        prepared = share_constants(onnx.load(prepared_file(onnx.load(named.file), folder)))
+    done = _written(prepared, request)
+    return Converted(done.file, ("recurrent cells are unrolled to one set of matrix products per time step",))
+
+
+def _written(model: onnx.ModelProto, request: Request) -> Converted:
+    placement = place(Graph(model))
+    scales = {
+        name: max(top, float(np.finfo(np.float32).tiny)) / _LARGEST
+        for name, top in ranges(model, placement.activations, calibration_of(request)).items()
+    }
+    insert(model, placement, scales)
+    refuse(model)
+    return finish(model, request)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which inputs are quantized: (index of the node, position of the input) -> name of the value.
+
+    Attributes:
+        inputs: activations, one scale each.
+        weights: constants, one scale per output channel.
+    """
+
+    inputs: Mapping[tuple[int, int], str]
+    weights: Mapping[tuple[int, int], str]
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """Names of the quantized activations, each once, in the order of their first reader."""
+        return tuple(dict.fromkeys(self.inputs.values()))
+
+
+def place(graph: Graph) -> Placement:
+    """Decide which inputs of which operators are quantized; see the module."""
+    inputs: dict[tuple[int, int], str] = {}
+    weights: dict[tuple[int, int], str] = {}
+    for index, node in enumerate(graph.model.graph.node):
+        if node.op_type in PRODUCTS and node.output[0] not in graph.fixed:
+            for position, name in enumerate(node.input[:2]):
+                if name in graph.constants:
+                    weights[index, position] = name
+                elif name not in graph.fixed:
+                    inputs[index, position] = name
+        elif node.op_type == "Add" and (residual := _residual(graph, node)) is not None:
+            inputs[index, residual] = node.input[residual]
+    return Placement(inputs, weights)
+
+
+def _residual(graph: Graph, node: onnx.NodeProto) -> int | None:
+    """Position of the residual input of a sum that is fused into a convolution; None where there is none.
+
+    Of two convolutions (a projection shortcut) the later one fuses the sum.
+    """
+    if any(name in graph.fixed for name in node.input) or graph.shape(node.input[0]) != graph.shape(node.input[1]):
+        return None
+    order = {n.output[0]: index for index, n in enumerate(graph.model.graph.node)}
+    fused = [
+        (order[name], position)
+        for position, name in enumerate(node.input)
+        if (source := graph.producer.get(name)) is not None
+        and source.op_type in ("Conv", "ConvTranspose")
+        and len(graph.readers[name]) == 1
+    ]
+    return 1 - max(fused)[1] if fused else None
+
+
+def ranges(
+    model: onnx.ModelProto, names: tuple[str, ...], calibration: Mapping[str, NDArray[np.generic]]
+) -> dict[str, float]:
+    """Largest absolute value of each activation over the calibration samples, run in float by ONNX Runtime."""
+    import onnxruntime
+
+    observed = onnx.ModelProto()
+    observed.CopyFrom(model)
+    given = {value.name for value in model.graph.input}
+    written = {value.name for value in model.graph.output}
+    asked = [name for name in names if name not in given]
+    observed.graph.output.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in asked if name not in written
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    largest = dict.fromkeys(names, 0.0)
+    for sample in samples(calibration):
+        found = dict(zip(asked, session.run(asked, sample), strict=True)) if asked else {}
+        for name in names:
+            value = found[name] if name in found else sample[name]
+            largest[name] = max(largest[name], float(np.abs(np.asarray(value, np.float32)).max()))
+    return largest
+
+
+def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float]) -> None:
+    """Put Q/DQ pairs behind activations and store weights as int8, in place."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors |= {
+        node.output[0]: _named(node.attribute[0].t, node.output[0])
+        for node in model.graph.node
+        if node.op_type == "Constant" and node.attribute[0].name == "value"
+    }
+    nodes: list[onnx.NodeProto] = []
+    made: dict[tuple[str, int | None], str] = {}
+    for value in model.graph.input:
+        nodes.extend(_pair(model.graph, value.name, scales))
+    for index, node in enumerate(model.graph.node):
+        renamed = list(node.input)
+        for position, name in enumerate(node.input):
+            if (index, position) in placement.inputs:
+                renamed[position] = f"{name}/dequantized"
+            elif (index, position) in placement.weights:
+                axis = _axis(node, position, tensors[name])
+                if (name, axis) not in made:
+                    restored = f"{name}/restored" if axis is None else f"{name}/restored/{axis}"
+                    nodes.append(_weight(model.graph, tensors[name], axis, restored))
+                    made[name, axis] = restored
+                renamed[position] = made[name, axis]
+        node.input[:] = renamed
+        nodes.append(node)
+        for name in node.output:
+            nodes.extend(_pair(model.graph, name, scales))
+    read = {name for node in nodes for name in node.input} | {value.name for value in model.graph.output}
+    del model.graph.node[:]
+    model.graph.node.extend(node for node in nodes if node.op_type != "Constant" or node.output[0] in read)
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name = name
+    return copy
+
+
+def _axis(node: onnx.NodeProto, position: int, tensor: onnx.TensorProto) -> int | None:
+    """Axis of a weight's scales; None for one scale."""
+    if len(tensor.dims) < 2 or position == 0:
+        return None
+    if node.op_type == "ConvTranspose" and attributes(node).get("group", 1) > 1:
+        return None  # the second axis is then the channel inside of a group, not the output channel
+    return channel_axis(node, tuple(tensor.dims))
+
+
+def _pair(graph: onnx.GraphProto, name: str, scales: Mapping[str, float]) -> Iterator[onnx.NodeProto]:
+    if name not in scales:
+        return
+    _constants(graph, name, np.float32(scales[name]))
+    parameters = [f"{name}/scale", f"{name}/zero"]
+    yield helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}/quantized"], f"{name}/quantize")
+    inputs = [f"{name}/quantized", *parameters]
+    yield helper.make_node("DequantizeLinear", inputs, [f"{name}/dequantized"], f"{name}/dequantize")
+
+
+def _weight(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int | None, restored: str) -> onnx.NodeProto:
+    values = numpy_helper.to_array(tensor)
+    others = tuple(i for i in range(values.ndim) if i != axis)
+    largest = np.maximum(np.abs(values).max(axis=others, keepdims=True), np.finfo(np.float32).tiny)
+    scale = (largest / np.float32(_LARGEST)).astype(np.float32)
+    integers = np.clip(np.rint(values / scale), -_LARGEST, _LARGEST).astype(np.int8)
+    _constants(graph, restored, scale.reshape(()) if axis is None else scale.reshape(-1))
+    graph.initializer.append(numpy_helper.from_array(integers, f"{restored}/int8"))
+    inputs = [f"{restored}/int8", f"{restored}/scale", f"{restored}/zero"]
+    return helper.make_node("DequantizeLinear", inputs, [restored], f"{restored}/dequantize", axis=axis or 0)
+
+
+def _constants(graph: onnx.GraphProto, name: str, scale: NDArray[np.float32] | np.float32) -> None:
+    array = np.asarray(scale, np.float32)
+    graph.initializer.append(numpy_helper.from_array(array, f"{name}/scale"))
+    graph.initializer.append(numpy_helper.from_array(np.zeros(array.shape, np.int8), f"{name}/zero"))
