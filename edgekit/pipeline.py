@@ -25,7 +25,7 @@ from edgekit.jobs import Workers
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
 from edgekit.run import Given, Ref, Run
 from edgekit.source import Source
-from edgekit.store import Entry, Store
+from edgekit.store import Entry, Store, sha256_json
 from edgekit.target import Target
 
 Progress = Callable[[str, str], None]
@@ -132,7 +132,7 @@ def load(run: Run, order: Order) -> Loaded:
     """Load the source in its framework; fix its batch to 1 and read its inputs and outputs."""
     source = identify(run, order)
     environment = sources.environments(source)[0]
-    arguments = {"source": Given(source.to_json(), source.sha256), "environment": environment}
+    arguments = {"source": _given(source), "environment": environment}
     materialise = not has_weights(source)
     entry = run.step("describe", environment, "load", arguments | {"materialise": materialise}, code=_LOADING)
     if entry.value["checkpoint"]:
@@ -156,7 +156,7 @@ def identify(run: Run, order: Order) -> Source:
         return source
     if source.kind == "zoo":
         return sources.with_framework(source, order.target.default_framework)
-    arguments = {"source": Given(source.to_json(), source.sha256)}
+    arguments = {"source": _given(source)}
     return sources.with_framework(
         source, run.step("identify", "keras-tensorflow", "load", arguments, code=_LOADING).value
     )
@@ -388,8 +388,15 @@ _LOADING = ("frameworks", "source", "zoo/__init__", "zoo/weights")
 _SIDES = ("inputs", "outputs")
 
 
+def _given(source: Source) -> Given:
+    """The source for a step: named by its content and by what the user declared about it, not by where it lies."""
+    facts = source.to_json()
+    declared = {key: facts[key] for key in ("sha256", "kind", "inputs", "trust")}
+    return Given(facts, sha256_json(declared))
+
+
 def _model(loaded: Loaded) -> dict[str, Any]:
-    return {"source": Given(loaded.source.to_json(), loaded.source.sha256), "environment": loaded.environment}
+    return {"source": _given(loaded.source), "environment": loaded.environment}
 
 
 def _file(made: Candidate) -> Ref:
