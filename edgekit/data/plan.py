@@ -68,7 +68,7 @@ def make(plan: DataPlan, split: Split, signature: Signature) -> Samples | None:
         samples = user.load(plan.calibrate, signature)
         return _drawn(_part(samples, plan, kept=True) if plan.evaluate is None else samples, plan)
     if plan.evaluate is not None:
-        selection, test = user.split(user.load(plan.evaluate, signature), plan.seed)
+        selection, test = user.split(user.load(plan.evaluate, signature, labels=True), plan.seed)
         return selection if split == "selection" else test
     assert plan.calibrate is not None
     return _part(user.load(plan.calibrate, signature), plan, kept=False) if split == "selection" else None
