@@ -1,6 +1,6 @@
 """Every zoo model x framework x target: convert, prove, and write one row per cell.
 
-    python benchmarks/matrix.py [--write-readme] [--only gpt] [--jobs 1]
+    python benchmarks/matrix.py [--write-readme] [--only gpt bert] [--jobs 2]
 
 Rows go to ``benchmarks/results/matrix.jsonl`` (appended; the README shows the newest run). No cell vanishes: an error
 is a row with its reason.
@@ -12,8 +12,10 @@ import argparse
 import datetime
 import json
 import subprocess
+import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,30 +51,43 @@ def cell(model: str, framework: str, name: str, workers: Workers, store: Store, 
     return row
 
 
-def run(only: str | None) -> list[dict[str, Any]]:
-    """Run all cells, one set of children per model and framework."""
-    rows = []
+def group(model: str, framework: str) -> None:
+    """Run all targets of one model and framework in one set of children; one JSON row per line on stdout."""
+    with tempfile.TemporaryDirectory() as scratch, Workers() as workers:
+        for name in target.names():
+            row = cell(model, framework, name, workers, Store(), Path(scratch) / name)
+            print(json.dumps(row), flush=True)
+
+
+def run(models: list[str], jobs: int) -> list[dict[str, Any]]:
+    """Run all groups, ``jobs`` at a time, each in a process of its own."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
     stamp = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "commit": commit.stdout.strip(),
         "host": packaging.host().processor,
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        for model in [only] if only else zoo.names():
-            for framework in FRAMEWORKS:
-                with Workers() as workers:
-                    for name in target.names():
-                        row = cell(
-                            model, framework, name, workers, Store(), Path(scratch) / f"{model}-{framework}-{name}"
-                        )
-                        rows.append(stamp | row)
-                        sqnr = f"{row['sqnr_db']:6.1f} dB" if "sqnr_db" in row else " " * 9
-                        print(
-                            f"{model:16} {framework:6} {name:26} {row['status']:16} {sqnr} {row['reason'][:90]}",
-                            flush=True,
-                        )
-    return rows
+
+    def one(kind: tuple[str, str]) -> list[dict[str, Any]]:
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--group", *kind], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        rows = []
+        for line in process.stdout or ():
+            row = stamp | json.loads(line)
+            rows.append(row)
+            sqnr = f"{row['sqnr_db']:6.1f} dB" if "sqnr_db" in row else " " * 9
+            print(
+                f"{row['model']:16} {row['framework']:6} {row['target']:26} {row['status']:16} {sqnr} {row['reason'][:150]}",
+                flush=True,
+            )
+        if process.wait():
+            raise RuntimeError(f"{kind} ended with exit code {process.returncode}: cells are missing")
+        return rows
+
+    kinds = [(model, framework) for model in models for framework in FRAMEWORKS]
+    with ThreadPoolExecutor(jobs) as pool:
+        return [row for rows in pool.map(one, kinds) for row in rows]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -128,9 +143,14 @@ def main() -> None:
     """Run and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write-readme", action="store_true")
-    parser.add_argument("--only")
+    parser.add_argument("--only", nargs="*", help="models; rows are then printed, not kept")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--group", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    rows = run(arguments.only)
+    if arguments.group:
+        group(*arguments.group)
+        return
+    rows = run(arguments.only or zoo.names(), arguments.jobs)
     if arguments.only:
         return
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
