@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgekit.toolchains.openvino.ir import read_checked
 
 #: Kernels of convolutions, matrix products and recurrent cells, as the CPU plugin names them.
 _PRODUCTS = frozenset(("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell"))
+
+_PRODUCT_NAME = re.compile(r"\bMatMul(_\d+)?$")
 
 
 def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OpenVinoSession:
@@ -108,9 +111,13 @@ def _executed(compiled: ov.CompiledModel) -> Counter[str]:
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         kind = info["layerType"].astype(str)
+        precision = info["runtimePrecision"].astype(str)
         if kind in _PRODUCTS:
-            found[f"{kind}:{info['runtimePrecision'].astype(str)}"] += 1
-    return found
+            found[f"{kind}:{precision}"] += 1
+        elif kind == "Subgraph":  # chains of products, and attention, are compiled into one kernel
+            layers = info["originalLayersNames"].astype(str).split(",")
+            found[f"{kind}:{precision}"] += sum(_PRODUCT_NAME.search(name) is not None for name in layers)
+    return +found
 
 
 def _int8_share(executed: Counter[str], otherwise: str) -> str:
