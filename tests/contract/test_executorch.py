@@ -1,0 +1,277 @@
+"""The ExecuTorch toolchain on real conversions of small models, and its known traps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("executorch")
+
+from edgekit import source as sources
+from edgekit.errors import DamagedFileError, FailedError, UsageError
+from edgekit.jobs import Workers
+from edgekit.precision import shortfall
+from edgekit.toolchains import executorch as toolchain
+from edgekit.toolchains.executorch import flatbuffer, program, xnnpack
+from edgekit.toolchains.executorch.audit import inspect, sidecar
+
+CHILD = Path(__file__).parent / "children" / "executorch_models.py"
+PRECISIONS = {"xnnpack": "fp32", "xnnpack-half": "fp16", "pt2e": "int8", "pt2e-dynamic": "int8-dynamic"}
+#: Model function, kind of child, route, lowest SQNR in dB, multiply-accumulates of the float network.
+CASES = {
+    "conv": ("conv", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "conv-int8": ("conv", "torch", "pt2e", 25, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "conv-half": ("conv", "torch", "xnnpack-half", 45, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "after-onnx": ("after_onnx_export", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    # The state before the first step is zero, and its product with the recurrent weights is not in the file.
+    "cell-dynamic": ("cell", "torch", "pt2e-dynamic", 35, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
+    "keras-int8": ("keras_tokens", "keras-torch", "pt2e", 25, 6 * (16 * 32 + 32 * 4)),
+}
+SAMPLES = 16
+
+
+@pytest.fixture(scope="module")
+def children() -> Any:
+    with Workers() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, children: Workers) -> dict[str, Path]:
+    """Every case converted; a folder each with ``model.pte``, ``samples.npz`` and the framework's ``outputs.npz``."""
+    folder = tmp_path_factory.mktemp("executorch")
+    return {name: convert(children, folder / name, *case[:3]) for name, case in CASES.items()}
+
+
+def convert(children: Workers, folder: Path, model: str, environment: str, route: str) -> Path:
+    """Convert one model in a child; returns the file."""
+    folder.mkdir()
+    framework = "keras" if environment.startswith("keras") else "torch"
+    source = sources.with_framework(sources.resolve(f"{CHILD}:{model}", trust=True), framework).to_json()
+    common = {"folder": str(folder), "source": source, "environment": environment}
+    signature = children.call(environment, "edgekit.steps:describe", common | {"materialise": False}).value["signature"]
+    rng = np.random.default_rng(0)
+    data = {
+        f"x/{t['name']}": rng.normal(size=(SAMPLES, *t["shape"][1:])).astype("float32")
+        if t["dtype"] == "float32"
+        else rng.integers(0, 11, (SAMPLES, *t["shape"][1:])).astype(t["dtype"])
+        for t in signature["inputs"]
+    }
+    np.savez(folder / "samples.npz", **data)
+    samples = str(folder / "samples.npz")
+    children.call(environment, "edgekit.steps:reference", common | {"samples_file": samples})
+    arguments = common | {
+        "toolchain_name": "executorch",
+        "route": route,
+        "precision": PRECISIONS[route],
+        "integer_io": False,
+        "signature": signature,
+        "calibration_file": samples,
+        "float_file": None,
+    }
+    made = children.call(environment, "edgekit.steps:convert", arguments).value
+    return folder / made["file"]
+
+
+def ran(children: Workers, file: Path) -> dict[str, Any]:
+    """What a session in the runtime's own child says and gives."""
+    arguments = {"file": str(file), "inputs": str(file.parent / "samples.npz")}
+    found: dict[str, Any] = children.call("runtime", "tests.contract.children.executorch_models:run", arguments).value
+    return found
+
+
+def sqnr(file: Path, outputs: dict[str, Any]) -> float:
+    with np.load(file.parent / "outputs.npz") as stored:
+        (name,) = stored.files
+        wanted = stored[name].astype(np.float64)
+    noise = wanted - np.asarray(outputs[name.removeprefix("out/")]).reshape(wanted.shape)
+    return float(10 * np.log10(np.square(wanted).sum() / max(np.square(noise).sum(), 1e-300)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], children: Workers, case: str) -> None:
+    _, _, route, least, macs = CASES[case]
+    audit = toolchain.audit(files[case])
+    assert shortfall(PRECISIONS[route], audit) == ""
+    assert audit.macs_total == macs
+    assert audit.findings == ()
+    inside, total = inspect(files[case]).macs()
+    assert inside == total == macs, "every product is inside the delegate"
+    found = ran(children, files[case])
+    assert sqnr(files[case], found["outputs"]) >= least
+    assert found["ops_delegated"] == audit.ops_delegated > 0
+    assert found["by"].startswith("executorch 1.") and found["by"].endswith(" XNNPACK")
+    assert found["threads"] == 1
+    assert found["precision"] == {"fp32": "f32", "fp16": "f16"}.get(PRECISIONS[route], "int8")
+    with np.load(files[case].parent / "samples.npz") as stored:
+        assert [f"x/{t.name}" for t in audit.inputs] == stored.files
+
+
+def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None:
+    audit = toolchain.audit(files["cell-dynamic"])
+    assert audit.macs_quantized == audit.macs_total
+    assert audit.float_ops == ("aten::embedding.out",)
+    assert audit.weight_elements["int8"] == 2 * 64 * 16 + 16 * 4, "shared by the steps, so counted once"
+
+
+def test_inputs_and_outputs_of_a_half_file_stay_float32(files: dict[str, Path]) -> None:
+    audit = toolchain.audit(files["conv-half"])
+    assert {t.dtype for t in (*audit.inputs, *audit.outputs)} == {"float32"}
+    assert set(audit.weight_elements) == {"float16"}
+
+
+def test_a_second_process_writes_the_same_bytes(files: dict[str, Path], tmp_path: Path) -> None:
+    with Workers() as others:
+        again = convert(others, tmp_path / "again", *CASES["conv-int8"][:3])
+    for first in (files["conv-int8"], sidecar(files["conv-int8"])):
+        assert digest(first) == digest(again.parent / first.name)
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("case", ["conv-int8", "cell-dynamic"])
+def test_the_program_reads_as_executorch_reads_it(files: dict[str, Path], case: str) -> None:
+    from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
+
+    content = files[case].read_bytes()
+    (plan,) = _flatbuffer_to_program(content).execution_plan
+    read = program.parse(content)
+    assert read.inputs == tuple(plan.inputs) and read.outputs == tuple(plan.outputs)
+    assert [d.id for d in read.delegates] == [d.id for d in plan.delegates]
+    theirs = []
+    for instruction in plan.chains[0].instructions:
+        call = instruction.instr_args
+        if type(call).__name__ == "KernelCall":
+            operator = plan.operators[call.op_index]
+            name = f"{operator.name}.{operator.overload}" if operator.overload else operator.name
+            theirs.append((name, None, tuple(call.args)))
+        elif type(call).__name__ == "DelegateCall":
+            theirs.append(("", call.delegate_index, tuple(call.args)))
+    assert [(c.kernel, c.delegate, c.arguments) for c in read.calls] == theirs
+    shapes = [tuple(v.val.sizes) if type(v.val).__name__ == "Tensor" else None for v in plan.values]
+    assert [None if v is None else v.shape for v in read.values] == shapes
+
+
+@pytest.mark.parametrize("case", ["conv", "conv-int8", "conv-half", "cell-dynamic"])
+def test_payloads_read_as_flatc_reads_them(files: dict[str, Path], tmp_path: Path, case: str) -> None:
+    import executorch
+
+    root = Path(executorch.__path__[0])
+    schema = root / "backends/xnnpack/serialization/runtime_schema.fbs"
+    read = program.read(files[case])
+    for i, delegate in enumerate(read.delegates):
+        start, size = (int.from_bytes(delegate.payload[at : at + 4], "little") for at in (10, 14))
+        flat = tmp_path / f"payload_{i}.bin"
+        flat.write_bytes(delegate.payload[start : start + size])
+        command = [root / "data/bin/flatc", "--json", "--strict-json", "--raw-binary", "--defaults-json"]
+        subprocess.run([*command, "-o", tmp_path, schema, "--", flat], check=True, capture_output=True)
+        told = json.loads(flat.with_suffix(".json").read_text())
+        nodes = xnnpack.parse(delegate.payload, read.named)
+        assert [f"XNN{n.type}" for n in nodes] == [n["xnode_union_type"] for n in told["xnodes"]]
+        values = {}
+        for value in told["xvalues"]:
+            tensor = value["xvalue_union"].get("tensor_value", value["xvalue_union"])
+            values[tensor["id_out"]] = tensor
+        for node, theirs in zip(nodes, told["xnodes"], strict=True):
+            output = values[theirs["xnode_union"]["output_id"]]
+            assert node.output.shape == tuple(output["dims"])
+            assert output["datatype"] in DATATYPES[node.output.type]
+
+
+DATATYPES = {
+    "float32": ("xnn_datatype_fp32",),
+    "float16": ("xnn_datatype_fp16",),
+    "int8": ("xnn_datatype_qint8", "xnn_datatype_qdint8"),
+}
+
+
+def test_names_lie_beside_the_file_and_must_fit_it(files: dict[str, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "model.pte"
+    shutil.copy(files["conv"], copy)
+    assert [t.name for t in toolchain.audit(copy).inputs] == ["input_0"], "no names without the file beside it"
+    shutil.copy(sidecar(files["cell-dynamic"]), sidecar(copy))
+    with pytest.raises(DamagedFileError, match="inputs are not those"):
+        toolchain.audit(copy)
+    for text in ("", "{", "[]", '{"schema": 1}', '{"inputs": 3}'):
+        sidecar(copy).write_text(text)
+        with pytest.raises(DamagedFileError, match="names"):
+            toolchain.audit(copy)
+
+
+def test_wrong_inputs_are_refused(files: dict[str, Path], children: Workers, tmp_path: Path) -> None:
+    for change, message in (({"x/picture": np.zeros((1, 3, 8, 8), "f4")}, "picture"), ({}, "shape")):
+        folder = tmp_path / message
+        shutil.copytree(files["conv"].parent, folder)
+        np.savez(folder / "samples.npz", **(change or {"x/image": np.zeros((1, 3, 9, 9), "f4")}))
+        with pytest.raises(UsageError, match=message):
+            ran(children, folder / "model.pte")
+
+
+@pytest.mark.parametrize("case", ["conv-int8", "cell-dynamic"])
+def test_every_truncated_file_is_refused_without_running_it(files: dict[str, Path], tmp_path: Path, case: str) -> None:
+    content, cut = files[case].read_bytes(), tmp_path / "cut.pte"
+    for size in [*range(64), *np.linspace(64, len(content) - 1, 60, dtype=int).tolist()]:
+        cut.write_bytes(content[:size])
+        with pytest.raises(DamagedFileError):
+            toolchain.audit(cut)
+
+
+@pytest.mark.parametrize("case", ["conv-int8", "cell-dynamic"])
+def test_the_audit_of_500_damaged_files_ends_in_a_count_or_a_typed_error(
+    files: dict[str, Path], tmp_path: Path, case: str
+) -> None:
+    sys.path.insert(0, str(CHILD.parent))
+    from executorch_models import mutant
+
+    content, file, refused = files[case].read_bytes(), tmp_path / "mutant.pte", 0
+    for seed in range(500):
+        file.write_bytes(mutant(content, seed))
+        try:
+            asdict(toolchain.audit(file))
+        except DamagedFileError:
+            refused += 1
+    assert 50 < refused < 500
+
+
+def test_500_damaged_files_in_the_runtime_leave_the_parent_unharmed(
+    files: dict[str, Path], children: Workers, tmp_path: Path
+) -> None:
+    arguments = {"file": str(files["conv-int8"]), "scratch": str(tmp_path), "count": 500}
+    found = children.call("runtime", "tests.contract.children.executorch_models:fuzz", arguments).value
+    assert found["odd"] == {}, "an error that is not ours"
+    assert found["ran"] + found["refused"] + len(found["killed"]) == 500
+    assert found["refused"] > 50
+    assert len(found["killed"]) <= 10, "reading the structure first keeps most of what kills the runtime from it"
+
+
+def test_a_file_that_kills_the_runtime_is_one_failure_and_the_next_request_is_served(
+    files: dict[str, Path], children: Workers, tmp_path: Path
+) -> None:
+    sys.path.insert(0, str(CHILD.parent))
+    from executorch_models import mutant
+
+    module = "tests.contract.children.executorch_models"
+    arguments = {"file": str(files["conv"]), "scratch": str(tmp_path), "count": 80, "unread": True}
+    killed = children.call("runtime", f"{module}:fuzz", arguments).value["killed"]
+    assert killed, "the runtime itself survives damaged files now: reading them first may have become needless"
+    bad = tmp_path / "bad.pte"
+    bad.write_bytes(mutant(files["conv"].read_bytes(), killed[0]))
+    with pytest.raises(FailedError, match="ended its process"):
+        children.call("runtime", f"{module}:run_unread", {"file": str(bad)})
+    assert ran(children, files["conv"])["precision"] == "f32"
+
+
+def test_a_table_that_points_outside_is_an_error_of_its_own() -> None:
+    with pytest.raises(flatbuffer.BadBytesError):
+        flatbuffer.root(b"\xff\xff\xff\x7fET12" + bytes(56), b"ET12").tables(1)
