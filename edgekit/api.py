@@ -35,6 +35,7 @@ def convert(
     output: Path | None = None,
     search_routes: bool = False,
     allow_mixed: bool = False,
+    allow_unproven: bool = False,
     trust: bool = False,
     timeout: float = 1800.0,
     memory_limit_mib: int | None = None,
@@ -59,6 +60,7 @@ def convert(
         output=output,
         search_routes=search_routes,
         allow_mixed=allow_mixed,
+        allow_unproven=allow_unproven,
     )
     if workers is not None:
         return pipeline.convert(order, workers=workers, store=store, progress=progress)

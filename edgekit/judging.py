@@ -46,13 +46,14 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
     """The candidate that goes on to the test: on selection samples alone.
 
     The first that passes and is not slower than its float twin; where all that pass are slower, the fastest; else the
-    least bad one that was executed, which is reported and kept aside. With every route tried (``--search-routes``),
-    the fastest that passes.
+    least bad one that was executed, which is reported and kept aside; else one that nothing here could execute. With
+    every route tried (``--search-routes``), the fastest that passes.
     """
     passing = [c for c in candidates if c.status == "PASS"] or [c for c in candidates if c.status == "UNDECIDED"]
     if not passing:
         executed = [c for c in candidates if c.evidence is not None]
-        return min(executed, key=lambda c: _ORDER.index(c.status)) if executed else None
+        unproven = [c for c in candidates if c.status == "NOT_RUN" and c.file is not None]
+        return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
     timed = [c for c in passing if c.latency is not None]
     return min(timed, key=lambda c: c.latency.ratio if c.latency else 1.0) if len(timed) > 1 else passing[0]
 

@@ -49,10 +49,10 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
         return result
     folder = made.folder
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    if outcome.chosen is not None and outcome.chosen.proof_entry is not None:
+    if outcome.chosen is not None and outcome.chosen.evidence is not None:
         files[artifact.GOLDEN] = _golden(run, outcome.chosen, _split(outcome.samples, "selection"))
     destination = order.output or Path("edgekit-artifacts") / default_name(order, outcome)
-    accepted = result.status == "PASS"
+    accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
         destination = destination.with_name(destination.name + ".rejected")
     texts = {"README.md": readme(result, list(files))}
