@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help costs 0.15 s of imports
     pretty_exceptions_enable=False,
 )
-list_app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, toolchains.")
+list_app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, toolchains, devices.")
 cache_app = typer.Typer(rich_markup_mode=None, help="The store of finished steps.")
 app.add_typer(list_app, name="list")
 app.add_typer(cache_app, name="cache")
@@ -67,6 +67,9 @@ def convert(
         bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
     ] = False,
     allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Accept layers that stayed in float.")] = False,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
+    ] = False,
     require_speedup: Annotated[
         bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")
     ] = False,
@@ -91,6 +94,7 @@ def convert(
             output=output,
             search_routes=search_routes,
             allow_mixed=allow_mixed,
+            allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,
             memory_limit_mib=memory_limit,
@@ -110,15 +114,37 @@ def convert(
 def verify(artifact: Annotated[Path, typer.Argument(help="An artifact's folder.")], as_json: AsJson = False) -> int:
     """Re-hash every file of an artifact and run its golden samples again."""
     from edgekit import artifact as artifacts
+    from edgekit import build as build_for
     from edgekit.jobs import Workers
 
+    check = build_for.verify if build_for.is_derived(artifact) else artifacts.verify
     with Workers() as workers:
-        found = artifacts.verify(artifact, workers)
+        found = check(artifact, workers)
     if as_json:
         _print_json(found)
     else:
         sys.stdout.write(f"{found['status']}  {artifact}  {found['reason']}\n")
     return _EXIT[found["status"]]
+
+
+@app.command()
+def build(
+    artifact: Annotated[Path, typer.Argument(help="An artifact's folder.")],
+    device: Annotated[str, typer.Option(help="Name from `edgekit list devices`, or a TOML file.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The derived artifact's folder.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Build what a device runs (a TensorRT engine), on that device, and run the golden samples through it."""
+    from edgekit import build as build_for
+    from edgekit.jobs import Workers, interrupts_as_keyboard
+
+    with interrupts_as_keyboard(), Workers() as workers:
+        derived = build_for.build(artifact, device, output=output, workers=workers)
+    if as_json:
+        _print_json(derived.to_json())
+    else:
+        sys.stdout.write(f"{derived.status}  {derived.artifact}  {derived.proof.by}  {derived.reason}\n")
+    return _EXIT[derived.status]
 
 
 @app.command()
@@ -135,6 +161,24 @@ def inspect(
         _print_json({"status": "PASS", "reason": "", **found})
     else:
         show.audit(found)
+    return 0
+
+
+@app.command("run")
+def run_file(
+    model: Annotated[Path, typer.Argument(help="An .mlpackage folder.")],
+    input: Annotated[Path, typer.Option(help="npz file with one array per input, named as the inputs.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="npz file for the outputs.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Execute a Core ML ML Program on any machine with edgekit's evaluator."""
+    from edgekit import mil
+
+    found = mil.run_file(model, input, output)
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **found})
+    else:
+        sys.stdout.write(columns.columns(found["outputs"]))
     return 0
 
 
@@ -190,6 +234,16 @@ def list_models(as_json: AsJson = False) -> int:
             }
         )
     return _rows("models", rows, as_json)
+
+
+@list_app.command("devices")
+def list_devices(as_json: AsJson = False) -> int:
+    """Devices that `edgekit build` builds for."""
+    from edgekit import build as build_for
+
+    found = [build_for.load_device(name) for name in build_for.devices()]
+    rows = [{"name": d.name, "title": d.title, "kind": d.kind, "builder": d.builder} for d in found]
+    return _rows("devices", rows, as_json)
 
 
 @list_app.command("toolchains")
@@ -255,7 +309,7 @@ def cache_clear(as_json: AsJson = False) -> int:
 
 def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> int:
     if as_json:
-        status = "UNSUPPORTED" if exit_code == _EXIT["UNSUPPORTED"] else "FAILED"
+        status = next((name for name in ("UNSUPPORTED", "NOT_RUN") if exit_code == _EXIT[name]), "FAILED")
         error = {"code": code, "message": message, "hint": hint}
         _print_json({"schema": 1, "status": status, "reason": message, "error": error})
     _say(f"error: {message}")

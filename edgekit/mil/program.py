@@ -338,12 +338,7 @@ class _Reader:
         names = []
         for binding in argument.arguments:
             if binding.WhichOneof("binding") == "value":
-                self.count += 1
-                name = f"{where} #{self.count}"
-                self.constants[name] = self.values.read(binding.value, where)
-                kind = tensor_type(binding.value.type, self.names, where)
-                if kind is not None:
-                    self.types[name] = kind
+                name = self._attribute(binding.value, where)
             else:
                 name = binding.name
                 if name not in known:
@@ -353,6 +348,16 @@ class _Reader:
             raise self.damaged(f"{where} takes nothing")
         return tuple(names)
 
+    def _attribute(self, value: Any, where: str) -> str:
+        """Read a value that has no name of its own; returns the one it gets."""
+        self.count += 1
+        name = f"{where} #{self.count}"
+        self.constants[name] = self.values.read(value, where)
+        kind = tensor_type(value.type, self.names, where)
+        if kind is not None:
+            self.types[name] = kind
+        return name
+
     def _decode(
         self,
         message: Any,
@@ -360,13 +365,16 @@ class _Reader:
         outputs: tuple[tuple[str, TensorType | None], ...],
         where: str,
     ) -> None:
-        attributes = {k: self.values.read(v, where) for k, v in message.attributes.items() if k != "name"}
+        # The operators of iOS 16 carry what they decode as attributes, those of iOS 18 as inputs.
+        values = {key: value for key, value in message.attributes.items() if key != "name"}
+        carried = {key: (self._attribute(value, f"{where}: {key}"),) for key, value in values.items()}
+        inputs = {**inputs, **carried}
         ordered = sorted(inputs, key=lambda key: (key not in _DATA, key))  # a protobuf map has no order
         sources = [name for key in ordered for name in inputs[key]]
         missing = [name for name in sources if name not in self.constants]
         if missing:
             raise self.damaged(f"{where} is to be decoded from {missing[0]!r}, which is no constant")
-        given = attributes | {key: self.constants[names[0]] for key, names in inputs.items()}
+        given = {key: self.constants[names[0]] for key, names in inputs.items()}
         try:
             found = CONSTEXPR[message.type](**given)
             results = found if isinstance(found, tuple) else (found,)

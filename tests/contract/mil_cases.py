@@ -473,6 +473,7 @@ def conv(rng: Rng) -> list[Case]:
 def conv_transpose(rng: Rng) -> list[Case]:
     x, weight, bias = normal(rng, 1, 4, 3, 5), normal(rng, 4, 3, 3, 2), normal(rng, 3)
     grouped = normal(rng, 4, 2, 3, 3)
+    custom = {"pad_type": "custom", "pad": i32(1, 0, 1, 1)}
     cropped = F.conv_transpose2d(t(x), t(weight), t(bias), stride=2)[..., 1:, 1:-1]
     return [
         (
@@ -480,14 +481,7 @@ def conv_transpose(rng: Rng) -> list[Case]:
             F.conv_transpose2d(t(x), t(weight), t(bias), stride=(2, 3)),
         ),
         (
-            {
-                "x": x,
-                "weight": weight,
-                "bias": bias,
-                "strides": i32(2, 2),
-                "pad_type": "custom",
-                "pad": i32(1, 0, 1, 1),
-            },
+            {"x": x, "weight": weight, "bias": bias, "strides": i32(2, 2), **custom},
             cropped,
         ),
         (
@@ -639,10 +633,8 @@ def lstm(rng: Rng) -> list[Case]:
     order = (0, 1, 3, 2)  # PyTorch: input, forget, cell, output
     with torch.no_grad():
         out, (hn, cn) = layer(t(x), (t(h), t(c)))
-        alone, (h1, c1) = (
-            torch._VF.lstm(t(x), (t(h[:1]), t(c[:1])), layer._flat_weights[:4], True, 1, 0.0, False, False, False)[0],
-            (None, None),
-        )
+        first = (t(h[:1]), t(c[:1]))
+        alone = torch._VF.lstm(t(x), first, layer._flat_weights[:4], True, 1, 0.0, False, False, False)[0]
     given: dict[str, Any] = {"x": x}
     for suffix, tail in (("", ""), ("_back", "_reverse")):
         given[f"weight_ih{suffix}"] = _gates(getattr(layer, f"weight_ih_l0{tail}"), order)

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit import mil
-from edgekit.mil import ops_lists
+from edgekit.mil import constexpr, ops_lists
 from edgekit.mil.program import OPERATORS
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
-from mil_cases import CASES, as_list, expected_list
+from mil_cases import CASES, as_list, expected_list, i32, normal
 
 torch.set_num_threads(1)
 
@@ -182,14 +182,9 @@ def _saved(ct: Any, folder: Path, specs: dict[str, Any], body: Any, **options: A
         with Function(specs, opset_version=ct.target.iOS18) as function:
             function.set_outputs(list(body(function.inputs)))
             program.add_function("main", function)
-        settings_ = {"compute_precision": ct.precision.FLOAT32, "pass_pipeline": ct.PassPipeline.EMPTY} | options
-        model = ct.convert(
-            program,
-            convert_to="mlprogram",
-            minimum_deployment_target=ct.target.iOS18,
-            skip_model_load=True,
-            **settings_,
-        )
+        chosen = {"compute_precision": ct.precision.FLOAT32, "pass_pipeline": ct.PassPipeline.EMPTY} | options
+        chosen |= {"minimum_deployment_target": ct.target.iOS18, "skip_model_load": True}
+        model = ct.convert(program, convert_to="mlprogram", **chosen)
         path = folder / "model.mlpackage"
         model.save(str(path))
     return path
