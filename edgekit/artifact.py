@@ -12,9 +12,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edgekit.errors import DamagedFileError, EdgekitError, UsageError
 from edgekit.jobs import Workers
@@ -40,7 +40,33 @@ def list_files(folder: Path) -> tuple[File, ...]:
     )
 
 
-def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, str], result: Result) -> Result:
+class Manifest(Protocol):
+    """What a manifest holds at least: the files, and (only in memory) where it lies."""
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Every other file of the folder."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        ...
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other fields."""
+        ...
+
+
+M = TypeVar("M", bound=Manifest)
+
+
+class _Listing(BaseModel):
+    """The part of a manifest that every kind has."""
+
+    files: tuple[File, ...]
+
+
+def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, str], result: M) -> M:
     """Publish an artifact under its final name, complete or not at all; an older one of that name is replaced.
 
     Args:
@@ -72,7 +98,7 @@ def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, str]
     return sealed
 
 
-def _seal(folder: Path, result: Result) -> None:
+def _seal(folder: Path, result: Manifest) -> None:
     document = result.to_json() | {"artifact": None}  # a folder may be moved: its manifest does not say where it lies
     text = json.dumps(document, indent=1, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n", "utf-8")
@@ -126,7 +152,10 @@ def damaged_files(folder: Path) -> list[str]:
         return [SEAL]
     if seal.read_bytes() != f"{sha256_file(folder / MANIFEST)}  {MANIFEST}\n".encode():
         return [f"{MANIFEST} (or {SEAL})"]
-    known = {file.path: file for file in read(folder).files}
+    try:
+        known = {file.path: file for file in _Listing.model_validate_json((folder / MANIFEST).read_bytes()).files}
+    except ValidationError:
+        return [MANIFEST]
     present = {file.path: file for file in list_files(folder)}
     return sorted(name for name in known.keys() | present.keys() if known.get(name) != present.get(name))
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from edgekit.errors import UsageError, unknown_name
 
-Catalogue = Literal["targets", "calibration", "benchmarks"]
+Catalogue = Literal["targets", "calibration", "benchmarks/devices"]
 
 _PACKAGE = Path(__file__).parent
 
@@ -51,7 +51,7 @@ def find(catalogue: Catalogue, name: str) -> Path:
         path = folder / f"{name}.toml"
         if path.is_file():
             return path
-    raise unknown_name(catalogue.rstrip("s"), name, names(catalogue))
+    raise unknown_name(catalogue.rpartition("/")[2].rstrip("s"), name, names(catalogue))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -54,6 +54,12 @@ class NotRunError(EdgekitError):
     exit_code = 9
 
 
+class WrongDeviceError(NotRunError):
+    """A derived artifact was built for another device or by another version of its builder."""
+
+    code = "wrong-device"
+
+
 class MissingDependencyError(EdgekitError):
     """An optional package is not installed; the hint holds the install line."""
 

@@ -37,6 +37,8 @@ _VARIABLES: dict[str, dict[str, str]] = {
     "tf-keras": {"TF_USE_LEGACY_KERAS": "1"},
     "runtime": {},
     "data": {},
+    # The one kind of child that may see a GPU.
+    "gpu": {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")},
 }
 _COMMON = {
     # One thread: sums come out in one order, and no pool spins for work while another process needs the core (on two
