@@ -122,7 +122,8 @@ def _zoo(source: Source) -> Loaded:
 
 
 def _python(source: Source) -> Loaded:
-    model = python_file.model_from(source)
+    with torch.enable_grad():  # type: ignore[no-untyped-call]  # the user's function may train the model
+        model = python_file.model_from(source)
     if python_file.framework_of(model) != "torch":
         raise UsageError(f"{source.given} returned a Keras model", hint="It is loaded in a Keras child.")
     model.eval()
