@@ -67,6 +67,9 @@ def convert(
         bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
     ] = False,
     allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Accept layers that stayed in float.")] = False,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
+    ] = False,
     require_speedup: Annotated[
         bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")
     ] = False,
@@ -91,6 +94,7 @@ def convert(
             output=output,
             search_routes=search_routes,
             allow_mixed=allow_mixed,
+            allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,
             memory_limit_mib=memory_limit,
@@ -157,6 +161,24 @@ def inspect(
         _print_json({"status": "PASS", "reason": "", **found})
     else:
         show.audit(found)
+    return 0
+
+
+@app.command("run")
+def run_file(
+    model: Annotated[Path, typer.Argument(help="An .mlpackage folder.")],
+    input: Annotated[Path, typer.Option(help="npz file with one array per input, named as the inputs.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="npz file for the outputs.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Execute a Core ML ML Program on any machine with edgekit's evaluator."""
+    from edgekit import mil
+
+    found = mil.run_file(model, input, output)
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **found})
+    else:
+        sys.stdout.write(columns.columns(found["outputs"]))
     return 0
 
 
