@@ -22,7 +22,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.onnx.audit import Graph
-from edgekit.toolchains.onnx.export import finish, unrolled
+from edgekit.toolchains.onnx.export import finish, rename, unrolled
 from edgekit.toolchains.onnx.quantize import calibration_of, prepared_file, read_float, samples, share_constants
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
 
@@ -36,9 +36,7 @@ _MOST_NODES = 20_000
 
 def qdq(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize the verified fp32 file; recurrent cells stay float, which TensorRT runs in float as well."""
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = onnx.load(prepared_file(read_float(request), folder))
-    return _written(prepared, request)
+    return _written(_prepared(read_float(request)), request)
 
 
 def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
@@ -50,10 +48,27 @@ def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
             hint="Take tensorrt-fp16, which keeps them as one operator.",
         )
     with tempfile.TemporaryDirectory() as folder:
-        named = finish(proto, Request(**{**vars(request), "folder": Path(folder)}))
-        prepared = share_constants(onnx.load(prepared_file(onnx.load(named.file), folder)))
-    done = _written(prepared, request)
+        named = onnx.load(finish(proto, Request(**{**vars(request), "folder": Path(folder)})).file)
+    done = _written(share_constants(_prepared(named)), request)
     return Converted(done.file, ("recurrent cells are unrolled to one set of matrix products per time step",))
+
+
+def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold and fuse (see ``prepared_file``), and give what was made up on the way names of our own.
+
+    ONNX Runtime makes up the same names (``gemm_input_shape``) when it opens the file, and then refuses it: "attempt to
+    replace the existing tensor".
+    """
+    before = _names(model)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = onnx.load(prepared_file(model, folder))
+    rename(prepared.graph, {name: f"prepared/{name}" for name in sorted(_names(prepared) - before)})
+    return prepared
+
+
+def _names(model: onnx.ModelProto) -> set[str]:
+    inner = {name for node in model.graph.node for name in (*node.input, *node.output) if name}
+    return inner | {tensor.name for tensor in model.graph.initializer}
 
 
 def _written(model: onnx.ModelProto, request: Request) -> Converted:
