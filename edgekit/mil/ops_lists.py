@@ -36,7 +36,7 @@ def make_list(
 
 def list_length(*, ls: list[Array]) -> Array:
     """Number of tensors."""
-    return np.array([len(ls)], np.int32)
+    return np.array(len(ls), np.int32)
 
 
 def list_write(*, ls: list[Array], index: Array, value: Array) -> list[Array]:

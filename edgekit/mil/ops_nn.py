@@ -35,7 +35,7 @@ def conv(
     if x.shape[1] != weight.shape[1] * group or weight.shape[0] % group:
         raise ValueError(f"{x.shape[1]} channels do not fit weights {weight.shape} in {group} groups")
     if math.prod(kernel) == 1 and group == 1:
-        thinned = x[(..., *(slice(None, None, s) for s in steps))]
+        thinned = x[_index(..., *(slice(None, None, s) for s in steps))]
         flat = thinned.reshape(*thinned.shape[:2], -1)
         y = np.matmul(weight.reshape(weight.shape[:2]), flat).reshape(len(x), -1, *thinned.shape[2:])
     elif weight.shape[1] == 1 and weight.shape[0] == group:
@@ -49,7 +49,7 @@ def conv(
 def _dense(x: Array, weight: Array, reach: list[int], steps: list[int], spread: list[int]) -> Array:
     axes = tuple(range(2, x.ndim))
     windows = sliding_window_view(x, reach, axis=axes)  # type: ignore[call-overload]
-    strided = windows[(..., *(slice(None, None, s) for s in steps), *(slice(None, None, d) for d in spread))]
+    strided = windows[_index(..., *(slice(None, None, n) for n in (*steps, *spread)))]
     taps = [1, *range(x.ndim, strided.ndim)]
     summed = np.tensordot(strided, weight, axes=(taps, list(range(1, weight.ndim))))
     return np.moveaxis(summed, -1, 1)
@@ -58,7 +58,7 @@ def _dense(x: Array, weight: Array, reach: list[int], steps: list[int], spread: 
 def _depthwise(x: Array, weight: Array, steps: list[int], spread: list[int]) -> Array:
     total: Array | None = None
     for tap, view in _taps(x, weight.shape[2:], steps, spread):
-        part = view * _per_channel(weight[(slice(None), 0, *tap)], x.ndim)
+        part = view * _per_channel(weight[_index(slice(None), 0, *tap)], x.ndim)
         total = part if total is None else np.add(total, part, out=total)
     assert total is not None
     return total
@@ -86,7 +86,7 @@ def conv_transpose(
         kernels = np.split(weight, group)[index]
         channels = slice(index * weight.shape[1], (index + 1) * weight.shape[1])
         for tap in itertools.product(*(range(k) for k in kernel)):
-            share = np.moveaxis(np.tensordot(part, kernels[(..., *tap)], axes=(1, 0)), -1, 1)
+            share = np.moveaxis(np.tensordot(part, kernels[_index(..., *tap)], axes=(1, 0)), -1, 1)
             place = (
                 slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, spread, space, steps, strict=True)
             )
@@ -346,6 +346,10 @@ def _interpolated(x: Array, axis: int, size: int, mode: str) -> Array:
     share = (at - low).astype(np.float32).reshape([-1] + [1] * (-axis - 1))
     high = np.minimum(low + 1, before - 1)
     return np.take(x, low, axis=axis) * (1 - share) + np.take(x, high, axis=axis) * share
+
+
+def _index(*parts: Any) -> tuple[Any, ...]:
+    return parts
 
 
 def _ints(values: Array | None, count: int, default: int) -> list[int]:

@@ -236,7 +236,7 @@ def scatter_along_axis(
     validate_indices: Array | bool = False,
 ) -> Array:
     """Put each update at its own position along an axis."""
-    grid = list(np.indices(indices.shape, sparse=True))
+    grid: list[Array] = list(np.indices(indices.shape, sparse=True))
     grid[int(axis)] = np.asarray(indices, np.int64)
     return _updated(data, tuple(grid), updates, mode)
 

@@ -264,7 +264,8 @@ class _Reader:
 
     def arguments(self, function: Any) -> tuple[dict[str, TensorType], dict[str, TensorType]]:
         """Inputs and states of a function."""
-        inputs, states = {}, {}
+        inputs: dict[str, TensorType] = {}
+        states: dict[str, TensorType] = {}
         for value in function.inputs:
             kind = tensor_type(value.type, self.names, f"input {value.name!r}")
             if kind is None:
@@ -404,8 +405,9 @@ def _call(operation: Operation, values: dict[str, Any]) -> tuple[Any, ...]:
         key: [values[n] for n in names] if key in operation.lists else values[names[0]]
         for key, names in operation.inputs.items()
     }
-    if operation.type in _STEPPING:
-        given["rounded"] = functools.partial(_held, kind=operation.outputs[0][1])
+    first = operation.outputs[0][1] if operation.outputs else None
+    if operation.type in _STEPPING and first is not None:
+        given["rounded"] = functools.partial(_held, kind=first)
     try:
         found = OPERATORS[operation.type](**given)
     except _UNFIT as error:

@@ -235,7 +235,7 @@ def test_loops_branches_and_lists(ct: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(found["all"], np.concatenate([sums[:3], sums[2:3]]), rtol=1e-6)
         np.testing.assert_allclose(found["second"], sums[1], rtol=1e-6)
         np.testing.assert_allclose(found["sign"], np.abs(sums[2]), rtol=1e-6)
-        assert found["length"].tolist() == [4]
+        assert found["length"].tolist() == 4
 
 
 def test_states_outlive_a_run(ct: Any, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ Elsewhere the ML Program evaluator (``edgekit.mil``) stands in for it, and the p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from edgekit.frameworks import Environment
 from edgekit.toolchains import Route
 from edgekit.toolchains.coreml import convert, quantize
 from edgekit.toolchains.coreml.audit import audit
@@ -15,7 +18,7 @@ __all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
 STEP_VERSION = 1
 PACKAGES = ("coremltools", "torchao")
 
-_RUNTIME = {"keras": "runtime", "torch": "runtime"}
+_RUNTIME: Mapping[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 
 ROUTES = {
     "trace": Route({"torch": "torch", "keras": "keras-torch"}, convert.from_trace),

@@ -50,7 +50,7 @@ def exported(model: LoadedModel | None) -> Any:
 
     assert model is not None
     aten, table = torch.ops.aten, torch.export.default_decompositions()
-    known = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
+    known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
     program = torch_export(model)
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
         # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here (77 dB).

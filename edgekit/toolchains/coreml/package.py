@@ -58,7 +58,7 @@ def write(spec: Any, weights_folder: str | Path | None, request: Request) -> Con
     content.mkdir(parents=True)
     (folder / "Data" / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
     weights = Path(weights_folder) / "weight.bin" if weights_folder else None
-    items = _ITEMS[:1]
+    items: tuple[tuple[str, str, str], ...] = _ITEMS[:1]
     if weights is not None and weights.is_file():
         (content / "weights").mkdir()
         shutil.copyfile(weights, folder / "Data" / WEIGHTS / "weight.bin")
