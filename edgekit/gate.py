@@ -196,12 +196,13 @@ def measure_accuracy(
     artifact_outputs: NDArray[np.generic],
     checkpoint_outputs: NDArray[np.generic] | None = None,
 ) -> Accuracy:
-    """Score float and artifact logits on the same samples.
+    """Score float and artifact on the same samples.
 
     Args:
         metric_name: name in ``edgekit.metrics``.
         labels: ``(samples,)`` or ``(samples, ...)`` integers, see ``metrics.check_labels``.
-        float_outputs: ``(samples, ..., classes)`` logits of the source.
+        float_outputs: what the metric reads of the source's outputs (``Metric.read``): for most
+            ``(samples, ..., classes)`` logits.
         artifact_outputs: the same of the artifact, dequantized.
         checkpoint_outputs: the same of the checkpoint; None where the checkpoint is the source itself.
 
@@ -243,7 +244,7 @@ def measure_accuracy(
         artifact=float(artifact_value),
         drop=drop,
         drop_ci95=drop_interval(metric, before, after, flips),
-        agreement=metrics.agreement(float_outputs, artifact_outputs),
+        agreement=metrics.agreement(float_outputs, artifact_outputs, metric.decisions),
         flips=flips,
     )
 

@@ -4,17 +4,20 @@ Every metric here is a smooth function of the *mean over samples* of what each s
 cheap to resample: a bootstrap replicate or a leave-one-out value needs a mean, not another look at the logits, and
 two models measured on the same samples stay paired.
 
-A new metric is one ``Metric`` constant in this module; it is found by its ``name``.
+What a metric looks at is one array per model, ``Metric.read`` of all its outputs by name (after the task's own
+postprocessing, see ``edgekit/data/tasks``). A new metric is one ``Metric`` constant in this module; it is found by its
+``name``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edgekit.data import detection
 from edgekit.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -27,6 +30,32 @@ Family = Literal["top1", "map", "relative"]
 #: Largest negative log-likelihood of one token, in nats: a file that answers NaN still gets a finite, terrible figure.
 NLL_CAP = 100.0
 
+#: Edges between the groups of detections that ``map`` takes for equally sure: confidences from ``MAP_SCORE_MIN`` to
+#: almost 1 in even steps of 0.1 of their logit. Right and wrong ones of a group enter the curve together, as ties do;
+#: that takes less than 0.01 off the exact mean average precision of a mediocre detector (tests/unit/test_detection.py),
+#: from both models alike.
+MAP_SCORE_MIN = 0.01
+MAP_EDGES = 1 / (1 + np.exp(-np.linspace(-4.5, 8.1, 127)))
+_GROUPS = len(MAP_EDGES) + 1
+
+
+def first_output(outputs: Mapping[str, NDArray[np.generic]], labels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the first output, its class axis moved to the end where the labels show that it lies second."""
+    logits = next(iter(outputs.values()))
+    rest = logits.shape[:1] + logits.shape[2:]
+    if logits.ndim == labels.ndim + 1 and logits.shape[:-1] != labels.shape and rest == labels.shape:
+        return np.moveaxis(logits, 1, -1)
+    return logits
+
+
+def predictions(logits: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return the class of each position, ``(..., classes) -> (...)``; -1 where a logit is NaN or infinite.
+
+    Ties go to the lowest class, as in NumPy: an int8 file that answers a constant scores like "always class 0".
+    """
+    finite = np.isfinite(np.asarray(logits, np.float64)).all(axis=-1)
+    return np.where(finite, np.argmax(logits, axis=-1), -1).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -38,8 +67,10 @@ class Metric:
         family: which table of the gate judges it.
         binary: whether each sample contributes one 0 or 1 (a proportion, which gets Tango's interval).
         bounded: whether values lie within 0..1.
-        contributions: ``(labels, logits) -> (samples, m)`` float64.
+        contributions: ``(labels, array of read) -> (samples, m)`` float64.
         value: ``(..., m)`` means of contributions -> ``(...)`` metric values.
+        read: ``(outputs by name, labels) ->`` the array that is scored; logits with the classes last by default.
+        decisions: that array -> the class chosen at each position, -1 where it is not finite.
     """
 
     name: str
@@ -49,6 +80,8 @@ class Metric:
     bounded: bool
     contributions: Callable[[NDArray[np.generic], NDArray[np.generic]], NDArray[np.float64]]
     value: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    read: Callable[[Mapping[str, NDArray[np.generic]], NDArray[np.generic]], NDArray[np.generic]] = first_output
+    decisions: Callable[[NDArray[np.generic]], NDArray[np.int64]] = predictions
 
     def drop(self, reference: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much worse ``measured`` is: points, or a fraction of ``reference`` for ``relative``."""
@@ -73,21 +106,16 @@ def _metrics() -> dict[str, Metric]:
     return {m.name: m for m in globals().values() if isinstance(m, Metric)}
 
 
-def predictions(logits: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Return the class of each position, ``(..., classes) -> (...)``; -1 where a logit is NaN or infinite.
-
-    Ties go to the lowest class, as in NumPy: an int8 file that answers a constant scores like "always class 0".
-    """
-    finite = np.isfinite(np.asarray(logits, np.float64)).all(axis=-1)
-    return np.where(finite, np.argmax(logits, axis=-1), -1).astype(np.int64)
-
-
-def agreement(reference: NDArray[np.generic], measured: NDArray[np.generic]) -> float:
-    """Return the share of positions where both logits ``(samples, ..., classes)`` choose the same class."""
+def agreement(
+    reference: NDArray[np.generic],
+    measured: NDArray[np.generic],
+    decisions: Callable[[NDArray[np.generic]], NDArray[np.int64]] = predictions,
+) -> float:
+    """Return the share of positions where both arrays ``(samples, ..., classes)`` lead to the same decision."""
     if reference.shape != measured.shape:
         raise UsageError(f"logits differ in shape: reference {reference.shape}, measured {measured.shape}")
-    chosen = predictions(measured)
-    return float(np.mean((predictions(reference) == chosen) & (chosen >= 0)))
+    chosen = decisions(measured)
+    return float(np.mean((decisions(reference) == chosen) & (chosen >= 0)))
 
 
 def check_labels(labels: NDArray[np.generic], logits: NDArray[np.generic]) -> None:
@@ -165,6 +193,72 @@ def _nll_contributions(labels: NDArray[np.generic], logits: NDArray[np.generic])
     return per_sample
 
 
+def _boxes_and_scores(outputs: Mapping[str, NDArray[np.generic]], labels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """``boxes`` (samples, n, 4), corners, and ``scores`` (samples, n, classes) side by side: one row per box."""
+    missing = {"boxes", "scores"} - outputs.keys()
+    if missing:
+        raise UsageError(
+            f"map scores the outputs boxes and scores; the model has {', '.join(outputs)}",
+            hint="Give boxes as corners and scores as one confidence per class.",
+        )
+    return np.concatenate([outputs["boxes"], outputs["scores"]], axis=-1)
+
+
+def _detected(scored: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Class of each box, the number of classes where no confidence reaches one half; -1 where it is not finite."""
+    confidences = scored[..., 4:].astype(np.float64)
+    found = np.where(confidences.max(axis=-1) < 0.5, confidences.shape[-1], confidences.argmax(axis=-1))
+    return np.where(np.isfinite(scored.astype(np.float64)).all(axis=-1), found, -1).astype(np.int64)
+
+
+def _map_contributions(labels: NDArray[np.generic], scored: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Per sample and class: right detections per group, wrong ones per group (surest first), objects.
+
+    Suppression and matching stay within an image; only the order by confidence is across images. So counts per group
+    of equal confidence are enough, and their sums give the precision-recall curve.
+    """
+    classes = scored.shape[-1] - 4
+    _check_objects(labels, scored, classes)
+    objects, values = labels.astype(np.int64), scored.astype(np.float64)
+    found = detection.suppress(values[..., :4], values[..., 4:], score_min=MAP_SCORE_MIN)
+    right = detection.match(found, objects)
+    group = _GROUPS - 1 - np.digitize(found.scores, MAP_EDGES)
+    column = (np.arange(len(labels))[:, None] * classes + found.classes) * _GROUPS + group
+
+    def count(where: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(column[where], minlength=len(labels) * classes * _GROUPS).reshape(len(labels), -1)
+
+    counts = [count(right), count((found.scores > 0) & ~right)]
+    counts.append((objects[..., :1] == np.arange(classes)).sum(axis=1))
+    return np.concatenate(counts, axis=1).astype(np.float64)
+
+
+def _check_objects(labels: NDArray[np.generic], scored: NDArray[np.generic], classes: int) -> None:
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 3 or labels.shape[2] != 5:
+        raise UsageError(
+            f"labels are {labels.dtype} of shape {labels.shape}; map needs integers (samples, objects, 5)",
+            hint="One row per object: class, left, top, right, bottom; rows of -1 fill up.",
+        )
+    if scored.ndim != 3 or classes < 1 or len(scored) != len(labels) or not len(labels):
+        raise UsageError(
+            f"boxes and scores have shape {scored.shape} for {len(labels)} samples; "
+            "needed: one row of 4 corners and the classes' confidences per box, at least one sample"
+        )
+    low, high = int(labels[..., 0].min(initial=-1)), int(labels[..., 0].max(initial=-1))
+    if low < -1 or high >= classes:
+        raise UsageError(f"labels range from class {low} to {high}; allowed: 0 to {classes - 1}, and -1 for padding")
+
+
+def _map_value(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean average precision at an overlap of one half, over the classes that occur (PASCAL VOC, all points)."""
+    classes = means.shape[-1] // (2 * _GROUPS + 1)
+    counts, objects = means[..., :-classes], means[..., -classes:]
+    right, wrong = np.moveaxis(counts.reshape(*means.shape[:-1], 2, classes, _GROUPS), -3, 0)
+    areas = detection.average_precision(right, wrong, objects)
+    mean: NDArray[np.float64] = areas.sum(axis=-1) / np.maximum((objects > 0).sum(axis=-1), 1)
+    return mean
+
+
 def _mean(means: NDArray[np.float64]) -> NDArray[np.float64]:
     return means[..., 0]
 
@@ -178,4 +272,15 @@ TOP1 = Metric("top1", True, "top1", binary=True, bounded=True, contributions=_to
 MIOU = Metric("miou", True, "map", binary=False, bounded=True, contributions=_miou_contributions, value=_miou_value)
 PERPLEXITY = Metric(
     "perplexity", False, "relative", binary=False, bounded=False, contributions=_nll_contributions, value=_exp_mean
+)
+MAP = Metric(
+    "map",
+    True,
+    "map",
+    binary=False,
+    bounded=True,
+    contributions=_map_contributions,
+    value=_map_value,
+    read=_boxes_and_scores,
+    decisions=_detected,
 )

@@ -44,6 +44,7 @@ class Order:
     output: Path | None = None
     search_routes: bool = False
     allow_mixed: bool = False
+    allow_unproven: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,7 @@ def try_route(
     }
     if target.minimum_deployment_target:
         arguments["minimum_deployment_target"] = target.minimum_deployment_target
+    made = Candidate(route, "NOT_RUN")
     try:
         entry = run.step("convert", environment, f"{what}:{route}", arguments, code=code)
         made = Candidate(
@@ -327,9 +329,10 @@ def prove(run: Run, order: Order, made: Candidate, samples: Samples, *, label: s
         "samples_file": samples.file,
         "reference_file": samples.outputs,
         "metric": order.plan.metric if samples.entry.value["labels"] else None,
+        "task": order.plan.task,
         "limits": target.gate.model_dump(),
     }
-    code = (f"toolchains/{target.toolchain}", "parity", "metrics", "intervals", "gate")
+    code = (f"toolchains/{target.toolchain}", "parity", "metrics", "intervals", "gate", "data")
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments, code=code)
     found = entry.value

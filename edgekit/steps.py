@@ -196,14 +196,17 @@ def prove(
     samples_file: str,
     reference_file: str,
     metric: str | None,
+    task: str | None,
     limits: Json,
 ) -> Json:
     """Execute a file in its runtime on samples, compare it with the framework's outputs, judge it by ``limits``.
 
-    Writes ``outputs.npz``. Accuracy is None where there is no metric or no labels.
+    Parity is of the model's own outputs; accuracy is of what the task's postprocessing makes of them, and None where
+    there is no metric or no labels. Writes ``outputs.npz``.
     """
-    from edgekit import gate, parity
+    from edgekit import gate, metrics, parity
     from edgekit.data import plan as planning
+    from edgekit.data import tasks
 
     session = toolchain(toolchain_name).open_session(Path(file), precision)
     data = planning.load(Path(samples_file))
@@ -220,9 +223,9 @@ def prove(
     closeness = parity.compare(expected, measured)
     accuracy = None
     if metric is not None and data.labels is not None:
-        first = next(iter(expected))
-        logits = (_classes_last(side[first], data.labels) for side in (expected, measured))
-        accuracy = gate.measure_accuracy(metric, data.labels, *logits)
+        sides = (tasks.postprocess(task, outputs) for outputs in (expected, measured))
+        read = metrics.metric(metric).read
+        accuracy = gate.measure_accuracy(metric, data.labels, *(read(side, data.labels) for side in sides))
     return {
         "by": session.by,
         "stand_in": session.stand_in,
@@ -237,9 +240,12 @@ def prove(
 
 
 def _run_each(session: Session, inputs: Mapping[str, NDArray[np.generic]]) -> list[dict[str, NDArray[np.generic]]]:
-    """Run sample by sample: the batch of every artifact is 1."""
-    count = len(next(iter(inputs.values())))
-    return [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
+    """Run sample by sample, each from a fresh state: the batch of every artifact is 1."""
+    rows = []
+    for i in range(len(next(iter(inputs.values())))):
+        session.reset()  # a fused LSTM keeps its state between calls
+        rows.append(session.run({name: array[i : i + 1] for name, array in inputs.items()}))
+    return rows
 
 
 def _stacked(rows: list[NDArray[np.generic]], expected: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -251,17 +257,6 @@ def _stacked(rows: list[NDArray[np.generic]], expected: NDArray[np.generic]) -> 
     if joined.size == expected.size:  # a runtime may drop or add an axis of length 1
         return joined.reshape(expected.shape)
     raise UsageError(f"the file's output has shape {rows[0].shape} per sample, the model's {expected.shape[1:]}")
-
-
-def _classes_last(outputs: NDArray[np.generic], labels: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Move the class axis to the end where the labels show that it lies elsewhere (PyTorch segmentation)."""
-    import numpy as np
-
-    if outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] != labels.shape:
-        rest = outputs.shape[:1] + outputs.shape[2:]
-        if rest == labels.shape:
-            return np.moveaxis(outputs, 1, -1)
-    return outputs
 
 
 def latency(

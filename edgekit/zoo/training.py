@@ -1,7 +1,8 @@
 """Training of the zoo's checkpoints: one recipe for every architecture, reproducible from its seed.
 
 AdamW (Loshchilov & Hutter, arXiv 1711.05101) with weight decay on matrices only, a linear warm-up over the first
-twentieth of the steps, cosine decay to zero, gradients clipped to norm 1, cross-entropy over the class axis.
+twentieth of the steps, cosine decay to zero, gradients clipped to norm 1. The loss is the function
+``loss(outputs, labels)`` of the architecture's ``pytorch.py`` where it has one, else cross-entropy over the class axis.
 No augmentation, no early stopping: the last weights are the result. Imported in PyTorch children only.
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,8 +32,12 @@ CLIP_NORM = 1.0
 EVALUATION_BATCH = 250
 
 
+#: ``(what the model returns, labels) -> loss`` of one batch.
+Loss = Callable[[Any, Tensor], Tensor]
+
+
 class Progress(Protocol):
-    """Called after every epoch (counted from 1) with its mean training loss in nats."""
+    """Called after every epoch (counted from 1) with its mean training loss."""
 
     def __call__(self, epoch: int, epochs: int, loss: float) -> None:
         """Epoch ``epoch`` of ``epochs`` has ended."""
@@ -48,7 +53,7 @@ class TrainingResult:
         value: that metric of the float model on the whole selection split (the test split is never read here).
         samples: how many selection samples ``value`` rests on.
         seed: the seed that gives ``tensors`` again, bit for bit, on the same machine and packages.
-        losses: mean training loss of each epoch, in nats.
+        losses: mean training loss of each epoch; cross-entropy is in nats.
     """
 
     tensors: Mapping[str, NDArray[np.generic]]
@@ -77,12 +82,13 @@ def train(
     chosen = _trainable(name, config)
     assert chosen.task is not None and chosen.training is not None
     training = chosen.training if seed is None else replace(chosen.training, seed=seed)
-    task = tasks.task(chosen.task)
+    task, module = tasks.task(chosen.task), importlib.import_module(f"edgekit.zoo.{name}.pytorch")
+    loss: Loss = getattr(module, "loss", cross_entropy)
     with _reproducible(training.seed):
-        model: nn.Module = importlib.import_module(f"edgekit.zoo.{name}.pytorch").build(**chosen.settings)
-        losses = _fit(model, *_tensors(chosen, tasks.load(chosen.task, "train")), training, progress)
+        model: nn.Module = module.build(**chosen.settings)
+        losses = _fit(model, loss, *_tensors(chosen, tasks.load(chosen.task, "train")), training, progress)
         inputs, labels = _tensors(chosen, tasks.load(chosen.task, "selection"))
-        value = _score(model, inputs, labels, metrics.metric(task.metric))
+        value = _score(model, chosen, inputs, labels.numpy())
         tensors = weights.from_torch(model)
     return TrainingResult(tensors, task.metric, value, len(labels), training.seed, losses)
 
@@ -126,15 +132,20 @@ def _tensors(config: Config, samples: tasks.Samples) -> tuple[list[Tensor], Tens
     return inputs, torch.from_numpy(np.asarray(samples.labels, dtype=np.int64))
 
 
-def _class_axis_second(logits: Tensor, labels: Tensor) -> Tensor:
-    """Move the class axis to where ``cross_entropy`` wants it: tokens have it last, images (N, C, H, W) second."""
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats; the class axis is the last of tokens, the second of images (N, C, H, W)."""
     if logits.ndim == 3 and logits.shape[:-1] == labels.shape:
-        return logits.movedim(-1, 1)
-    return logits
+        logits = logits.movedim(-1, 1)
+    return functional.cross_entropy(logits, labels)
 
 
 def _fit(
-    model: nn.Module, inputs: list[Tensor], labels: Tensor, training: Training, progress: Progress | None
+    model: nn.Module,
+    criterion: Loss,
+    inputs: list[Tensor],
+    labels: Tensor,
+    training: Training,
+    progress: Progress | None,
 ) -> tuple[float, ...]:
     count = len(labels)
     batch = min(training.batch, count)
@@ -146,8 +157,7 @@ def _fit(
         order = torch.randperm(count)[: per_epoch * batch].view(per_epoch, batch)
         total = 0.0
         for rows in order:
-            target = labels[rows]
-            loss = functional.cross_entropy(_class_axis_second(model(*(x[rows] for x in inputs)), target), target)
+            loss = criterion(model(*(x[rows] for x in inputs)), labels[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -184,13 +194,18 @@ def _optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _score(model: nn.Module, inputs: list[Tensor], labels: Tensor, metric: metrics.Metric) -> float:
+def _score(model: nn.Module, config: Config, inputs: list[Tensor], labels: NDArray[np.generic]) -> float:
     """The metric of the model in evaluation mode, over all samples."""
+    assert config.task is not None
     model.eval()
+    metric = metrics.metric(tasks.task(config.task).metric)
     contributions = []
     for start in range(0, len(labels), EVALUATION_BATCH):
         rows = slice(start, start + EVALUATION_BATCH)
         with torch.no_grad():
-            logits = _class_axis_second(model(*(x[rows] for x in inputs)), labels[rows]).movedim(1, -1)
-        contributions.append(metric.contributions(labels[rows].numpy(), logits.numpy()))
+            found = model(*(x[rows] for x in inputs))
+        tensors = found if isinstance(found, tuple) else (found,)
+        outputs = {spec.name: t.numpy() for spec, t in zip(config.outputs, tensors, strict=True)}
+        scored = metric.read(tasks.postprocess(config.task, outputs), labels[rows])
+        contributions.append(metric.contributions(labels[rows], scored))
     return float(metric.value(np.concatenate(contributions).mean(axis=0)))

@@ -19,6 +19,7 @@ import torch
 from edgekit import metrics, zoo
 from edgekit.data import tasks
 from edgekit.errors import DamagedFileError, UsageError
+from edgekit.signature import TensorSpec
 from edgekit.zoo import Config, weights
 
 CHILD = Path(__file__).with_name("zoo_child.py")
@@ -49,8 +50,8 @@ def torch_model(name: str) -> torch.nn.Module:
     return model.eval()
 
 
-def run_torch(name: str, samples: tasks.Samples) -> np.ndarray:
-    """Logits with the class axis last."""
+def run_torch(name: str, samples: tasks.Samples) -> dict[str, np.ndarray]:
+    """Outputs by name, channels last."""
     parts = []
     with torch.no_grad():
         for start in range(0, len(next(iter(samples.inputs.values()))), 250):
@@ -58,10 +59,14 @@ def run_torch(name: str, samples: tasks.Samples) -> np.ndarray:
             for spec in tiny(name).inputs:
                 x = torch.from_numpy(np.asarray(samples.inputs[spec.name][start : start + 250]))
                 inputs.append(x.movedim(-1, 1) if spec.layout == "channels_last" else x)
-            out = torch_model(name)(*inputs)
-            channels_last = tiny(name).outputs[0].layout == "channels_last"
-            parts.append((out.movedim(1, -1) if channels_last else out).numpy())
-    return np.concatenate(parts)
+            found = torch_model(name)(*inputs)
+            found = found if isinstance(found, tuple) else (found,)
+            parts.append([_channels_last(s, t) for s, t in zip(tiny(name).outputs, found, strict=True)])
+    return {spec.name: np.concatenate([p[i] for p in parts]) for i, spec in enumerate(tiny(name).outputs)}
+
+
+def _channels_last(spec: TensorSpec, tensor: torch.Tensor) -> np.ndarray:
+    return (tensor.movedim(1, -1) if spec.layout == "channels_last" else tensor).numpy()
 
 
 @dataclass(frozen=True)
@@ -135,9 +140,11 @@ def test_shipped_weights(name: str) -> None:
 @pytest.mark.parametrize("name", zoo.names())
 def test_both_frameworks_agree(name: str, backend: str, children: Children) -> None:
     expected = run_torch(name, load(name, "selection", SAMPLES))
-    assert expected.shape == (SAMPLES, *tiny(name).outputs[0].shape[1:])
-    assert np.ptp(expected) > 1, "constant outputs would agree whatever the layers do"
-    np.testing.assert_allclose(children.keras[backend][name], expected, rtol=0, atol=TOLERANCE)
+    for i, spec in enumerate(tiny(name).outputs):
+        wanted = expected[spec.name]
+        assert wanted.shape == (SAMPLES, *spec.shape[1:])
+        assert np.ptp(wanted) > 1, "constant outputs would agree whatever the layers do"
+        np.testing.assert_allclose(children.keras[backend][f"{name}/{i}"], wanted, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -158,9 +165,9 @@ def test_keras_signature_and_weights(name: str, backend: str, children: Children
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", zoo.names())
 def test_saved_keras_file_needs_no_edgekit(name: str, backend: str, children: Children) -> None:
-    np.testing.assert_allclose(
-        children.reload[f"{name}-{backend}"], children.keras[backend][name], rtol=0, atol=TOLERANCE
-    )
+    for i in range(len(tiny(name).outputs)):
+        reloaded, built = children.reload[f"{name}-{backend}/{i}"], children.keras[backend][f"{name}/{i}"]
+        np.testing.assert_allclose(reloaded, built, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -171,8 +178,9 @@ def test_float_quality(name: str) -> None:
     task = tasks.task(tiny(name).task or "")
     assert len(samples.labels) == task.sizes["test"]
     metric = metrics.metric(task.metric)
-    logits = run_torch(name, samples)
-    value = float(metric.value(metric.contributions(samples.labels, logits).mean(0)))
+    outputs = tasks.postprocess(tiny(name).task, run_torch(name, samples))
+    scored = metric.read(outputs, samples.labels)
+    value = float(metric.value(metric.contributions(samples.labels, scored).mean(0)))
     if (tiny(name).task or "").startswith("texture"):
         assert len(samples.labels) >= 2000
         assert 0.85 <= value <= 0.97

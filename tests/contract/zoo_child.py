@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,10 @@ def outputs(folder: Path) -> None:
         path = zoo.weights_path(name, "tiny")
         if path is None:
             continue
-        model = importlib.import_module(f"edgekit.zoo.{name}.keras").build(
-            **zoo.architecture(name).configs["tiny"].settings
-        )
+        config = zoo.architecture(name).configs["tiny"]
+        model = importlib.import_module(f"edgekit.zoo.{name}.keras").build(**config.settings)
         weights.load_keras(model, weights.read(path))
-        results[name] = np.asarray(keras.ops.convert_to_numpy(model(given[name], training=False)))
+        results |= _named(name, config.outputs, model(given[name], training=False))
         back = weights.from_keras(model)
         facts[name] = {
             "name": model.name,
@@ -44,6 +44,15 @@ def outputs(folder: Path) -> None:
         model.save(folder / f"{name}-{backend}.keras")
     np.savez(folder / f"keras-{backend}.npz", **results)
     (folder / f"keras-{backend}.json").write_text(json.dumps(facts))
+
+
+def _named(key: str, specs: Sequence[object], outputs: object) -> dict[str, np.ndarray]:
+    """What a Keras model returned, one array or several, as ``key/0``, ``key/1`` ... in the spec's order."""
+    import keras
+
+    tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
+    assert len(tensors) == len(specs) or not specs
+    return {f"{key}/{i}": np.asarray(keras.ops.convert_to_numpy(t)) for i, t in enumerate(tensors)}
 
 
 def _path(name: str) -> str:
@@ -77,9 +86,7 @@ def reload(folder: Path) -> None:
     results = {}
     for path in sorted(folder.glob("*.keras")):
         model = keras.models.load_model(path, safe_mode=True)
-        results[path.stem] = np.asarray(
-            keras.ops.convert_to_numpy(model(given[path.stem.split("-")[0]], training=False))
-        )
+        results |= _named(path.stem, (), model(given[path.stem.split("-")[0]], training=False))
     assert not any(name.partition(".")[0] == "edgekit" for name in sys.modules)
     np.savez(folder / "reload.npz", **results)
 

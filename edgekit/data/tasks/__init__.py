@@ -1,12 +1,14 @@
 """The zoo's tasks, one module each, found by name.
 
-A task module has ``TASK`` and ``make(split, count)``. The four splits are disjoint; calibration is drawn from
+A task module has ``TASK`` and ``make(split, count)``, and where a model's outputs are not yet what the metric scores
+(boxes relative to anchors), ``postprocess(outputs)``. The four splits are disjoint; calibration is drawn from
 train. ``make`` is a pure function of its arguments: the same call gives the same bytes on every machine.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +29,7 @@ class Task:
 
     Attributes:
         title: one line.
-        metric: name of a metric in ``edgekit/metrics.py`` (``top1``, ``miou``, ``perplexity``).
+        metric: name of a metric in ``edgekit/metrics.py``.
         classes: number of classes, or of tokens.
         sizes: samples per split.
         source: where the data come from, and their licence.
@@ -66,3 +68,15 @@ def load(name: str, split: Split, count: int | None = None) -> Samples:
     task(name)
     made: Samples = importlib.import_module(f"edgekit.data.tasks.{name}").make(split, count)
     return made
+
+
+def postprocess(name: str | None, outputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
+    """What a task's metric scores, from a model's outputs by name: what the deployed application does after the model.
+
+    Without a task, or where the task has no ``postprocess``, the outputs themselves.
+    """
+    if name is None:
+        return outputs
+    step = getattr(importlib.import_module(f"edgekit.data.tasks.{name}"), "postprocess", None)
+    found: Mapping[str, NDArray[np.generic]] = outputs if step is None else step(outputs)
+    return found

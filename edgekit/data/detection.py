@@ -1,0 +1,168 @@
+"""Object detection outside of the network: box decoding, overlap, suppression, matching, average precision.
+
+Boxes are corners ``(left, top, right, bottom)`` in pixels of the input image. Everything works on many images at
+once: the leading axis is the image, and lists of unequal length are padded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import UsageError
+
+Floats = NDArray[np.float64]
+
+#: ``exp`` of a box's raw size is cut here (a box 3000 times its anchor), so that a broken file cannot overflow.
+_LARGEST_LOG = 8.0
+#: Images whose pairwise overlaps are held at once.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What is left after suppression, best first; each array ``(images, most)``, ``boxes`` ``(images, most, 4)``.
+
+    Attributes:
+        boxes: corners in pixels.
+        classes: class numbers.
+        scores: confidence within 0..1; 0 marks padding.
+    """
+
+    boxes: Floats
+    classes: NDArray[np.int64]
+    scores: Floats
+
+
+def sigmoid(x: Floats) -> Floats:
+    """Logistic function without overflow."""
+    found: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return found
+
+
+def decode(raw: NDArray[np.generic], anchors: Sequence[tuple[float, float]], size: int) -> Floats:
+    """Decode YOLOv2's box parameters (Redmon & Farhadi, arXiv 1612.08242, figure 3) on a square grid.
+
+    ``x = (column + sigmoid(tx)) * cell``, ``w = anchor_w * exp(tw)``, likewise y and h.
+
+    Args:
+        raw: ``(images, grid * grid * anchors, 4)`` as ``tx, ty, tw, th``; anchors vary fastest, then columns.
+        anchors: width and height in pixels.
+        size: side of the square image in pixels.
+
+    Returns:
+        Corners, not clipped to the image.
+
+    Raises:
+        UsageError: the number of boxes is not anchors times a square.
+    """
+    count = raw.shape[1]
+    grid = math.isqrt(count // len(anchors))
+    if raw.ndim != 3 or raw.shape[2] != 4 or grid * grid * len(anchors) != count:
+        raise UsageError(f"boxes have shape {raw.shape}; needed: (images, grid * grid * {len(anchors)}, 4)")
+    t = raw.astype(np.float64).reshape(-1, grid, grid, len(anchors), 4)
+    at = np.arange(grid, dtype=np.float64)
+    columns_rows = np.stack(np.broadcast_arrays(at[None, :], at[:, None]), axis=-1)[:, :, None]
+    centre = (columns_rows + sigmoid(t[..., :2])) * (size / grid)
+    half = np.asarray(anchors, np.float64) * np.exp(np.minimum(t[..., 2:], _LARGEST_LOG)) / 2
+    return np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, count, 4)
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union of every pair: ``(..., n, 4)`` and ``(..., m, 4)`` -> ``(..., n, m)``; 0 without area."""
+    a, b = a[..., :, None, :], b[..., None, :, :]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.prod(np.maximum(sides, 0.0), axis=-1)
+    union = _area(a) + _area(b) - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+
+
+def _area(boxes: Floats) -> Floats:
+    found: Floats = np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
+    return found
+
+
+def suppress(
+    boxes: Floats, scores: Floats, *, score_min: float = 0.01, iou_max: float = 0.45, most: int = 32
+) -> Detections:
+    """Greedy non-maximum suppression within each class.
+
+    Every box stands for its likeliest class alone. Of the ``most`` best boxes of an image, best first, one goes when
+    a better one of its class that stayed overlaps it by more than ``iou_max``. Equal scores keep their order.
+
+    Args:
+        boxes: ``(images, n, 4)`` corners; a box that is not finite is no detection.
+        scores: ``(images, n, classes)`` confidences within 0..1, likewise.
+        score_min: lower scores are dropped.
+        iou_max: largest overlap of two boxes of a class.
+        most: detections per image at most.
+    """
+    finite = np.asarray(np.isfinite(boxes).all(axis=-1) & np.isfinite(scores).all(axis=-1))
+    best = np.where(finite, scores.max(axis=-1), 0.0)
+    order = np.argsort(-best, axis=1, kind="stable")[:, :most]
+    kept: Floats = np.take_along_axis(best, order, axis=1)
+    kept *= kept >= score_min
+    classes = np.take_along_axis(scores.argmax(axis=-1), order, axis=1).astype(np.int64)
+    corners = np.take_along_axis(np.where(finite[..., None], boxes, 0.0), order[..., None], axis=1)
+    for start in range(0, len(boxes), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        overlap = iou(corners[rows], corners[rows]) > iou_max
+        rivals = np.asarray(overlap & (classes[rows, :, None] == classes[rows, None, :]))
+        stays = kept[rows] > 0
+        for i in range(stays.shape[1]):
+            stays[:, i + 1 :] &= ~(rivals[:, i, i + 1 :] & stays[:, i, None])
+        kept[rows] *= stays
+    front = np.argsort(kept == 0, axis=1, kind="stable")  # padding to the end; the others are in order already
+    return Detections(
+        np.take_along_axis(corners, front[..., None], axis=1),
+        np.take_along_axis(classes, front, axis=1),
+        np.take_along_axis(kept, front, axis=1),
+    )
+
+
+def match(found: Detections, labels: NDArray[np.integer], *, iou_min: float = 0.5) -> NDArray[np.bool_]:
+    """Say which detections are right, by PASCAL VOC's rule (Everingham et al. 2010, section 4.2.2).
+
+    Best first, a detection belongs to the object of its class that it overlaps most; it is right where that overlap
+    is at least ``iou_min`` and no better detection took the object.
+
+    Args:
+        found: detections, best first.
+        labels: ``(images, objects, 5)``: class, left, top, right, bottom; class -1 is padding.
+        iou_min: overlap needed.
+
+    Returns:
+        ``(images, most)``; False for padding.
+    """
+    kinds, objects = labels[..., 0], labels[..., 1:].astype(np.float64)
+    overlaps = np.where(found.classes[..., None] == kinds[:, None], iou(found.boxes, objects), -1.0)
+    image, taken = np.arange(len(labels)), kinds < -1
+    right: NDArray[np.bool_] = np.zeros(found.scores.shape, bool)
+    for i in range(right.shape[1]):
+        nearest = overlaps[:, i].argmax(axis=1)
+        right[:, i] = (found.scores[:, i] > 0) & (overlaps[image, i, nearest] >= iou_min) & ~taken[image, nearest]
+        taken[image, nearest] |= right[:, i]
+    return right
+
+
+def average_precision(right: Floats, wrong: Floats, objects: Floats) -> Floats:
+    """Area under the precision-recall curve, interpolated at all points (PASCAL VOC from 2010 on).
+
+    Args:
+        right: ``(..., groups)`` right detections per group of equal score, best group first.
+        wrong: the wrong ones, likewise.
+        objects: ``(...)`` objects there are; where 0, the area is 0.
+
+    Returns:
+        ``(...)`` within 0..1.
+    """
+    hits = np.cumsum(right, axis=-1)
+    claimed = hits + np.cumsum(wrong, axis=-1)
+    precision = np.divide(hits, claimed, out=np.zeros_like(hits), where=claimed > 0)
+    best_later = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
+    area = (right * best_later).sum(axis=-1)
+    return np.divide(area, objects, out=np.zeros_like(area), where=objects > 0)
