@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -126,7 +127,9 @@ def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None
 def test_inputs_and_outputs_of_a_half_file_stay_float32(files: dict[str, Path]) -> None:
     audit = toolchain.audit(files["conv-half"])
     assert {t.dtype for t in (*audit.inputs, *audit.outputs)} == {"float32"}
-    assert set(audit.weight_elements) == {"float16"}
+    convolutions = 16 * 27 + 16 * 9 + 2 * 16
+    # ExecuTorch 1.4 stores the weights and biases of convolutions in float32 all the same (op_conv2d.py).
+    assert audit.weight_elements == {"float16": 16 * 32 + 32 + 32 * 5 + 5, "float32": convolutions}
 
 
 def test_a_second_process_writes_the_same_bytes(files: dict[str, Path], tmp_path: Path) -> None:
@@ -176,7 +179,8 @@ def test_payloads_read_as_flatc_reads_them(files: dict[str, Path], tmp_path: Pat
         flat.write_bytes(delegate.payload[start : start + size])
         command = [root / "data/bin/flatc", "--json", "--strict-json", "--raw-binary", "--defaults-json"]
         subprocess.run([*command, "-o", tmp_path, schema, "--", flat], check=True, capture_output=True)
-        told = json.loads(flat.with_suffix(".json").read_text())
+        text = flat.with_suffix(".json").read_text()
+        told = json.loads(re.sub(r"\binf\b", "Infinity", text))  # flatc writes an open bound of a ReLU so
         nodes = xnnpack.parse(delegate.payload, read.named)
         assert [f"XNN{n.type}" for n in nodes] == [n["xnode_union_type"] for n in told["xnodes"]]
         values = {}

@@ -31,8 +31,11 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:
-    """int8 weights per channel; activations of linear layers and convolutions get their scale at run time."""
-    return _quantized(model, request, dynamic=True)
+    """int8 weights per channel in linear layers, whose activations get their scale at run time.
+
+    Convolutions stay in float: single ones come out right, but a MobileNetV2 with dynamic convolutions gives -1.4 dB.
+    """
+    return _quantized(model, request, dynamic=True, only=(aten.linear.default,))
 
 
 def _quantized(model: LoadedModel | None, request: Request, *, dynamic: bool, only: tuple[Any, ...] = ()) -> Converted:
