@@ -54,14 +54,16 @@ class ExecuTorchSession:
         return dict(zip(self._outputs, [t.numpy().copy() for t in results], strict=True))
 
     def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:
-        """Set the inputs once and return the bare execution."""
+        """Convert the inputs once and return a function that hands them over and executes.
+
+        Handing over is a part of every run: the runtime plans other tensors over the memory of the inputs.
+        """
         method, given = self._method._method, self._tensors(inputs)
 
         def invoke() -> object:
-            method.execute()
-            return given  # the runtime reads these tensors in place: they live as long as this function
+            method.set_inputs(given)
+            return method.execute()
 
-        method.set_inputs(given)
         return invoke
 
     def reset(self) -> None:
