@@ -1,4 +1,6 @@
-"""Small models for ``test_onnx.py`` and ``test_openvino.py``: ``python exchange_child.py TOOLCHAIN FRAMEWORK FOLDER``.
+"""Small models for the tests of the ONNX, OpenVINO and TensorRT toolchains.
+
+``python exchange_child.py TOOLCHAIN FRAMEWORK FOLDER``
 
 Writes FOLDER/MODEL/samples.npz, reference.npz, one folder per route and outcome.json (route -> error).
 """
@@ -20,6 +22,8 @@ ROUTES = {
         "unrolled-qdq": "int8", "nncf": "int8", "dynamic-products": "int8-dynamic", "dynamic": "int8-dynamic",
     },
     ("onnx", "keras"): {"tf2onnx": "fp32", "tf2onnx-loop": "fp32"},
+    ("tensorrt", "torch"): {"torch-dynamo": "fp32", "half": "fp16", "qdq": "int8", "unrolled-qdq": "int8"},
+    ("tensorrt", "keras"): {"tf2onnx": "fp32", "half": "fp16", "qdq": "int8"},
     ("openvino", "torch"): {
         "torch-traced": "fp32", "torch-exported": "fp32", "fp16": "fp16", "nncf": "int8", "nncf-all": "int8",
         "unrolled-nncf": "int8", "weights": "int8-weights", "weights-symmetric": "int8-weights",
@@ -138,6 +142,9 @@ def main(toolchain: str, framework: str, folder: Path) -> None:
         outcome: dict[str, str] = {}
         float_file = None
         for route, precision in ROUTES[toolchain, framework].items():
+            if toolchain == "tensorrt" and routes[route].quantizes_file and float_file is None:
+                outcome[route] = "there is no float file to start from"
+                continue
             into = folder / name / route
             into.mkdir(parents=True)
             request = Request(
