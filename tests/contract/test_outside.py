@@ -89,15 +89,18 @@ def test_the_anomaly_autoencoder_in_int8(convert, outside, tmp_path):
     assert splits["calibration"]["count"] + splits["selection"]["count"] == 200
 
 
-def test_openvino_on_one_thread_answers_noise_for_the_anomaly_autoencoder(convert, outside, tmp_path):
+def test_openvino_noise_for_the_anomaly_autoencoder_is_never_silent(convert, outside, tmp_path):
     """OpenVINO 2026.4 on a CPU with AVX-512 VNNI: the same int8 file gives 26.6 dB on two threads, and on one thread
-    0 to 5 dB, another value at each run. edgekit proves on one thread and refuses it.
+    0 to 5 dB, another value at each run. edgekit proves on one thread, so there it must refuse the file; a CPU without
+    that fault may pass it, above the gate.
     """
     np.savez(tmp_path / "hum.npz", x=hum(200, 0))
     source = outside / "anomaly_autoencoder" / "ad01.h5"
     code, document = convert(source, "openvino-int8", "--calibrate", str(tmp_path / "hum.npz"))
-    assert (code, document["status"]) == (4, "FAIL_PARITY"), "does OpenVINO do it now? Then this is a PASS"
-    assert document["parity"]["sqnr_db"] < 15
+    if document["parity"]["sqnr_db"] >= 15:
+        assert (code, document["status"]) == (0, "PASS")
+        return
+    assert (code, document["status"]) == (4, "FAIL_PARITY")
     assert "openvino-int8-weights" in document["error"]["hint"]
 
 
