@@ -345,14 +345,14 @@ def test_truncated_files_are_damaged(folders, tmp_path):
 
 
 def mutants(content, count, seed=0):
-    """The file with one to eight bytes changed, removed or repeated."""
+    """The file with one to three places changed; now and then bytes are removed or repeated."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         changed = bytearray(content)
-        for _ in range(int(rng.integers(1, 9))):
+        for _ in range(int(rng.integers(1, 4))):
             place = int(rng.integers(len(changed)))
-            action = rng.integers(3)
-            if action == 0:
+            action = rng.integers(12)
+            if action > 1:
                 changed[place] = int(rng.integers(256))
             elif action == 1:
                 del changed[place : place + int(rng.integers(1, 9))]
@@ -361,7 +361,7 @@ def mutants(content, count, seed=0):
         yield bytes(changed)
 
 
-def test_500_mutants_are_refused_or_run_and_harm_nobody(folders, tmp_path):
+def test_500_mutants_are_refused_or_read_and_harm_nobody(folders, tmp_path):
     """In a child of its own, as in the product: what is not a typed error there ends this test."""
     from edgekit.jobs import Limits, Workers
 

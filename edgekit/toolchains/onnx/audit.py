@@ -51,6 +51,16 @@ _BIAS_TOLERANCE = 1e-3
 _MOST_NAMES = 20
 
 
+#: What reading and checking a damaged file raises; text that is not UTF-8 is found when a message quotes it.
+_BROKEN = (
+    DecodeError,
+    UnicodeDecodeError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    OSError,
+)
+
+
 def load(file: Path) -> onnx.ModelProto:
     """Parse and check a file.
 
@@ -65,7 +75,7 @@ def load(file: Path) -> onnx.ModelProto:
                 _check_external(file, tensor)
         onnx.checker.check_model(str(file), full_check=True)
         onnx.load_external_data_for_model(model, str(file.parent))
-    except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError, OSError) as error:
+    except _BROKEN as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DamagedFileError(
             f"{file.name} is not a valid ONNX model: {lines[0][:300]}", hint="Convert again, or copy the file again."
