@@ -61,6 +61,7 @@ _EXTRAS = {
     "tensorflow": "keras", "keras": "keras", "tf_keras": "keras", "torch": "torch", "litert_torch": "litert",
     "ai_edge_litert": "litert", "ai_edge_quantizer": "litert", "onnx": "onnx", "onnxruntime": "onnx",
     "onnxscript": "onnx", "tf2onnx": "onnx", "openvino": "openvino", "nncf": "openvino", "torchao": "litert",
+    "executorch": "executorch", "coremltools": "coreml", "cv2": "data", "sklearn": "data",
 }  # fmt: skip
 
 

@@ -267,7 +267,7 @@ def try_route(
     """Convert by one route, look into the file, execute it on selection samples, judge it."""
     target = order.target
     what = label or "convert"
-    code = ("frameworks", "source", f"toolchains/{target.toolchain}")
+    code = ("frameworks", "source", *_running(target))
     from_file = environment == "runtime"
     arguments = {
         "toolchain_name": target.toolchain,
@@ -314,7 +314,7 @@ def try_route(
 def look(run: Run, target: Target, made: Candidate) -> Audit:
     """Audit a file without executing it."""
     arguments = {"toolchain_name": target.toolchain, "file": _file(made)}
-    found = run.step("audit", "runtime", "audit", arguments, code=(f"toolchains/{target.toolchain}", "candidate")).value
+    found = run.step("audit", "runtime", "audit", arguments, code=(*_running(target), "candidate")).value
     tensors = {side: tuple(IOTensor(**{**t, "shape": tuple(t["shape"])}) for t in found[side]) for side in _SIDES}
     return Audit(**{**found, **tensors, "float_ops": tuple(found["float_ops"]), "findings": tuple(found["findings"])})
 
@@ -332,7 +332,7 @@ def prove(run: Run, order: Order, made: Candidate, samples: Samples, *, label: s
         "task": order.plan.task,
         "limits": target.gate.model_dump(),
     }
-    code = (f"toolchains/{target.toolchain}", "parity", "metrics", "intervals", "gate", "data")
+    code = (*_running(target), "parity", "metrics", "intervals", "gate", "data")
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments, code=code)
     found = entry.value
@@ -371,7 +371,7 @@ def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, sam
         "float_file": _file(twin),
         "samples_file": samples.file,
     }
-    code = (f"toolchains/{target.toolchain}", "latency", "intervals")
+    code = (*_running(target), "latency", "intervals")
     return LatencyFacts.model_validate(run.step("latency", "runtime", "latency", arguments, code=code).value)
 
 
@@ -396,6 +396,12 @@ def _given(source: Source) -> Given:
     facts = source.to_json()
     declared = {key: facts[key] for key in ("sha256", "kind", "inputs", "trust")}
     return Given(facts, sha256_json(declared))
+
+
+def _running(target: Target) -> tuple[str, ...]:
+    """Code that reads, writes and executes files of a toolchain; shared modules of toolchains and the evaluator too."""
+    shared = ("toolchains/__init__", "toolchains/_missing", "toolchains/_nncf", "mil")
+    return (f"toolchains/{target.toolchain}", "toolchains/onnx", *shared)
 
 
 def _model(loaded: Loaded) -> dict[str, Any]:

@@ -119,11 +119,18 @@ def names() -> list[str]:
 
 
 #: File ending -> toolchain, for files that come without a manifest.
-_ENDINGS = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino", ".mlpackage": "coreml"}
+_ENDINGS = {
+    ".tflite": "litert",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".mlpackage": "coreml",
+    ".pte": "executorch",
+}
 
 
 def for_file(path: Path) -> str:
     """The toolchain of a model file by its ending."""
     if path.suffix not in _ENDINGS:
-        raise UsageError(f"{path.name} has no known ending; known: {', '.join(_ENDINGS)}", hint="Pass --toolchain NAME.")
+        known = ", ".join(_ENDINGS)
+        raise UsageError(f"{path.name} has no known ending; known: {known}", hint="Pass --toolchain NAME.")
     return _ENDINGS[path.suffix]

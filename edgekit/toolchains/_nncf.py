@@ -40,8 +40,15 @@ def quantize(
     """
     silence()
     import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
+    # By default ranges are the mean of the samples' extremes, which clips, and biases are then corrected for that.
+    # True extremes and no correction: 20.6 -> 37.6 dB on the zoo's ResNet, 22.5 -> 32.4 dB on its MobileNetV2.
+    exact = AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX, disable_bias_correction=True
+    )
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
     count = len(next(iter(calibration.values())))
@@ -51,5 +58,6 @@ def quantize(
         nncf.Dataset(rows),
         subset_size=count,
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
+        advanced_parameters=None if attention else exact,
         ignored_scope=nncf.IgnoredScope(types=list(keep_float), validate=False),
     )

@@ -19,10 +19,32 @@ from edgekit.jobs import Workers
 from edgekit.result import Result
 from edgekit.store import Store
 
-CONTRACT = (
-    "schema status flags reason proof artifact target format precision framework source route routes_tried files "
-    "size_bytes float_size_bytes parts audit parity accuracy latency tools cpu_seconds peak_rss_bytes"
-).split()
+CONTRACT = [
+    "schema",
+    "status",
+    "flags",
+    "reason",
+    "proof",
+    "artifact",
+    "target",
+    "format",
+    "precision",
+    "framework",
+    "source",
+    "route",
+    "routes_tried",
+    "files",
+    "size_bytes",
+    "float_size_bytes",
+    "parts",
+    "audit",
+    "parity",
+    "accuracy",
+    "latency",
+    "tools",
+    "cpu_seconds",
+    "peak_rss_bytes",
+]
 
 
 @pytest.fixture(scope="module")

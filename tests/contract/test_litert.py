@@ -165,9 +165,7 @@ def test_calibration_keeps_the_true_range(files: Path, tmp_path: Path) -> None:
     folder = files / "keras/conv"
     samples = {k: a.copy() for k, a in np.load(folder / "calibration.npz").items()}
     samples["image"][3, 0, 0, 0] = 100.0
-    request = Request(
-        tmp_path, "int8", True, samples, folder / "converter/model.tflite", ("image",), ("aux", "logits")
-    )
+    request = Request(tmp_path, "int8", True, samples, folder / "converter/model.tflite", ("image",), ("aux", "logits"))
     made = litert.ROUTES["quantizer-static"].convert(None, request)
     (image,) = litert.audit(made.file).inputs
     assert image.scale == pytest.approx((100.0 - samples["image"].min()) / 255, rel=1e-3)

@@ -47,7 +47,7 @@ def test_the_issue_s_targets_are_there():
 def test_unknown_keys_and_wrong_values_are_named(tmp_path):
     text = catalogue.find("targets", NAMES[0]).read_text()
     path = tmp_path / "mine.toml"
-    path.write_text('surprise = 1\n' + text)
+    path.write_text("surprise = 1\n" + text)
     with pytest.raises(UsageError, match=r"mine\.toml: surprise"):
         target.load(str(path))
     path.write_text(text.replace("schema = 1", "schema = 2"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import FailedError, UsageError
+from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
@@ -41,6 +41,10 @@ def activations(model: LoadedModel | None, request: Request) -> Converted:
     return package.write(*_with_int8_weights(coremltools(), opened), request)
 
 
+#: The zoo's LSTM, unrolled to 855 operators before quantization, was not converted within five minutes.
+_MOST_NODES = 700
+
+
 def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize the exported graph with observers (PT2E, XNNPACK's rules), recurrent cells as products per step."""
     import torch
@@ -50,6 +54,12 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     samples = _calibration(request)
     assert model is not None
     graph = without_identities(exported(model).module(check_guards=False))
+    if len(graph.graph.nodes) > _MOST_NODES:
+        raise UnsupportedError(
+            f"the exported graph has {len(graph.graph.nodes)} operators (recurrent layers are unrolled); coremltools "
+            f"does not convert quantized graphs of more than {_MOST_NODES} in reasonable time",
+            hint="Use coreml-int8-weights.",
+        )
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
     names = [t.name for t in model.signature.inputs]

@@ -148,6 +148,9 @@ class _Reading:
             return node.get_element_type() in _INT8
         if self._is_fixed(value):
             return bool(node.input_values()) and self._int8(node.input_value(0))
+        if kind == "Pad":  # zero lies on every grid; another constant need not
+            filled = node.input_values()[3:]
+            return self._int8(node.input_value(0)) and not any(np.any(_constant(v)) for v in filled)
         if kind in _MOVES:
             moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
             return all(self._int8(v) for v in moved)
@@ -207,6 +210,12 @@ class _Reading:
                 yield f"the range or scale {node.get_friendly_name()!r} is not finite"
         for body, _ in self.bodies:
             yield from body._findings()
+
+
+def _constant(value: Any) -> Any:
+    """The array of a constant; 1 where it is none."""
+    node = value.get_node()
+    return node.get_data() if node.get_type_name() == "Constant" else 1
 
 
 def _trips(loop: Any) -> int:
