@@ -25,8 +25,8 @@ _PACKAGE = Path(__file__).parent
 #: Distributions whose versions change results; those that are not installed count as absent.
 DISTRIBUTIONS = (
     "ai-edge-litert", "ai-edge-quantizer", "coremltools", "executorch", "keras", "litert-torch", "nncf", "numpy",
-    "onnx", "onnxruntime", "onnxscript", "openvino", "opencv-python-headless", "tensorflow", "tf-keras", "tf2onnx", "torch",
-    "torchao",
+    "onnx", "onnxruntime", "onnxscript", "openvino", "opencv-python-headless", "tensorflow", "tf-keras", "tf2onnx",
+    "torch", "torchao",
 )  # fmt: skip
 
 
