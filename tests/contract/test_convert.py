@@ -144,12 +144,13 @@ def test_nothing_that_chooses_ever_receives_a_test_sample(tmp_path):
     assert result.status == "PASS"
     steps = [(step.rpartition(":")[2], arguments) for step, arguments in seen]
     made_test = next(i for i, (step, a) in enumerate(steps) if step == "samples" and a["split"] == "test")
-    test_file = str(Path(steps[made_test][1]["folder"]).name)
+    test_entry = Path(steps[made_test + 1][1]["samples_file"]).parent.parent.name
+    assert len(test_entry) == 64
     choosing = [i for i, (step, _) in enumerate(steps) if step in ("convert", "audit", "latency")]
     assert max(choosing) < made_test
     after = [step for step, _ in steps[made_test + 1 :]]
     assert after == ["reference", "prove", "golden"], "the test split is run once, on the chosen artifact"
-    assert all(test_file not in json.dumps(a) for _, a in steps[:made_test])
+    assert all(test_entry not in json.dumps(a) for _, a in steps[: made_test + 1])
     golden = np.load(tmp_path / "a" / "golden.npz")
     selection = {k: v for step, a in steps if step == "golden" for k, v in np.load(a["samples_file"]).items()}
     assert np.array_equal(golden["in/image"], selection["x/image"][:8]), "golden data come from selection"
