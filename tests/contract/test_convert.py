@@ -237,7 +237,9 @@ def test_ctrl_c_ends_all_children_within_two_seconds_and_leaves_nothing(tmp_path
     command = [sys.executable, "-m", "edgekit.cli", "convert", "lenet5@keras", "--target", "tflite-int8", "-o"]
     import psutil
 
-    run = subprocess.Popen([*command, str(tmp_path / "a")], env=environment, stderr=subprocess.PIPE)
+    # A test run that was started in the background ignores SIGINT, and what it starts would inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    run = subprocess.Popen([*command, str(tmp_path / "a")], env=environment, stderr=subprocess.DEVNULL, preexec_fn=heed)
     deadline = time.monotonic() + 30
     while not (children := psutil.Process(run.pid).children(recursive=True)):
         assert time.monotonic() < deadline

@@ -102,7 +102,8 @@ def test_children_end_with_the_parent(tmp_path, number):
             sys.exit(130)
     """
     environment = {**os.environ, "PYTHONPATH": STEPS}
-    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], env=environment)
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    parent = subprocess.Popen(command, env=environment, preexec_fn=heeds_ctrl_c)
     deadline = time.monotonic() + 20
     while not (tmp_path / "pids").exists() or len((tmp_path / "pids").read_text().split()) < 2:
         assert time.monotonic() < deadline
@@ -115,6 +116,11 @@ def test_children_end_with_the_parent(tmp_path, number):
         time.sleep(0.02)
     assert not _running(child)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+
+
+def heeds_ctrl_c():
+    """A test run that was started in the background ignores SIGINT, and what it starts would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _running(pid):
