@@ -6,11 +6,13 @@ file, ``session`` runs one.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgekit.frameworks import Environment
-from edgekit.toolchains import Route
+from edgekit.precision import Precision
+from edgekit.toolchains import Route, Session
 from edgekit.toolchains.onnx import export, quantize
 from edgekit.toolchains.onnx.audit import audit
-from edgekit.toolchains.onnx.session import open_session
 
 __all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
 
@@ -33,3 +35,10 @@ ROUTES = {
     "dynamic": Route(_RUNTIME, quantize.dynamic, quantizes_file=True),
     "dynamic-products": Route(_RUNTIME, quantize.dynamic_products, quantizes_file=True),
 }
+
+
+def open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session:
+    """Open a file; see ``session.open_session``. The runtime is imported here: children that convert do without it."""
+    from edgekit.toolchains.onnx import session
+
+    return session.open_session(file, precision, threads=threads)
