@@ -230,7 +230,7 @@ def table(rows: list[dict[str, Any]], start: dict[str, float], second: float) ->
     first = rows[0]
     lines = [
         f"Cost against the vendors' own calls written by hand ([byhand.py](benchmarks/byhand.py)), {first['date']} UTC, "
-        f"{first['host']}, medians of {first['repeats']} alternating runs from an empty store:",
+        f"{first['host']}, {first['repeats']} run(s) per row, each from an empty store:",
         "",
         "| model | target | route | by hand CPU s | edgekit load + convert CPU s | ratio | peak memory ratio | size ratio "
         "| latency ratio, 95 % interval |",

@@ -221,13 +221,9 @@ class Workers:
             self._children[environment] = worker
         try:
             return worker.call(step, arguments, self.limits)
-        except FailedError:
-            self._children.pop(environment).end()
-            raise
-        except BaseException:  # Ctrl-C while waiting: the child is in the middle of a request
-            if isinstance(sys.exc_info()[1], EdgekitError):
-                raise
-            self._children.pop(environment).end()
+        except BaseException as error:  # Ctrl-C while waiting, too: the child is then in the middle of a request
+            if isinstance(error, FailedError) or not isinstance(error, EdgekitError):
+                self._children.pop(environment).end()
             raise
 
     def log(self, environment: str) -> str:
