@@ -1,6 +1,6 @@
 # make demo    a fresh machine: makes .venv, installs, converts MobileNetV2 to int8 and proves it
 # make test    lint, types, all tests (also in a fresh clone: it makes its own environment)
-# make matrix  every model x framework x target; rewrites the tables in README.md
+# make matrix  every model x framework x target; rewrites README.md and benchmarks/RESULTS.md
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -30,7 +30,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 matrix: install
-	$(BIN)/python benchmarks/matrix.py --write-readme
+	$(BIN)/python benchmarks/matrix.py
 
 bench: install
 	$(BIN)/python benchmarks/handmade.py --write-readme
