@@ -235,7 +235,7 @@ def drops(rows: list[Row]) -> list[str]:
 
 
 #: How a metric's drop is printed: unit and factor. Points (percent of the metric's range) for all others.
-_UNITS = {"perplexity": ("%", 100.0)}
+_UNITS = {"perplexity": ("%", 100.0), "si_sdr": ("%", 100.0)}
 
 
 def _every(rows: list[Row]) -> list[str]:

@@ -111,7 +111,7 @@ class Accuracy:
         drop: how much worse the artifact is than ``float_``: in points (0.01 is one percentage point), for family
             ``relative`` as a fraction of ``float_``. Positive is worse.
         drop_ci95: 95 % interval of the drop, paired by sample.
-        agreement: share of positions where float and artifact choose the same class.
+        agreement: share of positions where float and artifact choose the same class; None where none is chosen.
         flips: samples that only the float model gets right, and that only the artifact does; None where a sample
             is not simply right or wrong.
     """
@@ -125,7 +125,7 @@ class Accuracy:
     artifact: float
     drop: float
     drop_ci95: tuple[float, float]
-    agreement: float
+    agreement: float | None
     flips: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, object]:
@@ -200,7 +200,7 @@ def measure_accuracy(
 
     Args:
         metric_name: name in ``edgekit.metrics``.
-        labels: ``(samples,)`` or ``(samples, ...)`` integers, see ``metrics.check_labels``.
+        labels: what the metric takes; mostly ``(samples, ...)`` integers, see ``metrics.check_labels``.
         float_outputs: what the metric reads of the source's outputs (``Metric.read``): for most
             ``(samples, ..., classes)`` logits.
         artifact_outputs: the same of the artifact, dequantized.
@@ -244,7 +244,7 @@ def measure_accuracy(
         artifact=float(artifact_value),
         drop=drop,
         drop_ci95=drop_interval(metric, before, after, flips),
-        agreement=metrics.agreement(float_outputs, artifact_outputs, metric.decisions),
+        agreement=metric.decisions and metrics.agreement(float_outputs, artifact_outputs, metric.decisions),
         flips=flips,
     )
 

@@ -30,6 +30,9 @@ Family = Literal["top1", "map", "relative"]
 #: Largest negative log-likelihood of one token, in nats: a file that answers NaN still gets a finite, terrible figure.
 NLL_CAP = 100.0
 
+#: Ratios of signals are kept within these decibels: a file that answers NaN or nothing still gets a finite figure.
+SI_SDR_CAP_DB = 60.0
+
 #: Edges between the groups of detections that ``map`` takes for equally sure: confidences from ``MAP_SCORE_MIN`` to
 #: almost 1 in even steps of 0.1 of their logit. Right and wrong ones of a group enter the curve together, as ties do;
 #: that takes less than 0.01 off the exact mean average precision of a mediocre detector (tests/unit/test_detection.py),
@@ -70,7 +73,7 @@ class Metric:
         contributions: ``(labels, array of read) -> (samples, m)`` float64.
         value: ``(..., m)`` means of contributions -> ``(...)`` metric values.
         read: ``(outputs by name, labels) ->`` the array that is scored; logits with the classes last by default.
-        decisions: that array -> the class chosen at each position, -1 where it is not finite.
+        decisions: that array -> the class chosen at each position, -1 where it is not finite; None for signals.
     """
 
     name: str
@@ -81,7 +84,7 @@ class Metric:
     contributions: Callable[[NDArray[np.generic], NDArray[np.generic]], NDArray[np.float64]]
     value: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     read: Callable[[Mapping[str, NDArray[np.generic]], NDArray[np.generic]], NDArray[np.generic]] = first_output
-    decisions: Callable[[NDArray[np.generic]], NDArray[np.int64]] = predictions
+    decisions: Callable[[NDArray[np.generic]], NDArray[np.int64]] | None = predictions
 
     def drop(self, reference: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much worse ``measured`` is: points, or a fraction of ``reference`` for ``relative``."""
@@ -259,6 +262,41 @@ def _map_value(means: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean
 
 
+def _signal(outputs: Mapping[str, NDArray[np.generic]], labels: NDArray[np.generic]) -> NDArray[np.generic]:
+    return next(iter(outputs.values()))
+
+
+def _si_sdr_contributions(labels: NDArray[np.generic], signal: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Scale-invariant signal-to-distortion ratio of each sample in dB, within +-``SI_SDR_CAP_DB``.
+
+    Le Roux, Wisdom, Erdogan & Hershey 2019, SDR - half-baked or well done? (arXiv 1811.02508), equation 3:
+    ``10 log10(|a s|^2 / |a s - e|^2)`` with ``a = e.s / |s|^2``. A signal that is not finite gets the lowest value.
+    """
+    if (
+        not np.issubdtype(labels.dtype, np.floating)
+        or labels.shape != signal.shape
+        or labels.ndim != 2
+        or not len(labels)
+    ):
+        raise UsageError(
+            f"labels are {labels.dtype} of shape {labels.shape}, the output has shape {signal.shape}; "
+            "si_sdr needs floats (samples, length) on both sides"
+        )
+    clean, found = labels.astype(np.float64), signal.astype(np.float64)
+    energy = (clean * clean).sum(axis=1, keepdims=True)
+    if not energy.all():
+        raise UsageError("si_sdr is not defined against silence: a label is all zero")
+    finite = np.isfinite(found).all(axis=1, keepdims=True)
+    found = np.where(finite, found, 0.0)
+    target = (found * clean).sum(axis=1, keepdims=True) / energy * clean
+    wanted, error = ((a * a).sum(axis=1, keepdims=True) for a in (target, target - found))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 10 * np.log10(wanted / error)
+    lowest = ~finite | (wanted == 0)
+    clipped: NDArray[np.float64] = np.clip(np.where(lowest, -SI_SDR_CAP_DB, ratio), -SI_SDR_CAP_DB, SI_SDR_CAP_DB)
+    return clipped
+
+
 def _mean(means: NDArray[np.float64]) -> NDArray[np.float64]:
     return means[..., 0]
 
@@ -283,4 +321,15 @@ MAP = Metric(
     value=_map_value,
     read=_boxes_and_scores,
     decisions=_detected,
+)
+SI_SDR = Metric(
+    "si_sdr",
+    True,
+    "relative",
+    binary=False,
+    bounded=False,
+    contributions=_si_sdr_contributions,
+    value=_mean,
+    read=_signal,
+    decisions=None,
 )

@@ -37,21 +37,29 @@ def _parity(result: Result) -> str:
     p = result.parity
     if p is None:
         return "not measured"
-    on = "generated inputs (no data given)" if p.inputs == "generated" else "samples"
-    return f"SQNR {p.sqnr_db:.1f} dB, cosine {p.cosine:.5f} against {p.reference}, {p.samples} {on}"
+    on = "generated inputs (no data given)" if p.inputs == "generated" else "sequences" if p.drift else "samples"
+    text = f"SQNR {p.sqnr_db:.1f} dB, cosine {p.cosine:.5f} against {p.reference}, {p.samples} {on}"
+    if (d := p.drift) is None:
+        return text
+    return f"{text} of {d.steps} steps each; first 20 steps {d.first20_db:.1f} dB, last 20 {d.last20_db:.1f} dB"
+
+
+#: Metrics whose drop is a fraction of the float value -> their own unit.
+_RELATIVE = {"perplexity": "", "si_sdr": " dB"}
 
 
 def _accuracy(result: Result) -> str:
     a = result.accuracy
     if a is None:
         return "not measured"
-    if a.metric == "perplexity":
-        before, after, scale, unit = f"{a.float_:.4f}", f"{a.artifact:.4f}", 100, "%"
+    if a.metric in _RELATIVE:
+        suffix, unit = _RELATIVE[a.metric], "%"
+        before, after = f"{a.float_:.4f}{suffix}", f"{a.artifact:.4f}{suffix}"
     else:
-        before, after, scale, unit = f"{a.float_:.2%}", f"{a.artifact:.2%}", 100, " points"
-    low, high = a.drop_ci95
-    interval = f"95 % interval {scale * low:+.2f} to {scale * high:+.2f}"
-    return f"{a.metric} {before} -> {after}, drop {scale * a.drop:+.2f}{unit} ({interval}, n = {a.samples})"
+        before, after, unit = f"{a.float_:.2%}", f"{a.artifact:.2%}", " points"
+    low, high = (100 * bound for bound in a.drop_ci95)
+    interval = f"95 % interval {low:+.2f} to {high:+.2f}"
+    return f"{a.metric} {before} -> {after}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples})"
 
 
 def _agreement(result: Result) -> str:

@@ -53,7 +53,7 @@ class TrainingResult:
         value: that metric of the float model on the whole selection split (the test split is never read here).
         samples: how many selection samples ``value`` rests on.
         seed: the seed that gives ``tensors`` again, bit for bit, on the same machine and packages.
-        losses: mean training loss of each epoch; cross-entropy is in nats.
+        losses: mean training loss of each epoch; cross-entropy is in nats, a ratio of signals in dB.
     """
 
     tensors: Mapping[str, NDArray[np.generic]]
@@ -121,7 +121,7 @@ def _reproducible(seed: int) -> Iterator[None]:
 
 
 def _tensors(config: Config, samples: tasks.Samples) -> tuple[list[Tensor], Tensor]:
-    """Inputs as the PyTorch model takes them (images channels first), and labels as class indices."""
+    """Inputs as the PyTorch model takes them (images channels first), and labels: class indices, or a signal."""
     assert samples.labels is not None
     inputs = []
     for spec in config.inputs:
@@ -129,7 +129,8 @@ def _tensors(config: Config, samples: tasks.Samples) -> tuple[list[Tensor], Tens
         if spec.layout == "channels_last":
             array = np.moveaxis(array, -1, 1)
         inputs.append(torch.from_numpy(np.ascontiguousarray(array)))
-    return inputs, torch.from_numpy(np.asarray(samples.labels, dtype=np.int64))
+    signal = np.issubdtype(samples.labels.dtype, np.floating)
+    return inputs, torch.from_numpy(np.asarray(samples.labels, dtype=np.float32 if signal else np.int64))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import jaccard_score, log_loss
 
 from edgekit.errors import UsageError
-from edgekit.metrics import NLL_CAP, agreement, metric, names, predictions
+from edgekit.metrics import NLL_CAP, SI_SDR_CAP_DB, agreement, metric, names, predictions
 
 
 def _value(name: str, labels: np.ndarray, logits: np.ndarray) -> float:
@@ -101,3 +101,35 @@ def test_top1_refuses_labels_per_position_and_empty_data() -> None:
         metric("top1").contributions(np.zeros((2, 4), int), np.zeros((2, 4, 3)))
     with pytest.raises(UsageError, match="no labels"):
         metric("top1").contributions(np.zeros(0, int), np.zeros((0, 3)))
+
+
+def _tone(decibels: float, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """A signal, and the same scaled with an error orthogonal to it at that many dB below."""
+    at = 2 * np.pi * np.arange(1000) / 1000
+    clean, error = np.sin(5 * at)[None], np.sin(7 * at)[None]
+    return clean, scale * (clean + 10 ** (-decibels / 20) * error)
+
+
+@pytest.mark.parametrize("decibels", [-10.0, 0.0, 12.5])
+@pytest.mark.parametrize("scale", [0.01, 1.0, -3.0])
+def test_si_sdr_is_the_ratio_whatever_the_scale(decibels: float, scale: float) -> None:
+    assert _value("si_sdr", *_tone(decibels, scale)) == pytest.approx(decibels)
+
+
+def test_si_sdr_of_silence_nan_and_the_signal_itself_is_finite() -> None:
+    clean, found = _tone(20)
+    assert _value("si_sdr", clean, clean) == SI_SDR_CAP_DB
+    assert _value("si_sdr", clean, np.zeros_like(clean)) == -SI_SDR_CAP_DB
+    found[0, 3] = np.nan
+    assert _value("si_sdr", clean, found) == -SI_SDR_CAP_DB
+    assert metric("si_sdr").decisions is None
+
+
+def test_si_sdr_refuses_silence_classes_and_other_shapes() -> None:
+    clean, found = _tone(20)
+    with pytest.raises(UsageError, match="silence"):
+        _value("si_sdr", np.zeros_like(clean), found)
+    with pytest.raises(UsageError, match="needs floats"):
+        _value("si_sdr", np.zeros((1, 1000), int), found)
+    with pytest.raises(UsageError, match="needs floats"):
+        _value("si_sdr", clean[:, :-1], found)
