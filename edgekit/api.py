@@ -109,19 +109,27 @@ def _content(data: str) -> Any:
 
 
 def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
-    """Audit a model file, or the model file of an artifact, in a child process."""
+    """Audit a model file, or the model files of an artifact, in a child process.
+
+    Returns:
+        ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
+    """
     from edgekit import artifact
 
     if (path / artifact.MANIFEST).is_file():
         result = artifact.read(path)
-        toolchain, path = result.toolchain, path / next(iter(result.parts.values())).file
+        parts = {name: path / part.file for name, part in result.parts.items()}
+        if len(parts) > 1:
+            found = {name: inspect(file, result.toolchain) for name, file in parts.items()}
+            return {"toolchain": result.toolchain, "parts": found}
+        toolchain, path = result.toolchain, next(iter(parts.values()))
     if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers:
         arguments = {"folder": "", "toolchain_name": name, "file": str(path)}
-        found: dict[str, Any] = workers.call("runtime", "edgekit.steps:audit", arguments).value
-    return {"file": str(path), "toolchain": name, **found}
+        audit: dict[str, Any] = workers.call("runtime", "edgekit.steps:audit", arguments).value
+    return {"file": str(path), "toolchain": name, **audit}
 
 
 def train(name: str, *, output: Path | None, seed: int | None, progress: Callable[[str, str], None]) -> dict[str, Any]:

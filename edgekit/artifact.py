@@ -11,14 +11,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from edgekit.errors import DamagedFileError, EdgekitError, UsageError
 from edgekit.jobs import Workers
-from edgekit.result import File, Result
+from edgekit.result import File, Part, Result
 from edgekit.store import flush_folder, sha256_file
 
 MANIFEST = "manifest.json"
@@ -31,13 +31,20 @@ REPLAY_DB = 30.0
 REPLAY_FP32_DB = 90.0
 
 
-def list_files(folder: Path) -> tuple[File, ...]:
+def list_files(paths: Mapping[str, Path]) -> tuple[File, ...]:
+    """Each file with its hash and size, under its name in the artifact."""
+    return tuple(File(path=name, sha256=sha256_file(path), bytes=path.stat().st_size) for name, path in paths.items())
+
+
+def _sealed_files(folder: Path) -> tuple[File, ...]:
     """Every file below a folder except the manifest and its seal, sorted."""
-    return tuple(
-        File(path=path.relative_to(folder).as_posix(), sha256=sha256_file(path), bytes=path.stat().st_size)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (MANIFEST, SEAL)
-    )
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (MANIFEST, SEAL))
+    return list_files({path.relative_to(folder).as_posix(): path for path in paths})
+
+
+def golden_of(part: Part) -> str:
+    """Where the golden data of a part lie: beside its file."""
+    return (PurePosixPath(part.file).parent / GOLDEN).as_posix()
 
 
 class Manifest(Protocol):
@@ -86,7 +93,7 @@ def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, str]
             shutil.copyfile(path, scratch / name)
         for name, text in texts.items():
             (scratch / name).write_text(text, "utf-8")
-        sealed = result.model_copy(update={"files": list_files(scratch), "artifact": str(destination)})
+        sealed = result.model_copy(update={"files": _sealed_files(scratch), "artifact": str(destination)})
         _seal(scratch, sealed)
         flush_folder(scratch)
         scratch.chmod(0o755)
@@ -156,7 +163,7 @@ def damaged_files(folder: Path) -> list[str]:
         known = {file.path: file for file in _Listing.model_validate_json((folder / MANIFEST).read_bytes()).files}
     except ValidationError:
         return [MANIFEST]
-    present = {file.path: file for file in list_files(folder)}
+    present = {file.path: file for file in _sealed_files(folder)}
     return sorted(name for name in known.keys() | present.keys() if known.get(name) != present.get(name))
 
 
@@ -170,17 +177,25 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
         reason = f"altered, missing or not listed in {MANIFEST}: {', '.join(damaged)}"
         return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
     result = read(folder)
-    if not (folder / GOLDEN).is_file() or not result.parts:
+    if not result.parts or not all((folder / golden_of(part)).is_file() for part in result.parts.values()):
         return {"status": "FAILED", "reason": f"the artifact has no {GOLDEN}", "damaged": [], "replay": None}
-    part = next(iter(result.parts.values()))
+    replays = {name: _replay(folder, result, name, workers) for name in result.parts}
+    replay = min(replays.values(), key=lambda found: found["parity"]["sqnr_db"])
+    same = replay["parity"]["sqnr_db"] >= (REPLAY_FP32_DB if result.precision == "fp32" else REPLAY_DB)
+    reason = "" if same else f"the golden data came out at {replay['parity']['sqnr_db']:.1f} dB (recorded: identical)"
+    return {"status": "PASS" if same else "FAIL_PARITY", "reason": reason, "damaged": [], "replay": replay}
+
+
+def _replay(folder: Path, result: Result, name: str, workers: Workers) -> dict[str, Any]:
+    """Run one part's golden data again, see ``steps.replay``."""
+    part, state = result.parts[name], result.state.get(name, ())
     arguments = {
         "folder": str(folder),
         "toolchain_name": result.toolchain,
         "file": str(folder / part.file),
         "precision": result.precision,
-        "golden_file": str(folder / GOLDEN),
+        "golden_file": str(folder / golden_of(part)),
+        "steps": len(result.parts) > 1 or bool(state),
+        "state": [one.model_dump() for one in state],
     }
-    replay = workers.call("runtime", "edgekit.steps:replay", arguments).value
-    same = replay["parity"]["sqnr_db"] >= (REPLAY_FP32_DB if result.precision == "fp32" else REPLAY_DB)
-    reason = "" if same else f"the golden data came out at {replay['parity']['sqnr_db']:.1f} dB (recorded: identical)"
-    return {"status": "PASS" if same else "FAIL_PARITY", "reason": reason, "damaged": [], "replay": replay}
+    return {"part": name, **workers.call("runtime", "edgekit.steps:replay", arguments).value}

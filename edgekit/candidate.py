@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,26 +80,65 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class PartEvidence:
+    """What running one part gave.
+
+    Attributes:
+        ops_delegated: operators run by the fast delegate, or None.
+        parity: closeness to the framework's own run, see ``edgekit.parity``.
+    """
+
+    ops_delegated: int | None
+    parity: ParityFacts
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """What running a file on one split gave.
+    """What running a candidate on one split gave.
 
     Attributes:
         split: which samples.
         by: what executed it.
-        stand_in: whether that is not the runtime that the file ships to.
-        runtime_precision: the execution precision, read back from the runtime.
-        ops_delegated: operators run by the fast delegate, or None.
-        parity: closeness to the framework's own run, see ``edgekit.parity``.
+        stand_in: whether that is not the runtime that the files ship to.
+        parts: what was found of each part.
         accuracy: the task metric of both, see ``edgekit.gate``; None without labels.
     """
 
     split: str
     by: str
     stand_in: bool
-    runtime_precision: str
-    ops_delegated: int | None
-    parity: ParityFacts
+    parts: Mapping[str, PartEvidence]
     accuracy: AccuracyFacts | None
+
+    @property
+    def parity(self) -> ParityFacts:
+        """That of the worst part."""
+        return min((part.parity for part in self.parts.values()), key=lambda parity: parity.sqnr_db)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a model as a route wrote it.
+
+    Attributes:
+        entry: the store's entry that holds its files.
+        audit: what is inside.
+        notes: facts the user must know.
+    """
+
+    entry: Entry
+    audit: Audit
+    notes: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """Name of the main file within its folder."""
+        return str(self.entry.value["file"])
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all its files."""
+        return self.entry.file("")
 
 
 @dataclass(frozen=True)
@@ -109,28 +149,26 @@ class Candidate:
         route: the route's name in its toolchain.
         status: how it ended so far.
         reason: why, where it is not PASS.
-        file: the main file; None where the route failed.
-        folder: the folder of all its files.
-        notes: facts the user must know.
-        audit: what is inside the file.
+        notes: facts the user must know beyond those of its parts.
+        parts: every part, in the order in which a step calls them; empty where the route failed.
         evidence: what running it gave.
         latency: against its float twin; None where not measured.
-        cpu_seconds: of ``load`` and ``convert``.
-        entry: the store's entry that holds the files.
-        proof_entry: the store's entry of the latest proof, which holds the file's outputs.
+        proof_entry: the store's entry of the latest proof, which holds the files' outputs.
         hint: the next step, where the route raised an error that knows one.
     """
 
     route: str
     status: Status
     reason: str = ""
-    file: Path | None = None
-    folder: Path | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    audit: Audit | None = None
     evidence: Evidence | None = None
     latency: LatencyFacts | None = None
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
-    entry: Entry | None = None
     proof_entry: Entry | None = None
     hint: str = ""
+
+    @property
+    def worst(self) -> Audit | None:
+        """The audit of the part with the smallest share of quantized multiply-accumulates; None without files."""
+        audits = [part.audit for part in self.parts.values()]
+        return min(audits, key=lambda audit: audit.macs_quantized_share or 0.0, default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edgekit import precision
@@ -25,21 +26,30 @@ _ORDER: tuple[Status, ...] = (
 
 def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:
     """Refuse a file that is not what it claims; with ``allow_mixed`` layers may stay float, and it is noted."""
-    assert made.audit is not None
-    missing = precision.shortfall(target.precision, made.audit, integer_io=target.integer_io)
-    if not missing:
-        return made
-    if allow_mixed and not made.audit.findings and precision.weight_share(target.precision, made.audit):
-        return replace(made, notes=(*made.notes, f"mixed precision: {missing}"))
-    return replace(made, status="FAIL_PRECISION", reason=missing)
+    for name, part in made.parts.items():
+        missing = precision.shortfall(target.precision, part.audit, integer_io=target.integer_io)
+        if not missing:
+            continue
+        missing = _of_part(made, name, missing)
+        mixed = not part.audit.findings and precision.weight_share(target.precision, part.audit)
+        if not (allow_mixed and mixed):
+            return replace(made, status="FAIL_PRECISION", reason=missing)
+        made = replace(made, notes=(*made.notes, f"mixed precision: {missing}"))
+    return made
 
 
-def judge_evidence(made: Candidate, parity: Verdict, accuracy: Verdict | None) -> Candidate:
-    """Take the first verdict that is not PASS."""
-    for verdict in (parity, accuracy):
-        if verdict is not None and verdict.status != "PASS":
-            return replace(made, status=verdict.status, reason=verdict.reason)
+def judge_evidence(made: Candidate, parity: Mapping[str, Verdict], accuracy: Verdict | None) -> Candidate:
+    """Take the first verdict that is not PASS: the parts' in the order in which a step calls them, then accuracy."""
+    for name, verdict in parity.items():
+        if verdict.status != "PASS":
+            return replace(made, status=verdict.status, reason=_of_part(made, name, verdict.reason))
+    if accuracy is not None and accuracy.status != "PASS":
+        return replace(made, status=accuracy.status, reason=accuracy.reason)
     return replace(made, status="PASS", reason="")
+
+
+def _of_part(made: Candidate, name: str, reason: str) -> str:
+    return f"part {name}: {reason}" if len(made.parts) > 1 else reason
 
 
 def choose(candidates: list[Candidate]) -> Candidate | None:
@@ -52,7 +62,7 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
     passing = [c for c in candidates if c.status == "PASS"] or [c for c in candidates if c.status == "UNDECIDED"]
     if not passing:
         executed = [c for c in candidates if c.evidence is not None]
-        unproven = [c for c in candidates if c.status == "NOT_RUN" and c.file is not None]
+        unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
         return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
     timed = [c for c in passing if c.latency is not None]
     return min(timed, key=lambda c: c.latency.ratio if c.latency else 1.0) if len(timed) > 1 else passing[0]

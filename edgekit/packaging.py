@@ -11,30 +11,32 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from edgekit import __version__, artifact, judging, precision
-from edgekit.candidate import Candidate, Evidence
+from edgekit.candidate import Audit, Candidate, Evidence
 from edgekit.gate import Verdict
 from edgekit.result import (
     IO,
     Audited,
     ErrorFacts,
-    File,
     Flag,
     Host,
-    ParityFacts,
     Part,
     Proof,
     Result,
     RouteTried,
     SamplesFacts,
     SourceFacts,
+    StateFacts,
 )
 from edgekit.run import Ref, Run, versions
+from edgekit.signature import WHOLE
 
 if TYPE_CHECKING:
-    from edgekit.pipeline import Order, Outcome, Samples
+    from edgekit.pipeline import Loaded, Order, Outcome, Samples
 
 #: Golden samples in an artifact: enough to notice a wrong runtime, small enough to travel.
 GOLDEN_SAMPLES = 8
+#: Of a model that is called step by step: whole sequences, all steps of each.
+GOLDEN_SEQUENCES = 1
 
 
 def package(run: Run, order: Order, outcome: Outcome) -> Result:
@@ -45,12 +47,13 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
     """
     result = assemble(run, order, outcome)
     made = outcome.tested or outcome.chosen
-    if made is None or made.folder is None:
+    if made is None or not made.parts:
         return result
-    folder = made.folder
-    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = _paths(made)
     if outcome.chosen is not None and outcome.chosen.evidence is not None:
-        files[artifact.GOLDEN] = _golden(run, outcome.chosen, _split(outcome.samples, "selection"))
+        selection = _split(outcome.samples, "selection")
+        for name, part in result.parts.items():
+            files[artifact.golden_of(part)] = _golden(run, outcome, name, selection)
     destination = order.output or Path("edgekit-artifacts") / default_name(order, outcome)
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
@@ -72,8 +75,9 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
     """Turn an outcome into the typed result; nothing is written."""
     target, made = order.target, outcome.tested or outcome.chosen
     verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested)
-    audited = _audited(made) if made else None
+    worst = made.worst if made else None
     evidence = made.evidence if made else None
+    parts = _parts(made)
     accuracy = outcome.tested.evidence.accuracy if outcome.tested and outcome.tested.evidence else None
     latency = made.latency if made else None
     return Result(
@@ -86,29 +90,30 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         format=target.format,
         toolchain=target.toolchain,
         precision=target.precision,
-        precision_reached=precision.describe(target.precision, made.audit) if made and made.audit else None,
+        precision_reached=precision.describe(target.precision, worst) if worst else None,
         framework=outcome.loaded.framework,
         source=SourceFacts(
             given=order.source.given,
             kind=order.source.kind,
             name=order.source.name,
             config=order.source.config,
-            sha256=outcome.loaded.source.sha256,
+            sha256=next(iter(outcome.loaded.parts.values())).source.sha256,
             notes=outcome.loaded.notes,
         ),
         route=made.route if made else None,
         routes_tried=tuple(_tried(c) for c in outcome.candidates),
-        files=_files(made),
+        files=artifact.list_files(_paths(made)),
         size_bytes=_size(made),
         float_size_bytes=_size(outcome.twin) or (_size(made) if target.precision == "fp32" else None),
-        parts=_parts(made, audited, evidence.parity if evidence else None),
-        audit=audited,
+        parts=parts,
+        state=_states(outcome.loaded) if parts else {},
+        audit=next((part.audit for name, part in parts.items() if made and made.parts[name].audit is worst), None),
         parity=evidence.parity if evidence else None,
         accuracy=accuracy,
         latency=latency,
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
-        notes=(*outcome.loaded.notes, *(made.notes if made else ()), *_warnings(outcome)),
+        notes=(*outcome.loaded.notes, *_notes(made), *_warnings(outcome)),
         tools={"edgekit": __version__, **versions()},
         host=host(),
         cpu_seconds=dict(run.ledger.cpu_seconds),
@@ -174,6 +179,17 @@ def _flags(run: Run, order: Order, made: Candidate | None) -> tuple[Flag, ...]:
     return tuple(flags)
 
 
+def _notes(made: Candidate | None) -> list[str]:
+    """What the routes noted, of equal notes of several parts one."""
+    each = [note for part in made.parts.values() for note in part.notes] if made else []
+    return list(dict.fromkeys([*each, *(made.notes if made else ())]))
+
+
+def _states(loaded: Loaded) -> dict[str, tuple[StateFacts, ...]]:
+    found = {name: tuple(StateFacts(**row) for row in s["state"]) for name, s in loaded.signatures.items()}
+    return {name: states for name, states in found.items() if states}
+
+
 def _warnings(outcome: Outcome) -> list[str]:
     from edgekit.pipeline import FEW_CALIBRATION_SAMPLES
 
@@ -200,11 +216,7 @@ def _tried(candidate: Candidate) -> RouteTried:
     )
 
 
-def _audited(made: Candidate) -> Audited | None:
-    if made.audit is None:
-        return None
-    audit = made.audit
-    delegated = made.evidence.ops_delegated if made.evidence else audit.ops_delegated
+def _audited(audit: Audit, ops_delegated: int | None) -> Audited:
     return Audited(
         weight_bytes=audit.weight_bytes,
         weight_elements=audit.weight_elements,
@@ -213,33 +225,47 @@ def _audited(made: Candidate) -> Audited | None:
         ops_quantized=audit.ops_quantized,
         macs_total=audit.macs_total,
         macs_quantized_share=audit.macs_quantized_share,
-        ops_delegated=delegated,
+        ops_delegated=ops_delegated,
         transposes=audit.transposes,
         float_ops=audit.float_ops,
         findings=audit.findings,
     )
 
 
-def _parts(made: Candidate | None, audited: Audited | None, parity: ParityFacts | None) -> dict[str, Part]:
-    if made is None or made.audit is None or audited is None or made.file is None or made.folder is None:
-        return {}
-    part = Part(
-        file=made.file.relative_to(made.folder).as_posix(),
-        inputs=tuple(IO(**asdict(t)) for t in made.audit.inputs),
-        outputs=tuple(IO(**asdict(t)) for t in made.audit.outputs),
-        audit=audited,
-        parity=parity,
-    )
-    return {"model": part}
+def _parts(made: Candidate | None) -> dict[str, Part]:
+    """Each part with its own evidence; several lie in a folder each, of the part's name."""
+    found = {}
+    for name, part in made.parts.items() if made else ():
+        assert made is not None
+        evidence = made.evidence.parts[name] if made.evidence else None
+        found[name] = Part(
+            file=_within(made, name, part.file),
+            inputs=tuple(IO(**asdict(t)) for t in part.audit.inputs),
+            outputs=tuple(IO(**asdict(t)) for t in part.audit.outputs),
+            audit=_audited(part.audit, evidence.ops_delegated if evidence else part.audit.ops_delegated),
+            parity=evidence.parity if evidence else None,
+        )
+    return found
 
 
-def _files(made: Candidate | None) -> tuple[File, ...]:
-    return artifact.list_files(made.folder) if made and made.folder else ()
+def _within(made: Candidate, part: str, name: str) -> str:
+    """Where a part's file lies in the artifact."""
+    return name if list(made.parts) == [WHOLE] else f"{part}/{name}"
+
+
+def _paths(made: Candidate | None) -> dict[str, Path]:
+    """The model's own files by their name in the artifact."""
+    return {
+        _within(made, name, path.relative_to(part.folder).as_posix()): path
+        for name, part in (made.parts.items() if made else ())
+        for path in sorted(part.folder.rglob("*"))
+        if made and path.is_file()
+    }
 
 
 def _size(made: Candidate | None) -> int | None:
     """Bytes of the model's own files, without golden data and manifest."""
-    return sum(file.bytes for file in _files(made)) if made and made.folder else None
+    return sum(path.stat().st_size for path in _paths(made).values()) if made and made.parts else None
 
 
 def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
@@ -262,15 +288,17 @@ def _split(samples: list[Samples], split: str) -> Samples:
     return found
 
 
-def _golden(run: Run, made: Candidate, selection: Samples) -> Path:
-    assert made.proof_entry is not None
+def _golden(run: Run, outcome: Outcome, part: str, selection: Samples) -> Path:
+    assert outcome.chosen is not None and outcome.chosen.proof_entry is not None
+    streams = outcome.loaded.streams
     arguments: dict[str, Any] = {
+        "part": part if streams else None,
         "samples_file": selection.file,
-        "outputs_file": Ref(made.proof_entry, "outputs.npz"),
-        "reference_file": selection.outputs,
-        "count": GOLDEN_SAMPLES,
+        "measured_folder": Ref(outcome.chosen.proof_entry, ""),
+        "reference_folder": selection.outputs,
+        "count": GOLDEN_SEQUENCES if streams else GOLDEN_SAMPLES,
     }
-    return run.step("golden", "runtime", "golden", arguments).file(artifact.GOLDEN)
+    return run.step("golden", "runtime", "golden", arguments, code=("execution",)).file(artifact.GOLDEN)
 
 
 def readme(result: Result, files: list[str]) -> str:
@@ -278,13 +306,21 @@ def readme(result: Result, files: list[str]) -> str:
     from edgekit.report import facts, status
 
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts(result))
+    several = len(result.parts) > 1
     tensors = "\n".join(
-        f"- {side} `{t.name}`: {'x'.join(map(str, t.shape))} {t.dtype}"
+        f"- {f'{name}: ' if several else ''}{side} `{t.name}`: {'x'.join(map(str, t.shape))} {t.dtype}"
         + (f", real = (stored - {t.zero_point}) x {t.scale:.8g}" if t.scale else "")
-        for part in result.parts.values()
+        for name, part in result.parts.items()
         for side, tensors in (("input", part.inputs), ("output", part.outputs))
         for t in tensors
     )
+    if result.state:
+        tensors += "\n\n## State\nOne call is one step. After each step, as real numbers:\n" + "\n".join(
+            f"- {f'{name}: ' if several else ''}`{s.output}` goes into `{s.input}` of the next step; at the first step "
+            f"of a sequence `{s.input}` is {s.initial:g}"
+            for name, states in result.state.items()
+            for s in states
+        )
     listed = "\n".join(f"- `{name}`" for name in [*files, artifact.MANIFEST, artifact.SEAL])
     return f"""# {result.source.name} for {result.target}
 

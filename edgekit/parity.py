@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: SQNR is reported within +-300 dB: JSON has no infinity, and 300 dB is below one part in 1e15 of float64, so
 #: +300 means "no difference at all" and -300 "noise where the reference is silent".
 SQNR_CAP_DB = 300.0
+
+#: Steps at either end of a sequence whose error is told apart.
+DRIFT_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,32 @@ class OutputParity:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """Whether an error grows on the way, where a model feeds its own states back.
+
+    Attributes:
+        steps: length of the sequences.
+        first20_db: SQNR of the worst output over the first 20 steps, in dB.
+        last20_db: the same over the last 20.
+    """
+
+    steps: int
+    first20_db: float
+    last20_db: float
+
+
+@dataclass(frozen=True)
 class Parity:
     """Closeness of all outputs; each top-level figure is the worst of its kind over the outputs.
 
     Attributes:
-        samples: number of samples compared.
+        samples: number of samples compared, or of sequences.
         sqnr_db: smallest over the outputs, in dB.
         cosine: smallest over the outputs.
         max_abs: largest over the outputs; None where any output is not finite.
         per_output: the same per output, by name.
         reason: the outputs' reasons, joined; empty where there is none.
+        drift: of sequences of at least ``2 * DRIFT_STEPS`` steps; None for everything else.
     """
 
     samples: int
@@ -56,6 +75,7 @@ class Parity:
     max_abs: float | None
     per_output: dict[str, OutputParity] = field(default_factory=dict)
     reason: str = ""
+    drift: Drift | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values (no infinity, no NaN)."""
@@ -65,7 +85,8 @@ class Parity:
     def from_json(cls, fields: Mapping[str, Any]) -> Parity:
         """Rebuild the value from ``to_json``."""
         outputs = {name: OutputParity(**one) for name, one in fields["per_output"].items()}
-        return cls(**{**fields, "per_output": outputs})
+        drift = Drift(**fields["drift"]) if fields.get("drift") else None
+        return cls(**{**fields, "per_output": outputs, "drift": drift})
 
 
 def compare(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str, NDArray[np.generic]]) -> Parity:
@@ -97,6 +118,24 @@ def compare(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str,
         per_output=outputs,
         reason="; ".join(o.reason for o in outputs.values() if o.reason),
     )
+
+
+def compare_steps(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str, NDArray[np.generic]]) -> Parity:
+    """Compare sequences ``(sequences, steps, ...)`` over all their steps, and say whether the error grows.
+
+    Raises:
+        UsageError: as ``compare``.
+    """
+    whole = compare(reference, measured)
+    steps = min(array.shape[1] for array in reference.values())
+    if steps < 2 * DRIFT_STEPS:
+        return whole
+
+    def worst(at: slice) -> float:
+        ends = ({name: array[:, at] for name, array in side.items()} for side in (reference, measured))
+        return compare(*ends).sqnr_db
+
+    return replace(whole, drift=Drift(steps, worst(slice(DRIFT_STEPS)), worst(slice(-DRIFT_STEPS, None))))
 
 
 def _compare_one(name: str, reference: NDArray[np.generic], measured: NDArray[np.generic]) -> OutputParity:

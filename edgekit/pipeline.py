@@ -9,7 +9,7 @@ Every arrow returns a frozen value. Work that needs a framework or a runtime is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from typing import Any
 from edgekit import judging, packaging, steps, zoo
 from edgekit import source as sources
 from edgekit import target as targets
-from edgekit.candidate import Audit, Candidate, Evidence, IOTensor
+from edgekit.candidate import Audit, Candidate, Evidence, IOTensor, Part, PartEvidence
 from edgekit.data.plan import DataPlan
 from edgekit.errors import FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.gate import Verdict
 from edgekit.jobs import Workers
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
 from edgekit.run import Given, Ref, Run
+from edgekit.signature import WHOLE
 from edgekit.source import Source
 from edgekit.store import Entry, Store, sha256_json
 from edgekit.target import Target
@@ -48,23 +49,48 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A source whose inputs and outputs are known, and the kind of child that runs it."""
+class LoadedPart:
+    """One part of a source: the whole of it, or one of the models that it is deployed as."""
 
     source: Source
-    environment: str
     signature: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source whose parts, inputs and outputs are known, and the kind of child that runs it."""
+
+    parts: Mapping[str, LoadedPart]
+    environment: str
     framework: str
     notes: tuple[str, ...]
+
+    @property
+    def signatures(self) -> dict[str, dict[str, Any]]:
+        """Inputs, outputs and states of every part."""
+        return {name: part.signature for name, part in self.parts.items()}
+
+    @property
+    def streams(self) -> bool:
+        """Whether the model is called step by step: several parts, or a state."""
+        return list(self.parts) != [WHOLE] or any(signature["state"] for signature in self.signatures.values())
 
 
 @dataclass(frozen=True)
 class Samples:
-    """One split as a file, and the framework's own outputs on it."""
+    """One split as a file, and the framework's own outputs on it.
+
+    Attributes:
+        split: which one.
+        entry: the samples.
+        reference: what the framework's run gave; None where it was not run.
+        parts: samples of each part; of a stream, steps of the framework's run with the states that it had.
+    """
 
     split: str
     entry: Entry
     reference: Entry | None
+    parts: Mapping[str, Ref]
 
     @property
     def count(self) -> int:
@@ -78,9 +104,9 @@ class Samples:
 
     @property
     def outputs(self) -> Ref:
-        """The framework's outputs on them."""
+        """The folder of the framework's outputs on them."""
         assert self.reference is not None
-        return Ref(self.reference, "outputs.npz")
+        return Ref(self.reference, "")
 
 
 @dataclass(frozen=True)
@@ -130,16 +156,19 @@ def convert(
 
 
 def load(run: Run, order: Order) -> Loaded:
-    """Load the source in its framework; fix its batch to 1 and read its inputs and outputs."""
+    """Load the source in its framework, part by part; fix its batch to 1 and read its inputs and outputs."""
     source = identify(run, order)
     environment = sources.environments(source)[0]
-    arguments = {"source": _given(source), "environment": environment}
-    materialise = not has_weights(source)
-    entry = run.step("describe", environment, "load", arguments | {"materialise": materialise}, code=_LOADING)
-    if entry.value["checkpoint"]:
-        source = Source.from_json(steps.with_folder(entry.value["checkpoint"], entry.file("")))
-    notes = tuple(entry.value["notes"])
-    return Loaded(source, environment, entry.value["signature"], entry.value["framework"], notes)
+    parts: dict[str, LoadedPart] = {}
+    framework, notes = "", ()
+    for part in sources.parts(source):
+        arguments = {"source": _given(part), "environment": environment, "materialise": not has_weights(source)}
+        entry = run.step("describe", environment, "load", arguments, code=_LOADING)
+        if entry.value["checkpoint"]:
+            part = Source.from_json(steps.with_folder(entry.value["checkpoint"], entry.file("")))
+        parts[part.part] = LoadedPart(part, entry.value["signature"])
+        framework, notes = entry.value["framework"], tuple(entry.value["notes"])
+    return Loaded(parts, environment, framework, notes)
 
 
 def has_weights(source: Source) -> bool:
@@ -166,19 +195,29 @@ def identify(run: Run, order: Order) -> Source:
 def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: bool = True) -> Samples:
     """Make one split and run the model on it in its own framework."""
     plan = Given(asdict(order.plan), order.plan.content) if order.plan.content else asdict(order.plan)
-    arguments = {"plan": plan, "split": split, "signature": loaded.signature}
-    entry = run.step("samples", "data", f"samples:{split}", arguments, code=("data",))
+    wanted = {"plan": plan, "split": split, "signatures": loaded.signatures}
+    entry = run.step("samples", "data", f"samples:{split}", wanted, code=("data", "stream"))
     if split == "calibration" and entry.value["count"] == 0:
         raise UsageError(
             f"{order.target.name} needs calibration samples and none were given",
             hint="Pass --calibrate DATA (a few hundred real inputs), or take "
             f"{' or '.join(targets.without_calibration(order.target)) or 'a dynamic target'}.",
         )
-    if not reference or entry.value["count"] == 0:
-        return Samples(split, entry, None)
-    arguments = _model(loaded) | {"samples_file": Ref(entry, "samples.npz")}
-    outputs = run.step("reference", loaded.environment, f"reference:{split}", arguments, code=_LOADING)
-    return Samples(split, entry, outputs)
+    file = Ref(entry, "samples.npz")
+    if entry.value["count"] == 0 or not (reference or loaded.streams):
+        return Samples(split, entry, None, dict.fromkeys(loaded.parts, file))
+    arguments: dict[str, Any] = {
+        "sources": {name: _given(part.source) for name, part in loaded.parts.items()},
+        "environment": loaded.environment,
+        "samples_file": file,
+        "task": order.plan.task,
+        "rows": order.plan.calibration_count,
+    }
+    code = (*_LOADING, *_RUNNING, "data")
+    outputs = run.step("reference", loaded.environment, f"reference:{split}", arguments, code=code)
+    if not loaded.streams:
+        return Samples(split, entry, outputs, {WHOLE: file})
+    return Samples(split, entry, outputs, {name: Ref(outputs, f"{name}.samples.npz") for name in loaded.parts})
 
 
 def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Candidate | None:
@@ -231,7 +270,7 @@ def try_routes(
         if candidate.status == "PASS" and not slower and not order.search_routes:
             break
     if not tried:
-        kind, framework = loaded.source.kind, loaded.framework
+        kind, framework = order.source.kind, loaded.framework
         reason = f"{order.target.name} has no route for a {kind} source of {framework}"
         instead = ".keras" if framework == "keras" else ".pt2"
         hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
@@ -246,7 +285,7 @@ def environment_for(loaded: Loaded, route: dict[str, Any]) -> str | None:
         return None
     if route["quantizes_file"]:
         return "runtime"
-    able = sources.environments(loaded.source)
+    able = sources.environments(next(iter(loaded.parts.values())).source)
     if wanted in able:
         return str(wanted)
     # A model that only Keras 2 loads takes the TensorFlow routes in a child of its own.
@@ -267,38 +306,18 @@ def try_route(
     """Convert by one route, look into the file, execute it on selection samples, judge it."""
     target = order.target
     what = label or "convert"
-    code = ("frameworks", "source", *_running(target))
-    from_file = environment == "runtime"
-    arguments = {
-        "toolchain_name": target.toolchain,
-        "route": route,
-        "environment": environment,
-        "source": None if from_file else _model(loaded)["source"],
-        "precision": target.precision,
-        "integer_io": target.integer_io,
-        "signature": loaded.signature,
-        "calibration_file": calibration.file if calibration else None,
-        "float_file": _file(twin) if twin else None,
-    }
-    if target.minimum_deployment_target:
-        arguments["minimum_deployment_target"] = target.minimum_deployment_target
     made = Candidate(route, "NOT_RUN")
     try:
-        entry = run.step("convert", environment, f"{what}:{route}", arguments, code=code)
-        made = Candidate(
-            route,
-            "PASS",
-            file=entry.file(entry.value["file"]),
-            folder=entry.file(""),
-            notes=tuple(entry.value["notes"]),
-            cpu_seconds=entry.value["cpu"],
-            entry=entry,
-        )
-        made = replace(made, audit=look(run, target, made))
+        parts = {}
+        for name, part in loaded.parts.items():
+            ranges = calibration.parts[name] if calibration else None
+            floats = twin.parts[name] if twin else None
+            parts[name] = make_part(run, target, part, ranges, floats, route, environment, what)
+        made = Candidate(route, "PASS", parts=parts)
         made = judging.judge_audit(target, made, allow_mixed=order.allow_mixed)
         if made.status == "FAIL_PRECISION":
             return made
-        made = prove(run, order, made, selection, label=what)
+        made = prove(run, order, loaded, made, selection, label=what)
         assert made.evidence is not None
         if made.status == "PASS" and twin is not None and not made.evidence.stand_in:
             made = replace(made, latency=time_against(run, target, made, twin, selection))
@@ -311,65 +330,91 @@ def try_route(
     return made
 
 
-def look(run: Run, target: Target, made: Candidate) -> Audit:
+def make_part(
+    run: Run,
+    target: Target,
+    part: LoadedPart,
+    calibration: Ref | None,
+    twin: Part | None,
+    route: str,
+    environment: str,
+    label: str,
+) -> Part:
+    """Convert one part by one route and look into its file."""
+    arguments = {
+        "toolchain_name": target.toolchain,
+        "route": route,
+        "environment": environment,
+        "source": None if environment == "runtime" else _given(part.source),
+        "precision": target.precision,
+        "integer_io": target.integer_io,
+        "signature": part.signature,
+        "calibration_file": calibration,
+        "float_file": Ref(twin.entry, twin.file) if twin else None,
+    }
+    if target.minimum_deployment_target:
+        arguments["minimum_deployment_target"] = target.minimum_deployment_target
+    code = ("frameworks", "source", *_running(target))
+    entry = run.step("convert", environment, f"{label}:{route}", arguments, code=code)
+    audit = look(run, target, Ref(entry, entry.value["file"]))
+    return Part(entry, audit, tuple(entry.value["notes"]))
+
+
+def look(run: Run, target: Target, file: Ref) -> Audit:
     """Audit a file without executing it."""
-    arguments = {"toolchain_name": target.toolchain, "file": _file(made)}
+    arguments = {"toolchain_name": target.toolchain, "file": file}
     found = run.step("audit", "runtime", "audit", arguments, code=(*_running(target), "candidate")).value
     tensors = {side: tuple(IOTensor(**{**t, "shape": tuple(t["shape"])}) for t in found[side]) for side in _SIDES}
     return Audit(**{**found, **tensors, "float_ops": tuple(found["float_ops"]), "findings": tuple(found["findings"])})
 
 
-def prove(run: Run, order: Order, made: Candidate, samples: Samples, *, label: str) -> Candidate:
-    """Execute a candidate in its own runtime on one split, compare it with the framework, judge it."""
+def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samples, *, label: str) -> Candidate:
+    """Execute a candidate in its own runtime on one split, compare it with the framework, judge it.
+
+    A stream is run as a closed loop: the files' own states go back into them, from step to step.
+    """
     target = order.target
     arguments = {
         "toolchain_name": target.toolchain,
-        "file": _file(made),
+        "files": _files(made),
         "precision": target.precision,
+        "signatures": loaded.signatures,
         "samples_file": samples.file,
-        "reference_file": samples.outputs,
+        "reference_folder": samples.outputs,
         "metric": order.plan.metric if samples.entry.value["labels"] else None,
         "task": order.plan.task,
         "limits": target.gate.model_dump(),
     }
-    code = (*_running(target), "parity", "metrics", "intervals", "gate", "data")
+    code = (*_running(target), *_RUNNING, "parity", "metrics", "intervals", "gate", "data")
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments, code=code)
     found = entry.value
     assert samples.reference is not None
-    parity = found["parity"]
-    evidence = Evidence(
-        split=samples.split,
-        by=found["by"],
-        stand_in=found["stand_in"],
-        runtime_precision=found["runtime_precision"],
-        ops_delegated=found["ops_delegated"],
-        parity=ParityFacts(
-            reference=samples.reference.value["by"],
-            inputs="generated" if order.plan.generated else "data",
-            samples=parity["samples"],
-            sqnr_db=parity["sqnr_db"],
-            cosine=parity["cosine"],
-            max_abs=parity["max_abs"],
-            per_output=parity["per_output"],
-            runtime=found["by"],
-            runtime_precision=found["runtime_precision"],
-        ),
-        accuracy=AccuracyFacts.model_validate(found["accuracy"]) if found["accuracy"] else None,
-    )
-    made = replace(made, evidence=evidence, proof_entry=entry)
+    common = {
+        "reference": samples.reference.value["by"],
+        "inputs": "generated" if order.plan.generated else "data",
+        "runtime": found["by"],
+    }
+    parts, verdicts = {}, {}
+    for name, part in found["parts"].items():
+        compared = {key: value for key, value in part["parity"].items() if key != "reason"}
+        parity = ParityFacts(**common, **compared, runtime_precision=part["runtime_precision"])
+        parts[name] = PartEvidence(part["ops_delegated"], parity)
+        verdicts[name] = Verdict(*part["verdict"])
+    measured = AccuracyFacts.model_validate(found["accuracy"]) if found["accuracy"] else None
+    evidence = Evidence(samples.split, found["by"], found["stand_in"], parts, measured)
     accuracy = Verdict(*found["accuracy_verdict"]) if found["accuracy_verdict"] else None
-    return judging.judge_evidence(made, Verdict(*found["parity_verdict"]), accuracy)
+    return judging.judge_evidence(replace(made, evidence=evidence, proof_entry=entry), verdicts, accuracy)
 
 
 def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, samples: Samples) -> LatencyFacts:
-    """Time a candidate against its float twin."""
+    """Time a candidate against its float twin: all parts, once each."""
     arguments = {
         "toolchain_name": target.toolchain,
-        "file": _file(made),
+        "files": _files(made),
         "precision": target.precision,
-        "float_file": _file(twin),
-        "samples_file": samples.file,
+        "float_files": _files(twin),
+        "samples_files": dict(samples.parts),
     }
     code = (*_running(target), "latency", "intervals")
     return LatencyFacts.model_validate(run.step("latency", "runtime", "latency", arguments, code=code).value)
@@ -384,17 +429,18 @@ def test_once(
     test = gather(run, order, loaded, "test")
     if test.count == 0:
         return test, None
-    return test, prove(run, order, chosen, test, label="test")
+    return test, prove(run, order, loaded, chosen, test, label="test")
 
 
 _LOADING = ("frameworks", "source", "zoo/__init__", "zoo/weights")
+_RUNNING = ("execution", "stream", "signature")
 _SIDES = ("inputs", "outputs")
 
 
 def _given(source: Source) -> Given:
     """The source for a step: named by its content and by what the user declared about it, not by where it lies."""
     facts = source.to_json()
-    declared = {key: facts[key] for key in ("sha256", "kind", "inputs", "trust")}
+    declared = {key: facts[key] for key in ("sha256", "kind", "inputs", "trust", "part")}
     return Given(facts, sha256_json(declared))
 
 
@@ -404,10 +450,5 @@ def _running(target: Target) -> tuple[str, ...]:
     return (f"toolchains/{target.toolchain}", "toolchains/onnx", *shared)
 
 
-def _model(loaded: Loaded) -> dict[str, Any]:
-    return {"source": _given(loaded.source), "environment": loaded.environment}
-
-
-def _file(made: Candidate) -> Ref:
-    assert made.entry is not None
-    return Ref(made.entry, made.entry.value["file"])
+def _files(made: Candidate) -> dict[str, Ref]:
+    return {name: Ref(part.entry, part.file) for name, part in made.parts.items()}

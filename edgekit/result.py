@@ -80,8 +80,16 @@ class Audited(_Frozen):
     findings: tuple[str, ...]
 
 
+class DriftFacts(_Frozen):
+    """Whether the error grows over a sequence: SQNR of the worst output over the first and the last 20 steps."""
+
+    steps: int
+    first20_db: float
+    last20_db: float
+
+
 class ParityFacts(_Frozen):
-    """Closeness to the framework's own run on the same samples."""
+    """Closeness to the framework's own run on the same samples (of a stream: over all steps of so many sequences)."""
 
     reference: str
     inputs: Literal["data", "generated"]
@@ -92,6 +100,7 @@ class ParityFacts(_Frozen):
     per_output: dict[str, dict[str, Any]]
     runtime: str
     runtime_precision: str
+    drift: DriftFacts | None = None
 
 
 class AccuracyFacts(_Frozen):
@@ -110,7 +119,7 @@ class AccuracyFacts(_Frozen):
 
 
 class LatencyFacts(_Frozen):
-    """CPU milliseconds per inference, one thread, interleaved with the float twin on the same runtime."""
+    """CPU milliseconds per inference (all parts once), one thread, in turns with the float twin on the same runtime."""
 
     float_cpu_ms: float
     artifact_cpu_ms: float
@@ -131,6 +140,14 @@ class Part(_Frozen):
     outputs: tuple[IO, ...]
     audit: Audited
     parity: ParityFacts | None
+
+
+class StateFacts(_Frozen):
+    """A state of a part: the output goes into the input at the next step; ``initial`` at the first of a sequence."""
+
+    output: str
+    input: str
+    initial: float
 
 
 class SamplesFacts(_Frozen):
@@ -183,6 +200,7 @@ class Result(_Frozen):
     size_bytes: int | None = None
     float_size_bytes: int | None = None
     parts: dict[str, Part] = {}
+    state: dict[str, tuple[StateFacts, ...]] = {}
     audit: Audited | None = None
     parity: ParityFacts | None = None
     accuracy: AccuracyFacts | None = None

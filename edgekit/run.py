@@ -102,7 +102,7 @@ class Run:
             name: function in ``edgekit.steps``.
             environment: kind of child.
             label: where its CPU seconds are booked in the manifest, and what the user is shown.
-            arguments: JSON values, ``Ref`` and ``Given``.
+            arguments: JSON values, ``Ref`` and ``Given``, and dicts of them.
             code: modules and folders of the package whose source the result depends on, besides ``steps``.
         """
         material = {
@@ -135,10 +135,14 @@ class Run:
 def _identity(value: Any) -> Any:
     if isinstance(value, Ref):
         return {"entry": value.entry.key, "file": value.name}
+    if isinstance(value, dict):
+        return {key: _identity(inner) for key, inner in value.items()}
     return {"sha256": value.sha256} if isinstance(value, Given) else value
 
 
 def _actual(value: Any) -> Any:
     if isinstance(value, Ref):
         return str(value.path)
+    if isinstance(value, dict):
+        return {key: _actual(inner) for key, inner in value.items()}
     return value.value if isinstance(value, Given) else value

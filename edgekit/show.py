@@ -60,7 +60,12 @@ def result(result: Result) -> None:
 
 
 def audit(found: dict[str, Any]) -> None:
-    """What is inside a file."""
+    """What is inside a file, or in each of several parts."""
+    if "parts" in found:
+        for name, part in found["parts"].items():
+            _out.print(f"[bold]part {name}[/bold]")
+            audit(part)
+        return
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in found.items():
         if name not in ("inputs", "outputs"):

@@ -8,6 +8,9 @@ from typing import Literal
 Framework = Literal["keras", "torch"]
 Layout = Literal["plain", "channels_last", "channels_first"]
 
+#: Name of the part of a model that is one.
+WHOLE = "model"
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -34,8 +37,30 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class State:
+    """What a step of a streaming model hands to its next step.
+
+    Attributes:
+        output: the output that holds the state after a step.
+        input: the input that takes it at the next one.
+        initial: value of every element at the first step of a sequence.
+    """
+
+    output: str
+    input: str
+    initial: float = 0.0
+
+
+@dataclass(frozen=True)
 class Signature:
-    """All inputs and outputs of a model, in the model's own order."""
+    """All inputs and outputs of a model (or of one part of it), in the model's own order, and its states."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    state: tuple[State, ...] = ()
+
+    @property
+    def given(self) -> tuple[TensorSpec, ...]:
+        """Inputs that come from outside at every step: all but the states."""
+        carried = {state.input for state in self.state}
+        return tuple(t for t in self.inputs if t.name not in carried)

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from edgekit import unsafe, zoo
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, unknown_name
 from edgekit.frameworks import Environment
-from edgekit.signature import Framework, TensorSpec
+from edgekit.signature import WHOLE, Framework, TensorSpec
 
 Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "python"]
 
@@ -59,6 +59,7 @@ class Source:
         trust: whether the user answers for code in the file.
         keras_version: version that wrote a ``.keras`` or ``.h5``; empty where it does not apply.
         weights: file whose weights replace those of a freshly built model (``frameworks.*.materialise``).
+        part: which part of a model that is deployed as several.
     """
 
     given: str
@@ -73,6 +74,7 @@ class Source:
     trust: bool = False
     keras_version: str = ""
     weights: str | None = None
+    part: str = WHOLE
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON document; ``from_json`` reads it back equal."""
@@ -140,6 +142,15 @@ def with_framework(source: Source, framework: Framework) -> Source:
         assert source.config is not None
         return replace(source, framework=framework, sha256=_zoo_sha256(source.name, source.config, framework))
     return replace(source, framework=framework)
+
+
+def parts(source: Source) -> tuple[Source, ...]:
+    """The source once per part, in the order in which a step calls them; just itself where the model is one."""
+    if source.kind != "zoo":
+        return (source,)
+    assert source.config is not None
+    names = zoo.architecture(source.name).configs[source.config].parts
+    return tuple(replace(source, part=name) for name in names) or (source,)
 
 
 def with_weights(source: Source, weights: Path) -> Source:

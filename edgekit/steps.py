@@ -10,20 +10,16 @@ import importlib
 import json
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.precision import Precision
-from edgekit.signature import Signature, TensorSpec
+from edgekit.signature import WHOLE, Signature, State, TensorSpec
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from edgekit.source import Source
     from edgekit.toolchains import Session
 
@@ -38,7 +34,8 @@ def signature_from(document: Json) -> Signature:
     def tensors(rows: list[Json]) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
 
-    return Signature(tensors(document["inputs"]), tensors(document["outputs"]))
+    states = tuple(State(**row) for row in document["state"])
+    return Signature(tensors(document["inputs"]), tensors(document["outputs"]), states)
 
 
 @functools.lru_cache(maxsize=1)
@@ -89,12 +86,17 @@ def with_folder(document: Json, folder: Path) -> Json:
     return {k: v.replace(_FOLDER, f"{folder}/") if isinstance(v, str) else v for k, v in document.items()}
 
 
-def samples(folder: str, plan: Json, split: str, signature: Json) -> Json:
+def samples(folder: str, plan: Json, split: str, signatures: Json) -> Json:
     """Make one split as ``samples.npz``; ``{"count": 0}`` where the plan has none."""
+    from edgekit import stream
     from edgekit.data import plan as planning
     from edgekit.store import sha256_file
 
-    made = planning.make(planning.DataPlan(**plan), cast(Any, split), signature_from(signature))
+    parts = {name: signature_from(document) for name, document in signatures.items()}
+    if stream.streams(parts):
+        made = planning.make_sequences(planning.DataPlan(**plan), cast(Any, split), parts)
+    else:
+        made = planning.make(planning.DataPlan(**plan), cast(Any, split), parts[WHOLE])
     if made is None:
         return {"count": 0, "labels": False, "sha256": None}
     path = Path(folder) / "samples.npz"
@@ -103,27 +105,26 @@ def samples(folder: str, plan: Json, split: str, signature: Json) -> Json:
     return {"count": count, "labels": made.labels is not None, "sha256": sha256_file(path)}
 
 
-def reference(folder: str, source: Json, environment: str, samples_file: str) -> Json:
-    """Run the model in its own framework, in float; writes ``outputs.npz``."""
+def reference(folder: str, sources: Json, environment: str, samples_file: str, task: str | None, rows: int) -> Json:
+    """Run the model in its own framework, in float; writes what ``execution.Ran.save`` says.
+
+    Of a model that is called step by step, at most ``rows`` steps of each part are written as samples of that part,
+    states included (``<part>.samples.npz``): what a part is calibrated and timed with.
+    """
+    from edgekit import execution, stream
     from edgekit.data import plan as planning
+    from edgekit.data.tasks import Samples
 
-    loaded = load(source, environment)
-    _save_outputs(Path(folder) / "outputs.npz", loaded.run(planning.load(Path(samples_file)).inputs))
-    versions = {"keras": "tensorflow", "torch": "torch"}
-    return {"by": f"{loaded.framework} ({environment})", "package": versions[loaded.framework]}
-
-
-def _save_outputs(path: Path, outputs: Mapping[str, NDArray[np.generic]]) -> None:
-    import numpy as np
-
-    np.savez(path, **{f"out/{name}": array for name, array in outputs.items()})  # type: ignore[arg-type]
+    models = {name: load(source, environment) for name, source in sources.items()}
+    ran = execution.in_framework(models, planning.load(Path(samples_file)).inputs, task)
+    ran.save(Path(folder))
+    for name, steps in ran.steps.items():
+        planning.save(Samples(stream.rows(steps, rows), None), Path(folder) / f"{name}.samples.npz")
+    framework = next(iter(models.values())).framework
+    return {"by": f"{framework} ({environment})", "package": _PACKAGES[framework]}
 
 
-def _load_outputs(path: str) -> dict[str, NDArray[np.generic]]:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as stored:
-        return {name.removeprefix("out/"): stored[name] for name in stored.files}
+_PACKAGES = {"keras": "tensorflow", "torch": "torch"}
 
 
 def toolchain(name: str) -> Any:
@@ -191,120 +192,129 @@ def audit(folder: str, toolchain_name: str, file: str) -> Json:
 def prove(
     folder: str,
     toolchain_name: str,
-    file: str,
+    files: dict[str, str],
     precision: Precision,
+    signatures: Json,
     samples_file: str,
-    reference_file: str,
+    reference_folder: str,
     metric: str | None,
     task: str | None,
     limits: Json,
 ) -> Json:
-    """Execute a file in its runtime on samples, compare it with the framework's outputs, judge it by ``limits``.
+    """Execute a model's files in their runtime on samples, compare with the framework's run, judge by ``limits``.
 
-    Parity is of the model's own outputs; accuracy is of what the task's postprocessing makes of them, and None where
-    there is no metric or no labels. Writes ``outputs.npz``.
+    Parity is of the parts' own outputs; accuracy is of what the task makes of them, and None where there is no metric
+    or no labels. Writes what ``execution.Ran.save`` says.
     """
-    from edgekit import gate, metrics, parity
+    from edgekit import execution, gate, metrics, stream
     from edgekit.data import plan as planning
     from edgekit.data import tasks
 
-    session = toolchain(toolchain_name).open_session(Path(file), precision)
+    sessions = _open(toolchain_name, files, precision)
+    parts = {name: signature_from(document) for name, document in signatures.items()}
     data = planning.load(Path(samples_file))
-    expected = _load_outputs(reference_file)
+    expected = execution.Ran.load(Path(reference_folder), list(parts) if stream.streams(parts) else ())
     start = time.process_time()
-    rows = _run_each(session, data.inputs)
+    measured = execution.in_runtime(sessions, parts, data.inputs, task)
     spent = time.process_time() - start
-    missing = set(expected) - set(rows[0])
-    if missing:
-        raise UnsupportedError(f"the file lacks the outputs {sorted(missing)}; it has {sorted(rows[0])}")
-    measured = {name: _stacked([row[name] for row in rows], array) for name, array in expected.items()}
-    _save_outputs(Path(folder) / "outputs.npz", measured)
+    measured.save(Path(folder))
     judged = gate.Gate.model_validate(limits)
-    closeness = parity.compare(expected, measured)
     accuracy = None
     if metric is not None and data.labels is not None:
-        sides = (tasks.postprocess(task, outputs) for outputs in (expected, measured))
+        sides = (tasks.postprocess(task, ran.outputs) for ran in (expected, measured))
         read = metrics.metric(metric).read
         accuracy = gate.measure_accuracy(metric, data.labels, *(read(side, data.labels) for side in sides))
+    closeness = execution.compare(expected, measured)
+    first = next(iter(sessions.values()))
     return {
-        "by": session.by,
-        "stand_in": session.stand_in,
-        "runtime_precision": session.precision,
-        "ops_delegated": session.ops_delegated,
-        "parity": closeness.to_json(),
-        "parity_verdict": list(gate.judge_parity(closeness, judged.parity)),
+        "by": first.by,
+        "stand_in": first.stand_in,
+        "parts": {
+            name: {
+                "runtime_precision": session.precision,
+                "ops_delegated": session.ops_delegated,
+                "parity": closeness[name].to_json(),
+                "verdict": list(gate.judge_parity(closeness[name], judged.parity)),
+            }
+            for name, session in sessions.items()
+        },
         "accuracy": accuracy.to_json() if accuracy else None,
         "accuracy_verdict": list(gate.judge_accuracy(accuracy, judged)) if accuracy else None,
         "cpu_run": round(spent, 3),
     }
 
 
-def _run_each(session: Session, inputs: Mapping[str, NDArray[np.generic]]) -> list[dict[str, NDArray[np.generic]]]:
-    """Run sample by sample, each from a fresh state: the batch of every artifact is 1."""
-    rows = []
-    for i in range(len(next(iter(inputs.values())))):
-        session.reset()  # a fused LSTM keeps its state between calls
-        rows.append(session.run({name: array[i : i + 1] for name, array in inputs.items()}))
-    return rows
-
-
-def _stacked(rows: list[NDArray[np.generic]], expected: NDArray[np.generic]) -> NDArray[np.generic]:
-    import numpy as np
-
-    joined = np.concatenate(rows)
-    if joined.shape == expected.shape:
-        return joined
-    if joined.size == expected.size:  # a runtime may drop or add an axis of length 1
-        return joined.reshape(expected.shape)
-    raise UsageError(f"the file's output has shape {rows[0].shape} per sample, the model's {expected.shape[1:]}")
+def _open(toolchain_name: str, files: Mapping[str, str], precision: Precision) -> dict[str, Session]:
+    chain = toolchain(toolchain_name)
+    return {name: chain.open_session(Path(file), precision) for name, file in files.items()}
 
 
 def latency(
     folder: str,
     toolchain_name: str,
-    file: str,
+    files: dict[str, str],
     precision: Precision,
-    float_file: str,
-    samples_file: str,
+    float_files: dict[str, str],
+    samples_files: dict[str, str],
 ) -> Json:
-    """Time a file against its float twin on the same runtime and the same sample, in turns."""
+    """Time a model against its float twin on the same runtime and the same sample, in turns; all parts once each."""
     from edgekit import latency as timing
     from edgekit.data import plan as planning
 
-    chain = toolchain(toolchain_name)
-    one = {name: array[:1] for name, array in planning.load(Path(samples_file)).inputs.items()}
-    floats = chain.open_session(Path(float_file), "fp32")
-    artifact = chain.open_session(Path(file), precision)
-    return asdict(timing.measure(floats.bind(one), artifact.bind(one)))
+    def bound(sessions: Mapping[str, Session]) -> Callable[[], object]:
+        calls = []
+        for name, session in sessions.items():
+            arrays = planning.load(Path(samples_files[name])).inputs
+            calls.append(session.bind({key: array[:1] for key, array in arrays.items()}))
+        return calls[0] if len(calls) == 1 else lambda: [call() for call in calls]
+
+    floats, artifact = _open(toolchain_name, float_files, "fp32"), _open(toolchain_name, files, precision)
+    return asdict(timing.measure(bound(floats), bound(artifact)))
 
 
-def golden(folder: str, samples_file: str, outputs_file: str, reference_file: str, count: int) -> Json:
-    """Write ``golden.npz``: a few inputs with the artifact's own outputs and the framework's."""
+def golden(
+    folder: str, part: str | None, samples_file: str, measured_folder: str, reference_folder: str, count: int
+) -> Json:
+    """Write ``golden.npz``: a few inputs with the artifact's own outputs and the framework's.
+
+    With ``part``, the steps of that part in the first sequences: inputs as the artifact got them, states included.
+    """
     import numpy as np
 
+    from edgekit import execution
     from edgekit.data import plan as planning
 
-    arrays = {f"in/{name}": array[:count] for name, array in planning.load(Path(samples_file)).inputs.items()}
-    arrays |= {f"out/{name}": array[:count] for name, array in _load_outputs(outputs_file).items()}
-    arrays |= {f"float/{name}": array[:count] for name, array in _load_outputs(reference_file).items()}
+    ran = [execution.Ran.load(Path(f), [part] if part else ()) for f in (measured_folder, reference_folder)]
+    if part:
+        own, floats = (r.steps[part] for r in ran)
+        arrays = {name: array[:count] for name, array in own.items()}
+        arrays |= {f"float/{name[4:]}": array[:count] for name, array in floats.items() if name.startswith("out/")}
+    else:
+        arrays = {f"in/{name}": array[:count] for name, array in planning.load(Path(samples_file)).inputs.items()}
+        for side, found in zip(("out", "float"), ran, strict=True):
+            arrays |= {f"{side}/{name}": array[:count] for name, array in found.outputs.items()}
     np.savez(Path(folder) / "golden.npz", **arrays)  # type: ignore[arg-type]
     return {"samples": count}
 
 
-def replay(folder: str, toolchain_name: str, file: str, precision: Precision, golden_file: str) -> Json:
-    """Run the golden inputs again and compare with the outputs that were recorded with the artifact."""
-    import numpy as np
+def replay(
+    folder: str,
+    toolchain_name: str,
+    file: str,
+    precision: Precision,
+    golden_file: str,
+    steps: bool = False,
+    state: Json = (),
+) -> Json:
+    """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact.
 
-    from edgekit import parity
+    With ``steps`` they are sequences of steps, and the part feeds its own states back.
+    """
+    from edgekit import execution
 
-    with np.load(golden_file, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    inputs = {name[3:]: array for name, array in arrays.items() if name.startswith("in/")}
-    recorded = {name[4:]: array for name, array in arrays.items() if name.startswith("out/")}
     session = toolchain(toolchain_name).open_session(Path(file), precision)
-    rows = _run_each(session, inputs)
-    measured = {name: _stacked([row[name] for row in rows], array) for name, array in recorded.items()}
-    return {"by": session.by, "parity": parity.compare(recorded, measured).to_json()}
+    recorded = execution.Golden.load(Path(golden_file), steps, tuple(State(**row) for row in state))
+    return {"by": session.by, "parity": recorded.replay(session).to_json()}
 
 
 def identify(folder: str, source: Json) -> Json:

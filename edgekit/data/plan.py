@@ -5,6 +5,7 @@ Whatever chooses (routes, ranges) sees calibration and selection; test is made o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import numpy as np
 
 from edgekit.data import tasks
 from edgekit.data.tasks import Samples, Split
+from edgekit.errors import UnsupportedError
 from edgekit.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Samples compared where no data were given: they say "wired correctly", nothing about accuracy.
 GENERATED = 32
+#: Steps of a generated sequence.
+GENERATED_STEPS = 104
 #: Share of ``--calibrate`` that is held out for parity where ``--evaluate`` is missing.
 HELD_OUT = 0.25
 
@@ -72,6 +76,34 @@ def make(plan: DataPlan, split: Split, signature: Signature) -> Samples | None:
         return selection if split == "selection" else test
     assert plan.calibrate is not None
     return _part(user.load(plan.calibrate, signature), plan, kept=False) if split == "selection" else None
+
+
+def make_sequences(plan: DataPlan, split: Split, signatures: Mapping[str, Signature]) -> Samples | None:
+    """Make one split for a model that is called step by step, as the code around it takes it (``stream.Host``).
+
+    Raises:
+        UnsupportedError: the user's own data were given.
+    """
+    if plan.task is not None:
+        most = tasks.task(plan.task).sizes[split]
+        count = min(plan.calibration_count, most) if split == "calibration" else most
+        return tasks.load(plan.task, split, count)
+    if not plan.generated:
+        raise UnsupportedError(
+            "--calibrate and --evaluate hold single samples; a model that is called step by step needs its own task",
+            hint="Add a task with `stream` in edgekit/data/tasks, as noisy_speech has.",
+        )
+    if split != "selection":
+        return None
+    generator = np.random.default_rng(plan.seed)
+    return Samples(
+        {
+            f"{part}/{t.name}": generator.standard_normal((GENERATED, GENERATED_STEPS, *t.shape[1:])).astype(t.dtype)
+            for part, signature in signatures.items()
+            for t in signature.given
+        },
+        None,
+    )
 
 
 def save(samples: Samples, path: Path) -> None:

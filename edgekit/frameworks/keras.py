@@ -83,17 +83,21 @@ def _zoo(source: Source) -> Loaded:
     assert source.config is not None
     config = zoo.architecture(source.name).configs[source.config]
     keras.utils.set_random_seed(SEED)
-    model = importlib.import_module(f"edgekit.zoo.{source.name}.keras").build(**config.settings)
+    built = importlib.import_module(f"edgekit.zoo.{source.name}.keras").build(**config.settings)
+    model = built[source.part] if config.parts else built
     shipped = zoo.weights_path(source.name, source.config)
     notes: tuple[str, ...] = ()
     if source.weights:
         model.load_weights(source.weights)
     elif shipped:
-        weights.load_keras(model, weights.read(shipped))
+        tensors = weights.read(shipped)
+        weights.load_keras(model, weights.of_part(tensors, source.part) if config.parts else tensors)
     else:
         random = f"random, from seed {SEED} of Keras on the {keras.backend.backend()} backend"
         notes = (f"{source.name}:{source.config} ships no weights: they are {random}.",)
-    return keras_outputs.describe(source, model, _runner(model), notes=notes, signature=config.signature("keras"))
+    return keras_outputs.describe(
+        source, model, _runner(model), notes=notes, signature=config.signature("keras", source.part)
+    )
 
 
 def _file(source: Source) -> Loaded:

@@ -106,16 +106,17 @@ def _zoo(source: Source) -> Loaded:
     assert source.config is not None
     config = zoo.architecture(source.name).configs[source.config]
     torch.manual_seed(SEED)
-    model = importlib.import_module(f"edgekit.zoo.{source.name}.pytorch").build(**config.settings).eval()
+    whole = importlib.import_module(f"edgekit.zoo.{source.name}.pytorch").build(**config.settings).eval()
+    model = whole.get_submodule(source.part) if config.parts else whole
     notes: tuple[str, ...] = ()
     shipped = zoo.weights_path(source.name, source.config)
     if source.weights:
         _load_state(model, source.weights)
     elif shipped:
-        weights.load_torch(model, weights.read(shipped))
+        weights.load_torch(whole, weights.read(shipped))
     else:
         notes = (f"{source.name}:{source.config} ships no weights: they are random, from seed {SEED}.",)
-    signature = config.signature("torch")
+    signature = config.signature("torch", source.part)
     return Loaded(
         model, "torch", source, signature, notes, _caller(model, [s.name for s in signature.outputs]), probed=False
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import unknown_name
-from edgekit.signature import Signature, TensorSpec
+from edgekit.signature import WHOLE, Framework, Signature, State, TensorSpec
 
 ROOT = Path(__file__).parent
 
@@ -30,17 +30,29 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One model file of an architecture that is deployed as several: inputs and outputs of one step, and its states."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    state: tuple[State, ...] = ()
+
+
+@dataclass(frozen=True)
 class Config:
     """One size of an architecture.
 
     Attributes:
         settings: keyword arguments of ``build`` in ``pytorch.py`` and ``keras.py``.
-        inputs: inputs, channels last, batch 1.
+        inputs: inputs, channels last, batch 1; with several parts those of the task (a whole clip).
         outputs: outputs, channels last, batch 1; logits, never probabilities.
         parameters: trainable parameters of the canonical checkpoint (no BatchNorm statistics, one bias per
             recurrent gate).
         task: the task in ``edgekit/data/tasks`` that it is trained on; None where no weights ship.
         training: how the shipped weights were made; None where no weights ship.
+        parts: the parts that it is deployed as, by the name that they have in the implementations (a submodule in
+            PyTorch, a key of what ``build`` returns in Keras), in the order in which a step calls them; empty where
+            the model is one.
     """
 
     settings: Mapping[str, object]
@@ -49,12 +61,15 @@ class Config:
     parameters: int
     task: str | None = None
     training: Training | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
-    def signature(self, framework: Literal["keras", "torch"]) -> Signature:
-        """Inputs and outputs as the framework's implementation takes them."""
+    def signature(self, framework: Framework, part: str = WHOLE) -> Signature:
+        """Inputs, outputs and states of a part as the framework's implementation takes them."""
+        chosen = self.parts[part] if self.parts else Part(self.inputs, self.outputs)
         return Signature(
-            tuple(t.for_framework(framework) for t in self.inputs),
-            tuple(t.for_framework(framework) for t in self.outputs),
+            tuple(t.for_framework(framework) for t in chosen.inputs),
+            tuple(t.for_framework(framework) for t in chosen.outputs),
+            chosen.state,
         )
 
 

@@ -46,6 +46,11 @@ def read(path: Path) -> dict[str, Array]:
         raise DamagedFileError(f"cannot read weights from {path}: {error}") from error
 
 
+def of_part(tensors: Tensors, part: str) -> dict[str, Array]:
+    """The canonical tensors of one part of a model: those under its name."""
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+
+
 def write(path: Path, tensors: Tensors) -> None:
     """Write a canonical safetensors file; the same tensors give the same bytes."""
     from safetensors.numpy import save_file

@@ -69,7 +69,8 @@ def convert(children: Workers, folder: Path, model: str, environment: str, route
     }
     np.savez(folder / "samples.npz", **data)
     samples = str(folder / "samples.npz")
-    children.call(environment, "edgekit.steps:reference", common | {"samples_file": samples})
+    plain = {"folder": str(folder), "sources": {"model": source}, "environment": environment, "task": None, "rows": 0}
+    children.call(environment, "edgekit.steps:reference", plain | {"samples_file": samples})
     arguments = common | {
         "toolchain_name": "executorch",
         "route": route,

@@ -1,17 +1,19 @@
 """The zoo's tasks, one module each, found by name.
 
-A task module has ``TASK`` and ``make(split, count)``, and where a model's outputs are not yet what the metric scores
-(boxes relative to anchors), ``postprocess(outputs)``. The four splits are disjoint; calibration is drawn from
-train. ``make`` is a pure function of its arguments: the same call gives the same bytes on every machine.
+A task module has ``TASK`` and ``make(split, count)``. Where a model's outputs are not yet what the metric scores (boxes
+relative to anchors) it has ``postprocess(outputs)``; where a model is called step by step ``stream(parts, inputs)``,
+what the deployed application does around its parts (see ``edgekit/stream.py``). The four splits are disjoint;
+calibration is drawn from train. ``make`` is a pure function of its arguments: the same call gives the same bytes on
+every machine.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.errors import unknown_name
 
@@ -30,7 +32,7 @@ class Task:
     Attributes:
         title: one line.
         metric: name of a metric in ``edgekit/metrics.py``.
-        classes: number of classes, or of tokens.
+        classes: number of classes, or of tokens; 0 for signals.
         sizes: samples per split.
         source: where the data come from, and their licence.
     """
@@ -68,6 +70,12 @@ def load(name: str, split: Split, count: int | None = None) -> Samples:
     task(name)
     made: Samples = importlib.import_module(f"edgekit.data.tasks.{name}").make(split, count)
     return made
+
+
+def stream(name: str) -> Callable[..., Any] | None:
+    """The code around a model's parts, where the task has any."""
+    found: Callable[..., Any] | None = getattr(importlib.import_module(f"edgekit.data.tasks.{name}"), "stream", None)
+    return found
 
 
 def postprocess(name: str | None, outputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
