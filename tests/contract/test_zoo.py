@@ -19,7 +19,7 @@ import torch
 from edgekit import metrics, zoo
 from edgekit.data import tasks
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.signature import TensorSpec
+from edgekit.signature import WHOLE, TensorSpec
 from edgekit.zoo import Config, weights
 
 CHILD = Path(__file__).with_name("zoo_child.py")
@@ -74,7 +74,7 @@ class Children:
     """What the Keras children left behind."""
 
     keras: dict[str, dict[str, np.ndarray]]
-    facts: dict[str, dict[str, dict[str, object]]]
+    facts: dict[str, dict[str, dict[str, dict[str, object]]]]
     reload: dict[str, np.ndarray]
     counts: dict[str, int]
 
@@ -150,29 +150,33 @@ def test_both_frameworks_agree(name: str, backend: str, children: Children) -> N
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", zoo.names())
 def test_keras_signature_and_weights(name: str, backend: str, children: Children) -> None:
-    facts = children.facts[backend][name]
-    assert facts["name"] == name
-    assert facts["inputs"] == {t.name: [None, *t.shape[1:]] for t in tiny(name).inputs}
-    outputs = facts["outputs"]
-    assert isinstance(outputs, dict)
-    assert list(outputs.values()) == [[None, *t.shape[1:]] for t in tiny(name).outputs]
-    if zoo.architecture(name).kind in ("dense", "convolutional"):
-        # Text models are named by the loader, from the spec: their last layer is not always one of their own.
-        assert list(outputs) == [t.name for t in tiny(name).outputs]
-    assert facts["same"], "weights do not survive the way into Keras and back"
+    assert list(children.facts[backend][name]) == list(tiny(name).parts or (WHOLE,))
+    for part, facts in children.facts[backend][name].items():
+        wanted = tiny(name).signature("keras", part)
+        assert facts["name"] == (name if part == WHOLE else part)
+        assert facts["inputs"] == {t.name: [None, *t.shape[1:]] for t in wanted.inputs}
+        outputs = facts["outputs"]
+        assert isinstance(outputs, dict)
+        assert list(outputs.values()) == [[None, *t.shape[1:]] for t in wanted.outputs]
+        if zoo.architecture(name).kind in ("dense", "convolutional"):
+            # Text models are named by the loader, from the spec: their last layer is not always one of their own.
+            assert list(outputs) == [t.name for t in wanted.outputs]
+        assert facts["same"], "weights do not survive the way into Keras and back"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", zoo.names())
 def test_saved_keras_file_needs_no_edgekit(name: str, backend: str, children: Children) -> None:
-    for i in range(len(tiny(name).outputs)):
-        reloaded, built = children.reload[f"{name}-{backend}/{i}"], children.keras[backend][f"{name}/{i}"]
-        np.testing.assert_allclose(reloaded, built, rtol=0, atol=TOLERANCE)
+    for part in tiny(name).parts or (WHOLE,):
+        key = name if part == WHOLE else f"{name}.{part}"
+        for i in range(len(tiny(name).signature("keras", part).outputs)):
+            reloaded, built = children.reload[f"{key}-{backend}/{i}"], children.keras[backend][f"{key}/{i}"]
+            np.testing.assert_allclose(reloaded, built, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_float_quality(name: str) -> None:
-    """The 32x32 tasks are hard enough to show damage (85-97 %); digits and text are learned well."""
+    """The 32x32 tasks are hard enough to show damage (85-97 %); digits and text are learned well; speech is cleaned."""
     samples = load(name, "test")
     assert samples.labels is not None
     task = tasks.task(tiny(name).task or "")
@@ -184,6 +188,11 @@ def test_float_quality(name: str) -> None:
     if (tiny(name).task or "").startswith("texture"):
         assert len(samples.labels) >= 2000
         assert 0.85 <= value <= 0.97
+    elif task.metric == "si_sdr":
+        noisy = samples.inputs["noisy"][:, : samples.labels.shape[1]]
+        before = float(metric.value(metric.contributions(samples.labels, noisy).mean(0)))
+        assert len(samples.labels) >= 1000
+        assert value > before + 6, "the speech is hardly clearer than it was"
     elif metric.higher_is_better:
         assert 0.85 <= value < 1
     else:

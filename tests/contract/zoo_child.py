@@ -12,8 +12,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from edgekit import stream
+    from edgekit.zoo import Config
+
+Results = dict[str, np.ndarray]
 
 
 def outputs(folder: Path) -> None:
@@ -21,6 +28,7 @@ def outputs(folder: Path) -> None:
     import keras
 
     from edgekit import zoo
+    from edgekit.signature import WHOLE
     from edgekit.zoo import weights
 
     backend = keras.backend.backend()
@@ -31,19 +39,49 @@ def outputs(folder: Path) -> None:
         if path is None:
             continue
         config = zoo.architecture(name).configs["tiny"]
-        model = importlib.import_module(f"edgekit.zoo.{name}.keras").build(**config.settings)
-        weights.load_keras(model, weights.read(path))
-        results |= _named(name, config.outputs, model(given[name], training=False))
-        back = weights.from_keras(model)
-        facts[name] = {
-            "name": model.name,
-            "inputs": {t.name: list(t.shape) for t in model.inputs},
-            "outputs": dict(zip(model.output_names, (list(t.shape) for t in model.outputs), strict=True)),
-            "same": all(np.array_equal(back[_path(k)], v) for k, v in weights.read(path).items()),
-        }
-        model.save(folder / f"{name}-{backend}.keras")
+        built = importlib.import_module(f"edgekit.zoo.{name}.keras").build(**config.settings)
+        facts[name] = {}
+        for part, model in (built if config.parts else {WHOLE: built}).items():
+            tensors = weights.read(path)
+            tensors = weights.of_part(tensors, part) if config.parts else tensors
+            weights.load_keras(model, tensors)
+            back = weights.from_keras(model)
+            facts[name][part] = {
+                "name": model.name,
+                "inputs": {t.name: list(t.shape) for t in model.inputs},
+                "outputs": dict(zip(model.output_names, (list(t.shape) for t in model.outputs), strict=True)),
+                "same": all(np.array_equal(back[_path(k)], v) for k, v in tensors.items()),
+            }
+            model.save(folder / f"{name if part == WHOLE else f'{name}.{part}'}-{backend}.keras")
+        if config.parts:
+            results |= _streamed(name, config, built, given[name], folder)
+        else:
+            results |= _named(name, config.outputs, built(given[name], training=False))
     np.savez(folder / f"keras-{backend}.npz", **results)
     (folder / f"keras-{backend}.json").write_text(json.dumps(facts))
+
+
+def _streamed(name: str, config: Config, parts: dict[str, object], given: np.ndarray, folder: Path) -> Results:
+    """A model of several parts: what the task's code makes of whole clips, and each part's last step by itself."""
+    from edgekit import stream
+
+    signatures = {part: config.signature("keras", part) for part in config.parts}
+
+    def call(part: str) -> stream.Call:
+        def step(inputs: stream.Arrays) -> stream.Arrays:
+            found = parts[part]([inputs[t.name] for t in signatures[part].inputs], training=False)
+            return dict(zip((t.name for t in signatures[part].outputs), _named("", (), found).values(), strict=True))
+
+        return step
+
+    calls = {part: call(part) for part in config.parts}
+    outputs, steps = stream.run(stream.host(config.task), signatures, calls, {config.inputs[0].name: given}, 4)
+    results = _named(name, config.outputs, list(outputs.values()))
+    for part, recorded in steps.items():
+        last = {key: array[:, -1] for key, array in recorded.items()}
+        np.savez(folder / f"{name}.{part}-step.npz", *(last[f"in/{t.name}"] for t in signatures[part].inputs))
+        results |= {f"{name}.{part}/{i}": last[f"out/{t.name}"] for i, t in enumerate(signatures[part].outputs)}
+    return results
 
 
 def _named(key: str, specs: Sequence[object], outputs: object) -> dict[str, np.ndarray]:
@@ -72,8 +110,9 @@ def counts(folder: Path) -> None:
         for name in zoo.names():
             build = importlib.import_module(f"edgekit.zoo.{name}.keras").build
             for config, facts in zoo.architecture(name).configs.items():
-                model = build(**facts.settings)
-                found[f"{name}-{config}"] = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+                built = build(**facts.settings)
+                models = built.values() if facts.parts else [built]
+                found[f"{name}-{config}"] = sum(int(np.prod(v.shape)) for m in models for v in m.trainable_variables)
                 keras.backend.clear_session()
     (folder / "counts.json").write_text(json.dumps(found))
 
@@ -86,7 +125,9 @@ def reload(folder: Path) -> None:
     results = {}
     for path in sorted(folder.glob("*.keras")):
         model = keras.models.load_model(path, safe_mode=True)
-        results |= _named(path.stem, (), model(given[path.stem.split("-")[0]], training=False))
+        name, step = path.stem.split("-")[0], folder / f"{path.stem.split('-')[0]}-step.npz"
+        inputs = list(np.load(step).values()) if step.exists() else given[name]
+        results |= _named(path.stem, (), model(inputs, training=False))
     assert not any(name.partition(".")[0] == "edgekit" for name in sys.modules)
     np.savez(folder / "reload.npz", **results)
 

@@ -1,0 +1,113 @@
+"""DTLN in PyTorch: its two stages for one frame, and both unrolled over a clip for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Cell(nn.Module):
+    """One step of an LSTM in plain operations, so that its state is an input and an output like any other.
+
+    Two products and a sum: joined to one vector first, in int8 the state would get the step of the far larger inputs.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.given = nn.Linear(inputs, 4 * hidden)
+        self.carried = nn.Linear(hidden, 4 * hidden, bias=False)
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """``x`` (n, inputs) and the state (n, hidden) twice -> the next state."""
+        i, f, g, o = (self.given(x) + self.carried(hidden)).chunk(4, dim=-1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        return o.sigmoid() * cell.tanh(), cell
+
+
+class Stage(nn.Module):
+    """LSTM cells on top of each other and a mask from the last."""
+
+    def __init__(self, width: int, hidden: int, depth: int) -> None:
+        super().__init__()
+        self.cells = nn.ModuleList(Cell(hidden if i else width, hidden) for i in range(depth))
+        self.mask = nn.Linear(hidden, width)
+
+    def masked(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """``x`` (n, width); ``states``: hidden and cell of each layer -> the mask in 0..1 and the next states."""
+        following: list[Tensor] = []
+        for i, cell in enumerate(self.cells):
+            x, memory = cell(x, states[2 * i], states[2 * i + 1])
+            following += [x, memory]
+        return self.mask(x).sigmoid(), tuple(following)
+
+
+class Spectral(Stage):
+    """Stage 1: magnitudes of a frame -> a mask for them."""
+
+    def forward(self, magnitude: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """``magnitude`` (n, bins) -> mask (n, bins), next states."""
+        mask, following = self.masked(magnitude, states)
+        return mask, *following
+
+
+class Learned(Stage):
+    """Stage 2: samples of a frame -> learned features, masked, and back."""
+
+    def __init__(self, frame: int, width: int, hidden: int, depth: int) -> None:
+        super().__init__(width, hidden, depth)
+        self.encoder = nn.Linear(frame, width, bias=False)
+        self.norm = nn.LayerNorm(width, eps=1e-7)
+        self.decoder = nn.Linear(width, frame, bias=False)
+
+    def forward(self, frame: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """``frame`` (n, samples) -> enhanced frame (n, samples), next states."""
+        features = self.encoder(frame)
+        mask, following = self.masked(self.norm(features), states)
+        return self.decoder(features * mask), *following
+
+
+class Denoiser(nn.Module):
+    """Both stages over a clip; the host's code between them is that of ``edgekit/data/tasks/noisy_speech.py``."""
+
+    def __init__(self, frame: int, hop: int, width: int, hidden: int, depth: int) -> None:
+        super().__init__()
+        self.frame, self.hop = frame, hop
+        self.states = (hidden,) * (2 * depth)
+        self.stage1 = Spectral(frame // 2 + 1, hidden, depth)
+        self.stage2 = Learned(frame, width, hidden, depth)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """``noisy`` (n, samples), whole hops -> enhanced (n, samples - frame + hop)."""
+        lag = self.frame - self.hop
+        frames = functional.pad(noisy, (lag, 0)).unfold(-1, self.frame, self.hop)
+        spectrum = torch.fft.rfft(frames)
+        mask = self._unrolled(self.stage1, spectrum.abs())
+        masked = torch.fft.irfft(mask * spectrum, self.frame)
+        enhanced = self._unrolled(self.stage2, masked).transpose(1, 2)
+        length = noisy.shape[-1] + lag
+        summed = functional.fold(enhanced, (1, length), (1, self.frame), stride=(1, self.hop))
+        return summed[:, 0, 0, lag : length - lag]
+
+    def _unrolled(self, stage: nn.Module, x: Tensor) -> Tensor:
+        """Step by step from states of zero: (n, steps, width) -> the first output likewise."""
+        states = [x.new_zeros(len(x), width) for width in self.states]
+        found = []
+        for step in x.unbind(1):
+            first, *states = stage(step, *states)
+            found.append(first)
+        return torch.stack(found, 1)
+
+
+def build(*, frame: int, hop: int, width: int, hidden: int, depth: int) -> nn.Module:
+    """Build with random weights; ``width`` learned features, ``depth`` LSTM layers per stage."""
+    return Denoiser(frame, hop, width, hidden, depth)
+
+
+def loss(enhanced: Tensor, clean: Tensor) -> Tensor:
+    """Negative signal-to-noise ratio in dB, the mean over clips (arXiv 2005.07551, section 3.2)."""
+    error = (clean - enhanced).square().sum(-1)
+    ratio = clean.square().sum(-1) / (error + 1e-8)
+    return -10 * torch.log10(ratio + 1e-8).mean()
