@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,17 +149,25 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
     return {"file": str(destination), **answer.value, "cpu_seconds": answer.cpu_seconds}
 
 
+def extras(provided: Iterable[str], requirements: Iterable[str]) -> dict[str, list[str]]:
+    """Names of what each extra installs, from a distribution's metadata; without those that gather other extras."""
+    lines = list(requirements)
+    return {
+        extra: [re.split(r"[^\w.-]", line)[0] for line in lines if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+        for extra in provided
+        if extra not in ("all", "dev")
+    }
+
+
 def doctor() -> list[dict[str, Any]]:
     """For each extra: what is installed, and the install line for what is not."""
     rows = []
     try:
-        requirements = importlib.metadata.requires("edgekit") or []
+        metadata = importlib.metadata.metadata("edgekit")
     except importlib.metadata.PackageNotFoundError as error:
         raise UsageError("edgekit itself is not installed", hint="Run: pip install -e .") from error
-    for extra in ("keras", "torch", "litert", "onnx", "openvino", "executorch", "coreml", "data"):
-        wanted = [
-            re.split(r"[^\w.-]", line)[0] for line in requirements if re.search(rf"extra == ['\"]{extra}['\"]", line)
-        ]
+    found = extras(metadata.get_all("Provides-Extra") or (), metadata.get_all("Requires-Dist") or ())
+    for extra, wanted in found.items():
         installed, missing = {}, []
         for name in wanted:
             try:

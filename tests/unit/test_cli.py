@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from email import message_from_string
+from pathlib import Path
 
 import pytest
 
-from edgekit import cli
+from edgekit import api, cli, toolchains
 
 
 def edgekit(*arguments, **environment):
@@ -94,3 +96,18 @@ def test_doctor_names_the_install_line(capsys):
     for row in rows.values():
         assert row["works"] == (not row["missing"])
         assert bool(row["install"]) == bool(row["missing"])
+
+
+def test_every_toolchain_has_an_extra_and_tensorrt_is_installed_on_request_only():
+    """From the metadata that a wheel of this checkout carries, not from what happens to be installed."""
+    core = pytest.importorskip("hatchling.metadata.core")
+    spec = pytest.importorskip("hatchling.metadata.spec")
+    manager = pytest.importorskip("hatchling.plugin.manager").PluginManager()
+    project = core.ProjectMetadata(str(Path(__file__).parents[2]), manager)
+    written = message_from_string(spec.get_core_metadata_constructors()[spec.DEFAULT_METADATA_VERSION](project))
+    lines = written.get_all("Requires-Dist")
+    found = api.extras(written.get_all("Provides-Extra"), lines)
+    assert set(toolchains.names()) <= set(found)
+    assert set(found["onnx"]) | {"tensorrt"} == set(found["tensorrt"])
+    assert "torchao" in found["coreml"]
+    assert not any(line.startswith("tensorrt") for line in lines if "'all'" in line or "'dev'" in line)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_INSTALL = "Install TensorRT: pip install tensorrt (Linux, Windows); on Jetson it comes with JetPack."
+_INSTALL = "Install TensorRT: pip install 'edgekit[tensorrt]' (Linux, Windows); on Jetson it comes with JetPack."
 
 
 def probe() -> dict[str, Any]:
