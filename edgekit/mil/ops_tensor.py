@@ -344,6 +344,12 @@ def pixel_shuffle(*, x: Array, upscale_factor: Array) -> Array:
     return x.reshape(n, c // b**2, b, b, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, c // b**2, h * b, w * b)
 
 
+def pixel_unshuffle(*, x: Array, downscale_factor: Array) -> Array:
+    """Undo ``pixel_shuffle``."""
+    b, (n, c, h, w) = int(downscale_factor), x.shape
+    return x.reshape(n, c, h // b, b, w // b, b).transpose(0, 1, 3, 5, 2, 4).reshape(n, c * b**2, h // b, w // b)
+
+
 def _reduction(function: Callable[..., Array]) -> Callable[..., Array]:
     def operator(*, x: Array, axes: Array | None = None, keep_dims: Array | bool = False) -> Array:
         over = None if axes is None else tuple(int(a) for a in np.ravel(axes))

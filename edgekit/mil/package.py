@@ -19,6 +19,7 @@ NAMES = "edgekit.names"
 #: protobuf itself refuses messages of 2 GiB and more.
 _MOST_BYTES = 2**31 - 1
 _AGAIN = "Convert again, or copy the folder again."
+_UNSAFE = "Do not use this file."
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def read(folder: Path) -> Package:
         raise UsageError(f"{folder} is not a folder", hint="An .mlpackage is a folder; give its path.")
     root = _root(folder)
     weights = root.parent / "weights"
+    if not weights.resolve().is_relative_to(folder.resolve()):
+        raise UnsafeInputError(f"{folder.name}: its weights are a link out of the package", hint=_UNSAFE)
     if not root.is_file():
         raise DamagedFileError(f"{folder.name}: the model file {root.name} is missing", hint=_AGAIN)
     if root.stat().st_size > _MOST_BYTES:
@@ -91,13 +94,12 @@ def _root(folder: Path) -> Path:
         root = paths[content["rootModelIdentifier"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{folder.name}: Manifest.json is damaged: {error!r}", hint=_AGAIN) from error
-    data = (folder / "Data").resolve()
+    data = folder.resolve() / "Data"
     for path in paths.values():
         pure = PurePosixPath(path.replace("\\", "/"))
         if pure.is_absolute() or "\0" in path or not (data / pure).resolve().is_relative_to(data):
             raise UnsafeInputError(
-                f"{folder.name}: Manifest.json names {path!r}, which lies outside of the package",
-                hint="Do not use this file.",
+                f"{folder.name}: Manifest.json names {path!r}, which lies outside of the package", hint=_UNSAFE
             )
     for key, path in paths.items():
         if not (data / path).exists():

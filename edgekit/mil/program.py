@@ -48,7 +48,7 @@ OPSETS = {5: "iOS15", 6: "iOS16", 7: "iOS17", 8: "iOS18", 9: "iOS26"}
 #: Operators that came after the first operator set.
 SINCE = {
     "constexpr_affine_dequantize": 6, "constexpr_cast": 6, "constexpr_lut_to_dense": 6, "constexpr_sparse_to_dense": 6,
-    "fill_like": 6, "quantize": 7, "dequantize": 7, "constexpr_blockwise_shift_scale": 8,
+    "fill_like": 6, "pixel_unshuffle": 6, "quantize": 7, "dequantize": 7, "constexpr_blockwise_shift_scale": 8,
     "constexpr_sparse_blockwise_shift_scale": 8, "constexpr_lut_to_sparse": 8, "scaled_dot_product_attention": 8,
     "read_state": 8, "write_state": 8, "coreml_update_state": 8, "slice_update": 8,
 }  # fmt: skip

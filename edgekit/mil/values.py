@@ -195,7 +195,9 @@ class Constants:
                     hint="Do not use this file.",
                 )
             path = self.weights / last
-            if path.is_symlink() or not path.is_file():
+            if path.is_symlink():
+                raise UnsafeInputError(f"{where}: the weight file {last!r} is a link", hint="Do not use this file.")
+            if not path.is_file():
                 raise DamagedFileError(f"{where}: the weight file {last!r} is missing", hint=_AGAIN)
             data = path.read_bytes()
             if len(data) < 64 or struct.unpack_from("<II", data)[1] != 2:

@@ -429,6 +429,11 @@ def pixel_shuffle(rng: Rng) -> list[Case]:
     return [({"x": x, "upscale_factor": np.int32(2)}, F.pixel_shuffle(t(x), 2))]
 
 
+def pixel_unshuffle(rng: Rng) -> list[Case]:
+    x = normal(rng, 2, 3, 4, 6)
+    return [({"x": x, "downscale_factor": np.uint32(2)}, F.pixel_unshuffle(t(x), 2))]
+
+
 def reduce_argmax(rng: Rng) -> list[Case]:
     x = normal(rng, 3, 4)
     return [({"x": x, "axis": np.int32(1), "keep_dims": np.bool_(False)}, torch.argmax(t(x), 1).int())]

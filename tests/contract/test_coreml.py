@@ -110,6 +110,58 @@ def test_a_scale_covers_the_range_and_keeps_zero() -> None:
     assert scale_and_zero_point(0.0, 0.0) == (1.0, 0)
 
 
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packages and refusals of ``children/coreml_routes.py``."""
+    folder = tmp_path_factory.mktemp("routes")
+    script = Path(__file__).parent / "children" / "coreml_routes.py"
+    command = [sys.executable, str(script), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
+    from edgekit.precision import shortfall
+    from edgekit.toolchains.coreml import audit, open_session
+
+    whole, apart = (routes / case / "model.mlpackage" for case in ("lstm", "unrolled"))
+    assert any(o.type == "lstm" for o in mil.load(whole).block.all_operations())
+    looked = audit(apart)
+    assert shortfall("int8", looked) == "" and looked.float_ops == ()
+    assert looked.macs_quantized == looked.macs_total > 0
+    kept = {o.type: o for o in mil.load(apart).block.all_operations() if o.type in ("add", "mul", "sigmoid", "tanh")}
+    assert set(kept) == {"add", "mul", "sigmoid", "tanh"}, "gates are there, in float"
+    with np.load(routes / "lstm.npz") as stored:
+        samples, expected = stored["x"], stored["y"]
+    for file, least in ((whole, 95), (apart, 30)):
+        session = open_session(file, "int8")
+        found = np.concatenate([session.run({"x": row[None]})["y"] for row in samples])
+        noise = float(((found - expected) ** 2).sum())
+        assert 10 * np.log10(float((expected**2).sum()) / noise) >= least
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "says", "hint"),
+    [
+        ("activations", "UnsupportedError", "no lstm with int8 activations", "coreml-int8-weights"),
+        ("unrolled-old", "UnsupportedError", "int8 activations need iOS17; the file is for iOS16", "Raise minimum"),
+        ("shuffle-old", "UnsupportedError", "more than iOS15 has: No available version for pixel_unshuffle", "Raise"),
+        ("no-such-target", "UsageError", "'iOS99' is not known; allowed: iOS15", "Correct"),
+        ("no-samples", "UsageError", "needs calibration samples", "--calibrate"),
+    ],
+)
+def test_what_a_route_cannot_do_is_said(routes: Path, case: str, error: str, says: str, hint: str) -> None:
+    kind, message, next_step = json.loads((routes / "outcome.json").read_text())[case]
+    assert kind == error and says in message and hint in next_step
+    assert not list((routes / case).iterdir()), "nothing is left behind"
+
+
+def test_the_same_operator_converts_where_the_system_has_it(routes: Path) -> None:
+    assert mil.load(routes / "shuffle" / "model.mlpackage").opset == 6
+
+
 @pytest.fixture
 def copy(packages: Path, tmp_path: Path) -> Path:
     shutil.copytree(packages / "int8" / "model.mlpackage", tmp_path / "m.mlpackage")
@@ -152,6 +204,23 @@ def test_weights_outside(copy: Path) -> None:
 
     _edit(copy, change)
     with pytest.raises(UnsafeInputError, match="weights"):
+        mil.load(copy)
+
+
+@pytest.mark.parametrize("part", ["", "com.apple.CoreML", "com.apple.CoreML/weights/weight.bin",
+                                  "com.apple.CoreML/model.mlmodel", "com.apple.CoreML/weights"])  # fmt: skip
+@pytest.mark.parametrize("listed", [True, False])
+def test_links_out_of_the_package(copy: Path, part: str, listed: bool) -> None:
+    """A link is what an unpacked archive makes of a path that would have been refused."""
+    inside, outside = copy / "Data" / part, copy.parent / "outside"
+    shutil.move(inside, outside)
+    inside.symlink_to(outside)
+    if not listed:
+        manifest = json.loads((copy / "Manifest.json").read_text())
+        root = manifest["rootModelIdentifier"]
+        manifest["itemInfoEntries"] = {root: manifest["itemInfoEntries"][root]}
+        (copy / "Manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UnsafeInputError, match=r"outside|link"):
         mil.load(copy)
 
 

@@ -116,12 +116,13 @@ def _dtype(spec: TensorSpec) -> Any:
 def _convert(ct: Any, model: Any, request: Request, **options: Any) -> Converted:
     half = request.precision == "fp16"
     name = request.minimum_deployment_target or DEPLOYMENT_TARGET
+    target = package.deployment_target(ct, name)
     try:
         with torch_frontend():
             converted = ct.convert(
                 model,
                 convert_to="mlprogram",
-                minimum_deployment_target=package.deployment_target(ct, name),
+                minimum_deployment_target=target,
                 compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
                 pass_pipeline=_passes(ct),
                 skip_model_load=True,

@@ -1,0 +1,66 @@
+"""Small PyTorch models through Core ML routes: ``python coreml_routes.py FOLDER``.
+
+Writes FOLDER/CASE/model.mlpackage, FOLDER/lstm.npz (samples and the framework's outputs) and FOLDER/outcome.json
+(case -> type of the error, its message, its hint).
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekit.errors import EdgekitError
+from edgekit.signature import Signature, TensorSpec
+from edgekit.toolchains import Request
+from edgekit.toolchains.coreml import ROUTES
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(12, 24, batch_first=True, bidirectional=True), nn.Linear(48, 5)
+
+    def forward(self, x):
+        found, _ = self.lstm(x)
+        return self.head(found[:, -1])
+
+
+def main(folder):
+    outcome = {}
+
+    def attempt(case, model, shape, route, precision, target, samples=None, float_file=None):
+        specs = Signature((TensorSpec("x", (1, *shape)),), (TensorSpec("y", ()),))
+        loaded = SimpleNamespace(native=model, framework="torch", kind="python", signature=specs)
+        (folder / case).mkdir()
+        request = Request(folder / case, precision, False, samples, float_file, ("x",), ("y",), target)
+        try:
+            return ROUTES[route].convert(loaded, request).file
+        except EdgekitError as error:
+            outcome[case] = [type(error).__name__, str(error), error.hint]
+            return None
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = Recurrent().eval()
+    rng = np.random.default_rng(0)
+    calibration, samples = (rng.normal(size=(n, 10, 12)).astype(np.float32) for n in (32, 8))
+    with torch.no_grad():
+        np.savez(folder / "lstm.npz", x=samples, y=model(torch.from_numpy(samples)).numpy())
+    given = {"x": calibration}
+    file = attempt("lstm", model, (10, 12), "trace", "fp32", "iOS17")
+    attempt("activations", model, (10, 12), "activations", "int8", "iOS17", given, file)
+    attempt("unrolled", model, (10, 12), "unrolled", "int8", "iOS17", given)
+    attempt("unrolled-old", model, (10, 12), "unrolled", "int8", "iOS16", given)
+    attempt("no-samples", model, (10, 12), "unrolled", "int8", "iOS17", {"x": calibration[:0]})
+    attempt("shuffle-old", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "trace", "fp32", "iOS15")
+    attempt("shuffle", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "trace", "fp32", "iOS16")
+    attempt("no-such-target", nn.Linear(4, 2).eval(), (4,), "trace", "fp32", "iOS99")
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
