@@ -1,8 +1,8 @@
 """ExecuTorch programs (.pte) with the XNNPACK delegate.
 
-``rewriting`` brings an exported graph into the forms that the delegate takes, ``lowering`` and ``quantize`` are the
-routes, ``flatbuffer``, ``program`` and ``xnnpack`` read a file without the runtime, ``audit`` counts what is inside,
-``session`` runs it.
+``rewriting`` brings an exported graph into the forms that the delegate takes, ``lowering``, ``half`` and ``quantize``
+are the routes, ``flatbuffer``, ``program`` and ``xnnpack`` read a file without the runtime, ``audit`` counts what is
+inside, ``session`` runs it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ def _fp32(model: LoadedModel | None, request: Request) -> Converted:
     return lowering.to_fp32(model, request)
 
 
-def _fp16(model: LoadedModel | None, request: Request) -> Converted:
-    from edgekit.toolchains.executorch import lowering
+def _half_weights(model: LoadedModel | None, request: Request) -> Converted:
+    from edgekit.toolchains.executorch import half
 
-    return lowering.to_fp16(model, request)
+    return half.weights_only(model, request)
+
+
+def _half(model: LoadedModel | None, request: Request) -> Converted:
+    from edgekit.toolchains.executorch import half
+
+    return half.everything(model, request)
 
 
 def _static(model: LoadedModel | None, request: Request) -> Converted:
@@ -51,7 +57,8 @@ def _dynamic(model: LoadedModel | None, request: Request) -> Converted:
 # Lowering imports torch and the compiler; the audit of a file needs neither.
 ROUTES = {
     "xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _fp32),
-    "xnnpack-half": Route({"torch": "torch", "keras": "keras-torch"}, _fp16),
+    "xnnpack-half-weights": Route({"torch": "torch", "keras": "keras-torch"}, _half_weights),
+    "xnnpack-half": Route({"torch": "torch", "keras": "keras-torch"}, _half),
     "pt2e": Route({"torch": "torch", "keras": "keras-torch"}, _static),
     "pt2e-products": Route({"torch": "torch", "keras": "keras-torch"}, _static_products),
     "pt2e-dynamic": Route({"torch": "torch", "keras": "keras-torch"}, _dynamic),

@@ -237,12 +237,16 @@ class Contents:
                 for value in (*node.inputs, node.output):
                     if not all(0 < scale < math.inf for scale in value.scales):
                         yield f"{node.type}:{i}/{j} has a scale that is zero, negative or not finite"
-                    if value.type == "float32" and value.constant and not _finite(value.constant, value.elements):
+                    if not _finite(value):
                         yield f"{node.type}:{i}/{j} has weights that hold NaN or infinity"
 
 
-def _finite(content: bytes, count: int) -> bool:
-    return bool(np.isfinite(np.frombuffer(content, "<f4", count)).all())
+def _finite(value: xnnpack.Value) -> bool:
+    """Whether stored floats are numbers."""
+    if value.constant is None or value.type not in ("float32", "float16"):
+        return True
+    stored = np.frombuffer(value.constant, np.dtype(value.type).newbyteorder("<"), value.elements)
+    return bool(np.isfinite(stored).all())
 
 
 def _kernel_macs(kernel: str, data: Tensor, weights: Tensor, result: Tensor) -> int:

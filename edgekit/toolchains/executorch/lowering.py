@@ -1,8 +1,6 @@
-"""Lowering a rewritten graph to a .pte with the XNNPACK delegate; the routes for float files."""
+"""Lowering a rewritten graph to a .pte with the XNNPACK delegate; the route for float32 files."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import fx
@@ -13,7 +11,6 @@ from edgekit.frameworks.loaded import zeros
 from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
-from edgekit.toolchains.executorch.graphs import constant
 from edgekit.toolchains.executorch.rewriting import rewritten
 
 FILE = "model.pte"
@@ -24,14 +21,6 @@ def to_fp32(model: LoadedModel | None, request: Request) -> Converted:
     """Float file, nothing quantized."""
     assert model is not None
     return lowered(graph_of(model), model, request)
-
-
-def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
-    """Store and compute in float16; inputs and outputs stay float32."""
-    assert model is not None
-    graph = graph_of(model)
-    _halve(graph)
-    return lowered(graph, model, request, "computes in float16; inputs and outputs stay float32")
 
 
 def graph_of(model: LoadedModel) -> fx.GraphModule:
@@ -80,45 +69,3 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
         left[_MOST_NAMED:] = [f"{len(left) - _MOST_NAMED} more kinds"]
     named = f"outside the XNNPACK delegate, in portable kernels: {', '.join(left)}" if left else ""
     return Converted(file, tuple(note for note in (*notes, named) if note))
-
-
-def _halve(graph: fx.GraphModule) -> None:
-    """Turn every float32 constant and conversion into float16, and convert at the borders."""
-    aten = torch.ops.aten
-    for node in list(graph.graph.nodes):
-        if node.op == "get_attr" and constant(node).dtype == torch.float32:
-            _store_half(graph, node)
-        elif node.op == "call_function":
-            node.args = _half_types(node.args)
-            node.kwargs = _half_types(node.kwargs)
-        elif node.op == "placeholder" and node.meta["val"].dtype == torch.float32:
-            with graph.graph.inserting_after(node):
-                half = graph.graph.call_function(aten.to.dtype, (node, torch.float16))
-            node.replace_all_uses_with(half, delete_user_cb=lambda user, half=half: user is not half)
-    (output,) = (n for n in graph.graph.nodes if n.op == "output")
-
-    def widened(node: fx.Node) -> fx.Node:
-        if node.meta["val"].dtype != torch.float32:
-            return node
-        with graph.graph.inserting_before(output):
-            return graph.graph.call_function(aten.to.dtype, (node, torch.float32))
-
-    output.args = fx.map_arg(output.args, widened)
-    graph.recompile()
-
-
-def _store_half(graph: fx.GraphModule, node: fx.Node) -> None:
-    name = f"_half_{sum(1 for known, _ in graph.named_buffers() if known.startswith('_half_'))}"
-    graph.register_buffer(name, constant(node).half())
-    node.target = name
-
-
-def _half_types(value: Any) -> Any:
-    """Arguments with float32 replaced by float16 wherever it is named as a type."""
-    if value is torch.float32:
-        return torch.float16
-    if isinstance(value, dict):
-        return {key: _half_types(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_half_types(inner) for inner in value)
-    return value

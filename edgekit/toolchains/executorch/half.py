@@ -1,0 +1,173 @@
+"""The routes for float16 files: weights alone, or weights and arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from executorch.backends.xnnpack.operators import node_visitor
+from executorch.backends.xnnpack.utils.utils import get_param_tensor, get_tensor_name, is_param_node
+from torch import fx
+
+from edgekit.errors import UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.executorch.graphs import attribute, constant, is_constant, tidy
+from edgekit.toolchains.executorch.lowering import graph_of, lowered
+
+aten = torch.ops.aten
+
+#: The products whose weights XNNPACK takes in float16 between float32 activations: in the graph, and in the delegate.
+_WEIGHTED = (aten.linear.default, aten.conv1d.default, aten.conv2d.default, aten.conv_transpose2d.input)
+_PRODUCTS = ("aten.convolution.default", "aten.linear.default")
+_LARGEST = torch.finfo(torch.float16).max
+
+
+def weights_only(model: LoadedModel | None, request: Request) -> Converted:
+    """Store weights and biases of products and embeddings in float16; compute in float32.
+
+    Raises:
+        UnsupportedError: a weight is beyond float16's range.
+    """
+    assert model is not None
+    graph = graph_of(model)
+    _refuse_overflow(graph)
+    _halve_tables(graph)
+    _unshare(graph)
+    with _products_in_half():
+        return lowered(graph, model, request, "stores weights in float16, computes in float32")
+
+
+def everything(model: LoadedModel | None, request: Request) -> Converted:
+    """Store and compute in float16; inputs and outputs stay float32.
+
+    ExecuTorch's serializer writes the weights of float16 convolutions in float32 (``op_conv2d.py``), and XNNPACK takes
+    no others for them: half the bytes come with this route for linear layers and embeddings only.
+    """
+    assert model is not None
+    graph = graph_of(model)
+    _refuse_overflow(graph)
+    _halve(graph)
+    return lowered(graph, model, request, "computes in float16; inputs and outputs stay float32")
+
+
+def _refuse_overflow(graph: fx.GraphModule) -> None:
+    for node in graph.graph.nodes:
+        if node.op != "get_attr" or not constant(node).is_floating_point():
+            continue
+        largest = float(constant(node).abs().nan_to_num().max()) if constant(node).numel() else 0.0
+        if largest > _LARGEST:
+            raise UnsupportedError(
+                f"the constant {node.target} reaches {largest:.4g}; float16 ends at {_LARGEST:.0f}",
+                hint="Take --target executorch-fp32, or scale the layer.",
+            )
+
+
+def _halve_tables(graph: fx.GraphModule) -> None:
+    """Store embedding tables in float16 and widen what is looked up."""
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or node.target is not aten.embedding.default or not is_constant(node.args[0]):
+            continue
+        table = attribute(graph, node, constant(node.args[0]).half())
+        with graph.graph.inserting_before(node):
+            rows = graph.graph.call_function(aten.embedding.default, (table, *node.args[1:]), node.kwargs)
+            wide = graph.graph.call_function(aten.to.dtype, (rows, torch.float32))
+        node.replace_all_uses_with(wide)
+        graph.graph.erase_node(node)
+    tidy(graph)
+
+
+def _unshare(graph: fx.GraphModule) -> None:
+    """Give products copies of constants that something else reads too: that must stay float32, and biases follow."""
+    nodes = list(graph.graph.nodes)
+    read = {a.target for n in nodes if n.target not in _WEIGHTED for a in n.all_input_nodes if is_constant(a)}
+    for node in nodes:
+        if node.op == "call_function" and node.target in _WEIGHTED:
+            for place, value in enumerate(node.args):
+                if is_constant(value) and value.target in read:
+                    node.update_arg(place, attribute(graph, node, constant(value)))
+    tidy(graph)
+
+
+@contextmanager
+def _products_in_half() -> Iterator[None]:
+    """Within, ExecuTorch's serializer writes constants of products in float16, the biases too.
+
+    XNNPACK reads a float32 bias beside float16 weights as if it were float16 (its ``create_convolution_operator`` takes
+    the bias's type from the weights): such a file is noise.
+    """
+    registry = node_visitor._node_visitor_dict
+    before = {target: registry[target] for target in _PRODUCTS}
+    try:
+        for target, visitor in before.items():
+            made = type(f"Half{visitor.__name__}", (_HalfConstants, visitor), {"target": target})
+            node_visitor.register_node_visitor(made)
+        yield
+    finally:
+        registry.update(before)
+
+
+class _HalfConstants:
+    """Mixed into the serializer's visitor of a product."""
+
+    def define_tensor(self, tensor: fx.Node, graph: Any, ids: Any, *args: Any, **settings: Any) -> None:
+        """Define a tensor of the delegate; a product's own float32 constant becomes float16 first."""
+        program: Any = self.exported_program  # type: ignore[attr-defined]
+        if tensor not in ids and is_param_node(program, tensor) and _is_own(tensor):
+            stored = get_param_tensor(program, tensor)
+            name = get_tensor_name(program, tensor)
+            held = program.state_dict if name in program.state_dict else program.constants
+            held[name] = stored.half()
+            tensor.meta["val"] = tensor.meta["val"].half()
+        if tensor.meta["val"].dtype == torch.float16:
+            settings["force_fp32"] = False
+        super().define_tensor(tensor, graph, ids, *args, **settings)  # type: ignore[misc]
+
+
+def _is_own(tensor: fx.Node) -> bool:
+    """Whether products alone use a float32 constant: what anything else reads must keep its type."""
+    products = all(getattr(user.target, "__name__", "") in _PRODUCTS for user in tensor.users)
+    return products and tensor.meta["val"].dtype == torch.float32
+
+
+def _halve(graph: fx.GraphModule) -> None:
+    """Turn every float32 constant and conversion into float16, and convert at the borders."""
+    for node in list(graph.graph.nodes):
+        if node.op == "get_attr" and constant(node).dtype == torch.float32:
+            _store_half(graph, node)
+        elif node.op == "call_function":
+            node.args = _half_types(node.args)
+            node.kwargs = _half_types(node.kwargs)
+        elif node.op == "placeholder" and node.meta["val"].dtype == torch.float32:
+            with graph.graph.inserting_after(node):
+                half = graph.graph.call_function(aten.to.dtype, (node, torch.float16))
+            node.replace_all_uses_with(half, delete_user_cb=lambda user, half=half: user is not half)
+    (output,) = (n for n in graph.graph.nodes if n.op == "output")
+
+    def widened(node: fx.Node) -> fx.Node:
+        if node.meta["val"].dtype != torch.float32:
+            return node
+        with graph.graph.inserting_before(output):
+            return graph.graph.call_function(aten.to.dtype, (node, torch.float32))
+
+    output.args = fx.map_arg(output.args, widened)
+    graph.recompile()
+
+
+def _store_half(graph: fx.GraphModule, node: fx.Node) -> None:
+    name = f"_half_{sum(1 for known, _ in graph.named_buffers() if known.startswith('_half_'))}"
+    graph.register_buffer(name, constant(node).half())
+    node.target = name
+
+
+def _half_types(value: Any) -> Any:
+    """Arguments with float32 replaced by float16 wherever it is named as a type."""
+    if value is torch.float32:
+        return torch.float16
+    if isinstance(value, dict):
+        return {key: _half_types(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_half_types(inner) for inner in value)
+    return value
