@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("executorch")
 
 from edgekit import source as sources
-from edgekit.errors import DamagedFileError, FailedError, UsageError
+from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, UsageError
 from edgekit.jobs import Workers
 from edgekit.precision import shortfall
 from edgekit.toolchains import executorch as toolchain
@@ -26,15 +26,26 @@ from edgekit.toolchains.executorch import flatbuffer, program, xnnpack
 from edgekit.toolchains.executorch.audit import inspect, sidecar
 
 CHILD = Path(__file__).parent / "children" / "executorch_models.py"
-PRECISIONS = {"xnnpack": "fp32", "xnnpack-half": "fp16", "pt2e": "int8", "pt2e-dynamic": "int8-dynamic"}
+PRECISIONS = {
+    "xnnpack": "fp32",
+    "xnnpack-half-weights": "fp16",
+    "xnnpack-half": "fp16",
+    "pt2e": "int8",
+    "pt2e-dynamic": "int8-dynamic",
+}
+READ_BACK = {"xnnpack": "f32", "xnnpack-half-weights": "f32", "xnnpack-half": "f16"}
 #: Model function, kind of child, route, lowest SQNR in dB, multiply-accumulates of the float network.
 CASES = {
     "conv": ("conv", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
     "conv-int8": ("conv", "torch", "pt2e", 25, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "conv-half-weights": ("conv", "torch", "xnnpack-half-weights", 60, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "shared-half-weights": ("shared", "torch", "xnnpack-half-weights", 60, 16 * 16 * 16),
+    "tokens-half-weights": ("keras_tokens", "keras-torch", "xnnpack-half-weights", 60, 6 * (16 * 32 + 32 * 4)),
     "conv-half": ("conv", "torch", "xnnpack-half", 45, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
     "after-onnx": ("after_onnx_export", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
     # The state before the first step is zero, and its product with the recurrent weights is not in the file.
     "cell-dynamic": ("cell", "torch", "pt2e-dynamic", 35, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
+    "padded-dynamic": ("padded", "torch", "pt2e-dynamic", 30, 64 * 16 * (27 + 144) + 64 * 16 * 8 * 4 + 8 * 5),
     "keras-int8": ("keras_tokens", "keras-torch", "pt2e", 25, 6 * (16 * 32 + 32 * 4)),
 }
 SAMPLES = 16
@@ -113,7 +124,7 @@ def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], children: W
     assert found["ops_delegated"] == audit.ops_delegated > 0
     assert found["by"].startswith("executorch 1.") and found["by"].endswith(" XNNPACK")
     assert found["threads"] == 1
-    assert found["precision"] == {"fp32": "f32", "fp16": "f16"}.get(PRECISIONS[route], "int8")
+    assert found["precision"] == READ_BACK.get(route, "int8")
     with np.load(files[case].parent / "samples.npz") as stored:
         assert [f"x/{t.name}" for t in audit.inputs] == stored.files
 
@@ -131,6 +142,27 @@ def test_inputs_and_outputs_of_a_half_file_stay_float32(files: dict[str, Path]) 
     convolutions = 16 * 27 + 16 * 9 + 2 * 16
     # ExecuTorch 1.4 stores the weights and biases of convolutions in float32 all the same (op_conv2d.py).
     assert audit.weight_elements == {"float16": 16 * 32 + 32 + 32 * 5 + 5, "float32": convolutions}
+
+
+def test_weights_of_every_layer_are_float16(files: dict[str, Path]) -> None:
+    convolutions, linear = 16 * 27 + 16 * 9 + 2 * 16, 16 * 32 + 32 + 32 * 5 + 5
+    assert toolchain.audit(files["conv-half-weights"]).weight_elements == {"float16": convolutions + linear}
+    shared = toolchain.audit(files["shared-half-weights"]).weight_elements
+    assert shared == {"float16": 16 * 16 + 16, "float32": 16 * 16}, "what is no weight keeps its type"
+    tokens = toolchain.audit(files["tokens-half-weights"]).weight_elements
+    assert tokens == {"float16": 11 * 16 + 16 * 32 + 32 + 32 * 4 + 4}, "the embedding's table too"
+
+
+def test_a_weight_beyond_float16_is_refused(children: Workers, tmp_path: Path) -> None:
+    for route in ("xnnpack-half-weights", "xnnpack-half"):
+        with pytest.raises(UnsupportedError, match=r"1e\+05; float16 ends at 65504"):
+            convert(children, tmp_path / route, "steep", "torch", route)
+
+
+def test_dynamic_convolutions_are_int8_behind_a_padding_and_before_a_relu(files: dict[str, Path]) -> None:
+    audit = toolchain.audit(files["padded-dynamic"])
+    assert audit.macs_quantized == audit.macs_total and audit.float_ops == ()
+    assert audit.weight_elements["int8"] == 16 * 27 + 16 * 144 + 16 * 8 * 4 + 8 * 5
 
 
 def test_a_second_process_writes_the_same_bytes(files: dict[str, Path], tmp_path: Path) -> None:

@@ -12,14 +12,16 @@ from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from edgekit.toolchains.executorch.graphs import attribute, constant, is_constant
-from edgekit.toolchains.executorch.layout import BINARY, UNARY
 
 aten = torch.ops.aten
 
 _CONVOLUTIONS = (aten.conv2d.default, aten.conv_transpose2d.input)
-#: What brings an image into channels last inside the delegate, and what leaves it as it comes.
-_TURNING = frozenset((*_CONVOLUTIONS, aten.max_pool2d.default, aten.avg_pool2d.default))
-_KEEPING = UNARY | BINARY | {aten.cat.default, aten.constant_pad_nd.default}
+#: What keeps the order of the channels that its input has: only what the delegate always takes, for behind an operator
+#: outside of it everything begins anew.
+_KEEPING = frozenset((
+    aten.relu.default, aten.hardtanh.default, aten.clamp.default, aten.sigmoid.default, aten.tanh.default,
+    aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.cat.default, aten.constant_pad_nd.default,
+))  # fmt: skip
 
 
 class DynamicQuantizer(XNNPACKQuantizer):
@@ -47,8 +49,9 @@ class DynamicQuantizer(XNNPACKQuantizer):
                 continue
             if node.target in _CONVOLUTIONS and _has_kernel(node) and not _ready(node.args[0], turned):
                 node.update_arg(0, _unchanged(model, node))
-            kept = node.target in _KEEPING and all(a in turned or is_constant(a) for a in node.all_input_nodes)
-            if kept or node.target in _TURNING:
+            # A constant beside it, a number even, would bring the channels back to the front.
+            kept = node.target in _KEEPING and all(a in turned for a in node.all_input_nodes)
+            if kept or node.target in _CONVOLUTIONS or _plain_pool(node):
                 turned.add(node)
         model.recompile()
         return model
@@ -74,6 +77,13 @@ def _ready(data: Any, turned: set[fx.Node]) -> bool:
     return data in turned or (data.op == "placeholder" and len(data.users) == 1)
 
 
+def _plain_pool(node: fx.Node) -> bool:
+    """Whether it is a pooling that the delegate takes: neither dilated, nor rounded up, nor counting its padding."""
+    if node.target is aten.max_pool2d.default:
+        return len(node.args) <= 4
+    return node.target is aten.avg_pool2d.default and tuple(node.args[3:]) == ([0, 0], False, False)
+
+
 def _unchanged(model: fx.GraphModule, node: fx.Node) -> fx.Node:
     """A PReLU of slope 1 on a convolution's input: the delegate runs it with channels last."""
     data: Any = node.args[0]
@@ -89,5 +99,5 @@ def _has_kernel(node: fx.Node) -> bool:
     if not is_constant(weights) or constant(weights).dtype != torch.float32:
         return False
     if node.target is aten.conv_transpose2d.input:
-        return len(node.args) <= 6 or node.args[6] == 1
-    return bool(constant(weights).shape[1] > 1)
+        return tuple(node.args[6:7]) in ((), (1,))  # one group
+    return constant(weights).shape[1] > 1

@@ -15,14 +15,13 @@ from edgekit.toolchains.executorch.graphs import attribute, constant, is_constan
 
 aten = torch.ops.aten
 
-#: Operators that work element by element, of one tensor and of two.
-UNARY = frozenset((
+_UNARY = frozenset((
     aten.relu.default, aten.hardtanh.default, aten.clamp.default, aten.sigmoid.default, aten.tanh.default,
     aten.silu.default, aten.gelu.default, aten.hardswish.default, aten.hardsigmoid.default, aten.leaky_relu.default,
     aten.elu.default, aten.exp.default, aten.neg.default, aten.sqrt.default, aten.rsqrt.default, aten.abs.default,
     aten.square.default, aten.pow.Tensor_Scalar, aten.erf.default,
 ))  # fmt: skip
-BINARY = frozenset((
+_BINARY = frozenset((
     aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.maximum.default, aten.minimum.default,
 ))  # fmt: skip
 
@@ -78,7 +77,7 @@ def _cancel(node: fx.Node, order: tuple[int, ...]) -> bool:
 def _sunk(graph: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, Sequence[int]] | None:
     """The operator on what lies before its permutes, and the order to permute its result by (empty: none)."""
     data = node.args[0] if node.args else None
-    if node.target in BINARY:
+    if node.target in _BINARY:
         return _sunk_binary(graph, node)
     if node.target is aten.cat.default:
         return _sunk_cat(graph, node)
@@ -86,7 +85,7 @@ def _sunk(graph: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, Sequence[int]]
     if order is None:
         return None
     assert isinstance(data, fx.Node)
-    if node.target in UNARY:
+    if node.target in _UNARY:
         return _call(graph, node, (data.args[0], *node.args[1:]), node.kwargs), order
     if node.target is aten.constant_pad_nd.default:
         return _call(graph, node, (data.args[0], _pads(node, order), *_fill(node)), {}), order

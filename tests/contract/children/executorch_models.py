@@ -41,6 +41,69 @@ def conv() -> Any:
     return Conv()
 
 
+def padded() -> Any:
+    """An uneven padding of the image itself, convolutions before ReLUs, a scaled residual, a transposed convolution."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 16, 3, stride=2)
+            self.second = nn.Conv2d(16, 16, 3, padding=1)
+            self.wider = nn.ConvTranspose2d(16, 8, 2, stride=2)
+            self.head = nn.Linear(8, 5)
+            self.example_inputs = (torch.zeros(1, 3, 16, 16),)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            x = functional.relu(self.first(functional.pad(image, (0, 1, 0, 1))))
+            x = 0.5 * x + functional.relu(self.second(x))
+            logits: torch.Tensor = self.head(functional.relu(self.wider(x)).mean((2, 3)))
+            return logits
+
+    torch.manual_seed(0)
+    return Padded()
+
+
+def shared() -> Any:
+    """One matrix in a linear layer and in a product of elements."""
+    import torch
+    from torch import nn
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(16, 16)
+            self.example_inputs = (torch.zeros(1, 16, 16),)
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.linear(rows) * self.linear.weight
+            return out
+
+    torch.manual_seed(0)
+    return Shared()
+
+
+def steep() -> Any:
+    """A weight that float16 cannot hold."""
+    import torch
+    from torch import nn
+
+    class Steep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+            self.example_inputs = (torch.zeros(1, 4),)
+            nn.init.constant_(self.linear.weight, 1e5)
+
+        def forward(self, row: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.linear(row)
+            return out
+
+    return Steep()
+
+
 def cell() -> Any:
     """Embedding, LSTM over three steps, linear head."""
     import torch
