@@ -26,7 +26,8 @@ NOISY_WIDTH = 0.3
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians over blocks of CPU milliseconds per inference, and artifact / float with its 95 % interval."""
+    """Medians over blocks: CPU milliseconds per inference, and the ratio artifact / float of the two blocks of a turn
+    with its 95 % interval."""
 
     float_cpu_ms: float
     artifact_cpu_ms: float
@@ -81,8 +82,7 @@ def measure(
             cpu, wall = _block((float_invoke, artifact_invoke)[side], runs[side])
             (floats, artifacts)[side].append(cpu)
             walls.append(wall / cpu if cpu else 1.0)
-    ratio = statistics.median(artifacts) / statistics.median(floats)
-    low, high = ratio_interval(artifacts, floats)
+    ratio, low, high = ratio_interval(artifacts, floats)
     return Latency(
         float_cpu_ms=statistics.median(floats),
         artifact_cpu_ms=statistics.median(artifacts),

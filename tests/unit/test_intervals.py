@@ -159,29 +159,42 @@ def test_bca_coverage_on_a_skewed_mean() -> None:
     assert 0.92 - 4 * 0.011 <= hits / trials <= 0.98
 
 
-def test_ratio_interval_coverage_on_noisy_blocks() -> None:
-    # 600 trials, standard error 0.009 at 0.95. The percentile bootstrap of a ratio of medians is conservative
-    # (about 0.98); too narrow would be below 0.95 by more than three standard errors.
-    trials, n, truth = 600, 30, 1.25
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("outliers", [0.0, 0.2])
+@pytest.mark.parametrize("n", [6, 11, 41])
+def test_ratio_interval_coverage_on_noisy_blocks(n: int, outliers: float) -> None:
+    # The order statistics hold the median with exactly 1 - 2 P(B < k), B binomial (n, 1/2): 0.969 for n = 6 (k = 1),
+    # 0.988 for 11 (k = 2), 0.972 for 41 (k = 14). 2000 trials: the standard error is at most 0.004.
+    trials, truth = 2000, 1.25
+    rng = np.random.default_rng(n)
+    rank = {6: 1, 11: 2, 41: 14}[n]
+    exact = 1 - 2 * stats.binom.cdf(rank - 1, n, 0.5)
     hits = 0
-    for trial in range(trials):
+    for _ in range(trials):
         shared = rng.gamma(50, size=n)  # the machine's slow moments strike both of a pair
-        a = truth * shared * rng.lognormal(sigma=0.05, size=n)
-        low, high = ratio_interval(a, shared * rng.lognormal(sigma=0.05, size=n), replicates=400, seed=trial)
+        noise = rng.lognormal(sigma=0.05, size=(2, n)) * (1 + (rng.random((2, n)) < outliers))
+        _, low, high = ratio_interval(truth * shared * noise[0], shared * noise[1])
         hits += low <= truth <= high
-    assert 0.92 <= hits / trials <= 1.0
+    assert hits / trials == pytest.approx(exact, abs=4 * 0.004)
+    assert exact >= 0.95
+
+
+def test_ratio_interval_ignores_what_both_of_a_pair_share() -> None:
+    rng = np.random.default_rng(0)
+    own = rng.lognormal(sigma=0.01, size=(2, 41))
+    quiet = ratio_interval(own[0], own[1])
+    shared = rng.gamma(2, size=41)
+    assert ratio_interval(shared * own[0], shared * own[1]) == pytest.approx(quiet)
 
 
 def test_ratio_interval_of_equal_and_of_scaled_times() -> None:
     times = np.random.default_rng(0).gamma(100, size=20)
-    assert ratio_interval(times, times) == (1.0, 1.0)
-    assert ratio_interval(3 * times, times) == pytest.approx((3.0, 3.0))
+    assert ratio_interval(times, times) == (1.0, 1.0, 1.0)
+    assert ratio_interval(3 * times, times) == pytest.approx((3.0, 3.0, 3.0))
 
 
 def test_ratio_interval_refuses_too_few_or_impossible_times() -> None:
-    with pytest.raises(UsageError, match="at least 5"):
-        ratio_interval(np.ones(4), np.ones(4))
+    with pytest.raises(UsageError, match="at least 6"):
+        ratio_interval(np.ones(5), np.ones(5))
     with pytest.raises(UsageError, match="equal length"):
         ratio_interval(np.ones(6), np.ones(7))
     with pytest.raises(UsageError, match="not positive"):
