@@ -33,7 +33,7 @@ matrix: install
 	$(BIN)/python benchmarks/matrix.py
 
 bench: install
-	$(BIN)/python benchmarks/handmade.py --write-readme
+	for stage in make time cost report; do $(BIN)/python benchmarks/handmade.py $$stage || exit; done
 	$(BIN)/python benchmarks/determinism.py
 
 clean:

@@ -1,13 +1,15 @@
-"""edgekit against the vendors' calls by hand: CPU, peak memory, bytes, size, latency. See the bars in issue 2, section 7.
+"""edgekit against the vendors' calls by hand: latency, size, CPU, peak memory. See the bars in issue 2, section 7.
 
-    python benchmarks/handmade.py [--write-readme]
+    python benchmarks/handmade.py make [--only MODEL ...]     convert with edgekit and by hand; keeps all files
+    python benchmarks/handmade.py time [--only MODEL ...]     time edgekit's files against the best by hand
+    python benchmarks/handmade.py cost [--only MODEL ...]     CPU and peak memory of both, each from nothing
+    python benchmarks/handmade.py report                      rewrite the README's table from the newest rows
 
-For each row both are run from nothing (an empty store), then the two files are timed in turns in one child. Columns:
+``make`` needs the machine's CPU but not its silence; ``time`` measures in CPU time with both files in turns and takes
+minutes, on an idle machine for the narrowest intervals. Rows are appended to ``benchmarks/results/handmade.jsonl``.
 
-- overhead: CPU of load + convert from the manifest (with the float twin where the route quantizes a file, since by
-  hand it is converted too) over the CPU of the whole hand-written script;
-- memory: peak of the largest child over the script's;
-- latency: 95 % interval of edgekit's CPU time over the hand-made file's, or "identical bytes".
+A file by hand is a rival when it runs, is what the target claims (edgekit's audit) and holds the target's parity gate;
+``byhand.py`` makes several for each cell, and the fastest is the one that counts.
 """
 
 from __future__ import annotations
@@ -16,75 +18,84 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import byhand
+import handmade_report
+import rivals
+
 import edgekit
-from edgekit import packaging
+from edgekit import api, packaging, pipeline
+from edgekit import source as sources
+from edgekit import target as targets
+from edgekit.errors import EdgekitError
 from edgekit.jobs import _COMMON, _VARIABLES, Workers
-from edgekit.store import Store, sha256_file
+from edgekit.run import Run
+from edgekit.store import Store
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "handmade.jsonl"
-START, END = "<!-- bars -->", "<!-- /bars -->"
+MODELS = ("mlp", "lenet5", "mobilenet_v2", "resnet", "gpt", "bert", "unet", "lstm_classifier")
+FORMATS = ("tflite", "onnxruntime", "openvino")
+ENVIRONMENTS = {"keras": ("keras-tensorflow", "keras-torch"), "torch": ("torch",)}
 #: Reference configurations ship no weights: random ones cost the same time and bytes. Their accuracy means nothing, and
-#: a random MobileNetV2 is a hard case for int8 (about 14 dB), so their status is not part of the bar.
-REFERENCE_ROWS = [
-    ("mobilenet_v2:reference", "keras", "tflite-int8"),
-    ("mobilenet_v2:reference", "torch", "openvino-int8"),
-    ("resnet:resnet18", "torch", "onnxruntime-int8"),
-]
-ROWS = [
-    ("mobilenet_v2", "keras", "tflite-fp32"),
-    ("mobilenet_v2", "keras", "tflite-int8"),
-    ("mobilenet_v2", "torch", "tflite-int8"),
-    ("mobilenet_v2", "torch", "onnxruntime-fp32"),
-    ("mobilenet_v2", "torch", "onnxruntime-int8"),
-    ("mobilenet_v2", "torch", "openvino-fp32"),
-    ("mobilenet_v2", "torch", "openvino-int8"),
-    ("mobilenet_v2", "keras", "openvino-int8"),
-    ("resnet", "torch", "onnxruntime-int8"),
-    ("resnet", "keras", "tflite-int8"),
-    ("bert", "torch", "onnxruntime-fp32"),
-    ("gpt", "keras", "tflite-int8"),
-]
+#: a random MobileNetV2 is a hard case for int8 (about 14 dB), so their gate is not applied.
+REFERENCE = {
+    "mobilenet_v2:reference": [f"{kind}-{precision}" for kind in FORMATS for precision in ("fp32", "int8")],
+    "resnet:resnet18": [f"{kind}-{precision}" for kind in FORMATS for precision in ("fp32", "int8")],
+    "bert:reference": [f"{kind}-fp32" for kind in FORMATS],
+}
 
 
-def by_hand(model: str, framework: str, target: str, calibration: Path, out: Path) -> dict[str, float]:
-    """Run the script in a process of its own; CPU seconds and peak resident bytes of it."""
-    kind = "torch" if framework == "torch" else "keras-tensorflow"
+def cells(only: list[str] | None) -> Iterator[tuple[str, str, list[str]]]:
+    """Model, framework, targets."""
+    small = [name for name in targets.names() if name.partition("-")[0] in FORMATS]
+    for model, names in [*((m, small) for m in MODELS), *REFERENCE.items()]:
+        if only is None or model in only:
+            for framework in ENVIRONMENTS:
+                yield model, framework, names
+
+
+def stamp() -> dict[str, str]:
+    """When and where a row was measured."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
+        "host": packaging.host().processor,
+        "load": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def append(row: dict[str, Any]) -> None:
+    """Keep a row."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    with RESULTS.open("a") as stream:
+        stream.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def child(script: str, arguments: list[str], kind: str, stdin: str = "") -> tuple[list[dict[str, Any]], int, Any]:
+    """Run a script of this folder; its lines of JSON, its exit status, and what it used."""
     environment = {**os.environ, **_COMMON, **_VARIABLES[kind], "PYTHONPATH": str(ROOT)}
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks" / "byhand.py"),
-        model,
-        framework,
-        target,
-        str(calibration),
-        str(out),
-    ]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read().decode() if process.stderr else ""
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(errors[-2000:])
-    return {"cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss * 1024}
-
-
-def with_edgekit(
-    model: str, framework: str, target: str, out: Path, home: Path, calibrate: str | None
-) -> tuple[edgekit.Result, Store]:
-    """Convert from an empty store."""
-    store = Store(home)
-    with Workers() as workers:
-        source = f"{model}@{framework}"
-        found = edgekit.convert(source, target, output=out, workers=workers, store=store, calibrate=calibrate)
-        return found, store
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(stdin.encode())
+        process.stdin.close()
+        lines = [json.loads(line) for line in process.stdout]
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return lines, process.returncode, usage
 
 
 def enlarged_textures(model: str, framework: str, folder: Path) -> str | None:
@@ -98,6 +109,8 @@ def enlarged_textures(model: str, framework: str, folder: Path) -> str | None:
     from edgekit.data import tasks
 
     [tensor] = zoo.architecture(name).configs[config].inputs
+    if len(tensor.shape) != 4:
+        return None
     images = tasks.load("textures", "calibration", 64).inputs["image"]
     images = images.repeat(tensor.shape[1] // 32, axis=1).repeat(tensor.shape[2] // 32, axis=2)
     path = folder / "calibrate.npz"
@@ -105,96 +118,200 @@ def enlarged_textures(model: str, framework: str, folder: Path) -> str | None:
     return str(path)
 
 
-def compare(model: str, framework: str, target: str, repeats: int) -> dict[str, Any]:
-    """One row: medians over repeats, alternating between the two."""
-    cpu: dict[str, list[float]] = {"hand": [], "edgekit": []}
-    rss: dict[str, list[float]] = {"hand": [], "edgekit": []}
-    with tempfile.TemporaryDirectory() as scratch:
-        for repeat in range(repeats):
-            folder = Path(scratch) / str(repeat)
-            folder.mkdir()
-            calibrate = enlarged_textures(model, framework, folder)
-            result, store = with_edgekit(model, framework, target, folder / "artifact", folder / "home", calibrate)
-            kept = result.artifact or result.rejected
-            if kept is None:
-                facts = {"status": result.status, "reason": result.reason}
-                return {"model": model, "framework": framework, "target": target, **facts}
-            calibration = _calibration(store)
-            ending = Path(result.parts["model"].file).suffix
-            made = folder / f"hand{ending}"
-            hand = by_hand(model, framework, target, calibration, made)
-            spent = result.cpu_seconds
-            total = spent["load"] + spent["convert"]
-            if _quantizes_file(result.route or "", store):
-                total += _float_conversion(store)
-            cpu["hand"].append(hand["cpu"])
-            cpu["edgekit"].append(total)
-            rss["hand"].append(hand["rss"])
-            rss["edgekit"].append(result.peak_rss_bytes)
-        ours = Path(kept) / result.parts["model"].file
-        row = {
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
-            "host": packaging.host().processor,
-            "model": model, "framework": framework, "target": target, "status": result.status, "route": result.route,
-            "repeats": repeats,
-            "hand_cpu_s": statistics.median(cpu["hand"]), "edgekit_cpu_s": statistics.median(cpu["edgekit"]),
-            "overhead": statistics.median(e / h for e, h in zip(cpu["edgekit"], cpu["hand"], strict=True)),
-            "memory": statistics.median(e / h for e, h in zip(rss["edgekit"], rss["hand"], strict=True)),
-            "size": _size(ours) / _size(made),
-            "identical": sha256_file(ours) == sha256_file(made),
-        }  # fmt: skip
-        samples = next(store.root.glob("*/files/samples.npz"))
-        return row | _latency(result, ours, made, samples)
+def with_edgekit(model: str, framework: str, names: list[str], folder: Path, store: Store) -> dict[str, Any]:
+    """Convert to each target; statuses and files by target, and the samples that were used."""
+    found: dict[str, Any] = {}
+    calibrate = enlarged_textures(model, framework, folder)
+    with Workers() as workers:
+        for name in names:
+            output = folder / "edgekit" / name
+            shutil.rmtree(output, ignore_errors=True)
+            try:
+                result = edgekit.convert(
+                    f"{model}@{framework}", name, output=output, workers=workers, store=store, calibrate=calibrate
+                )
+            except EdgekitError as error:
+                found[name] = {"status": error.code.upper(), "reason": str(error)}
+                continue
+            found[name] = {"status": result.status, "reason": result.reason, "route": result.route}
+            if kept := result.artifact or result.rejected:
+                found[name]["file"] = str(Path(kept) / result.parts["model"].file)
+        source = sources.resolve(f"{model}@{framework}")
+        order = pipeline.Order(source, targets.load("tflite-int8"), api.plan_for(source, calibrate, None, "top1"))
+        run = Run(workers, store, lambda event, label: None)
+        loaded = pipeline.load(run, order)
+        selection = pipeline.gather(run, order, loaded, "selection")
+        try:
+            calibration = pipeline.gather(run, order, loaded, "calibration", reference=False)
+        except EdgekitError:  # a model without data: no target here needs calibration
+            calibration = selection
+    data = {"samples": selection.file, "outputs": selection.outputs, "calibration": calibration.file}
+    return {"cells": found, **{name: str(ref.path) for name, ref in data.items()}}
 
 
-def _entries(store: Store, step: str) -> list[Any]:
+def by_hand(model: str, framework: str, names: list[str], calibration: str, folder: Path) -> dict[str, Any]:
+    """Make every file by hand, one process per environment; a call that kills it is left out and the rest goes on."""
+    found: dict[str, Any] = {name: {} for name in names}
+    for environment in ENVIRONMENTS[framework]:
+        for name in names:
+            shutil.rmtree(folder / environment / name, ignore_errors=True)
+        calls = byhand.CALLS[environment]
+        left = [f"{t}/{call}" for t in names for call in calls.get(t, ()) if byhand.suits(model, call)]
+        while left:
+            (folder / environment).mkdir(parents=True, exist_ok=True)
+            given = [model, framework, environment, calibration, str(folder / environment), *left]
+            lines, status, _ = child("byhand.py", given, environment)
+            for line in lines:
+                facts = {"file": line["file"]} if "error" not in line else {"error": line["error"]}
+                found[line["target"]][f"{environment}: {line['call']}"] = {"environment": environment, **facts}
+            left = left[len(lines) :]
+            if left and status:
+                name, _, call = left.pop(0).partition("/")
+                facts = {"error": f"kills its process: exit status {status}"}
+                found[name][f"{environment}: {call}"] = {"environment": environment, **facts}
+    return found
+
+
+def make(model: str, framework: str, names: list[str], work: Path, keep: bool) -> None:
+    """Convert with edgekit and by hand, judge what was made by hand; ``group.json`` says what there is.
+
+    With ``keep`` the files by hand stay those of an earlier run.
+    """
+    folder = work / model / framework
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "group.json"
+    before = json.loads(file.read_text())["cells"] if file.exists() else {}
+    group = with_edgekit(model, framework, names, folder, Store())
+    if keep:
+        kept = ("file", "error", "environment")
+        hand = {n: {c: {k: f[k] for k in kept if k in f} for c, f in before[n]["hand"].items()} for n in names}
+    else:
+        hand = by_hand(model, framework, names, group["calibration"], folder / "hand")
+    for name, cell in group["cells"].items():
+        cell["hand"] = hand[name]
+        files = {call: row["file"] for call, row in hand[name].items() if "file" in row}
+        if "file" not in cell or not files:
+            continue
+        request = {"target": name, "ours": cell["file"], "made": files}
+        request |= {key: group[key] for key in ("samples", "outputs")}
+        lines, status, _ = child("rivals.py", ["judge"], "runtime", json.dumps([request]))
+        if not lines:
+            cell["reason"] = f"judging the files by hand ended with exit status {status}"
+            continue
+        cell["sqnr_db"] = lines[0]["sqnr_db"]
+        for call, row in lines[0]["calls"].items():
+            if ":" in model and row["status"] == "FAIL_PARITY":
+                row["status"] = "PASS"
+            cell["hand"][call] |= row
+    for name, cell in group["cells"].items():
+        best = {call: round(cell["hand"][call].get("look", 1.0), 3) for call in rivals.finalists(cell["hand"])}
+        print(f"{model} ({framework}) {name}: {cell['status']} {cell.get('route')}; {best}", flush=True)
+    group["cells"] = before | group["cells"]
+    file.write_text(json.dumps(group, indent=1))
+
+
+def time_group(model: str, framework: str, names: list[str], work: Path, repeats: int, blocks: int) -> None:
+    """Time every cell whose bytes differ from the best by hand; each repeat is a fresh process."""
+    group = json.loads((work / model / framework / "group.json").read_text())
+    rows, requests = {}, {}
+    for name in names:
+        cell = group["cells"][name]
+        row = {"kind": "latency", "model": model, "framework": framework, "target": name}
+        row |= {key: cell.get(key) for key in ("status", "reason", "route", "sqnr_db")}
+        calls = cell["hand"]
+        row["by_hand"] = {
+            call: f"{facts.get('status') or 'FAILED'}: {facts.get('reason') or facts.get('error') or ''}"
+            for call, facts in calls.items()
+            if facts.get("status") != "PASS"
+        }
+        best = rivals.finalists(calls)
+        rows[name] = row | {"rivals": best}
+        if best and not calls[best[0]].get("identical"):
+            files = {call: calls[call]["file"] for call in best}
+            requests[name] = {"target": name, "ours": cell["file"], "samples": group["samples"], "made": files}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in requests}
+    for kind in FORMATS:
+        chosen = [name for name in requests if name.startswith(kind)]
+        given = [requests[name] | {"blocks": blocks, "block_ms": 8.0} for name in chosen]
+        for _ in range(repeats if given else 0):
+            lines, status, _ = child("rivals.py", ["time"], "runtime", json.dumps(given))
+            if status:
+                raise RuntimeError(f"timing {model} ({framework}) {kind} ended with exit status {status}")
+            for name, line in zip(chosen, lines, strict=True):
+                taken[name].append(line)
+    for name, row in rows.items():
+        finished = row | _summary(group["cells"][name], row["rivals"], taken.get(name, [])) | stamp()
+        append(finished)
+        print(handmade_report.line(finished), flush=True)
+
+
+def _summary(cell: dict[str, Any], best: list[str], taken: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sizes and latency against the rival that is fastest by the medians of the repeats."""
+    if not best:
+        return {"call": None}
+    repeats = {call: sorted((one[call] for one in taken), key=lambda t: t["ratio"]) for call in best if taken}
+    middle = {call: found[len(found) // 2] for call, found in repeats.items()}
+    call = max(middle, key=lambda c: middle[c]["ratio"]) if middle else best[0]
+    facts = cell["hand"][call]
+    summary = {
+        "call": call, "environment": facts["environment"], "hand_sqnr_db": facts["sqnr_db"],
+        "size": rivals.size(Path(cell["file"])) / facts["bytes"], "bytes": rivals.size(Path(cell["file"])),
+        "identical": facts["identical"],
+    }  # fmt: skip
+    if middle:
+        keys = ("ratio", "ratio_ci95", "float_cpu_ms")
+        summary |= {"latency_ratio": middle[call]["ratio"], "latency_ci95": middle[call]["ratio_ci95"]}
+        summary |= {"hand_cpu_ms": middle[call]["float_cpu_ms"], "blocks": middle[call]["blocks"]}
+        summary["repeats"] = [{key: found[key] for key in keys} for found in repeats[call]]
+    return summary
+
+
+def cost(model: str, framework: str, name: str, work: Path) -> None:
+    """CPU and peak memory of edgekit from an empty store, and of the best call by hand alone in its process."""
+    group = json.loads((work / model / framework / "group.json").read_text())
+    calls = group["cells"][name]["hand"]
+    best = rivals.finalists(calls)
+    if not best:
+        return
+    environment = calls[best[0]]["environment"]
+    with tempfile.TemporaryDirectory() as scratch, Workers() as workers:
+        folder, store = Path(scratch), Store(Path(scratch) / "home")
+        calibrate = enlarged_textures(model, framework, folder)
+        result = edgekit.convert(
+            f"{model}@{framework}", name, output=folder / "made", workers=workers, store=store, calibrate=calibrate
+        )
+        given = [
+            model,
+            framework,
+            environment,
+            group["calibration"],
+            str(folder),
+            f"{name}/{best[0].partition(': ')[2]}",
+        ]
+        _, status, usage = child("byhand.py", given, environment)
+        if status:
+            raise RuntimeError(f"{model} ({framework}) {name} by hand ended with exit status {status}")
+        ours = result.cpu_seconds["load"] + result.cpu_seconds["convert"] + _float_conversion(result.route or "", store)
+    hand = usage.ru_utime + usage.ru_stime
+    row = {"kind": "cost", "model": model, "framework": framework, "target": name, "call": best[0]}
+    row |= {"route": result.route, "routes_tried": len(result.routes_tried), "hand_cpu_s": hand, "edgekit_cpu_s": ours}
+    row |= {"overhead": ours / hand, "memory": result.peak_rss_bytes / (usage.ru_maxrss * 1024)}
+    row |= {"hand_rss_bytes": usage.ru_maxrss * 1024} | stamp()
+    append(row)
+    print(json.dumps(row), flush=True)
+
+
+def _float_conversion(route: str, store: Store) -> float:
+    """CPU of converting to fp32 where the route quantizes a file: by hand the model is converted first, too."""
     found = [json.loads(path.read_text()) for path in store.root.glob("*/entry.json")]
-    return [entry for entry in found if entry["material"]["step"] == step]
-
-
-def _calibration(store: Store) -> Path:
-    """The calibration samples that edgekit used; any split serves targets that need none."""
-    entries = _entries(store, "samples")
-    chosen = [e for e in entries if e["material"]["arguments"]["split"] == "calibration"] or entries
-    return store.root / chosen[0]["key"] / "files" / "samples.npz"
-
-
-def _quantizes_file(route: str, store: Store) -> bool:
-    [entry] = _entries(store, "routes")
-    return bool(entry["value"]["value"][route]["quantizes_file"])
-
-
-def _float_conversion(store: Store) -> float:
-    entries = [e for e in _entries(store, "convert") if e["material"]["arguments"]["precision"] == "fp32"]
-    return float(sum(entry["value"]["cpu_seconds"] for entry in entries))
-
-
-def _size(path: Path) -> int:
-    weights = path.with_suffix(".bin")
-    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
-
-
-def _latency(result: edgekit.Result, ours: Path, made: Path, samples: Path) -> dict[str, Any]:
-    """Time the two files in turns; the hand-made one may lack the source's tensor names, so inputs go by position."""
-    program = (
-        "import json,sys,dataclasses,numpy as np,pathlib\n"
-        "from edgekit import latency,steps\n"
-        "chain,ours,made,precision,samples=sys.argv[1:]\n"
-        "tools=steps.toolchain(chain)\n"
-        "stored=np.load(samples)\n"
-        "arrays=[stored[n][:1] for n in stored.files if n.startswith('x/')]\n"
-        "def bound(path):\n"
-        "    names=[t.name for t in tools.audit(pathlib.Path(path)).inputs]\n"
-        "    return tools.open_session(pathlib.Path(path),precision).bind(dict(zip(names,arrays)))\n"
-        "print(json.dumps(dataclasses.asdict(latency.measure(bound(made),bound(ours),blocks=101))))\n"
+    [routes] = [entry["value"]["value"] for entry in found if entry["material"]["step"] == "routes"]
+    if not routes[route]["quantizes_file"]:
+        return 0.0
+    return sum(
+        entry["value"]["cpu_seconds"]
+        for entry in found
+        if entry["material"]["step"] == "convert" and entry["material"]["arguments"]["precision"] == "fp32"
     )
-    command = [sys.executable, "-c", program, result.toolchain, str(ours), str(made), result.precision, str(samples)]
-    environment = {**os.environ, **_COMMON}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        return {"latency_ci95": None, "latency_error": done.stderr.strip().splitlines()[-1][:200]}
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    return {"latency_ratio": found["ratio"], "latency_ci95": found["ratio_ci95"], "hand_cpu_ms": found["float_cpu_ms"]}
 
 
 def startup() -> dict[str, float]:
@@ -225,60 +342,29 @@ def again() -> float:
     return statistics.median(walls)
 
 
-def table(rows: list[dict[str, Any]], start: dict[str, float], second: float) -> str:
-    """The README's tables."""
-    first = rows[0]
-    lines = [
-        f"Cost against the vendors' own calls written by hand ([byhand.py](benchmarks/byhand.py)), {first['date']} UTC, "
-        f"{first['host']}, {first['repeats']} run(s) per row, each from an empty store:",
-        "",
-        "| model | target | route | by hand CPU s | edgekit load + convert CPU s | ratio | peak memory ratio | size ratio "
-        "| latency ratio, 95 % interval |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in rows:
-        if "overhead" not in r:
-            lines.append(
-                f"| {r['model']} ({r['framework']}) | {r['target']} | {r['status']}: {r['reason']} | | | | | | |"
-            )
-            continue
-        if r["identical"]:
-            latency = "identical bytes"
-        elif r["latency_ci95"] is None:
-            latency = f"hand-made file does not run: {r['latency_error']}"
-        else:
-            latency = f"{r['latency_ratio']:.3f}, {r['latency_ci95'][0]:.3f} to {r['latency_ci95'][1]:.3f}"
-        lines.append(
-            f"| {r['model']} ({r['framework']}) | {r['target']} | {r['route']} | {r['hand_cpu_s']:.1f} | "
-            f"{r['edgekit_cpu_s']:.1f} | {r['overhead']:.2f} | {r['memory']:.2f} | {r['size']:.3f} | {latency} |"
-        )
-    cpu = ", ".join(f"`{name}` {seconds:.2f} CPU s" for name, seconds in start.items())
-    lines += ["", f"{cpu} (median of 9); a second identical convert {second:.1f} s wall (median of 5)."]
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Run all rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only")
+    """Run one stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("make", "time", "cost", "report"))
+    parser.add_argument("--only", nargs="*", help="models")
+    parser.add_argument("--targets", nargs="*", help="targets")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "handmade", help="where the files are kept")
+    parser.add_argument("--keep", action="store_true", help="make: keep the files by hand of an earlier run")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--write-readme", action="store_true")
+    parser.add_argument("--blocks", type=int, default=51)
     arguments = parser.parse_args()
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for model, framework, target in ROWS + REFERENCE_ROWS:
-        if arguments.only and arguments.only != model:
-            continue
-        row = compare(model, framework, target, arguments.repeats if ":" not in model else 1)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-        with RESULTS.open("a") as stream:
-            stream.write(json.dumps(row, sort_keys=True) + "\n")
-    if arguments.write_readme:
-        readme = ROOT / "README.md"
-        before, _, rest = readme.read_text().partition(START)
-        text = table(rows, startup(), again())
-        readme.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
+    if arguments.stage == "report":
+        handmade_report.write(RESULTS, startup(), again())
+        return
+    for model, framework, names in cells(arguments.only):
+        names = [name for name in names if arguments.targets is None or name in arguments.targets]
+        if arguments.stage == "make":
+            make(model, framework, names, arguments.work, arguments.keep)
+        elif arguments.stage == "time":
+            time_group(model, framework, names, arguments.work, arguments.repeats, arguments.blocks)
+        else:
+            for name in names:
+                cost(model, framework, name, arguments.work)
 
 
 if __name__ == "__main__":

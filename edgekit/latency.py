@@ -26,8 +26,7 @@ NOISY_WIDTH = 0.3
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians over blocks: CPU milliseconds per inference, and the ratio artifact / float of the two blocks of a turn
-    with its 95 % interval."""
+    """Medians over blocks of CPU milliseconds per inference, and of the ratio artifact / float of two paired blocks."""
 
     float_cpu_ms: float
     artifact_cpu_ms: float

@@ -17,15 +17,18 @@ PRECISION = {
     "converter": "fp32", "litert-torch": "fp32", "quantizer-fp16": "fp16", "converter-fp16": "fp16",
     "converter-ptq": "int8", "quantizer-static": "int8", "pt2e": "int8", "pt2e-with-identities": "int8",
     "quantizer-dynamic": "int8-dynamic", "converter-dynamic": "int8-dynamic",
+    "quantizer-dynamic-products": "int8-dynamic", "quantizer-dynamic-large": "int8-dynamic",
     "converter-16x8": "int16x8", "quantizer-16x8": "int16x8", "unrolled-16x8": "int16x8",
 }  # fmt: skip
 ROUTES = {
     "keras": ("converter", "quantizer-fp16", "converter-ptq", "quantizer-static", "quantizer-dynamic",
-              "converter-16x8", "quantizer-16x8"),
-    "torch": ("litert-torch", "quantizer-fp16", "quantizer-static", "pt2e", "quantizer-dynamic", "quantizer-16x8"),
+              "quantizer-dynamic-products", "converter-16x8", "quantizer-16x8"),
+    "torch": ("litert-torch", "quantizer-fp16", "quantizer-static", "pt2e", "quantizer-dynamic",
+              "quantizer-dynamic-products", "quantizer-16x8"),
 }  # fmt: skip
 MORE = {
     ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
+    ("keras", "conv"): (*ROUTES["keras"], "quantizer-dynamic-large"),
     ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8"),
     ("keras", "attention_infinite"): ("converter", "quantizer-static"),
     ("torch", "pool"): ("litert-torch", "quantizer-static", "quantizer-16x8"),

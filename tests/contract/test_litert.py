@@ -131,6 +131,22 @@ def test_execution_precision_is_read_back(files: Path) -> None:
     assert said["quantizer-dynamic"] == "int8 weights, activations quantized at run time"
 
 
+def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: Path) -> None:
+    everything, products = (files / f"keras/conv/quantizer-dynamic{kind}/model.tflite" for kind in ("", "-products"))
+    assert [op for op in litert.audit(products).float_ops if op.startswith("DEPTHWISE")]
+    assert litert.audit(products).weight_elements["int8"] == litert.audit(everything).weight_elements["int8"]
+    # The kernel that quantizes activations of a depthwise layer at run time is not XNNPACK's.
+    delegated = [litert.open_session(file, "int8-dynamic").ops_delegated for file in (everything, products)]
+    assert delegated[0] < litert.audit(everything).ops_total
+    assert delegated[1] > delegated[0]
+
+
+def test_small_layers_stay_float_where_only_large_ones_are_asked_for(files: Path) -> None:
+    audit = litert.audit(files / "keras/conv/quantizer-dynamic-large/model.tflite")
+    assert audit.weight_elements.get("int8", 0) == 0  # no layer of this model has 1024 weights
+    assert "of the weights are int8" in shortfall("int8-dynamic", audit)
+
+
 def test_pt2e_with_identities_kept_is_found(files: Path) -> None:
     """Dropout keeps an observer of its own; the bias is then quantized with a scale that is not there any more."""
     folder = files / "torch/conv"

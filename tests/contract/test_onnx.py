@@ -68,6 +68,24 @@ def test_uint8_activations_let_every_convolution_run_in_int8(files: Path) -> Non
     assert session.precision == "int8 x3, f32 x1"
 
 
+def test_stored_convolutions_are_restored_once_and_counted_as_int8(files: Path) -> None:
+    file = file_of(files, "conv", "dynamic-products")
+    executed = toolchain.open_session(file, "int8-dynamic").executed
+    assert executed["Conv"] + executed["FusedConv"] == 2 and executed["ConvTranspose"] == 1
+    assert not executed["Cast"] + executed["Mul"] + executed["DequantizeLinear"]  # folded when the file is loaded
+    audit = toolchain.audit(file)
+    float_weights = toolchain.audit(file_of(files, "conv", "torch-dynamo")).weight_elements["float32"]
+    assert audit.macs_quantized == audit.macs_total
+    assert audit.weight_elements["int8"] > 0.9 * float_weights
+
+
+def test_names_of_a_saved_model_are_those_of_its_layers(keras_files: Path) -> None:
+    graph = onnx.load(keras_files / "outputs" / "tf2onnx" / "model.onnx").graph
+    names = [v for node in graph.node for v in (node.name, *node.input, *node.output)]
+    assert not [name for name in names if "PartitionedCall" in name]
+    assert len({node.name for node in graph.node}) == len(graph.node)
+
+
 def test_opset_is_one_whose_int8_files_load(files: Path) -> None:
     for model in MODELS["torch"]:
         assert onnx.load(file_of(files, model, "qdq-products")).opset_import[0].version == 20

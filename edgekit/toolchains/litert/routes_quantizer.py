@@ -37,11 +37,42 @@ def cast_fp16(model: LoadedModel | None, request: Request) -> Converted:
     return _quantize(request, recipe.get_quantization_recipe())
 
 
+#: Weights below which TensorFlow's own converter leaves a layer in float: quantizing its activations costs more.
+LARGE = 1024
+
+
 def dynamic_int8(model: LoadedModel | None, request: Request) -> Converted:
     """Weights int8 per channel, activations quantized at run time."""
     from ai_edge_quantizer import recipe
 
     return _quantize(request, recipe.dynamic_wi8_afp32())
+
+
+def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``dynamic_int8``, with depthwise weights stored in int8 and used in float.
+
+    XNNPACK has no depthwise kernel that quantizes activations at run time, and the built-in one is slow: 4.9 times
+    the float time on the zoo's MobileNetV2, against 1.7 times.
+    """
+    return _quantize(request, _dynamic_recipe(smallest=0))
+
+
+def dynamic_large(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``dynamic_products``, with layers of fewer than 1024 weights left in float."""
+    return _quantize(request, _dynamic_recipe(smallest=LARGE))
+
+
+def _dynamic_recipe(smallest: int) -> Any:
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    names, rules = qtyping.TFLOperationName, RecipeManager()
+    rules.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
+    rules.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
+    recipe = rules.get_quantization_recipe()
+    for rule in recipe:
+        rule["op_config"]["min_weight_elements"] = smallest
+    return recipe
 
 
 def static_int8(model: LoadedModel | None, request: Request) -> Converted:

@@ -174,11 +174,15 @@ class Graph:
         return self.shape(node.input[0]) if node is not None and node.op_type in _QDQ else ()
 
     def int8_behind(self, name: str) -> bool:
-        """Whether a value is int8 itself, or dequantized from int8 (transposed or reshaped at most)."""
+        """Whether a value is int8 itself, or dequantized from int8 (transposed or reshaped at most).
+
+        A constant may be dequantized by DequantizeLinear, or cast and multiplied with its scale.
+        """
         while (node := self.producer.get(name)) is not None:
-            if node.op_type == "DequantizeLinear":
+            if node.op_type == "DequantizeLinear" or (node.op_type == "Cast" and name in self.fixed):
                 return self._is_int8(node.input[0])
-            if node.op_type not in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"):
+            scaled = node.op_type == "Mul" and name in self.fixed
+            if not scaled and node.op_type not in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"):
                 break
             name = node.input[0]
         return self._is_int8(name)
@@ -226,7 +230,8 @@ class Graph:
 
     def _weights(self) -> tuple[Counter[str], Counter[str]]:
         """Elements and bytes of constants per type; scales and zero points are not weights."""
-        parameters = {name for n in self.model.graph.node if n.op_type in _QDQ for name in n.input[1:]}
+        scaling = [n for n in self.model.graph.node if n.op_type in _QDQ or (n.op_type == "Mul" and self._restores(n))]
+        parameters = {name for n in scaling for name in n.input[1:]}
         elements: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         for name, array in self.constants.items():
@@ -234,6 +239,10 @@ class Graph:
                 elements[array.dtype.name] += array.size
                 sizes[array.dtype.name] += array.nbytes
         return elements, sizes
+
+    def _restores(self, product: onnx.NodeProto) -> bool:
+        """Whether a product is of a stored int8 weight and its scale."""
+        return product.output[0] in self.fixed and self.int8_behind(product.output[0])
 
     def _activations(self) -> Counter[str]:
         names = [v.name for v in self.model.graph.input if v.name not in self.constants]

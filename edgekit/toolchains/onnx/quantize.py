@@ -79,7 +79,7 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
         node.op_type == "MatMul" and any(i in ops and ops[i].op_type == "Softmax" for i in node.input)
         for node in proto.graph.node
     )
-    return finish(_nncf.quantize(proto, calibration_of(request), attention=attention), request)
+    return finish(_nncf.quantize(proto, calibration_of(request), attention=attention), request, quantized=True)
 
 
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:
@@ -209,7 +209,7 @@ def _static(
             weight_type=QuantType.QInt8,
             op_types_to_quantize=list(op_types) if op_types else None,
         )
-        return finish(onnx.load(path), request)
+        return finish(onnx.load(path), request, quantized=True)
 
 
 def _dynamic(request: Request, op_types: list[str] | None) -> Converted:
@@ -226,12 +226,17 @@ def _dynamic(request: Request, op_types: list[str] | None) -> Converted:
         )
         model = onnx.load(path)
     count = store_convolutions(model)
-    done = finish(model, request)
+    done = finish(model, request, quantized=True)
     return Converted(done.file, (f"{count} convolutions compute in float on int8 weights",)) if count else done
 
 
 def store_convolutions(model: onnx.ModelProto) -> int:
-    """Store float weights of convolutions as int8, symmetric, one scale per output channel; returns how many."""
+    """Store float weights of convolutions as int8, symmetric, one scale per output channel; returns how many.
+
+    A cast and a product restore them, which ONNX Runtime folds when it loads the file. DequantizeLinear it leaves for
+    each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout:
+    3.8 times the float time on the zoo's MobileNetV2, against 1.02 times.
+    """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     stored: set[str] = set()
     nodes = []
@@ -240,8 +245,7 @@ def store_convolutions(model: onnx.ModelProto) -> int:
         if tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT:
             name = tensor.name
             if name not in stored:
-                axis = 0 if node.op_type == "Conv" else 1
-                nodes.append(_stored(model.graph, tensor, axis))
+                nodes += _stored(model.graph, tensor, 0 if node.op_type == "Conv" else 1)
                 stored.add(name)
             node.input[1] = f"{name}/restored"
         nodes.append(node)
@@ -253,14 +257,16 @@ def store_convolutions(model: onnx.ModelProto) -> int:
     return len(stored)
 
 
-def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int) -> onnx.NodeProto:
+def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int) -> list[onnx.NodeProto]:
     values = numpy_helper.to_array(tensor)
     others = tuple(i for i in range(values.ndim) if i != axis)
     largest = np.abs(values).max(axis=others, keepdims=True)
     scale = np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(127)
     integers = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
     name = tensor.name
-    constants = {"int8": integers, "scale": scale.reshape(-1), "zero": np.zeros(scale.size, np.int8)}
-    graph.initializer.extend(numpy_helper.from_array(array, f"{name}/{kind}") for kind, array in constants.items())
-    inputs = [f"{name}/{kind}" for kind in constants]
-    return onnx.helper.make_node("DequantizeLinear", inputs, [f"{name}/restored"], f"{name}/restore", axis=axis)
+    graph.initializer.append(numpy_helper.from_array(integers, f"{name}/int8"))
+    graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))
+    return [
+        onnx.helper.make_node("Cast", [f"{name}/int8"], [f"{name}/cast"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Mul", [f"{name}/cast", f"{name}/scale"], [f"{name}/restored"]),
+    ]

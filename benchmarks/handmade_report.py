@@ -1,0 +1,169 @@
+"""Tables from the rows of ``handmade.py``: a summary per target for the README, every cell in ``HANDMADE.md``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+CELLS = ROOT / "benchmarks" / "HANDMADE.md"
+START, END = "<!-- bars -->", "<!-- /bars -->"
+#: Bars of issue 2, section 7.
+LATENCY, SIZE, OVERHEAD, SECONDS, MEMORY = 1.05, 1.01, 1.10, 1.0, 1.10
+
+Row = dict[str, Any]
+
+
+def newest(results: Path, kind: str) -> list[Row]:
+    """The last row of each cell, in the order of target, model, framework."""
+    rows = [json.loads(text) for text in results.read_text().splitlines()]
+    last = {(r["target"], r["model"], r["framework"]): r for r in rows if r.get("kind") == kind}
+    return [last[key] for key in sorted(last)]
+
+
+def late(row: Row) -> bool:
+    """Whether a cell is above a bar of latency or size."""
+    return slow(row) or (row["call"] is not None and row["size"] > SIZE)
+
+
+def slow(row: Row) -> bool:
+    """Whether a cell's interval does not lie below the bar."""
+    return "latency_ci95" in row and row["latency_ci95"][1] >= LATENCY
+
+
+def costly(row: Row) -> bool:
+    """Whether a cell is above the bar of CPU (a ratio from 5 CPU seconds on, a difference below) or of memory."""
+    extra = row["edgekit_cpu_s"] - row["hand_cpu_s"]
+    return (row["overhead"] > OVERHEAD if row["hand_cpu_s"] >= 5 else extra > SECONDS) or row["memory"] > MEMORY
+
+
+def line(row: Row) -> str:
+    """One cell on one line, for the log."""
+    name = f"{row['model']} ({row['framework']}) {row['target']}"
+    if row["call"] is None:
+        return f"{name}: {row['status']}, no rival"
+    return f"{name}: {_latency(row)}; size {row['size']:.3f}; against {row['call']}{' ABOVE' if late(row) else ''}"
+
+
+def _latency(row: Row) -> str:
+    if row["call"] is None:
+        return "no rival"
+    if "latency_ci95" not in row:
+        return "identical bytes"
+    low, high = row["latency_ci95"]
+    return f"{row['latency_ratio']:.3f}, {low:.3f} to {high:.3f}"
+
+
+def _worst(values: Iterable[float], digits: int) -> str:
+    found = list(values)
+    return f"{max(found):.{digits}f}" if found else ""
+
+
+def summary(latency: list[Row], cost: list[Row]) -> list[str]:
+    """One line per target."""
+    lines = [
+        "| target | cells | identical bytes | no rival | latency, worst upper end | above 1.05 | size, worst | above 1.01 "
+        "| CPU ratio, worst | memory ratio, worst | cells of both |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for target in sorted({row["target"] for row in latency}):
+        rows = [row for row in latency if row["target"] == target]
+        rivals = [row for row in rows if row["call"] is not None]
+        spent = [row for row in cost if row["target"] == target]
+        cells = (
+            f"{target} | {len(rows)}",
+            str(sum("latency_ci95" not in row for row in rivals)),
+            str(len(rows) - len(rivals)),
+            _worst((row["latency_ci95"][1] for row in rivals if "latency_ci95" in row), 3),
+            str(sum(map(slow, rows))),
+            _worst((row["size"] for row in rivals), 3),
+            str(sum(row["size"] > SIZE for row in rivals)),
+            _worst((row["overhead"] for row in spent), 2),
+            _worst((row["memory"] for row in spent), 2),
+            str(len(spent)),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second: float) -> str:
+    """The README's block."""
+    dates = sorted(row["date"] for row in latency)
+    above = [row for row in latency if late(row)]
+    dear = [row for row in cost if costly(row)]
+    shown = [f"- {_name(row)}: latency {_latency(row)}; size {row['size']:.3f}; against {row['call']}" for row in above]
+    shown += [
+        f"- {_name(row)}: {row['edgekit_cpu_s']:.1f} against {row['hand_cpu_s']:.1f} CPU s, memory {row['memory']:.2f}"
+        for row in dear
+    ]
+    commands = ", ".join(f"`{name}` {seconds:.2f} CPU s" for name, seconds in start.items())
+    return "\n".join([
+        "Each artifact against the best of the vendors' own calls written by hand ([byhand.py](benchmarks/byhand.py); "
+        "several per cell, the fastest that runs, is what the target claims and holds its parity gate). Latency: CPU "
+        "time of edgekit's file over the hand-made one, both in turns in one child, 95 % interval of the median of "
+        f"three fresh children. {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. All cells: "
+        "[HANDMADE.md](benchmarks/HANDMADE.md).",
+        "",
+        *summary(latency, cost),
+        "",
+        f"Bars: interval below {LATENCY}, size <= {SIZE}; CPU of load + convert <= {OVERHEAD:.2f} times the script's "
+        f"(or + {SECONDS} s where that takes below 5 s), peak memory <= {MEMORY:.2f} times. "
+        + (f"{len(shown)} cells above a bar:" if shown else "No cell is above a bar."),
+        "",
+        *shown,
+        *([""] if shown else []),
+        f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "
+        "configurations carry random weights, so that the gate is not applied to them. Repeat with `make bench`.",
+    ])  # fmt: skip
+
+
+def _name(row: Row) -> str:
+    return f"{row['model']} ({row['framework']}) to {row['target']}"
+
+
+def cells(latency: list[Row], cost: list[Row]) -> str:
+    """Every cell, and which calls by hand were no rival and why."""
+    lines = [
+        "# Every cell against the vendors' calls by hand",
+        "",
+        "Written by `python benchmarks/handmade.py report` from the newest rows of "
+        "[handmade.jsonl](results/handmade.jsonl).",
+        "",
+        "| target | model | route | latency ratio, 95 % interval | by hand, CPU ms | size ratio | best call by hand | "
+        "SQNR dB, edgekit | by hand | date |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in latency:
+        milliseconds = f"{row['hand_cpu_ms']:.4f}" if "hand_cpu_ms" in row else ""
+        size, other = (f"{row['size']:.3f}", row["hand_sqnr_db"]) if row["call"] else ("", "")
+        values = (_latency(row), milliseconds, size, row["call"] or "", row["sqnr_db"], other, row["date"])
+        model = f"{row['model']} ({row['framework']})"
+        lines.append(f"| {row['target']} | {model} | {row['route']} | {' | '.join(map(str, values))} |")
+    lines += ["", "## CPU and peak memory, each from nothing", ""]
+    lines += [
+        "| target | model | route | routes tried | edgekit load + convert, CPU s | by hand, CPU s | ratio | peak memory ratio | call by hand |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['target']} | {r['model']} ({r['framework']}) | {r['route']} | {r['routes_tried']} | {r['edgekit_cpu_s']:.1f} | "
+        f"{r['hand_cpu_s']:.1f} | {r['overhead']:.2f} | {r['memory']:.2f} | {r['call']} |"
+        for r in cost
+    ]
+    lines += ["", "## Calls by hand that are no rival", "", "| target | model | call | why |", "|---|---|---|---|"]
+    for row in latency:
+        for call, why in row["by_hand"].items():
+            text = " ".join(why.replace("|", "/").split())
+            lines.append(f"| {row['target']} | {row['model']} ({row['framework']}) | {call} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(results: Path, start: dict[str, float], second: float) -> None:
+    """Rewrite ``HANDMADE.md`` and the README's block."""
+    latency, cost = newest(results, "latency"), newest(results, "cost")
+    CELLS.write_text(cells(latency, cost))
+    file = ROOT / "README.md"
+    before, _, rest = file.read_text().partition(START)
+    block = readme(latency, cost, start, second)
+    file.write_text(f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}")

@@ -1,0 +1,148 @@
+"""What runs in the child of ``handmade.py``: opens edgekit's file and its rivals, judges the rivals, times the two.
+
+    python benchmarks/rivals.py judge | time  < JSON  > JSON
+
+Files by hand may lack the source's tensor names, so inputs and outputs go by position.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit import gate, latency, parity, precision, steps
+from edgekit import target as targets
+from edgekit.candidate import Audit
+from edgekit.data import plan
+from edgekit.errors import EdgekitError
+from edgekit.store import sha256_file
+
+#: Selection samples on which a file by hand is compared with the framework.
+SAMPLES = 128
+#: A first look at every rival that holds the gate; the full measurement is of those that come near the best.
+LOOK = {"blocks": 15, "block_ms": 4.0}
+NEAR = 1.10
+
+
+def size(file: Path) -> int:
+    """Bytes of a model, its weights' file included."""
+    weights = file.with_suffix(".bin")
+    return file.stat().st_size + (weights.stat().st_size if file.suffix == ".xml" else 0)
+
+
+def same_bytes(a: Path, b: Path) -> bool:
+    """Whether two models are identical, weights' files included."""
+    pairs = [(a, b)] + ([(a.with_suffix(".bin"), b.with_suffix(".bin"))] if a.suffix == ".xml" else [])
+    return all(sha256_file(x) == sha256_file(y) for x, y in pairs)
+
+
+class Opened:
+    """A file in its runtime, with tensors by position."""
+
+    def __init__(self, file: Path, target: targets.Target) -> None:
+        tools = steps.toolchain(target.toolchain)
+        self.audit: Audit = tools.audit(file)
+        self.session = tools.open_session(file, target.precision)
+        self.names = [t.name for t in self.audit.inputs]
+
+    def invoke(self, arrays: list[Any]) -> Callable[[], object]:
+        return self.session.bind(dict(zip(self.names, arrays, strict=True)))
+
+    def run(self, arrays: list[Any]) -> list[Any]:
+        self.session.reset()
+        return list(self.session.run(dict(zip(self.names, arrays, strict=True))).values())
+
+
+def _kinds(audit: Audit) -> list[Any]:
+    """Shapes and types of inputs and outputs, by position: int8 input is another contract than float input."""
+    return [[(t.dtype, list(t.shape)) for t in side] for side in (audit.inputs, audit.outputs)]
+
+
+def compare(made: Opened, samples: Path, outputs: Path) -> parity.Parity:
+    """Run the first samples and compare with the framework's outputs, output by output of the same size."""
+    inputs = [array[:SAMPLES] for array in plan.load(samples).inputs.values()]
+    with np.load(outputs) as stored:
+        expected = {name: stored[name][: len(inputs[0])] for name in stored.files}
+    rows = [made.run([array[i : i + 1] for array in inputs]) for i in range(len(inputs[0]))]
+    columns = [np.concatenate([row[i] for row in rows]) for i in range(len(rows[0]))]
+    measured = {}
+    for name, array in expected.items():
+        index = next((i for i, found in enumerate(columns) if found.size == array.size), None)
+        if index is None:
+            raise EdgekitError(f"no output of {array.shape[1:]} per sample")
+        measured[name] = columns.pop(index).reshape(array.shape)
+    return parity.compare(expected, measured)
+
+
+def verdict(file: Path, ours: Opened, target: targets.Target, samples: Path, outputs: Path) -> dict[str, Any]:
+    """Whether a file by hand is a rival: it is what the target claims, and holds its parity gate."""
+    made = Opened(file, target)
+    found = {"bytes": size(file)}
+    if missing := precision.shortfall(target.precision, made.audit, integer_io=target.integer_io):
+        return found | {"status": "FAIL_PRECISION", "reason": missing[:200]}
+    closeness = compare(made, samples, outputs)
+    judged = gate.judge_parity(closeness, target.gate.parity)
+    found |= {"sqnr_db": round(closeness.sqnr_db, 1), "status": judged.status, "reason": judged.reason}
+    if judged.status == "PASS" and sorted(map(str, _kinds(made.audit))) != sorted(map(str, _kinds(ours.audit))):
+        return found | {"status": "OTHER_CONTRACT", "reason": "inputs or outputs of another type or shape"}
+    return found
+
+
+def judge(target: str, ours: str, samples: str, outputs: str, made: dict[str, str]) -> dict[str, Any]:
+    """Verdict on every file by hand of one cell, with edgekit's CPU time over its own where it is a rival."""
+    chosen, mine, found = targets.load(target), Path(ours), {}
+    opened = Opened(mine, chosen)
+    arrays = [array[:1] for array in plan.load(Path(samples)).inputs.values()]
+    for call, name in made.items():
+        file = Path(name)
+        try:
+            row = verdict(file, opened, chosen, Path(samples), Path(outputs))
+            row["identical"] = same_bytes(mine, file)
+            if row["status"] == "PASS" and not row["identical"]:
+                times = latency.measure(Opened(file, chosen).invoke(arrays), opened.invoke(arrays), **LOOK)
+                row["look"] = times.ratio
+        except EdgekitError as error:
+            row = {"status": "FAILED", "reason": f"does not run: {str(error)[:200]}"}
+        except Exception as error:  # a runtime may raise anything on a broken file, which is then no rival
+            row = {"status": "FAILED", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
+        found[call] = row
+    return {"sqnr_db": round(compare(opened, Path(samples), Path(outputs)).sqnr_db, 1), "calls": found}
+
+
+def finalists(calls: dict[str, Any]) -> list[str]:
+    """The calls to time in full: those within 10 % of the best in the first look, at most three."""
+    looks = {call: row["look"] for call, row in calls.items() if "look" in row}
+    looks |= {call: 1.0 for call, row in calls.items() if row.get("identical") and row["status"] == "PASS"}
+    ordered = sorted(looks, key=lambda call: -looks[call])
+    return [call for call in ordered if looks[call] * NEAR >= looks[ordered[0]]][:3]
+
+
+def time(target: str, ours: str, samples: str, made: dict[str, str], blocks: int, block_ms: float) -> dict[str, Any]:
+    """Edgekit's file against each of ``made``, in turns, in CPU time."""
+    chosen = targets.load(target)
+    arrays = [array[:1] for array in plan.load(Path(samples)).inputs.values()]
+    mine = Opened(Path(ours), chosen).invoke(arrays)
+    found = {}
+    for call, name in made.items():
+        opened = Opened(Path(name), chosen)
+        found[call] = asdict(latency.measure(opened.invoke(arrays), mine, blocks=blocks, block_ms=block_ms))
+    return found
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    function = {"judge": judge, "time": time}[sys.argv[1]]
+    for request in json.load(sys.stdin):
+        print(json.dumps(function(**request)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
