@@ -64,7 +64,9 @@ def group(model: str, framework: str, formats: list[str]) -> None:
 
 def run(models: list[str], formats: list[str], jobs: int) -> None:
     """Run all groups, ``jobs`` at a time, each in a process of its own; rows are kept as they come."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True, cwd=ROOT)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True, cwd=ROOT
+    )
     stamp = {"commit": commit.stdout.strip(), "host": packaging.host().processor}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     writing = threading.Lock()
