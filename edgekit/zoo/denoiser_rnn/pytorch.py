@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+#: Cell states beyond this are penalised in training: the tanh after them is at its end.
+REACH = 4.0
+EXCESS_WEIGHT = 10.0
+
 
 class Cell(nn.Module):
     """One step of an LSTM in plain operations, so that its state is an input and an output like any other.
@@ -24,6 +28,8 @@ class Cell(nn.Module):
         """``x`` (n, inputs) and the state (n, hidden) twice -> the next state."""
         i, f, g, o = (self.given(x) + self.carried(hidden)).chunk(4, dim=-1)
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        if self.training:
+            cell = disturbed(cell)
         return o.sigmoid() * cell.tanh(), cell
 
 
@@ -65,6 +71,8 @@ class Learned(Stage):
     def forward(self, frame: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """``frame`` (n, samples) -> enhanced frame (n, samples), next states."""
         features = self.encoder(frame)
+        if self.training:
+            features = disturbed(features)
         mask, following = self.masked(self.norm(features), states)
         return self.decoder(features * mask), *following
 
@@ -79,26 +87,29 @@ class Denoiser(nn.Module):
         self.stage1 = Spectral(frame // 2 + 1, hidden, depth)
         self.stage2 = Learned(frame, width, hidden, depth)
 
-    def forward(self, noisy: Tensor) -> Tensor:
-        """``noisy`` (n, samples), whole hops -> enhanced (n, samples - frame + hop)."""
+    def forward(self, noisy: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """``noisy`` (n, samples), whole hops -> enhanced (n, samples - frame + hop); in training the excess as well."""
         lag = self.frame - self.hop
         frames = functional.pad(noisy, (lag, 0)).unfold(-1, self.frame, self.hop)
         spectrum = torch.fft.rfft(frames)
-        mask = self._unrolled(self.stage1, spectrum.abs())
+        mask, first = self._unrolled(self.stage1, spectrum.abs())
         masked = torch.fft.irfft(mask * spectrum, self.frame)
-        enhanced = self._unrolled(self.stage2, masked).transpose(1, 2)
+        enhanced, second = self._unrolled(self.stage2, masked)
         length = noisy.shape[-1] + lag
-        summed = functional.fold(enhanced, (1, length), (1, self.frame), stride=(1, self.hop))
-        return summed[:, 0, 0, lag : length - lag]
+        summed = functional.fold(enhanced.transpose(1, 2), (1, length), (1, self.frame), stride=(1, self.hop))
+        clip = summed[:, 0, 0, lag : length - lag]
+        return (clip, first + second) if self.training else clip
 
-    def _unrolled(self, stage: nn.Module, x: Tensor) -> Tensor:
-        """Step by step from states of zero: (n, steps, width) -> the first output likewise."""
+    def _unrolled(self, stage: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Step by step from states of zero: (n, steps, width) -> the first output likewise, and the states' excess."""
         states = [x.new_zeros(len(x), width) for width in self.states]
-        found = []
-        for step in x.unbind(1):
+        found, beyond = [], x.new_zeros(())
+        for step in (disturbed(x) if self.training else x).unbind(1):
             first, *states = stage(step, *states)
             found.append(first)
-        return torch.stack(found, 1)
+            if self.training:
+                beyond = beyond + sum(functional.relu(cell.abs() - REACH).square().mean() for cell in states[1::2])
+        return torch.stack(found, 1), beyond / x.shape[1]
 
 
 def build(*, frame: int, hop: int, width: int, hidden: int, depth: int) -> nn.Module:
@@ -106,8 +117,19 @@ def build(*, frame: int, hop: int, width: int, hidden: int, depth: int) -> nn.Mo
     return Denoiser(frame, hop, width, hidden, depth)
 
 
-def loss(enhanced: Tensor, clean: Tensor) -> Tensor:
-    """Negative signal-to-noise ratio in dB, the mean over clips (arXiv 2005.07551, section 3.2)."""
+def disturbed(x: Tensor) -> Tensor:
+    """With uniform noise as large as what rounding to 8 bits of its range leaves."""
+    step = 2 * x.detach().abs().amax() / 255
+    return x + step * (torch.rand_like(x) - 0.5)
+
+
+def loss(outputs: tuple[Tensor, Tensor], clean: Tensor) -> Tensor:
+    """Negative signal-to-noise ratio in dB (arXiv 2005.07551, section 3.2), mean over clips, and the states' excess.
+
+    An LSTM is free to count: trained without the second term, one cell reached 104 after 104 steps, which a stream of
+    hours cannot go on with, and next to which an 8-bit state cannot hold the others.
+    """
+    enhanced, beyond = outputs
     error = (clean - enhanced).square().sum(-1)
     ratio = clean.square().sum(-1) / (error + 1e-8)
-    return -10 * torch.log10(ratio + 1e-8).mean()
+    return -10 * torch.log10(ratio + 1e-8).mean() + EXCESS_WEIGHT * beyond
