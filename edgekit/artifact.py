@@ -171,12 +171,16 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
     """Re-hash every file and run the golden inputs again.
 
     Returns:
-        ``status`` (``PASS``, ``FAIL_PARITY`` or ``FAILED``), ``reason``, ``damaged`` (file names), ``replay``.
+        ``status`` (``PASS``, ``FAIL_PARITY``, ``FAILED``, or ``NOT_RUN`` where nothing ever executed the artifact and
+        there is no golden data: see ``--allow-unproven``), ``reason``, ``damaged`` (file names), ``replay``.
     """
     if damaged := damaged_files(folder):
         reason = f"altered, missing or not listed in {MANIFEST}: {', '.join(damaged)}"
         return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
     result = read(folder)
+    if result.proof.kind == "none":
+        reason = f"all files are as they were written; nothing has executed them: {result.reason}"
+        return {"status": "NOT_RUN", "reason": reason, "damaged": [], "replay": None}
     if not result.parts or not all((folder / golden_of(part)).is_file() for part in result.parts.values()):
         return {"status": "FAILED", "reason": f"the artifact has no {GOLDEN}", "damaged": [], "replay": None}
     replays = {name: _replay(folder, result, name, workers) for name in result.parts}

@@ -230,9 +230,12 @@ def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Ca
     fp32 = replace(order, target=targets.load(order.target.float_twin), search_routes=False)
     tried = try_routes(run, fp32, loaded, None, selection, None, label="float twin")
     twin = judging.choose(tried)
-    if twin is None or twin.status not in ("PASS", "UNDECIDED"):
+    accepted = ("PASS", "UNDECIDED", *(("NOT_RUN",) if order.allow_unproven else ()))
+    if twin is None or twin.status not in accepted:
         reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in tried)
-        kind = UnsupportedError if all(c.status == "UNSUPPORTED" for c in tried) else FailedError
+        statuses = {c.status for c in tried}
+        kinds = {"UNSUPPORTED": UnsupportedError, "NOT_RUN": NotRunError}
+        kind = kinds.get(statuses.pop(), FailedError) if len(statuses) == 1 else FailedError
         raise kind(
             f"no fp32 {order.target.format} file of this model could be proven: {reasons}",
             hint=f"Try `--target {fp32.target.name}` to see the report, or another format.",
@@ -325,8 +328,8 @@ def try_route(
         return Candidate(route, "UNSUPPORTED", str(error), hint=error.hint)
     except FailedError as error:
         return Candidate(route, "FAILED", str(error), hint=error.hint)
-    except NotRunError as error:
-        return Candidate(route, "NOT_RUN", str(error), hint=error.hint)
+    except NotRunError as error:  # the files are there, for --allow-unproven
+        return replace(made, status="NOT_RUN", reason=str(error), hint=error.hint)
     return made
 
 

@@ -123,6 +123,7 @@ class Program:
         compressed: decoded constants by name: the names of what they were decoded from, the data first.
         types: declared types of all values, constants among them.
         opset: number of the operator set, see ``OPSETS``.
+        unknown: operators in it that the evaluator lacks: it can be looked into, not run.
     """
 
     name: str
@@ -134,6 +135,16 @@ class Program:
     compressed: Mapping[str, tuple[str, ...]]
     types: Mapping[str, TensorType]
     opset: int
+    unknown: tuple[str, ...] = ()
+
+    def refuse_unknown(self) -> None:
+        """Raise ``NotRunError`` where the evaluator lacks operators, all named."""
+        if self.unknown:
+            raise NotRunError(
+                f"the ML Program evaluator lacks the operator{'s' * (len(self.unknown) > 1)} "
+                f"{', '.join(self.unknown)}, which {self.name} has",
+                hint="On macOS the file runs in Core ML itself; --allow-unproven keeps it as it is.",
+            )
 
     def new_states(self) -> dict[str, State]:
         """States that hold zeros."""
@@ -200,11 +211,13 @@ def load(folder: Path, function: str | None = None) -> Program:
         UnsupportedError: no ML Program, or an operator is newer than its deployment target.
         NotRunError: operators or element types that the evaluator lacks, all named.
     """
-    return read(package.read(folder), function)
+    program = read(package.read(folder), function)
+    program.refuse_unknown()
+    return program
 
 
 def read(opened: package.Package, function: str | None = None) -> Program:
-    """Read a program from a package; see ``load``."""
+    """Read a program from a package, operators that the evaluator lacks included; see ``load``."""
     functions = opened.spec.mlProgram.functions
     name = function or opened.spec.description.defaultFunctionName or "main"
     if name not in functions:
@@ -219,15 +232,15 @@ def read(opened: package.Package, function: str | None = None) -> Program:
     reader = _Reader(opened, opset)
     inputs, states = reader.arguments(found)
     block = reader.block(blocks[found.opset], set(inputs) | set(states))
-    reader.refuse_unknown()
     outputs = {}
     for output in block.outputs:
         if output not in reader.types:
             raise DamagedFileError(f"{opened.name}: the output {output!r} is no tensor", hint=_AGAIN)
         outputs[output] = reader.types[output]
     return Program(
-        opened.name, inputs, states, outputs, block, reader.constants, reader.compressed, reader.types, opset
-    )
+        opened.name, inputs, states, outputs, block, reader.constants, reader.compressed, reader.types, opset,
+        tuple(sorted(reader.unknown)),
+    )  # fmt: skip
 
 
 def _opset(opened: package.Package, text: str) -> int:
@@ -319,15 +332,6 @@ class _Reader:
         if message.type in _CONTROL and len(blocks) != 2:
             raise self.damaged(f"{where} has {len(blocks)} blocks")
         return Operation(message.type, name, inputs, lists, outputs, blocks)
-
-    def refuse_unknown(self) -> None:
-        """Raise where operators are not known."""
-        if self.unknown:
-            raise NotRunError(
-                f"the ML Program evaluator lacks the operator{'s' * (len(self.unknown) > 1)} "
-                f"{', '.join(sorted(self.unknown))}, which {self.package.name} has",
-                hint="On macOS the file runs in Core ML itself.",
-            )
 
     def _declare(self, value: Any) -> TensorType | None:
         kind = tensor_type(value.type, self.names, f"value {value.name!r}")

@@ -44,7 +44,7 @@ def audit(file: Path) -> Audit:
     static ranges, products of two activations carry no weights and are left out of ``macs_total``.
 
     Raises:
-        DamagedFileError, UnsafeInputError, UnsupportedError, NotRunError: see ``edgekit.mil.load``.
+        DamagedFileError, UnsafeInputError, UnsupportedError: see ``edgekit.mil.load``.
     """
     opened = read(file)
     return _Reading(read_program(opened), opened.names).audit()

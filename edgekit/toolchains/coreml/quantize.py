@@ -59,6 +59,7 @@ def _static(file: Path, request: Request, taken: Taken) -> Converted:
     samples = _calibration(request)
     opened = read(file)
     program = read_program(opened)
+    program.refuse_unknown()
     files = {original: name for name, original in opened.names.items()}
     inside = {files.get(name, name): _narrowed(array) for name, array in samples.items()}
     quantize_activations(opened.spec, program, inside, taken)

@@ -47,6 +47,7 @@ class EvaluatorSession:
 
     def __init__(self, opened: Package) -> None:
         self.program = read_program(opened)
+        self.program.refuse_unknown()
         self.precision = executed(self.program)
         self._names = opened.names
         self._states = self.program.new_states()

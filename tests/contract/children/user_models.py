@@ -76,3 +76,21 @@ def returns_a_class():
 
 def raises():
     raise FileNotFoundError("weights.pt")
+
+
+class Sampled(nn.Module):
+    """Core ML has `resample`; the ML Program evaluator lacks it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, image, grid):
+        return self.conv(nn.functional.grid_sample(image, grid, align_corners=False))
+
+
+def sampled():
+    torch.manual_seed(0)
+    model = Sampled().eval()
+    model.example_inputs = (torch.zeros(1, 3, 8, 8), torch.zeros(1, 8, 8, 2))
+    return model
