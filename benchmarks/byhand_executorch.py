@@ -1,0 +1,71 @@
+"""What an engineer writes by hand for ExecuTorch with XNNPACK: the vendor's calls and nothing else.
+
+    python benchmarks/byhand_executorch.py MODEL FRAMEWORK TARGET CALIBRATION.npz OUT
+
+Run in a process of its own, with ``KERAS_BACKEND=torch``, as ``byhand.py`` is for the other formats.
+"""
+
+import functools
+import sys
+from pathlib import Path
+
+from byhand_coreml import Job, example_of, model_of
+
+
+def exported(job, half=False):
+    import torch
+
+    model, example = model_of(job), example_of(job)
+    if half:
+        model, example = model.half(), tuple(t.half() if t.is_floating_point() else t for t in example)
+    return torch.export.export(model, example, strict=False)
+
+
+def save(program, out, **settings):
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner(**settings)])
+    out.write_bytes(lowered.to_executorch().buffer)
+
+
+def executorch_float(job, out, half=False):
+    save(exported(job, half), out)
+
+
+def executorch_quantized(job, out, dynamic=False):
+    import torch
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    settings = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+    prepared = prepare_pt2e(exported(job).module(), XNNPACKQuantizer().set_global(settings))
+    with torch.no_grad():
+        for row in job.rows():
+            prepared(*(torch.from_numpy(array) for array in row.values()))
+    options = {}
+    if dynamic:
+        from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+
+        options = {"config_precisions": ConfigPrecisionType.DYNAMIC_QUANT, "per_op_mode": True}
+    save(torch.export.export(convert_pt2e(prepared), example_of(job), strict=False), out, **options)
+
+
+CALLS = {
+    "executorch-fp32": executorch_float,
+    "executorch-fp16": functools.partial(executorch_float, half=True),
+    "executorch-int8": executorch_quantized,
+    "executorch-int8-dynamic": functools.partial(executorch_quantized, dynamic=True),
+}
+
+
+def main(model, framework, target, calibration, out):
+    out = Path(out)
+    CALLS[target](Job(model, framework, calibration, out.parent), out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
