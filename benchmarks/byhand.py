@@ -21,7 +21,8 @@ import numpy as np
 from edgekit import zoo
 
 ATTENTION = ("bert", "gpt")
-ENDINGS = {"tflite": "tflite", "onnxruntime": "onnx", "openvino": "xml"}
+ENDINGS = {"tflite": "tflite", "onnxruntime": "onnx", "openvino": "xml", "tensorrt": "onnx", "coreml": "mlpackage",
+           "executorch": "pte"}  # fmt: skip
 
 
 class Job:
@@ -429,7 +430,7 @@ def suits(model, call):
     return name in ATTENTION if "transformer" in call else True
 
 
-def main(model, framework, environment, calibration, folder, *wanted):
+def main(calls, model, framework, environment, calibration, folder, *wanted):
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # vendors print what they like; standard output is for the lines of JSON
     job = Job(model, framework, calibration, folder)
@@ -439,7 +440,7 @@ def main(model, framework, environment, calibration, folder, *wanted):
         out.parent.mkdir(parents=True, exist_ok=True)
         answer = {"target": target, "call": call}
         try:
-            CALLS[environment][target][call](job, out)
+            calls[environment][target][call](job, out)
         except Exception as error:  # whatever a vendor raises is the result of this call
             answer["error"] = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
         spent = resource.getrusage(resource.RUSAGE_SELF)
@@ -453,4 +454,4 @@ def main(model, framework, environment, calibration, folder, *wanted):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(CALLS, *sys.argv[1:])

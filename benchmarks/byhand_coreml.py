@@ -1,57 +1,24 @@
 """What an engineer writes by hand for Core ML and TensorRT: the vendors' calls and nothing else.
 
-    python benchmarks/byhand_coreml.py MODEL FRAMEWORK TARGET CALIBRATION.npz OUT
+    python benchmarks/byhand_coreml.py MODEL FRAMEWORK ENVIRONMENT CALIBRATION.npz FOLDER TARGET/CALL ...
 
-Run in a process of its own, with ``KERAS_BACKEND=torch`` for Core ML from Keras, as ``byhand.py`` is for the other
-formats. The zoo's ``build`` and weights stand for the engineer's own model. The files are not timed: what executes them
-here is a stand-in.
+As ``byhand.py`` is for the formats that are executed here. These files are not timed: a stand-in runs them.
 """
 
 import functools
-import importlib
 import sys
-from pathlib import Path
 
+import byhand
 import numpy as np
 
-from edgekit import zoo
 
-
-class Job:
-    """The model, its calibration samples by input name, and a folder to work in."""
-
-    def __init__(self, model, framework, calibration, folder):
-        self.name, _, config = model.partition(":")
-        self.config, self.framework, self.folder = config or "tiny", framework, Path(folder)
-        self.spec = zoo.architecture(self.name).configs[self.config]
-        self.inputs = self.spec.signature(framework).inputs
-        with np.load(calibration) as stored:
-            self.samples = {n.removeprefix("x/"): stored[n] for n in stored.files if n.startswith("x/")}
-
-    def rows(self):
-        count = len(next(iter(self.samples.values())))
-        return [{name: array[i : i + 1] for name, array in self.samples.items()} for i in range(count)]
-
-
-def model_of(job):
-    """The engineer's model, with its weights."""
-    from edgekit.zoo import weights
-
-    kind = "pytorch" if job.framework == "torch" else "keras"
-    if kind == "pytorch":
-        import torch
-
-        torch.manual_seed(0)
-    built = importlib.import_module(f"edgekit.zoo.{job.name}.{kind}").build(**job.spec.settings)
-    if path := zoo.weights_path(job.name, job.config):
-        (weights.load_torch if kind == "pytorch" else weights.load_keras)(built, weights.read(path))
-    return built.eval() if kind == "pytorch" else built
-
-
-def example_of(job):
+def module_and_example(job):
+    """The model as a ``torch.nn.Module``, which a Keras model is on the torch backend, and its inputs."""
+    if job.framework == "torch":
+        return byhand.torch_model(job)
     import torch
 
-    return tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in job.inputs)
+    return byhand.keras_model(job), tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in job.inputs)
 
 
 # Core ML.
@@ -62,7 +29,7 @@ def mlmodel(job, half=False):
     import torch
 
     with torch.no_grad():
-        traced = torch.jit.trace(model_of(job), example_of(job))
+        traced = torch.jit.trace(*module_and_example(job))
     types = {"float32": np.float32, "int32": np.int32}
     inputs = [ct.TensorType(name=t.name, shape=t.shape, dtype=types[t.dtype]) for t in job.inputs]
     precision = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
@@ -91,12 +58,13 @@ def coreml_static(job, out):
     from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
     settings = get_symmetric_quantization_config(is_per_channel=True)
-    exported = torch.export.export(model_of(job), example_of(job), strict=False).module(check_guards=False)
+    model, example = module_and_example(job)
+    exported = torch.export.export(model, example, strict=False).module(check_guards=False)
     prepared = prepare_pt2e(exported, XNNPACKQuantizer().set_global(settings))
     with torch.no_grad():
         for row in job.rows():
             prepared(*(torch.from_numpy(array) for array in row.values()))
-        program = torch.export.export(convert_pt2e(prepared), example_of(job), strict=False).run_decompositions({})
+        program = torch.export.export(convert_pt2e(prepared), example, strict=False).run_decompositions({})
     ct.convert(program, minimum_deployment_target=ct.target.iOS18, compute_precision=ct.precision.FLOAT32,
                skip_model_load=True).save(str(out))  # fmt: skip
 
@@ -104,70 +72,35 @@ def coreml_static(job, out):
 # TensorRT: ONNX for its parser.
 
 
-def onnx_float(job, out):
-    if job.framework == "torch":
-        import torch
-
-        names = [t.name for t in job.inputs]
-        torch.onnx.export(
-            model_of(job), example_of(job), str(out), dynamo=True, opset_version=20, input_names=names,
-            external_data=False, verbose=False,
-        )  # fmt: skip
-    else:
-        import tensorflow as tf
-
-        specs = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in job.inputs]
-        model_of(job).export(str(out), format="onnx", verbose=False, input_signature=specs)
-
-
 def tensorrt_half(job, out):
     import onnx
     from onnxruntime.transformers import float16
 
-    floats = job.folder / "float.onnx"
-    onnx_float(job, floats)
-    onnx.save(float16.convert_float_to_float16(onnx.load(floats), keep_io_types=True), out)
+    floats = onnx.load(byhand.onnx_float(job))
+    onnx.save(float16.convert_float_to_float16(floats, keep_io_types=True), out)
 
 
 def tensorrt_static(job, out):
-    """ONNX Runtime's quantizer with the options that NVIDIA's documentation asks for: symmetric, float biases."""
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    """ONNX Runtime's quantizer with what TensorRT asks for: symmetric, and float biases."""
+    from onnxruntime.quantization import QuantType
 
-    floats, prepared = job.folder / "float.onnx", job.folder / "prepared.onnx"
-    onnx_float(job, floats)
-    quant_pre_process(floats, prepared)
-    names = [i.name for i in onnx.load(prepared).graph.input]
-
-    class Reader(CalibrationDataReader):
-        left = iter(dict(zip(names, row.values(), strict=True)) for row in job.rows())
-
-        def get_next(self):
-            return next(self.left, None)
-
-    quantize_static(
-        prepared, out, Reader(), per_channel=True, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv", "ConvTranspose", "MatMul", "Gemm"],
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
-    )  # fmt: skip
+    options = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    types = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
+    byhand.onnx_static(job, out, extra_options=options, **types, **byhand.PRODUCTS)
 
 
+_COREML = {
+    "coreml-fp32": {"traced": coreml_float},
+    "coreml-fp16": {"traced": functools.partial(coreml_float, half=True)},
+    "coreml-int8-weights": {"traced": coreml_weights},
+    "coreml-int8": {"pt2e": coreml_static},
+}
+_QUANTIZED = {"tensorrt-fp16": {"float16 of transformers": tensorrt_half}, "tensorrt-int8": {"static": tensorrt_static}}
 CALLS = {
-    "coreml-fp32": coreml_float,
-    "coreml-fp16": functools.partial(coreml_float, half=True),
-    "coreml-int8-weights": coreml_weights,
-    "coreml-int8": coreml_static,
-    "tensorrt-fp32": onnx_float,
-    "tensorrt-fp16": tensorrt_half,
-    "tensorrt-int8": tensorrt_static,
+    "torch": {**_COREML, "tensorrt-fp32": {"dynamo": byhand.onnx_torch}, **_QUANTIZED},
+    "keras-torch": _COREML,
+    "keras-tensorflow": {"tensorrt-fp32": {"keras export": byhand.onnx_keras}, **_QUANTIZED},
 }
 
-
-def main(model, framework, target, calibration, out):
-    out = Path(out)
-    CALLS[target](Job(model, framework, calibration, out.parent), out)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    byhand.main(CALLS, *sys.argv[1:])

@@ -1,21 +1,21 @@
 """What an engineer writes by hand for ExecuTorch with XNNPACK: the vendor's calls and nothing else.
 
-    python benchmarks/byhand_executorch.py MODEL FRAMEWORK TARGET CALIBRATION.npz OUT
+    python benchmarks/byhand_executorch.py MODEL FRAMEWORK ENVIRONMENT CALIBRATION.npz FOLDER TARGET/CALL ...
 
-Run in a process of its own, with ``KERAS_BACKEND=torch``, as ``byhand.py`` is for the other formats.
+As ``byhand.py`` is for other formats.
 """
 
 import functools
 import sys
-from pathlib import Path
 
-from byhand_coreml import Job, example_of, model_of
+import byhand
+from byhand_coreml import module_and_example
 
 
 def exported(job, half=False):
     import torch
 
-    model, example = model_of(job), example_of(job)
+    model, example = module_and_example(job)
     if half:
         model, example = model.half(), tuple(t.half() if t.is_floating_point() else t for t in example)
     return torch.export.export(model, example, strict=False)
@@ -51,21 +51,16 @@ def executorch_quantized(job, out, dynamic=False):
         from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
 
         options = {"config_precisions": ConfigPrecisionType.DYNAMIC_QUANT, "per_op_mode": True}
-    save(torch.export.export(convert_pt2e(prepared), example_of(job), strict=False), out, **options)
+    save(torch.export.export(convert_pt2e(prepared), module_and_example(job)[1], strict=False), out, **options)
 
 
-CALLS = {
-    "executorch-fp32": executorch_float,
-    "executorch-fp16": functools.partial(executorch_float, half=True),
-    "executorch-int8": executorch_quantized,
-    "executorch-int8-dynamic": functools.partial(executorch_quantized, dynamic=True),
+_CALLS = {
+    "executorch-fp32": {"xnnpack": executorch_float},
+    "executorch-fp16": {"half": functools.partial(executorch_float, half=True)},
+    "executorch-int8": {"pt2e": executorch_quantized},
+    "executorch-int8-dynamic": {"pt2e dynamic": functools.partial(executorch_quantized, dynamic=True)},
 }
-
-
-def main(model, framework, target, calibration, out):
-    out = Path(out)
-    CALLS[target](Job(model, framework, calibration, out.parent), out)
-
+CALLS = {"torch": _CALLS, "keras-torch": _CALLS}
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    byhand.main(CALLS, *sys.argv[1:])
