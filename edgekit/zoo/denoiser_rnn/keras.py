@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 
-def build(*, frame: int, hop: int, width: int, hidden: int, depth: int) -> dict[str, keras.Model]:
+def build(*, frame: int, hop: int, width: int, hidden: int, depth: int, epsilon: float) -> dict[str, keras.Model]:
     """Build both stages with random weights; ``width`` learned features, ``depth`` LSTM layers per stage."""
     del hop  # the host's
     magnitude = keras.Input((frame // 2 + 1,), name="magnitude")
@@ -17,7 +17,7 @@ def build(*, frame: int, hop: int, width: int, hidden: int, depth: int) -> dict[
 
     samples = keras.Input((frame,), name="frame")
     features = layers.Dense(width, use_bias=False, name="stage2_encoder")(samples)
-    normal = layers.LayerNormalization(epsilon=1e-7, name="stage2_norm")(features)
+    normal = layers.LayerNormalization(epsilon=epsilon, name="stage2_norm")(features)
     mask, before, after = _masked("stage2", normal, width, hidden, depth)
     decoded = layers.Dense(frame, use_bias=False, name="stage2_decoder")(features * mask)
     second = keras.Model([samples, *before], [decoded, *after], name="stage2")

@@ -62,10 +62,10 @@ class Spectral(Stage):
 class Learned(Stage):
     """Stage 2: samples of a frame -> learned features, masked, and back."""
 
-    def __init__(self, frame: int, width: int, hidden: int, depth: int) -> None:
+    def __init__(self, frame: int, width: int, hidden: int, depth: int, epsilon: float) -> None:
         super().__init__(width, hidden, depth)
         self.encoder = nn.Linear(frame, width, bias=False)
-        self.norm = nn.LayerNorm(width, eps=1e-7)
+        self.norm = nn.LayerNorm(width, eps=epsilon)
         self.decoder = nn.Linear(width, frame, bias=False)
 
     def forward(self, frame: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
@@ -80,12 +80,12 @@ class Learned(Stage):
 class Denoiser(nn.Module):
     """Both stages over a clip; the host's code between them is that of ``edgekit/data/tasks/noisy_speech.py``."""
 
-    def __init__(self, frame: int, hop: int, width: int, hidden: int, depth: int) -> None:
+    def __init__(self, frame: int, hop: int, width: int, hidden: int, depth: int, epsilon: float) -> None:
         super().__init__()
         self.frame, self.hop = frame, hop
         self.states = (hidden,) * (2 * depth)
         self.stage1 = Spectral(frame // 2 + 1, hidden, depth)
-        self.stage2 = Learned(frame, width, hidden, depth)
+        self.stage2 = Learned(frame, width, hidden, depth, epsilon)
 
     def forward(self, noisy: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """``noisy`` (n, samples), whole hops -> enhanced (n, samples - frame + hop); in training the excess as well."""
@@ -112,9 +112,9 @@ class Denoiser(nn.Module):
         return torch.stack(found, 1), beyond / x.shape[1]
 
 
-def build(*, frame: int, hop: int, width: int, hidden: int, depth: int) -> nn.Module:
+def build(*, frame: int, hop: int, width: int, hidden: int, depth: int, epsilon: float) -> nn.Module:
     """Build with random weights; ``width`` learned features, ``depth`` LSTM layers per stage."""
-    return Denoiser(frame, hop, width, hidden, depth)
+    return Denoiser(frame, hop, width, hidden, depth, epsilon)
 
 
 def disturbed(x: Tensor) -> Tensor:
