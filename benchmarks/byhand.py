@@ -301,8 +301,8 @@ def openvino_float(job, way):
     else:
         converted = ov.convert_model(torch.export.export(model, example, strict=False))
     converted.reshape({port: list(tensor.shape) for port, tensor in zip(converted.inputs, example, strict=True)})
-    for index, port in enumerate((*converted.inputs, *converted.outputs)):  # tracing leaves some without a name
-        port.get_tensor().set_names(port.get_names() or {f"tensor_{index}"})
+    for index, port in enumerate((*converted.inputs, *converted.outputs)):  # they have none, or several
+        port.get_tensor().set_names({f"tensor_{index}"})
     return converted
 
 

@@ -19,7 +19,8 @@ RNG = np.random.default_rng(0)
 ROUTES = {
     ("onnx", "torch"): {
         "torch-dynamo": "fp32", "qdq-all": "int8", "qdq-products": "int8", "qdq-dynamic-cells": "int8",
-        "unrolled-qdq": "int8", "nncf": "int8", "dynamic-products": "int8-dynamic", "dynamic": "int8-dynamic",
+        "unrolled-qdq": "int8", "nncf": "int8", "dynamic-products-tensor": "int8-dynamic",
+        "dynamic-products": "int8-dynamic", "dynamic": "int8-dynamic",
     },
     ("onnx", "keras"): {"tf2onnx": "fp32", "tf2onnx-loop": "fp32"},
     ("tensorrt", "torch"): {"torch-dynamo": "fp32", "half": "fp16", "qdq": "int8", "unrolled-qdq": "int8"},

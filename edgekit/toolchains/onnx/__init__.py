@@ -33,6 +33,7 @@ ROUTES = {
     "qdq-dynamic-cells": Route(_RUNTIME, quantize.qdq_dynamic_cells, quantizes_file=True),
     "unrolled-qdq": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
     "dynamic": Route(_RUNTIME, quantize.dynamic, quantizes_file=True),
+    "dynamic-products-tensor": Route(_RUNTIME, quantize.dynamic_products_tensor, quantizes_file=True),
     "dynamic-products": Route(_RUNTIME, quantize.dynamic_products, quantizes_file=True),
 }
 
