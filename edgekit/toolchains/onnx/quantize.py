@@ -76,7 +76,6 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     from edgekit.toolchains import _nncf
 
     proto = read_float(request)
-    ops = {output: node for node in proto.graph.node for output in node.output}
     attention = has_attention(proto.graph)
     return finish(_nncf.quantize(proto, calibration_of(request), attention=attention), request, quantized=True)
 
