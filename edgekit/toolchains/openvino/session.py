@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -70,8 +71,14 @@ class OpenVinoSession:
         self._outputs = [p.any_name for p in self._compiled.outputs]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        """Run one sample."""
-        self._request.infer(self._checked(inputs), share_inputs=False)
+        """Run one sample.
+
+        Inputs are written into the request's own tensors: handed to ``infer`` as new ones, each call prepares the graph
+        again (measured on a part of the denoiser: 183 CPU microseconds against 34).
+        """
+        for name, array in self._checked(inputs).items():
+            self._request.get_tensor(name).data[...] = array
+        _bare(self._request).infer(share_outputs=True)
         return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
 
     def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:
@@ -79,7 +86,7 @@ class OpenVinoSession:
         request = self._compiled.create_infer_request()
         for name, array in self._checked(inputs).items():
             request.set_tensor(name, ov.Tensor(array.copy()))
-        raw = request._InferRequest__request if hasattr(request, "_InferRequest__request") else request
+        raw = _bare(request)
 
         def invoke() -> object:
             raw.infer(share_outputs=True)
@@ -103,6 +110,11 @@ class OpenVinoSession:
                 raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
             checked[name] = np.ascontiguousarray(array, dtype=dtype)
         return checked
+
+
+def _bare(request: Any) -> Any:
+    """The request without the Python class around it, where there is one."""
+    return getattr(request, "_InferRequest__request", request)
 
 
 def _executed(compiled: ov.CompiledModel) -> Counter[str]:
