@@ -25,11 +25,16 @@ RECURRENT = {"LSTMSequence": (4, 5), "GRUSequence": (3, 4), "LSTMCell": (3, 4), 
 #: Elementwise operators of a recurrent cell: quantized too, they cost 16 dB and a third of the speed.
 GATES = ("Add", "Multiply", "Sigmoid", "Tanh")
 
+#: Normalisation of a quantized tensor: 8.7 dB on the states behind the denoiser's, 28.4 dB where it stays float.
+NORMS = ("MVN",)
+
 
 def static(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF; attention gets its transformer settings (SmoothQuant, softmax and its product in float)."""
     float_model = read(request.float_file)
-    quantized = _nncf.quantize(float_model, _calibration(request), attention=has_attention(float_model))
+    attention = has_attention(float_model)
+    keep_float = () if attention else NORMS
+    quantized = _nncf.quantize(float_model, _calibration(request), attention=attention, keep_float=keep_float)
     return finish(quantized, request, ())
 
 
@@ -49,7 +54,7 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     """
     with tempfile.TemporaryDirectory() as folder:
         float_file = from_program(model, replace(request, folder=Path(folder))).file
-        quantized = _nncf.quantize(read(float_file), _calibration(request), keep_float=GATES)
+        quantized = _nncf.quantize(read(float_file), _calibration(request), keep_float=(*GATES, *NORMS))
         note = "recurrent cells are unrolled to one set of matrix products per time step"
         return finish(quantized, request, (), note=note)
 
