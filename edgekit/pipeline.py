@@ -19,7 +19,7 @@ from edgekit import source as sources
 from edgekit import target as targets
 from edgekit.candidate import Audit, Candidate, Evidence, IOTensor, Part, PartEvidence
 from edgekit.data.plan import DataPlan
-from edgekit.errors import FailedError, NotRunError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.gate import Verdict
 from edgekit.jobs import Workers
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
@@ -330,6 +330,10 @@ def try_route(
         return Candidate(route, "FAILED", str(error), hint=error.hint)
     except NotRunError as error:  # the files are there, for --allow-unproven
         return replace(made, status="NOT_RUN", reason=str(error), hint=error.hint)
+    except DamagedFileError as error:
+        if not made.parts:
+            raise  # the source is damaged, not what was made of it
+        return Candidate(route, "FAILED", f"the runtime does not open what was just converted: {error}")
     return made
 
 

@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("executorch")
 
+import edgekit
 from edgekit import source as sources
 from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, UsageError
 from edgekit.jobs import Workers
@@ -45,6 +46,7 @@ CASES = {
     "after-onnx": ("after_onnx_export", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
     # The state before the first step is zero, and its product with the recurrent weights is not in the file.
     "cell-dynamic": ("cell", "torch", "pt2e-dynamic", 35, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
+    "pooled-int8": ("pooled", "torch", "pt2e", 25, 256 * 8 * 27 + 16 * 8 * 72 + 8 * 5),
     "padded-dynamic": ("padded", "torch", "pt2e-dynamic", 30, 64 * 16 * (27 + 144) + 64 * 16 * 8 * 4 + 8 * 5),
     "keras-int8": ("keras_tokens", "keras-torch", "pt2e", 25, 6 * (16 * 32 + 32 * 4)),
 }
@@ -157,6 +159,24 @@ def test_a_weight_beyond_float16_is_refused(children: Workers, tmp_path: Path) -
     for route in ("xnnpack-half-weights", "xnnpack-half"):
         with pytest.raises(UnsupportedError, match=r"1e\+05; float16 ends at 65504"):
             convert(children, tmp_path / route, "steep", "torch", route)
+
+
+def test_paddings_go_into_convolutions_and_poolings(files: dict[str, Path]) -> None:
+    (nodes,) = inspect(files["pooled-int8"]).nodes
+    assert not [node.type for node in nodes if node.type == "StaticConstantPad"]
+
+
+def test_a_file_that_the_runtime_refuses_is_one_route_that_failed(children: Workers, tmp_path: Path) -> None:
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, image=np.random.default_rng(0).normal(size=(SAMPLES, 3, 16, 16)).astype("f4"))
+    source = f"{CHILD}:pooled_unevenly@torch"
+    result = edgekit.convert(
+        source, "executorch-int8", calibrate=str(samples), output=tmp_path / "out", trust=True, workers=children
+    )
+    tried = {route.route: (route.status, route.reason) for route in result.routes_tried}
+    assert tried["pt2e"][0] == "FAILED" and "does not open what was just converted" in tried["pt2e"][1]
+    assert "pt2e-products" in tried, "the next route was tried"
+    assert result.status == "FAILED" and not (tmp_path / "out").exists()
 
 
 def test_dynamic_convolutions_are_int8_behind_a_padding_and_before_a_relu(files: dict[str, Path]) -> None:

@@ -18,6 +18,7 @@ from edgekit.errors import UsageError
 from edgekit.toolchains.executorch.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.graphs import attribute, fold_constants, infer, replace, tidy
 from edgekit.toolchains.executorch.layout import sink_permutes
+from edgekit.toolchains.executorch.padding import absorb_pads
 
 aten = torch.ops.aten
 
@@ -68,6 +69,7 @@ def rewritten(program: torch.export.ExportedProgram) -> fx.GraphModule:
     while fold_affine(graph):
         pass
     infer(graph, example)
+    absorb_pads(graph)
     _pools(graph)
     _tanh_gelu(graph)
     tidy(graph)

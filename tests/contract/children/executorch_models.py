@@ -66,6 +66,35 @@ def padded() -> Any:
     return Padded()
 
 
+def pooled(sides: tuple[int, int, int, int] = (1, 1, 1, 1)) -> Any:
+    """A padding apart between a ReLU and a pooling, and one before a convolution, as Keras writes them."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 8, 3)
+            self.second = nn.Conv2d(8, 8, 3, stride=2)
+            self.head = nn.Linear(8, 5)
+            self.example_inputs = (torch.zeros(1, 3, 16, 16),)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            x = functional.relu(self.first(functional.pad(image, (1, 1, 1, 1))))
+            x = functional.max_pool2d(functional.pad(x, sides), 3, 2)
+            logits: torch.Tensor = self.head(self.second(functional.pad(x, (1, 1, 1, 1))).mean((2, 3)))
+            return logits
+
+    torch.manual_seed(0)
+    return Pooled()
+
+
+def pooled_unevenly() -> Any:
+    """The same with a padding that no pooling has."""
+    return pooled((0, 1, 0, 1))
+
+
 def shared() -> Any:
     """One matrix in a linear layer and in a product of elements."""
     import torch

@@ -1,0 +1,72 @@
+"""Handing paddings over to the convolution or pooling behind them.
+
+Keras writes them apart. Quantized to int8, one between a ReLU and a pooling makes a file that the runtime refuses to
+load: ``InsertPadQDQPass`` of ExecuTorch 1.4 gives the padding an int8 output and leaves its input in float.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from edgekit.toolchains.executorch.graphs import tidy
+
+aten = torch.ops.aten
+
+#: Operators after which nothing is negative: a padding of zeros changes no maximum, as one of minus infinity does not.
+_NOT_NEGATIVE = frozenset((aten.relu.default, aten.sigmoid.default))
+
+
+def absorb_pads(graph: fx.GraphModule) -> None:
+    """Let convolutions and maximum poolings pad by themselves where the padding is even and of zeros."""
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or node.target not in _PLACES:
+            continue
+        pad: Any = node.args[0]
+        amounts = _even(pad)
+        if amounts is None or (node.target is aten.max_pool2d.default and not _fits(node, pad.args[0], amounts)):
+            continue
+        place = _PLACES[node.target]
+        own = _pair(node.args[place]) if len(node.args) > place else (0, 0)
+        if node.target is aten.max_pool2d.default and any(own):
+            continue
+        node.args = (*node.args, *_DEFAULTS[node.target][len(node.args) : place + 1])
+        node.update_arg(place, [amounts[0] + own[0], amounts[1] + own[1]])
+        node.update_arg(0, pad.args[0])
+    tidy(graph)
+
+
+#: Where an operator has its padding, and what stands before it where it is not written.
+_PLACES = {aten.conv2d.default: 4, aten.max_pool2d.default: 3}
+_DEFAULTS: dict[Any, tuple[Any, ...]] = {
+    aten.conv2d.default: (None, None, None, [1, 1], [0, 0]),
+    aten.max_pool2d.default: (None, None, [], [0, 0]),
+}
+
+
+def _even(pad: Any) -> tuple[int, int] | None:
+    """Rows and columns that a padding of zeros adds on either side of an image; None for any other node."""
+    if not isinstance(pad, fx.Node) or pad.op != "call_function" or pad.target is not aten.constant_pad_nd.default:
+        return None
+    amounts: Any = pad.args[1]
+    value = pad.args[2] if len(pad.args) > 2 else pad.kwargs.get("value", 0)
+    if pad.meta["val"].dim() != 4 or value != 0 or len(amounts) != 4:
+        return None
+    left, right, top, bottom = amounts
+    return (top, left) if left == right >= 0 and top == bottom >= 0 else None
+
+
+def _fits(pool: fx.Node, data: Any, amounts: tuple[int, int]) -> bool:
+    """Whether a maximum over the padded data is one that the pooling can pad by itself."""
+    zero_or_more = data.op == "call_function" and (
+        data.target in _NOT_NEGATIVE or (data.target is aten.hardtanh.default and data.args[1:2] == (0.0,))
+    )
+    kernel = _pair(pool.args[1])
+    return zero_or_more and all(2 * amount <= size for amount, size in zip(amounts, kernel, strict=True))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    return (pair[0], pair[0]) if len(pair) == 1 else (pair[0], pair[1])
