@@ -358,7 +358,9 @@ def main() -> None:
         return
     for model, framework, names in cells(arguments.only):
         names = [name for name in names if arguments.targets is None or name in arguments.targets]
-        if arguments.stage == "make":
+        if arguments.stage != "make" and not (arguments.work / model / framework / "group.json").exists():
+            print(f"{model} ({framework}): nothing was made", file=sys.stderr)
+        elif arguments.stage == "make":
             make(model, framework, names, arguments.work, arguments.keep)
         elif arguments.stage == "time":
             time_group(model, framework, names, arguments.work, arguments.repeats, arguments.blocks)

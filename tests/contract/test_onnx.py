@@ -17,6 +17,7 @@ from exchange_child import MODELS, ROUTES  # noqa: E402
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
 from edgekit.precision import shortfall  # noqa: E402
 from edgekit.toolchains import onnx as toolchain  # noqa: E402
+from edgekit.toolchains.onnx import export  # noqa: E402
 
 TORCH = ROUTES["onnx", "torch"]
 LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}
@@ -84,6 +85,11 @@ def test_names_of_a_saved_model_are_those_of_its_layers(keras_files: Path) -> No
     names = [v for node in graph.node for v in (node.name, *node.input, *node.output)]
     assert not [name for name in names if "PartitionedCall" in name]
     assert len({node.name for node in graph.node}) == len(graph.node)
+
+
+def test_attention_is_found(files: Path) -> None:
+    found = {m: export.has_attention(onnx.load(file_of(files, m, "torch-dynamo")).graph) for m in MODELS["torch"]}
+    assert found == {"conv": False, "lstm": False, "attention": True}
 
 
 def test_opset_is_one_whose_int8_files_load(files: Path) -> None:

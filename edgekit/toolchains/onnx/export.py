@@ -180,6 +180,7 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
             raise FailedError(f"the exporter left a dynamic axis in {value.name!r}", hint="Fix the input shapes.")
     if quantized:
         del model.graph.value_info[:]
+        _shorten_pairs(model.graph)
         for node in model.graph.node:
             node.name = "" if node.op_type in ("QuantizeLinear", "DequantizeLinear") else node.name
     file = request.folder / name
@@ -242,6 +243,15 @@ def shorten(graph: onnx.GraphProto) -> None:
             short = _CALLS.sub("", node.name)
             node.name = node.name if short in nodes else short
             nodes.add(node.name)
+
+
+def _shorten_pairs(graph: onnx.GraphProto) -> None:
+    """Rename what ONNX Runtime's quantizer calls ``x_QuantizeLinear_Output`` to ``x/q``: 2 % of a small int8 file."""
+    used = {value for inner in graphs(graph) for node in inner.node for value in (*node.input, *node.output)}
+    endings = {"_DequantizeLinear_Output": "/dq", "_QuantizeLinear_Output": "/q"}
+    names = {v: v.removesuffix(end) + new for end, new in endings.items() for v in used if v.endswith(end)}
+    fixed = {value.name for value in (*graph.input, *graph.output)}
+    rename(graph, {old: new for old, new in names.items() if new not in used and old not in fixed})
 
 
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
