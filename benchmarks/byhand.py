@@ -443,14 +443,9 @@ def main(calls, model, framework, environment, calibration, folder, *wanted):
             calls[environment][target][call](job, out)
         except Exception as error:  # whatever a vendor raises is the result of this call
             answer["error"] = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
-        spent = resource.getrusage(resource.RUSAGE_SELF)
-        print(
-            json.dumps(
-                answer | {"cpu_s": spent.ru_utime + spent.ru_stime, "rss": spent.ru_maxrss * 1024, "file": str(out)}
-            ),
-            file=answers,
-            flush=True,
-        )
+        own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        answer["cpu_s"] = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+        print(json.dumps(answer | {"rss": own.ru_maxrss * 1024, "file": str(out)}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

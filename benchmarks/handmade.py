@@ -280,23 +280,17 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
         result = edgekit.convert(
             f"{model}@{framework}", name, output=folder / "made", workers=workers, store=store, calibrate=calibrate
         )
-        given = [
-            model,
-            framework,
-            environment,
-            group["calibration"],
-            str(folder),
-            f"{name}/{best[0].partition(': ')[2]}",
-        ]
-        _, status, usage = child("byhand.py", given, environment)
-        if status:
-            raise RuntimeError(f"{model} ({framework}) {name} by hand ended with exit status {status}")
+        call = best[0].removeprefix(f"{environment}: ")
+        given = [model, framework, environment, group["calibration"], str(folder), f"{name}/{call}"]
+        lines, status, _ = child("byhand.py", given, environment)
+        if status or "error" in lines[0]:
+            raise RuntimeError(f"{model} ({framework}) {name} by hand: exit status {status}, {lines}")
         ours = result.cpu_seconds["load"] + result.cpu_seconds["convert"] + _float_conversion(result.route or "", store)
-    hand = usage.ru_utime + usage.ru_stime
+    hand, rss = lines[0]["cpu_s"], lines[0]["rss"]  # it counts as a child of edgekit does: itself and its children
     row = {"kind": "cost", "model": model, "framework": framework, "target": name, "call": best[0]}
     row |= {"route": result.route, "routes_tried": len(result.routes_tried), "hand_cpu_s": hand, "edgekit_cpu_s": ours}
-    row |= {"overhead": ours / hand, "memory": result.peak_rss_bytes / (usage.ru_maxrss * 1024)}
-    row |= {"hand_rss_bytes": usage.ru_maxrss * 1024} | stamp()
+    row |= {"overhead": ours / hand, "memory": result.peak_rss_bytes / rss}
+    row |= {"hand_rss_bytes": rss} | stamp()
     append(row)
     print(json.dumps(row), flush=True)
 

@@ -19,7 +19,8 @@ Row = dict[str, Any]
 def newest(results: Path, kind: str) -> list[Row]:
     """The last row of each cell, in the order of target, model, framework."""
     rows = [json.loads(text) for text in results.read_text().splitlines()]
-    last = {(r["target"], r["model"], r["framework"]): r for r in rows if r.get("kind") == kind}
+    # Rows of before 2026-11-21 have no kind: one call by hand with the vendor's defaults, of which the cost still holds.
+    last = {(r["target"], r["model"], r["framework"]): r for r in rows if r.get("kind", "cost") == kind}
     return [last[key] for key in sorted(last)]
 
 
@@ -143,12 +144,12 @@ def cells(latency: list[Row], cost: list[Row]) -> str:
         lines.append(f"| {row['target']} | {model} | {row['route']} | {' | '.join(map(str, values))} |")
     lines += ["", "## CPU and peak memory, each from nothing", ""]
     lines += [
-        "| target | model | route | routes tried | edgekit load + convert, CPU s | by hand, CPU s | ratio | peak memory ratio | call by hand |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| target | model | route | routes tried | edgekit load + convert, CPU s | by hand, CPU s | ratio | peak memory ratio | call by hand | date |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['target']} | {r['model']} ({r['framework']}) | {r['route']} | {r['routes_tried']} | {r['edgekit_cpu_s']:.1f} | "
-        f"{r['hand_cpu_s']:.1f} | {r['overhead']:.2f} | {r['memory']:.2f} | {r['call']} |"
+        f"| {r['target']} | {r['model']} ({r['framework']}) | {r['route']} | {r.get('routes_tried', '')} | {r['edgekit_cpu_s']:.1f} | "
+        f"{r['hand_cpu_s']:.1f} | {r['overhead']:.2f} | {r['memory']:.2f} | {r.get('call', 'defaults')} | {r['date']} |"
         for r in cost
     ]
     lines += ["", "## Calls by hand that are no rival", "", "| target | model | call | why |", "|---|---|---|---|"]
