@@ -62,12 +62,16 @@ def group(model: str, framework: str, formats: list[str]) -> None:
             print(json.dumps(row), flush=True)
 
 
+def commit() -> str:
+    """The commit whose package is measured, marked where the package or the targets were changed since."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "edgekit", "targets"], cwd=ROOT).returncode
+    return head.stdout.strip() + ("-dirty" if changed else "")
+
+
 def run(models: list[str], formats: list[str], jobs: int) -> None:
     """Run all groups, ``jobs`` at a time, each in a process of its own; rows are kept as they come."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True, cwd=ROOT
-    )
-    stamp = {"commit": commit.stdout.strip(), "host": packaging.host().processor}
+    stamp = {"commit": commit(), "host": packaging.host().processor}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     writing = threading.Lock()
 

@@ -38,8 +38,8 @@ TEXTURE_MODELS = ("mobilenet_v2", "resnet", "unet")
 def newest(path: Path = ROWS) -> list[Row]:
     """The newest row of each cell that still exists, in the order of the tables."""
     cells: dict[tuple[str, str, str], Row] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
+    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in sorted(rows, key=lambda row: row["date"]):
         cells[row["model"], row["framework"], row["target"]] = row
     known = [(m, f, t) for m in zoo.names() for t in targets() for f in FRAMEWORKS]
     return [cells[cell] for cell in known if cell in cells]

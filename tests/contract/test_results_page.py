@@ -12,11 +12,11 @@ def test_the_pages_are_what_the_rows_make():
 
 def test_the_newest_row_of_a_cell_counts(tmp_path):
     old, new = [
-        f'{{"model": "mlp", "framework": "torch", "target": "tflite-int8", "status": "{status}"}}\n'
-        for status in ("PASS", "FAIL_PARITY")
+        f'{{"model": "mlp", "framework": "torch", "target": "tflite-int8", "status": "{status}", "date": "{date}"}}\n'
+        for status, date in (("PASS", "2026-11-20 09:00"), ("FAIL_PARITY", "2026-11-21 09:00"))
     ]
     path = tmp_path / "rows.jsonl"
-    path.write_text(old + new)
+    path.write_text(new + old)
     assert [row["status"] for row in results_page.newest(path)] == ["FAIL_PARITY"]
 
 
