@@ -20,29 +20,26 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[np.generic]]
 
-#: Operators whose inputs are quantized: those that Core ML computes in int8 (coremltools' list, and the transposed
-#: convolution).
-_TAKEN = {
-    "conv": ("x",),
-    "conv_transpose": ("x",),
-    "linear": ("x",),
-    "avg_pool": ("x",),
-    "max_pool": ("x",),
-    "add": ("x", "y"),
-}
+#: Operator -> parameters that are quantized.
+Taken = Mapping[str, tuple[str, ...]]
+#: What carries weights.
+PRODUCTS: Taken = {"conv": ("x",), "conv_transpose": ("x",), "linear": ("x",)}
+#: All that Core ML computes in int8: coremltools' list, and the transposed convolution.
+ALL: Taken = {**PRODUCTS, "avg_pool": ("x",), "max_pool": ("x",), "add": ("x", "y")}
 #: Recurrent layers of a Core ML program take float activations only.
 _CELLS = frozenset(("lstm", "gru", "rnn"))
 _OPSET = 7
 _LEVELS = 255
 
 
-def quantize_activations(spec: Any, program: Program, samples: Arrays) -> None:
-    """Quantize to int8 what convolutions, products, pools and sums take, in place; one scale per tensor.
+def quantize_activations(spec: Any, program: Program, samples: Arrays, taken: Taken = ALL) -> None:
+    """Quantize to int8 what operators take, in place; one scale per tensor.
 
     Args:
         spec: the model's protobuf.
         program: the same, read.
         samples: calibration samples by the file's input names, first axis is the sample.
+        taken: which operators.
 
     Raises:
         UnsupportedError: recurrent layers, or a deployment target without these operators.
@@ -58,16 +55,17 @@ def quantize_activations(spec: Any, program: Program, samples: Arrays) -> None:
             f"int8 activations need {OPSETS[_OPSET]}; the file is for {OPSETS[program.opset]}",
             hint="Raise minimum_deployment_target in the target's TOML.",
         )
-    wanted = {name for o in program.block.operations for name in _variable_inputs(program, o)}
-    ranges = _shared(program, _ranges(program, samples, wanted))
+    chosen = {
+        o.outputs[0][0]: set(_variable_inputs(program, o, taken)) for o in program.block.operations if o.type in taken
+    }
+    ranges = _shared(program, _ranges(program, samples, set().union(*chosen.values())))
     function = next(f for f in spec.mlProgram.functions.values() if f.opset in f.block_specializations)
-    _insert(function.block_specializations[function.opset], program, ranges)
+    _insert(function.block_specializations[function.opset], program, ranges, chosen, taken)
 
 
-def _variable_inputs(program: Program, operation: Operation) -> Iterator[str]:
+def _variable_inputs(program: Program, operation: Operation, taken: Taken) -> Iterator[str]:
     """Names of float tensors that an operator is to take quantized; a sum with a constant stays as it is."""
-    keys = _TAKEN.get(operation.type, ())
-    names = [name for key in keys for name in operation.inputs[key]]
+    names = [name for key in taken[operation.type] for name in operation.inputs[key]]
     if any(name in program.constants for name in names):
         return
     yield from (name for name in names if program.types[name].element.name.startswith("float"))
@@ -106,9 +104,17 @@ def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
     return scale, int(np.clip(round(-128 - low / scale), -128, 127))
 
 
-def _insert(block: Any, program: Program, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Put one pair behind each tensor, and let the operators that were chosen take it from there."""
-    taken = {o.outputs[0][0]: set(_variable_inputs(program, o)) for o in program.block.operations if o.outputs}
+def _insert(
+    block: Any,
+    program: Program,
+    ranges: Mapping[str, tuple[float, float]],
+    chosen: Mapping[str, set[str]],
+    taken: Taken,
+) -> None:
+    """Put one pair behind each tensor, and let the operators that were chosen take it from there.
+
+    ``chosen`` holds by an operator's first output the tensors that it is to take quantized.
+    """
     before = list(block.operations)
     del block.operations[:]
     for name in program.inputs:
@@ -116,10 +122,9 @@ def _insert(block: Any, program: Program, ranges: Mapping[str, tuple[float, floa
             block.operations.extend(_pair(name, program, ranges[name]))
     for operation in before:
         outputs = [value.name for value in operation.outputs]
-        chosen = taken.get(outputs[0], set()) if outputs else set()
-        for key in _TAKEN.get(operation.type, ()):
+        for key in taken.get(operation.type, ()):
             for binding in operation.inputs[key].arguments:
-                if binding.name in chosen:
+                if binding.name in chosen[outputs[0]]:
                     binding.name = f"{binding.name}_dequantized"
         block.operations.append(operation)
         for name in outputs:

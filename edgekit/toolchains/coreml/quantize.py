@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.coreml import package
-from edgekit.toolchains.coreml.activations import quantize_activations
+from edgekit.toolchains.coreml.activations import ALL, PRODUCTS, Taken, quantize_activations
 from edgekit.toolchains.coreml.convert import convert_program, exported
 from edgekit.toolchains.coreml.vendor import coremltools
 
@@ -31,16 +34,39 @@ def weights(model: LoadedModel | None, request: Request) -> Converted:
 
 def activations(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize activations of the float file, with ranges from the evaluator, and then its weights."""
-    samples = _calibration(request)
     assert request.float_file is not None
-    opened = read(request.float_file)
+    return _static(request.float_file, request, ALL)
+
+
+def unrolled(model: LoadedModel | None, request: Request) -> Converted:
+    """Quantize products and convolutions alone, those inside of recurrent cells too.
+
+    Core ML's ``lstm`` and ``gru`` compute in float. Taken apart, their products are int8, at the price of a larger
+    program; gates and states stay float, which costs least.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        program = exported(model)
+        if (count := len(program.graph.nodes)) > _MOST_UNROLLED:
+            raise UnsupportedError(
+                f"unrolled, the recurrent layers make {count} operators; at most {_MOST_UNROLLED}",
+                hint="Use coreml-int8-weights, which keeps them whole.",
+            )
+        floats = convert_program(program, replace(request, folder=Path(folder)))
+        return _static(floats.file, request, PRODUCTS)
+
+
+def _static(file: Path, request: Request, taken: Taken) -> Converted:
+    samples = _calibration(request)
+    opened = read(file)
     program = read_program(opened)
     files = {original: name for name, original in opened.names.items()}
     inside = {files.get(name, name): _narrowed(array) for name, array in samples.items()}
-    quantize_activations(opened.spec, program, inside)
+    quantize_activations(opened.spec, program, inside, taken)
     return package.write(*_with_int8_weights(coremltools(), opened), request)
 
 
+#: coremltools took 14 s for 855 operators in float.
+_MOST_UNROLLED = 20_000
 #: The zoo's LSTM, unrolled to 855 operators before quantization, was not converted within five minutes.
 _MOST_NODES = 700
 
