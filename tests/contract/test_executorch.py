@@ -169,7 +169,7 @@ def test_paddings_go_into_convolutions_and_poolings(files: dict[str, Path]) -> N
 def test_a_file_that_the_runtime_refuses_is_one_route_that_failed(children: Workers, tmp_path: Path) -> None:
     samples = tmp_path / "samples.npz"
     np.savez(samples, image=np.random.default_rng(0).normal(size=(SAMPLES, 3, 16, 16)).astype("f4"))
-    source = f"{CHILD}:pooled_unevenly@torch"
+    source = f"{CHILD}:pooled_unevenly"
     result = edgekit.convert(
         source, "executorch-int8", calibrate=str(samples), output=tmp_path / "out", trust=True, workers=children
     )
