@@ -131,6 +131,14 @@ def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], children: W
         assert [f"x/{t.name}" for t in audit.inputs] == stored.files
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_holds_no_tensor_that_nothing_reads(files: dict[str, Path], case: str) -> None:
+    read = program.read(files[case])
+    used = {place for call in read.calls for place in call.arguments}
+    unread = [v for i, v in enumerate(read.values) if v is not None and v.constant and i not in used]
+    assert unread == []
+
+
 def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None:
     audit = toolchain.audit(files["cell-dynamic"])
     assert audit.macs_quantized == audit.macs_total

@@ -65,6 +65,15 @@ def tidy(graph: fx.GraphModule) -> None:
     graph.recompile()
 
 
+def drop_unread(graph: fx.GraphModule) -> None:
+    """Remove the tensors that no node reads: they would be written into the file all the same."""
+    read = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*graph.named_parameters(remove_duplicate=False), *graph.named_buffers(remove_duplicate=False)]:
+        if name not in read:
+            owner, _, leaf = name.rpartition(".")
+            delattr(graph.get_submodule(owner), leaf)
+
+
 def infer(graph: fx.GraphModule, example: Iterable[Any]) -> None:
     """Give every node its shape and type anew."""
     graph.recompile()
