@@ -196,8 +196,7 @@ def make(model: str, framework: str, names: list[str], work: Path, keep: bool) -
         request |= {key: group[key] for key in ("samples", "outputs")}
         lines, status, _ = child("rivals.py", ["judge"], "runtime", json.dumps([request]))
         if not lines:
-            cell["reason"] = f"judging the files by hand ended with exit status {status}"
-            continue
+            raise RuntimeError(f"judging the files by hand for {name} ended with exit status {status}")
         cell["sqnr_db"] = lines[0]["sqnr_db"]
         for call, row in lines[0]["calls"].items():
             if ":" in model and row["status"] == "FAIL_PARITY":

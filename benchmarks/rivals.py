@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import gate, latency, parity, precision, steps
+from edgekit import execution, gate, latency, parity, precision, steps
 from edgekit import target as targets
 from edgekit.candidate import Audit
 from edgekit.data import plan
@@ -68,8 +68,7 @@ def _kinds(audit: Audit) -> list[Any]:
 def compare(made: Opened, samples: Path, outputs: Path) -> parity.Parity:
     """Run the first samples and compare with the framework's outputs, output by output of the same size."""
     inputs = [array[:SAMPLES] for array in plan.load(samples).inputs.values()]
-    with np.load(outputs) as stored:
-        expected = {name: stored[name][: len(inputs[0])] for name in stored.files}
+    expected = {name: array[: len(inputs[0])] for name, array in execution.Ran.load(outputs).outputs.items()}
     rows = [made.run([array[i : i + 1] for array in inputs]) for i in range(len(inputs[0]))]
     columns = [np.concatenate([row[i] for row in rows]) for i in range(len(rows[0]))]
     measured = {}
