@@ -9,6 +9,7 @@ Every figure comes from ``results/matrix.jsonl``; of a cell measured more than o
 from __future__ import annotations
 
 import json
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edgekit import target, zoo
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "results" / "matrix.jsonl"
+TWINS = ROOT / "benchmarks" / "results" / "executorch_twins.jsonl"
 README = ROOT / "README.md"
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
 START, END = "<!-- matrix: written by benchmarks/results_page.py -->", "<!-- /matrix -->"
@@ -106,7 +108,7 @@ def _cell(row: Row | None) -> str:
 def bars(rows: list[Row]) -> list[str]:
     """The bars that the matrix decides, each with what was measured."""
     lines = ["| bar | asked | measured | holds |", "|---|---|---|---|"]
-    for text, asked, measured, holds in [*_share_bars(rows), *_fidelity_bars(rows), *_int8_bars(rows)]:
+    for text, asked, measured, holds in [*_share_bars(rows), *_fidelity_bars(rows), *_int8_bars(rows), *_twin_bars()]:
         lines.append(f"| {text} | {asked} | {measured} | {'yes' if holds else '**no**'} |")
     return lines
 
@@ -173,6 +175,23 @@ def _int8_bars(rows: list[Row]) -> list[Bar]:
             value = f"{100 * relative[id(worst)]:+.2f} %: {worst['framework']} to {worst['target']}"
             text = f"{model}: worst relative loss of a static int8 file"
             found.append((text, "<= 2 %", value, relative[id(worst)] <= 0.02))
+    return found
+
+
+def _twin_bars(path: Path = TWINS) -> list[Bar]:
+    """The same model in ExecuTorch from Keras and from PyTorch: all repeats of the newest commit that was timed."""
+    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()]
+    found: list[Bar] = []
+    for model in sorted({r["model"] for r in rows}):
+        own = [r for r in rows if r["model"] == model]
+        own = [r for r in own if r["commit"] == max(own, key=lambda r: r["date"])["commit"]]
+        share = min(r["macs_delegated_keras"] for r in own)
+        name = f"{model}, Keras to {own[0]['target']}"
+        found.append((f"{name}: MACs in the delegate", ">= 95%", f"{share:.0%}", share >= 0.95))
+        ratio = statistics.median(r["ratio"] for r in own)
+        worst = max(r["ratio_ci95"][1] for r in own)
+        value = f"{ratio:.2f}, median of {len(own)} repeats, highest upper end {worst:.2f}"
+        found.append((f"{name}: CPU time to that from PyTorch", "<= 1.1", value, ratio <= 1.1))
     return found
 
 
