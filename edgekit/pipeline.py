@@ -33,6 +33,9 @@ Progress = Callable[[str, str], None]
 
 #: Fewer calibration samples than this are used, but warned about.
 FEW_CALIBRATION_SAMPLES = 32
+#: Other routes are tried, too, where a model that is too small for a verdict certainly takes this many times the time
+#: of its float twin: the call itself, which both pay, only brings the ratio closer to 1.
+MUCH_SLOWER = 1.5
 
 
 @dataclass(frozen=True)
@@ -269,8 +272,7 @@ def try_routes(
             continue
         candidate = try_route(run, order, loaded, calibration, selection, twin, route.name, environment, label)
         tried.append(candidate)
-        slower = candidate.latency is not None and candidate.latency.verdict == "SLOWER"
-        if candidate.status == "PASS" and not slower and not order.search_routes:
+        if candidate.status == "PASS" and not is_slow(candidate.latency) and not order.search_routes:
             break
     if not tried:
         kind, framework = order.source.kind, loaded.framework
@@ -279,6 +281,11 @@ def try_routes(
         hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
         tried = [Candidate("none", "UNSUPPORTED", reason, hint=hint)]
     return tried
+
+
+def is_slow(latency: LatencyFacts | None) -> bool:
+    """Whether another route is worth trying."""
+    return latency is not None and (latency.verdict == "SLOWER" or latency.ratio_ci95[0] > MUCH_SLOWER)
 
 
 def environment_for(loaded: Loaded, route: dict[str, Any]) -> str | None:

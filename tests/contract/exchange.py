@@ -32,6 +32,15 @@ def outcome(folder: Path, model: str) -> dict[str, str]:
     return found
 
 
+def same_outputs(folder: Path, model: str, first: Any, second: Any) -> bool:
+    """Whether two sessions give the same numbers on the child's samples."""
+    with np.load(folder / model / "samples.npz") as stored:
+        samples = {name: stored[name] for name in stored.files}
+    rows = [{n: a[i : i + 1] for n, a in samples.items()} for i in range(len(next(iter(samples.values()))))]
+    pairs = [(first.run(row), second.run(row)) for row in rows]
+    return all(np.array_equal(one[name], two[name]) for one, two in pairs for name in one)
+
+
 def sqnr(folder: Path, model: str, session: Any) -> float:
     """SQNR in dB of a session on the child's samples, the worst over the outputs."""
     samples, reference = np.load(folder / model / "samples.npz"), np.load(folder / model / "reference.npz")

@@ -15,21 +15,21 @@ import numpy as np
 RNG = np.random.default_rng(0)
 PRECISION = {
     "converter": "fp32", "litert-torch": "fp32", "quantizer-fp16": "fp16", "converter-fp16": "fp16",
-    "converter-ptq": "int8", "quantizer-static": "int8", "pt2e": "int8", "pt2e-with-identities": "int8",
+    "converter-ptq": "int8", "quantizer-static": "int8", "quantizer-static-products": "int8",
+    "pt2e": "int8", "pt2e-with-identities": "int8",
     "quantizer-dynamic": "int8-dynamic", "converter-dynamic": "int8-dynamic",
-    "quantizer-dynamic-products": "int8-dynamic", "quantizer-dynamic-large": "int8-dynamic",
+    "quantizer-dynamic-products": "int8-dynamic",
     "converter-16x8": "int16x8", "quantizer-16x8": "int16x8", "unrolled-16x8": "int16x8",
 }  # fmt: skip
 ROUTES = {
     "keras": ("converter", "quantizer-fp16", "converter-ptq", "quantizer-static", "quantizer-dynamic",
-              "quantizer-dynamic-products", "converter-16x8", "quantizer-16x8"),
-    "torch": ("litert-torch", "quantizer-fp16", "quantizer-static", "pt2e", "quantizer-dynamic",
-              "quantizer-dynamic-products", "quantizer-16x8"),
+              "quantizer-static-products", "quantizer-dynamic-products", "converter-16x8", "quantizer-16x8"),
+    "torch": ("litert-torch", "quantizer-fp16", "quantizer-static", "quantizer-static-products", "pt2e",
+              "quantizer-dynamic", "quantizer-dynamic-products", "quantizer-16x8"),
 }  # fmt: skip
 MORE = {
     ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
-    ("keras", "conv"): (*ROUTES["keras"], "quantizer-dynamic-large"),
-    ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8"),
+    ("keras", "long"): ("converter", "quantizer-dynamic", "quantizer-static", "quantizer-16x8", "unrolled-16x8"),
     ("keras", "attention_infinite"): ("converter", "quantizer-static"),
     ("torch", "pool"): ("litert-torch", "quantizer-static", "quantizer-16x8"),
 }
@@ -43,14 +43,19 @@ def tokens(count: int) -> dict[str, np.ndarray]:
     return {"tokens": RNG.integers(0, 20, (count, 8)).astype(np.int32)}
 
 
+def many_tokens(count: int) -> dict[str, np.ndarray]:
+    return {"tokens": RNG.integers(0, 20, (count, 72)).astype(np.int32)}
+
+
 def tokens_and_context(count: int) -> dict[str, np.ndarray]:
-    return {**tokens(count), "context": RNG.normal(size=(count, 16)).astype(np.float32)}
+    return {**tokens(count), "context": RNG.normal(size=(count, 32)).astype(np.float32)}
 
 
 INPUTS = {
     "conv": images,
     "pool": images,
     "lstm": tokens,
+    "long": many_tokens,
     "attention": tokens_and_context,
     "attention_infinite": tokens_and_context,
 }
@@ -69,19 +74,19 @@ def keras_model(name: str) -> object:
         h = layers.Conv2DTranspose(6, 2, strides=2, bias_initializer="random_normal")(h)
         h = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(h))
         return keras.Model(x, {"aux": layers.Dense(3, name="aux")(h), "logits": layers.Dense(5, name="logits")(h)})
-    x = layers.Input((8,), dtype="int32", name="tokens")
+    x = layers.Input((72 if name == "long" else 8,), dtype="int32", name="tokens")
     wide = keras.initializers.RandomNormal(stddev=1.0)
-    if name == "lstm":
+    if name in ("lstm", "long"):
         h = layers.Embedding(20, 8, embeddings_initializer=wide)(x)
         h = layers.LSTM(8)(layers.Bidirectional(layers.LSTM(8, return_sequences=True))(h))
         return keras.Model(x, {"logits": layers.Dense(4, name="logits")(h)})
-    context = layers.Input((16,), name="context")
-    h = layers.Embedding(20, 16, embeddings_initializer=wide)(x) + ops.expand_dims(context, 1)
-    q, k, v = (layers.Dense(16)(h) for _ in range(3))
+    context = layers.Input((32,), name="context")
+    h = layers.Embedding(20, 32, embeddings_initializer=wide)(x) + ops.expand_dims(context, 1)
+    q, k, v = (layers.Dense(32)(h) for _ in range(3))
     mask = np.triu(np.full((1, 8, 8), -1e9 if name.endswith("infinite") else -60.0, np.float32), 1)
     scores = ops.matmul(q, ops.transpose(k, (0, 2, 1))) + ops.convert_to_tensor(mask)
-    h = layers.LayerNormalization()(h + layers.Dense(16)(ops.matmul(ops.softmax(scores), v)))
-    h = h + layers.Dense(16)(layers.Dense(32, activation="gelu")(h))
+    h = layers.LayerNormalization()(h + layers.Dense(32)(ops.matmul(ops.softmax(scores), v)))
+    h = h + layers.Dense(32)(layers.Dense(64, activation="gelu")(h))
     return keras.Model([x, context], {"logits": layers.Dense(20, name="logits")(h)})
 
 
@@ -120,9 +125,9 @@ def torch_model(name: str) -> object:
     class Attention(nn.Module):
         def __init__(self, hidden: float) -> None:
             super().__init__()
-            self.word, self.qkv, self.out = nn.Embedding(20, 16), nn.Linear(16, 48), nn.Linear(16, 16)
-            self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 20)
-            self.wide, self.narrow = nn.Linear(16, 32), nn.Linear(32, 16)
+            self.word, self.qkv, self.out = nn.Embedding(20, 32), nn.Linear(32, 96), nn.Linear(32, 32)
+            self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 20)
+            self.wide, self.narrow = nn.Linear(32, 64), nn.Linear(64, 32)
             self.register_buffer("mask", torch.triu(torch.full((8, 8), hidden), 1))
 
         def forward(self, tokens: torch.Tensor, context: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -133,7 +138,7 @@ def torch_model(name: str) -> object:
 
     made = {"conv": Conv, "pool": Conv, "lstm": Lstm}
     model = made[name]() if name in made else Attention(-1e9 if name.endswith("infinite") else -60.0)
-    shapes = {"image": (1, 3, 16, 16), "tokens": (1, 8), "context": (1, 16)}
+    shapes = {"image": (1, 3, 16, 16), "tokens": (1, 8), "context": (1, 32)}
     wanted = {key: shapes[key] for key in INPUTS[name](1)}
     model.example_inputs = {
         key: torch.zeros(shape, dtype=torch.int32 if key == "tokens" else torch.float32)

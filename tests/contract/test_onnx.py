@@ -18,6 +18,7 @@ from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noq
 from edgekit.precision import shortfall  # noqa: E402
 from edgekit.toolchains import onnx as toolchain  # noqa: E402
 from edgekit.toolchains.onnx import export  # noqa: E402
+from edgekit.toolchains.onnx.compact import compact  # noqa: E402
 
 TORCH = ROUTES["onnx", "torch"]
 LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}
@@ -85,6 +86,36 @@ def test_names_of_a_saved_model_are_those_of_its_layers(keras_files: Path) -> No
     names = [v for node in graph.node for v in (node.name, *node.input, *node.output)]
     assert not [name for name in names if "PartitionedCall" in name]
     assert len({node.name for node in graph.node}) == len(graph.node)
+
+
+def test_compact_files_compute_the_same(files: Path, tmp_path: Path) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        left = iter([{"image": np.load(files / "conv" / "samples.npz")["image"][:1]}])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    plain, small = tmp_path / "plain.onnx", tmp_path / "small.onnx"
+    source, unsigned = file_of(files, "conv", "torch-dynamo"), QuantType.QUInt8
+    quantize_static(source, plain, Reader(), per_channel=True, activation_type=unsigned, weight_type=QuantType.QInt8)
+    model = onnx.load(plain)
+    compact(model.graph)
+    onnx.save(model, small)
+    assert small.stat().st_size < 0.9 * plain.stat().st_size
+    assert exchange.same_outputs(files, "conv", *(toolchain.open_session(file, "int8") for file in (plain, small)))
+    assert toolchain.audit(small).macs_quantized == toolchain.audit(plain).macs_quantized > 0
+    used = {name for node in model.graph.node for name in node.input}
+    assert {tensor.name for tensor in model.graph.initializer} <= used
+
+
+def test_layer_norms_keep_float_weights(files: Path) -> None:
+    """ONNX Runtime has no integer kernel for them, and would restore int8 ones on each run."""
+    graph = onnx.load(file_of(files, "attention", "qdq-all")).graph
+    floats = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+    assert norms and all(set(node.input[1:]) <= floats for node in norms)
 
 
 def test_attention_is_found(files: Path) -> None:

@@ -33,10 +33,10 @@ ROUTES: Mapping[str, Route] = {
     "litert-torch": Route(_TORCH, routes_torch.convert_fp32),
     "pt2e": Route(_TORCH, routes_torch.convert_pt2e_int8),
     "quantizer-fp16": Route(_ANY, routes_quantizer.cast_fp16, quantizes_file=True),
-    "quantizer-dynamic-large": Route(_ANY, routes_quantizer.dynamic_large, quantizes_file=True),
     "quantizer-dynamic-products": Route(_ANY, routes_quantizer.dynamic_products, quantizes_file=True),
     "quantizer-dynamic": Route(_ANY, routes_quantizer.dynamic_int8, quantizes_file=True),
     "quantizer-static": Route(_ANY, routes_quantizer.static_int8, quantizes_file=True),
+    "quantizer-static-products": Route(_ANY, routes_quantizer.static_products, quantizes_file=True),
     "quantizer-16x8": Route(_ANY, routes_quantizer.static_int16x8, quantizes_file=True),
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
+from edgekit.precision import MAC_SHARE
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.schema import packed_model
@@ -37,7 +38,7 @@ def cast_fp16(model: LoadedModel | None, request: Request) -> Converted:
     return _quantize(request, recipe.get_quantization_recipe())
 
 
-#: Weights below which TensorFlow's own converter leaves a layer in float: quantizing its activations costs more.
+#: Weights below which TensorFlow's own converter leaves a layer in float.
 LARGE = 1024
 
 
@@ -49,35 +50,60 @@ def dynamic_int8(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``dynamic_int8``, with depthwise weights stored in int8 and used in float.
+    """As ``dynamic_int8`` where it saves time: depthwise weights are int8 but used in float, small dense layers float.
 
     XNNPACK has no depthwise kernel that quantizes activations at run time, and the built-in one is slow: 4.9 times
-    the float time on the zoo's MobileNetV2, against 1.7 times.
+    the float time on the zoo's MobileNetV2, against 1.7 times. A dense layer of few weights takes less time than the
+    quantization of its input; a convolution uses each weight at every position.
     """
-    return _quantize(request, _dynamic_recipe(smallest=0))
-
-
-def dynamic_large(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``dynamic_products``, with layers of fewer than 1024 weights left in float."""
-    return _quantize(request, _dynamic_recipe(smallest=LARGE))
-
-
-def _dynamic_recipe(smallest: int) -> Any:
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     names, rules = qtyping.TFLOperationName, RecipeManager()
     rules.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
     rules.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
+    rules.add_dynamic_config(regex=".*", operation_name=names.FULLY_CONNECTED, num_bits=8)
     recipe = rules.get_quantization_recipe()
     for rule in recipe:
-        rule["op_config"]["min_weight_elements"] = smallest
-    return recipe
+        if rule["operation"] == names.FULLY_CONNECTED:
+            rule["op_config"]["min_weight_elements"] = LARGE
+    return _quantize(request, recipe)
 
 
 def static_int8(model: LoadedModel | None, request: Request) -> Converted:
     """Full integer, per-channel weights, ranges from the samples' true minimum and maximum."""
     return _quantize(request, _static_recipe(activation_bits=8))
+
+
+def static_products(model: LoadedModel | None, request: Request) -> Converted:
+    """int8 inputs, outputs, convolutions and dense layers; softmax, norms and sums between them in float.
+
+    XNNPACK has no int8 kernels for the operators that make a layer norm, GELU or softmax, and the built-in ones are
+    slow. Products of two activations (attention) are int8 only where the file would not be static int8 without them.
+    """
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    names, rules = qtyping.TFLOperationName, RecipeManager()
+    chosen = [names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE, names.FULLY_CONNECTED]
+    chosen += [names.INPUT, names.OUTPUT]
+    if _share_without_weights(request) > 1 - MAC_SHARE:
+        chosen.append(names.BATCH_MATMUL)
+    for name in chosen:
+        rules.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
+    rules.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)
+    return _quantize(request, rules.get_quantization_recipe())
+
+
+def _share_without_weights(request: Request) -> float:
+    """Share of multiply-accumulates between two activations in the fp32 file."""
+    from edgekit.toolchains.litert.inspection import macs_of, read_subgraphs
+
+    assert request.float_file is not None
+    packed = packed_model(request.float_file.read_bytes(), request.float_file)
+    operators = [operator for found, _ in read_subgraphs(packed) for operator in found]
+    between = sum(macs_of(o) for o in operators if o.type == "BATCH_MATMUL" and not o.weights())
+    return between / max(sum(map(macs_of, operators)), 1)
 
 
 def static_int16x8(model: LoadedModel | None, request: Request) -> Converted:

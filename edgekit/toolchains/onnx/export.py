@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import onnx
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request, _missing
+from edgekit.toolchains.onnx.compact import compact
+from edgekit.toolchains.onnx.names import graphs, rename, shorten
 
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
 #: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
@@ -156,7 +157,7 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
 
     Exporters write source paths and stack traces into the file; without them the same model gives the same bytes
     on every machine, and tells nothing about the machine. A float file keeps the shapes that were inferred, for those
-    that quantize it; in a ``quantized`` one they, and names of Q/DQ nodes, would be a tenth of a small model.
+    that quantize it; a ``quantized`` one is made compact.
 
     Raises:
         FailedError: the exporter wrote an invalid model (tf2onnx writes exact GELU as a non-existent ``Erfc``).
@@ -179,10 +180,7 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
         if any(not d.HasField("dim_value") or d.dim_value < 1 for d in value.type.tensor_type.shape.dim):
             raise FailedError(f"the exporter left a dynamic axis in {value.name!r}", hint="Fix the input shapes.")
     if quantized:
-        del model.graph.value_info[:]
-        _shorten_pairs(model.graph)
-        for node in model.graph.node:
-            node.name = "" if node.op_type in ("QuantizeLinear", "DequantizeLinear") else node.name
+        compact(model.graph)
     file = request.folder / name
     file.write_bytes(model.SerializeToString(deterministic=True))
     return Converted(file)
@@ -199,15 +197,6 @@ def strip(model: onnx.ModelProto) -> None:
             del item.metadata_props[:]
 
 
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all bodies of its control flow."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from graphs(attribute.g)
-
-
 def _name_tensors(graph: onnx.GraphProto, request: Request) -> None:
     """Give inputs and outputs the source's names, in order (or by name where all of them match already)."""
     for kind, values, names in (("input", graph.input, request.inputs), ("output", graph.output, request.outputs)):
@@ -216,54 +205,3 @@ def _name_tensors(graph: onnx.GraphProto, request: Request) -> None:
             raise FailedError(f"the file has {len(found)} {kind}s ({', '.join(found)}), the source {len(names)}")
         if set(found) != set(names):
             rename(graph, dict(zip(found, names, strict=True)))
-
-
-#: What TensorFlow puts before a layer's name: the functions that it was called through, and the model's name.
-_CALLS = re.compile(r"^(?:(?:Stateful)?PartitionedCall/)+(?:[^/]+/(?=[^/]+/))?")
-
-
-def shorten(graph: onnx.GraphProto) -> None:
-    """Leave out of all names what TensorFlow puts before the layer's; a name that is taken then stays as it was.
-
-    Each tensor is named by several nodes, and by the scales that a quantizer adds: with the calls before them, names
-    were half of an int8 LeNet-5.
-    """
-    used = {value for inner in graphs(graph) for node in inner.node for value in (*node.input, *node.output)}
-    used |= {value.name for inner in graphs(graph) for value in (*inner.input, *inner.output, *inner.initializer)}
-    names: dict[str, str] = {}
-    for old in sorted(used):
-        new = _CALLS.sub("", old).removesuffix(":0")
-        if new and new not in used:
-            names[old] = new
-            used.add(new)
-    rename(graph, names)
-    nodes: set[str] = set()
-    for inner in graphs(graph):
-        for node in inner.node:
-            short = _CALLS.sub("", node.name)
-            node.name = node.name if short in nodes else short
-            nodes.add(node.name)
-
-
-def _shorten_pairs(graph: onnx.GraphProto) -> None:
-    """Rename what ONNX Runtime's quantizer calls ``x_QuantizeLinear_Output`` to ``x/q``: 2 % of a small int8 file."""
-    used = {value for inner in graphs(graph) for node in inner.node for value in (*node.input, *node.output)}
-    endings = {"_DequantizeLinear_Output": "/dq", "_QuantizeLinear_Output": "/q"}
-    names = {v: v.removesuffix(end) + new for end, new in endings.items() for v in used if v.endswith(end)}
-    fixed = {value.name for value in (*graph.input, *graph.output)}
-    rename(graph, {old: new for old, new in names.items() if new not in used and old not in fixed})
-
-
-def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename values wherever they occur; an inner value that already has a new name steps aside."""
-    mapping = dict(names)
-    taken = {v for node in graph.node for v in (*node.input, *node.output)} | {t.name for t in graph.initializer}
-    for new in names.values():
-        if new in taken and new not in names:
-            mapping[new] = f"{new}/inner"
-    for inner in graphs(graph):
-        for node in inner.node:
-            node.input[:] = [mapping.get(v, v) for v in node.input]
-            node.output[:] = [mapping.get(v, v) for v in node.output]
-        for value in (*inner.input, *inner.output, *inner.value_info, *inner.initializer):
-            value.name = mapping.get(value.name, value.name)

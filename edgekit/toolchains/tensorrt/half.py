@@ -15,7 +15,8 @@ from onnx import helper, numpy_helper
 
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains.onnx.export import finish, graphs
+from edgekit.toolchains.onnx.export import finish
+from edgekit.toolchains.onnx.names import graphs
 from edgekit.toolchains.onnx.quantize import read_float
 from edgekit.toolchains.tensorrt.checks import refuse
 

@@ -1,0 +1,59 @@
+"""Names of values and nodes in an ONNX graph and the bodies of its control flow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import onnx
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all bodies of its control flow."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+
+
+#: What TensorFlow puts before a layer's name: the functions that it was called through, and the model's name.
+_CALLS = re.compile(r"^(?:(?:Stateful)?PartitionedCall/)+(?:[^/]+/(?=[^/]+/))?")
+
+
+def shorten(graph: onnx.GraphProto) -> None:
+    """Leave out of all names what TensorFlow puts before the layer's; a name that is taken then stays as it was.
+
+    Each tensor is named by several nodes, and by the scales that a quantizer adds: with the calls before them, names
+    were half of an int8 LeNet-5.
+    """
+    used = {value for inner in graphs(graph) for node in inner.node for value in (*node.input, *node.output)}
+    used |= {value.name for inner in graphs(graph) for value in (*inner.input, *inner.output, *inner.initializer)}
+    names: dict[str, str] = {}
+    for old in sorted(used):
+        new = _CALLS.sub("", old).removesuffix(":0")
+        if new and new not in used:
+            names[old] = new
+            used.add(new)
+    rename(graph, names)
+    nodes: set[str] = set()
+    for inner in graphs(graph):
+        for node in inner.node:
+            short = _CALLS.sub("", node.name)
+            node.name = node.name if short in nodes else short
+            nodes.add(node.name)
+
+
+def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename values wherever they occur; an inner value that already has a new name steps aside."""
+    mapping = dict(names)
+    taken = {v for node in graph.node for v in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    for new in names.values():
+        if new in taken and new not in names:
+            mapping[new] = f"{new}/inner"
+    for inner in graphs(graph):
+        for node in inner.node:
+            node.input[:] = [mapping.get(v, v) for v in node.input]
+            node.output[:] = [mapping.get(v, v) for v in node.output]
+        for value in (*inner.input, *inner.output, *inner.value_info, *inner.initializer):
+            value.name = mapping.get(value.name, value.name)
