@@ -23,7 +23,7 @@ from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, Usag
 from edgekit.jobs import Workers
 from edgekit.precision import shortfall
 from edgekit.toolchains import executorch as toolchain
-from edgekit.toolchains.executorch import flatbuffer, program, xnnpack
+from edgekit.toolchains.executorch import flatbuffer, program, transposes, xnnpack
 from edgekit.toolchains.executorch.audit import inspect, sidecar
 
 CHILD = Path(__file__).parent / "children" / "executorch_models.py"
@@ -48,6 +48,8 @@ CASES = {
     "cell-dynamic": ("cell", "torch", "pt2e-dynamic", 35, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
     "pooled-int8": ("pooled", "torch", "pt2e", 25, 256 * 8 * 27 + 16 * 8 * 72 + 8 * 5),
     "padded-dynamic": ("padded", "torch", "pt2e-dynamic", 30, 64 * 16 * (27 + 144) + 64 * 16 * 8 * 4 + 8 * 5),
+    "image": ("keras_image", "keras-torch", "xnnpack", 110, 64 * 8 * (27 + 9) + 8 * 4),
+    "image-int8": ("keras_image", "keras-torch", "pt2e", 25, 64 * 8 * (27 + 9) + 8 * 4),
     "keras-int8": ("keras_tokens", "keras-torch", "pt2e", 25, 6 * (16 * 32 + 32 * 4)),
 }
 SAMPLES = 16
@@ -144,6 +146,48 @@ def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None
     assert audit.macs_quantized == audit.macs_total
     assert audit.float_ops == ("aten::embedding.out",)
     assert audit.weight_elements["int8"] == 2 * 64 * 16 + 16 * 4, "shared by the steps, so counted once"
+
+
+@pytest.mark.parametrize("case", ["image", "image-int8"])
+def test_an_image_that_is_channels_last_is_not_transposed(files: dict[str, Path], case: str) -> None:
+    assert toolchain.audit(files[case]).transposes == 1  # of the pooled features, for the dense layer
+
+
+def transpose(given: int, made: int, *order: int) -> Any:
+    from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
+
+    return schema.XNNStaticTranspose(num_dims=len(order), perm=list(order), input_id=given, output_id=made, flags=0)
+
+
+def merged(outputs: list[int], *unions: Any) -> list[Any]:
+    from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
+
+    nodes = [schema.XNode(xnode_union=union, debug_handle=0) for union in unions]
+    graph = schema.XNNGraph("0", nodes, [], 2, [0], outputs, [])
+    transposes.merge_transposes(graph)
+    return [node.xnode_union for node in graph.xnodes]
+
+
+def test_transposes_that_follow_each_other_are_merged() -> None:
+    from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
+
+    first, back = transpose(0, 1, 0, 3, 1, 2), transpose(1, 2, 0, 2, 3, 1)
+    assert merged([3], first, back, schema.XNNAbs(2, 3, 0)) == [schema.XNNAbs(0, 3, 0)]
+    convert = [transpose(0, 1, 0, 3, 1, 2), schema.XNNConvert(1, 2, 0), transpose(2, 3, 0, 2, 3, 1)]
+    assert merged([4], *convert, schema.XNNAbs(3, 4, 0)) == [schema.XNNConvert(0, 3, 0), schema.XNNAbs(3, 4, 0)]
+    twice = [transpose(0, 1, 0, 3, 1, 2), transpose(1, 2, 0, 3, 1, 2)]
+    assert merged([2], *twice) == [transpose(0, 2, 0, 2, 3, 1)]
+
+
+def test_transposes_whose_values_are_read_elsewhere_stay() -> None:
+    from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
+
+    first, back = transpose(0, 1, 0, 3, 1, 2), transpose(1, 2, 0, 2, 3, 1)
+    assert merged([1, 3], first, back, schema.XNNAbs(2, 3, 0)) == [transpose(0, 1, 0, 3, 1, 2), schema.XNNAbs(0, 3, 0)]
+    assert merged([2], first, back) == [transpose(0, 2, 0, 1, 2, 3)]  # an output of its own
+    convert = schema.XNNConvert(1, 2, 0)
+    rest = [transpose(2, 3, 0, 2, 3, 1), schema.XNNAbs(3, 4, 0)]
+    assert len(merged([2, 4], transpose(0, 1, 0, 3, 1, 2), convert, *rest)) == 4
 
 
 def test_inputs_and_outputs_of_a_half_file_stay_float32(files: dict[str, Path]) -> None:

@@ -13,6 +13,7 @@ from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
 from edgekit.toolchains.executorch.graphs import drop_unread
 from edgekit.toolchains.executorch.rewriting import rewritten
+from edgekit.toolchains.executorch.transposes import merged_transposes
 
 FILE = "model.pte"
 _MOST_NAMED = 6
@@ -50,9 +51,10 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
         program = torch.export.export(graph, example, strict=False)
     try:
         # The check of the core operator set refuses some quantized graphs that lower and run all the same.
-        edge = to_edge_transform_and_lower(
-            program, partitioner=[XnnpackPartitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
-        )
+        with merged_transposes():
+            edge = to_edge_transform_and_lower(
+                program, partitioner=[XnnpackPartitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
+            )
         written = edge.to_executorch()
     except RuntimeError as error:
         if "Missing out variants" in str(error):

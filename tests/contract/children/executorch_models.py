@@ -184,6 +184,18 @@ def keras_tokens() -> Any:
     return keras.Model(tokens, keras.layers.Dense(4, name="logits")(x))
 
 
+def keras_image() -> Any:
+    """Keras's images are channels last, as XNNPACK's own are."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(image)
+    x = keras.layers.DepthwiseConv2D(3, padding="same")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(4, name="logits")(x))
+
+
 def run(file: str, inputs: str) -> dict[str, Any]:
     """Open a program and run every sample; what the session says about itself."""
     from executorch.extension.pybindings import portable_lib
