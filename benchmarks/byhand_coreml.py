@@ -24,30 +24,31 @@ def module_and_example(job):
 # Core ML.
 
 
-def mlmodel(job, half=False):
+def mlmodel(job, way, half=False):
     import coremltools as ct
     import torch
 
+    precision = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
+    settings = {"minimum_deployment_target": ct.target.iOS18, "compute_precision": precision, "skip_model_load": True}
+    model, example = module_and_example(job)
+    if way == "exported":
+        return ct.convert(torch.export.export(model, example, strict=False).run_decompositions({}), **settings)
     with torch.no_grad():
-        traced = torch.jit.trace(*module_and_example(job))
+        traced = torch.jit.trace(model, example)
     types = {"float32": np.float32, "int32": np.int32}
     inputs = [ct.TensorType(name=t.name, shape=t.shape, dtype=types[t.dtype]) for t in job.inputs]
-    precision = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
-    return ct.convert(
-        traced, inputs=inputs, minimum_deployment_target=ct.target.iOS18, compute_precision=precision,
-        skip_model_load=True,
-    )  # fmt: skip
+    return ct.convert(traced, inputs=inputs, **settings)
 
 
-def coreml_float(job, out, half=False):
-    mlmodel(job, half).save(str(out))
+def coreml_float(job, out, way, half=False):
+    mlmodel(job, way, half).save(str(out))
 
 
-def coreml_weights(job, out):
+def coreml_weights(job, out, way):
     import coremltools.optimize.coreml as cto
 
     settings = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=0)
-    cto.linear_quantize_weights(mlmodel(job), cto.OptimizationConfig(global_config=settings)).save(str(out))
+    cto.linear_quantize_weights(mlmodel(job, way), cto.OptimizationConfig(global_config=settings)).save(str(out))
 
 
 def coreml_static(job, out):
@@ -89,10 +90,11 @@ def tensorrt_static(job, out):
     byhand.onnx_static(job, out, extra_options=options, **types, **byhand.PRODUCTS)
 
 
+_WAYS = ("traced", "exported")
 _COREML = {
-    "coreml-fp32": {"traced": coreml_float},
-    "coreml-fp16": {"traced": functools.partial(coreml_float, half=True)},
-    "coreml-int8-weights": {"traced": coreml_weights},
+    "coreml-fp32": {way: functools.partial(coreml_float, way=way) for way in _WAYS},
+    "coreml-fp16": {way: functools.partial(coreml_float, way=way, half=True) for way in _WAYS},
+    "coreml-int8-weights": {way: functools.partial(coreml_weights, way=way) for way in _WAYS},
     "coreml-int8": {"pt2e": coreml_static},
 }
 _QUANTIZED = {"tensorrt-fp16": {"float16 of transformers": tensorrt_half}, "tensorrt-int8": {"static": tensorrt_static}}

@@ -5,6 +5,7 @@
 As ``byhand.py`` is for other formats.
 """
 
+import copy
 import functools
 import sys
 
@@ -15,10 +16,19 @@ from byhand_coreml import module_and_example
 def exported(job, half=False):
     import torch
 
+    class Half(torch.nn.Module):
+        """The model in float16 behind float32 inputs and outputs."""
+
+        def __init__(self, model):
+            super().__init__()
+            self.model = copy.deepcopy(model).half()
+
+        def forward(self, *tensors):
+            made = self.model(*(t.half() if t.is_floating_point() else t for t in tensors))
+            return {k: t.float() for k, t in made.items()} if isinstance(made, dict) else made.float()
+
     model, example = module_and_example(job)
-    if half:
-        model, example = model.half(), tuple(t.half() if t.is_floating_point() else t for t in example)
-    return torch.export.export(model, example, strict=False)
+    return torch.export.export(Half(model).eval() if half else model, example, strict=False)
 
 
 def save(program, out, **settings):
@@ -60,7 +70,8 @@ _CALLS = {
     "executorch-int8": {"pt2e": executorch_quantized},
     "executorch-int8-dynamic": {"pt2e dynamic": functools.partial(executorch_quantized, dynamic=True)},
 }
-CALLS = {"torch": _CALLS, "keras-torch": _CALLS}
+#: Keras casts back to its own policy's float32, so that ``half`` is a call of PyTorch alone.
+CALLS = {"torch": _CALLS, "keras-torch": {name: made for name, made in _CALLS.items() if name != "executorch-fp16"}}
 
 if __name__ == "__main__":
     byhand.main(CALLS, *sys.argv[1:])

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import shutil
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import byhand
+import byhand_coreml
+import byhand_executorch
 import handmade_report
 import rivals
 
@@ -44,20 +47,34 @@ from edgekit.store import Store
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "handmade.jsonl"
 MODELS = ("mlp", "lenet5", "mobilenet_v2", "resnet", "gpt", "bert", "unet", "lstm_classifier")
-FORMATS = ("tflite", "onnxruntime", "openvino")
+#: The script whose calls make each format by hand.
+SCRIPTS = {
+    "tflite": byhand, "onnxruntime": byhand, "openvino": byhand, "executorch": byhand_executorch,
+    "coreml": byhand_coreml, "tensorrt": byhand_coreml,
+}  # fmt: skip
+#: Formats of issue 2, whose reference configurations are measured, too.
+SPINE = ("tflite", "onnxruntime", "openvino")
 ENVIRONMENTS = {"keras": ("keras-tensorflow", "keras-torch"), "torch": ("torch",)}
 #: Reference configurations ship no weights: random ones cost the same time and bytes. Their accuracy means nothing, and
 #: a random MobileNetV2 is a hard case for int8 (about 14 dB), so their gate is not applied.
 REFERENCE = {
-    "mobilenet_v2:reference": [f"{kind}-{precision}" for kind in FORMATS for precision in ("fp32", "int8")],
-    "resnet:resnet18": [f"{kind}-{precision}" for kind in FORMATS for precision in ("fp32", "int8")],
-    "bert:reference": [f"{kind}-fp32" for kind in FORMATS],
+    "mobilenet_v2:reference": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
+    "resnet:resnet18": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
+    "resnet:reference": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
+    "unet:reference": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
+    "bert:reference": [f"{kind}-fp32" for kind in SPINE],
+    "gpt:reference": [f"{kind}-fp32" for kind in SPINE],
 }
+
+
+def kind_of(target: str) -> str:
+    """The format of a target, as its name begins."""
+    return target.partition("-")[0]
 
 
 def cells(only: list[str] | None) -> Iterator[tuple[str, str, list[str]]]:
     """Model, framework, targets."""
-    small = [name for name in targets.names() if name.partition("-")[0] in FORMATS]
+    small = [name for name in targets.names() if kind_of(name) in SCRIPTS]
     for model, names in [*((m, small) for m in MODELS), *REFERENCE.items()]:
         if only is None or model in only:
             for framework in ENVIRONMENTS:
@@ -152,15 +169,16 @@ def with_edgekit(model: str, framework: str, names: list[str], folder: Path, sto
 def by_hand(model: str, framework: str, names: list[str], calibration: str, folder: Path) -> dict[str, Any]:
     """Make every file by hand, one process per environment; a call that kills it is left out and the rest goes on."""
     found: dict[str, Any] = {name: {} for name in names}
-    for environment in ENVIRONMENTS[framework]:
-        for name in names:
+    for environment, script in itertools.product(ENVIRONMENTS[framework], dict.fromkeys(SCRIPTS.values())):
+        served = [name for name in names if SCRIPTS[kind_of(name)] is script]
+        for name in served:
             shutil.rmtree(folder / environment / name, ignore_errors=True)
-        calls = byhand.CALLS[environment]
-        left = [f"{t}/{call}" for t in names for call in calls.get(t, ()) if byhand.suits(model, call)]
+        calls = script.CALLS.get(environment, {})
+        left = [f"{t}/{call}" for t in served for call in calls.get(t, ()) if byhand.suits(model, call)]
         while left:
             (folder / environment).mkdir(parents=True, exist_ok=True)
             given = [model, framework, environment, calibration, str(folder / environment), *left]
-            lines, status, _ = child("byhand.py", given, environment)
+            lines, status, _ = child(f"{script.__name__}.py", given, environment)
             for line in lines:
                 facts = {"file": line["file"]} if "error" not in line else {"error": line["error"]}
                 found[line["target"]][f"{environment}: {line['call']}"] = {"environment": environment, **facts}
@@ -225,12 +243,12 @@ def time_group(model: str, framework: str, names: list[str], work: Path, repeats
         }
         best = rivals.finalists(calls)
         rows[name] = row | {"rivals": best}
-        if best and not calls[best[0]].get("identical"):
+        if best and not calls[best[0]].get("identical") and kind_of(name) not in rivals.NOT_TIMED:
             files = {call: calls[call]["file"] for call in best}
             requests[name] = {"target": name, "ours": cell["file"], "samples": group["samples"], "made": files}
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in requests}
-    for kind in FORMATS:
-        chosen = [name for name in requests if name.startswith(kind)]
+    for kind in SCRIPTS:
+        chosen = [name for name in requests if kind_of(name) == kind]
         given = [requests[name] | {"blocks": blocks, "block_ms": 8.0} for name in chosen]
         for _ in range(repeats if given else 0):
             lines, status, _ = child("rivals.py", ["time"], "runtime", json.dumps(given))
@@ -281,7 +299,7 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
         )
         call = best[0].removeprefix(f"{environment}: ")
         given = [model, framework, environment, group["calibration"], str(folder), f"{name}/{call}"]
-        lines, status, _ = child("byhand.py", given, environment)
+        lines, status, _ = child(f"{SCRIPTS[kind_of(name)].__name__}.py", given, environment)
         if status or "error" in lines[0]:
             raise RuntimeError(f"{model} ({framework}) {name} by hand: exit status {status}, {lines}")
         ours = result.cpu_seconds["load"] + result.cpu_seconds["convert"] + _float_conversion(result.route or "", store)

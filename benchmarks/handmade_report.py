@@ -52,7 +52,7 @@ def _latency(row: Row) -> str:
     if row["call"] is None:
         return "no rival"
     if "latency_ci95" not in row:
-        return "identical bytes"
+        return "identical bytes" if row["identical"] else "not timed"
     low, high = row["latency_ci95"]
     return f"{row['latency_ratio']:.3f}, {low:.3f} to {high:.3f}"
 
@@ -75,7 +75,7 @@ def summary(latency: list[Row], cost: list[Row]) -> list[str]:
         spent = [row for row in cost if row["target"] == target]
         cells = (
             f"{target} | {len(rows)}",
-            str(sum("latency_ci95" not in row for row in rivals)),
+            str(sum(row["identical"] for row in rivals)),
             str(len(rows) - len(rivals)),
             _worst((row["latency_ci95"][1] for row in rivals if "latency_ci95" in row), 3),
             str(sum(map(slow, rows))),
