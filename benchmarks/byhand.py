@@ -284,8 +284,8 @@ PRODUCTS = {"op_types_to_quantize": ["Conv", "ConvTranspose", "MatMul", "Gemm"]}
 def openvino_float(job, way):
     import openvino as ov
 
-    if way == "saved-model":
-        return ov.convert_model(saved_model(job))
+    if way.startswith("saved-model"):
+        return ov.convert_model(saved_model(job, unroll=way.endswith("unrolled")))
     import torch
 
     if job.framework == "keras":
@@ -406,7 +406,7 @@ _CONVERTER = {
 }
 CALLS = {
     "keras-tensorflow": _merged(
-        _CONVERTER, _QUANTIZER, _onnx(**{"keras export": onnx_keras}), _openvino("saved-model")
+        _CONVERTER, _QUANTIZER, _onnx(**{"keras export": onnx_keras}), _openvino("saved-model", "saved-model, unrolled")
     ),
     "keras-torch": _merged(_onnx(**{"keras export": onnx_keras}), _openvino("exported")),
     "torch": _merged(

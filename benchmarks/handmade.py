@@ -284,7 +284,11 @@ def _summary(cell: dict[str, Any], best: list[str], taken: list[dict[str, Any]])
 
 
 def cost(model: str, framework: str, name: str, work: Path) -> None:
-    """CPU and peak memory of edgekit from an empty store, and of the best call by hand alone in its process."""
+    """CPU and peak memory of edgekit from an empty store, and of the best call by hand alone in its process.
+
+    Compared is the route that was chosen: by hand, too, one call is made. Whether the file has the bytes of the one
+    that ``make`` kept, in another process and another store, is in the row as well.
+    """
     group = json.loads((work / model / framework / "group.json").read_text())
     calls = group["cells"][name]["hand"]
     best = rivals.finalists(calls)
@@ -302,26 +306,30 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
         lines, status, _ = child(f"{SCRIPTS[kind_of(name)].__name__}.py", given, environment)
         if status or "error" in lines[0]:
             raise RuntimeError(f"{model} ({framework}) {name} by hand: exit status {status}, {lines}")
-        ours = result.cpu_seconds["load"] + result.cpu_seconds["convert"] + _float_conversion(result.route or "", store)
+        ours = result.cpu_seconds["load"] + _conversion(result.route or "", name, store)
+        made = Path(result.artifact or result.rejected or "") / result.parts["model"].file
+        same = rivals.same_bytes(made, Path(group["cells"][name]["file"]))
     hand, rss = lines[0]["cpu_s"], lines[0]["rss"]  # it counts as a child of edgekit does: itself and its children
     row = {"kind": "cost", "model": model, "framework": framework, "target": name, "call": best[0]}
     row |= {"route": result.route, "routes_tried": len(result.routes_tried), "hand_cpu_s": hand, "edgekit_cpu_s": ours}
     row |= {"overhead": ours / hand, "memory": result.peak_rss_bytes / rss}
-    row |= {"hand_rss_bytes": rss} | stamp()
+    row |= {"hand_rss_bytes": rss, "same_bytes_as_made_before": same} | stamp()
     append(row)
     print(json.dumps(row), flush=True)
 
 
-def _float_conversion(route: str, store: Store) -> float:
-    """CPU of converting to fp32 where the route quantizes a file: by hand the model is converted first, too."""
+def _conversion(route: str, target: str, store: Store) -> float:
+    """CPU of a route, and of converting to fp32 where it quantizes a file: by hand the model is converted first, too."""
     found = [json.loads(path.read_text()) for path in store.root.glob("*/entry.json")]
     [routes] = [entry["value"]["value"] for entry in found if entry["material"]["step"] == "routes"]
-    if not routes[route]["quantizes_file"]:
-        return 0.0
+    wanted = {(route, targets.load(target).precision)}
+    if routes[route]["quantizes_file"]:
+        wanted |= {(name, "fp32") for name in routes}
     return sum(
         entry["value"]["cpu_seconds"]
         for entry in found
-        if entry["material"]["step"] == "convert" and entry["material"]["arguments"]["precision"] == "fp32"
+        if entry["material"]["step"] == "convert"
+        and (entry["material"]["arguments"]["route"], entry["material"]["arguments"]["precision"]) in wanted
     )
 
 

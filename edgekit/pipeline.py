@@ -35,7 +35,7 @@ Progress = Callable[[str, str], None]
 FEW_CALIBRATION_SAMPLES = 32
 #: Other routes are tried, too, where a model that is too small for a verdict certainly takes this many times the time
 #: of its float twin: the call itself, which both pay, only brings the ratio closer to 1.
-MUCH_SLOWER = 1.5
+MUCH_SLOWER = 1.75
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def merge_transposes(graph: Any) -> None:
     read.update(graph.output_ids)
     for node in list(graph.xnodes):
         for name, value in _inputs(node):
-            before = made.get(value)
+            before: Any = made.get(value)
             setattr(node.xnode_union, name, before.input_id if _is_identity(before) else value)
         this = node.xnode_union
         made[getattr(this, "output_id", -1)] = this
@@ -53,7 +53,7 @@ def merge_transposes(graph: Any) -> None:
         if _is_transpose(before):
             this.input_id, this.perm = before.input_id, [before.perm[i] for i in this.perm]
         elif type(before).__name__ == "XNNConvert" and read[before.output_id] == 1:
-            first = made.get(before.input_id)
+            first: Any = made.get(before.input_id)
             if _is_transpose(first) and [first.perm[i] for i in this.perm] == sorted(this.perm):
                 before.input_id, before.output_id = first.input_id, this.output_id
                 made[this.output_id] = before

@@ -30,9 +30,10 @@ def shorten(graph: onnx.GraphProto) -> None:
     used = {value for inner in graphs(graph) for node in inner.node for value in (*node.input, *node.output)}
     used |= {value.name for inner in graphs(graph) for value in (*inner.input, *inner.output, *inner.initializer)}
     names: dict[str, str] = {}
-    for old in sorted(used):
-        new = _CALLS.sub("", old).removesuffix(":0")
-        if new and new not in used:
+    for old in sorted(used, key=lambda name: (len(name), name)):  # a layer's output comes before its weights
+        short = _CALLS.sub("", old).removesuffix(":0")
+        new = next((n for n in (short.removesuffix("/ReadVariableOp"), short) if n and n not in used), None)
+        if new:
             names[old] = new
             used.add(new)
     rename(graph, names)
