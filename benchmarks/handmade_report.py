@@ -99,13 +99,19 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         f"- {_name(row)}: {row['edgekit_cpu_s']:.1f} against {row['hand_cpu_s']:.1f} CPU s, memory {row['memory']:.2f}"
         for row in dear
     ]
+    large = [row for row in latency if ":" in row["model"]]
+    without = [row for row in latency if row["call"] is None]
     commands = ", ".join(f"`{name}` {seconds:.2f} CPU s" for name, seconds in start.items())
     return "\n".join([
         "Each artifact against the best of the vendors' own calls written by hand ([byhand.py](benchmarks/byhand.py); "
         "several per cell, the fastest that runs, is what the target claims and holds its parity gate). Latency: CPU "
         "time of edgekit's file over the hand-made one, both in turns in one child, 95 % interval of the median of "
         f"three fresh children. {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. All cells: "
-        "[HANDMADE.md](benchmarks/HANDMADE.md). " + f"{len(latency)} cells of 192.",
+        f"[HANDMADE.md](benchmarks/HANDMADE.md). {len(latency)} cells: {len(latency) - len(large)} of tiny configurations, "
+        f"{len(large)} of the papers' sizes ({', '.join(sorted({row['model'] for row in large}))}). {len(without)} have "
+        "no rival: no call by hand runs there, or none is what the target claims and holds its gate. Core ML and "
+        "TensorRT files, which a stand-in runs here, are compared in size alone. CPU and memory were measured for "
+        f"{len(cost)} cells ({', '.join(sorted({row['model'] for row in cost}))}).",
         "",
         *summary(latency, cost),
         "",
@@ -115,10 +121,6 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         "",
         *shown,
         *([""] if shown else []),
-        "**Not all is measured**: the cells above are those of the eight tiny architectures (2 x 12 each) that were timed "
-        "so far, on a busy machine; of the reference configurations there are three rows of an earlier day, against the "
-        "vendors' defaults. For ExecuTorch, Core ML and TensorRT none of these bars is measured.",
-        "",
         f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "
         "configurations carry random weights, so that the gate is not applied to them. Repeat with `make bench`.",
     ])  # fmt: skip
