@@ -38,7 +38,7 @@ REFUSED = {
 }
 #: Files that are not what was asked, which the audit must say (nn.LSTM is one opaque node to PT2E).
 SHORT = {("torch", "lstm", "pt2e")}
-#: Dense layers of fewer than 512 weights stay float, and these models have hardly anything else.
+#: Dense layers of fewer than 400 weights stay float, and these models have hardly anything else.
 SHORT |= {(f, m, "quantizer-dynamic-products") for f, m in (("keras", "lstm"), ("torch", "lstm"), ("torch", "conv"))}
 #: Files that the runtime refuses: ai-edge-quantizer leaves the output of SPLIT that nothing reads in float.
 REFUSED_FILES = {("keras", "lstm", "quantizer-static"): "SPLIT"}
