@@ -153,6 +153,18 @@ def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: 
     assert delegated[1] > delegated[0]
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, framework: str) -> None:
+    folder = files / framework / "attention"
+    everything, products = (litert.audit(folder / f"quantizer-static{kind}/model.tflite") for kind in ("", "-products"))
+    assert products.ops_quantized < everything.ops_quantized
+    assert worst_db(folder, "quantizer-static-products") > worst_db(folder, "quantizer-static")
+    assert {t.dtype for t in products.outputs} == {"int8"}
+    assert products.weight_elements["int8"] > 0.9 * sum(products.weight_elements.values())
+    (note,) = json.loads((folder / "outcome.json").read_text())["quantizer-static-products"]
+    assert note.startswith("not full integer")
+
+
 @pytest.mark.parametrize(
     ("name", "short"),
     [

@@ -116,7 +116,8 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
     for name in _embedded_sums(request):
         regex = f"^{re.escape(name)};?$"  # the quantizer joins the names of an operator's outputs
         rules.add_static_config(regex=regex, operation_name=names.ADD, activation_num_bits=8, weight_num_bits=8)
-    return _quantize(request, rules.get_quantization_recipe())
+    note = "not full integer: norms, softmax and sums compute in float, because their int8 kernels are slower"
+    return Converted(_quantize(request, rules.get_quantization_recipe()).file, (note,))
 
 
 def _embedded_sums(request: Request) -> list[str]:
