@@ -235,7 +235,7 @@ def time_group(model: str, framework: str, names: list[str], work: Path, repeats
     """Time every cell whose bytes differ from the best by hand; each repeat is a fresh process."""
     group = json.loads((work / model / framework / "group.json").read_text())
     rows, requests = {}, {}
-    for name in names:
+    for name in [name for name in names if name in group["cells"]]:
         cell = group["cells"][name]
         row = {"kind": "latency", "model": model, "framework": framework, "target": name}
         row |= {key: cell.get(key) for key in ("status", "reason", "route", "sqnr_db")}
