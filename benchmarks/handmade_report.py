@@ -106,12 +106,12 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         "Each artifact against the best of the vendors' own calls written by hand ([byhand.py](benchmarks/byhand.py); "
         "several per cell, the fastest that runs, is what the target claims and holds its parity gate). Latency: CPU "
         "time of edgekit's file over the hand-made one, both in turns in one child, 95 % interval of the median of "
-        f"three fresh children. {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. All cells: "
+        f"three fresh children (lstm_classifier: of the ratios of nine). {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. All cells: "
         f"[HANDMADE.md](benchmarks/HANDMADE.md). {len(latency)} cells: {len(latency) - len(large)} of tiny configurations, "
         f"{len(large)} of the papers' sizes ({', '.join(sorted({row['model'] for row in large}))}). {len(without)} have "
         "no rival: no call by hand runs there, or none is what the target claims and holds its gate. Core ML and "
         "TensorRT files, which a stand-in runs here, are compared in size alone. CPU and memory were measured for "
-        f"{len(cost)} cells ({', '.join(sorted({row['model'] for row in cost}))}).",
+        f"{len(cost)} cells ({', '.join(sorted({row['model'] for row in cost}))}), some on an earlier day.",
         "",
         *summary(latency, cost),
         "",

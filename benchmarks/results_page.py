@@ -109,7 +109,13 @@ def _cell(row: Row | None) -> str:
 def bars(rows: list[Row]) -> list[str]:
     """The bars that the matrix decides, each with what was measured."""
     lines = ["| bar | asked | measured | holds |", "|---|---|---|---|"]
-    for text, asked, measured, holds in [*_share_bars(rows), *_fidelity_bars(rows), *_int8_bars(rows), *_twin_bars(), *_evaluator_bar()]:
+    for text, asked, measured, holds in [
+        *_share_bars(rows),
+        *_fidelity_bars(rows),
+        *_int8_bars(rows),
+        *_twin_bars(),
+        *_evaluator_bar(),
+    ]:
         lines.append(f"| {text} | {asked} | {measured} | {'yes' if holds else '**no**'} |")
     return lines
 

@@ -19,6 +19,7 @@ from edgekit.precision import shortfall  # noqa: E402
 from edgekit.toolchains import onnx as toolchain  # noqa: E402
 from edgekit.toolchains.onnx import export  # noqa: E402
 from edgekit.toolchains.onnx.compact import compact  # noqa: E402
+from edgekit.toolchains.onnx.names import number_constants  # noqa: E402
 
 TORCH = ROUTES["onnx", "torch"]
 LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}
@@ -116,6 +117,22 @@ def test_layer_norms_keep_float_weights(files: Path) -> None:
     floats = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
     assert norms and all(set(node.input[1:]) <= floats for node in norms)
+
+
+def test_constants_of_tf2onnx_are_numbered_as_they_are_read() -> None:
+    """Of equal constants it keeps one, and the name of any: files of MobileNetV2 differed from run to run."""
+
+    def made(low: str, high: str, order: int) -> bytes:
+        helper = onnx.helper
+        value = helper.make_tensor_value_info
+        nodes = [helper.make_node("Clip", ["x", low, high], ["y"])]
+        constants = [helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [n]) for name, n in ((low, 0), (high, 6))]
+        sides = [[value(name, onnx.TensorProto.FLOAT, [1])] for name in ("x", "y")]
+        graph = helper.make_graph(nodes, "g", *sides, constants[::order])
+        number_constants(graph)
+        return graph.SerializeToString(deterministic=True)
+
+    assert made("block_1_min__29", "block_2_max__43", 1) == made("block_6_min__87", "const_fold_opt__88", -1)
 
 
 def test_attention_is_found(files: Path) -> None:

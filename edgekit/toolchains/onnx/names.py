@@ -45,6 +45,21 @@ def shorten(graph: onnx.GraphProto) -> None:
             nodes.add(node.name)
 
 
+#: tf2onnx numbers constants, and keeps one name of equal ones, as it goes over sets: in another order in each process.
+_NUMBERED = re.compile(r"__\d+$")
+
+
+def number_constants(graph: onnx.GraphProto) -> None:
+    """Number tf2onnx's constants in the order in which nodes read them, and keep all initializers in that order."""
+    read = list(dict.fromkeys(value for inner in graphs(graph) for node in inner.node for value in node.input))
+    place = {name: index for index, name in enumerate(read)}
+    kept = sorted(graph.initializer, key=lambda tensor: place.get(tensor.name, len(place)))
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    numbered = [tensor.name for tensor in kept if _NUMBERED.search(tensor.name)]
+    rename(graph, {old: f"const_{index}" for index, old in enumerate(numbered)})
+
+
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Rename values wherever they occur; an inner value that already has a new name steps aside."""
     mapping = dict(names)
