@@ -101,17 +101,18 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
     ]
     large = [row for row in latency if ":" in row["model"]]
     without = [row for row in latency if row["call"] is None]
+    spent = [row["date"] for row in cost]
     commands = ", ".join(f"`{name}` {seconds:.2f} CPU s" for name, seconds in start.items())
     return "\n".join([
         "Each artifact against the best of the vendors' own calls written by hand ([byhand.py](benchmarks/byhand.py); "
         "several per cell, the fastest that runs, is what the target claims and holds its parity gate). Latency: CPU "
         "time of edgekit's file over the hand-made one, both in turns in one child, 95 % interval of the median of "
-        f"three fresh children (lstm_classifier: of the ratios of nine). {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. All cells: "
+        f"three fresh children{_many(latency)}. {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. All cells: "
         f"[HANDMADE.md](benchmarks/HANDMADE.md). {len(latency)} cells: {len(latency) - len(large)} of tiny configurations, "
         f"{len(large)} of the papers' sizes ({', '.join(sorted({row['model'] for row in large}))}). {len(without)} have "
         "no rival: no call by hand runs there, or none is what the target claims and holds its gate. Core ML and "
         "TensorRT files, which a stand-in runs here, are compared in size alone. CPU and memory were measured for "
-        f"{len(cost)} cells ({', '.join(sorted({row['model'] for row in cost}))}), some on an earlier day.",
+        f"{len(cost)} cells ({', '.join(sorted({row['model'] for row in cost}))}), {min(spent)} to {max(spent)}.",
         "",
         *summary(latency, cost),
         "",
@@ -124,6 +125,13 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "
         "configurations carry random weights, so that the gate is not applied to them. Repeat with `make bench`.",
     ])  # fmt: skip
+
+
+def _many(latency: list[Row]) -> str:
+    """Which models were timed in more children, so that the interval is that of their ratios."""
+    found = {(row["model"], len(row["repeats"])) for row in latency if len(row.get("repeats", ())) > 3}
+    said = ", ".join(f"{model}: of the ratios of {count}" for model, count in sorted(found))
+    return f" ({said})" if said else ""
 
 
 def _name(row: Row) -> str:

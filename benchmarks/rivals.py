@@ -125,7 +125,7 @@ def judge(target: str, ours: str, samples: str, outputs: str, made: dict[str, st
                 times = latency.measure(Opened(file, chosen).invoke(arrays), opened.invoke(arrays), **LOOK)
                 row["look"] = times.ratio
         except EdgekitError as error:
-            row = {"status": "FAILED", "reason": f"does not run: {str(error)[:200]}"}
+            row = {"status": "FAILED", "reason": f"does not run: {str(error).replace(name, file.name)[:200]}"}
         except Exception as error:  # a runtime may raise anything on a broken file, which is then no rival
             row = {"status": "FAILED", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
         found[call] = row

@@ -197,7 +197,7 @@ def identify(run: Run, order: Order) -> Source:
 
 def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: bool = True) -> Samples:
     """Make one split and run the model on it in its own framework."""
-    plan = Given(asdict(order.plan), order.plan.content) if order.plan.content else asdict(order.plan)
+    plan = Given(asdict(order.plan.absolute()), order.plan.content) if order.plan.content else asdict(order.plan)
     wanted = {"plan": plan, "split": split, "signatures": loaded.signatures}
     entry = run.step("samples", "data", f"samples:{split}", wanted, code=("data", "stream"))
     if split == "calibration" and entry.value["count"] == 0:

@@ -6,7 +6,7 @@ Whatever chooses (routes, ranges) sees calibration and selection; test is made o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,11 @@ class DataPlan:
     calibration_count: int = 256
     seed: int = 0
     content: str = ""
+
+    def absolute(self) -> DataPlan:
+        """The plan for a child, which may have been started in another folder than the one that paths were typed in."""
+        calibrate, evaluate = (path and str(Path(path).absolute()) for path in (self.calibrate, self.evaluate))
+        return replace(self, calibrate=calibrate, evaluate=evaluate)
 
     @property
     def generated(self) -> bool:

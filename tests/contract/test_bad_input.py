@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from edgekit import api, cli
-from edgekit.jobs import Workers
 from edgekit.store import Store
 
 CHILDREN = Path(__file__).parent / "children"
@@ -42,13 +41,6 @@ DATA = {
     "names.npz": {"image": images(), "mask": images(), "y": np.arange(40) % 4},
     "unlabelled.npz": {"x": images()},
 }
-
-
-@pytest.fixture(scope="module")
-def workers():
-    """Children of this module's own: a child resolves relative paths in the folder in which it was started."""
-    with Workers() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -174,12 +174,19 @@ def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, 
         ),
         ("torch.nn.modules.linear.Linear_logits;1", "Linear_logits"),
         ("net/relu/Relu6;net/norm/add_1;net/conv/convolution", "net/relu/Relu6"),
+        ("stages.0/relu/Relu;stages.0/convolution", "stages.0/relu/Relu"),
         ("constant7", "constant7"),
         (";", ";"),
     ],
 )
 def test_a_tensor_is_named_after_one_operator(name: str, short: str) -> None:
     assert schema.short_name(name) == short
+
+
+def test_keras_embedding_tables_are_int8_without_samples(files: Path) -> None:
+    audit = litert.audit(files / "keras/attention/quantizer-dynamic-products/model.tflite")
+    assert audit.weight_elements["int8"] > 0.9 * sum(audit.weight_elements.values())
+    assert not [op for op in audit.float_ops if op.startswith("GATHER")]
 
 
 def test_names_are_short_and_unique_and_those_of_the_borders_stay(files: Path) -> None:

@@ -69,25 +69,44 @@ def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
     for rule in recipe:
         if rule["operation"] == names.FULLY_CONNECTED:
             rule["op_config"]["min_weight_elements"] = LARGE
-    tables = _tables(request)
-    if tables:
-        rules.load_quantization_recipe(recipe)
-        rules.add_static_config(regex=".*", operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8)
-        recipe = rules.get_quantization_recipe()
-    return _quantize(request, recipe, tables)
+    rules.load_quantization_recipe(recipe)
+    lookups = _lookups(_operators(request))
+    for operator in lookups:
+        rules.add_static_config(
+            regex=_regex(operator), operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8
+        )
+    return _quantize(request, rules.get_quantization_recipe(), _table_ranges(lookups))
 
 
-def _tables(request: Request) -> dict[str, Ranges]:
-    """Ranges of embedding tables (constants that are looked up in by ``GATHER``) and of what is looked up."""
+def _operators(request: Request) -> list[Any]:
+    """All operators of the fp32 file."""
+    from edgekit.toolchains.litert.inspection import read_subgraphs
+
+    assert request.float_file is not None
+    packed = packed_model(request.float_file.read_bytes(), request.float_file)
+    return [operator for found, _ in read_subgraphs(packed) for operator in found]
+
+
+def _lookups(operators: list[Any]) -> list[Any]:
+    """Operators that look up in an embedding table, as Keras's embeddings come: ``GATHER`` from a float constant."""
+    tables = [(operator, operator.inputs[0]) for operator in operators if operator.type == "GATHER"]
+    return [operator for operator, t in tables if t is not None and t.data is not None and t.type == "float32"]
+
+
+def _regex(operator: Any) -> str:
+    """What selects one operator in a recipe: the quantizer joins the names of its outputs with ``;``."""
+    return f"^{re.escape(operator.outputs[0].name)};?$"
+
+
+def _table_ranges(lookups: list[Any]) -> dict[str, Ranges]:
+    """Ranges of tables and of what is looked up in them, which needs no samples."""
     import numpy as np
 
     found: dict[str, Ranges] = {}
-    for operator in _operators(request):
-        table = operator.inputs[0] if operator.type == "GATHER" else None
-        if table is not None and table.data is not None and table.type == "float32":
-            values = table.data.view("<f4")
-            extremes = {"min": np.full((1, 1), values.min()), "max": np.full((1, 1), values.max())}
-            found |= {table.name: extremes, operator.outputs[0].name: extremes}
+    for operator in lookups:
+        values = operator.inputs[0].data.view("<f4")
+        extremes = {"min": np.full((1, 1), values.min()), "max": np.full((1, 1), values.max())}
+        found |= {operator.inputs[0].name: extremes, operator.outputs[0].name: extremes}
     return found
 
 
@@ -108,24 +127,25 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
     names, rules = qtyping.TFLOperationName, RecipeManager()
     chosen = [names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE, names.FULLY_CONNECTED]
     chosen += [names.INPUT, names.OUTPUT, names.GATHER]
-    if _share_without_weights(request) > 1 - MAC_SHARE:
+    operators = _operators(request)
+    if _share_without_weights(operators) > 1 - MAC_SHARE:
         chosen.append(names.BATCH_MATMUL)
     for name in chosen:
         rules.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
     rules.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)
-    for name in _embedded_sums(request):
-        regex = f"^{re.escape(name)};?$"  # the quantizer joins the names of an operator's outputs
-        rules.add_static_config(regex=regex, operation_name=names.ADD, activation_num_bits=8, weight_num_bits=8)
+    for operator in _embedded_sums(operators):
+        rules.add_static_config(
+            regex=_regex(operator), operation_name=names.ADD, activation_num_bits=8, weight_num_bits=8
+        )
     note = "not full integer: norms, softmax and sums compute in float, because their int8 kernels are slower"
     return Converted(_quantize(request, rules.get_quantization_recipe()).file, (note,))
 
 
-def _embedded_sums(request: Request) -> list[str]:
+def _embedded_sums(operators: list[Any]) -> list[Any]:
     """Sums of what was looked up in a table and a constant, the positions: their weights are a table as well."""
-    operators = _operators(request)
-    looked_up = {operator.outputs[0].name for operator in operators if operator.type == "GATHER"}
+    looked_up = {operator.outputs[0].name for operator in _lookups(operators)}
     return [
-        operator.outputs[0].name
+        operator
         for operator in operators
         if operator.type == "ADD"
         and looked_up & {t.name for t in operator.inputs if t is not None}
@@ -133,20 +153,10 @@ def _embedded_sums(request: Request) -> list[str]:
     ]
 
 
-def _operators(request: Request) -> list[Any]:
-    """All operators of the fp32 file."""
-    from edgekit.toolchains.litert.inspection import read_subgraphs
-
-    assert request.float_file is not None
-    packed = packed_model(request.float_file.read_bytes(), request.float_file)
-    return [operator for found, _ in read_subgraphs(packed) for operator in found]
-
-
-def _share_without_weights(request: Request) -> float:
-    """Share of multiply-accumulates between two activations in the fp32 file."""
+def _share_without_weights(operators: list[Any]) -> float:
+    """Share of multiply-accumulates between two activations."""
     from edgekit.toolchains.litert.inspection import macs_of
 
-    operators = _operators(request)
     between = sum(macs_of(o) for o in operators if o.type == "BATCH_MATMUL" and not o.weights())
     return between / max(sum(map(macs_of, operators)), 1)
 

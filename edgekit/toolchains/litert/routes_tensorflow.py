@@ -154,7 +154,7 @@ def unrolled(model: LoadedModel) -> tuple[LoadedModel, tuple[str, ...]]:
     Calibrating a while loop kills the process (TF 2.21, segmentation fault), so static precisions never see one.
     """
     native = model.native
-    if not hasattr(native, "get_config") or not _loops(native):
+    if not _loops(native):
         return model, ()
     keras = importlib.import_module(_package(native))
     clone = keras.models.clone_model(native, clone_function=_unrolled_layer)
@@ -174,9 +174,11 @@ def _frameworks_module(native: Any) -> Any:
 
 
 def _loops(native: Any) -> list[Any]:
-    """Recurrent layers that are not unrolled."""
+    """Recurrent layers that are not unrolled; none in a SavedModel, which has no layers."""
+    if not hasattr(native, "get_config"):
+        return []
     layers = native._flatten_layers() if hasattr(native, "_flatten_layers") else native.layers
-    return [layer for layer in layers if layer.get_config().get("unroll") is False]
+    return [layer for layer in layers if getattr(layer, "unroll", None) is False]  # not all have a configuration
 
 
 def _is_short(native: Any) -> bool:

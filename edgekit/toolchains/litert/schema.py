@@ -6,6 +6,7 @@ The FlatBuffer layout is TensorFlow's ``tensorflow/lite/schema/schema.fbs``; the
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from edgekit.errors import DamagedFileError, FailedError
 from edgekit.toolchains import Request
 
 IDENTIFIER = b"TFL3"
+#: Share of a file from which on the tensors' names are worth writing it anew.
+NAMES_SHARE = 0.01
 
 #: What the FlatBuffer classes raise on bytes that are not a model: offsets out of the file, text that is no UTF-8.
 UNREADABLE = (
@@ -119,10 +122,6 @@ def write_named(content: bytes, file: Path, request: Request, given: Sequence[st
     file.write_bytes(shorten_names(named))
 
 
-#: Share of a file from which on the tensors' names are worth writing it anew.
-NAMES_SHARE = 0.01
-
-
 def shorten_names(content: bytes) -> bytes:
     """Name each tensor after one operator, where names take more than a hundredth of the file.
 
@@ -159,7 +158,7 @@ def short_name(name: str) -> str:
     parts = [part for part in name.split(";") if part and not part.isdecimal()]
     if not parts:
         return name
-    if "." not in parts[0].partition("/")[0]:
+    if not re.search(r";\d*$", name):  # litert-torch ends all names so
         return parts[0]
     return "/".join(segment.rpartition(".")[2] for segment in parts[-1].split("/"))
 

@@ -1,4 +1,4 @@
-"""Small quantized files: what names and repeats take is a third of a small int8 ONNX model."""
+"""Small quantized files: what names and repeats take is nearly a third of a small int8 ONNX model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADDED_NODES = ("_quantized_cast", "_quant_scales_mul", "_quant_output_scale_mul"
 def compact(graph: onnx.GraphProto) -> None:
     """Leave out inferred shapes, names of what the quantizer added and zero points of biases; share scales.
 
-    None of it changes what the runtime computes. QDQ files of the zoo become 6 to 23 % smaller, less than the same
+    None of it changes what the runtime computes. The zoo's MobileNetV2 in QDQ becomes 29 % smaller, less than the same
     model in integer operators.
     """
     del graph.value_info[:]
