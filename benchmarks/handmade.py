@@ -293,27 +293,30 @@ def _summary(cell: dict[str, Any], best: list[str], taken: list[dict[str, Any]])
 def cost(model: str, framework: str, name: str, work: Path) -> None:
     """CPU and peak memory of edgekit from an empty store, and of the best call by hand alone in its process.
 
-    Compared is the route that was chosen: by hand, too, one call is made. Whether the file has the bytes of the one
-    that ``make`` kept, in another process and another store, is in the row as well.
+    Compared is the route that was chosen, with the best call in the environment that it ran in (another framework's
+    import costs seconds of its own). Whether the file has the bytes of the one that ``make`` kept, in another process
+    and another store, is in the row as well.
     """
     group = json.loads((work / model / framework / "group.json").read_text())
     calls = group["cells"][name]["hand"]
-    best = rivals.finalists(calls)
-    if not best:
+    if not rivals.finalists(calls):
         return
-    environment = calls[best[0]]["environment"]
     with tempfile.TemporaryDirectory() as scratch, Workers() as workers:
         folder, store = Path(scratch), Store(Path(scratch) / "home")
         calibrate = enlarged_textures(model, framework, folder)
         result = edgekit.convert(
             f"{model}@{framework}", name, output=folder / "made", workers=workers, store=store, calibrate=calibrate
         )
+        converting, where = _conversion(result.route or "", name, store)
+        best = rivals.finalists({call: row for call, row in calls.items() if row["environment"] in where})
+        best = best or rivals.finalists(calls)
+        environment = calls[best[0]]["environment"]
         call = best[0].removeprefix(f"{environment}: ")
         given = [model, framework, environment, group["calibration"], str(folder), f"{name}/{call}"]
         lines, status, _ = child(f"{SCRIPTS[kind_of(name)].__name__}.py", given, environment)
         if status or "error" in lines[0]:
             raise RuntimeError(f"{model} ({framework}) {name} by hand: exit status {status}, {lines}")
-        ours = result.cpu_seconds["load"] + _conversion(result.route or "", name, store)
+        ours = result.cpu_seconds["load"] + converting
         made = Path(result.artifact or result.rejected or "") / result.parts["model"].file
         same = rivals.same_bytes(made, Path(group["cells"][name]["file"]))
     hand, rss = lines[0]["cpu_s"], lines[0]["rss"]  # it counts as a child of edgekit does: itself and its children
@@ -325,19 +328,24 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
     print(json.dumps(row), flush=True)
 
 
-def _conversion(route: str, target: str, store: Store) -> float:
-    """CPU of a route, and of converting to fp32 where it quantizes a file: by hand the model is converted first, too."""
+def _conversion(route: str, target: str, store: Store) -> tuple[float, set[str]]:
+    """CPU seconds of a route and the environments that it ran in.
+
+    Where it quantizes a file, converting to fp32 is part of it: by hand the model is converted first, too.
+    """
     found = [json.loads(path.read_text()) for path in store.root.glob("*/entry.json")]
     [routes] = [entry["value"]["value"] for entry in found if entry["material"]["step"] == "routes"]
     wanted = {(route, targets.load(target).precision)}
     if routes[route]["quantizes_file"]:
         wanted |= {(name, "fp32") for name in routes}
-    return sum(
-        entry["value"]["cpu_seconds"]
+    steps = [
+        entry
         for entry in found
         if entry["material"]["step"] == "convert"
         and (entry["material"]["arguments"]["route"], entry["material"]["arguments"]["precision"]) in wanted
-    )
+    ]
+    where = {entry["material"]["arguments"]["environment"] for entry in steps}
+    return sum(entry["value"]["cpu_seconds"] for entry in steps), where
 
 
 def startup() -> dict[str, float]:

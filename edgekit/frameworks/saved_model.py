@@ -105,21 +105,26 @@ def export_saved_model(loaded: LoadedModel, folder: Path) -> Path:
     ``serving_default``; its inputs are called as in ``loaded.signature`` with characters that are not allowed in a
     Python name replaced by ``_``, its outputs exactly as there.
     """
+    function, variables = forward_function(loaded)
+    return export(folder, function, loaded.signature, variables, keep=loaded.native)
+
+
+def forward_function(loaded: LoadedModel) -> tuple[Callable[..., Sequence[Any]], Sequence[Any]]:
+    """A TensorFlow-side model as a function of its inputs' tensors in order, and the variables that it reads."""
     native = loaded.native
-    inputs, outputs = loaded.signature.inputs, loaded.signature.outputs
     if loaded.kind == "savedmodel":
         function = _signature(native, None)
 
         def serve(*xs: Any) -> Sequence[Any]:
-            results = function(**{t.name: x for t, x in zip(inputs, xs, strict=True)})
-            return [results[t.name] for t in outputs]
+            results = function(**{t.name: x for t, x in zip(loaded.signature.inputs, xs, strict=True)})
+            return [results[t.name] for t in loaded.signature.outputs]
 
-        return export(folder, serve, loaded.signature, function.variables, keep=native)
+        return serve, function.variables
     from edgekit.frameworks.keras_outputs import forward
 
     # Keras 3 wraps its variables; tf-keras has TensorFlow's own.
     variables = [getattr(v, "value", v) if hasattr(v, "path") else v for v in native.variables]
-    return export(folder, lambda *xs: forward(native, xs), loaded.signature, variables)
+    return lambda *xs: forward(native, xs), variables
 
 
 def _signature(native: Any, source: Source | None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -71,24 +70,13 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
     import tensorflow as tf
     import tf2onnx
 
-    from edgekit.frameworks.saved_model import export_saved_model
+    from edgekit.frameworks.saved_model import forward_function
 
     assert model is not None
-    with tempfile.TemporaryDirectory() as folder:
-        export_saved_model(model, Path(folder))
-        loaded = tf.saved_model.load(folder)
-        signature = loaded.signatures["serving_default"]
-        arguments = signature.structured_input_signature[1]
-        plain = {re.sub(r"\W", "_", name).removeprefix("x_"): name for name in arguments}
-        names = [plain[re.sub(r"\W", "_", t.name).removeprefix("x_")] for t in model.signature.inputs]
-        specs = [tf.TensorSpec(arguments[n].shape, arguments[n].dtype, name=n) for n in names]
-
-        def call(*tensors: Any) -> list[Any]:
-            results = signature(**dict(zip(names, tensors, strict=True)))
-            return [results[t.name] for t in model.signature.outputs]
-
-        function = tf.function(call, input_signature=specs, autograph=False)
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET_TENSORFLOW)
+    call, _ = forward_function(model)
+    specs = [tf.TensorSpec(t.shape, t.dtype) for t in model.signature.inputs]
+    function = tf.function(call, input_signature=specs, autograph=False)
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET_TENSORFLOW)
     foreign = {
         node.op_type: node.name for node in proto.graph.node if not node.domain and not onnx.defs.has(node.op_type)
     }
