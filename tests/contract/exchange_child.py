@@ -31,7 +31,7 @@ ROUTES = {
     },
     ("openvino", "keras"): {"saved-model": "fp32", "saved-model-loop": "fp32"},
 }  # fmt: skip
-MODELS = {"torch": ("conv", "lstm", "attention"), "keras": ("outputs", "lstm", "gelu")}
+MODELS = {"torch": ("conv", "lstm", "attention"), "keras": ("outputs", "lstm", "gelu", "attention")}
 INPUTS = {
     "conv": lambda n: {"image": RNG.normal(size=(n, 3, 16, 16)).astype(np.float32)},
     "outputs": lambda n: {"image": RNG.normal(size=(n, 8, 8, 3)).astype(np.float32)},
@@ -105,6 +105,10 @@ def keras_model(name: str) -> object:
         x = layers.Input((6,), name="x")
         return keras.Model(x, layers.Dense(3, name="logits")(layers.Dense(8, activation="gelu")(x)))
     x = layers.Input((12,), dtype="int32", name="tokens")
+    if name == "attention":
+        h = layers.Embedding(40, 8)(x)
+        h = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(h, h))
+        return keras.Model(x, layers.Dense(5, name="logits")(h))
     h = layers.Bidirectional(layers.LSTM(8))(layers.Embedding(40, 8)(x))
     return keras.Model(x, layers.Dense(5, name="logits")(h))
 

@@ -154,10 +154,11 @@ def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_pa
             assert b"exchange_child" not in content and b"site-packages" not in content, (model, route)
 
 
-def test_keras_outputs_keep_their_order_and_loops_are_refused(keras_files: Path) -> None:
+def test_keras_outputs_keep_their_order_and_loops_and_attention_are_refused(keras_files: Path) -> None:
     session = toolchain.open_session(file_of(keras_files, "outputs", "tf2onnx"), "fp32")
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     assert "loops" in exchange.outcome(keras_files, "lstm")["tf2onnx"]
+    assert "attention" in exchange.outcome(keras_files, "attention")["tf2onnx"]
     loop = toolchain.audit(file_of(keras_files, "lstm", "tf2onnx-loop"))
     assert any(name.startswith(("Loop:", "Scan:")) for name in loop.float_ops)
 

@@ -50,8 +50,8 @@ def file_of(folders, framework, model, route):
 @pytest.mark.parametrize(("framework", "model", "route"), CASES)
 def test_route_is_close_and_is_what_tensorrt_takes(folders, framework, model, route):
     refused = exchange.outcome(folders[framework], model).get(route)
-    if (framework, model) in {("keras", "lstm"), ("keras", "gelu")}:
-        # tf2onnx makes loops of one and an invalid operator of the other; nothing is left to quantize.
+    if (framework, model) in {("keras", "lstm"), ("keras", "gelu"), ("keras", "attention")}:
+        # tf2onnx makes loops of one, an invalid operator of the next and takes the last apart; nothing is left.
         assert refused is not None
         return
     assert refused is None

@@ -66,6 +66,16 @@ def has_attention(graph: onnx.GraphProto) -> bool:
     return any(node.op_type == "MatMul" and softmax & set(node.input) for node in graph.node)
 
 
+def _attends(definition: Any) -> bool:
+    """The same of a TensorFlow ``GraphDef``, and of the functions in it."""
+    for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
+        softmax = {node.name for node in nodes if node.op == "Softmax"}
+        products = (node for node in nodes if node.op in ("BatchMatMulV2", "Einsum", "MatMul"))
+        if any(softmax & {name.partition(":")[0] for name in node.input} for node in products):
+            return True
+    return False
+
+
 def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: bool) -> Converted:
     import tensorflow as tf
     import tf2onnx
@@ -76,6 +86,12 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
     call, _ = forward_function(model)
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in model.signature.inputs]
     function = tf.function(call, input_signature=specs, autograph=False)
+    # Looked for before, because tf2onnx takes more than 24 GB for GPT-2 small.
+    if _attends(function.get_concrete_function().graph.as_graph_def()) and not anything:
+        raise UnsupportedError(
+            "tf2onnx takes the layer norms and GELU of attention models apart, which is slow",
+            hint="The route keras-torch keeps them whole.",
+        )
     proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET_TENSORFLOW)
     foreign = {
         node.op_type: node.name for node in proto.graph.node if not node.domain and not onnx.defs.has(node.op_type)
@@ -88,11 +104,6 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
         raise UnsupportedError(
             f"TensorFlow's recurrent layers become {len(found)} loops, which are slow and stay float",
             hint="The route keras-torch unrolls them.",
-        )
-    if has_attention(proto.graph) and not anything:
-        raise UnsupportedError(
-            "tf2onnx takes the layer norms and GELU of attention models apart, which is slow",
-            hint="The route keras-torch keeps them whole.",
         )
     shorten(proto.graph)
     number_constants(proto.graph)
