@@ -106,7 +106,9 @@ def export_saved_model(loaded: LoadedModel, folder: Path) -> Path:
     Python name replaced by ``_``, its outputs exactly as there.
     """
     function, variables = forward_function(loaded)
-    return export(folder, function, loaded.signature, variables, keep=loaded.native)
+    # A Keras model owns no more than its variables; kept whole, each of its functions would be traced again.
+    keep = loaded.native if loaded.kind == "savedmodel" else None
+    return export(folder, function, loaded.signature, variables, keep=keep)
 
 
 def forward_function(loaded: LoadedModel) -> tuple[Callable[..., Sequence[Any]], Sequence[Any]]:
