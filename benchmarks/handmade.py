@@ -135,7 +135,7 @@ def enlarged_textures(model: str, framework: str, folder: Path) -> str | None:
     if len(tensor.shape) != 4:
         return None
     images = tasks.load("textures", "calibration", 64).inputs["image"]
-    images = images.repeat(tensor.shape[1] // 32, axis=1).repeat(tensor.shape[2] // 32, axis=2)
+    images = images.repeat(tensor.shape[1] // 32, axis=1).repeat(tensor.shape[2] // 32, axis=2)[..., : tensor.shape[3]]
     path = folder / "calibrate.npz"
     np.savez(path, **{tensor.name: np.moveaxis(images, -1, 1) if framework == "torch" else images})
     return str(path)
@@ -293,8 +293,8 @@ def _summary(cell: dict[str, Any], best: list[str], taken: list[dict[str, Any]])
 def cost(model: str, framework: str, name: str, work: Path) -> None:
     """CPU and peak memory of edgekit from an empty store, and of the best call by hand alone in its process.
 
-    Compared is the route that was chosen, with the best call in the environment that it ran in (another framework's
-    import costs seconds of its own). Whether the file has the bytes of the one that ``make`` kept, in another process
+    Compared is the route that was chosen, with the best call of the same tool (or else of any) in the environment that
+    it ran in: another framework's import costs seconds of its own. Whether the file has the bytes of the one that ``make`` kept, in another process
     and another store, is in the row as well.
     """
     group = json.loads((work / model / framework / "group.json").read_text())
@@ -308,8 +308,10 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
             f"{model}@{framework}", name, output=folder / "made", workers=workers, store=store, calibrate=calibrate
         )
         converting, where = _conversion(result.route or "", name, store)
-        best = rivals.finalists({call: row for call, row in calls.items() if row["environment"] in where})
-        best = best or rivals.finalists(calls)
+        near = {call: row for call, row in calls.items() if row["environment"] in where}
+        word = (result.route or "").partition("-")[0]  # of the same tool, where routes and calls are named by tools
+        same_tool = {call: row for call, row in near.items() if call.partition(": ")[2].startswith(word)}
+        best = rivals.finalists(same_tool) or rivals.finalists(near) or rivals.finalists(calls)
         environment = calls[best[0]]["environment"]
         call = best[0].removeprefix(f"{environment}: ")
         given = [model, framework, environment, group["calibration"], str(folder), f"{name}/{call}"]

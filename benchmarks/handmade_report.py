@@ -112,7 +112,7 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         f"{len(large)} of the papers' sizes ({', '.join(sorted({row['model'] for row in large}))}). {len(without)} have "
         "no rival: no call by hand runs there, or none is what the target claims and holds its gate. Core ML and "
         "TensorRT files, which a stand-in runs here, are compared in size alone. CPU and memory are those of the route that "
-        "was chosen and of the best call by hand in its environment (backend), each from nothing: "
+        "was chosen and of the best call by hand of the same tool in the same environment (backend), each from nothing: "
         f"{len(cost)} cells ({', '.join(sorted({row['model'] for row in cost}))}), {min(spent)} to {max(spent)}.",
         "",
         *summary(latency, cost),
