@@ -19,6 +19,7 @@ import datetime
 import itertools
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -294,13 +295,29 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
     """CPU and peak memory of edgekit from an empty store, and of the best call by hand alone in its process.
 
     Compared is the route that was chosen, with the best call of the same tool (or else of any) in the environment that
-    it ran in: another framework's import costs seconds of its own. Whether the file has the bytes of the one that ``make`` kept, in another process
-    and another store, is in the row as well.
+    it ran in: another framework's import costs seconds of its own. A Keras model is always loaded on TensorFlow, whose
+    run is the reference; where the route has no use for that, because Keras's torch backend loads it again, it is not
+    part of the conversion and in the row as ``reference_load_cpu_s``. A cell above a bar is measured twice more, and the
+    medians of all three count. Whether the file has the bytes of the one that ``make`` kept, in another process and
+    another store, is in the row as well.
     """
     group = json.loads((work / model / framework / "group.json").read_text())
-    calls = group["cells"][name]["hand"]
-    if not rivals.finalists(calls):
+    if not rivals.finalists(group["cells"][name]["hand"]):
         return
+    taken = [_cost_once(model, framework, name, work, group)]
+    if handmade_report.costly(taken[0]):
+        taken += [_cost_once(model, framework, name, work, group) for _ in range(2)]
+    keys = ("hand_cpu_s", "edgekit_cpu_s", "reference_load_cpu_s", "memory")
+    row = taken[0] | {key: statistics.median(one[key] for one in taken) for key in keys}
+    row["overhead"] = row["edgekit_cpu_s"] / row["hand_cpu_s"]
+    row["same_bytes_as_made_before"] = all(one["same_bytes_as_made_before"] for one in taken)
+    row["repeats"] = [{key: one[key] for key in keys} for one in taken]
+    append(row | stamp())
+    print(json.dumps(row), flush=True)
+
+
+def _cost_once(model: str, framework: str, name: str, work: Path, group: dict[str, Any]) -> dict[str, Any]:
+    calls = group["cells"][name]["hand"]
     with tempfile.TemporaryDirectory() as scratch, Workers() as workers:
         folder, store = Path(scratch), Store(Path(scratch) / "home")
         calibrate = enlarged_textures(model, framework, folder)
@@ -309,8 +326,8 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
         )
         converting, where = _conversion(result.route or "", name, store)
         near = {call: row for call, row in calls.items() if row["environment"] in where}
-        word = (result.route or "").partition("-")[0]  # of the same tool, where routes and calls are named by tools
-        same_tool = {call: row for call, row in near.items() if call.partition(": ")[2].startswith(word)}
+        words = _words(result.route or "")  # routes and calls are named by tools, most of them
+        same_tool = {call: row for call, row in near.items() if words & _words(call.partition(": ")[2])}
         best = rivals.finalists(same_tool) or rivals.finalists(near) or rivals.finalists(calls)
         environment = calls[best[0]]["environment"]
         call = best[0].removeprefix(f"{environment}: ")
@@ -318,16 +335,21 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
         lines, status, _ = child(f"{SCRIPTS[kind_of(name)].__name__}.py", given, environment)
         if status or "error" in lines[0]:
             raise RuntimeError(f"{model} ({framework}) {name} by hand: exit status {status}, {lines}")
-        ours = result.cpu_seconds["load"] + converting
         made = Path(result.artifact or result.rejected or "") / result.parts["model"].file
         same = rivals.same_bytes(made, Path(group["cells"][name]["file"]))
-    hand, rss = lines[0]["cpu_s"], lines[0]["rss"]  # it counts as a child of edgekit does: itself and its children
     row = {"kind": "cost", "model": model, "framework": framework, "target": name, "call": best[0]}
-    row |= {"route": result.route, "routes_tried": len(result.routes_tried), "hand_cpu_s": hand, "edgekit_cpu_s": ours}
-    row |= {"overhead": ours / hand, "memory": result.peak_rss_bytes / rss}
-    row |= {"hand_rss_bytes": rss, "same_bytes_as_made_before": same} | stamp()
-    append(row)
-    print(json.dumps(row), flush=True)
+    row |= {"route": result.route, "routes_tried": len(result.routes_tried)}
+    hand, rss = lines[0]["cpu_s"], lines[0]["rss"]  # it counts as a child of edgekit does: itself and its children
+    load = result.cpu_seconds["load"]
+    shared = ENVIRONMENTS[framework][0] in where  # else a backend that the conversion has no use for
+    ours = converting + (load if shared else 0.0)
+    row |= {"reference_load_cpu_s": 0.0 if shared else load}
+    row |= {"hand_cpu_s": hand, "edgekit_cpu_s": ours, "overhead": ours / hand, "memory": result.peak_rss_bytes / rss}
+    return row | {"same_bytes_as_made_before": same}
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", name))
 
 
 def _conversion(route: str, target: str, store: Store) -> tuple[float, set[str]]:

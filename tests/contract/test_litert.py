@@ -34,6 +34,7 @@ REFUSED = {
     ("keras", "long", "quantizer-static"): "loop over time",
     ("keras", "long", "quantizer-16x8"): "loop over time",
     ("keras", "lstm", "converter-16x8"): "float inputs only",
+    ("keras", "lstm", "converter-ptq"): "other bytes in each run",
     ("keras", "attention", "converter-16x8"): "float inputs only",
 }
 #: Files that are not what was asked, which the audit must say (nn.LSTM is one opaque node to PT2E).
@@ -111,7 +112,7 @@ def test_every_route(files: Path, framework: str, model: str, route: str) -> Non
 
 
 def test_static_recurrent_files_are_unrolled_and_short_float_ones(files: Path) -> None:
-    audit = litert.audit(files / "keras/lstm/converter-ptq/model.tflite")
+    audit = litert.audit(files / "keras/lstm/quantizer-static-products/model.tflite")
     assert audit.macs_quantized_share == 1.0
     assert audit.macs_total == litert.audit(files / "keras/lstm/converter/model.tflite").macs_total
     long, apart = (files / f"keras/long/{route}/model.tflite" for route in ("converter", "unrolled-16x8"))

@@ -91,6 +91,24 @@ def signature_names(content: bytes) -> tuple[list[str], list[str]]:
     )
 
 
+def unread_pieces(content: bytes) -> list[str]:
+    """Names of tensors that a SPLIT makes and nothing reads."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = packed_model(content, Path("model.tflite"))
+    splits = (schema.BuiltinOperator.SPLIT, schema.BuiltinOperator.SPLIT_V)
+    found = []
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+        read = {int(graph.Outputs(i)) for i in range(graph.OutputsLength())}
+        read |= {int(op.Inputs(i)) for op in operators for i in range(op.InputsLength())}
+        for op in operators:
+            if model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() in splits:
+                made = (int(op.Outputs(i)) for i in range(op.OutputsLength()))
+                found += [graph.Tensors(index).Name().decode() for index in made if index not in read]
+    return found
+
+
 def match_names(
     found: list[str], wanted: Sequence[str], kind: str, given: Sequence[str] | None = None
 ) -> dict[str, str]:
