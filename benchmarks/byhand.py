@@ -134,20 +134,39 @@ def tflite_float(job):
 
 def tflite_quantized(job, out, name, extremes=False):
     """ai-edge-quantizer with one of its own recipes; ``extremes``: ranges by its min/max rule, not its moving average."""
+    from ai_edge_quantizer import recipe
+
+    _quantize(job, out, tflite_float(job), getattr(recipe, name)(), extremes)
+
+
+def tflite_products_unrolled(job, out):
+    """int8 inputs, outputs and dense layers, the rest of the unrolled layers in float."""
+    from ai_edge_quantizer import qtyping, recipe_manager
+
+    source = job.folder / "unrolled.tflite"
+    tflite_keras(job, source, unroll=True)
+    rules = recipe_manager.RecipeManager()
+    for name in ("INPUT", "OUTPUT", "GATHER", "FULLY_CONNECTED"):
+        operation = getattr(qtyping.TFLOperationName, name)
+        rules.add_static_config(regex=".*", operation_name=operation, activation_num_bits=8, weight_num_bits=8)
+    _quantize(job, out, str(source), rules.get_quantization_recipe(), True)
+
+
+def _quantize(job, out, source, recipe, extremes):
     from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
+    from ai_edge_quantizer import calibrator, quantizer, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
-    made = quantizer.Quantizer(tflite_float(job), getattr(recipe, name)())
+    made = quantizer.Quantizer(source, recipe)
     ranges = None
     if made.need_calibration:
-        (key, described), *_ = Interpreter(tflite_float(job)).get_signature_list().items()
+        (key, described), *_ = Interpreter(source).get_signature_list().items()
         names = dict(zip(job.samples, described["inputs"], strict=True))
         rows = [{names[n]: a for n, a in row.items()} for row in job.rows()]
         if extremes:
             rules = recipe_manager.RecipeManager()
-            rules.load_quantization_recipe(getattr(recipe, name)())
-            observer = calibrator.Calibrator(tflite_float(job), 1, qsv_update_func=qsv_utils.min_max_update)
+            rules.load_quantization_recipe(recipe)
+            observer = calibrator.Calibrator(source, 1, qsv_update_func=qsv_utils.min_max_update)
             observer.calibrate({key: rows}, rules)
             ranges = observer.get_model_qsvs()
         else:
@@ -406,7 +425,11 @@ _CONVERTER = {
 }
 CALLS = {
     "keras-tensorflow": _merged(
-        _CONVERTER, _QUANTIZER, _onnx(**{"keras export": onnx_keras}), _openvino("saved-model", "saved-model, unrolled")
+        _CONVERTER,
+        _QUANTIZER,
+        {"tflite-int8": {"quantizer, products, unrolled": tflite_products_unrolled}},
+        _onnx(**{"keras export": onnx_keras}),
+        _openvino("saved-model", "saved-model, unrolled"),
     ),
     "keras-torch": _merged(_onnx(**{"keras export": onnx_keras}), _openvino("exported")),
     "torch": _merged(

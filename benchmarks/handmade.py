@@ -297,7 +297,8 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
     Compared is the route that was chosen, with the best call of the same tool (or else of any) in the environment that
     it ran in: another framework's import costs seconds of its own. A Keras model is always loaded on TensorFlow, whose
     run is the reference; where the route has no use for that, because Keras's torch backend loads it again, it is not
-    part of the conversion and in the row as ``reference_load_cpu_s``. A cell above a bar is measured twice more, and the
+    part of the conversion and in the row as ``reference_load_cpu_s``. Where the same calls by hand fail and those of
+    another tool stand for them, ``same_calls`` is false and no bar applies. A cell above a bar is measured twice more, and the
     medians of all three count. Whether the file has the bytes of the one that ``make`` kept, in another process and
     another store, is in the row as well.
     """
@@ -328,6 +329,7 @@ def _cost_once(model: str, framework: str, name: str, work: Path, group: dict[st
         near = {call: row for call, row in calls.items() if row["environment"] in where}
         words = _words(result.route or "")  # routes and calls are named by tools, most of them
         same_tool = {call: row for call, row in near.items() if words & _words(call.partition(": ")[2])}
+        alike = bool(rivals.finalists(same_tool)) or not same_tool
         best = rivals.finalists(same_tool) or rivals.finalists(near) or rivals.finalists(calls)
         environment = calls[best[0]]["environment"]
         call = best[0].removeprefix(f"{environment}: ")
@@ -345,7 +347,7 @@ def _cost_once(model: str, framework: str, name: str, work: Path, group: dict[st
     ours = converting + (load if shared else 0.0)
     row |= {"reference_load_cpu_s": 0.0 if shared else load}
     row |= {"hand_cpu_s": hand, "edgekit_cpu_s": ours, "overhead": ours / hand, "memory": result.peak_rss_bytes / rss}
-    return row | {"same_bytes_as_made_before": same}
+    return row | {"same_bytes_as_made_before": same, "same_calls": alike}
 
 
 def _words(name: str) -> set[str]:

@@ -35,7 +35,12 @@ def slow(row: Row) -> bool:
 
 
 def costly(row: Row) -> bool:
-    """Whether a cell is above the bar of CPU (a ratio from 5 CPU seconds on, a difference below) or of memory."""
+    """Whether a cell is above the bar of CPU (a ratio from 5 CPU seconds on, a difference below) or of memory.
+
+    No bar applies where the same calls by hand fail and others stand for them.
+    """
+    if not row.get("same_calls", True):
+        return False
     extra = row["edgekit_cpu_s"] - row["hand_cpu_s"]
     return (row["overhead"] > OVERHEAD if row["hand_cpu_s"] >= 5 else extra > SECONDS) or row["memory"] > MEMORY
 
