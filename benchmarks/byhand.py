@@ -126,30 +126,31 @@ def tflite_torch(job, out):
 
 
 @functools.cache
-def tflite_float(job):
-    out = job.folder / "float.tflite"
-    (tflite_torch if job.framework == "torch" else tflite_keras)(job, out)
+def tflite_float(job, unroll=False):
+    out = job.folder / f"float{'_unrolled' * unroll}.tflite"
+    if job.framework == "torch":
+        tflite_torch(job, out)
+    else:
+        tflite_keras(job, out, unroll=unroll)
     return str(out)
 
 
-def tflite_quantized(job, out, name, extremes=False):
+def tflite_quantized(job, out, name, extremes=False, unroll=False):
     """ai-edge-quantizer with one of its own recipes; ``extremes``: ranges by its min/max rule, not its moving average."""
     from ai_edge_quantizer import recipe
 
-    _quantize(job, out, tflite_float(job), getattr(recipe, name)(), extremes)
+    _quantize(job, out, tflite_float(job, unroll), getattr(recipe, name)(), extremes)
 
 
 def tflite_products_unrolled(job, out):
     """int8 inputs, outputs and dense layers, the rest of the unrolled layers in float."""
     from ai_edge_quantizer import qtyping, recipe_manager
 
-    source = job.folder / "unrolled.tflite"
-    tflite_keras(job, source, unroll=True)
     rules = recipe_manager.RecipeManager()
     for name in ("INPUT", "OUTPUT", "GATHER", "FULLY_CONNECTED"):
         operation = getattr(qtyping.TFLOperationName, name)
         rules.add_static_config(regex=".*", operation_name=operation, activation_num_bits=8, weight_num_bits=8)
-    _quantize(job, out, str(source), rules.get_quantization_recipe(), True)
+    _quantize(job, out, tflite_float(job, True), rules.get_quantization_recipe(), True)
 
 
 def _quantize(job, out, source, recipe, extremes):
@@ -174,10 +175,10 @@ def _quantize(job, out, source, recipe, extremes):
     made.quantize(ranges, enable_progress_report=False).export_model(str(out), overwrite=True)
 
 
-def tflite_cast(job, out):
+def tflite_cast(job, out, unroll=False):
     from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
 
-    made = quantizer.Quantizer(tflite_float(job))
+    made = quantizer.Quantizer(tflite_float(job, unroll))
     made.update_quantization_recipe(
         regex=".*",
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
@@ -404,6 +405,13 @@ _QUANTIZER = {
         for target, name in (("tflite-int8", "static_wi8_ai8"), ("tflite-int16x8", "static_wi8_ai16"))
     },
 }
+_UNROLLED = {
+    "tflite-fp16": {"quantizer cast, unrolled": functools.partial(tflite_cast, unroll=True)},
+    "tflite-int8-dynamic": {
+        "quantizer, unrolled": functools.partial(tflite_quantized, name="dynamic_wi8_afp32", unroll=True)
+    },
+    "tflite-int8": {"quantizer, products, unrolled": tflite_products_unrolled},
+}
 
 
 def _merged(*tables):
@@ -427,7 +435,7 @@ CALLS = {
     "keras-tensorflow": _merged(
         _CONVERTER,
         _QUANTIZER,
-        {"tflite-int8": {"quantizer, products, unrolled": tflite_products_unrolled}},
+        _UNROLLED,
         _onnx(**{"keras export": onnx_keras}),
         _openvino("saved-model", "saved-model, unrolled"),
     ),

@@ -23,6 +23,9 @@ _ORDER: tuple[Status, ...] = (
     "NOT_RUN",
 )
 
+#: Routes within 5 % of the fastest tie with it: the same file, timed twice, differs by as much.
+TIED = 1.05
+
 
 def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:
     """Refuse a file that is not what it claims; with ``allow_mixed`` layers may stay float, and it is noted."""
@@ -57,15 +60,19 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
 
     The first that passes and is not slower than its float twin; where all that pass are slower, the fastest; else the
     least bad one that was executed, which is reported and kept aside; else one that nothing here could execute. With
-    every route tried (``--search-routes``), the fastest that passes.
+    every route tried (``--search-routes``), the fastest that passes. Of those that tie with the fastest, the target's
+    order decides, so that noise does not.
     """
     passing = [c for c in candidates if c.status == "PASS"] or [c for c in candidates if c.status == "UNDECIDED"]
     if not passing:
         executed = [c for c in candidates if c.evidence is not None]
         unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
         return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
-    timed = [c for c in passing if c.latency is not None]
-    return min(timed, key=lambda c: c.latency.ratio if c.latency else 1.0) if len(timed) > 1 else passing[0]
+    ratios = [(c, c.latency.ratio) for c in passing if c.latency is not None]
+    if len(ratios) < 2:
+        return passing[0]
+    fastest = min(ratio for _, ratio in ratios)
+    return next(c for c, ratio in ratios if ratio <= TIED * fastest)
 
 
 def final(target: Target, candidates: list[Candidate], chosen: Candidate | None, tested: Candidate | None) -> Verdict:

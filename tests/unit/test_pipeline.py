@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
+from edgekit.candidate import Candidate
+from edgekit.judging import choose
 from edgekit.pipeline import is_slow
 from edgekit.result import LatencyFacts
+
+
+def facts(verdict: Any, ratio: float) -> LatencyFacts:
+    return LatencyFacts(
+        float_cpu_ms=0.1, artifact_cpu_ms=0.1 * ratio, ratio=ratio, ratio_ci95=(ratio, ratio + 0.1), verdict=verdict,
+        noisy=False, blocks=41, runs_per_block=(10, 10), wall_over_cpu=1.0,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -20,11 +29,21 @@ from edgekit.result import LatencyFacts
     ],
 )
 def test_other_routes_are_tried_where_the_artifact_is_slow(verdict: Any, low: float, slow: bool) -> None:
-    facts = LatencyFacts(
-        float_cpu_ms=0.1, artifact_cpu_ms=0.1 * low, ratio=low, ratio_ci95=(low, low + 0.1), verdict=verdict,
-        noisy=False, blocks=41, runs_per_block=(10, 10), wall_over_cpu=1.0,
-    )  # fmt: skip
-    assert is_slow(facts) == slow
+    assert is_slow(facts(verdict, low)) == slow
+
+
+@pytest.mark.parametrize(
+    ("ratios", "chosen"),
+    [
+        ({"first": 1.44, "second": 1.41, "third": 1.90}, "first"),  # a tie: noise would choose another in each run
+        ({"first": 1.51, "second": 1.41, "third": 1.44}, "second"),
+    ],
+)
+def test_of_slow_routes_the_fastest_is_chosen_and_the_first_of_a_tie(ratios: dict[str, float], chosen: str) -> None:
+    made = [Candidate(name, "PASS", latency=facts("SLOWER", ratio)) for name, ratio in ratios.items()]
+    found = choose(made)
+    assert found is not None
+    assert found.route == chosen
 
 
 def test_a_stand_in_has_no_latency_to_judge() -> None:
