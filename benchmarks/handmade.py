@@ -329,7 +329,7 @@ def _cost_once(model: str, framework: str, name: str, work: Path, group: dict[st
         near = {call: row for call, row in calls.items() if row["environment"] in where}
         words = _words(result.route or "")  # routes and calls are named by tools, most of them
         same_tool = {call: row for call, row in near.items() if words & _words(call.partition(": ")[2])}
-        alike = bool(rivals.finalists(same_tool)) or not same_tool
+        alike = bool(rivals.finalists(same_tool or near))
         best = rivals.finalists(same_tool) or rivals.finalists(near) or rivals.finalists(calls)
         environment = calls[best[0]]["environment"]
         call = best[0].removeprefix(f"{environment}: ")

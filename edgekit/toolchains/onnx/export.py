@@ -156,8 +156,8 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
     """Strip, name, check and write a model.
 
     Exporters write source paths and stack traces into the file; without them the same model gives the same bytes
-    on every machine, and tells nothing about the machine. A float file keeps the shapes that were inferred, for those
-    that quantize it; a ``quantized`` one is made compact.
+    on every machine, and tells nothing about the machine. Shapes between the operators are left out (up to 9 % of a
+    small file); a ``quantized`` file is made compact.
 
     Raises:
         FailedError: the exporter wrote an invalid model (tf2onnx writes exact GELU as a non-existent ``Erfc``).
@@ -171,14 +171,12 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
         raise FailedError(
             f"the exporter wrote an invalid ONNX model: {first}", hint="Another route may do it."
         ) from error
-    weights = {tensor.name for tensor in model.graph.initializer}
-    for index in reversed(range(len(model.graph.value_info))):
-        if model.graph.value_info[index].name in weights:  # a stale shape stops a later quantizer that transposes it
-            del model.graph.value_info[index]
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     for value in (*model.graph.input, *model.graph.output):
         if any(not d.HasField("dim_value") or d.dim_value < 1 for d in value.type.tensor_type.shape.dim):
             raise FailedError(f"the exporter left a dynamic axis in {value.name!r}", hint="Fix the input shapes.")
+    for graph in graphs(model.graph):  # all of them can be inferred again
+        del graph.value_info[:]
     if quantized:
         compact(model.graph)
     file = request.folder / name
