@@ -124,6 +124,7 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         "",
         f"Bars: interval below {LATENCY}, size <= {SIZE}; CPU of load + convert <= {OVERHEAD:.2f} times the script's "
         f"(or + {SECONDS} s where that takes below 5 s), peak memory <= {MEMORY:.2f} times. "
+        + _others(cost)
         + (f"{len(shown)} cells above a bar:" if shown else "No cell is above a bar."),
         "",
         *shown,
@@ -131,6 +132,12 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "
         "configurations carry random weights, so that the gate is not applied to them. Repeat with `make bench`.",
     ])  # fmt: skip
+
+
+def _others(cost: list[Row]) -> str:
+    """Cells whose costs stand against other calls than edgekit's."""
+    names = [_name(row) for row in cost if not row.get("same_calls", True)]
+    return f"No bar of cost applies to {', '.join(names)}, because the same calls fail by hand. " if names else ""
 
 
 def _many(latency: list[Row]) -> str:
