@@ -296,11 +296,10 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
 
     Compared is the route that was chosen, with the best call of the same tool (or else of any) in the environment that
     it ran in: another framework's import costs seconds of its own. A Keras model is always loaded on TensorFlow, whose
-    run is the reference; where the route has no use for that, because Keras's torch backend loads it again, it is not
-    part of the conversion and in the row as ``reference_load_cpu_s``. Where the same calls by hand fail and those of
-    another tool stand for them, ``same_calls`` is false and no bar applies. A cell above a bar is measured twice more, and the
-    medians of all three count. Whether the file has the bytes of the one that ``make`` kept, in another process and
-    another store, is in the row as well.
+    run is the reference: ``reference_load_cpu_s`` is that load where the route runs on Keras's torch backend, and
+    counts. ``same_calls`` is false where the same calls by hand fail and those of another tool stand for them. A cell
+    above a bar is measured twice more, and the medians of all three count. Whether the file has the bytes of the one
+    that ``make`` kept, in another process and another store, is in the row as well.
     """
     group = json.loads((work / model / framework / "group.json").read_text())
     if not rivals.finalists(group["cells"][name]["hand"]):
@@ -310,7 +309,7 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
         taken += [_cost_once(model, framework, name, work, group) for _ in range(2)]
     keys = ("hand_cpu_s", "edgekit_cpu_s", "reference_load_cpu_s", "memory")
     row = taken[0] | {key: statistics.median(one[key] for one in taken) for key in keys}
-    row["overhead"] = row["edgekit_cpu_s"] / row["hand_cpu_s"]
+    row["overhead"] = handmade_report.overhead(row)
     row["same_bytes_as_made_before"] = all(one["same_bytes_as_made_before"] for one in taken)
     row["repeats"] = [{key: one[key] for key in keys} for one in taken]
     append(row | stamp())

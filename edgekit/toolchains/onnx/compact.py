@@ -17,12 +17,11 @@ ADDED_NODES = ("_quantized_cast", "_quant_scales_mul", "_quant_output_scale_mul"
 
 
 def compact(graph: onnx.GraphProto) -> None:
-    """Leave out inferred shapes, names of what the quantizer added and zero points of biases; share scales.
+    """Leave out names of what the quantizer added and zero points of biases; share scales.
 
     None of it changes what the runtime computes. The zoo's MobileNetV2 in QDQ becomes 29 % smaller, less than the same
     model in integer operators.
     """
-    del graph.value_info[:]
     pairs = [node for inner in graphs(graph) for node in inner.node if node.op_type in PAIRS]
     for inner in graphs(graph):
         for node in inner.node:
