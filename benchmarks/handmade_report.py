@@ -133,7 +133,7 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         "",
         *shown,
         *([""] if shown else []),
-        "**Not measured**: unet:reference; the cells of the table's first eight and TensorRT's targets for gpt, unet, "
+        "**Not measured**: unet:reference; ExecuTorch, Core ML and TensorRT for gpt, unet, "
         "lstm_classifier and mlp (torch); the costs of all other cells.",
         "",
         f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "

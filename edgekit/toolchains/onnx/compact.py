@@ -19,8 +19,8 @@ ADDED_NODES = ("_quantized_cast", "_quant_scales_mul", "_quant_output_scale_mul"
 def compact(graph: onnx.GraphProto) -> None:
     """Leave out names of what the quantizer added and zero points of biases; share scales.
 
-    None of it changes what the runtime computes. The zoo's MobileNetV2 in QDQ becomes 29 % smaller, less than the same
-    model in integer operators.
+    None of it changes what the runtime computes. With its shapes left out too, the zoo's MobileNetV2 in QDQ becomes
+    29 % smaller, less than the same model in integer operators.
     """
     pairs = [node for inner in graphs(graph) for node in inner.node if node.op_type in PAIRS]
     for inner in graphs(graph):
