@@ -319,7 +319,9 @@ def openvino_float(job, way):
         with torch.no_grad():
             converted = ov.convert_model(model, example_input=example[0] if len(example) == 1 else example)
     else:
-        converted = ov.convert_model(torch.export.export(model, example, strict=False))
+        with torch.no_grad():  # else a Keras model's weights become inputs of the program
+            program = torch.export.export(model, example, strict=False)
+        converted = ov.convert_model(program)
     converted.reshape({port: list(tensor.shape) for port, tensor in zip(converted.inputs, example, strict=True)})
     for index, port in enumerate((*converted.inputs, *converted.outputs)):  # they have none, or several
         port.get_tensor().set_names({f"tensor_{index}"})

@@ -54,6 +54,9 @@ def test_route_is_close_and_is_what_tensorrt_takes(folders, framework, model, ro
         # tf2onnx makes loops of one, an invalid operator of the next and takes the last apart; nothing is left.
         assert refused is not None
         return
+    if route == "unrolled-qdq" and model != "lstm":
+        assert "no recurrent cell" in refused
+        return
     assert refused is None
     file, precision = file_of(folders, framework, model, route), ROUTES["tensorrt", framework][route]
     audit = toolchain.audit(file)

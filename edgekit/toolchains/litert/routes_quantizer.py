@@ -42,6 +42,8 @@ def cast_fp16(model: LoadedModel | None, request: Request) -> Converted:
 #: Weights from which on a dense layer is faster with activations quantized at run time: the last layer of the zoo's MLP
 #: (320) is not, that of its LeNet-5 (480) takes the same time.
 LARGE = 400
+#: Operators whose outputs hold the values of their first input.
+MOVES = ("RESHAPE", "TRANSPOSE", "UNPACK")
 
 
 def dynamic_int8(model: LoadedModel | None, request: Request) -> Converted:
@@ -95,7 +97,7 @@ def _lookups(operators: list[Any]) -> list[Any]:
 
 def _regex(operator: Any) -> str:
     """What selects one operator in a recipe: the quantizer joins the names of its outputs with ``;``."""
-    return f"^{re.escape(operator.outputs[0].name)};?$"
+    return f"^{';'.join(re.escape(output.name) for output in operator.outputs)};?$"
 
 
 def _table_ranges(lookups: list[Any]) -> dict[str, Ranges]:
@@ -133,12 +135,26 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
     for name in chosen:
         rules.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
     rules.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)
-    for operator in _embedded_sums(operators):
+    for operator in (*_embedded_moves(operators), *_embedded_sums(operators)):
         rules.add_static_config(
-            regex=_regex(operator), operation_name=names.ADD, activation_num_bits=8, weight_num_bits=8
+            regex=_regex(operator), operation_name=names[operator.type], activation_num_bits=8, weight_num_bits=8
         )
     note = "not full integer: norms, softmax and sums compute in float, because their int8 kernels are slower"
     return Converted(_quantize(request, rules.get_quantization_recipe()).file, (note,))
+
+
+def _embedded_moves(operators: list[Any]) -> list[Any]:
+    """Operators that only move what was looked up in a table, as Keras's unrolled recurrent layers do to its steps.
+
+    In float, each of the steps would be quantized again for its product.
+    """
+    moved = {operator.outputs[0].name for operator in _lookups(operators)}
+    found = []
+    for operator in operators:  # in the order in which they run
+        if operator.type in MOVES and operator.inputs[0] is not None and operator.inputs[0].name in moved:
+            moved |= {output.name for output in operator.outputs}
+            found.append(operator)
+    return found
 
 
 def _embedded_sums(operators: list[Any]) -> list[Any]:

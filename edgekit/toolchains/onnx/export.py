@@ -116,6 +116,9 @@ def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:
 
     ``aten.lstm`` is one opaque node that no quantizer enters; only that entry of PyTorch's decomposition table is
     applied, because the whole table also takes linear layers apart.
+
+    Raises:
+        UnsupportedError: to be unrolled, and without a recurrent cell: plain routes convert the same operators.
     """
     from edgekit.frameworks.torch import torch_export
 
@@ -128,6 +131,11 @@ def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:
     aten = torch.ops.aten
     table = torch.export.default_decompositions()
     cells = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
+    if not any(node.target in cells for node in program.graph.nodes):
+        raise UnsupportedError(
+            "the model has no recurrent cell of PyTorch's to unroll (Keras's are unrolled in any export)",
+            hint="Use the routes that quantize the fp32 file.",
+        )
     return program.run_decompositions(cells)
 
 

@@ -1,0 +1,25 @@
+"""Importing a framework without the optional packages that it would pull in."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+#: Keras imports scikit-learn and pandas for training, JAX for a callback, TensorFlow JAX for a converter, each only where it is
+#: installed; together two CPU seconds of every child.
+UNUSED = ("jax", "pandas", "sklearn")
+
+
+@contextlib.contextmanager
+def absent(*packages: str) -> Iterator[None]:
+    """Let packages that are not imported yet look as if they were not installed; a later import finds them again."""
+    modules = cast(dict[str, Any], sys.modules)
+    hidden = [name for name in packages if name not in modules]
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]
