@@ -19,6 +19,8 @@ from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, Usag
 from edgekit.precision import shortfall
 from edgekit.toolchains import Request, litert
 from edgekit.toolchains.litert import schema
+from edgekit.toolchains.litert.inspection import read_subgraphs
+from edgekit.toolchains.litert.schema import packed_model
 
 pytest.importorskip("ai_edge_litert")
 ROOT = Path(__file__).parents[2]
@@ -117,6 +119,14 @@ def test_static_recurrent_files_are_unrolled_and_short_float_ones(files: Path) -
     assert audit.macs_total == litert.audit(files / "keras/lstm/converter/model.tflite").macs_total
     long, apart = (files / f"keras/long/{route}/model.tflite" for route in ("converter", "unrolled-16x8"))
     assert litert.audit(long).ops_total < litert.audit(apart).ops_total / 10  # the body of a loop counts once
+
+
+def test_steps_of_an_embedding_reach_an_unrolled_layer_in_int8(files: Path) -> None:
+    file = files / "keras/lstm/quantizer-static-products/model.tflite"
+    [(operators, _)] = read_subgraphs(packed_model(file.read_bytes(), file))
+    steps = [t for o in operators if o.type == "UNPACK" and o.outputs[0].type == "int8" for t in o.outputs]
+    readers = [o.type for o in operators if any(t in steps for t in o.inputs)]
+    assert readers and "QUANTIZE" not in readers and "DEQUANTIZE" not in readers
 
 
 def test_macs_are_those_of_the_formula(files: Path) -> None:

@@ -1,0 +1,43 @@
+"""What a framework's child imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import wave  # noqa: F401  # imported, so that it stays
+
+import pytest
+
+from edgekit.frameworks import optional
+
+CHILD = """
+import json, sys
+import edgekit.frameworks.keras as keras
+from edgekit.frameworks.optional import UNUSED
+found = [name for name in UNUSED if name in sys.modules]
+import sklearn.base, pandas  # a user's file.py may
+print(json.dumps([found, sklearn.__name__, pandas.Series([1, 2]).sum().item(), keras.keras.Sequential.__name__]))
+"""
+
+
+def test_an_absent_package_looks_uninstalled_for_a_while_and_an_imported_one_stays() -> None:
+    assert "colorsys" not in sys.modules
+    with optional.absent("colorsys", "wave"):
+        with pytest.raises(ImportError):
+            import colorsys
+        import wave
+
+        assert wave.open
+    import colorsys
+
+    assert colorsys.__name__ in sys.modules
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_keras_comes_without_packages_that_no_conversion_needs(backend: str) -> None:
+    pytest.importorskip("keras")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], "sklearn", 3, "Sequential"]
