@@ -5,7 +5,7 @@ Both give the same kind of value, so that what is compared and scored does not d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import parity, stream
+from edgekit.data import plan as planning
+from edgekit.data import rows
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.loaded import stack
 from edgekit.signature import WHOLE, Signature, State, TensorSpec
 
 if TYPE_CHECKING:
@@ -54,13 +57,22 @@ class Ran:
         return Ran(outputs, {part: _arrays(folder / f"{part}.npz") for part in parts})
 
 
-def in_framework(models: Mapping[str, LoadedModel], inputs: Arrays, task: str | None) -> Ran:
-    """Run a model in its framework, many samples at a time."""
+def in_framework(
+    models: Mapping[str, LoadedModel], samples: Path, task: str | None, folder: Path
+) -> Mapping[str, stream.Arrays]:
+    """Run a model in its framework on a file of samples, many at a time; write into ``folder`` what ``Ran.load`` reads.
+
+    Returns the steps of each part, where there are any.
+    """
     signatures = {name: model.signature for name, model in models.items()}
     if not stream.streams(signatures):
-        return Ran(models[WHOLE].run(inputs))
+        parts = (models[WHOLE].run(inputs) for inputs in rows.read(samples, "x/"))
+        rows.write(folder / OUTPUTS, "out/", parts)
+        return {}
     calls = {name: model.run for name, model in models.items()}
-    return Ran(*stream.run(stream.host(task), signatures, calls, inputs, SEQUENCES))
+    ran = Ran(*stream.run(stream.host(task), signatures, calls, planning.load(samples).inputs, SEQUENCES))
+    ran.save(folder)
+    return ran.steps
 
 
 def in_runtime(
@@ -73,11 +85,7 @@ def in_runtime(
     """
     samples = [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(_count(inputs))]
     if not stream.streams(signatures):
-        rows = []
-        for sample in samples:
-            sessions[WHOLE].reset()  # a fused LSTM keeps its state between calls
-            rows.append(_complete(sessions[WHOLE].run(sample), signatures[WHOLE]))
-        return Ran(_joined(rows, {t.name: t.shape[1:] for t in signatures[WHOLE].outputs}))
+        return Ran(stack(_rows(sessions[WHOLE], signatures[WHOLE], samples), len(samples)))
     around = stream.host(task)
     calls = {name: _step(session, signatures[name]) for name, session in sessions.items()}
     found = []
@@ -138,6 +146,13 @@ def _found(ran: Ran, part: str) -> dict[str, NDArray[Any]]:
     return {key[4:]: array for key, array in ran.steps[part].items() if key.startswith("out/")}
 
 
+def _rows(session: Session, signature: Signature, samples: Iterable[Arrays]) -> Iterator[Arrays]:
+    call = _step(session, signature)
+    for sample in samples:
+        session.reset()  # a fused LSTM keeps its state between calls
+        yield call(sample)
+
+
 def _step(session: Session, signature: Signature) -> stream.Call:
     """A session's run with its outputs in the shape in which the next step takes them."""
 
@@ -153,13 +168,6 @@ def _complete(found: dict[str, NDArray[Any]], signature: Signature) -> dict[str,
     if missing:
         raise UnsupportedError(f"the file lacks the outputs {sorted(missing)}; it has {sorted(found)}")
     return found
-
-
-def _joined(rows: Sequence[Arrays], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
-    return {
-        name: _shaped(np.concatenate([row[name] for row in rows]), (len(rows), *shape))
-        for name, shape in shapes.items()
-    }
 
 
 def _shaped(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -219,16 +219,16 @@ def measure_accuracy(
             f"outputs differ in shape: float {float_outputs.shape}, artifact {artifact_outputs.shape}",
             hint="Bring both to the source's layout, classes on the last axis.",
         )
-    if not np.isfinite(np.asarray(float_outputs, np.float64)).all():
+    if not np.isfinite(float_outputs).all():
         raise UsageError(
             "the float model's outputs hold NaN or infinity", hint="Check the source's weights and the samples."
         )
-    before = metric.contributions(labels, float_outputs)
-    after = metric.contributions(labels, artifact_outputs)
+    before = metric.score(labels, float_outputs)
+    after = metric.score(labels, artifact_outputs)
     float_value, artifact_value = metric.value(before.mean(axis=0)), metric.value(after.mean(axis=0))
     checkpoint_value = float_value
     if checkpoint_outputs is not None:
-        checkpoint_value = metric.value(metric.contributions(labels, checkpoint_outputs).mean(axis=0))
+        checkpoint_value = metric.value(metric.score(labels, checkpoint_outputs).mean(axis=0))
     flips = (int((before > after).sum()), int((before < after).sum())) if metric.binary else None
     drop = float(metric.drop(float_value, artifact_value))
     if flips is not None:

@@ -30,6 +30,9 @@ Family = Literal["top1", "map", "relative"]
 #: Largest negative log-likelihood of one token, in nats: a file that answers NaN still gets a finite, terrible figure.
 NLL_CAP = 100.0
 
+#: Samples that are scored at a time: float64 copies of all logits of a segmentation would fill a small machine.
+CHUNK = 128
+
 #: Ratios of signals are kept within these decibels: a file that answers NaN or nothing still gets a finite figure.
 SI_SDR_CAP_DB = 60.0
 
@@ -56,7 +59,7 @@ def predictions(logits: NDArray[np.generic]) -> NDArray[np.int64]:
 
     Ties go to the lowest class, as in NumPy: an int8 file that answers a constant scores like "always class 0".
     """
-    finite = np.isfinite(np.asarray(logits, np.float64)).all(axis=-1)
+    finite = np.isfinite(logits).all(axis=-1)
     return np.where(finite, np.argmax(logits, axis=-1), -1).astype(np.int64)
 
 
@@ -85,6 +88,13 @@ class Metric:
     value: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     read: Callable[[Mapping[str, NDArray[np.generic]], NDArray[np.generic]], NDArray[np.generic]] = first_output
     decisions: Callable[[NDArray[np.generic]], NDArray[np.int64]] | None = predictions
+
+    def score(self, labels: NDArray[np.generic], scored: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return the contributions of all samples, ``CHUNK`` at a time."""
+        if len(labels) != len(scored):
+            return self.contributions(labels, scored)  # which refuses them
+        starts = range(0, max(len(labels), 1), CHUNK)
+        return np.concatenate([self.contributions(labels[i : i + CHUNK], scored[i : i + CHUNK]) for i in starts])
 
     def drop(self, reference: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much worse ``measured`` is: points, or a fraction of ``reference`` for ``relative``."""
@@ -117,8 +127,11 @@ def agreement(
     """Return the share of positions where both arrays ``(samples, ..., classes)`` lead to the same decision."""
     if reference.shape != measured.shape:
         raise UsageError(f"logits differ in shape: reference {reference.shape}, measured {measured.shape}")
-    chosen = decisions(measured)
-    return float(np.mean((decisions(reference) == chosen) & (chosen >= 0)))
+    same = []
+    for i in range(0, len(reference), CHUNK):
+        chosen = decisions(measured[i : i + CHUNK])
+        same.append((decisions(reference[i : i + CHUNK]) == chosen) & (chosen >= 0))
+    return float(np.mean(np.concatenate(same)))
 
 
 def check_labels(labels: NDArray[np.generic], logits: NDArray[np.generic]) -> None:

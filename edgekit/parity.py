@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: +300 means "no difference at all" and -300 "noise where the reference is silent".
 SQNR_CAP_DB = 300.0
 
+#: Values that are compared at a time.
+CHUNK = 1 << 20
+
 #: Steps at either end of a sequence whose error is told apart.
 DRIFT_STEPS = 20
 
@@ -144,36 +147,35 @@ def _compare_one(name: str, reference: NDArray[np.generic], measured: NDArray[np
             f"output {name!r} differs in shape: reference {reference.shape}, measured {measured.shape}",
             hint="Bring both to the source's layout before comparing them.",
         )
-    ref = reference.astype(np.float64).ravel()
-    out = measured.astype(np.float64).ravel()
-    if not np.isfinite(ref).all():
+    size, wrong = reference.size, np.count_nonzero(~np.isfinite(reference))
+    if wrong:
         raise UsageError(
-            f"output {name!r} of the reference holds NaN or infinity in {np.count_nonzero(~np.isfinite(ref))} of "
-            f"{ref.size} values",
+            f"output {name!r} of the reference holds NaN or infinity in {wrong} of {size} values",
             hint="Run the source on these samples: its weights or the samples are not finite.",
         )
-    bad = np.count_nonzero(~np.isfinite(out))
+    bad = np.count_nonzero(~np.isfinite(measured))
     if bad:
-        return OutputParity(0.0, 0.0, None, f"output {name!r}: NaN or infinity in {bad} of {out.size} values")
-    error = ref - out
-    silent = not ref.any() and bool(error.any())
-    reason = f"output {name!r}: the reference is all zero and the measured output is not" if silent else ""
-    max_abs = float(np.abs(error).max(initial=0.0))
-    return OutputParity(_sqnr_db(ref, error), _cosine(ref, out), max_abs, reason)
+        return OutputParity(0.0, 0.0, None, f"output {name!r}: NaN or infinity in {bad} of {size} values")
+    signal = power = product = noise = max_abs = 0.0
+    for start in range(0, size, CHUNK):  # float64 copies of all values would take several times their memory
+        ref, out = (a.reshape(-1)[start : start + CHUNK].astype(np.float64) for a in (reference, measured))
+        error = ref - out
+        signal, power, product = signal + float(ref @ ref), power + float(out @ out), product + float(ref @ out)
+        noise, max_abs = noise + float(error @ error), max(max_abs, float(np.abs(error).max()))
+    reason = f"output {name!r}: the reference is all zero and the measured output is not" if noise > signal == 0 else ""
+    return OutputParity(_sqnr_db(signal, noise), _cosine(signal, power, product), max_abs, reason)
 
 
-def _sqnr_db(reference: NDArray[np.float64], error: NDArray[np.float64]) -> float:
-    noise = float(error @ error)
+def _sqnr_db(signal: float, noise: float) -> float:
     if noise == 0.0:
         return SQNR_CAP_DB
-    signal = float(reference @ reference)
     if signal == 0.0:
         return -SQNR_CAP_DB
     return float(np.clip(10.0 * (math.log10(signal) - math.log10(noise)), -SQNR_CAP_DB, SQNR_CAP_DB))
 
 
-def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+def _cosine(signal: float, power: float, product: float) -> float:
+    norms = math.sqrt(signal) * math.sqrt(power)
     if norms == 0.0:
-        return 1.0 if not a.any() and not b.any() else 0.0
-    return float(np.clip(a @ b / norms, -1.0, 1.0))
+        return 1.0 if signal == power == 0.0 else 0.0
+    return float(np.clip(product / norms, -1.0, 1.0))

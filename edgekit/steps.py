@@ -116,9 +116,8 @@ def reference(folder: str, sources: Json, environment: str, samples_file: str, t
     from edgekit.data.tasks import Samples
 
     models = {name: load(source, environment) for name, source in sources.items()}
-    ran = execution.in_framework(models, planning.load(Path(samples_file)).inputs, task)
-    ran.save(Path(folder))
-    for name, steps in ran.steps.items():
+    found = execution.in_framework(models, Path(samples_file), task, Path(folder))
+    for name, steps in found.items():
         planning.save(Samples(stream.rows(steps, rows), None), Path(folder) / f"{name}.samples.npz")
     framework = next(iter(models.values())).framework
     return {"by": f"{framework} ({environment})", "package": _PACKAGES[framework]}

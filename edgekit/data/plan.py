@@ -113,7 +113,8 @@ def make_sequences(plan: DataPlan, split: Split, signatures: Mapping[str, Signat
 
 def save(samples: Samples, path: Path) -> None:
     """Write samples as an npz file: ``x/<input>`` and, where there are labels, ``y``."""
-    arrays = {f"x/{name}": array for name, array in samples.inputs.items()}
+    # Row after row, so that ``rows.read`` can take some.
+    arrays = {f"x/{name}": np.ascontiguousarray(array) for name, array in samples.inputs.items()}
     if samples.labels is not None:
         arrays["y"] = samples.labels
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keyword for allow_pickle

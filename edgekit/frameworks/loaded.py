@@ -63,8 +63,33 @@ class Loaded:
         arrays = _checked(self.signature.inputs, inputs)
         count = len(arrays[0])
         batch = self.batch if count > 1 else 1
-        parts = [self.call([a[i : i + batch] for a in arrays]) for i in range(0, count, batch)]
-        return {spec.name: np.concatenate([part[j] for part in parts]) for j, spec in enumerate(self.signature.outputs)}
+        parts = (self.call([a[i : i + batch] for a in arrays]) for i in range(0, count, batch))
+        names = [spec.name for spec in self.signature.outputs]
+        return stack((dict(zip(names, part, strict=True)) for part in parts), count)
+
+
+def stack(parts: Iterable[Mapping[str, NDArray[Any]]], count: int) -> dict[str, NDArray[Any]]:
+    """Put parts of ``count`` samples below each other as they come: a list of them would take their memory twice.
+
+    Raises:
+        UsageError: the parts hold more or fewer samples.
+    """
+    stacked: dict[str, NDArray[Any]] = {}
+    filled: dict[str, int] = {}
+    for part in parts:
+        for name, array in part.items():
+            if name not in stacked:
+                stacked[name], filled[name] = np.empty((count, *array.shape[1:]), array.dtype), 0
+            end = filled[name] + len(array)
+            if end <= count:
+                stacked[name][filled[name] : end] = array
+            filled[name] = end
+    for name, found in filled.items():
+        if found != count:
+            raise UsageError(
+                f"output {name!r} has {found} rows for {count} samples", hint="The first axis is the batch."
+            )
+    return stacked
 
 
 def _checked(specs: Sequence[TensorSpec], inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, cast
 
-#: Keras imports scikit-learn and pandas for training, JAX for a callback, TensorFlow JAX for a converter, each only where it is
-#: installed; together two CPU seconds of every child.
+#: Keras imports scikit-learn and pandas for training and JAX for a callback, TensorFlow JAX for a converter, each only
+#: where it is installed; together two CPU seconds of every child.
 UNUSED = ("jax", "pandas", "sklearn")
 
 

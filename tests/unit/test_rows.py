@@ -1,0 +1,36 @@
+"""Arrays in files, some rows at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.data import rows
+from edgekit.errors import UsageError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("count", [1, rows.ROWS, rows.ROWS + 3])
+def test_what_numpy_saved_comes_back_in_parts_and_numpy_reads_what_is_written(tmp_path: Path, count: int) -> None:
+    given = {"a b": RNG.normal(size=(count, 3, 2)).astype(np.float32), "c": RNG.integers(0, 9, (count,), np.int32)}
+    np.savez(tmp_path / "given.npz", y=np.zeros(count), **{f"x/{name}": array for name, array in given.items()})  # type: ignore[arg-type]
+    parts = list(rows.read(tmp_path / "given.npz", "x/"))
+    assert [len(part["c"]) for part in parts] == [min(rows.ROWS, count)] + [3] * (count > rows.ROWS)
+    for name in ("first.npz", "second.npz"):
+        rows.write(tmp_path / name, "out/", parts)
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
+    with np.load(tmp_path / "first.npz") as found:
+        assert found.files == ["out/a b", "out/c"]
+        for name, array in given.items():
+            assert found[f"out/{name}"].dtype == array.dtype
+            np.testing.assert_array_equal(found[f"out/{name}"], array)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first.npz", "given.npz", "second.npz"]
+
+
+def test_columns_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "columns.npz", **{"x/a": np.asfortranarray(RNG.normal(size=(4, 3)))})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="row after row"):
+        list(rows.read(tmp_path / "columns.npz", "x/"))
