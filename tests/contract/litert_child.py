@@ -29,6 +29,8 @@ ROUTES = {
 }  # fmt: skip
 MORE = {
     ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
+    ("keras", "conv"): (*ROUTES["keras"], "unrolled-16x8"),
+    ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8"),
     ("keras", "long"): ("converter", "quantizer-dynamic", "quantizer-static", "quantizer-16x8", "unrolled-16x8"),
     ("keras", "attention_infinite"): ("converter", "quantizer-static"),
     ("torch", "pool"): ("litert-torch", "quantizer-static", "quantizer-16x8"),

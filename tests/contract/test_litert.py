@@ -36,6 +36,8 @@ REFUSED = {
     ("keras", "long", "quantizer-static"): "loop over time",
     ("keras", "long", "quantizer-16x8"): "loop over time",
     ("keras", "lstm", "converter-16x8"): "float inputs only",
+    ("keras", "lstm", "unrolled-16x8"): "no loop to unroll",
+    ("keras", "conv", "unrolled-16x8"): "no loop to unroll",
     ("keras", "lstm", "converter-ptq"): "other bytes in each run",
     ("keras", "attention", "converter-16x8"): "float inputs only",
 }
@@ -47,6 +49,7 @@ SHORT |= {(f, m, "quantizer-dynamic-products") for f, m in (("keras", "lstm"), (
 REFUSED_FILES = {("keras", "lstm", "quantizer-static"): "SPLIT"}
 CELLS = [(f, m, r) for f in FRAMEWORKS for m in MODELS for r in ROUTES[f]]
 CELLS += [("keras", "long", route) for route in ("converter", "quantizer-static", "quantizer-16x8", "unrolled-16x8")]
+CELLS += [("keras", model, "unrolled-16x8") for model in ("conv", "lstm")]
 #: Padded max pooling is PADV2 with -inf: an infinite scale, on which the runtime aborts, unless the route bounds it.
 CELLS += [("torch", "pool", route) for route in ("litert-torch", "quantizer-static", "quantizer-16x8")]
 

@@ -81,6 +81,18 @@ def test_int8_is_what_really_runs(files: Path) -> None:
     assert unrolled.precision == "int8" and toolchain.audit(file_of(files, "lstm", "unrolled-nncf")).ops_quantized >= 25
 
 
+def test_gates_of_unrolled_cells_are_told_from_a_swish() -> None:
+    import openvino
+    from openvino import opset13
+
+    from edgekit.toolchains.openvino.quantize import has_gates
+
+    x = opset13.parameter([1, 8], np.float32)
+    swish = opset13.multiply(x, opset13.sigmoid(x))
+    cell = opset13.multiply(opset13.sigmoid(swish), opset13.tanh(swish))
+    assert not has_gates(openvino.Model([swish], [x])) and has_gates(openvino.Model([cell], [x]))
+
+
 def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:
     audit = toolchain.audit(file_of(files, "lstm", "weights"))
     assert audit.weight_elements["int8"] == 2 * 4 * 24 * (16 + 24)

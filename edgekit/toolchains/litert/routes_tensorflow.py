@@ -68,6 +68,9 @@ def convert_unrolled_int16x8(model: LoadedModel | None, request: Request) -> Con
 
     There is no such route to int8: the quantizer leaves SPLIT's unused output in float, which XNNPACK refuses.
     """
+    assert model is not None
+    if _is_short(model.native) or not _loops(model.native):
+        raise UnsupportedError("the fp32 file has no loop to unroll", hint="Use the route quantizer-16x8.")
     with TemporaryDirectory(dir=request.folder) as folder:
         floats = _convert(model, replace(request, folder=Path(folder)), _float, unroll=True)
         made = routes_quantizer.static_int16x8(None, replace(request, float_file=floats.file))

@@ -30,12 +30,21 @@ NORMS = ("MVN",)
 
 
 def static(model: LoadedModel | None, request: Request) -> Converted:
-    """Quantize with NNCF; attention gets its transformer settings (SmoothQuant, softmax and its product in float)."""
+    """Quantize with NNCF; attention gets its transformer settings (SmoothQuant, softmax and its product in float).
+
+    Gates of recurrent cells that came unrolled (Keras's do) stay float, as in ``static_unrolled``.
+    """
     float_model = read(request.float_file)
     attention = has_attention(float_model)
-    keep_float = () if attention else NORMS
+    keep_float = () if attention else (*NORMS, *(GATES if has_gates(float_model) else ()))
     quantized = _nncf.quantize(float_model, _calibration(request), attention=attention, keep_float=keep_float)
     return finish(quantized, request, ())
+
+
+def has_gates(model: ov.Model) -> bool:
+    """Whether a sigmoid and a hyperbolic tangent are multiplied, as in the cells of LSTM and GRU."""
+    pairs = (node.input_values() for node in model.get_ops() if node.get_type_name() == "Multiply")
+    return any({value.get_node().get_type_name() for value in pair} == {"Sigmoid", "Tanh"} for pair in pairs)
 
 
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
@@ -52,6 +61,9 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     The CPU's int8 recurrent cell is far off (7 dB on the zoo's classifier), and with symmetric activations it runs
     the cell in float whatever the file says. Converting a ``torch.export`` program unrolls cells by itself.
     """
+    assert model is not None
+    if model.framework == "keras":  # two routes to the same operators would leave the choice to noise
+        raise UnsupportedError("Keras's recurrent layers come unrolled in any export", hint="Use the route nncf.")
     with tempfile.TemporaryDirectory() as folder:
         float_file = from_program(model, replace(request, folder=Path(folder))).file
         quantized = _nncf.quantize(read(float_file), _calibration(request), keep_float=(*GATES, *NORMS))
