@@ -81,6 +81,21 @@ def test_int8_is_what_really_runs(files: Path) -> None:
     assert unrolled.precision == "int8" and toolchain.audit(file_of(files, "lstm", "unrolled-nncf")).ops_quantized >= 25
 
 
+def test_a_port_is_called_as_in_the_file_also_where_the_compiler_gives_it_more_names(tmp_path: Path) -> None:
+    import openvino
+    from openvino import opset13
+
+    tokens = opset13.parameter([1, 4], np.int32)
+    wide = opset13.convert(tokens, "i64")  # dropped by the compiler
+    rows = opset13.gather(opset13.constant(np.eye(8, 3, dtype=np.float32)), wide, opset13.constant(np.int64(0)))
+    for node, name in ((tokens, "tokens"), (wide, "a"), (rows, "rows")):
+        node.output(0).get_tensor().set_names({name})
+    openvino.save_model(openvino.Model([rows], [tokens], "model"), tmp_path / "model.xml", compress_to_fp16=False)
+    session = toolchain.open_session(tmp_path / "model.xml", "fp32")
+    found = session.run({"tokens": np.array([[0, 1, 2, 3]], np.int32)})
+    np.testing.assert_array_equal(found["rows"], np.eye(8, 3, dtype=np.float32)[None, :4])
+
+
 def test_gates_of_unrolled_cells_are_told_from_a_swish() -> None:
     import openvino
     from openvino import opset13

@@ -65,10 +65,11 @@ class OpenVinoSession:
         self.executed = _executed(self._compiled)
         self.precision = self._hint if precision != "int8" else _int8_share(self.executed, self._hint)
         self._request = self._compiled.create_infer_request()
+        # Names as the file has them: where the compiler drops an operator, a port takes over its names, too.
         self._inputs = {
-            port.any_name: (tuple(port.shape), np.dtype(port.element_type.to_dtype())) for port in self._compiled.inputs
+            port.any_name: (tuple(port.shape), np.dtype(port.element_type.to_dtype())) for port in model.inputs
         }
-        self._outputs = [p.any_name for p in self._compiled.outputs]
+        self._outputs = [port.any_name for port in model.outputs]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample.
