@@ -72,6 +72,31 @@ def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> 
     assert 60 <= exchange.sqnr(files, "conv", toolchain.open_session(file_of(files, "conv", "fp16"), "fp16")) <= 100
 
 
+@pytest.mark.parametrize(("width", "once"), [(256, True), (1024, False)])
+def test_small_float16_weights_are_stored_once_and_widened_once(tmp_path: Path, width: int, once: bool) -> None:
+    import openvino
+    from openvino import opset13
+
+    from edgekit.toolchains import Request
+    from edgekit.toolchains.openvino.export import to_fp16
+
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(width, width)).astype(np.float32) / width**0.5
+    x = h = opset13.parameter([1, width], np.float32)
+    for _ in range(2):
+        h = opset13.tanh(opset13.matmul(h, opset13.constant(weights.copy()), False, True))
+    for node, name in ((x, "x"), (h, "y")):
+        node.output(0).get_tensor().set_names({name})
+    openvino.save_model(openvino.Model([h], [x], "model"), tmp_path / "float.xml", compress_to_fp16=False)
+    made = to_fp16(None, Request(tmp_path, "fp16", False, None, tmp_path / "float.xml", ("x",), ("y",))).file
+    halves = [n for n in openvino.Core().read_model(made).get_ops() if n.get_element_type() == openvino.Type.f16]
+    assert len(halves) == 1 and made.with_suffix(".bin").stat().st_size < 2.1 * width**2
+    assert ('name="decompression"' in made.read_text()) != once
+    sample = {"x": rng.normal(size=(1, width)).astype(np.float32)}
+    wide, small = (toolchain.open_session(file, "fp16").run(sample)["y"] for file in (tmp_path / "float.xml", made))
+    assert 0 < np.abs(wide - small).max() < 1e-3
+
+
 def test_int8_is_what_really_runs(files: Path) -> None:
     conv = toolchain.open_session(file_of(files, "conv", "nncf"), "int8")
     assert conv.precision == "int8", conv.executed
