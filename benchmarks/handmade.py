@@ -413,7 +413,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=51)
     arguments = parser.parse_args()
     if arguments.stage == "report":
-        handmade_report.write(RESULTS, startup(), again())
+        expected = [(name, model, framework) for model, framework, names in cells(None) for name in names]
+        handmade_report.write(RESULTS, expected, startup(), again())
         return
     for model, framework, names in cells(arguments.only):
         names = [name for name in names if arguments.targets is None or name in arguments.targets]

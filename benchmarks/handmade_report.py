@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ START, END = "<!-- bars -->", "<!-- /bars -->"
 LATENCY, SIZE, OVERHEAD, SECONDS, MEMORY = 1.05, 1.01, 1.10, 1.0, 1.10
 
 Row = dict[str, Any]
+#: Target, model, framework.
+Cell = tuple[str, str, str]
 
 
 def newest(results: Path, kind: str) -> list[Row]:
@@ -99,8 +102,9 @@ def summary(latency: list[Row], cost: list[Row]) -> list[str]:
     return lines
 
 
-def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second: float) -> str:
+def readme(latency: list[Row], cost: list[Row], expected: list[Cell], start: dict[str, float], second: float) -> str:
     """The README's block."""
+    small = [cell for cell in expected if ":" not in cell[1]]
     dates = sorted(row["date"] for row in latency)
     above = [row for row in latency if late(row)]
     dear = [row for row in cost if costly(row)]
@@ -133,8 +137,7 @@ def readme(latency: list[Row], cost: list[Row], start: dict[str, float], second:
         "",
         *shown,
         *([""] if shown else []),
-        "**Not measured**: unet:reference; ExecuTorch, Core ML and TensorRT for gpt, unet, "
-        "lstm_classifier and mlp (torch); the costs of all other cells.",
+        f"**Not measured**: latency and size of {_missing(expected, latency)}; costs of {_missing(small, cost)}.",
         "",
         f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "
         "configurations carry random weights, so that the gate is not applied to them. Repeat with `make bench`.",
@@ -147,6 +150,16 @@ def _why(row: Row) -> str:
     facts = [f"{load:.1f} s of it load Keras on TensorFlow for the reference"] if load else []
     facts += [] if row.get("same_calls", True) else ["another tool's call, because the same one fails by hand"]
     return f" ({'; '.join(facts)})" if facts else ""
+
+
+def _missing(expected: list[Cell], rows: list[Row]) -> str:
+    """How many cells of which models have no row."""
+    there = {(row["target"], row["model"], row["framework"]) for row in rows}
+    left = Counter(
+        f"{model} ({framework})" for target, model, framework in expected if (target, model, framework) not in there
+    )
+    listed = f" ({', '.join(f'{model}: {count}' for model, count in left.items())})" if left else ""
+    return f"{left.total()} of {len(expected)} cells{listed}"
 
 
 def _many(latency: list[Row]) -> str:
@@ -199,11 +212,11 @@ def cells(latency: list[Row], cost: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(results: Path, start: dict[str, float], second: float) -> None:
-    """Rewrite ``HANDMADE.md`` and the README's block."""
+def write(results: Path, expected: list[Cell], start: dict[str, float], second: float) -> None:
+    """Rewrite ``HANDMADE.md`` and the README's block; ``expected`` are all cells that there are to measure."""
     latency, cost = newest(results, "latency"), newest(results, "cost")
     CELLS.write_text(cells(latency, cost))
     file = ROOT / "README.md"
     before, _, rest = file.read_text().partition(START)
-    block = readme(latency, cost, start, second)
+    block = readme(latency, cost, expected, start, second)
     file.write_text(f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}")

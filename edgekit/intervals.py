@@ -22,8 +22,8 @@ CONFIDENCE = 0.95
 REPLICATES = 2000
 #: Paired blocks below which a ratio gets no interval: the range of 5 holds the median with 93.75 % only.
 MIN_BLOCKS = 6
-#: Replicates are drawn in blocks of about this many resampled values, so that memory stays below 100 MB.
-_BLOCK = 4_000_000
+#: Replicates are drawn in blocks of about this many resampled values, so that memory stays below 10 MB.
+_BLOCK = 250_000
 
 
 def tango_interval(b: float, c: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:

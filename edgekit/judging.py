@@ -23,7 +23,8 @@ _ORDER: tuple[Status, ...] = (
     "NOT_RUN",
 )
 
-#: Routes within 5 % of the fastest tie with it: the same file, timed twice, differs by as much.
+#: Routes within 5 % of the fastest tie with it, as those do whose intervals meet: the same file, timed twice on a busy
+#: machine, differs by as much.
 TIED = 1.05
 
 
@@ -68,11 +69,12 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
         executed = [c for c in candidates if c.evidence is not None]
         unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
         return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
-    ratios = [(c, c.latency.ratio) for c in passing if c.latency is not None]
-    if len(ratios) < 2:
+    timed = [(c, c.latency) for c in passing if c.latency is not None]
+    if len(timed) < 2:
         return passing[0]
-    fastest = min(ratio for _, ratio in ratios)
-    return next(c for c, ratio in ratios if ratio <= TIED * fastest)
+    fastest = min((latency for _, latency in timed), key=lambda latency: latency.ratio)
+    limit = max(TIED * fastest.ratio, fastest.ratio_ci95[1])
+    return next(c for c, latency in timed if min(latency.ratio, latency.ratio_ci95[0]) <= limit)
 
 
 def final(target: Target, candidates: list[Candidate], chosen: Candidate | None, tested: Candidate | None) -> Verdict:
