@@ -153,7 +153,7 @@ def test_no_telemetry_in_this_process() -> None:
     assert sys.modules["openvino_telemetry"] is None
 
 
-def test_keras_outputs_keep_their_order_and_loops_are_refused(keras_files: Path) -> None:
+def test_keras_outputs_keep_their_order_and_loops_and_attention_are_refused(keras_files: Path) -> None:
     session = toolchain.open_session(file_of(keras_files, "outputs", "saved-model"), "fp32")
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     assert (
@@ -163,6 +163,9 @@ def test_keras_outputs_keep_their_order_and_loops_are_refused(keras_files: Path)
     assert "loops" in exchange.outcome(keras_files, "lstm")["saved-model"]
     loop = toolchain.audit(file_of(keras_files, "lstm", "saved-model-loop"))
     assert sum("while" in name for name in loop.float_ops) == 4  # both directions, input and state
+    assert "attention through TensorFlow" in exchange.outcome(keras_files, "attention")["saved-model"]
+    whole = toolchain.open_session(file_of(keras_files, "attention", "saved-model-loop"), "fp32")
+    assert exchange.sqnr(keras_files, "attention", whole) >= 120
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:

@@ -66,28 +66,18 @@ def has_attention(graph: onnx.GraphProto) -> bool:
     return any(node.op_type == "MatMul" and softmax & set(node.input) for node in graph.node)
 
 
-def _attends(definition: Any) -> bool:
-    """The same of a TensorFlow ``GraphDef``, and of the functions in it."""
-    for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
-        softmax = {node.name for node in nodes if node.op == "Softmax"}
-        products = (node for node in nodes if node.op in ("BatchMatMulV2", "Einsum", "MatMul"))
-        if any(softmax & {name.partition(":")[0] for name in node.input} for node in products):
-            return True
-    return False
-
-
 def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: bool) -> Converted:
     import tensorflow as tf
     import tf2onnx
 
-    from edgekit.frameworks.saved_model import forward_function
+    from edgekit.frameworks.saved_model import attends, forward_function
 
     assert model is not None
     call, _ = forward_function(model)
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in model.signature.inputs]
     function = tf.function(call, input_signature=specs, autograph=False)
     # Looked for before, because tf2onnx takes more than 24 GB for GPT-2 small.
-    if _attends(function.get_concrete_function().graph.as_graph_def()) and not anything:
+    if not anything and attends(function.get_concrete_function().graph.as_graph_def()):
         raise UnsupportedError(
             "tf2onnx takes the layer norms and GELU of attention models apart, which is slow",
             hint="The route keras-torch keeps them whole.",
