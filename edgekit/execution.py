@@ -1,6 +1,6 @@
 """Running a model on samples: in its framework or as files in their runtime, in one call per sample or step by step.
 
-Both give the same kind of value, so that what is compared and scored does not depend on which it was.
+Both give a ``Ran``, the framework's in a file, so that what is compared and scored does not depend on which it was.
 """
 
 from __future__ import annotations

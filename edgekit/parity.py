@@ -157,8 +157,9 @@ def _compare_one(name: str, reference: NDArray[np.generic], measured: NDArray[np
     if bad:
         return OutputParity(0.0, 0.0, None, f"output {name!r}: NaN or infinity in {bad} of {size} values")
     signal = power = product = noise = max_abs = 0.0
+    sides = reference.reshape(-1), measured.reshape(-1)
     for start in range(0, size, CHUNK):  # float64 copies of all values would take several times their memory
-        ref, out = (a.reshape(-1)[start : start + CHUNK].astype(np.float64) for a in (reference, measured))
+        ref, out = (side[start : start + CHUNK].astype(np.float64) for side in sides)
         error = ref - out
         signal, power, product = signal + float(ref @ ref), power + float(out @ out), product + float(ref @ out)
         noise, max_abs = noise + float(error @ error), max(max_abs, float(np.abs(error).max()))

@@ -26,13 +26,19 @@ ROWS = 128
 
 
 def read(path: Path, prefix: str) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the arrays whose names begin with ``prefix``, without it, ``ROWS`` rows at a time."""
-    with np.load(path, allow_pickle=False) as stored:
-        names = [name for name in stored.files if name.startswith(prefix)]
+    """Yield the arrays whose names begin with ``prefix``, without it, ``ROWS`` rows at a time.
+
+    Raises:
+        UsageError: the arrays differ in their number of rows, there is none, or one is not stored row after row.
+    """
     with zipfile.ZipFile(path) as archive, contextlib.ExitStack() as stack:
-        opened = {name.removeprefix(prefix): stack.enter_context(archive.open(f"{name}.npy")) for name in names}
+        names = [name for name in archive.namelist() if name.startswith(prefix)]
+        opened = {n.removeprefix(prefix).removesuffix(".npy"): stack.enter_context(archive.open(n)) for n in names}
         shapes = {name: _header(file, name) for name, file in opened.items()}
-        count = min((shape[0] for shape, _ in shapes.values()), default=0)
+        counts = {shape[0] for shape, _ in shapes.values()}
+        if len(counts) != 1 or 0 in counts:
+            raise UsageError(f"inputs must hold one and the same number of samples, at least 1; got {sorted(counts)}")
+        [count] = counts
         for start in range(0, count, ROWS):
             size = min(ROWS, count - start)
             yield {name: _rows(file, size, *shapes[name]) for name, file in opened.items()}

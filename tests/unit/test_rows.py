@@ -30,6 +30,13 @@ def test_what_numpy_saved_comes_back_in_parts_and_numpy_reads_what_is_written(tm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["first.npz", "given.npz", "second.npz"]
 
 
+@pytest.mark.parametrize("counts", [(4, 3), (0, 0)])
+def test_arrays_of_different_lengths_or_none_are_refused(tmp_path: Path, counts: tuple[int, int]) -> None:
+    np.savez(tmp_path / "uneven.npz", **{f"x/{i}": np.zeros((n, 2)) for i, n in enumerate(counts)})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="same number of samples"):
+        list(rows.read(tmp_path / "uneven.npz", "x/"))
+
+
 def test_columns_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "columns.npz", **{"x/a": np.asfortranarray(RNG.normal(size=(4, 3)))})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="row after row"):
