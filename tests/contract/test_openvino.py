@@ -130,7 +130,10 @@ def test_gates_of_unrolled_cells_are_told_from_a_swish() -> None:
     x = opset13.parameter([1, 8], np.float32)
     swish = opset13.multiply(x, opset13.sigmoid(x))
     cell = opset13.multiply(opset13.sigmoid(swish), opset13.tanh(swish))
-    assert not has_gates(openvino.Model([swish], [x])) and has_gates(openvino.Model([cell], [x]))
+    gru = opset13.multiply(opset13.tanh(x), opset13.subtract(np.float32(1), opset13.sigmoid(x)))
+    tangents = opset13.multiply(opset13.tanh(x), opset13.tanh(swish))
+    found = [has_gates(openvino.Model([output], [x])) for output in (swish, tangents, cell, gru)]
+    assert found == [False, False, True, True]
 
 
 def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:

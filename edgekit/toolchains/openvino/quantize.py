@@ -42,9 +42,20 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def has_gates(model: ov.Model) -> bool:
-    """Whether a sigmoid and a hyperbolic tangent are multiplied, as in the cells of LSTM and GRU."""
-    pairs = (node.input_values() for node in model.get_ops() if node.get_type_name() == "Multiply")
-    return any({value.get_node().get_type_name() for value in pair} == {"Sigmoid", "Tanh"} for pair in pairs)
+    """Whether a hyperbolic tangent is multiplied by a sigmoid (LSTM) or by what it lacks to 1 (GRU)."""
+    for product in model.get_ops():
+        if product.get_type_name() == "Multiply":
+            inputs = [value.get_node() for value in product.input_values()]
+            gates = [node for node in inputs if node.get_type_name() != "Tanh"]
+            if len(gates) == 1 and "Sigmoid" in _types(gates[0]):
+                return True
+    return False
+
+
+def _types(node: Any) -> set[str]:
+    """The type of an operator, and of what a difference is taken of."""
+    inputs = [value.get_node() for value in node.input_values()] if node.get_type_name() == "Subtract" else []
+    return {found.get_type_name() for found in (node, *inputs)}
 
 
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
@@ -62,11 +73,12 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     the cell in float whatever the file says. Converting a ``torch.export`` program unrolls cells by itself.
     """
     assert model is not None
-    if model.framework == "keras":  # two routes to the same operators would leave the choice to noise
-        raise UnsupportedError("Keras's recurrent layers come unrolled in any export", hint="Use the route nncf.")
     with tempfile.TemporaryDirectory() as folder:
-        float_file = from_program(model, replace(request, folder=Path(folder))).file
-        quantized = _nncf.quantize(read(float_file), _calibration(request), keep_float=(*GATES, *NORMS))
+        unrolled = read(from_program(model, replace(request, folder=Path(folder))).file)
+        # Keras's layers are unrolled in the fp32 file as well: two routes to one file would leave the choice to noise.
+        if model.framework == "keras" and has_gates(unrolled) and not has_attention(unrolled):
+            raise UnsupportedError("the fp32 file is unrolled, and its gates stay float", hint="Use the route nncf.")
+        quantized = _nncf.quantize(unrolled, _calibration(request), keep_float=(*GATES, *NORMS))
         note = "recurrent cells are unrolled to one set of matrix products per time step"
         return finish(quantized, request, (), note=note)
 
