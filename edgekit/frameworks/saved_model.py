@@ -129,6 +129,15 @@ def forward_function(loaded: LoadedModel) -> tuple[Callable[..., Sequence[Any]],
     return lambda *xs: forward(native, xs), variables
 
 
+def graphs(folder: Path) -> list[Any]:
+    """Every ``GraphDef`` of a SavedModel folder."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    return [meta.graph_def for meta in saved.meta_graphs]
+
+
 def attends(definition: Any) -> bool:
     """Whether a softmax feeds a matrix product in a ``GraphDef`` or a function in it."""
     for nodes in (definition.node, *(function.node_def for function in definition.library.function)):

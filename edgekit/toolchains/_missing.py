@@ -54,14 +54,12 @@ def torch_places(program: Any, missing: Sequence[str]) -> list[str]:
 
 def tensorflow_places(folder: Path, missing: Sequence[str]) -> list[str]:
     """Names, which begin with the layer's, of a SavedModel's nodes that are one of the operators."""
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+    from edgekit.frameworks import saved_model
 
-    saved = SavedModel()
-    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
     return [
         f"at {node.name}"
-        for graph in saved.meta_graphs
-        for function in graph.graph_def.library.function
+        for graph in saved_model.graphs(folder)
+        for function in graph.library.function
         for node in function.node_def
         if node.op in missing
     ]

@@ -36,8 +36,8 @@ REFUSED = {
     ("keras", "long", "quantizer-static"): "loop over time",
     ("keras", "long", "quantizer-16x8"): "loop over time",
     ("keras", "lstm", "converter-16x8"): "float inputs only",
-    ("keras", "lstm", "unrolled-16x8"): "no loop to unroll",
-    ("keras", "conv", "unrolled-16x8"): "no loop to unroll",
+    ("keras", "lstm", "unrolled-16x8"): "no recurrent Keras layer of more than 64 steps",
+    ("keras", "conv", "unrolled-16x8"): "no recurrent Keras layer of more than 64 steps",
     ("keras", "lstm", "converter-ptq"): "other bytes in each run",
     ("keras", "attention", "converter-16x8"): "float inputs only",
 }

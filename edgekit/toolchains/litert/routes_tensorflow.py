@@ -70,7 +70,10 @@ def convert_unrolled_int16x8(model: LoadedModel | None, request: Request) -> Con
     """
     assert model is not None
     if _is_short(model.native) or not _loops(model.native):
-        raise UnsupportedError("the fp32 file has no loop to unroll", hint="Use the route quantizer-16x8.")
+        raise UnsupportedError(
+            f"the model has no recurrent Keras layer of more than {SHORT} steps to unroll",
+            hint="Use the route quantizer-16x8.",
+        )
     with TemporaryDirectory(dir=request.folder) as folder:
         floats = _convert(model, replace(request, folder=Path(folder)), _float, unroll=True)
         made = routes_quantizer.static_int16x8(None, replace(request, float_file=floats.file))
@@ -218,14 +221,12 @@ def _unrolled_layer(layer: Any) -> Any:
 
 def _refuse_loops(saved: Path) -> None:
     """Raise where the exported graph still holds a while loop, which the calibrator would crash on."""
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+    from edgekit.frameworks import saved_model
 
-    graphs = SavedModel()
-    graphs.ParseFromString((saved / "saved_model.pb").read_bytes())
     loops = sorted(
         node.name
-        for meta in graphs.meta_graphs
-        for function in meta.graph_def.library.function
+        for graph in saved_model.graphs(saved)
+        for function in graph.library.function
         for node in function.node_def
         if node.op in ("While", "StatelessWhile")
     )

@@ -21,8 +21,8 @@ FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
 
 #: Bytes of float32 weights up to which a float16 file is widened once, when it is opened. The CPU otherwise widens the
-#: weights of matrix products in every run: 5 to 30 % slower than float32 up to 1 MB (zoo LSTM from Keras: 1.7 times the
-#: time), equal from 4 MB on, and 7 % faster on BERT-base and GPT-2 small, whose weights no cache holds.
+#: weights of matrix products in every run: up to 31 % slower than float32 up to 1 MB (zoo LSTM from Keras: 1.35 to 1.5
+#: times the time), equal from 4 MB on, and 6 to 9 % faster on BERT-base and GPT-2 small, whose weights no cache holds.
 WIDENED_ONCE = 2 << 20
 DECOMPRESSION = re.compile(r'\s*<attribute name="decompression"[^>]*/>')
 
@@ -75,12 +75,12 @@ def from_saved_model_with_loops(model: LoadedModel | None, request: Request) -> 
 
 
 def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: bool) -> Converted:
-    from edgekit.frameworks.saved_model import attends, export_saved_model
+    from edgekit.frameworks import saved_model
 
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
-        saved = export_saved_model(model, Path(folder))
-        if not anything and any(attends(graph) for graph in _graphs(saved)):
+        saved = saved_model.export_saved_model(model, Path(folder))
+        if not anything and any(map(saved_model.attends, saved_model.graphs(saved))):
             raise UnsupportedError(
                 "attention through TensorFlow is slower in OpenVINO", hint="The route keras-torch keeps it whole."
             )
@@ -93,14 +93,6 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
             )
         note = f"{len(found)} recurrent layers are loops" if found else ""
         return finish(converted, request, model.signature.inputs, note=note)
-
-
-def _graphs(saved: Path) -> list[Any]:
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    document = SavedModel()
-    document.ParseFromString((saved / "saved_model.pb").read_bytes())
-    return [meta.graph_def for meta in document.meta_graphs]
 
 
 def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
