@@ -13,15 +13,13 @@ from typing import Any
 
 from edgekit import unsafe, zoo
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.frameworks import LoadedModel, optional, python_file
+from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
+from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
 from edgekit.source import Source, resolve, with_weights
 
 with optional.absent(*optional.UNUSED):
     import keras
-
-from edgekit.frameworks import keras_outputs
-from edgekit.frameworks.keras_outputs import forward
 
 SEED = 0
 

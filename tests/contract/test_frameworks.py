@@ -37,7 +37,6 @@ def test_an_absent_package_looks_uninstalled_for_a_while_and_an_imported_one_sta
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
 def test_keras_comes_without_packages_that_no_conversion_needs(backend: str) -> None:
-    pytest.importorskip("keras")
     environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [[], "sklearn", 3, "Sequential"]
