@@ -20,7 +20,7 @@ import numpy as np
 from edgekit import execution, gate, latency, parity, precision, steps
 from edgekit import target as targets
 from edgekit.candidate import Audit
-from edgekit.data import plan
+from edgekit.data import rows
 from edgekit.errors import EdgekitError
 from edgekit.store import sha256_file
 
@@ -79,10 +79,11 @@ def _kinds(audit: Audit) -> list[Any]:
 
 def compare(made: Opened, samples: Path, outputs: Path, count: int) -> parity.Parity:
     """Run the first ``count`` samples and compare with the framework's outputs, output by output of the same size."""
-    inputs = [array[:count] for array in plan.load(samples).inputs.values()]
-    expected = {name: array[: len(inputs[0])] for name, array in execution.Ran.load(outputs).outputs.items()}
-    rows = [made.run([array[i : i + 1] for array in inputs]) for i in range(len(inputs[0]))]
-    columns = [np.concatenate([row[i] for row in rows]) for i in range(len(rows[0]))]
+    sources = (samples, "x/"), (outputs / execution.OUTPUTS, execution.PREFIX)
+    given, reference = next(rows.side_by_side(*sources))
+    inputs, expected = [array[:count] for array in given.values()], {n: a[:count] for n, a in reference.items()}
+    ran = [made.run([array[i : i + 1] for array in inputs]) for i in range(len(inputs[0]))]
+    columns = [np.concatenate([outputs[i] for outputs in ran]) for i in range(len(ran[0]))]
     measured = {}
     for name, array in expected.items():
         index = next((i for i, found in enumerate(columns) if found.size == array.size), None)
@@ -116,7 +117,7 @@ def judge(target: str, ours: str, samples: str, outputs: str, made: dict[str, st
     chosen, mine, found = targets.load(target), Path(ours), {}
     count = SAMPLES if gated else FEW
     opened = Opened(mine, chosen)
-    arrays = [array[:1] for array in plan.load(Path(samples)).inputs.values()]
+    arrays = [array[:1] for array in next(rows.read(Path(samples), "x/")).values()]
     for call, name in made.items():
         file = Path(name)
         try:
@@ -148,7 +149,7 @@ def finalists(calls: dict[str, Any]) -> list[str]:
 def time(target: str, ours: str, samples: str, made: dict[str, str], blocks: int, block_ms: float) -> dict[str, Any]:
     """Edgekit's file against each of ``made``, in turns, in CPU time."""
     chosen = targets.load(target)
-    arrays = [array[:1] for array in plan.load(Path(samples)).inputs.values()]
+    arrays = [array[:1] for array in next(rows.read(Path(samples), "x/")).values()]
     mine = Opened(Path(ours), chosen).invoke(arrays)
     found = {}
     for call, name in made.items():

@@ -6,7 +6,7 @@ Reading a target file imports this module, so numpy and scipy are imported in th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -191,20 +191,15 @@ class Accuracy:
 
 def measure_accuracy(
     metric_name: str,
-    labels: NDArray[np.generic],
-    float_outputs: NDArray[np.generic],
-    artifact_outputs: NDArray[np.generic],
-    checkpoint_outputs: NDArray[np.generic] | None = None,
+    parts: Iterable[tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]],
 ) -> Accuracy:
     """Score float and artifact on the same samples.
 
     Args:
         metric_name: name in ``edgekit.metrics``.
-        labels: what the metric takes; mostly ``(samples, ...)`` integers, see ``metrics.check_labels``.
-        float_outputs: what the metric reads of the source's outputs (``Metric.read``): for most
-            ``(samples, ..., classes)`` logits.
-        artifact_outputs: the same of the artifact, dequantized.
-        checkpoint_outputs: the same of the checkpoint; None where the checkpoint is the source itself.
+        parts: labels, float outputs and artifact outputs of some samples at a time. Labels are what the metric takes,
+            mostly ``(samples, ...)`` integers, see ``metrics.check_labels``; outputs what it reads of the source's and
+            of the artifact's (``Metric.read``), for most ``(samples, ..., classes)`` logits.
 
     Raises:
         UsageError: unknown metric, labels that do not fit, shapes that differ, or float outputs that are not finite.
@@ -214,6 +209,37 @@ def measure_accuracy(
     from edgekit import metrics
 
     metric = metrics.metric(metric_name)
+    contributions, agreed = [], 0.0
+    for labels, float_outputs, artifact_outputs in parts:
+        _check_sides(float_outputs, artifact_outputs)
+        contributions.append([metric.score(labels, side) for side in (float_outputs, artifact_outputs)])
+        if metric.decisions:
+            agreed += len(labels) * metrics.agreement(float_outputs, artifact_outputs, metric.decisions)
+    before, after = (np.concatenate(side) for side in zip(*contributions, strict=True))
+    float_value, artifact_value = metric.value(before.mean(axis=0)), metric.value(after.mean(axis=0))
+    flips = (int((before > after).sum()), int((before < after).sum())) if metric.binary else None
+    drop = float(metric.drop(float_value, artifact_value))
+    if flips is not None:
+        # 1.0 - 0.99 is a little more than 0.01: the difference of counts is exact, so that a limit is met exactly.
+        drop = (flips[0] - flips[1]) / len(before)
+    return Accuracy(
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        family=metric.family,
+        samples=len(before),
+        float_=float(float_value),
+        checkpoint=float(float_value),  # no recipe changes the source yet
+        artifact=float(artifact_value),
+        drop=drop,
+        drop_ci95=drop_interval(metric, before, after, flips),
+        agreement=agreed / len(before) if metric.decisions else None,
+        flips=flips,
+    )
+
+
+def _check_sides(float_outputs: NDArray[np.generic], artifact_outputs: NDArray[np.generic]) -> None:
+    import numpy as np
+
     if float_outputs.shape != artifact_outputs.shape:
         raise UsageError(
             f"outputs differ in shape: float {float_outputs.shape}, artifact {artifact_outputs.shape}",
@@ -223,30 +249,6 @@ def measure_accuracy(
         raise UsageError(
             "the float model's outputs hold NaN or infinity", hint="Check the source's weights and the samples."
         )
-    before = metric.score(labels, float_outputs)
-    after = metric.score(labels, artifact_outputs)
-    float_value, artifact_value = metric.value(before.mean(axis=0)), metric.value(after.mean(axis=0))
-    checkpoint_value = float_value
-    if checkpoint_outputs is not None:
-        checkpoint_value = metric.value(metric.score(labels, checkpoint_outputs).mean(axis=0))
-    flips = (int((before > after).sum()), int((before < after).sum())) if metric.binary else None
-    drop = float(metric.drop(float_value, artifact_value))
-    if flips is not None:
-        # 1.0 - 0.99 is a little more than 0.01: the difference of counts is exact, so that a limit is met exactly.
-        drop = (flips[0] - flips[1]) / len(labels)
-    return Accuracy(
-        metric=metric.name,
-        higher_is_better=metric.higher_is_better,
-        family=metric.family,
-        samples=len(labels),
-        float_=float(float_value),
-        checkpoint=float(checkpoint_value),
-        artifact=float(artifact_value),
-        drop=drop,
-        drop_ci95=drop_interval(metric, before, after, flips),
-        agreement=metric.decisions and metrics.agreement(float_outputs, artifact_outputs, metric.decisions),
-        flips=flips,
-    )
 
 
 def drop_interval(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,32 @@ def compare(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str,
     Raises:
         UsageError: names or shapes differ, there is no sample, or the reference itself is not finite.
     """
+    return compare_parts([(reference, measured)])
+
+
+def compare_parts(parts: Iterable[Sequence[Mapping[str, NDArray[np.generic]]]]) -> Parity:
+    """Compare as ``compare`` does, given some samples at a time: pairs of reference and measured."""
+    sums: dict[str, _Sums] = {}
+    samples = 0
+    for reference, measured in parts:
+        samples += _checked_count(reference, measured)
+        for name in reference:
+            sums.setdefault(name, _Sums(name)).add(reference[name], measured[name])
+    if not samples:
+        raise UsageError("there is no sample to compare", hint="Give at least one.")
+    outputs = {name: one.parity() for name, one in sums.items()}
+    errors = [o.max_abs for o in outputs.values()]
+    return Parity(
+        samples=samples,
+        sqnr_db=min(o.sqnr_db for o in outputs.values()),
+        cosine=min(o.cosine for o in outputs.values()),
+        max_abs=None if None in errors else max(e for e in errors if e is not None),
+        per_output=outputs,
+        reason="; ".join(o.reason for o in outputs.values() if o.reason),
+    )
+
+
+def _checked_count(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str, NDArray[np.generic]]) -> int:
     if not reference or reference.keys() != measured.keys():
         raise UsageError(
             f"outputs differ in name: reference has {sorted(reference)}, measured has {sorted(measured)}",
@@ -111,16 +137,7 @@ def compare(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str,
     counts = {len(array) if array.ndim else 0 for array in reference.values()}
     if len(counts) != 1 or 0 in counts:
         raise UsageError(f"outputs must hold one and the same number of samples, at least 1; got {sorted(counts)}")
-    outputs = {name: _compare_one(name, reference[name], measured[name]) for name in reference}
-    errors = [o.max_abs for o in outputs.values()]
-    return Parity(
-        samples=counts.pop(),
-        sqnr_db=min(o.sqnr_db for o in outputs.values()),
-        cosine=min(o.cosine for o in outputs.values()),
-        max_abs=None if None in errors else max(e for e in errors if e is not None),
-        per_output=outputs,
-        reason="; ".join(o.reason for o in outputs.values() if o.reason),
-    )
+    return counts.pop()
 
 
 def compare_steps(reference: Mapping[str, NDArray[np.generic]], measured: Mapping[str, NDArray[np.generic]]) -> Parity:
@@ -141,30 +158,55 @@ def compare_steps(reference: Mapping[str, NDArray[np.generic]], measured: Mappin
     return replace(whole, drift=Drift(steps, worst(slice(DRIFT_STEPS)), worst(slice(-DRIFT_STEPS, None))))
 
 
-def _compare_one(name: str, reference: NDArray[np.generic], measured: NDArray[np.generic]) -> OutputParity:
-    if reference.shape != measured.shape:
-        raise UsageError(
-            f"output {name!r} differs in shape: reference {reference.shape}, measured {measured.shape}",
-            hint="Bring both to the source's layout before comparing them.",
-        )
-    size, wrong = reference.size, np.count_nonzero(~np.isfinite(reference))
-    if wrong:
-        raise UsageError(
-            f"output {name!r} of the reference holds NaN or infinity in {wrong} of {size} values",
-            hint="Run the source on these samples: its weights or the samples are not finite.",
-        )
-    bad = np.count_nonzero(~np.isfinite(measured))
-    if bad:
-        return OutputParity(0.0, 0.0, None, f"output {name!r}: NaN or infinity in {bad} of {size} values")
-    signal = power = product = noise = max_abs = 0.0
-    sides = reference.reshape(-1), measured.reshape(-1)
-    for start in range(0, size, CHUNK):  # float64 copies of all values would take several times their memory
-        ref, out = (side[start : start + CHUNK].astype(np.float64) for side in sides)
-        error = ref - out
-        signal, power, product = signal + float(ref @ ref), power + float(out @ out), product + float(ref @ out)
-        noise, max_abs = noise + float(error @ error), max(max_abs, float(np.abs(error).max()))
-    reason = f"output {name!r}: the reference is all zero and the measured output is not" if noise > signal == 0 else ""
-    return OutputParity(_sqnr_db(signal, noise), _cosine(signal, power, product), max_abs, reason)
+@dataclass
+class _Sums:
+    """What of one output adds up over its samples."""
+
+    name: str
+    size: int = 0
+    bad: int = 0
+    signal: float = 0.0
+    power: float = 0.0
+    product: float = 0.0
+    noise: float = 0.0
+    max_abs: float = 0.0
+
+    def add(self, reference: NDArray[np.generic], measured: NDArray[np.generic]) -> None:
+        if reference.shape != measured.shape:
+            raise UsageError(
+                f"output {self.name!r} differs in shape: reference {reference.shape}, measured {measured.shape}",
+                hint="Bring both to the source's layout before comparing them.",
+            )
+        wrong = np.count_nonzero(~np.isfinite(reference))
+        if wrong:
+            raise UsageError(
+                f"output {self.name!r} of the reference holds NaN or infinity in {wrong} of {reference.size} values",
+                hint="Run the source on these samples: its weights or the samples are not finite.",
+            )
+        self.size += reference.size
+        self.bad += int(np.count_nonzero(~np.isfinite(measured)))
+        if self.bad:
+            return
+        sides = reference.reshape(-1), measured.reshape(-1)
+        for start in range(
+            0, reference.size, CHUNK
+        ):  # float64 copies of all values would take several times their memory
+            ref, out = (side[start : start + CHUNK].astype(np.float64) for side in sides)
+            error = ref - out
+            self.signal += float(ref @ ref)
+            self.power += float(out @ out)
+            self.product += float(ref @ out)
+            self.noise += float(error @ error)
+            self.max_abs = max(self.max_abs, float(np.abs(error).max()))
+
+    def parity(self) -> OutputParity:
+        named = f"output {self.name!r}"
+        if self.bad:
+            return OutputParity(0.0, 0.0, None, f"{named}: NaN or infinity in {self.bad} of {self.size} values")
+        silent = self.noise > self.signal == 0
+        reason = f"{named}: the reference is all zero and the measured output is not" if silent else ""
+        cosine = _cosine(self.signal, self.power, self.product)
+        return OutputParity(_sqnr_db(self.signal, self.noise), cosine, self.max_abs, reason)
 
 
 def _sqnr_db(signal: float, noise: float) -> float:

@@ -106,7 +106,7 @@ def samples(folder: str, plan: Json, split: str, signatures: Json) -> Json:
 
 
 def reference(folder: str, sources: Json, environment: str, samples_file: str, task: str | None, rows: int) -> Json:
-    """Run the model in its own framework, in float; writes what ``execution.Ran.save`` says.
+    """Run the model in its own framework, in float; writes what ``execution.in_framework`` says.
 
     Of a model that is called step by step, at most ``rows`` steps of each part are written as samples of that part,
     states included (``<part>.samples.npz``): what a part is calibrated and timed with.
@@ -203,28 +203,22 @@ def prove(
     """Execute a model's files in their runtime on samples, compare with the framework's run, judge by ``limits``.
 
     Parity is of the parts' own outputs; accuracy is of what the task makes of them, and None where there is no metric
-    or no labels. Writes what ``execution.Ran.save`` says.
+    (samples without labels have none). Writes what ``execution.in_runtime`` says.
     """
     from edgekit import execution, gate, metrics, stream
-    from edgekit.data import plan as planning
-    from edgekit.data import tasks
 
     sessions = _open(toolchain_name, files, precision)
     parts = {name: signature_from(document) for name, document in signatures.items()}
-    data = planning.load(Path(samples_file))
+    samples, expected = Path(samples_file), Path(reference_folder)
     start = time.process_time()
-    measured = execution.in_runtime(sessions, parts, data.inputs, task)
+    execution.in_runtime(sessions, parts, samples, task, Path(folder))
     spent = time.process_time() - start
-    measured.save(Path(folder))
-    data.inputs.clear()  # as large as the outputs that are compared now
-    expected = execution.Ran.load(Path(reference_folder), list(parts) if stream.streams(parts) else ())
+    closeness = execution.compare(expected, Path(folder), list(parts) if stream.streams(parts) else ())
     judged = gate.Gate.model_validate(limits)
     accuracy = None
-    if metric is not None and data.labels is not None:
-        sides = (tasks.postprocess(task, ran.outputs) for ran in (expected, measured))
-        read = metrics.metric(metric).read
-        accuracy = gate.measure_accuracy(metric, data.labels, *(read(side, data.labels) for side in sides))
-    closeness = execution.compare(expected, measured)
+    if metric is not None:
+        scored = execution.scored(expected, Path(folder), samples, task, metrics.metric(metric))
+        accuracy = gate.measure_accuracy(metric, scored)
     first = next(iter(sessions.values()))
     return {
         "by": first.by,
@@ -259,13 +253,13 @@ def latency(
 ) -> Json:
     """Time a model against its float twin on the same runtime and the same sample, in turns; all parts once each."""
     from edgekit import latency as timing
-    from edgekit.data import plan as planning
+    from edgekit.data import rows
 
     def bound(sessions: Mapping[str, Session]) -> Callable[[], object]:
         calls = []
         for name, session in sessions.items():
-            arrays = planning.load(Path(samples_files[name])).inputs
-            calls.append(session.bind({key: array[:1] for key, array in arrays.items()}))
+            some = next(rows.read(Path(samples_files[name]), "x/"))
+            calls.append(session.bind({key: array[:1] for key, array in some.items()}))
         return calls[0] if len(calls) == 1 else lambda: [call() for call in calls]
 
     floats, artifact = _open(toolchain_name, float_files, "fp32"), _open(toolchain_name, files, precision)
@@ -282,19 +276,23 @@ def golden(
     import numpy as np
 
     from edgekit import execution
-    from edgekit.data import plan as planning
+    from edgekit.data import rows
 
-    ran = [execution.Ran.load(Path(f), [part] if part else ()) for f in (measured_folder, reference_folder)]
+    measured, reference = Path(measured_folder), Path(reference_folder)
     if part:
-        own, floats = (r.steps[part] for r in ran)
+        own, floats = (execution.steps_of(side, part) for side in (measured, reference))
         arrays = {name: array[:count] for name, array in own.items()}
         arrays |= {f"float/{name[4:]}": array[:count] for name, array in floats.items() if name.startswith("out/")}
     else:
-        arrays = {f"in/{name}": array[:count] for name, array in planning.load(Path(samples_file)).inputs.items()}
-        for side, found in zip(("out", "float"), ran, strict=True):
-            arrays |= {f"{side}/{name}": array[:count] for name, array in found.outputs.items()}
+        sources = {
+            "in": (Path(samples_file), "x/"),
+            "out": (measured / execution.OUTPUTS, execution.PREFIX),
+            "float": (reference / execution.OUTPUTS, execution.PREFIX),
+        }
+        found = next(rows.side_by_side(*sources.values()))
+        arrays = {f"{side}/{n}": a[:count] for side, some in zip(sources, found, strict=True) for n, a in some.items()}
     np.savez(Path(folder) / "golden.npz", **arrays)  # type: ignore[arg-type]
-    return {"samples": count}
+    return {"samples": len(next(iter(arrays.values())))}
 
 
 def replay(

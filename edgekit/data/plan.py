@@ -116,7 +116,7 @@ def save(samples: Samples, path: Path) -> None:
     # Row after row, so that ``rows.read`` can take some.
     arrays = {f"x/{name}": np.ascontiguousarray(array) for name, array in samples.inputs.items()}
     if samples.labels is not None:
-        arrays["y"] = samples.labels
+        arrays["y"] = np.ascontiguousarray(samples.labels)
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keyword for allow_pickle
 
 

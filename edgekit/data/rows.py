@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,27 +22,36 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
 
-#: Rows that are read at a time.
+#: Rows that are read at a time, or fewer where they are large: so many bytes of all arrays together, or one row.
 ROWS = 128
+BYTES = 32 << 20
+
+Arrays = dict[str, NDArray[Any]]
 
 
-def read(path: Path, prefix: str) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the arrays whose names begin with ``prefix``, without it, ``ROWS`` rows at a time.
+def read(path: Path, prefix: str) -> Iterator[Arrays]:
+    """Yield the arrays of a file whose names begin with ``prefix``, without it, some rows at a time.
 
     Raises:
         UsageError: the arrays differ in their number of rows, there is none, or one is not stored row after row.
     """
-    with zipfile.ZipFile(path) as archive, contextlib.ExitStack() as stack:
-        names = [name for name in archive.namelist() if name.startswith(prefix)]
-        opened = {n.removeprefix(prefix).removesuffix(".npy"): stack.enter_context(archive.open(n)) for n in names}
-        shapes = {name: _header(file, name) for name, file in opened.items()}
-        counts = {shape[0] for shape, _ in shapes.values()}
+    for [arrays] in side_by_side((path, prefix)):
+        yield arrays
+
+
+def side_by_side(*sources: tuple[Path, str]) -> Iterator[tuple[Arrays, ...]]:
+    """Yield the same rows of several files, each as ``read`` does; raises as ``read`` over all of their arrays."""
+    with contextlib.ExitStack() as stack:
+        opened = [_open(stack, *source) for source in sources]
+        arrays = [array for source in opened for array in source.values()]
+        counts = {array.shape[0] for array in arrays}
         if len(counts) != 1 or 0 in counts:
-            raise UsageError(f"inputs must hold one and the same number of samples, at least 1; got {sorted(counts)}")
+            raise UsageError(f"arrays must hold one and the same number of samples, at least 1; got {sorted(counts)}")
         [count] = counts
-        for start in range(0, count, ROWS):
-            size = min(ROWS, count - start)
-            yield {name: _rows(file, size, *shapes[name]) for name, file in opened.items()}
+        most = min(ROWS, max(1, BYTES // max(1, sum(array.row_bytes for array in arrays))))
+        for start in range(0, count, most):
+            size = min(most, count - start)
+            yield tuple({name: array.take(size) for name, array in source.items()} for source in opened)
 
 
 def write(path: Path, prefix: str, parts: Iterable[Mapping[str, NDArray[Any]]]) -> None:
@@ -67,14 +77,37 @@ def write(path: Path, prefix: str, parts: Iterable[Mapping[str, NDArray[Any]]]) 
                     shutil.copyfileobj(file, member)
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """An array of a file, read on from where it was left."""
+
+    file: IO[bytes]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def take(self, count: int) -> NDArray[Any]:
+        found = bytearray(self.file.read(count * self.row_bytes))
+        return np.frombuffer(found, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _open(stack: contextlib.ExitStack, path: Path, prefix: str) -> dict[str, _Stored]:
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    found = {}
+    for member in archive.namelist():
+        if member.startswith(prefix):
+            name = member.removeprefix(prefix).removesuffix(".npy")
+            file = stack.enter_context(archive.open(member))
+            found[name] = _Stored(file, *_header(file, name))
+    return found
+
+
 def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
     shape, fortran, dtype = read_header(file)
     if (fortran and len(shape) > 1) or dtype.hasobject:
         raise UsageError(f"array {name!r} is not stored row after row", hint="Save it with numpy.ascontiguousarray.")
     return shape, dtype
-
-
-def _rows(file: IO[bytes], count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    size = count * math.prod(shape[1:]) * dtype.itemsize
-    return np.frombuffer(bytearray(file.read(size)), dtype).reshape(count, *shape[1:])

@@ -211,12 +211,12 @@ def test_drop_is_paired_and_agreement_counts_boxes() -> None:
     before = read({"boxes": boxes, "scores": scores}, labels)
     shaken = np.random.default_rng(0).normal(0, 1.5, boxes.shape)
     after = read({"boxes": boxes + shaken, "scores": scores * 0.99}, labels)
-    accuracy = measure_accuracy("map", labels, before, after)
+    accuracy = measure_accuracy("map", [(labels, before, after)])
     assert accuracy.drop_ci95[0] < accuracy.drop < accuracy.drop_ci95[1]
     assert accuracy.drop == pytest.approx(accuracy.float_ - accuracy.artifact)
     assert 0.9 < accuracy.agreement < 1
-    assert measure_accuracy("map", labels, before, before).agreement == 1.0
-    assert measure_accuracy("map", labels, before, before * np.nan).agreement == 0.0
+    assert measure_accuracy("map", [(labels, before, before)]).agreement == 1.0
+    assert measure_accuracy("map", [(labels, before, before * np.nan)]).agreement == 0.0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def _top1(n: int, only_float: int, only_artifact: int) -> Accuracy:
     before, after = labels.copy(), labels.copy()
     after[:only_float] = 1
     before[only_float : only_float + only_artifact] = 1
-    return measure_accuracy("top1", labels, np.eye(2)[before], np.eye(2)[after])
+    return measure_accuracy("top1", [(labels, np.eye(2)[before], np.eye(2)[after])])
 
 
 def test_top1_figures() -> None:
@@ -92,7 +93,7 @@ def _text(samples: int, noise: float, seed: int = 0) -> Accuracy:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(samples, 16, 10)) * 2
     labels = (logits + rng.gumbel(size=logits.shape)).argmax(-1)
-    return measure_accuracy("perplexity", labels, logits, logits + noise * rng.normal(size=logits.shape))
+    return measure_accuracy("perplexity", [(labels, logits, logits + noise * rng.normal(size=logits.shape))])
 
 
 def test_perplexity_drop_is_relative_and_paired() -> None:
@@ -118,19 +119,32 @@ def test_perplexity_verdicts() -> None:
 def test_identical_outputs() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 4, 4, 3))
     labels = logits.argmax(-1)
-    miou = measure_accuracy("miou", labels, logits, logits, checkpoint_outputs=-logits)
+    miou = measure_accuracy("miou", [(labels, logits, logits)])
     # Not [0, 0]: 50 samples in which nothing changes do not prove that nothing ever does.
     assert miou.drop_ci95 == tango_interval(0, 0, 50)
     assert miou.float_ == 1.0
-    assert miou.checkpoint < 0.2
-    assert measure_accuracy("perplexity", labels, logits, logits).drop_ci95 == (0.0, 0.0)
+    assert miou.checkpoint == 1.0
+    assert measure_accuracy("perplexity", [(labels, logits, logits)]).drop_ci95 == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("name", "labelled"), [("top1", (120,)), ("miou", (120, 4)), ("perplexity", (120, 4))])
+def test_accuracy_of_parts_is_that_of_the_whole(name: str, labelled: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, labelled)
+    before = np.eye(3)[labels] + 0.5 * rng.normal(size=(*labelled, 3))
+    after = before + 0.2 * rng.normal(size=before.shape)
+    cuts = [slice(0, 50), slice(50, 51), slice(51, 120)]
+    found = measure_accuracy(name, ((labels[cut], before[cut], after[cut]) for cut in cuts))
+    whole = measure_accuracy(name, [(labels, before, after)])
+    assert found.agreement == pytest.approx(whole.agreement)
+    assert replace(found, agreement=None) == replace(whole, agreement=None)
 
 
 def test_miou_drop_interval_holds_the_drop() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, size=(120, 8, 8))
     logits = np.eye(3)[labels] + 0.5 * rng.normal(size=(120, 8, 8, 3))
-    accuracy = measure_accuracy("miou", labels, logits, logits + 0.3 * rng.normal(size=logits.shape))
+    accuracy = measure_accuracy("miou", [(labels, logits, logits + 0.3 * rng.normal(size=logits.shape))])
     assert 0 < accuracy.drop_ci95[0] < accuracy.drop < accuracy.drop_ci95[1] < 0.2
     assert accuracy.flips is None
 
@@ -138,10 +152,10 @@ def test_miou_drop_interval_holds_the_drop() -> None:
 def test_accuracy_refuses_outputs_that_cannot_be_compared() -> None:
     labels, logits = np.zeros(3, int), np.zeros((3, 2))
     with pytest.raises(UsageError, match="differ in shape"):
-        measure_accuracy("top1", labels, logits, np.zeros((3, 3)))
+        measure_accuracy("top1", [(labels, logits, np.zeros((3, 3)))])
     with pytest.raises(UsageError, match="NaN"):
-        measure_accuracy("top1", labels, logits * np.nan, logits)
-    broken = measure_accuracy("top1", labels, logits, logits * np.nan)
+        measure_accuracy("top1", [(labels, logits * np.nan, logits)])
+    broken = measure_accuracy("top1", [(labels, logits, logits * np.nan)])
     assert (broken.artifact, broken.agreement) == (0.0, 0.0)
     assert judge_accuracy(broken, GATE).status == "FAIL_ACCURACY"
 

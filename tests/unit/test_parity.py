@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import UsageError
-from edgekit.parity import SQNR_CAP_DB, Parity, compare
+from edgekit.parity import SQNR_CAP_DB, Parity, compare, compare_parts
 
 
 def _logits(seed: int = 0, shape: tuple[int, ...] = (8, 10)) -> np.ndarray:
@@ -81,3 +81,20 @@ def test_wrong_shapes_and_names_are_refused() -> None:
         compare({"y": _logits(0, (0, 3))}, {"y": _logits(0, (0, 3))})
     with pytest.raises(UsageError, match="reference holds NaN"):
         compare({"y": np.array([[np.nan]])}, {"y": np.array([[1.0]])})
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    reference, measured = {"a": _logits(1), "b": _logits(2)}, {"a": _logits(1) + 0.01, "b": _logits(3)}
+    cuts = [slice(0, 3), slice(3, 4), slice(4, 8)]
+    parts = [
+        tuple({name: array[cut] for name, array in side.items()} for side in (reference, measured)) for cut in cuts
+    ]
+    whole, found = compare(reference, measured), compare_parts(parts)
+    assert (found.samples, found.max_abs) == (8, whole.max_abs)
+    for name, output in whole.per_output.items():
+        assert found.per_output[name].sqnr_db == pytest.approx(output.sqnr_db)
+        assert found.per_output[name].cosine == pytest.approx(output.cosine)
+    measured["b"][5, 5] = np.nan
+    assert "'b': NaN or infinity in 1 of 80" in compare_parts(parts).reason
+    with pytest.raises(UsageError, match="no sample"):
+        compare_parts([])

@@ -30,6 +30,24 @@ def test_what_numpy_saved_comes_back_in_parts_and_numpy_reads_what_is_written(tm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["first.npz", "given.npz", "second.npz"]
 
 
+def test_files_are_read_side_by_side_in_parts_that_fit_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide, narrow = RNG.normal(size=(10, 100)), np.arange(10)
+    np.savez(tmp_path / "wide.npz", **{"out/a": wide})  # type: ignore[arg-type]
+    np.savez(tmp_path / "narrow.npz", y=narrow)
+    monkeypatch.setattr(rows, "BYTES", 4 * (wide[0].nbytes + narrow[:1].nbytes))
+    parts = list(rows.side_by_side((tmp_path / "wide.npz", "out/"), (tmp_path / "narrow.npz", "y")))
+    assert [len(a["a"]) for a, _ in parts] == [len(y[""]) for _, y in parts] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([a["a"] for a, _ in parts]), wide)
+    np.testing.assert_array_equal(np.concatenate([y[""] for _, y in parts]), narrow)
+    monkeypatch.setattr(rows, "BYTES", 1)
+    assert len(list(rows.read(tmp_path / "wide.npz", "out/"))) == 10
+    np.savez(tmp_path / "narrow.npz", y=narrow[1:])
+    with pytest.raises(UsageError, match=r"same number of samples.*\[9, 10\]"):
+        next(rows.side_by_side((tmp_path / "wide.npz", "out/"), (tmp_path / "narrow.npz", "y")))
+
+
 @pytest.mark.parametrize("counts", [(4, 3), (0, 0)])
 def test_arrays_of_different_lengths_or_none_are_refused(tmp_path: Path, counts: tuple[int, int]) -> None:
     np.savez(tmp_path / "uneven.npz", **{f"x/{i}": np.zeros((n, 2)) for i, n in enumerate(counts)})  # type: ignore[arg-type]

@@ -53,7 +53,11 @@ def floats(inputs, signature=SIGNATURE):
 
 
 def in_session(inputs, signature=SIGNATURE, **options):
-    return execution.in_runtime({"part": Toy(**options)}, {"part": signature}, inputs, None)
+    return execution.in_sequences({"part": Toy(**options)}, {"part": signature}, inputs, None)
+
+
+def closeness_of(expected, measured):
+    return execution.compare_sequences(expected.steps["part"], measured.steps["part"])
 
 
 def test_states_are_fed_back_from_the_initial_value() -> None:
@@ -73,9 +77,9 @@ def test_states_are_fed_back_from_the_initial_value() -> None:
 
 def test_one_by_one_is_the_same_as_side_by_side_and_every_sequence_starts_fresh() -> None:
     inputs, session = sequences(), Toy()
-    found = execution.in_runtime({"part": session}, {"part": SIGNATURE}, inputs, None)
+    found = execution.in_sequences({"part": session}, {"part": SIGNATURE}, inputs, None)
     assert session.resets == 6
-    closeness = execution.compare(floats(inputs), found)["part"]
+    closeness = closeness_of(floats(inputs), found)
     assert closeness.sqnr_db > 120
     assert closeness.samples == 6
     assert closeness.drift is not None and closeness.drift.steps == STEPS
@@ -83,7 +87,7 @@ def test_one_by_one_is_the_same_as_side_by_side_and_every_sequence_starts_fresh(
 
 def test_swapped_states_are_caught() -> None:
     inputs = sequences()
-    assert execution.compare(floats(inputs), in_session(inputs, SWAPPED))["part"].sqnr_db < 10
+    assert closeness_of(floats(inputs), in_session(inputs, SWAPPED)).sqnr_db < 10
 
 
 def test_a_state_that_is_not_carried_is_caught() -> None:
@@ -91,13 +95,13 @@ def test_a_state_that_is_not_carried_is_caught() -> None:
     fresh = replace(SIGNATURE, state=(State("next_fast", "fast"), State("slow", "slow", initial=1.0)))
     with pytest.raises(KeyError):
         in_session(inputs, fresh)
-    assert execution.compare(floats(inputs), in_session(inputs, forget=0.5))["part"].sqnr_db < 15
+    assert closeness_of(floats(inputs), in_session(inputs, forget=0.5)).sqnr_db < 15
 
 
 def test_an_error_that_adds_up_shows_as_drift_and_one_that_does_not_does_not() -> None:
     inputs = {"part/x": np.ones((4, STEPS, 2), np.float32)}
-    growing = execution.compare(floats(inputs), in_session(inputs, wrong=0.01))["part"].drift
-    steady = execution.compare(floats(inputs), in_session(inputs, forget=0.01))["part"].drift
+    growing = closeness_of(floats(inputs), in_session(inputs, wrong=0.01)).drift
+    steady = closeness_of(floats(inputs), in_session(inputs, forget=0.01)).drift
     assert growing is not None and steady is not None
     assert growing.last20_db < growing.first20_db - 3
     assert abs(steady.last20_db - steady.first20_db) < 3
@@ -115,8 +119,8 @@ def test_what_was_recorded_is_read_back_and_replayed(tmp_path) -> None:
     inputs = sequences()
     ran = in_session(inputs)
     ran.save(tmp_path)
-    again = Ran.load(tmp_path, ["part"])
-    np.testing.assert_array_equal(again.steps["part"]["out/y"], ran.steps["part"]["out/y"])
+    again = execution.steps_of(tmp_path, "part")
+    np.testing.assert_array_equal(again["out/y"], ran.steps["part"]["out/y"])
     golden = execution.Golden.load(tmp_path / "part.npz", True, SIGNATURE.state)
     assert golden.replay(Toy()).sqnr_db == parity.SQNR_CAP_DB
     assert golden.replay(Toy(wrong=0.01)).sqnr_db < 40

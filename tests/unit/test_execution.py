@@ -1,0 +1,71 @@
+"""Runs over files of samples: what goes through memory in parts is the same as what goes through whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit import execution, gate, metrics
+from edgekit.data import plan, rows
+from edgekit.data.tasks import Samples
+from edgekit.errors import UnsupportedError
+from edgekit.signature import WHOLE, Signature, TensorSpec
+
+COUNT = 7
+SIGNATURE = Signature((TensorSpec("x", (1, 3)),), (TensorSpec("logits", (1, 3)), TensorSpec("sum", (1, 1))))
+X = np.random.default_rng(0).normal(size=(COUNT, 3)).astype(np.float32)
+
+
+class Scaled:
+    """A session that multiplies, and would carry a sample on into the next if it were not reset."""
+
+    by, precision, ops_delegated, stand_in = "NumPy", "f32", None, False
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.kept = factor, 0.0
+
+    def run(self, inputs):
+        logits = inputs["x"] * np.float32(self.factor) + np.float32(self.kept)
+        self.kept = float(logits.sum())
+        return {"logits": logits, "sum": logits.sum(keepdims=True)}
+
+    def reset(self) -> None:
+        self.kept = 0.0
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.setattr(rows, "ROWS", 3)
+    plan.save(Samples({"x": X}, X.argmax(1)), tmp_path / "samples.npz")
+    for name, factor in (("floats", 2.0), ("ours", -1.9)):
+        (tmp_path / name).mkdir()
+        execution.in_runtime(
+            {WHOLE: Scaled(factor)}, {WHOLE: SIGNATURE}, tmp_path / "samples.npz", None, tmp_path / name
+        )
+    return {name: tmp_path / name for name in ("floats", "ours", "samples.npz")}
+
+
+def test_every_sample_is_run_from_a_fresh_state_and_written_in_order(ran: dict[str, Path]) -> None:
+    with np.load(ran["floats"] / execution.OUTPUTS) as stored:
+        assert stored.files == ["out/logits", "out/sum"]
+        np.testing.assert_array_equal(stored["out/logits"], X * np.float32(2))
+        np.testing.assert_allclose(stored["out/sum"], 2 * X.sum(1, keepdims=True), rtol=1e-6)
+
+
+def test_parts_are_compared_and_scored_as_the_whole(ran: dict[str, Path]) -> None:
+    closeness = execution.compare(ran["floats"], ran["ours"], ())[WHOLE]
+    assert closeness.samples == COUNT
+    assert closeness.sqnr_db == pytest.approx(20 * np.log10(2 / 3.9), abs=1e-4)
+    assert closeness.cosine == pytest.approx(-1)
+    scored = list(execution.scored(ran["floats"], ran["ours"], ran["samples.npz"], None, metrics.metric("top1")))
+    assert [len(labels) for labels, _, _ in scored] == [3, 3, 1]
+    accuracy = gate.measure_accuracy("top1", scored)
+    assert (accuracy.samples, accuracy.float_, accuracy.artifact, accuracy.agreement) == (COUNT, 1.0, 0.0, 0.0)
+
+
+def test_an_output_that_the_file_lacks_is_named(ran: dict[str, Path], tmp_path: Path) -> None:
+    more = Signature(SIGNATURE.inputs, (*SIGNATURE.outputs, TensorSpec("boxes", (1, 4))))
+    with pytest.raises(UnsupportedError, match=r"lacks the outputs \['boxes'\]"):
+        execution.in_runtime({WHOLE: Scaled(1.0)}, {WHOLE: more}, ran["samples.npz"], None, tmp_path)
