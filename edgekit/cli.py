@@ -11,12 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from edgekit import columns
+from edgekit import __version__, columns
 from edgekit.errors import EdgekitError
 
 app = typer.Typer(
     name="edgekit",
-    help="From a Keras or PyTorch model to a proven file for an edge runtime.",
     add_completion=False,
     rich_markup_mode=None,  # rich's help costs 0.15 s of imports
     pretty_exceptions_enable=False,
@@ -48,6 +47,21 @@ def _print_json(document: Any) -> None:
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"edgekit {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """From a Keras or PyTorch model to a proven file for an edge runtime."""
 
 
 @app.command()

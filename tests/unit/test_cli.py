@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import api, cli, toolchains
+from edgekit import __version__, api, cli, toolchains
 
 
 def edgekit(*arguments, **environment):
@@ -53,6 +53,11 @@ def test_without_json_stdout_stays_empty_on_failure():
     done = edgekit("convert", "mobilnet_v2", "--target", "tflite-int8")
     assert (done.returncode, done.stdout) == (2, "")
     assert "unknown model 'mobilnet_v2'" in done.stderr
+
+
+def test_version(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"edgekit {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "targets"], ["list", "models"], ["convert", "--help"]])
