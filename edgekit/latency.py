@@ -22,6 +22,10 @@ SMALLEST_FLOAT_MS = 0.2
 SLOWER_THAN = 1.05
 #: An interval wider than this share of the ratio is flagged NOISY.
 NOISY_WIDTH = 0.3
+#: CPU milliseconds that all blocks should take at most, and blocks below which the interval says too little. The
+#: paper's U-Net takes 2.5 s per inference: 41 blocks of both files were three and a half minutes.
+MOST_MS = 30_000.0
+FEWEST_BLOCKS = 11
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,20 @@ def _block(invoke: Callable[[], object], runs: int) -> tuple[float, float]:
     return (time.process_time() - cpu) * 1e3 / runs, (time.perf_counter() - wall) * 1e3 / runs
 
 
-def _runs_for(invoke: Callable[[], object], block_ms: float) -> int:
-    """Warm up (at least 3 runs and 20 ms), then choose how many runs fill a block."""
-    spent, runs = 0.0, 0
-    while runs < 3 or (spent < 20.0 and runs < 1000):
-        spent += _block(invoke, 1)[1]
-        runs += 1
-    fastest = min(_block(invoke, 1)[0] for _ in range(3))
-    return max(1, min(1000, round(block_ms / max(fastest, 1e-3))))
+def _warm_up(invoke: Callable[[], object]) -> float:
+    """Run at least six times and 20 ms, or 1 s; return the CPU milliseconds of the fastest of the last three."""
+    spent = 0.0
+    times: list[float] = []
+    while (len(times) < 6 or spent < 20.0) and spent < 1000.0 and len(times) < 1000:
+        cpu, wall = _block(invoke, 1)
+        times.append(cpu)
+        spent += wall
+    return max(min(times[-3:]), 1e-3)
+
+
+def _runs(once_ms: float, block_ms: float) -> int:
+    """How many runs fill a block."""
+    return max(1, min(1000, round(block_ms / once_ms)))
 
 
 def measure(
@@ -68,10 +78,13 @@ def measure(
     Args:
         float_invoke: one inference of the float twin.
         artifact_invoke: one inference of the artifact.
-        blocks: blocks per side.
+        blocks: blocks per side; fewer where they would take more than ``MOST_MS``, at least ``FEWEST_BLOCKS``.
         block_ms: CPU milliseconds that a block should take; a block is never shorter than one inference.
     """
-    runs = _runs_for(float_invoke, block_ms), _runs_for(artifact_invoke, block_ms)
+    once = _warm_up(float_invoke), _warm_up(artifact_invoke)
+    runs = (_runs(once[0], block_ms), _runs(once[1], block_ms))
+    pair_ms = once[0] * runs[0] + once[1] * runs[1]
+    blocks = min(blocks, max(FEWEST_BLOCKS, round(MOST_MS / pair_ms)))
     floats: list[float] = []
     artifacts: list[float] = []
     walls: list[float] = []
