@@ -135,7 +135,9 @@ def enlarged_textures(model: str, framework: str, folder: Path) -> str | None:
     [tensor] = zoo.architecture(name).configs[config].inputs
     if len(tensor.shape) != 4:
         return None
-    images = tasks.load("textures", "calibration", 64).inputs["image"]
+    # Random weights: what is calibrated means nothing, and the paper's U-Net takes nearly a second per image.
+    count = 64 if tensor.shape[1] <= 224 else 16
+    images = tasks.load("textures", "calibration", count).inputs["image"]
     images = images.repeat(tensor.shape[1] // 32, axis=1).repeat(tensor.shape[2] // 32, axis=2)[..., : tensor.shape[3]]
     path = folder / "calibrate.npz"
     np.savez(path, **{tensor.name: np.moveaxis(images, -1, 1) if framework == "torch" else images})
