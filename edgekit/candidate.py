@@ -54,6 +54,9 @@ class Audit:
             activations.
         float_ops: names of weight-carrying operators (convolution, matrix product, recurrent cell, embedding) whose
             arithmetic or weights stayed in float, at most 20, each as ``TYPE:name``.
+        ops_float: operators that compute with float numbers, by type (those that only move or convert them left out);
+            None where the toolchain does not count them.
+        ops_float_only: types among them for which the runtime has no integer kernel.
         transposes: transposes in the file.
         ops_delegated: operators that the runtime gave to its fast delegate; None where that cannot be known.
         findings: static checks that failed, one sentence each (a non-empty tuple makes FAIL_PRECISION).
@@ -69,6 +72,8 @@ class Audit:
     macs_total: int
     macs_quantized: int
     float_ops: tuple[str, ...] = ()
+    ops_float: dict[str, int] | None = None
+    ops_float_only: tuple[str, ...] = ()
     transposes: int = 0
     ops_delegated: int | None = None
     findings: tuple[str, ...] = field(default=())

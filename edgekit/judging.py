@@ -23,6 +23,9 @@ _ORDER: tuple[Status, ...] = (
     "NOT_RUN",
 )
 
+#: The next step for a file of which a part stayed in float.
+ALLOW_MIXED = "Pass --allow-mixed to accept it."
+
 #: Routes within 5 % of the fastest tie with it, as those do whose intervals meet: the same file, timed twice on a busy
 #: machine, differs by as much.
 TIED = 1.05
@@ -37,7 +40,7 @@ def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candid
         missing = _of_part(made, name, missing)
         mixed = not part.audit.findings and precision.weight_share(target.precision, part.audit)
         if not (allow_mixed and mixed):
-            return replace(made, status="FAIL_PRECISION", reason=missing)
+            return replace(made, status="FAIL_PRECISION", reason=missing, hint=ALLOW_MIXED if mixed else "")
         made = replace(made, notes=(*made.notes, f"mixed precision: {missing}"))
     return made
 

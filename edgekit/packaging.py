@@ -191,7 +191,7 @@ def _states(loaded: Loaded) -> dict[str, tuple[StateFacts, ...]]:
 
 
 def _warnings(outcome: Outcome) -> list[str]:
-    from edgekit.pipeline import FEW_CALIBRATION_SAMPLES
+    from edgekit.pipeline import FEW_CALIBRATION_SAMPLES, is_slow
 
     notes = []
     calibration = _find(outcome.samples, "calibration")
@@ -203,6 +203,13 @@ def _warnings(outcome: Outcome) -> list[str]:
     selection = _find(outcome.samples, "selection")
     if selection is not None and not selection.entry.value["labels"]:
         notes.append("accuracy was not measured: no labelled samples (--evaluate DATA)")
+    mixed = [c.route for c in outcome.candidates if c.hint == judging.ALLOW_MIXED]
+    latency = outcome.chosen.latency if outcome.chosen else None
+    if mixed and latency and is_slow(latency):
+        notes.append(
+            f"takes {latency.ratio:.1f} times the float time; --allow-mixed also accepts {' and '.join(mixed)}, which "
+            "compute partly in float and may be faster"
+        )
     return notes
 
 
@@ -210,7 +217,7 @@ def _tried(candidate: Candidate) -> RouteTried:
     return RouteTried(
         route=candidate.route,
         status=candidate.status,
-        reason=f"{candidate.reason} {candidate.hint}".strip(),
+        reason=". ".join(text for text in (candidate.reason.rstrip("."), candidate.hint) if text),
         sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,
         latency_ratio=candidate.latency.ratio if candidate.latency else None,
     )
@@ -229,6 +236,8 @@ def _audited(audit: Audit, ops_delegated: int | None) -> Audited:
         transposes=audit.transposes,
         float_ops=audit.float_ops,
         findings=audit.findings,
+        ops_float=audit.ops_float,
+        ops_float_only=audit.ops_float_only,
     )
 
 

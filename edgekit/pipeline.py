@@ -379,7 +379,8 @@ def look(run: Run, target: Target, file: Ref) -> Audit:
     arguments = {"toolchain_name": target.toolchain, "file": file}
     found = run.step("audit", "runtime", "audit", arguments, code=(*_running(target), "candidate")).value
     tensors = {side: tuple(IOTensor(**{**t, "shape": tuple(t["shape"])}) for t in found[side]) for side in _SIDES}
-    return Audit(**{**found, **tensors, "float_ops": tuple(found["float_ops"]), "findings": tuple(found["findings"])})
+    lists = {key: tuple(found[key]) for key in ("float_ops", "ops_float_only", "findings")}
+    return Audit(**{**found, **tensors, **lists})
 
 
 def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samples, *, label: str) -> Candidate:

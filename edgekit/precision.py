@@ -46,7 +46,8 @@ _FLOAT_OR_INT8 = frozenset({"float32", "float16", "bfloat16", "float64", "int8",
 def shortfall(precision: Precision, audit: Audit, *, integer_io: bool = False) -> str:
     """Say why a file is not what it claims; an empty string where it is.
 
-    Findings of the static checks come first: such a file is wrong whatever its types are.
+    Findings of the static checks come first: such a file is wrong whatever its types are. With ``integer_io`` it claims
+    to be full integer: nothing computes in float that the runtime can compute in integers.
     """
     if audit.findings:
         return "; ".join(audit.findings)
@@ -63,7 +64,13 @@ def shortfall(precision: Precision, audit: Audit, *, integer_io: bool = False) -
         floating = [t.name for t in (*audit.inputs, *audit.outputs) if t.dtype.startswith(("float", "bfloat"))]
         if floating:
             return f"inputs or outputs stayed float: {', '.join(floating)}"
+        if left := {kind: n for kind, n in (audit.ops_float or {}).items() if kind not in audit.ops_float_only}:
+            return f"not full integer: {_counted(left)} compute in float"
     return ""
+
+
+def _counted(ops: dict[str, int]) -> str:
+    return ", ".join(f"{kind} x{n}" for kind, n in ops.items())
 
 
 def _left(audit: Audit) -> str:
@@ -76,4 +83,6 @@ def describe(precision: Precision, audit: Audit) -> str:
     parts = [] if share is None else [f"{share:.0%} of weights {_WEIGHT_TYPE[precision]}"]
     if precision not in ("fp32", "fp16") and macs is not None:
         parts.append(f"{macs:.0%} of MACs quantized")
+    if precision in STATIC and audit.ops_float:
+        parts.append(f"in float: {_counted(audit.ops_float)}")
     return f"{precision} ({', '.join(parts)})" if parts else precision

@@ -78,6 +78,8 @@ class Audited(_Frozen):
     transposes: int
     float_ops: tuple[str, ...]
     findings: tuple[str, ...]
+    ops_float: dict[str, int] | None = None
+    ops_float_only: tuple[str, ...] = ()
 
 
 class DriftFacts(_Frozen):

@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 PRECISION = {
     "converter": "fp32", "litert-torch": "fp32", "quantizer-fp16": "fp16", "converter-fp16": "fp16",
     "converter-ptq": "int8", "quantizer-static": "int8", "quantizer-static-products": "int8",
-    "pt2e": "int8", "pt2e-with-identities": "int8",
+    "pt2e": "int8", "pt2e-with-identities": "int8", "unrolled-int8": "int8",
     "quantizer-dynamic": "int8-dynamic", "converter-dynamic": "int8-dynamic",
     "quantizer-dynamic-products": "int8-dynamic",
     "converter-16x8": "int16x8", "quantizer-16x8": "int16x8", "unrolled-16x8": "int16x8",
@@ -29,12 +29,13 @@ ROUTES = {
 }  # fmt: skip
 MORE = {
     ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
-    ("keras", "conv"): (*ROUTES["keras"], "unrolled-16x8"),
-    ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8"),
-    ("keras", "long"): ("converter", "quantizer-dynamic", "quantizer-static", "quantizer-16x8", "unrolled-16x8"),
+    ("keras", "conv"): (*ROUTES["keras"], "unrolled-16x8", "unrolled-int8"),
+    ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8", "unrolled-int8"),
+    ("keras", "long"): ("converter", "converter-ptq", "quantizer-dynamic", "quantizer-static", "quantizer-16x8",
+                        "unrolled-16x8", "unrolled-int8"),
     ("keras", "attention_infinite"): ("converter", "quantizer-static"),
     ("torch", "pool"): ("litert-torch", "quantizer-static", "quantizer-16x8"),
-}
+}  # fmt: skip
 
 
 def images(count: int) -> dict[str, np.ndarray]:

@@ -270,3 +270,22 @@ def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path):
     assert not (tmp_path / "a").exists()
     assert (tmp_path / "a.rejected" / "manifest.json").is_file()
     assert len(result.routes_tried) > 1, "every route was tried before giving up"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_full_integer_target_computes_in_float_only_where_that_is_allowed(workers, store, tmp_path, allowed):
+    """The layer norms of a transformer take three times the float time in int8: whoever wants speed has to say so."""
+    result = edgekit.convert(
+        "gpt@keras", "tflite-int8", output=tmp_path / "gpt", workers=workers, store=store, allow_mixed=allowed
+    )
+    assert result.status == "PASS", result.reason
+    in_float, notes = set(result.audit.ops_float), " ".join(result.notes)
+    if allowed:
+        assert {"ADD", "SOFTMAX"} <= in_float
+        assert "mixed precision: not full integer" in notes
+        assert "in float: ADD x" in result.precision_reached
+    else:
+        assert in_float == set(result.audit.ops_float_only) == {"NEG"}  # LiteRT has no integer kernel for it
+        assert "--allow-mixed also accepts quantizer-static-products" in notes
+        refused = {tried.route: tried.reason for tried in result.routes_tried if tried.status == "FAIL_PRECISION"}
+        assert "SOFTMAX" in refused["quantizer-static-products"]

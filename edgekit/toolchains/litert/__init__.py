@@ -29,6 +29,7 @@ ROUTES: Mapping[str, Route] = {
     "converter-dynamic": Route(_KERAS, routes_tensorflow.convert_dynamic),
     "converter-ptq": Route(_KERAS, routes_tensorflow.convert_int8),
     "converter-16x8": Route(_KERAS, routes_tensorflow.convert_int16x8),
+    "unrolled-int8": Route(_KERAS, routes_tensorflow.convert_unrolled_int8),
     "unrolled-16x8": Route(_KERAS, routes_tensorflow.convert_unrolled_int16x8),
     "litert-torch": Route(_TORCH, routes_torch.convert_fp32),
     "pt2e": Route(_TORCH, routes_torch.convert_pt2e_int8),

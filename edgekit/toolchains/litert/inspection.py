@@ -40,6 +40,16 @@ PER_CHANNEL = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0}
 #: quantization specification. The tolerance covers the rounding of float32 scales.
 BIAS_TOLERANCE = 1e-3
 MOST_NAMED = 20
+#: Operators that change types or move numbers and compute nothing.
+NO_ARITHMETIC = frozenset((
+    "QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "TRANSPOSE", "REVERSE_V2", "SLICE", "STRIDED_SLICE", "SPLIT",
+    "SPLIT_V", "PACK", "UNPACK", "CONCATENATION", "GATHER", "GATHER_ND", "EXPAND_DIMS", "SQUEEZE", "TILE",
+    "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "BROADCAST_TO",
+))  # fmt: skip
+#: Operators without an integer kernel in LiteRT 2.3, and those without one for int16 (the lookup in an int8 table
+#: gives float numbers).
+FLOAT_ONLY = frozenset({"NEG", "EMBEDDING_LOOKUP"})
+FLOAT_ONLY_INT16 = FLOAT_ONLY | {"SQUARED_DIFFERENCE"}
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,8 @@ def _summary(
     weights = _constants(ops)
     static = any(_integer_arithmetic(op) for op in ops if op.type in WEIGHTS and op.type != "GATHER")
     macs = [(macs_of(op), _quantized_macs(op, static)) for op in ops]
+    in_float = Counter(op.type for op in ops if op.type not in NO_ARITHMETIC and _touches_float(op))
+    int16 = any(t.type == "int16" for t in tensors)
     bytes_, elements = Counter[str](), Counter[str]()
     for tensor in weights:
         elements[tensor.type] += tensor.elements
@@ -139,6 +151,8 @@ def _summary(
         macs_total=sum(n for n, _ in macs),
         macs_quantized=sum(n for n, quantized in macs if quantized),
         float_ops=tuple(op.name for op in ops if _float(op, static))[:MOST_NAMED],
+        ops_float=dict(sorted(in_float.items())),
+        ops_float_only=tuple(sorted(in_float.keys() & (FLOAT_ONLY_INT16 if int16 else FLOAT_ONLY))),
         transposes=sum(op.type == "TRANSPOSE" for op in ops),
         findings=tuple(dict.fromkeys(_findings(ops, tensors))),
     )
@@ -180,13 +194,15 @@ def macs_of(op: Op) -> int:
             return 0
 
 
+def _touches_float(op: Op) -> bool:
+    return any(t is not None and t.type in FLOATS for t in (*op.inputs, *op.outputs))
+
+
 def _integer_arithmetic(op: Op) -> bool:
     """Whether every operand and result that holds numbers is a scaled integer."""
-    if op.type in ("QUANTIZE", "DEQUANTIZE"):
+    if op.type in ("QUANTIZE", "DEQUANTIZE") or _touches_float(op):
         return False
     seen = [t for t in (*op.inputs, *op.outputs) if t is not None]
-    if any(t.type in FLOATS for t in seen):
-        return False
     return any(t.type in INTEGERS and len(t.scales) for t in seen)
 
 

@@ -12,7 +12,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.precision import MAC_SHARE
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
-from edgekit.toolchains.litert.schema import packed_model
+from edgekit.toolchains.litert.schema import packed_model, quantize_unread_pieces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,8 +120,9 @@ def static_int8(model: LoadedModel | None, request: Request) -> Converted:
 def static_products(model: LoadedModel | None, request: Request) -> Converted:
     """int8 inputs, outputs, convolutions and dense layers; softmax, norms and sums between them in float.
 
-    XNNPACK has no int8 kernels for the operators that make a layer norm, GELU or softmax, and the built-in ones are
-    slow. Products of two activations (attention) are int8 only where the file would not be static int8 without them.
+    Not full integer, so that a full-integer target takes it with ``--allow-mixed`` only. XNNPACK has no int8 kernels
+    for the operators that make a layer norm, GELU or softmax, and the built-in ones are slow. Products of two
+    activations (attention) are int8 only where the file would not be static int8 without them.
     """
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -139,8 +140,7 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
         rules.add_static_config(
             regex=_regex(operator), operation_name=names[operator.type], activation_num_bits=8, weight_num_bits=8
         )
-    note = "not full integer: norms, softmax and sums compute in float, because their int8 kernels are slower"
-    return Converted(_quantize(request, rules.get_quantization_recipe()).file, (note,))
+    return _quantize(request, rules.get_quantization_recipe())
 
 
 def _embedded_moves(operators: list[Any]) -> list[Any]:
@@ -213,7 +213,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
             f"ai-edge-quantizer: {loop}{str(error).strip()[:400]}", hint="Use int8-dynamic for this model."
         ) from error
     file = request.folder / FILE
-    file.write_bytes(bytes(content))
+    file.write_bytes(quantize_unread_pieces(bytes(content)))
     return Converted(file)
 
 

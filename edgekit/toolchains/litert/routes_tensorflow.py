@@ -47,7 +47,7 @@ def convert_dynamic(model: LoadedModel | None, request: Request) -> Converted:
 
 def convert_int8(model: LoadedModel | None, request: Request) -> Converted:
     """Full integer: per-channel weights, calibrated activations (the audit names what stayed float)."""
-    return _same_in_each_run(model, _convert(model, request, _int8, unroll=True))
+    return _same_in_each_run(_convert(model, request, _int8, unroll=True))
 
 
 def convert_int16x8(model: LoadedModel | None, request: Request) -> Converted:
@@ -60,42 +60,47 @@ def convert_int16x8(model: LoadedModel | None, request: Request) -> Converted:
             f"TFLiteConverter's 16x8 mode takes float inputs only, and {', '.join(tokens)} is not",
             hint="ai-edge-quantizer does 16x8 on the fp32 file; or use int8-dynamic.",
         )
-    return _same_in_each_run(model, _convert(model, request, _int16x8, unroll=True))
+    return _same_in_each_run(_convert(model, request, _int16x8, unroll=True))
 
 
 def convert_unrolled_int16x8(model: LoadedModel | None, request: Request) -> Converted:
-    """16x8 by ai-edge-quantizer, for recurrent models whose fp32 file is a loop that it cannot calibrate.
+    """16x8 by ai-edge-quantizer, for recurrent models whose fp32 file is a loop that it cannot calibrate."""
+    return _unrolled(model, request, routes_quantizer.static_int16x8)
 
-    There is no such route to int8: the quantizer leaves SPLIT's unused output in float, which XNNPACK refuses.
-    """
+
+def convert_unrolled_int8(model: LoadedModel | None, request: Request) -> Converted:
+    """Full integer by ai-edge-quantizer, for the same models."""
+    return _unrolled(model, request, routes_quantizer.static_int8)
+
+
+def _unrolled(
+    model: LoadedModel | None, request: Request, quantize: Callable[[LoadedModel | None, Request], Converted]
+) -> Converted:
     assert model is not None
     if _is_short(model.native) or not _loops(model.native):
         raise UnsupportedError(
             f"the model has no recurrent Keras layer of more than {SHORT} steps to unroll",
-            hint="Use the route quantizer-16x8.",
+            hint="The routes that quantize the fp32 file do the same.",
         )
     with TemporaryDirectory(dir=request.folder) as folder:
         floats = _convert(model, replace(request, folder=Path(folder)), _float, unroll=True)
-        made = routes_quantizer.static_int16x8(None, replace(request, float_file=floats.file))
+        made = quantize(None, replace(request, float_file=floats.file))
     return Converted(made.file, floats.notes + made.notes)
 
 
-def _same_in_each_run(model: LoadedModel | None, made: Converted) -> Converted:
-    """Refuse a static file whose bytes are left to chance, where a quantizer of the fp32 file can do better.
+def _same_in_each_run(made: Converted) -> Converted:
+    """Refuse a static file whose bytes are left to chance.
 
     Whether the converter quantizes a SPLIT of which a piece is not read (the first step of an unrolled LSTM, whose
-    state is zero) changes from run to run. The quantizer does not calibrate an fp32 file that is a loop.
+    state is zero) changes from run to run.
     """
-    assert model is not None
     unread = unread_pieces(made.file.read_bytes())
-    if not unread:
-        return made
-    if _is_short(model.native) or not _loops(model.native):
+    if unread:
         raise UnsupportedError(
             f"TFLiteConverter gives other bytes in each run where a piece of a split is not read: {unread[0]}",
             hint="The routes of ai-edge-quantizer give the same in each run.",
         )
-    return Converted(made.file, (*made.notes, "Bytes differ from run to run, by the splits that stay float."))
+    return made
 
 
 def _convert(

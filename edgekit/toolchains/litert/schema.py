@@ -109,6 +109,37 @@ def unread_pieces(content: bytes) -> list[str]:
     return found
 
 
+def quantize_unread_pieces(content: bytes) -> bytes:
+    """Give the pieces of a SPLIT that nothing reads the type and scale of the others.
+
+    ai-edge-quantizer leaves them in float, and XNNPACK then refuses the operator (Keras's unrolled LSTM, whose first
+    state is zero). What follows never sees them.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    if not unread_pieces(content):
+        return content
+    model = schema.ModelT.InitFromObj(packed_model(content, Path("model.tflite")))
+    splits = (schema.BuiltinOperator.SPLIT, schema.BuiltinOperator.SPLIT_V)
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if model.operatorCodes[operator.opcodeIndex].builtinCode not in splits:
+                continue
+            pieces = [graph.tensors[i] for i in operator.outputs]
+            quantized = [piece for piece in pieces if piece.type != schema.TensorType.FLOAT32]
+            for piece in pieces if quantized else ():
+                piece.type, piece.quantization = quantized[0].type, quantized[0].quantization
+    return _packed(model, len(content))
+
+
+def _packed(model: Any, size: int) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(size)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
 def match_names(
     found: list[str], wanted: Sequence[str], kind: str, given: Sequence[str] | None = None
 ) -> dict[str, str]:
@@ -146,7 +177,6 @@ def shorten_names(content: bytes) -> bytes:
     Converters join the names of all operators that they fused, PyTorch's with the module path of every class: 23 % of
     a small MobileNetV2 from PyTorch, 40 % once its weights are int8. Names of a graph's inputs and outputs stay.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     packed = packed_model(content, Path("model.tflite"))
@@ -163,9 +193,7 @@ def shorten_names(content: bytes) -> bytes:
             if index not in fixed and tensor.name:
                 tensor.name = _free(short_name(tensor.name.decode()), taken).encode()
                 taken.add(tensor.name)
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
+    return _packed(model, len(content))
 
 
 def short_name(name: str) -> str:
