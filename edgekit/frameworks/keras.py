@@ -83,7 +83,7 @@ def _zoo(source: Source) -> Loaded:
 
     assert source.config is not None
     config = zoo.architecture(source.name).configs[source.config]
-    keras.utils.set_random_seed(SEED)
+    optional.seed_keras(keras, SEED)
     built = importlib.import_module(f"edgekit.zoo.{source.name}.keras").build(**config.settings)
     model = built[source.part] if config.parts else built
     shipped = zoo.weights_path(source.name, source.config)

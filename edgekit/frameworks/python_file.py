@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import UsageError
+from edgekit.frameworks import optional
 from edgekit.signature import Framework
 from edgekit.source import Source
 
@@ -32,7 +33,7 @@ def call(path: str, function: str) -> Any:
     random.seed(SEED)
     np.random.seed(SEED)  # the user's code may use the global generator
     if "keras" in sys.modules:
-        sys.modules["keras"].utils.set_random_seed(SEED)
+        optional.seed_keras(sys.modules["keras"], SEED)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(SEED)
     with blame(path, function):

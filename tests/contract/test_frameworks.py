@@ -16,10 +16,13 @@ from edgekit.frameworks import optional
 CHILD = """
 import json, sys
 import edgekit.frameworks.keras as keras
+from edgekit import source
 from edgekit.frameworks.optional import UNUSED
-found = [name for name in UNUSED if name in sys.modules]
-import sklearn.base, pandas  # a user's file.py may
-print(json.dumps([found, sklearn.__name__, pandas.Series([1, 2]).sum().item(), keras.keras.Sequential.__name__]))
+keras.load(source.resolve("mlp@keras"))
+found = [name for name in ("tensorflow", "torch", *UNUSED) if name in sys.modules]
+import sklearn.base, pandas, tensorflow  # a user's file.py may
+facts = [sklearn.__name__, pandas.Series([1, 2]).sum().item(), int(tensorflow.constant(7))]
+print(json.dumps([found, *facts, keras.keras.Sequential.__name__]))
 """
 
 
@@ -39,4 +42,4 @@ def test_an_absent_package_looks_uninstalled_for_a_while_and_an_imported_one_sta
 def test_keras_comes_without_packages_that_no_conversion_needs(backend: str) -> None:
     environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == [[], "sklearn", 3, "Sequential"]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[backend], "sklearn", 3, 7, "Sequential"]
