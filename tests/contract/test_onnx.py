@@ -19,7 +19,7 @@ from edgekit.precision import shortfall  # noqa: E402
 from edgekit.toolchains import onnx as toolchain  # noqa: E402
 from edgekit.toolchains.onnx import export  # noqa: E402
 from edgekit.toolchains.onnx.compact import compact  # noqa: E402
-from edgekit.toolchains.onnx.names import number_constants  # noqa: E402
+from edgekit.toolchains.onnx.names import number  # noqa: E402
 
 TORCH = ROUTES["onnx", "torch"]
 LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}
@@ -122,20 +122,24 @@ def test_layer_norms_keep_float_weights(files: Path) -> None:
     assert norms and all(set(node.input[1:]) <= floats for node in norms)
 
 
-def test_constants_of_tf2onnx_are_numbered_as_they_are_read() -> None:
-    """Of equal constants it keeps one, and the name of any: files of MobileNetV2 differed from run to run."""
+def test_what_tf2onnx_numbers_is_numbered_by_the_graph_alone() -> None:
+    """Of equal constants it keeps one, and the name of any; its counter goes on from one conversion to the next."""
 
-    def made(low: str, high: str, order: int) -> bytes:
+    def made(low: str, high: str, order: int, count: int) -> bytes:
         helper = onnx.helper
         value = helper.make_tensor_value_info
-        nodes = [helper.make_node("Clip", ["x", low, high], ["y"])]
+        values = [f"a/Gemm__{count}", f"a/Gemm__{count + 3}", "a/Gemm"]
+        nodes = [helper.make_node("Clip", ["x", low, high], [values[0]], name=f"a__{count + 7}")]
+        nodes += [helper.make_node("Neg", [v], [w], name="a") for v, w in zip(values, [*values[1:], "y"], strict=True)]
         constants = [helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [n]) for name, n in ((low, 0), (high, 6))]
         sides = [[value(name, onnx.TensorProto.FLOAT, [1])] for name in ("x", "y")]
         graph = helper.make_graph(nodes, "g", *sides, constants[::order])
-        number_constants(graph)
+        number(graph)
+        assert [o for node in graph.node for o in node.output] == ["a/Gemm_1", "a/Gemm_2", "a/Gemm", "y"]
+        assert [list(node.input)[:1] for node in graph.node[1:]] == [["a/Gemm_1"], ["a/Gemm_2"], ["a/Gemm"]]
         return graph.SerializeToString(deterministic=True)
 
-    assert made("block_1_min__29", "block_2_max__43", 1) == made("block_6_min__87", "const_fold_opt__88", -1)
+    assert made("block_1_min__29", "block_2_max__43", 1, 50) == made("block_6_min__87", "const_fold_opt__88", -1, 2)
 
 
 def test_attention_is_found(files: Path) -> None:

@@ -12,7 +12,7 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request, _missing
 from edgekit.toolchains.onnx.compact import compact
-from edgekit.toolchains.onnx.names import graphs, number_constants, rename, shorten
+from edgekit.toolchains.onnx.names import graphs, number, rename, shorten
 
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
 #: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
@@ -96,7 +96,7 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
             hint="The route keras-torch unrolls them.",
         )
     shorten(proto.graph)
-    number_constants(proto.graph)
+    number(proto.graph)
     done = finish(proto, request)
     return Converted(done.file, (f"{len(found)} recurrent layers are loops",)) if found else done
 

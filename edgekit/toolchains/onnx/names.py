@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 
@@ -45,19 +46,38 @@ def shorten(graph: onnx.GraphProto) -> None:
             nodes.add(node.name)
 
 
-#: tf2onnx numbers constants, and keeps one name of equal ones, as it goes over sets: in another order in each process.
+#: tf2onnx numbers what it adds by one counter of the whole process, and goes over sets: in each process, constants come
+#: in another order, and another one of equal ones keeps its name.
 _NUMBERED = re.compile(r"__\d+$")
 
 
-def number_constants(graph: onnx.GraphProto) -> None:
-    """Number tf2onnx's constants in the order in which nodes read them, and keep all initializers in that order."""
+def number(graph: onnx.GraphProto) -> None:
+    """Number what tf2onnx added anew, by the graph alone; constants in the order in which nodes read them."""
     read = list(dict.fromkeys(value for inner in graphs(graph) for node in inner.node for value in node.input))
     place = {name: index for index, name in enumerate(read)}
     kept = sorted(graph.initializer, key=lambda tensor: place.get(tensor.name, len(place)))
     del graph.initializer[:]
     graph.initializer.extend(kept)
     numbered = [tensor.name for tensor in kept if _NUMBERED.search(tensor.name)]
-    rename(graph, {old: f"const_{index}" for index, old in enumerate(numbered)})
+    names = {old: f"const_{index}" for index, old in enumerate(numbered)}
+    nodes = [node for inner in graphs(graph) for node in inner.node]
+    made = [value for node in nodes for value in node.output]
+    rename(graph, names | _unnumbered(made, {*place, *made, *names.values()}))
+    called = _unnumbered([node.name for node in nodes], {node.name for node in nodes})
+    for node in nodes:
+        node.name = called.get(node.name, node.name)
+
+
+def _unnumbered(names: list[str], taken: set[str]) -> dict[str, str]:
+    """What each numbered name is called: without the number, or counted in the order of ``names`` where taken."""
+    found: dict[str, str] = {}
+    for old in names:
+        if _NUMBERED.search(old) and old not in found:
+            plain = _NUMBERED.sub("", old)
+            candidates = itertools.chain([plain], (f"{plain}_{i}" for i in itertools.count(1)))
+            found[old] = next(name for name in candidates if name and name not in taken)
+            taken.add(found[old])
+    return found
 
 
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
