@@ -11,6 +11,7 @@ import onnx
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request, _missing
+from edgekit.toolchains.onnx import sums
 from edgekit.toolchains.onnx.compact import compact
 from edgekit.toolchains.onnx.names import graphs, number, rename, shorten
 
@@ -177,6 +178,7 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
         del graph.value_info[:]
     if quantized:
         compact(model.graph)
+    sums.keep_apart(model.graph)
     file = request.folder / name
     file.write_bytes(model.SerializeToString(deterministic=True))
     return Converted(file)

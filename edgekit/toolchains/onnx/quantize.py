@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.onnx import sums
 from edgekit.toolchains.onnx.export import finish, has_attention, unrolled
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def dynamic_products_tensor(model: LoadedModel | None, request: Request) -> Conv
 def read_float(request: Request) -> onnx.ModelProto:
     """The verified fp32 file that the request starts from."""
     assert request.float_file is not None
-    return onnx.load(request.float_file)
+    model = onnx.load(request.float_file)
+    sums.as_add(model.graph)
+    return model
 
 
 def calibration_of(request: Request) -> Mapping[str, NDArray[np.generic]]:
