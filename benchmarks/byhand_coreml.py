@@ -100,7 +100,7 @@ _COREML = {
 _QUANTIZED = {"tensorrt-fp16": {"float16 of transformers": tensorrt_half}, "tensorrt-int8": {"static": tensorrt_static}}
 CALLS = {
     "torch": {**_COREML, "tensorrt-fp32": {"dynamo": byhand.onnx_torch}, **_QUANTIZED},
-    "keras-torch": _COREML,
+    "keras-torch": {**_COREML, "tensorrt-fp32": {"keras export": byhand.onnx_keras}, **_QUANTIZED},
     "keras-tensorflow": {"tensorrt-fp32": {"keras export": byhand.onnx_keras}, **_QUANTIZED},
 }
 
