@@ -23,7 +23,7 @@ def newest(results: Path, kind: str) -> list[Row]:
     """The last row of each cell, in the order of target, model, framework."""
     rows = [json.loads(text) for text in results.read_text().splitlines()]
     # Rows of before 2026-11-21 have no kind: one call by hand with the vendor's defaults, of which the cost still holds.
-    last = {(r["target"], r["model"], r["framework"]): r for r in rows if r.get("kind", "cost") == kind}
+    last = {_cell(r): r for r in rows if r.get("kind", "cost") == kind}
     return [last[key] for key in sorted(last)]
 
 
@@ -104,7 +104,8 @@ def summary(latency: list[Row], cost: list[Row]) -> list[str]:
 
 def readme(latency: list[Row], cost: list[Row], expected: list[Cell], start: dict[str, float], second: float) -> str:
     """The README's block."""
-    small = [cell for cell in expected if ":" not in cell[1]]
+    alone = {_cell(row) for row in latency if row["call"] is None}
+    small = [cell for cell in expected if ":" not in cell[1] and cell not in alone]
     dates = sorted(row["date"] for row in latency)
     above = [row for row in latency if late(row)]
     dear = [row for row in cost if costly(row)]
@@ -137,7 +138,7 @@ def readme(latency: list[Row], cost: list[Row], expected: list[Cell], start: dic
         "",
         *shown,
         *([""] if shown else []),
-        f"**Not measured**: latency and size of {_missing(expected, latency)}; costs of {_missing(small, cost)}.",
+        f"**Not measured**: latency and size of {_missing(expected, latency)}; costs, where there is a rival, of {_missing(small, cost)}.",
         "",
         f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "
         "configurations carry random weights, so that the gate is not applied to them. Repeat with `make bench`.",
@@ -154,12 +155,16 @@ def _why(row: Row) -> str:
 
 def _missing(expected: list[Cell], rows: list[Row]) -> str:
     """How many cells of which models have no row."""
-    there = {(row["target"], row["model"], row["framework"]) for row in rows}
+    there = set(map(_cell, rows))
     left = Counter(
         f"{model} ({framework})" for target, model, framework in expected if (target, model, framework) not in there
     )
     listed = f" ({', '.join(f'{model}: {count}' for model, count in left.items())})" if left else ""
     return f"{left.total()} of {len(expected)} cells{listed}"
+
+
+def _cell(row: Row) -> Cell:
+    return row["target"], row["model"], row["framework"]
 
 
 def _many(latency: list[Row]) -> str:
