@@ -135,6 +135,15 @@ def test_steps_of_an_embedding_reach_an_unrolled_layer_in_int8(files: Path) -> N
     assert readers and "QUANTIZE" not in readers and "DEQUANTIZE" not in readers
 
 
+def test_operators_that_the_quantizer_does_not_know_compute_in_integers_where_litert_can(files: Path) -> None:
+    for route, kind in (("quantizer-static", "int8"), ("quantizer-16x8", "int16")):
+        file = files / f"torch/pool/{route}/model.tflite"
+        [(operators, _)] = read_subgraphs(packed_model(file.read_bytes(), file))
+        [leaky] = [operator for operator in operators if operator.type == "LEAKY_RELU"]
+        assert [t.type for t in (leaky.inputs[0], leaky.outputs[0]) if t is not None] == [kind, kind]
+        assert "DEQUANTIZE" not in [operator.type for operator in operators]
+
+
 def test_macs_are_those_of_the_formula(files: Path) -> None:
     audit = litert.audit(files / "keras/conv/converter-ptq/model.tflite")
     conv, depthwise, transposed, dense = 8 * 8 * 8 * 27, 8 * 8 * 8 * 9, 8 * 8 * 8 * 6 * 4, 6 * (3 + 5)

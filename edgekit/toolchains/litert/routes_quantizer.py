@@ -12,7 +12,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.precision import MAC_SHARE
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
-from edgekit.toolchains.litert.schema import packed_model, quantize_unread_pieces
+from edgekit.toolchains.litert.schema import compute_in_integers, packed_model, quantize_unread_pieces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,7 +213,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
             f"ai-edge-quantizer: {loop}{str(error).strip()[:400]}", hint="Use int8-dynamic for this model."
         ) from error
     file = request.folder / FILE
-    file.write_bytes(quantize_unread_pieces(bytes(content)))
+    file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
     return Converted(file)
 
 

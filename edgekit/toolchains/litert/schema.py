@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,44 @@ def quantize_unread_pieces(content: bytes) -> bytes:
             quantized = [piece for piece in pieces if piece.type != schema.TensorType.FLOAT32]
             for piece in pieces if quantized else ():
                 piece.type, piece.quantization = quantized[0].type, quantized[0].quantization
+    return _packed(model, len(content))
+
+
+#: Operators of one input with integer kernels in LiteRT for which ai-edge-quantizer 0.10 has no rule.
+INTEGER_KERNELS = ("LEAKY_RELU",)
+
+
+def compute_in_integers(content: bytes) -> bytes:
+    """Take out DEQUANTIZE and QUANTIZE around operators that ai-edge-quantizer leaves in float without need.
+
+    The operator reads and gives the quantized tensors themselves, with the scales that were calibrated for both.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(packed_model(content, Path("model.tflite")))
+    kinds = [code.builtinCode for code in model.operatorCodes]
+    wanted = {getattr(schema.BuiltinOperator, name) for name in INTEGER_KERNELS}
+    if not wanted & set(kinds):
+        return content
+    for graph in model.subgraphs:
+        made = {int(index): op for op in graph.operators for index in op.outputs}
+        readers = Counter(int(index) for op in graph.operators for index in op.inputs)
+        readers.update(map(int, graph.outputs))
+        read = {int(index): op for op in graph.operators for index in op.inputs}
+        gone: set[int] = set()
+        for op in graph.operators:
+            if kinds[op.opcodeIndex] not in wanted:
+                continue
+            before, after = made.get(int(op.inputs[0])), read.get(int(op.outputs[0]))
+            if before is None or kinds[before.opcodeIndex] != schema.BuiltinOperator.DEQUANTIZE:
+                continue
+            if after is None or kinds[after.opcodeIndex] != schema.BuiltinOperator.QUANTIZE:
+                continue
+            if readers[int(op.outputs[0])] == 1:
+                readers[int(op.inputs[0])] -= 1
+                gone |= {id(after)} if readers[int(op.inputs[0])] else {id(after), id(before)}
+                op.inputs, op.outputs = before.inputs, after.outputs
+        graph.operators = [op for op in graph.operators if id(op) not in gone]
     return _packed(model, len(content))
 
 
