@@ -34,7 +34,7 @@ MORE = {
     ("keras", "long"): ("converter", "converter-ptq", "quantizer-dynamic", "quantizer-static", "quantizer-16x8",
                         "unrolled-16x8", "unrolled-int8"),
     ("keras", "attention_infinite"): ("converter", "quantizer-static"),
-    ("torch", "pool"): ("litert-torch", "quantizer-static", "quantizer-16x8"),
+    ("torch", "pool"): ("litert-torch", "quantizer-fp16", "quantizer-static", "quantizer-16x8"),
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ CELLS = [(f, m, r) for f in FRAMEWORKS for m in MODELS for r in ROUTES[f]]
 CELLS += [("keras", "long", route) for route in MORE["keras", "long"]]
 CELLS += [("keras", model, route) for model in ("conv", "lstm") for route in ("unrolled-16x8", "unrolled-int8")]
 #: Padded max pooling is PADV2 with -inf: an infinite scale, on which the runtime aborts, unless the route bounds it.
-CELLS += [("torch", "pool", route) for route in ("litert-torch", "quantizer-static", "quantizer-16x8")]
+CELLS += [("torch", "pool", route) for route in MORE["torch", "pool"]]
 
 
 def child(framework: str, folder: Path, *models: str) -> None:

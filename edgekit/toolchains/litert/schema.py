@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit.errors import DamagedFileError, FailedError
 from edgekit.toolchains import Request
 
@@ -120,7 +122,7 @@ def quantize_unread_pieces(content: bytes) -> bytes:
 
     if not unread_pieces(content):
         return content
-    model = schema.ModelT.InitFromObj(packed_model(content, Path("model.tflite")))
+    model = _unpacked(content)
     splits = (schema.BuiltinOperator.SPLIT, schema.BuiltinOperator.SPLIT_V)
     for graph in model.subgraphs:
         for operator in graph.operators:
@@ -144,11 +146,10 @@ def compute_in_integers(content: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(packed_model(content, Path("model.tflite")))
+    model = _unpacked(content)
     kinds = [code.builtinCode for code in model.operatorCodes]
     wanted = {getattr(schema.BuiltinOperator, name) for name in INTEGER_KERNELS}
-    if not wanted & set(kinds):
-        return content
+    changed = False
     for graph in model.subgraphs:
         made = {int(index): op for op in graph.operators for index in op.outputs}
         readers = Counter(int(index) for op in graph.operators for index in op.inputs)
@@ -167,8 +168,21 @@ def compute_in_integers(content: bytes) -> bytes:
                 readers[int(op.inputs[0])] -= 1
                 gone |= {id(after)} if readers[int(op.inputs[0])] else {id(after), id(before)}
                 op.inputs, op.outputs = before.inputs, after.outputs
+                changed = True
         graph.operators = [op for op in graph.operators if id(op) not in gone]
-    return _packed(model, len(content))
+    return _packed(model, len(content)) if changed else content
+
+
+def _unpacked(content: bytes) -> Any:
+    """The model as objects, weights that lie behind the FlatBuffer brought into it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(packed_model(content, Path("model.tflite")))
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def _packed(model: Any, size: int) -> bytes:
