@@ -461,7 +461,7 @@ def _given(source: Source) -> Given:
 
 def _running(target: Target) -> tuple[str, ...]:
     """Code that reads, writes and executes files of a toolchain; shared modules of toolchains and the evaluator too."""
-    shared = ("toolchains/__init__", "toolchains/_missing", "toolchains/_nncf", "mil")
+    shared = ("toolchains/__init__", "toolchains/_gates", "toolchains/_missing", "toolchains/_nncf", "mil")
     return (f"toolchains/{target.toolchain}", "toolchains/onnx", *shared)
 
 

@@ -142,6 +142,15 @@ def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
         assert 10 * np.log10(float((expected**2).sum()) / noise) >= least
 
 
+def test_cells_that_come_unrolled_keep_their_sums_in_float(routes: Path) -> None:
+    """Two ways to one program: taken apart by the route, or in the float file already (as Keras's layers are)."""
+    from edgekit.toolchains.coreml import audit
+
+    ways = [audit(routes / case / "model.mlpackage") for case in ("exported-int8", "unrolled")]
+    assert ways[0].macs_quantized == ways[0].macs_total == ways[1].macs_total
+    assert ways[0].ops_quantized == ways[1].ops_quantized > 0
+
+
 @pytest.mark.parametrize(
     ("case", "error", "says", "hint"),
     [

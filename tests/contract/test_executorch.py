@@ -32,6 +32,7 @@ PRECISIONS = {
     "xnnpack-half-weights": "fp16",
     "xnnpack-half": "fp16",
     "pt2e": "int8",
+    "pt2e-products": "int8",
     "pt2e-dynamic": "int8-dynamic",
 }
 READ_BACK = {"xnnpack": "f32", "xnnpack-half-weights": "f32", "xnnpack-half": "f16"}
@@ -45,6 +46,7 @@ CASES = {
     "conv-half": ("conv", "torch", "xnnpack-half", 45, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
     "after-onnx": ("after_onnx_export", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
     # The state before the first step is zero, and its product with the recurrent weights is not in the file.
+    "cell-int8": ("cell", "torch", "pt2e-products", 30, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
     "cell-dynamic": ("cell", "torch", "pt2e-dynamic", 35, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
     "pooled-int8": ("pooled", "torch", "pt2e", 25, 256 * 8 * 27 + 16 * 8 * 72 + 8 * 5),
     "padded-dynamic": ("padded", "torch", "pt2e-dynamic", 30, 64 * 16 * (27 + 144) + 64 * 16 * 8 * 4 + 8 * 5),
@@ -112,6 +114,11 @@ def sqnr(file: Path, outputs: dict[str, Any]) -> float:
         wanted = stored[name].astype(np.float64)
     noise = wanted - np.asarray(outputs[name.removeprefix("out/")]).reshape(wanted.shape)
     return float(10 * np.log10(np.square(wanted).sum() / max(np.square(noise).sum(), 1e-300)))
+
+
+def test_unrolled_cells_are_left_to_the_route_that_keeps_gates_in_float(children: Workers, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="int8 gates cost unrolled cells"):
+        convert(children, tmp_path / "cell", "cell", "torch", "pt2e")
 
 
 @pytest.mark.parametrize("case", CASES)

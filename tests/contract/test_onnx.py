@@ -198,6 +198,17 @@ def test_onnx_runtime_does_not_fuse_sums_with_layer_norms_which_is_slow(files: P
     assert [node.op_type for node in graph.node] == ["Add", "LayerNormalization"]
 
 
+def test_gates_of_unrolled_cells_are_told_from_a_swish() -> None:
+    make = onnx.helper.make_node
+    parts = [make("Sigmoid", ["x"], ["s"]), make("Tanh", ["x"], ["t"]), make("Sub", ["one", "s"], ["rest"])]
+    products = {"swish": ["x", "s"], "tangents": ["t", "t"], "lstm": ["s", "t"], "gru": ["t", "rest"]}
+    found = {
+        name: export.has_gates(onnx.helper.make_graph([*parts, make("Mul", sides, ["y"])], "g", [], []))
+        for name, sides in products.items()
+    }
+    assert found == {"swish": False, "tangents": False, "lstm": True, "gru": True}
+
+
 def test_attention_is_found(files: Path) -> None:
     found = {m: export.has_attention(onnx.load(file_of(files, m, "torch-dynamo")).graph) for m in MODELS["torch"]}
     assert found == {"conv": False, "lstm": False, "attention": True}

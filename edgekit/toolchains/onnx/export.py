@@ -10,7 +10,7 @@ import onnx
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request, _missing
+from edgekit.toolchains import Converted, Request, _gates, _missing
 from edgekit.toolchains.onnx import sums
 from edgekit.toolchains.onnx.compact import compact
 from edgekit.toolchains.onnx.names import graphs, number, rename, shorten
@@ -65,6 +65,21 @@ def has_attention(graph: onnx.GraphProto) -> bool:
     """Whether a softmax feeds a matrix product."""
     softmax = {output for node in graph.node if node.op_type == "Softmax" for output in node.output}
     return any(node.op_type == "MatMul" and softmax & set(node.input) for node in graph.node)
+
+
+def has_gates(graph: onnx.GraphProto) -> bool:
+    """Whether recurrent cells come unrolled."""
+    made = {output: node for node in graph.node for output in node.output}
+
+    def kinds(value: str) -> set[str]:
+        node = made.get(value)
+        if node is None:
+            return set()
+        inner = [made[name] for name in node.input if name in made] if node.op_type == "Sub" else []
+        return {found.op_type.lower() for found in (node, *inner)}
+
+    products = (node.input for node in graph.node if node.op_type == "Mul")
+    return _gates.has_gates((kinds(first), kinds(second)) for first, second in products)
 
 
 def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: bool) -> Converted:

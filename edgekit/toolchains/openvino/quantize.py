@@ -16,7 +16,7 @@ from openvino import opset13 as opset
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request, _nncf
+from edgekit.toolchains import Converted, Request, _gates, _nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
 
 #: Recurrent operators -> the positions of their input and recurrent weights.
@@ -42,20 +42,15 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def has_gates(model: ov.Model) -> bool:
-    """Whether a hyperbolic tangent is multiplied by a sigmoid (LSTM) or by what it lacks to 1 (GRU)."""
-    for product in model.get_ops():
-        if product.get_type_name() == "Multiply":
-            inputs = [value.get_node() for value in product.input_values()]
-            gates = [node for node in inputs if node.get_type_name() != "Tanh"]
-            if len(gates) == 1 and "Sigmoid" in _types(gates[0]):
-                return True
-    return False
+    """Whether recurrent cells come unrolled."""
+    products = (node.input_values() for node in model.get_ops() if node.get_type_name() == "Multiply")
+    return _gates.has_gates((_kinds(first.get_node()), _kinds(second.get_node())) for first, second in products)
 
 
-def _types(node: Any) -> set[str]:
+def _kinds(node: Any) -> set[str]:
     """The type of an operator, and of what a difference is taken of."""
     inputs = [value.get_node() for value in node.input_values()] if node.get_type_name() == "Subtract" else []
-    return {found.get_type_name() for found in (node, *inputs)}
+    return {found.get_type_name().lower() for found in (node, *inputs)}
 
 
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
