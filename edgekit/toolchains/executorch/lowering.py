@@ -25,15 +25,15 @@ def to_fp32(model: LoadedModel | None, request: Request) -> Converted:
     return lowered(graph_of(model), model, request)
 
 
-def graph_of(model: LoadedModel) -> fx.GraphModule:
-    """The model's graph, rewritten.
+def graph_of(model: LoadedModel, *, exact_gelu: bool = False) -> fx.GraphModule:
+    """The model's graph, rewritten; see ``rewriting.rewritten``.
 
     ``torch.onnx.export`` puts a module back into the mode that its outermost part had before: one that was wrapped
     for it comes out in training mode, and everything exported later in this process is wrong.
     """
     if isinstance(model.native, torch.nn.Module) and not isinstance(model.native, fx.GraphModule):
         model.native.eval()
-    return rewritten(torch_export(model))
+    return rewritten(torch_export(model), exact_gelu=exact_gelu)
 
 
 def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes: str) -> Converted:

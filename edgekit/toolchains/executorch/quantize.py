@@ -28,7 +28,7 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     the float time and not 0.94, in a smaller file.
     """
     assert model is not None
-    graph = graph_of(model)
+    graph = graph_of(model, exact_gelu=True)
     if has_gates(graph):
         raise UnsupportedError("int8 gates cost unrolled cells 10 dB", hint="Use the route pt2e-products.")
     return _statically(graph, model, request)
@@ -37,7 +37,7 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
 def static_products(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize convolutions and linear layers only; sums and residuals stay in float."""
     assert model is not None
-    return _statically(graph_of(model), model, request, only=_WEIGHTED)
+    return _statically(graph_of(model, exact_gelu=True), model, request, only=_WEIGHTED)
 
 
 def has_gates(graph: fx.GraphModule) -> bool:
@@ -63,7 +63,7 @@ def dynamic(model: LoadedModel | None, request: Request) -> Converted:
 
     assert model is not None
     example = [[torch.from_numpy(a) for a in zeros(model.signature.inputs)]]  # shows the weights to their observers
-    return _quantized(graph_of(model), model, request, DynamicQuantizer(), example)
+    return _quantized(graph_of(model, exact_gelu=True), model, request, DynamicQuantizer(), example)
 
 
 def _statically(graph: fx.GraphModule, model: LoadedModel, request: Request, only: tuple[Any, ...] = ()) -> Converted:

@@ -46,10 +46,12 @@ _SHAPE_ONLY = frozenset((aten.zeros_like.default, aten.ones_like.default, aten.f
 _SQRT_2_PI = math.sqrt(2 / math.pi)
 
 
-def rewritten(program: torch.export.ExportedProgram) -> fx.GraphModule:
+def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False) -> fx.GraphModule:
     """A graph of the same inputs and outputs in the forms that quantizer and delegate know.
 
-    The program is not changed. Its in-place operators become plain ones before any copy is removed.
+    The program is not changed. Its in-place operators become plain ones before any copy is removed. With ``exact_gelu``
+    the tanh form of GELU is left to XNNPACK, which computes the exact one in one operator instead of six: 79 dB on a
+    GPT-2, below the noise of int8.
 
     Raises:
         UsageError: a layer was exported as it behaves in training.
@@ -72,7 +74,8 @@ def rewritten(program: torch.export.ExportedProgram) -> fx.GraphModule:
     infer(graph, example)
     absorb_pads(graph)
     _pools(graph)
-    _tanh_gelu(graph)
+    if not exact_gelu:
+        _tanh_gelu(graph)
     tidy(graph)
     infer(graph, example)
     return graph
