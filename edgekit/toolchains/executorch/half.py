@@ -22,6 +22,8 @@ aten = torch.ops.aten
 #: The products whose weights XNNPACK takes in float16 between float32 activations: in the graph, and in the delegate.
 _WEIGHTED = (aten.linear.default, aten.conv1d.default, aten.conv2d.default, aten.conv_transpose2d.input)
 _PRODUCTS = ("aten.convolution.default", "aten.linear.default")
+#: Elements from which on a constant is worth a conversion in each run.
+_LARGE = 512
 _LARGEST = torch.finfo(torch.float16).max
 
 
@@ -35,6 +37,7 @@ def weights_only(model: LoadedModel | None, request: Request) -> Converted:
     graph = graph_of(model)
     _refuse_overflow(graph)
     _halve_tables(graph)
+    _halve_others(graph)
     _unshare(graph)
     with _products_in_half():
         return lowered(graph, model, request, "stores weights in float16, computes in float32")
@@ -76,6 +79,21 @@ def _halve_tables(graph: fx.GraphModule) -> None:
             wide = graph.graph.call_function(aten.to.dtype, (rows, torch.float32))
         node.replace_all_uses_with(wide)
         graph.graph.erase_node(node)
+    tidy(graph)
+
+
+def _halve_others(graph: fx.GraphModule) -> None:
+    """Store what sums read (positions, masks) in float16 where it is large, and widen it in each run."""
+    for node in list(graph.graph.nodes):
+        if node.op != "get_attr" or constant(node).dtype != torch.float32 or constant(node).numel() < _LARGE:
+            continue
+        others = [user for user in node.users if user.target not in _WEIGHTED]
+        if others:
+            half = attribute(graph, others[0], constant(node).half())
+            with graph.graph.inserting_after(half):
+                wide = graph.graph.call_function(aten.to.dtype, (half, torch.float32))
+            for user in others:
+                user.replace_input_with(node, wide)
     tidy(graph)
 
 
