@@ -11,6 +11,8 @@ from onnx import numpy_helper
 from edgekit.toolchains.onnx.names import graphs, rename
 
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
+#: Share of a float file from which on its names are worth shortening.
+NAMES_SHARE = 0.05
 #: What ONNX Runtime's quantizer calls the values that it adds, and the nodes.
 ADDED_VALUES = ("_quantized", "_quantized_cast_output", "_quant_scales_mul:0")
 ADDED_NODES = ("_quantized_cast", "_quant_scales_mul", "_quant_output_scale_mul", "_QuantizeLinear")
@@ -30,6 +32,26 @@ def compact(graph: onnx.GraphProto) -> None:
     _drop_bias_zeros(graph, pairs)
     _share_parameters(graph, pairs)
     _number_values(graph)
+
+
+def shorten_many(graph: onnx.GraphProto) -> None:
+    """Number the values of a graph whose names take a good part of the file, and name operators with weights alone.
+
+    An unrolled LSTM is hundreds of small operators: names are a tenth of the zoo's from Keras.
+    """
+    nodes = [node for inner in graphs(graph) for node in inner.node]
+    names = sum(len(name) for node in nodes for name in (node.name, *node.input, *node.output))
+    if names < NAMES_SHARE * graph.ByteSize():
+        return
+    fixed = {value.name for inner in graphs(graph) for value in (*inner.input, *inner.output)}
+    weights = {tensor.name for inner in graphs(graph) for tensor in inner.initializer}
+    kept = weights | fixed
+    numbers = (name for i in itertools.count() if (name := f"v{i}") not in kept)
+    made = [value for node in nodes for value in node.output if value and value not in fixed]
+    rename(graph, dict(zip(made, numbers, strict=False)))
+    for node in nodes:
+        if not weights & set(node.input):
+            node.name = ""
 
 
 def _number_values(graph: onnx.GraphProto) -> None:

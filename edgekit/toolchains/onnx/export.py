@@ -12,7 +12,7 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request, _gates, _missing
 from edgekit.toolchains.onnx import sums
-from edgekit.toolchains.onnx.compact import compact
+from edgekit.toolchains.onnx.compact import compact, shorten_many
 from edgekit.toolchains.onnx.names import graphs, number, rename, shorten
 
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
@@ -193,6 +193,8 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
         del graph.value_info[:]
     if quantized:
         compact(model.graph)
+    else:
+        shorten_many(model.graph)
     sums.keep_apart(model.graph)
     file = request.folder / name
     file.write_bytes(model.SerializeToString(deterministic=True))
