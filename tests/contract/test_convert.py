@@ -289,3 +289,14 @@ def test_a_full_integer_target_computes_in_float_only_where_that_is_allowed(work
         assert "--allow-mixed also accepts quantizer-static-products" in notes
         refused = {tried.route: tried.reason for tried in result.routes_tried if tried.status == "FAIL_PRECISION"}
         assert "SOFTMAX" in refused["quantizer-static-products"]
+
+
+@pytest.mark.parametrize(("model", "pointwise"), [("unet@torch", 1), ("mobilenet_v2@torch", 1)])
+def test_small_pointwise_layers_stay_float_while_the_file_may_be_called_int8(
+    workers, store, tmp_path, model, pointwise
+):
+    """Quantizing their inputs in each run takes longer; MobileNetV2 has more of them than its share of int8 allows."""
+    result = edgekit.convert(model, "tflite-int8-dynamic", output=tmp_path / "out", workers=workers, store=store)
+    assert (result.status, result.route) == ("PASS", "quantizer-dynamic-products"), result.reason
+    assert len([op for op in result.audit.float_ops if op.startswith("CONV_2D")]) == pointwise
+    assert 0.75 <= result.audit.macs_quantized_share < 1
