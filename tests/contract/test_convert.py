@@ -300,3 +300,9 @@ def test_small_pointwise_layers_stay_float_while_the_file_may_be_called_int8(
     assert (result.status, result.route) == ("PASS", "quantizer-dynamic-products"), result.reason
     assert len([op for op in result.audit.float_ops if op.startswith("CONV_2D")]) == pointwise
     assert 0.75 <= result.audit.macs_quantized_share < 1
+
+
+def test_a_table_that_is_also_the_last_layers_weights_is_stored_once_in_float16(workers, store, tmp_path):
+    result = edgekit.convert("gpt@keras", "tflite-fp16", output=tmp_path / "out", workers=workers, store=store)
+    assert (result.status, result.route) == ("PASS", "quantizer-fp16"), result.reason
+    assert result.size_bytes < 0.54 * result.float_size_bytes  # 0.56 with the table twice

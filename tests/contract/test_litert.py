@@ -387,3 +387,9 @@ def test_names_numbered_by_the_converter_map_in_order() -> None:
     names = schema.match_names(found, [f"head{i}" for i in range(11)], "output")
     assert names["output_10"] == "head10"
     assert names["output_2"] == "head2"
+
+
+def test_float16_reaches_the_tables_that_keras_looks_up_in(files: Path) -> None:
+    """ai-edge-quantizer leaves them in float32, and stores a table twice that is the last layer's weights as well."""
+    audit = litert.audit(files / "keras/attention/quantizer-fp16/model.tflite")
+    assert audit.weight_elements["float16"] > 0.9 * sum(audit.weight_elements.values()), audit.weight_elements

@@ -13,7 +13,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.precision import MAC_SHARE, MAC_SHARE_WEIGHTS
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
-from edgekit.toolchains.litert.schema import compute_in_integers, packed_model, quantize_unread_pieces
+from edgekit.toolchains.litert.schema import compute_in_integers, halve_constants, packed_model, quantize_unread_pieces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,9 @@ def cast_fp16(model: LoadedModel | None, request: Request) -> Converted:
         num_bits=16,
         algorithm_key=AlgorithmName.FLOAT_CASTING,
     )
-    return _quantize(request, recipe.get_quantization_recipe())
+    converted = _quantize(request, recipe.get_quantization_recipe())
+    converted.file.write_bytes(halve_constants(converted.file.read_bytes()))
+    return converted
 
 
 #: Weights from which on a dense layer is faster with activations quantized at run time: the last layer of the zoo's MLP
