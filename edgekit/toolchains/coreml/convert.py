@@ -79,7 +79,7 @@ def from_concrete(model: LoadedModel | None, request: Request) -> Converted:
             results = forward(native, xs)
         return {name: tf.identity(r) for name, r in zip(identifiers([t.name for t in outputs]), results, strict=True)}
 
-    return _convert(coremltools(tensorflow=True), [serve.get_concrete_function()], request, source="tensorflow")
+    return _convert(coremltools(), [serve.get_concrete_function()], request, source="tensorflow")
 
 
 def flat(model: LoadedModel) -> Any:
