@@ -175,7 +175,7 @@ def test_what_tf2onnx_numbers_is_numbered_by_the_graph_alone() -> None:
         nodes += [helper.make_node("Neg", [v], [w], name="a") for v, w in zip(values, [*values[1:], "y"], strict=True)]
         constants = [helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [n]) for name, n in ((low, 0), (high, 6))]
         sides = [[value(name, onnx.TensorProto.FLOAT, [1])] for name in ("x", "y")]
-        graph = helper.make_graph(nodes, "g", *sides, constants[::order])
+        graph = helper.make_graph(nodes[::order], "g", *sides, constants[::order])
         number(graph)
         assert [o for node in graph.node for o in node.output] == ["a/Gemm_1", "a/Gemm_2", "a/Gemm", "y"]
         assert [list(node.input)[:1] for node in graph.node[1:]] == [["a/Gemm_1"], ["a/Gemm_2"], ["a/Gemm"]]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-
 #: Optional packages that coremltools imports whole with itself, to convert from them or for its own tests.
 _UNUSED = ("sklearn", "xgboost", "libsvm", "transformers", "executorch")
 _FRAMEWORKS = ("tensorflow", "torch", "torchvision", "torchaudio")
@@ -21,8 +20,8 @@ _FRAMEWORKS = ("tensorflow", "torch", "torchvision", "torchaudio")
 def coremltools() -> ModuleType:
     """Import coremltools for the frameworks that this process has imported before, which saves seconds of imports.
 
-    With all that is installed it takes 14 s of CPU, with PyTorch 1.5 s, alone 0.6 s. Its loggers are quietened: it warns
-    of every untested version and that Apple's runtime is not here.
+    With all that is installed it takes 14 s of CPU, with PyTorch 1.5 s, alone 0.6 s. Its loggers are quietened: it
+    warns of every untested version and that Apple's runtime is not here.
     """
     beside = () if "torch" in sys.modules else ("torchao",)  # the PyTorch frontend reads its quantized operators
     hidden = [name for name in (*_UNUSED, *_FRAMEWORKS, *beside) if name not in sys.modules]

@@ -46,13 +46,15 @@ def shorten(graph: onnx.GraphProto) -> None:
             nodes.add(node.name)
 
 
-#: tf2onnx numbers what it adds by one counter of the whole process, and goes over sets: in each process, constants come
-#: in another order, and another one of equal ones keeps its name.
+#: tf2onnx numbers what it adds by one counter of the whole process, goes over sets, and sorts nodes by their names: in
+#: each process, nodes and constants come in another order, and another one of equal constants keeps its name.
 _NUMBERED = re.compile(r"__\d+$")
 
 
 def number(graph: onnx.GraphProto) -> None:
     """Number what tf2onnx added anew, by the graph alone; constants in the order in which nodes read them."""
+    for inner in graphs(graph):
+        _sort(inner)
     read = list(dict.fromkeys(value for inner in graphs(graph) for node in inner.node for value in node.input))
     place = {name: index for index, name in enumerate(read)}
     kept = sorted(graph.initializer, key=lambda tensor: place.get(tensor.name, len(place)))
@@ -66,6 +68,32 @@ def number(graph: onnx.GraphProto) -> None:
     called = _unnumbered([node.name for node in nodes], {node.name for node in nodes})
     for node in nodes:
         node.name = called.get(node.name, node.name)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Order nodes by what the outputs need, first inputs first; nodes that no output needs come last."""
+    nodes = list(graph.node)
+    made_by = {value: index for index, node in enumerate(nodes) for value in node.output}
+    order: dict[int, None] = {}
+    stack = [made_by[output.name] for output in reversed(graph.output) if output.name in made_by]
+    while stack:
+        index = stack[-1]
+        needed = [made_by[v] for v in _reads(nodes[index]) if v in made_by and made_by[v] not in order]
+        if index not in order and needed:
+            stack += reversed(needed)
+        else:
+            order[stack.pop()] = None
+    order |= dict.fromkeys(range(len(nodes)))
+    del graph.node[:]
+    graph.node.extend(nodes[index] for index in order)
+
+
+def _reads(node: onnx.NodeProto) -> list[str]:
+    """Values that a node reads, itself or in the bodies of its control flow."""
+    found = list(node.input)
+    for body in (body for a in node.attribute if a.type == onnx.AttributeProto.GRAPH for body in graphs(a.g)):
+        found += [value for inner in body.node for value in inner.input] + [output.name for output in body.output]
+    return found
 
 
 def _unnumbered(names: list[str], taken: set[str]) -> dict[str, str]:

@@ -15,12 +15,12 @@ import onnx
 
 from edgekit.candidate import Audit
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request, Route
+from edgekit.precision import Precision
+from edgekit.toolchains import Converted, Request, Route, Session
 from edgekit.toolchains.onnx import audit as onnx_audit
 from edgekit.toolchains.onnx import export
 from edgekit.toolchains.onnx.audit import load
 from edgekit.toolchains.tensorrt import checks, half, quantize
-from edgekit.toolchains.tensorrt.session import open_session
 
 __all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
 
@@ -32,6 +32,13 @@ def audit(file: Path) -> Audit:
     """Count what a file holds, and hold it against what TensorRT takes; see ``Audit``."""
     found = onnx_audit(file)
     return replace(found, findings=tuple(dict.fromkeys((*found.findings, *checks.findings(load(file))))))
+
+
+def open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session:
+    """Open a file; see ``session.open_session``. The runtime is imported here: children that convert do without it."""
+    from edgekit.toolchains.tensorrt import session
+
+    return session.open_session(file, precision, threads=threads)
 
 
 def _checked(convert: Callable[[LoadedModel | None, Request], Converted]) -> Callable[..., Converted]:
