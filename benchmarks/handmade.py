@@ -299,9 +299,10 @@ def cost(model: str, framework: str, name: str, work: Path) -> None:
     Compared is the route that was chosen, with the best call of the same tool (or else of any) in the environment that
     it ran in: another framework's import costs seconds of its own. A Keras model is always loaded on TensorFlow, whose
     run is the reference: ``reference_load_cpu_s`` is that load where the route runs on Keras's torch backend, and
-    counts. ``same_calls`` is false where the same calls by hand fail and those of another tool stand for them. A cell
-    above a bar is measured twice more, and the medians of all three count. Whether the file has the bytes of the one
-    that ``make`` kept, in another process and another store, is in the row as well.
+    counts; what the float twin's conversion imported in the same child does not, as in the manifest. ``same_calls`` is
+    false where the same calls by hand fail and those of another tool stand for them. A cell above a bar is measured
+    twice more, and the medians of all three count. Whether the file has the bytes of the one that ``make`` kept, in
+    another process and another store, is in the row as well.
     """
     group = json.loads((work / model / framework / "group.json").read_text())
     if not rivals.finalists(group["cells"][name]["hand"]):

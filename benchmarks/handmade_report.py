@@ -127,7 +127,8 @@ def readme(latency: list[Row], cost: list[Row], expected: list[Cell], start: dic
         f"{len(large)} of the papers' sizes ({', '.join(sorted({row['model'] for row in large}))}). {len(without)} have "
         "no rival: no call by hand runs there, or none is what the target claims and holds its gate. Core ML and "
         "TensorRT files, which a stand-in runs here, are compared in size alone. CPU and memory are those of the route that "
-        "was chosen and of the best call by hand of the same tool in the same environment (backend), each from nothing: "
+        "was chosen and of the best call by hand of the same tool in the same environment (backend), each from nothing; what "
+        "the float twin's conversion imported before in the same child is not counted again, as in the manifest: "
         f"{len(cost)} cells ({', '.join(sorted({row['model'] for row in cost}))}), {min(days)} to {max(days)}; medians of three where a row has `repeats`.",
         "",
         *summary(latency, cost),
