@@ -63,7 +63,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its children itself
     # Importing a framework and tracing a model make millions of objects that stay. Looking through them after every
     # 700 new ones took a tenth to a fifth of the CPU time of torch.export and torch.onnx (zoo LSTM from Keras).
-    gc.set_threshold(100_000)
+    gc.set_threshold(20_000)
     answers = os.fdopen(int(os.environ.pop("EDGEKIT_ANSWERS")), "w", encoding="utf-8")
     for index, line in enumerate(sys.stdin):
         answer = _answer(json.loads(line), first=index == 0)
