@@ -54,14 +54,16 @@ SCRIPTS = {
     "tflite": byhand, "onnxruntime": byhand, "openvino": byhand, "executorch": byhand_executorch,
     "coreml": byhand_coreml, "tensorrt": byhand_coreml,
 }  # fmt: skip
-#: Formats of issue 2, whose reference configurations are measured, too.
+#: Formats whose reference configurations are all measured; of ExecuTorch's, two are.
 SPINE = ("tflite", "onnxruntime", "openvino")
 ENVIRONMENTS = {"keras": ("keras-tensorflow", "keras-torch"), "torch": ("torch",)}
 #: Reference configurations ship no weights: random ones cost the same time and bytes. Their accuracy means nothing, and
 #: a random MobileNetV2 is a hard case for int8 (about 14 dB), so their gate is not applied.
 REFERENCE = {
-    "mobilenet_v2:reference": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
-    "resnet:resnet18": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
+    "mobilenet_v2:reference": [
+        f"{kind}-{precision}" for kind in (*SPINE, "executorch") for precision in ("fp32", "int8")
+    ],
+    "resnet:resnet18": [f"{kind}-{precision}" for kind in (*SPINE, "executorch") for precision in ("fp32", "int8")],
     "resnet:reference": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
     "unet:reference": [f"{kind}-{precision}" for kind in SPINE for precision in ("fp32", "int8")],
     "bert:reference": [f"{kind}-fp32" for kind in SPINE],
