@@ -139,7 +139,8 @@ def readme(latency: list[Row], cost: list[Row], expected: list[Cell], start: dic
         "",
         *shown,
         *([""] if shown else []),
-        f"**Not measured**: latency and size of {_missing(expected, latency)}; costs, where there is a rival, of {_missing(small, cost)}.",
+        f"**Not measured**: latency and size of {_missing(expected, latency)}; costs, where there is a rival, of "
+        f"{_missing(small, cost)}.",
         "",
         f"{commands} (median of 9); a second identical convert {second:.1f} s wall (median of 5). Reference "
         "configurations carry random weights, so that the gate is not applied to them. Repeat with `make bench`.",
@@ -174,7 +175,10 @@ def _many(latency: list[Row]) -> str:
     for row in latency:
         if len(row.get("repeats", ())) > 3:
             found.setdefault(row["model"], set()).add(len(row["repeats"]))
-    said = ", ".join(f"{model}: of the ratios of {min(n)} to {max(n)}" for model, n in sorted(found.items()))
+    said = ", ".join(
+        f"{model}: of the ratios of {' to '.join(map(str, sorted({min(n), max(n)})))}"
+        for model, n in sorted(found.items())
+    )
     return f" ({said})" if said else ""
 
 
