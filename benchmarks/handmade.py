@@ -54,7 +54,7 @@ SCRIPTS = {
     "tflite": byhand, "onnxruntime": byhand, "openvino": byhand, "executorch": byhand_executorch,
     "coreml": byhand_coreml, "tensorrt": byhand_coreml,
 }  # fmt: skip
-#: Formats whose reference configurations are all measured; of ExecuTorch's, two are.
+#: Formats in which every reference configuration is measured; in ExecuTorch two are.
 SPINE = ("tflite", "onnxruntime", "openvino")
 ENVIRONMENTS = {"keras": ("keras-tensorflow", "keras-torch"), "torch": ("torch",)}
 #: Reference configurations ship no weights: random ones cost the same time and bytes. Their accuracy means nothing, and

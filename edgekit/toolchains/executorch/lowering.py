@@ -56,6 +56,8 @@ def _forget() -> None:
 def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes: str) -> Converted:
     """Give everything that XNNPACK takes to it and write the program; what stays outside is named in a note.
 
+    ``graph`` is used up: it is empty afterwards.
+
     Raises:
         UnsupportedError: ExecuTorch has no kernel for an operator.
     """
@@ -66,7 +68,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     example = tuple(torch.from_numpy(a) for a in zeros(model.signature.inputs))
     with torch.no_grad():
         program = torch.export.export(graph, example, strict=False)
-    graph.graph = fx.Graph()  # for the memory: the program has all of it, and what follows makes more copies
+    graph.graph = fx.Graph()  # the program has all of it, and what follows makes more copies
     gc.collect()
     try:
         # The check of the core operator set refuses some quantized graphs that lower and run all the same.

@@ -62,7 +62,7 @@ def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
     """As ``dynamic_int8`` where it saves time: depthwise weights are int8 but used in float, small dense layers float.
 
     XNNPACK has no depthwise kernel that quantizes activations at run time, and the built-in one is slow: 4.9 times
-    the float time on the zoo's MobileNetV2, against 1.7 times. A dense layer of few weights, or a pointwise
+    the float time on the zoo's MobileNetV2, against 1.5 to 1.6. A dense layer of few weights, or a pointwise
     convolution, takes less time than the quantization of its input; a larger kernel uses each input several times.
     """
     from ai_edge_quantizer import qtyping
