@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 
 import edgekit
-from edgekit import artifact, target
+from edgekit import target
+from edgekit.artifact import folder as artifact
 from edgekit.errors import EdgekitError
-from edgekit.jobs import Workers
-from edgekit.store import Store
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 
 
 def hashes(source: str, name: str, scratch: Path, turn: int) -> dict[str, str]:

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import edgekit
-from edgekit import mil, packaging
-from edgekit.jobs import Workers
-from edgekit.store import Store
+from edgekit import mil
+from edgekit.artifact import package
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 
 RESULTS = Path(__file__).parent / "results" / "evaluator.jsonl"
 TARGETS = ("coreml-fp32", "coreml-fp16", "coreml-int8-weights", "coreml-int8")
@@ -55,7 +56,7 @@ def main(models: list[str]) -> None:
                 if result.artifact:
                     row |= measure(Path(result.artifact) / result.parts["model"].file)
                 row |= {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
-                row |= {"host": packaging.host().processor, "load": round(os.getloadavg()[0], 1)}
+                row |= {"host": package.host().processor, "load": round(os.getloadavg()[0], 1)}
                 stream.write(json.dumps(row, sort_keys=True) + "\n")
                 print(json.dumps(row), flush=True)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import edgekit
-from edgekit import packaging
-from edgekit.jobs import Workers
+from edgekit.artifact import package
+from edgekit.jobs.workers import Workers
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "executorch_twins.jsonl"
@@ -30,7 +30,7 @@ def timed(torch_file: str, keras_file: str, precision: str) -> dict[str, Any]:
     """Runs in the runtime's child: what is delegated in each file, and the one's latency against the other's."""
     import numpy as np
 
-    from edgekit import latency
+    from edgekit.proof import latency
     from edgekit.toolchains import executorch
     from edgekit.toolchains.executorch.audit import inspect
 
@@ -67,7 +67,7 @@ def main() -> None:
     stamp = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "commit": commit.stdout.strip(),
-        "host": packaging.host().processor,
+        "host": package.host().processor,
     }
     for model in arguments.models:
         for name in arguments.targets:

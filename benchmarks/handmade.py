@@ -37,14 +37,16 @@ import handmade_report
 import rivals
 
 import edgekit
-from edgekit import api, packaging, pipeline
-from edgekit import source as sources
+from edgekit import api, pipeline
 from edgekit import target as targets
+from edgekit.artifact import package
+from edgekit.conversion import Order
 from edgekit.errors import EdgekitError
-from edgekit.intervals import ratio_interval
-from edgekit.jobs import _COMMON, _VARIABLES, Workers
-from edgekit.run import Run
-from edgekit.store import Store
+from edgekit.jobs.run import Run
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import _COMMON, _VARIABLES, Workers
+from edgekit.proof.intervals import ratio_interval
+from edgekit.sources import source as sources
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "handmade.jsonl"
@@ -94,7 +96,7 @@ def stamp() -> dict[str, str]:
     """When and where a row was measured."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
-        "host": packaging.host().processor,
+        "host": package.host().processor,
         "load": f"{os.getloadavg()[0]:.1f}",
     }
 
@@ -165,7 +167,7 @@ def with_edgekit(model: str, framework: str, names: list[str], folder: Path, sto
             if kept := result.artifact or result.rejected:
                 found[name]["file"] = str(Path(kept) / result.parts["model"].file)
         source = sources.resolve(f"{model}@{framework}")
-        order = pipeline.Order(source, targets.load("tflite-int8"), api.plan_for(source, calibrate, None, "top1"))
+        order = Order(source, targets.load("tflite-int8"), api.plan_for(source, calibrate, None, "top1"))
         run = Run(workers, store, lambda event, label: None)
         loaded = pipeline.load(run, order)
         selection = pipeline.gather(run, order, loaded, "selection")
@@ -384,7 +386,7 @@ def startup() -> dict[str, float]:
     for arguments in (["--help"], ["list", "targets"]):
         runs = []
         for _ in range(9):
-            process = subprocess.Popen([sys.executable, "-m", "edgekit.cli", *arguments], stdout=subprocess.DEVNULL)
+            process = subprocess.Popen([sys.executable, "-m", "edgekit", *arguments], stdout=subprocess.DEVNULL)
             usage = os.wait4(process.pid, 0)[2]
             runs.append(usage.ru_utime + usage.ru_stime)
         spent["edgekit " + " ".join(arguments)] = statistics.median(runs)
@@ -393,7 +395,7 @@ def startup() -> dict[str, float]:
 
 def again() -> float:
     """Wall seconds of a second identical convert: median of 5."""
-    command = [sys.executable, "-m", "edgekit.cli", "convert", "mobilenet_v2", "--target", "tflite-int8"]
+    command = [sys.executable, "-m", "edgekit", "convert", "mobilenet_v2", "--target", "tflite-int8"]
     with tempfile.TemporaryDirectory() as scratch:
         environment = {**os.environ, "EDGEKIT_HOME": scratch}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": scratch}

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from edgekit.gate import drop_interval
-from edgekit.intervals import ratio_interval, tango_interval
-from edgekit.metrics import Metric, metric
+from edgekit.proof.accuracy import drop_interval
+from edgekit.proof.intervals import ratio_interval, tango_interval
+from edgekit.proof.metrics import Metric, metric
 
 Interval = tuple[float, float]
 Logits = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]

@@ -22,10 +22,11 @@ from typing import Any
 import results_page
 
 import edgekit
-from edgekit import packaging, target, zoo
+from edgekit import target, zoo
+from edgekit.artifact import package
 from edgekit.errors import EdgekitError
-from edgekit.jobs import Workers
-from edgekit.store import Store
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "matrix.jsonl"
@@ -71,7 +72,7 @@ def commit() -> str:
 
 def run(models: list[str], formats: list[str], jobs: int) -> None:
     """Run all groups, ``jobs`` at a time, each in a process of its own; rows are kept as they come."""
-    stamp = {"commit": commit(), "host": packaging.host().processor}
+    stamp = {"commit": commit(), "host": package.host().processor}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     writing = threading.Lock()
 

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import execution, gate, latency, parity, precision, steps
 from edgekit import target as targets
-from edgekit.candidate import Audit
+from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.errors import EdgekitError
-from edgekit.store import sha256_file
+from edgekit.jobs.store import sha256_file
+from edgekit.proof import execution, latency, parity, precision
+from edgekit.proof.judge import judge_parity
+from edgekit.toolchains import Audit
 
 #: Selection samples on which a file by hand is compared with the framework.
 SAMPLES = 128
@@ -59,7 +61,7 @@ class Opened:
     """A file in its runtime, with tensors by position."""
 
     def __init__(self, file: Path, target: targets.Target) -> None:
-        tools = steps.toolchain(target.toolchain)
+        tools = toolchains.load(target.toolchain)
         self.audit: Audit = tools.audit(file)
         self.session = tools.open_session(file, target.precision)
         self.names = [t.name for t in self.audit.inputs]
@@ -102,7 +104,7 @@ def verdict(
     if missing := precision.shortfall(target.precision, made.audit, integer_io=target.integer_io):
         return found | {"status": "FAIL_PRECISION", "reason": missing[:200]}
     closeness = compare(made, samples, outputs, count)
-    judged = gate.judge_parity(closeness, target.gate.parity)
+    judged = judge_parity(closeness, target.gate.parity)
     found |= {"sqnr_db": round(closeness.sqnr_db, 1), "status": judged.status, "reason": judged.reason}
     if judged.status == "PASS" and sorted(map(str, _kinds(made.audit))) != sorted(map(str, _kinds(ours.audit))):
         return found | {"status": "OTHER_CONTRACT", "reason": "inputs or outputs of another type or shape"}

@@ -13,13 +13,18 @@ from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
     from edgekit.api import convert, inspect
-    from edgekit.artifact import verify
+    from edgekit.artifact.folder import verify
     from edgekit.result import Result
 
 __version__ = "0.1.0"
 __all__ = ["EdgekitError", "Result", "__version__", "convert", "inspect", "verify"]
 
-_HOMES = {"convert": "edgekit.api", "inspect": "edgekit.api", "verify": "edgekit.artifact", "Result": "edgekit.result"}
+_HOMES = {
+    "convert": "edgekit.api",
+    "inspect": "edgekit.api",
+    "verify": "edgekit.artifact.folder",
+    "Result": "edgekit.result",
+}
 
 
 def __getattr__(name: str) -> Any:

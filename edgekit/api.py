@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import pipeline, toolchains, zoo
-from edgekit import source as sources
 from edgekit import target as targets
+from edgekit.conversion import Order
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
-from edgekit.jobs import Limits, Workers, interrupts_as_keyboard
+from edgekit.jobs.store import Store, sha256_file, sha256_json
+from edgekit.jobs.workers import Limits, Workers, interrupts_as_keyboard
 from edgekit.result import Result
-from edgekit.source import Source
-from edgekit.store import Store, sha256_file, sha256_json
+from edgekit.sources import source as sources
+from edgekit.sources.source import Source
 
 
 def convert(
@@ -53,7 +54,7 @@ def convert(
         EdgekitError: the request is wrong, unsafe, or cannot be served at all.
     """
     found = sources.resolve(source, inputs=tuple(inputs), trust=trust)
-    order = pipeline.Order(
+    order = Order(
         source=found,
         target=targets.load(target),
         plan=plan_for(found, calibrate, evaluate, metric),
@@ -82,7 +83,7 @@ def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
 def plan_for(source: Source, calibrate: str | None, evaluate: str | None, metric: str) -> DataPlan:
     """Which samples to use: the user's, else the zoo model's own task, else generated ones (parity only)."""
     if metric != "top1":
-        from edgekit import metrics
+        from edgekit.proof import metrics
 
         metrics.metric(metric)  # an unknown name is refused before anything runs
     if calibrate is None and evaluate is None:
@@ -114,7 +115,7 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
     Returns:
         ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
     """
-    from edgekit import artifact
+    from edgekit.artifact import folder as artifact
 
     if (path / artifact.MANIFEST).is_file():
         result = artifact.read(path)
@@ -128,7 +129,7 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers:
         arguments = {"folder": "", "toolchain_name": name, "file": str(path)}
-        audit: dict[str, Any] = workers.call("runtime", "edgekit.steps:audit", arguments).value
+        audit: dict[str, Any] = workers.call("runtime", "edgekit.steps.audit:run", arguments).value
     return {"file": str(path), "toolchain": name, **audit}
 
 
@@ -144,7 +145,7 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
     progress("start", f"train:{model}:{config}")
     with interrupts_as_keyboard(), Workers(_limits(24 * 3600.0, None)) as workers:
         arguments = {"name": model, "config": config, "seed": seed, "output": str(destination.absolute())}
-        answer = workers.call("torch", "edgekit.steps:train", arguments)
+        answer = workers.call("torch", "edgekit.steps.train:run", arguments)
     progress("done", f"train:{model}:{config}")
     return {"file": str(destination), **answer.value, "cpu_seconds": answer.cpu_seconds}
 

@@ -1,87 +1,42 @@
-"""What one route produced, and what was found inside: the frozen values between convert and choose."""
+"""What one route produced, what was found inside, and which of several is chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts
-    from edgekit.store import Entry
+from edgekit import target as targets
+from edgekit.jobs.store import Entry
+from edgekit.proof import precision
+from edgekit.proof.judge import Verdict
+from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Status
+from edgekit.target import Target
+from edgekit.toolchains import Audit
 
-Status = Literal[
+#: From best to worst, for saying how a conversion ended where no route passed.
+_ORDER: tuple[Status, ...] = (
     "PASS",
-    "FAIL_PARITY",
-    "FAIL_ACCURACY",
-    "FAIL_PRECISION",
     "UNDECIDED",
+    "FAIL_ACCURACY",
+    "FAIL_PARITY",
+    "FAIL_PRECISION",
     "FAILED",
     "UNSUPPORTED",
     "NOT_RUN",
-]
+)
+
+#: The next step for a file of which a part stayed in float.
+ALLOW_MIXED = "Pass --allow-mixed to accept it."
+
+#: Routes within 5 % of the fastest tie with it, as those do whose intervals meet: the same file, timed twice on a busy
+#: machine, differs by as much.
+TIED = 1.05
 
 
-@dataclass(frozen=True)
-class IOTensor:
-    """An input or output as the file has it.
-
-    ``scale`` and ``zero_point`` are set for quantized tensors: real = (stored - zero_point) * scale.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What is really inside a file, read from the file itself.
-
-    Attributes:
-        inputs: inputs of the file, named as the source names them.
-        outputs: outputs of the file, likewise.
-        weight_bytes: bytes of constant tensors that carry weights, per element type (``"int8"``, ``"float32"``).
-        weight_elements: number of elements, likewise.
-        activation_types: number of non-constant tensors per element type.
-        ops_total: operators in the file, constants not counted.
-        ops_quantized: operators whose arithmetic is integer (integer inputs and outputs).
-        macs_total: multiply-accumulates per inference of convolutions and matrix products (batch 1).
-        macs_quantized: the part of them with quantized weights and, for static precisions, quantized
-            activations.
-        float_ops: names of weight-carrying operators (convolution, matrix product, recurrent cell, embedding) whose
-            arithmetic or weights stayed in float, at most 20, each as ``TYPE:name``.
-        ops_float: operators that compute with float numbers, by type (those that only move or convert them left out);
-            None where the toolchain does not count them.
-        ops_float_only: types among them for which the runtime has no integer kernel.
-        transposes: transposes in the file.
-        ops_delegated: operators that the runtime gave to its fast delegate; None where that cannot be known.
-        findings: static checks that failed, one sentence each (a non-empty tuple makes FAIL_PRECISION).
-    """
-
-    inputs: tuple[IOTensor, ...]
-    outputs: tuple[IOTensor, ...]
-    weight_bytes: dict[str, int]
-    weight_elements: dict[str, int]
-    activation_types: dict[str, int]
-    ops_total: int
-    ops_quantized: int
-    macs_total: int
-    macs_quantized: int
-    float_ops: tuple[str, ...] = ()
-    ops_float: dict[str, int] | None = None
-    ops_float_only: tuple[str, ...] = ()
-    transposes: int = 0
-    ops_delegated: int | None = None
-    findings: tuple[str, ...] = field(default=())
-
-    @property
-    def macs_quantized_share(self) -> float | None:
-        """Share of multiply-accumulates that are quantized; None where the file has none."""
-        return self.macs_quantized / self.macs_total if self.macs_total else None
+#: Other routes are tried, too, where a model that is too small for a verdict certainly takes this many times the time
+#: of its float twin: the call itself, which both pay, only brings the ratio closer to 1.
+MUCH_SLOWER = 1.75
 
 
 @dataclass(frozen=True)
@@ -90,7 +45,7 @@ class PartEvidence:
 
     Attributes:
         ops_delegated: operators run by the fast delegate, or None.
-        parity: closeness to the framework's own run, see ``edgekit.parity``.
+        parity: closeness to the framework's own run, see ``edgekit.proof.parity``.
     """
 
     ops_delegated: int | None
@@ -106,7 +61,7 @@ class Evidence:
         by: what executed it.
         stand_in: whether that is not the runtime that the files ship to.
         parts: what was found of each part.
-        accuracy: the task metric of both, see ``edgekit.gate``; None without labels.
+        accuracy: the task metric of both, see ``edgekit.proof.accuracy``; None without labels.
     """
 
     split: str
@@ -177,3 +132,77 @@ class Candidate:
         """The audit of the part with the smallest share of quantized multiply-accumulates; None without files."""
         audits = [part.audit for part in self.parts.values()]
         return min(audits, key=lambda audit: audit.macs_quantized_share or 0.0, default=None)
+
+
+def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:
+    """Refuse a file that is not what it claims; with ``allow_mixed`` layers may stay float, and it is noted."""
+    for name, part in made.parts.items():
+        missing = precision.shortfall(target.precision, part.audit, integer_io=target.integer_io)
+        if not missing:
+            continue
+        missing = _of_part(made, name, missing)
+        mixed = not part.audit.findings and precision.weight_share(target.precision, part.audit)
+        if not (allow_mixed and mixed):
+            return replace(made, status="FAIL_PRECISION", reason=missing, hint=ALLOW_MIXED if mixed else "")
+        made = replace(made, notes=(*made.notes, f"mixed precision: {missing}"))
+    return made
+
+
+def judge_evidence(made: Candidate, parity: Mapping[str, Verdict], accuracy: Verdict | None) -> Candidate:
+    """Take the first verdict that is not PASS: the parts' in the order in which a step calls them, then accuracy."""
+    for name, verdict in parity.items():
+        if verdict.status != "PASS":
+            return replace(made, status=verdict.status, reason=_of_part(made, name, verdict.reason))
+    if accuracy is not None and accuracy.status != "PASS":
+        return replace(made, status=accuracy.status, reason=accuracy.reason)
+    return replace(made, status="PASS", reason="")
+
+
+def _of_part(made: Candidate, name: str, reason: str) -> str:
+    return f"part {name}: {reason}" if len(made.parts) > 1 else reason
+
+
+def is_slow(latency: LatencyFacts | None) -> bool:
+    """Whether another route is worth trying."""
+    return latency is not None and (latency.verdict == "SLOWER" or latency.ratio_ci95[0] > MUCH_SLOWER)
+
+
+def choose(candidates: list[Candidate]) -> Candidate | None:
+    """The candidate that goes on to the test: on selection samples alone.
+
+    The first that passes and is not slower than its float twin; where all that pass are slower, the fastest; else the
+    least bad one that was executed, which is reported and kept aside; else one that nothing here could execute. With
+    every route tried (``--search-routes``), the fastest that passes. Of those that tie with the fastest, the target's
+    order decides, so that noise does not.
+    """
+    passing = [c for c in candidates if c.status == "PASS"] or [c for c in candidates if c.status == "UNDECIDED"]
+    if not passing:
+        executed = [c for c in candidates if c.evidence is not None]
+        unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
+        return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
+    timed = [(c, c.latency) for c in passing if c.latency is not None]
+    if len(timed) < 2:
+        return passing[0]
+    fastest = min((latency for _, latency in timed), key=lambda latency: latency.ratio)
+    limit = max(TIED * fastest.ratio, fastest.ratio_ci95[1])
+    return next(c for c, latency in timed if min(latency.ratio, latency.ratio_ci95[0]) <= limit)
+
+
+def final(target: Target, candidates: list[Candidate], chosen: Candidate | None, tested: Candidate | None) -> Verdict:
+    """The status of the whole conversion and the sentence that explains it."""
+    decisive = tested or chosen
+    if decisive is not None:
+        reason = decisive.reason
+        status = decisive.status
+    else:
+        worst = min(candidates, key=lambda c: _ORDER.index(c.status))
+        status, reason = worst.status, "; ".join(f"{c.route}: {c.reason}" for c in candidates)
+    if status == "PASS" or status == "UNDECIDED":
+        return Verdict(status, reason)
+    return Verdict(status, f"{reason}. {what_would_help(target)}".strip())
+
+
+def what_would_help(target: Target) -> str:
+    """Other targets of the same format that quantize less, as one sentence; empty where there are none."""
+    others = targets.gentler(target)
+    return f"What may help: --target {' or '.join(others)}" if others else ""

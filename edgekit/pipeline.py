@@ -4,124 +4,35 @@
          -> package
 
 Every arrow returns a frozen value. Work that needs a framework or a runtime is a step in a child process
-(``steps.py``) whose result is kept in the store (``run.py``).
+(``steps/``) whose result is kept in the store (``jobs/run.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
-from edgekit import judging, packaging, steps, zoo
-from edgekit import source as sources
+from edgekit import candidate as judging
 from edgekit import target as targets
-from edgekit.candidate import Audit, Candidate, Evidence, IOTensor, Part, PartEvidence
-from edgekit.data.plan import DataPlan
+from edgekit import zoo
+from edgekit.artifact import package
+from edgekit.candidate import Candidate, Evidence, Part, PartEvidence, is_slow
+from edgekit.conversion import Loaded, LoadedPart, Order, Outcome, Samples
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError, UsageError
-from edgekit.gate import Verdict
-from edgekit.jobs import Workers
+from edgekit.jobs.run import Given, Ref, Run
+from edgekit.jobs.store import Store, sha256_json
+from edgekit.jobs.workers import Workers
+from edgekit.proof.judge import Verdict
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
-from edgekit.run import Given, Ref, Run
 from edgekit.signature import WHOLE
-from edgekit.source import Source
-from edgekit.store import Entry, Store, sha256_json
+from edgekit.sources import source as sources
+from edgekit.sources.source import Source
+from edgekit.steps.describe import with_folder
 from edgekit.target import Target
+from edgekit.toolchains import Audit, IOTensor
 
 Progress = Callable[[str, str], None]
-
-#: Fewer calibration samples than this are used, but warned about.
-FEW_CALIBRATION_SAMPLES = 32
-#: Other routes are tried, too, where a model that is too small for a verdict certainly takes this many times the time
-#: of its float twin: the call itself, which both pay, only brings the ratio closer to 1.
-MUCH_SLOWER = 1.75
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the user asked for."""
-
-    source: Source
-    target: Target
-    plan: DataPlan
-    output: Path | None = None
-    search_routes: bool = False
-    allow_mixed: bool = False
-    allow_unproven: bool = False
-
-
-@dataclass(frozen=True)
-class LoadedPart:
-    """One part of a source: the whole of it, or one of the models that it is deployed as."""
-
-    source: Source
-    signature: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A source whose parts, inputs and outputs are known, and the kind of child that runs it."""
-
-    parts: Mapping[str, LoadedPart]
-    environment: str
-    framework: str
-    notes: tuple[str, ...]
-
-    @property
-    def signatures(self) -> dict[str, dict[str, Any]]:
-        """Inputs, outputs and states of every part."""
-        return {name: part.signature for name, part in self.parts.items()}
-
-    @property
-    def streams(self) -> bool:
-        """Whether the model is called step by step: several parts, or a state."""
-        return list(self.parts) != [WHOLE] or any(signature["state"] for signature in self.signatures.values())
-
-
-@dataclass(frozen=True)
-class Samples:
-    """One split as a file, and the framework's own outputs on it.
-
-    Attributes:
-        split: which one.
-        entry: the samples.
-        reference: what the framework's run gave; None where it was not run.
-        parts: samples of each part; of a stream, steps of the framework's run with the states that it had.
-    """
-
-    split: str
-    entry: Entry
-    reference: Entry | None
-    parts: Mapping[str, Ref]
-
-    @property
-    def count(self) -> int:
-        """Number of samples; 0 where there is no such split."""
-        return int(self.entry.value["count"])
-
-    @property
-    def file(self) -> Ref:
-        """The samples."""
-        return Ref(self.entry, "samples.npz")
-
-    @property
-    def outputs(self) -> Ref:
-        """The folder of the framework's outputs on them."""
-        assert self.reference is not None
-        return Ref(self.reference, "")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything that a conversion found, for the package."""
-
-    loaded: Loaded
-    samples: list[Samples]
-    twin: Candidate | None
-    candidates: list[Candidate]
-    chosen: Candidate | None
-    tested: Candidate | None
 
 
 def convert(
@@ -155,7 +66,7 @@ def convert(
     chosen = judging.choose(candidates)
     test, tested = test_once(run, order, loaded, chosen)
     outcome = Outcome(loaded, [s for s in (calibration, selection, test) if s], twin, candidates, chosen, tested)
-    return packaging.package(run, order, outcome)
+    return package.package(run, order, outcome)
 
 
 def load(run: Run, order: Order) -> Loaded:
@@ -166,9 +77,9 @@ def load(run: Run, order: Order) -> Loaded:
     framework, notes = "", ()
     for part in sources.parts(source):
         arguments = {"source": _given(part), "environment": environment, "materialise": not has_weights(source)}
-        entry = run.step("describe", environment, "load", arguments, code=_LOADING)
+        entry = run.step("describe", environment, "load", arguments)
         if entry.value["checkpoint"]:
-            part = Source.from_json(steps.with_folder(entry.value["checkpoint"], entry.file("")))
+            part = Source.from_json(with_folder(entry.value["checkpoint"], entry.file("")))
         parts[part.part] = LoadedPart(part, entry.value["signature"])
         framework, notes = entry.value["framework"], tuple(entry.value["notes"])
     return Loaded(parts, environment, framework, notes)
@@ -190,16 +101,14 @@ def identify(run: Run, order: Order) -> Source:
     if source.kind == "zoo":
         return sources.with_framework(source, order.target.default_framework)
     arguments = {"source": _given(source)}
-    return sources.with_framework(
-        source, run.step("identify", "keras-tensorflow", "load", arguments, code=_LOADING).value
-    )
+    return sources.with_framework(source, run.step("describe:identify", "keras-tensorflow", "load", arguments).value)
 
 
 def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: bool = True) -> Samples:
     """Make one split and run the model on it in its own framework."""
     plan = Given(asdict(order.plan.absolute()), order.plan.content) if order.plan.content else asdict(order.plan)
     wanted = {"plan": plan, "split": split, "signatures": loaded.signatures}
-    entry = run.step("samples", "data", f"samples:{split}", wanted, code=("data", "stream"))
+    entry = run.step("samples", "data", f"samples:{split}", wanted)
     if split == "calibration" and entry.value["count"] == 0:
         raise UsageError(
             f"{order.target.name} needs calibration samples and none were given",
@@ -216,8 +125,7 @@ def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: boo
         "task": order.plan.task,
         "rows": order.plan.calibration_count,
     }
-    code = (*_LOADING, *_RUNNING, "data")
-    outputs = run.step("reference", loaded.environment, f"reference:{split}", arguments, code=code)
+    outputs = run.step("reference", loaded.environment, f"reference:{split}", arguments)
     if not loaded.streams:
         return Samples(split, entry, outputs, {WHOLE: file})
     return Samples(split, entry, outputs, {name: Ref(outputs, f"{name}.samples.npz") for name in loaded.parts})
@@ -258,7 +166,7 @@ def try_routes(
 ) -> list[Candidate]:
     """Try the target's routes in order until one passes on selection and is not slower than its float twin."""
     chain = order.target.toolchain
-    facts = run.step("routes", "runtime", "routes", {"toolchain_name": chain}, code=(f"toolchains/{chain}",)).value
+    facts = run.step("convert:routes", "runtime", "routes", {"toolchain_name": chain}).value
     tried: list[Candidate] = []
     for route in order.target.routes:
         if route.name not in facts:
@@ -281,11 +189,6 @@ def try_routes(
         hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
         tried = [Candidate("none", "UNSUPPORTED", reason, hint=hint)]
     return tried
-
-
-def is_slow(latency: LatencyFacts | None) -> bool:
-    """Whether another route is worth trying."""
-    return latency is not None and (latency.verdict == "SLOWER" or latency.ratio_ci95[0] > MUCH_SLOWER)
 
 
 def environment_for(loaded: Loaded, route: dict[str, Any]) -> str | None:
@@ -368,8 +271,7 @@ def make_part(
     }
     if target.minimum_deployment_target:
         arguments["minimum_deployment_target"] = target.minimum_deployment_target
-    code = ("frameworks", "source", *_running(target))
-    entry = run.step("convert", environment, f"{label}:{route}", arguments, code=code)
+    entry = run.step("convert", environment, f"{label}:{route}", arguments)
     audit = look(run, target, Ref(entry, entry.value["file"]))
     return Part(entry, audit, tuple(entry.value["notes"]))
 
@@ -377,7 +279,7 @@ def make_part(
 def look(run: Run, target: Target, file: Ref) -> Audit:
     """Audit a file without executing it."""
     arguments = {"toolchain_name": target.toolchain, "file": file}
-    found = run.step("audit", "runtime", "audit", arguments, code=(*_running(target), "candidate")).value
+    found = run.step("audit", "runtime", "audit", arguments).value
     tensors = {side: tuple(IOTensor(**{**t, "shape": tuple(t["shape"])}) for t in found[side]) for side in _SIDES}
     lists = {key: tuple(found[key]) for key in ("float_ops", "ops_float_only", "findings")}
     return Audit(**{**found, **tensors, **lists})
@@ -400,9 +302,8 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
         "task": order.plan.task,
         "limits": target.gate.model_dump(),
     }
-    code = (*_running(target), *_RUNNING, "parity", "metrics", "intervals", "gate", "data")
     kind = "prove" if label == "convert" else label
-    entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments, code=code)
+    entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments)
     found = entry.value
     assert samples.reference is not None
     common = {
@@ -431,8 +332,7 @@ def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, sam
         "float_files": _files(twin),
         "samples_files": dict(samples.parts),
     }
-    code = (*_running(target), "latency", "intervals")
-    return LatencyFacts.model_validate(run.step("latency", "runtime", "latency", arguments, code=code).value)
+    return LatencyFacts.model_validate(run.step("latency", "runtime", "latency", arguments).value)
 
 
 def test_once(
@@ -447,8 +347,6 @@ def test_once(
     return test, prove(run, order, loaded, chosen, test, label="test")
 
 
-_LOADING = ("frameworks", "source", "zoo/__init__", "zoo/weights")
-_RUNNING = ("execution", "stream", "signature")
 _SIDES = ("inputs", "outputs")
 
 
@@ -457,12 +355,6 @@ def _given(source: Source) -> Given:
     facts = source.to_json()
     declared = {key: facts[key] for key in ("sha256", "kind", "inputs", "trust", "part")}
     return Given(facts, sha256_json(declared))
-
-
-def _running(target: Target) -> tuple[str, ...]:
-    """Code that reads, writes and executes files of a toolchain; shared modules of toolchains and the evaluator too."""
-    shared = ("toolchains/__init__", "toolchains/_gates", "toolchains/_missing", "toolchains/_nncf", "mil")
-    return (f"toolchains/{target.toolchain}", "toolchains/onnx", *shared)
 
 
 def _files(made: Candidate) -> dict[str, Ref]:

@@ -9,8 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgekit.candidate import Status
-
+Status = Literal[
+    "PASS",
+    "FAIL_PARITY",
+    "FAIL_ACCURACY",
+    "FAIL_PRECISION",
+    "UNDECIDED",
+    "FAILED",
+    "UNSUPPORTED",
+    "NOT_RUN",
+]
 Flag = Literal["SLOWER", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE"]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 Framework = Literal["keras", "torch"]
+#: A kind of child process: which framework it imports, and Keras's backend.
+Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "runtime"]
 Layout = Literal["plain", "channels_last", "channels_first"]
 
 #: Name of the part of a model that is one.
@@ -64,3 +66,12 @@ class Signature:
         """Inputs that come from outside at every step: all but the states."""
         carried = {state.input for state in self.state}
         return tuple(t for t in self.inputs if t.name not in carried)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Signature:
+        """Read it from the JSON form of ``dataclasses.asdict``."""
+        inputs, outputs = (
+            tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in document[side])
+            for side in ("inputs", "outputs")
+        )
+        return cls(inputs, outputs, tuple(State(**row) for row in document["state"]))

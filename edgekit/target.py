@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit import catalogue
 from edgekit.errors import UsageError
-from edgekit.gate import Gate
-from edgekit.precision import STATIC, Precision
+from edgekit.limits import Gate
+from edgekit.scheme import STATIC, Precision
 from edgekit.signature import Framework
 
 

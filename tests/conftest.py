@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.jobs import Workers
-from edgekit.store import Store
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

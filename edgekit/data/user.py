@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit import unsafe
-from edgekit.data import images
+from edgekit import user_code
+from edgekit.data import archives, images
 from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
-from edgekit.frameworks import python_file
 from edgekit.signature import Signature, TensorSpec
 
 Array = NDArray[np.generic]
@@ -185,7 +184,7 @@ def _classes(shape: tuple[int, ...], spec: TensorSpec) -> list[int]:
 
 
 def _npz(path: Path, signature: Signature) -> Samples:
-    unsafe.archive(path, str(path))
+    archives.open_zip(path, str(path))
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -219,12 +218,12 @@ def _images(path: Path, signature: Signature, limit: int | None, seed: int) -> S
 
 
 def _python(text: str, path: Path, function: str, signature: Signature, limit: int | None) -> Samples:
-    made = python_file.call(str(path), function)
+    made = user_code.call(str(path), function)
     batches: list[Samples] = []
     count = 0
     stream = iter([made] if isinstance(made, Mapping | tuple) else _iterable(made, text))
     while limit is None or count < limit:
-        with python_file.blame(str(path), function):  # a generator runs the user's code here
+        with user_code.blame(str(path), function):  # a generator runs the user's code here
             batch = next(stream, None)
         if batch is None:
             break

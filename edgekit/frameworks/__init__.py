@@ -7,16 +7,13 @@ One module per environment, imported in a child only: ``keras`` (KERAS_BACKEND i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.signature import Framework, Signature
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-#: A kind of child process: which framework it imports, and Keras's backend.
-Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "runtime"]
 
 
 class LoadedModel(Protocol):
@@ -26,7 +23,7 @@ class LoadedModel(Protocol):
         native: ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module``, ``torch.jit.ScriptModule``, or the
             ``tf.Module`` of a SavedModel.
         framework: ``keras`` (any TensorFlow-side model) or ``torch``.
-        kind: the source's kind, see ``edgekit.source``.
+        kind: the source's kind, see ``edgekit.sources.source``.
         signature: static batch-1 inputs and outputs in the model's own order and layout.
     """
 

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import unsafe, zoo
+from edgekit import zoo
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
 from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
-from edgekit.source import Source, resolve, with_weights
+from edgekit.sources import unsafe
+from edgekit.sources.source import Source, resolve, with_weights
 
 with optional.absent(*optional.UNUSED):
     import keras

@@ -20,7 +20,7 @@ from edgekit.frameworks.loaded import (
     zeros,
 )
 from edgekit.signature import Signature, TensorSpec
-from edgekit.source import Source
+from edgekit.sources.source import Source
 
 
 def is_tensor(value: Any) -> bool:

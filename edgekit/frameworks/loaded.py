@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
 from edgekit.signature import Framework, Signature, TensorSpec
-from edgekit.source import Source
+from edgekit.sources.source import Source
 
 Arrays = list[NDArray[np.generic]]
 

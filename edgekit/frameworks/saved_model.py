@@ -25,7 +25,7 @@ from edgekit.frameworks.loaded import (
     zeros,
 )
 from edgekit.signature import Signature, TensorSpec
-from edgekit.source import Source
+from edgekit.sources.source import Source
 
 SIGNATURE = "serving_default"
 

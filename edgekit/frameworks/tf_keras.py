@@ -11,7 +11,7 @@ import tf_keras
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, saved_model
 from edgekit.frameworks.loaded import Loaded
-from edgekit.source import Source
+from edgekit.sources.source import Source
 
 
 def load(source: Source) -> Loaded:

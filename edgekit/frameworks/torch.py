@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch.fx.traceback import NodeSource
 
-from edgekit import unsafe, zoo
+from edgekit import zoo
+from edgekit.data.archives import open_zip
 from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.loaded import (
@@ -27,7 +28,8 @@ from edgekit.frameworks.loaded import (
     zeros,
 )
 from edgekit.signature import Signature, TensorSpec
-from edgekit.source import Source, with_weights
+from edgekit.sources import unsafe
+from edgekit.sources.source import Source, with_weights
 
 SEED = 0
 
@@ -69,9 +71,9 @@ def torch_export(loaded: LoadedModel) -> torch.export.ExportedProgram:
 
 def data_dependent(error: Exception) -> UnsupportedError:
     """Say that a model's course depends on its data, and in which of its lines."""
-    from edgekit.toolchains import _missing
+    from edgekit.frameworks import missing
 
-    line = _missing.source_line(str(error))
+    line = missing.source_line(str(error))
     return UnsupportedError(
         f"torch.export cannot read this model: its course depends on the data{f' ({line})' if line else ''}",
         hint="Replace the branch by torch.where or torch.cond, or hand in the part of the model without it.",
@@ -263,7 +265,7 @@ def _static(name: str, value: Any) -> tuple[TensorSpec | None, str]:
 
 def _check_pickles(path: Path) -> None:
     """Every pickled member must pass torch's weights-only unpickler before ``torch.export.load`` unpickles it."""
-    opened = unsafe.archive(path, str(path))
+    opened = open_zip(path, str(path))
     for member in unsafe.pickled_members(opened):
         data = opened.read(member)
         if not data:

@@ -14,14 +14,16 @@ target files; see ``edgekit/target.py``.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.errors import UsageError
-from edgekit.frameworks import Environment, LoadedModel
-from edgekit.precision import Precision
+from edgekit.frameworks import LoadedModel
+from edgekit.scheme import Precision
+from edgekit.signature import Environment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +84,67 @@ class Route:
     quantizes_file: bool = False
 
 
+@dataclass(frozen=True)
+class IOTensor:
+    """An input or output as the file has it.
+
+    ``scale`` and ``zero_point`` are set for quantized tensors: real = (stored - zero_point) * scale.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is really inside a file, read from the file itself.
+
+    Attributes:
+        inputs: inputs of the file, named as the source names them.
+        outputs: outputs of the file, likewise.
+        weight_bytes: bytes of constant tensors that carry weights, per element type (``"int8"``, ``"float32"``).
+        weight_elements: number of elements, likewise.
+        activation_types: number of non-constant tensors per element type.
+        ops_total: operators in the file, constants not counted.
+        ops_quantized: operators whose arithmetic is integer (integer inputs and outputs).
+        macs_total: multiply-accumulates per inference of convolutions and matrix products (batch 1).
+        macs_quantized: the part of them with quantized weights and, for static precisions, quantized
+            activations.
+        float_ops: names of weight-carrying operators (convolution, matrix product, recurrent cell, embedding) whose
+            arithmetic or weights stayed in float, at most 20, each as ``TYPE:name``.
+        ops_float: operators that compute with float numbers, by type (those that only move or convert them left out);
+            None where the toolchain does not count them.
+        ops_float_only: types among them for which the runtime has no integer kernel.
+        transposes: transposes in the file.
+        ops_delegated: operators that the runtime gave to its fast delegate; None where that cannot be known.
+        findings: static checks that failed, one sentence each (a non-empty tuple makes FAIL_PRECISION).
+    """
+
+    inputs: tuple[IOTensor, ...]
+    outputs: tuple[IOTensor, ...]
+    weight_bytes: dict[str, int]
+    weight_elements: dict[str, int]
+    activation_types: dict[str, int]
+    ops_total: int
+    ops_quantized: int
+    macs_total: int
+    macs_quantized: int
+    float_ops: tuple[str, ...] = ()
+    ops_float: dict[str, int] | None = None
+    ops_float_only: tuple[str, ...] = ()
+    transposes: int = 0
+    ops_delegated: int | None = None
+    findings: tuple[str, ...] = field(default=())
+
+    @property
+    def macs_quantized_share(self) -> float | None:
+        """Share of multiply-accumulates that are quantized; None where the file has none."""
+        return self.macs_quantized / self.macs_total if self.macs_total else None
+
+
 class Session(Protocol):
     """An opened file in its runtime; float tensors in and out, whatever the file stores.
 
@@ -116,6 +179,17 @@ def names() -> list[str]:
     here = Path(__file__).parent
     modules = {p.stem for p in here.glob("*.py")} | {p.parent.name for p in here.glob("*/__init__.py")}
     return sorted(name for name in modules if not name.startswith("_"))
+
+
+def load(name: str) -> Any:
+    """Import a toolchain by its name; in a child only."""
+    return importlib.import_module(f"edgekit.toolchains.{name}")
+
+
+def open_sessions(name: str, files: Mapping[str, str], precision: Precision) -> dict[str, Session]:
+    """Open every part's file in its runtime."""
+    chain = load(name)
+    return {part: chain.open_session(Path(file), precision) for part, file in files.items()}
 
 
 #: File ending -> toolchain, for files that come without a manifest.

@@ -158,9 +158,9 @@ for _framework, _make in (("keras", keras_model), ("torch", torch_model)):
 
 def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]) -> None:
     from edgekit.errors import EdgekitError
-    from edgekit.source import Source
+    from edgekit.sources.source import Source
     from edgekit.toolchains import Request, litert
-    from edgekit.toolchains.litert import routes_torch
+    from edgekit.toolchains.litert import export_torch as routes_torch
 
     function = f"{framework}_{name}"
     source = Source(function, "python", framework, name, "0" * 64, path=__file__, function=function)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from edgekit import api, cli
-from edgekit.store import Store
+from edgekit.jobs.store import Store
 
 CHILDREN = Path(__file__).parent / "children"
 pytestmark = pytest.mark.xdist_group("bad-input")
@@ -53,7 +53,7 @@ def files(workers, tmp_path_factory):
         np.savez(folder / name, **arrays)
     for environment, function in (("torch", "torch_files"), ("keras-tensorflow", "keras_files")):
         arguments = {"path": str(folder / "bad_files.py"), "function": function}
-        workers.call(environment, "edgekit.frameworks.python_file:call", arguments)
+        workers.call(environment, "edgekit.user_code:call", arguments)
     (folder / "no_images").mkdir()
     for path in ("good.keras", "good.h5", "good.pt2", "good.pt", "good.npz"):
         content = (folder / path).read_bytes()
@@ -213,11 +213,11 @@ def test_a_missing_package_gives_its_install_line(files, tmp_path, package, targ
     for path in [p for folder in site.getsitepackages() for p in Path(folder).iterdir()]:
         if not re.match(rf"{package}($|-)", path.name) and not (packages / path.name).exists():
             (packages / path.name).symlink_to(path)
-    root = str(Path(cli.__file__).parents[1])
+    root = str(Path(api.__file__).parents[1])
     environment = {**os.environ, "EDGEKIT_HOME": str(tmp_path / "home"), "PYTHONPATH": root}
     arguments = ["convert", "bad_torch.py:good", "--target", target, "-o", str(tmp_path / "a"), "--json"]
     done = subprocess.run(
-        [str(tmp_path / "venv" / "bin" / "python"), "-m", "edgekit.cli", *arguments],
+        [str(tmp_path / "venv" / "bin" / "python"), "-m", "edgekit", *arguments],
         env=environment, capture_output=True, cwd=files,
     )  # fmt: skip
     document = json.loads(done.stdout)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import artifact, cli
-from edgekit.jobs import Workers
+from edgekit import cli
+from edgekit.artifact import folder as artifact
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 from edgekit.result import Result
-from edgekit.store import Store
 
 CONTRACT = [
     "schema",
@@ -91,7 +92,7 @@ def test_the_manifest_follows_its_published_schema(made):
 
 def test_an_identical_convert_reuses_everything_and_takes_under_two_seconds(made, home, tmp_path):
     start = time.monotonic()
-    command = [sys.executable, "-m", "edgekit.cli", "convert", "lenet5@torch", "--target", "onnxruntime-int8"]
+    command = [sys.executable, "-m", "edgekit", "convert", "lenet5@torch", "--target", "onnxruntime-int8"]
     environment = {**os.environ, "EDGEKIT_HOME": str(home)}
     done = subprocess.run([*command, "-o", str(tmp_path / "again"), "--json"], env=environment, capture_output=True)
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -234,7 +235,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(made, home, tmp_path):
 
 def test_ctrl_c_ends_all_children_within_two_seconds_and_leaves_nothing(tmp_path):
     environment = {**os.environ, "EDGEKIT_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "edgekit.cli", "convert", "lenet5@keras", "--target", "tflite-int8", "-o"]
+    command = [sys.executable, "-m", "edgekit", "convert", "lenet5@keras", "--target", "tflite-int8", "-o"]
     import psutil
 
     # A test run that was started in the background ignores SIGINT, and what it starts would inherit that.

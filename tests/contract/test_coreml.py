@@ -17,8 +17,8 @@ import pytest
 
 from edgekit import cli, mil
 from edgekit.errors import DamagedFileError, EdgekitError, NotRunError, UnsafeInputError, UnsupportedError, UsageError
+from edgekit.jobs.store import sha256_file
 from edgekit.mil import proto
-from edgekit.store import sha256_file
 from edgekit.toolchains.coreml.activations import scale_and_zero_point
 
 #: Runs in a child: the parent must not import torch for it, and hash order differs from child to child.
@@ -26,7 +26,7 @@ _CONVERT = """
 import sys
 from pathlib import Path
 import numpy as np, torch
-from edgekit import source
+from edgekit.sources import source
 from edgekit.frameworks import torch as frameworks
 from edgekit.toolchains import Request
 from edgekit.toolchains.coreml import ROUTES, audit, open_session
@@ -81,7 +81,7 @@ def test_packages_are_the_same_in_every_process(packages: Path, tmp_path: Path) 
      ("int8-weights", 30, "int8", "f32")],
 )  # fmt: skip
 def test_file_is_what_it_claims(packages: Path, precision: Any, least: float, kind: str, computes: str) -> None:
-    from edgekit.precision import shortfall
+    from edgekit.proof.precision import shortfall
     from edgekit.toolchains.coreml import audit, open_session
 
     file = packages / precision / "model.mlpackage"
@@ -123,7 +123,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
-    from edgekit.precision import shortfall
+    from edgekit.proof.precision import shortfall
     from edgekit.toolchains.coreml import audit, open_session
 
     whole, apart = (routes / case / "model.mlpackage" for case in ("lstm", "unrolled"))

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import artifact, cli, execution, zoo
+from edgekit import cli, zoo
+from edgekit.artifact import folder as artifact
 from edgekit.data import tasks
-from edgekit.jobs import Workers
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+from edgekit.proof import execution
 from edgekit.result import Result
 from edgekit.signature import State
-from edgekit.store import Store
 from edgekit.toolchains import onnx
 
 NAMES = ["stage1", "stage2"]

@@ -18,13 +18,14 @@ import pytest
 pytest.importorskip("executorch")
 
 import edgekit
-from edgekit import source as sources
 from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, UsageError
-from edgekit.jobs import Workers
-from edgekit.precision import shortfall
+from edgekit.jobs.workers import Workers
+from edgekit.proof.precision import shortfall
+from edgekit.sources import source as sources
 from edgekit.toolchains import executorch as toolchain
-from edgekit.toolchains.executorch import flatbuffer, program, transposes, xnnpack
+from edgekit.toolchains.executorch import flatbuffer, program, xnnpack
 from edgekit.toolchains.executorch.audit import inspect, sidecar
+from edgekit.toolchains.executorch.passes import transposes
 
 CHILD = Path(__file__).parent / "children" / "executorch_models.py"
 PRECISIONS = {
@@ -76,7 +77,9 @@ def convert(children: Workers, folder: Path, model: str, environment: str, route
     framework = "keras" if environment.startswith("keras") else "torch"
     source = sources.with_framework(sources.resolve(f"{CHILD}:{model}", trust=True), framework).to_json()
     common = {"folder": str(folder), "source": source, "environment": environment}
-    signature = children.call(environment, "edgekit.steps:describe", common | {"materialise": False}).value["signature"]
+    signature = children.call(environment, "edgekit.steps.describe:run", common | {"materialise": False}).value[
+        "signature"
+    ]
     rng = np.random.default_rng(0)
     data = {
         f"x/{t['name']}": rng.normal(size=(SAMPLES, *t["shape"][1:])).astype("float32")
@@ -87,7 +90,7 @@ def convert(children: Workers, folder: Path, model: str, environment: str, route
     np.savez(folder / "samples.npz", **data)
     samples = str(folder / "samples.npz")
     plain = {"folder": str(folder), "sources": {"model": source}, "environment": environment, "task": None, "rows": 0}
-    children.call(environment, "edgekit.steps:reference", plain | {"samples_file": samples})
+    children.call(environment, "edgekit.steps.reference:run", plain | {"samples_file": samples})
     arguments = common | {
         "toolchain_name": "executorch",
         "route": route,
@@ -97,7 +100,7 @@ def convert(children: Workers, folder: Path, model: str, environment: str, route
         "calibration_file": samples,
         "float_file": None,
     }
-    made = children.call(environment, "edgekit.steps:convert", arguments).value
+    made = children.call(environment, "edgekit.steps.convert:run", arguments).value
     return folder / made["file"]
 
 

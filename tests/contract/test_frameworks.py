@@ -16,7 +16,7 @@ from edgekit.frameworks import optional
 CHILD = """
 import json, sys
 import edgekit.frameworks.keras as keras
-from edgekit import source
+from edgekit.sources import source
 from edgekit.frameworks.optional import UNUSED
 keras.load(source.resolve("mlp@keras"))
 found = [name for name in ("tensorflow", "torch", *UNUSED) if name in sys.modules]

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.candidate import Audit
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
-from edgekit.precision import shortfall
-from edgekit.toolchains import Request, litert
+from edgekit.proof.precision import shortfall
+from edgekit.toolchains import Audit, Request, litert
 from edgekit.toolchains.litert import schema
-from edgekit.toolchains.litert.inspection import read_subgraphs
+from edgekit.toolchains.litert.audit import read_subgraphs
 from edgekit.toolchains.litert.schema import packed_model
 
 pytest.importorskip("ai_edge_litert")

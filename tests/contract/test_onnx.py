@@ -16,12 +16,12 @@ import exchange  # noqa: E402
 from exchange_child import MODELS, ROUTES  # noqa: E402
 
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
-from edgekit.precision import shortfall  # noqa: E402
+from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains import onnx as toolchain  # noqa: E402
 from edgekit.toolchains.onnx import export, sums  # noqa: E402
-from edgekit.toolchains.onnx.compact import compact, shorten_many  # noqa: E402
-from edgekit.toolchains.onnx.names import number  # noqa: E402
+from edgekit.toolchains.onnx.passes.compact import compact, shorten_many  # noqa: E402
+from edgekit.toolchains.onnx.passes.names import number  # noqa: E402
 
 TORCH = ROUTES["onnx", "torch"]
 LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}

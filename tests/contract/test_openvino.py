@@ -16,7 +16,7 @@ import exchange
 from exchange_child import MODELS, ROUTES
 
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.precision import shortfall
+from edgekit.proof.precision import shortfall
 from edgekit.toolchains import openvino as toolchain
 
 TORCH = ROUTES["openvino", "torch"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
-from edgekit.jobs import Workers
-from edgekit.source import Source, environments, resolve, with_framework
+from edgekit.jobs.workers import Workers
+from edgekit.sources.source import Source, environments, resolve, with_framework
 
 CHILDREN = Path(__file__).parent / "children"
 TORCH_INPUTS = ("image=1x3x8x8", "ids=1x5:int32")

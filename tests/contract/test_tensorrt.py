@@ -16,9 +16,10 @@ import exchange  # noqa: E402
 from exchange_child import MODELS, ROUTES  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from edgekit import artifact, cli  # noqa: E402
+from edgekit import cli  # noqa: E402
+from edgekit.artifact import folder as artifact  # noqa: E402
 from edgekit.errors import DamagedFileError, EdgekitError, UnsafeInputError, UnsupportedError  # noqa: E402
-from edgekit.precision import shortfall  # noqa: E402
+from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains import tensorrt as toolchain  # noqa: E402
 from edgekit.toolchains.onnx.audit import Graph  # noqa: E402
@@ -297,8 +298,8 @@ def test_an_artifact_is_proven_by_a_named_stand_in_and_not_timed(converted):
 
 
 def test_build_elsewhere_is_not_run_with_the_reason(converted, capsys):
-    from edgekit import build
-    from edgekit.jobs import Workers
+    from edgekit.artifact import derived as build
+    from edgekit.jobs.workers import Workers
 
     with Workers() as workers:
         if not build.obstacles(build.load_device("nvidia-gpu"), build.probe(workers)):
@@ -312,8 +313,8 @@ def test_build_elsewhere_is_not_run_with_the_reason(converted, capsys):
 
 
 def test_build_here(converted, tmp_path):
-    from edgekit import build
-    from edgekit.jobs import Workers
+    from edgekit.artifact import derived as build
+    from edgekit.jobs.workers import Workers
 
     with Workers() as workers:
         missing = build.obstacles(build.load_device("nvidia-gpu"), build.probe(workers))
@@ -326,8 +327,8 @@ def test_build_here(converted, tmp_path):
 
 def test_build_reads_no_weights_from_outside_of_the_artifact(converted, tmp_path):
     """An artifact whose hashes are right, sealed by whoever made it, with such a model in it."""
-    from edgekit import build
-    from edgekit.jobs import Workers
+    from edgekit.artifact import derived as build
+    from edgekit.jobs.workers import Workers
 
     whole = artifact.read(Path(converted.artifact))
     model, golden = tmp_path / "bad.onnx", Path(converted.artifact) / artifact.GOLDEN
@@ -366,7 +367,7 @@ def mutants(content, count, seed=0):
 
 def test_500_mutants_are_refused_or_read_and_harm_nobody(folders, tmp_path):
     """In a child of its own, as in the product: what is not a typed error there ends this test."""
-    from edgekit.jobs import Limits, Workers
+    from edgekit.jobs.workers import Limits, Workers
 
     content = file_of(folders, "torch", "conv", "qdq").read_bytes()
     for number, changed in enumerate(mutants(content, 500)):
@@ -376,7 +377,7 @@ def test_500_mutants_are_refused_or_read_and_harm_nobody(folders, tmp_path):
         for number in range(500):
             arguments = {"folder": "", "toolchain_name": "tensorrt", "file": str(tmp_path / f"{number}.onnx")}
             try:
-                workers.call("runtime", "edgekit.steps:audit", arguments)
+                workers.call("runtime", "edgekit.steps.audit:run", arguments)
                 outcome["read"] += 1
             except EdgekitError as error:
                 assert isinstance(error, DamagedFileError | UnsafeInputError), f"{number}: {error}"

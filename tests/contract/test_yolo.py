@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgekit import metrics, zoo
+from edgekit import zoo
 from edgekit.data import tasks
 from edgekit.data.tasks import scenes
+from edgekit.proof import metrics
 from edgekit.zoo.yolo.pytorch import loss
 
 GRID = 6

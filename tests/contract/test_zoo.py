@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit import metrics, zoo
+from edgekit import zoo
 from edgekit.data import tasks
 from edgekit.errors import DamagedFileError, UsageError
+from edgekit.proof import metrics
 from edgekit.signature import WHOLE, TensorSpec
 from edgekit.zoo import Config, weights
 

@@ -16,8 +16,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from edgekit import metrics, zoo
+from edgekit import zoo
 from edgekit.data import tasks
+from edgekit.proof import metrics
 from edgekit.zoo import weights
 
 TOLERANCE = 1e-4

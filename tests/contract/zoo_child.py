@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgekit import stream
+    from edgekit.proof import stream
     from edgekit.zoo import Config
 
 Results = dict[str, np.ndarray]
@@ -63,7 +63,7 @@ def outputs(folder: Path) -> None:
 
 def _streamed(name: str, config: Config, parts: dict[str, object], given: np.ndarray, folder: Path) -> Results:
     """A model of several parts: what the task's code makes of whole clips, and each part's last step by itself."""
-    from edgekit import stream
+    from edgekit.proof import stream
 
     signatures = {part: config.signature("keras", part) for part in config.parts}
 

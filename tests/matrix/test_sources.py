@@ -47,7 +47,7 @@ def files(folder, workers):
         for environment, function in MAKERS[:2] if layout == "first" else MAKERS:
             if function not in made:
                 arguments = {"path": str(folder / "make_files.py"), "function": function}
-                workers.call(environment, "edgekit.frameworks.python_file:call", arguments)
+                workers.call(environment, "edgekit.user_code:call", arguments)
                 made.add(function)
         return folder
 

@@ -26,7 +26,7 @@ def installed(tmp_path_factory):
 def run(site, folder, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(site), "EDGEKIT_HOME": str(folder / "home")}
     return subprocess.run(
-        [sys.executable, "-m", "edgekit.cli", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "edgekit", *arguments], cwd=folder, env=environment, capture_output=True, text=True
     )
 
 

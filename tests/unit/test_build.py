@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit import artifact, build, cli
+from edgekit import cli
+from edgekit.artifact import derived as build
+from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
-from edgekit.jobs import Workers
+from edgekit.jobs.workers import Workers
 from edgekit.result import Host, Part, Proof, Result, SamplesFacts, SourceFacts
 
 H200 = build.Machine("x86_64", "11.4.0", "NVIDIA H200", "9.0", "13.0")

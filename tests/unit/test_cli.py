@@ -14,7 +14,7 @@ from edgekit import __version__, api, cli, toolchains
 
 def edgekit(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "edgekit.cli", *arguments],
+        [sys.executable, "-m", "edgekit", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -82,7 +82,7 @@ def test_lists_as_json(what, key, capsys):
 
 def test_cache_commands(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path))
-    from edgekit.store import Store
+    from edgekit.jobs.store import Store
 
     Store().make({"step": "x"}, lambda folder: (folder / "f").write_text("abc"))
     assert cli.run(["cache", "list", "--json"]) == 0

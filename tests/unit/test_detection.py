@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from edgekit.data import detection, tasks
 from edgekit.data.tasks import scenes
 from edgekit.errors import UsageError
-from edgekit.gate import measure_accuracy
-from edgekit.metrics import metric
+from edgekit.proof.accuracy import measure_accuracy
+from edgekit.proof.metrics import metric
 
 CLASSES = 3
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import execution, gate, metrics
 from edgekit.data import plan, rows
 from edgekit.data.tasks import Samples
 from edgekit.errors import UnsupportedError
+from edgekit.proof import execution, metrics
+from edgekit.proof.accuracy import measure_accuracy
 from edgekit.signature import WHOLE, Signature, TensorSpec
 
 COUNT = 7
@@ -61,7 +62,7 @@ def test_parts_are_compared_and_scored_as_the_whole(ran: dict[str, Path]) -> Non
     assert closeness.cosine == pytest.approx(-1)
     scored = list(execution.scored(ran["floats"], ran["ours"], ran["samples.npz"], None, metrics.metric("top1")))
     assert [len(labels) for labels, _, _ in scored] == [3, 3, 1]
-    accuracy = gate.measure_accuracy("top1", scored)
+    accuracy = measure_accuracy("top1", scored)
     assert (accuracy.samples, accuracy.float_, accuracy.artifact, accuracy.agreement) == (COUNT, 1.0, 0.0, 0.0)
 
 

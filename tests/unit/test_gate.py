@@ -10,17 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from edgekit.errors import UsageError
-from edgekit.gate import (
-    Accuracy,
-    DropLimit,
-    Gate,
-    ParityLimits,
-    judge_accuracy,
-    judge_parity,
-    measure_accuracy,
-)
-from edgekit.intervals import tango_interval
-from edgekit.parity import compare
+from edgekit.limits import DropLimit, Gate, ParityLimits
+from edgekit.proof.accuracy import Accuracy, measure_accuracy
+from edgekit.proof.intervals import tango_interval
+from edgekit.proof.judge import judge_accuracy, judge_parity
+from edgekit.proof.parity import compare
 
 GATE = Gate(
     parity=ParityLimits(sqnr_db_min=30, cosine_min=0.99),
@@ -198,5 +192,5 @@ def test_gate_refuses_what_it_does_not_know(change: dict[str, object]) -> None:
 
 
 def test_gate_is_read_without_numpy() -> None:
-    code = "import sys, edgekit.gate; sys.exit('numpy' in sys.modules)"
+    code = "import sys, edgekit.target; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from edgekit.errors import UsageError
-from edgekit.intervals import bca_interval, ratio_interval, tango_interval
+from edgekit.proof.intervals import bca_interval, ratio_interval, tango_interval
 
 
 def test_tango_equals_published_interval() -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from edgekit.errors import FailedError, MissingDependencyError, UsageError
-from edgekit.jobs import Limits, Workers
+from edgekit.jobs.workers import Limits, Workers
 
 STEPS = str(Path(__file__).parent / "children")
 
@@ -94,7 +94,7 @@ def test_children_end_with_the_parent(tmp_path, number):
     """Ctrl-C, a polite kill and a hard one: no child survives, within two seconds."""
     program = f"""
         import os, sys
-        from edgekit.jobs import Workers, interrupts_as_keyboard
+        from edgekit.jobs.workers import Workers, interrupts_as_keyboard
         try:
             with interrupts_as_keyboard(), Workers() as workers:
                 workers.call("runtime", "misbehaving:hangs", {{"pid_file": {str(tmp_path / "pids")!r}}})

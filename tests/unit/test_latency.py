@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgekit import latency
+from edgekit.proof import latency
 
 
 class Clock:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import jaccard_score, log_loss
 
 from edgekit.errors import UsageError
-from edgekit.metrics import NLL_CAP, SI_SDR_CAP_DB, agreement, metric, names, predictions
+from edgekit.proof.metrics import NLL_CAP, SI_SDR_CAP_DB, agreement, metric, names, predictions
 
 
 def _value(name: str, labels: np.ndarray, logits: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import UsageError
-from edgekit.parity import SQNR_CAP_DB, Parity, compare, compare_parts
+from edgekit.proof.parity import SQNR_CAP_DB, Parity, compare, compare_parts
 
 
 def _logits(seed: int = 0, shape: tuple[int, ...] = (8, 10)) -> np.ndarray:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.candidate import Candidate
-from edgekit.judging import choose
+from edgekit.candidate import Candidate, choose
 from edgekit.pipeline import is_slow
 from edgekit.result import LatencyFacts
 

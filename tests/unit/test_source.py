@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit import saved_model_proto, unsafe
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
 from edgekit.signature import TensorSpec
-from edgekit.source import DTYPES, Source, environments, parse_input, resolve, with_framework, with_weights
+from edgekit.sources import saved_model_proto, unsafe
+from edgekit.sources.source import DTYPES, Source, environments, parse_input, resolve, with_framework, with_weights
 
 
 def layer(class_name, module="keras.layers", registered_name=None, **config):
@@ -491,7 +491,7 @@ def test_replaced_weights_change_the_hash(tmp_path):
 
 def test_recognising_a_source_imports_no_framework_and_no_numpy():
     code = (
-        "import sys\nfrom edgekit.source import resolve\nresolve('lenet5@torch')\n"
+        "import sys\nfrom edgekit.sources.source import resolve\nresolve('lenet5@torch')\n"
         "print(sorted({'numpy', 'torch', 'keras', 'tensorflow', 'h5py'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

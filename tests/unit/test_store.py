@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edgekit.errors import EdgekitError
-from edgekit.store import Store, sha256_json
+from edgekit.jobs.store import Store, sha256_json
 
 
 def write(text):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekit import execution, parity, stream
 from edgekit.errors import UnsupportedError, UsageError
-from edgekit.execution import Ran
+from edgekit.proof import execution, parity, stream
+from edgekit.proof.execution import Ran
 from edgekit.signature import WHOLE, Signature, State, TensorSpec
 
 STEPS = 120

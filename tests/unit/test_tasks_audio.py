@@ -10,7 +10,7 @@ import pytest
 from edgekit.data import tasks
 from edgekit.data.tasks import noisy_speech
 from edgekit.data.tasks.noisy_speech import FRAME, HOP, LAG, LENGTH, STEPS
-from edgekit.metrics import metric
+from edgekit.proof.metrics import metric
 
 
 @pytest.fixture(scope="module")

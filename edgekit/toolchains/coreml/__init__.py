@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgekit.frameworks import Environment
+from edgekit.signature import Environment
 from edgekit.toolchains import Route
-from edgekit.toolchains.coreml import convert, quantize
+from edgekit.toolchains.coreml import export as convert
+from edgekit.toolchains.coreml import quantize
 from edgekit.toolchains.coreml.audit import audit
 from edgekit.toolchains.coreml.session import open_session
 

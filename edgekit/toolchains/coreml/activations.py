@@ -14,7 +14,7 @@ import numpy as np
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.mil import proto
 from edgekit.mil.program import OPSETS, Operation, Program
-from edgekit.toolchains import _gates
+from edgekit.toolchains._shared import gates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def has_gates(program: Program) -> bool:
         return {operation.type for operation in (*found, *inner)}
 
     products = (operation.inputs for operation in program.block.operations if operation.type == "mul")
-    return _gates.has_gates((kinds(operands["x"]), kinds(operands["y"])) for operands in products)
+    return gates.has_gates((kinds(operands["x"]), kinds(operands["y"])) for operands in products)
 
 
 def _variable_inputs(program: Program, operation: Operation, taken: Taken) -> Iterator[str]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.candidate import Audit, IOTensor
 from edgekit.mil.package import read
 from edgekit.mil.program import Operation, Program
 from edgekit.mil.program import read as read_program
+from edgekit.toolchains import Audit, IOTensor
 
 #: Operator -> parameters that are multiplied: the activation, then weights or the second factor.
 _PRODUCTS: dict[str, tuple[str, ...]] = {

@@ -17,7 +17,7 @@ from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.activations import ALL, PRODUCTS, Taken, has_gates, quantize_activations
-from edgekit.toolchains.coreml.convert import convert_program, exported
+from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.vendor import coremltools
 
 if TYPE_CHECKING:

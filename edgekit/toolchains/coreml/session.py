@@ -15,7 +15,7 @@ from edgekit import mil
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
-from edgekit.precision import Precision
+from edgekit.scheme import Precision
 from edgekit.toolchains import Session
 from edgekit.toolchains.coreml.vendor import coremltools
 

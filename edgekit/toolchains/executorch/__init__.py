@@ -25,13 +25,13 @@ def _fp32(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def _half_weights(model: LoadedModel | None, request: Request) -> Converted:
-    from edgekit.toolchains.executorch import half
+    from edgekit.toolchains.executorch.passes import half
 
     return half.weights_only(model, request)
 
 
 def _half(model: LoadedModel | None, request: Request) -> Converted:
-    from edgekit.toolchains.executorch import half
+    from edgekit.toolchains.executorch.passes import half
 
     return half.everything(model, request)
 

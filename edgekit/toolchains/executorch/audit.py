@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.candidate import Audit, IOTensor
+from edgekit.toolchains import Audit, IOTensor
 from edgekit.toolchains.executorch import xnnpack
 from edgekit.toolchains.executorch.flatbuffer import BadBytesError
 from edgekit.toolchains.executorch.program import Call, Program, Tensor, damaged, read

@@ -14,8 +14,8 @@ from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
 from edgekit.toolchains.executorch.graphs import drop_unread
-from edgekit.toolchains.executorch.rewriting import rewritten
-from edgekit.toolchains.executorch.transposes import merged_transposes
+from edgekit.toolchains.executorch.passes.rewriting import rewritten
+from edgekit.toolchains.executorch.passes.transposes import merged_transposes
 
 FILE = "model.pte"
 _MOST_NAMED = 6

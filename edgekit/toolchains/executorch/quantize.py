@@ -11,9 +11,10 @@ from torch import Tensor, fx
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
-from edgekit.toolchains import Converted, Request, _gates
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import gates
 from edgekit.toolchains.executorch.lowering import graph_of, lowered
-from edgekit.toolchains.executorch.rewriting import FLOAT
+from edgekit.toolchains.executorch.passes.rewriting import FLOAT
 
 aten = torch.ops.aten
 
@@ -48,7 +49,7 @@ def has_gates(graph: fx.GraphModule) -> bool:
         return {_KINDS[n.target] for n in (value, *taken) if isinstance(n, fx.Node) and n.target in _KINDS}
 
     products = (node.args[:2] for node in graph.graph.nodes if node.target is aten.mul.Tensor)
-    return _gates.has_gates((kinds(first), kinds(second)) for first, second in products)
+    return gates.has_gates((kinds(first), kinds(second)) for first, second in products)
 
 
 _KINDS: dict[Any, str] = {aten.tanh.default: "tanh", aten.sigmoid.default: "sigmoid"}
@@ -59,7 +60,7 @@ def dynamic(model: LoadedModel | None, request: Request) -> Converted:
 
     See ``DynamicQuantizer`` for the convolutions that stay in float.
     """
-    from edgekit.toolchains.executorch.dynamic import DynamicQuantizer
+    from edgekit.toolchains.executorch.passes.dynamic import DynamicQuantizer
 
     assert model is not None
     example = [[torch.from_numpy(a) for a in zeros(model.signature.inputs)]]  # shows the weights to their observers

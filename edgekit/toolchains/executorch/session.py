@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError, FailedError, UsageError
-from edgekit.precision import Precision
+from edgekit.scheme import Precision
 from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 
 _SHORT = {"float32": "f32", "float16": "f16"}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.frameworks import Environment
-from edgekit.precision import Precision
+from edgekit.scheme import Precision
+from edgekit.signature import Environment
 from edgekit.toolchains import Route, Session
 from edgekit.toolchains.onnx import export, quantize
 from edgekit.toolchains.onnx.audit import audit

@@ -19,8 +19,8 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgekit.candidate import Audit, IOTensor
 from edgekit.errors import DamagedFileError, UnsafeInputError
+from edgekit.toolchains import Audit, IOTensor
 
 #: Operator -> positions of its data inputs: the activation, then weights or the second factor.
 _PRODUCTS: dict[str, tuple[int, ...]] = {

@@ -9,11 +9,12 @@ from typing import Any
 import onnx
 
 from edgekit.errors import FailedError, UnsupportedError
-from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request, _gates, _missing
-from edgekit.toolchains.onnx import sums
-from edgekit.toolchains.onnx.compact import compact, shorten_many
-from edgekit.toolchains.onnx.names import graphs, number, rename, shorten
+from edgekit.frameworks import LoadedModel, missing
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import gates
+from edgekit.toolchains.onnx.passes import sums
+from edgekit.toolchains.onnx.passes.compact import compact, shorten_many
+from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
 
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
 #: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
@@ -79,7 +80,7 @@ def has_gates(graph: onnx.GraphProto) -> bool:
         return {found.op_type.lower() for found in (node, *inner)}
 
     products = (node.input for node in graph.node if node.op_type == "Mul")
-    return _gates.has_gates((kinds(first), kinds(second)) for first, second in products)
+    return gates.has_gates((kinds(first), kinds(second)) for first, second in products)
 
 
 def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: bool) -> Converted:
@@ -104,7 +105,7 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
     }
     if foreign:  # tf2onnx passes on what it does not know
         places = [f"at {name.split('PartitionedCall/')[-1]}" for name in foreign.values()]
-        raise _missing.error("tf2onnx", list(foreign), places)
+        raise missing.error("tf2onnx", list(foreign), places)
     found = [node.name for node in proto.graph.node if node.op_type in ("Loop", "Scan")]
     if found and not anything:
         raise UnsupportedError(
@@ -153,8 +154,8 @@ def _dynamo(program: Any) -> onnx.ModelProto:
             program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
         )
     except torch.onnx.errors.OnnxExporterError as error:
-        if names := _missing.operators(str(error)):
-            raise _missing.error("torch.onnx", names, _missing.torch_places(program, names)) from error
+        if names := missing.operators(str(error)):
+            raise missing.error("torch.onnx", names, missing.torch_places(program, names)) from error
         raise FailedError(f"torch.onnx raised {type(error).__name__}: {str(error.__cause__ or error)[:500]}") from error
     assert exported is not None
     proto: onnx.ModelProto = exported.model_proto

@@ -14,8 +14,8 @@ from onnx import numpy_helper
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains.onnx import sums
 from edgekit.toolchains.onnx.export import finish, has_attention, has_gates, unrolled
+from edgekit.toolchains.onnx.passes import sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,11 +85,11 @@ def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
 
 def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF: bias correction, and its transformer settings where there is attention."""
-    from edgekit.toolchains import _nncf
+    from edgekit.toolchains._shared import nncf
 
     proto = read_float(request)
     attention = has_attention(proto.graph)
-    return finish(_nncf.quantize(proto, calibration_of(request), attention=attention), request, quantized=True)
+    return finish(nncf.quantize(proto, calibration_of(request), attention=attention), request, quantized=True)
 
 
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:

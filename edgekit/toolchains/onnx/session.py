@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
-from edgekit.precision import Precision
+from edgekit.scheme import Precision
 
 _TYPES = {
     "tensor(float)": np.float32,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from edgekit.frameworks import Environment
-from edgekit.toolchains import Route, _nncf
+from edgekit.signature import Environment
+from edgekit.toolchains import Route
+from edgekit.toolchains._shared import nncf
 
-_nncf.silence()  # before the first import of openvino
+nncf.silence()  # before the first import of openvino
 
 from edgekit.toolchains.openvino import export, quantize  # noqa: E402
 from edgekit.toolchains.openvino.audit import audit  # noqa: E402

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import openvino as ov
 
-from edgekit.candidate import Audit, IOTensor
+from edgekit.toolchains import Audit, IOTensor
 from edgekit.toolchains.openvino.export import LOOPS
 from edgekit.toolchains.openvino.ir import read_checked
 from edgekit.toolchains.openvino.quantize import RECURRENT

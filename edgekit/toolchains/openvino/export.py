@@ -13,9 +13,9 @@ from typing import Any
 import openvino as ov
 
 from edgekit.errors import FailedError, UnsupportedError
-from edgekit.frameworks import LoadedModel
+from edgekit.frameworks import LoadedModel, missing
 from edgekit.signature import TensorSpec
-from edgekit.toolchains import Converted, Request, _missing
+from edgekit.toolchains import Converted, Request
 
 FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
@@ -47,7 +47,7 @@ def from_program(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     program = torch_export(model)
     return finish(
-        _convert(program, places=lambda names: _missing.torch_places(program, names)), request, model.signature.inputs
+        _convert(program, places=lambda names: missing.torch_places(program, names)), request, model.signature.inputs
     )
 
 
@@ -56,8 +56,8 @@ def _convert(source: Any, *, places: Callable[[list[str]], list[str]] = lambda n
     try:
         return ov.convert_model(source, **options)
     except ov.frontend.OpConversionFailure as error:
-        if names := _missing.operators(str(error)):
-            raise _missing.error("OpenVINO", names, places(names)) from error
+        if names := missing.operators(str(error)):
+            raise missing.error("OpenVINO", names, places(names)) from error
         raise
 
 
@@ -84,7 +84,7 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
             raise UnsupportedError(
                 "attention through TensorFlow is slower in OpenVINO", hint="The route keras-torch keeps it whole."
             )
-        converted = _convert(str(saved), places=lambda names: _missing.tensorflow_places(saved, names))
+        converted = _convert(str(saved), places=lambda names: missing.tensorflow_places(saved, names))
         found = [node for node in converted.get_ops() if node.get_type_name() in LOOPS]
         if found and not anything:
             raise UnsupportedError(

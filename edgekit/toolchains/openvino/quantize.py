@@ -16,7 +16,8 @@ from openvino import opset13 as opset
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request, _gates, _nncf
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import gates, nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
 
 #: Recurrent operators -> the positions of their input and recurrent weights.
@@ -37,14 +38,14 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     float_model = read(request.float_file)
     attention = has_attention(float_model)
     keep_float = () if attention else (*NORMS, *(GATES if has_gates(float_model) else ()))
-    quantized = _nncf.quantize(float_model, _calibration(request), attention=attention, keep_float=keep_float)
+    quantized = nncf.quantize(float_model, _calibration(request), attention=attention, keep_float=keep_float)
     return finish(quantized, request, ())
 
 
 def has_gates(model: ov.Model) -> bool:
     """Whether recurrent cells come unrolled."""
     products = (node.input_values() for node in model.get_ops() if node.get_type_name() == "Multiply")
-    return _gates.has_gates((_kinds(first.get_node()), _kinds(second.get_node())) for first, second in products)
+    return gates.has_gates((_kinds(first.get_node()), _kinds(second.get_node())) for first, second in products)
 
 
 def _kinds(node: Any) -> set[str]:
@@ -58,7 +59,7 @@ def static_all(model: LoadedModel | None, request: Request) -> Converted:
     float_model = read(request.float_file)
     if not has_attention(float_model):
         raise UnsupportedError("the model has no softmax attention", hint="Use the route nncf, which is the same then.")
-    return finish(_nncf.quantize(float_model, _calibration(request)), request, ())
+    return finish(nncf.quantize(float_model, _calibration(request)), request, ())
 
 
 def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
@@ -73,7 +74,7 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
         # Keras's layers are unrolled in the fp32 file as well: two routes to one file would leave the choice to noise.
         if model.framework == "keras" and has_gates(unrolled) and not has_attention(unrolled):
             raise UnsupportedError("the fp32 file is unrolled, and its gates stay float", hint="Use the route nncf.")
-        quantized = _nncf.quantize(unrolled, _calibration(request), keep_float=(*GATES, *NORMS))
+        quantized = nncf.quantize(unrolled, _calibration(request), keep_float=(*GATES, *NORMS))
         note = "recurrent cells are unrolled to one set of matrix products per time step"
         return finish(quantized, request, (), note=note)
 

@@ -13,7 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.precision import Precision
+from edgekit.scheme import Precision
 from edgekit.toolchains.openvino.ir import read_checked
 
 #: Kernels of convolutions, matrix products and recurrent cells, as the CPU plugin names them.

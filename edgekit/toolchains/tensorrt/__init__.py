@@ -13,14 +13,14 @@ from pathlib import Path
 
 import onnx
 
-from edgekit.candidate import Audit
 from edgekit.frameworks import LoadedModel
-from edgekit.precision import Precision
-from edgekit.toolchains import Converted, Request, Route, Session
+from edgekit.scheme import Precision
+from edgekit.toolchains import Audit, Converted, Request, Route, Session
 from edgekit.toolchains.onnx import audit as onnx_audit
 from edgekit.toolchains.onnx import export
 from edgekit.toolchains.onnx.audit import load
-from edgekit.toolchains.tensorrt import checks, half, quantize
+from edgekit.toolchains.tensorrt import checks, quantize
+from edgekit.toolchains.tensorrt.passes import half
 
 __all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
 

@@ -15,7 +15,7 @@ import onnx
 
 from edgekit.errors import UnsupportedError
 from edgekit.toolchains.onnx.audit import Graph
-from edgekit.toolchains.onnx.names import graphs
+from edgekit.toolchains.onnx.passes.names import graphs
 from edgekit.toolchains.tensorrt import operators
 
 #: Operators with weights -> axis of the output channel in the weight; Gemm and MatMul: see ``channel_axis``.

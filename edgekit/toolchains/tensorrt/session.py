@@ -8,10 +8,10 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from edgekit.precision import Precision
+from edgekit.scheme import Precision
 from edgekit.toolchains.onnx.audit import load
 from edgekit.toolchains.onnx.session import OnnxSession
-from edgekit.toolchains.tensorrt.half import rounded
+from edgekit.toolchains.tensorrt.passes.half import rounded
 
 #: Q/DQ pairs are executed as they stand: values on the int8 grid, products and sums exact, as on the GPU. Fused, ONNX
 #: Runtime's int8 kernels may saturate on processors without VNNI and choose types by the processor.

@@ -181,7 +181,7 @@ def torch_files(folder: str) -> None:
 
 def load(environment: str, source: dict[str, Any], data: str | None, out: str) -> dict[str, Any]:
     """Load a source, run it on the inputs of ``data``, and run what converters start from on the first sample."""
-    from edgekit.source import Source
+    from edgekit.sources.source import Source
 
     framework = importlib.import_module(f"edgekit.frameworks.{MODULES[environment]}")
     loaded = framework.load(Source.from_json(source))
@@ -230,7 +230,7 @@ def _exported(environment: str, framework: Any, loaded: Any, first: dict[str, An
 
 def materialise(environment: str, source: dict[str, Any], data: str | None, out: str) -> dict[str, Any]:
     """Build the model, keep it, and leave this process's outputs; returns the source that others load."""
-    from edgekit.source import Source
+    from edgekit.sources.source import Source
 
     framework = importlib.import_module(f"edgekit.frameworks.{MODULES[environment]}")
     loaded = framework.load(Source.from_json(source))
@@ -248,6 +248,6 @@ def materialise(environment: str, source: dict[str, Any], data: str | None, out:
 
 def identify(source: dict[str, Any]) -> str:
     from edgekit.frameworks import python_file
-    from edgekit.source import Source
+    from edgekit.sources.source import Source
 
     return python_file.identify(Source.from_json(source))

@@ -1,0 +1,311 @@
+"""Derived artifacts: what a device's own builder makes of an artifact, on that device, and for that device only.
+
+A TensorRT engine runs on the kind of GPU and with the version of TensorRT that it was built by ("Engine Compatibility",
+NVIDIA TensorRT 11). Its manifest names the parent artifact by hash, the builder and the GPU, and everything that opens
+it compares them with the machine first.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekit import catalogue
+from edgekit.artifact import folder as artifact
+from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
+from edgekit.jobs.store import sha256_file
+from edgekit.jobs.workers import Workers
+from edgekit.result import File, Flag, Proof, Result, Status
+from edgekit.toolchains._shared.machine import Machine, check_machine
+
+ENGINE = "model.engine"
+TIMING_CACHE = "timing.cache"
+_ENGINE_STEPS = "edgekit.toolchains.tensorrt.builder"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Requirements(_Frozen):
+    """What a machine must have to be this device.
+
+    Attributes:
+        builder_min: oldest version of the builder.
+        builder_below: first version that will not do.
+        compute_capability_min: of the GPU, for example ``7.5``.
+        compute_capability: the only ones, where not empty.
+        machine: processor architecture, for example ``aarch64``.
+        hint: the next step where something is missing.
+    """
+
+    builder_min: str
+    builder_below: str
+    compute_capability_min: str | None = None
+    compute_capability: tuple[str, ...] = ()
+    machine: str | None = None
+    hint: str
+
+
+class Device(_Frozen):
+    """One file of ``benchmarks/devices``."""
+
+    name: str
+    title: str
+    kind: Literal["gpu"]
+    builder: Literal["tensorrt"]
+    requires: Requirements
+
+
+class Parent(_Frozen):
+    """The artifact that an engine was built from."""
+
+    manifest_sha256: str
+    target: str
+    toolchain: str
+    precision: str
+    source: str
+    framework: str
+
+
+class Derived(_Frozen):
+    """The manifest of a derived artifact.
+
+    Attributes:
+        parity: the engine against the framework, on the parent's golden samples.
+        parity_to_parent: against what the stand-in computed from the parent's file.
+        driver: newest CUDA version that the driver serves.
+    """
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    kind: Literal["derived"] = "derived"
+    status: Status
+    flags: tuple[Flag, ...] = ()
+    reason: str = ""
+    proof: Proof
+    artifact: str | None = None
+    parent: Parent
+    device: str
+    builder: str
+    builder_version: str
+    gpu: str
+    compute_capability: str
+    driver: str
+    machine: str
+    samples: int
+    parity: dict[str, Any]
+    parity_to_parent: dict[str, Any]
+    gate: dict[str, Any]
+    build_seconds: float
+    layers: int
+    files: tuple[File, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, with the contract's names."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def devices() -> list[str]:
+    """Names of all devices, sorted."""
+    return catalogue.names("benchmarks/devices")
+
+
+def load_device(name: str) -> Device:
+    """Read a device by name or by path of a TOML file; raises ``UsageError`` naming the wrong key or nearest name."""
+    path = catalogue.find("benchmarks/devices", name)
+    try:
+        return Device.model_validate({"name": path.stem, **catalogue.read(path)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path.name}: {where}: {first['msg']}", hint="Compare with the packaged devices.") from error
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def obstacles(device: Device, machine: Machine) -> list[str]:
+    """Say why this machine cannot build for the device, one sentence each; empty where it can."""
+    wanted = device.requires
+    found = list(machine.reasons)
+    if wanted.machine and machine.machine != wanted.machine:
+        found.append(f"this machine is {machine.machine}, {device.name} is {wanted.machine}")
+    version = machine.builder_version
+    if version and not _number(wanted.builder_min) <= _number(version) < _number(wanted.builder_below):
+        found.append(
+            f"{device.builder} is {version}; {device.name} takes {wanted.builder_min} to below {wanted.builder_below}"
+        )
+    capability = machine.compute_capability
+    if capability and wanted.compute_capability and capability not in wanted.compute_capability:
+        found.append(
+            f"{machine.gpu} has compute capability {capability}, {device.name} {' or '.join(wanted.compute_capability)}"
+        )
+    least = wanted.compute_capability_min
+    if capability and least and _number(capability) < _number(least):
+        found.append(f"{machine.gpu} has compute capability {capability}, at least {least} is needed")
+    return found
+
+
+def is_derived(folder: Path) -> bool:
+    """Whether a folder holds a derived artifact."""
+    path = folder / artifact.MANIFEST
+    return path.is_file() and b'"kind": "derived"' in path.read_bytes()
+
+
+def read(folder: Path) -> Derived:
+    """Read the manifest of a derived artifact; raises ``DamagedFileError`` where it is not one."""
+    try:
+        return Derived.model_validate_json((folder / artifact.MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DamagedFileError(
+            f"{folder} holds no manifest of a derived artifact", hint="Build it again: edgekit build."
+        ) from error
+
+
+def probe(workers: Workers) -> Machine:
+    """Look for TensorRT and a GPU, in a child process."""
+    return Machine(**workers.call("gpu", f"{_ENGINE_STEPS}:probe", {}).value)
+
+
+def build(folder: Path, device_name: str, *, output: Path | None = None, workers: Workers) -> Derived:
+    """Build what the device runs from an artifact, run its golden samples there, and write the derived artifact.
+
+    Raises:
+        UsageError: unknown device, or no artifact.
+        DamagedFileError: a file of the artifact is altered or missing.
+        UnsafeInputError: the model takes weights from outside of its folder.
+        UnsupportedError: the artifact is of another format than the device's builder takes.
+        NotRunError: this machine has no such builder or device.
+    """
+    device = load_device(device_name)
+    parent, file = _checked_parent(folder, device, workers)
+    machine = probe(workers)
+    if missing := obstacles(device, machine):
+        raise NotRunError(f"{device.name} cannot be built for here: {'; '.join(missing)}", hint=device.requires.hint)
+    destination = output or folder.with_name(f"{folder.name}-{device.name}")
+    with tempfile.TemporaryDirectory() as scratch:
+        engine, cache = Path(scratch) / ENGINE, Path(scratch) / TIMING_CACHE
+        arguments = {
+            "onnx_file": str(file),
+            "engine_file": str(engine),
+            "cache_file": str(cache),
+            "old_cache_file": _old_cache(destination, machine),
+        }
+        built = workers.call("gpu", f"{_ENGINE_STEPS}:build", arguments).value
+        golden = Path(scratch) / artifact.GOLDEN
+        shutil.copyfile(folder / artifact.GOLDEN, golden)
+        proof = {"engine_file": str(engine), "golden_file": str(golden), "limits": parent.gate}
+        proven = workers.call("gpu", "edgekit.steps.engine:run", proof).value
+        derived = describe(folder, parent, device, machine, built, proven)
+        files = {ENGINE: engine, TIMING_CACHE: cache, artifact.GOLDEN: golden}
+        if derived.status != "PASS":
+            destination = destination.with_name(destination.name + ".rejected")
+        return artifact.write(destination, files, {}, derived)
+
+
+def _checked_parent(folder: Path, device: Device, workers: Workers) -> tuple[Result, Path]:
+    if damaged := artifact.damaged_files(folder):
+        raise DamagedFileError(
+            f"{folder}: altered, missing or not listed in {artifact.MANIFEST}: {', '.join(damaged)}",
+            hint="Convert the model again.",
+        )
+    if is_derived(folder):
+        raise UsageError(f"{folder} is built for a device already", hint="Give the artifact that it was built from.")
+    parent = artifact.read(folder)
+    if parent.toolchain != device.builder:
+        raise UnsupportedError(
+            f"{device.name} is built by {device.builder}; this artifact is for {parent.toolchain}",
+            hint=f"Convert to a {device.builder} target first: see `edgekit list targets`.",
+        )
+    if len(parent.parts) != 1 or not (folder / artifact.GOLDEN).is_file():
+        raise UnsupportedError(
+            f"build takes an artifact of one part with {artifact.GOLDEN}; this one has {len(parent.parts)} parts"
+        )
+    file = folder / next(iter(parent.parts.values())).file
+    arguments = {"folder": "", "toolchain_name": parent.toolchain, "file": str(file)}
+    findings = workers.call("runtime", "edgekit.steps.audit:run", arguments).value["findings"]
+    if findings:
+        raise UnsupportedError(f"{device.builder} would refuse {file.name}: {'; '.join(findings[:3])}")
+    return parent, file
+
+
+def _old_cache(destination: Path, machine: Machine) -> str | None:
+    """The timing cache of an earlier build for the same machine, which saves most of the time of a rebuild."""
+    cache = destination / TIMING_CACHE
+    if not cache.is_file() or not is_derived(destination) or artifact.damaged_files(destination):
+        return None
+    try:
+        check_machine(read(destination), machine)
+    except WrongDeviceError:
+        return None
+    return str(cache)
+
+
+def describe(
+    folder: Path,
+    parent: Result,
+    device: Device,
+    machine: Machine,
+    built: Mapping[str, Any],
+    proven: Mapping[str, Any],
+) -> Derived:
+    """Assemble the manifest of a derived artifact from what the children answered."""
+    assert machine.gpu and machine.builder_version and machine.compute_capability and machine.driver
+    status, reason = proven["verdict"]
+    return Derived(
+        status=status,
+        reason=reason,
+        proof=Proof(kind="runtime", by=proven["by"]),
+        parent=Parent(
+            manifest_sha256=sha256_file(folder / artifact.MANIFEST),
+            target=parent.target,
+            toolchain=parent.toolchain,
+            precision=parent.precision,
+            source=parent.source.name,
+            framework=parent.framework,
+        ),
+        device=device.name,
+        builder=device.builder,
+        builder_version=machine.builder_version,
+        gpu=machine.gpu,
+        compute_capability=machine.compute_capability,
+        driver=machine.driver,
+        machine=machine.machine,
+        samples=proven["samples"],
+        parity=proven["parity"],
+        parity_to_parent=proven["parity_to_parent"],
+        gate=parent.gate,
+        build_seconds=built["seconds"],
+        layers=built["layers"],
+    )
+
+
+def verify(folder: Path, workers: Workers) -> dict[str, Any]:
+    """Re-hash every file of a derived artifact and run its golden samples again, on its own kind of machine only.
+
+    Returns:
+        As ``artifact.verify``.
+
+    Raises:
+        WrongDeviceError: this machine has another GPU or another version of the builder, or none.
+    """
+    if damaged := artifact.damaged_files(folder):
+        reason = f"altered, missing or not listed in {artifact.MANIFEST}: {', '.join(damaged)}"
+        return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
+    derived = read(folder)
+    check_machine(derived, probe(workers))
+    proof = {
+        "engine_file": str(folder / ENGINE),
+        "golden_file": str(folder / artifact.GOLDEN),
+        "limits": derived.gate,
+    }
+    replay = workers.call("gpu", "edgekit.steps.engine:run", proof).value
+    status, reason = replay["verdict"]
+    return {"status": status, "reason": reason, "damaged": [], "replay": replay}

@@ -1,0 +1,348 @@
+"""From what a conversion found to its result and the artifact's folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from edgekit import __version__
+from edgekit import candidate as judging
+from edgekit.artifact import folder as artifact
+from edgekit.artifact.words import facts, status
+from edgekit.candidate import Candidate, Evidence, is_slow
+from edgekit.conversion import FEW_CALIBRATION_SAMPLES, Loaded, Order, Outcome, Samples
+from edgekit.jobs.run import Ref, Run, versions
+from edgekit.proof import precision
+from edgekit.proof.judge import Verdict
+from edgekit.result import (
+    IO,
+    Audited,
+    ErrorFacts,
+    Flag,
+    Host,
+    Part,
+    Proof,
+    Result,
+    RouteTried,
+    SamplesFacts,
+    SourceFacts,
+    StateFacts,
+)
+from edgekit.signature import WHOLE
+from edgekit.toolchains import Audit
+
+#: Golden samples in an artifact: enough to notice a wrong runtime, small enough to travel.
+GOLDEN_SAMPLES = 8
+#: Of a model that is called step by step: whole sequences, all steps of each.
+GOLDEN_SEQUENCES = 1
+
+
+def package(run: Run, order: Order, outcome: Outcome) -> Result:
+    """Assemble the result; write the artifact for PASS, keep a rejected candidate aside for all else.
+
+    Returns:
+        The result with ``artifact`` (or ``rejected``) and ``files`` filled in.
+    """
+    result = assemble(run, order, outcome)
+    made = outcome.tested or outcome.chosen
+    if made is None or not made.parts:
+        return result
+    files = _paths(made)
+    if outcome.chosen is not None and outcome.chosen.evidence is not None:
+        selection = _split(outcome.samples, "selection")
+        for name, part in result.parts.items():
+            files[artifact.golden_of(part)] = _golden(run, outcome, name, selection)
+    destination = order.output or Path("edgekit-artifacts") / default_name(order, outcome)
+    accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
+    if not accepted:
+        destination = destination.with_name(destination.name + ".rejected")
+    texts = {"README.md": readme(result, list(files))}
+    written = artifact.write(destination, files, texts, result)
+    if accepted:
+        return written
+    return written.model_copy(update={"artifact": None, "rejected": str(destination)})
+
+
+def default_name(order: Order, outcome: Outcome) -> str:
+    """Name of the artifact's folder where ``-o`` is not given."""
+    config = "" if order.source.config in (None, "tiny") else f"-{order.source.config}"
+    return f"{order.source.name}{config}-{outcome.loaded.framework}-{order.target.name}"
+
+
+def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
+    """Turn an outcome into the typed result; nothing is written."""
+    target, made = order.target, outcome.tested or outcome.chosen
+    verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested)
+    worst = made.worst if made else None
+    evidence = made.evidence if made else None
+    parts = _parts(made)
+    accuracy = outcome.tested.evidence.accuracy if outcome.tested and outcome.tested.evidence else None
+    latency = made.latency if made else None
+    return Result(
+        status=verdict.status,
+        flags=_flags(run, order, made),
+        reason=verdict.reason,
+        proof=_proof(evidence),
+        artifact=None,
+        target=target.name,
+        format=target.format,
+        toolchain=target.toolchain,
+        precision=target.precision,
+        precision_reached=precision.describe(target.precision, worst) if worst else None,
+        framework=outcome.loaded.framework,
+        source=SourceFacts(
+            given=order.source.given,
+            kind=order.source.kind,
+            name=order.source.name,
+            config=order.source.config,
+            sha256=next(iter(outcome.loaded.parts.values())).source.sha256,
+            notes=outcome.loaded.notes,
+        ),
+        route=made.route if made else None,
+        routes_tried=tuple(_tried(c) for c in outcome.candidates),
+        files=artifact.list_files(_paths(made)),
+        size_bytes=_size(made),
+        float_size_bytes=_size(outcome.twin) or (_size(made) if target.precision == "fp32" else None),
+        parts=parts,
+        state=_states(outcome.loaded) if parts else {},
+        audit=next((part.audit for name, part in parts.items() if made and made.parts[name].audit is worst), None),
+        parity=evidence.parity if evidence else None,
+        accuracy=accuracy,
+        latency=latency,
+        gate=target.gate.model_dump(),
+        samples=_samples(order, outcome),
+        notes=(*outcome.loaded.notes, *_notes(made), *_warnings(outcome)),
+        tools={"edgekit": __version__, **versions()},
+        host=host(),
+        cpu_seconds=dict(run.ledger.cpu_seconds),
+        peak_rss_bytes=run.ledger.peak_rss_bytes,
+        reused=tuple(run.ledger.reused),
+        error=_error(order, outcome.candidates, verdict),
+    )
+
+
+def _error(order: Order, candidates: list[Candidate], verdict: Verdict) -> ErrorFacts | None:
+    """Why there is no artifact, and the next step; None for PASS."""
+    if verdict.status == "PASS":
+        return None
+    hints = list(dict.fromkeys(c.hint for c in candidates if c.hint and c.status == verdict.status))
+    if verdict.status == "UNDECIDED":
+        hints.append("Give more labelled samples with --evaluate.")
+    elif not hints:
+        hints.append(judging.what_would_help(order.target))
+    code = verdict.status.lower().replace("_", "-")
+    return ErrorFacts(code=code, message=verdict.reason, hint=" ".join(hints))
+
+
+def _proof(evidence: Evidence | None) -> Proof:
+    if evidence is None:
+        return Proof(kind="none")
+    return Proof(kind="stand-in" if evidence.stand_in else "runtime", by=evidence.by)
+
+
+def host() -> Host:
+    """Facts about this machine."""
+    return Host(
+        system=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        python=platform.python_version(),
+    )
+
+
+def _processor() -> str:
+    """The processor's name; Linux tells it in /proc, elsewhere Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _flags(run: Run, order: Order, made: Candidate | None) -> tuple[Flag, ...]:
+    flags: list[Flag] = []
+    if made and made.latency and made.latency.verdict == "SLOWER":
+        flags.append("SLOWER")
+    if made and made.latency and made.latency.noisy:
+        flags.append("NOISY")
+    if not run.ledger.made:
+        flags.append("REUSED")
+    if order.plan.generated:
+        flags.append("ESTIMATE")
+    if order.target.gate.beyond_ceilings(order.target.precision):
+        flags.append("CUSTOM_GATE")
+    return tuple(flags)
+
+
+def _notes(made: Candidate | None) -> list[str]:
+    """What the routes noted, of equal notes of several parts one."""
+    each = [note for part in made.parts.values() for note in part.notes] if made else []
+    return list(dict.fromkeys([*each, *(made.notes if made else ())]))
+
+
+def _states(loaded: Loaded) -> dict[str, tuple[StateFacts, ...]]:
+    found = {name: tuple(StateFacts(**row) for row in s["state"]) for name, s in loaded.signatures.items()}
+    return {name: states for name, states in found.items() if states}
+
+
+def _warnings(outcome: Outcome) -> list[str]:
+    notes = []
+    calibration = _find(outcome.samples, "calibration")
+    if calibration is not None and calibration.count < FEW_CALIBRATION_SAMPLES:
+        notes.append(
+            f"only {calibration.count} calibration samples: ranges may be too narrow; "
+            f"give at least {FEW_CALIBRATION_SAMPLES}"
+        )
+    selection = _find(outcome.samples, "selection")
+    if selection is not None and not selection.entry.value["labels"]:
+        notes.append("accuracy was not measured: no labelled samples (--evaluate DATA)")
+    mixed = [c.route for c in outcome.candidates if c.hint == judging.ALLOW_MIXED]
+    latency = outcome.chosen.latency if outcome.chosen else None
+    if mixed and latency and is_slow(latency):
+        notes.append(
+            f"takes {latency.ratio:.1f} times the float time; --allow-mixed also accepts {' and '.join(mixed)}, which "
+            "compute partly in float and may be faster"
+        )
+    return notes
+
+
+def _tried(candidate: Candidate) -> RouteTried:
+    return RouteTried(
+        route=candidate.route,
+        status=candidate.status,
+        reason=". ".join(text for text in (candidate.reason.rstrip("."), candidate.hint) if text),
+        sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,
+        latency_ratio=candidate.latency.ratio if candidate.latency else None,
+    )
+
+
+def _audited(audit: Audit, ops_delegated: int | None) -> Audited:
+    return Audited(
+        weight_bytes=audit.weight_bytes,
+        weight_elements=audit.weight_elements,
+        activation_types=audit.activation_types,
+        ops_total=audit.ops_total,
+        ops_quantized=audit.ops_quantized,
+        macs_total=audit.macs_total,
+        macs_quantized_share=audit.macs_quantized_share,
+        ops_delegated=ops_delegated,
+        transposes=audit.transposes,
+        float_ops=audit.float_ops,
+        findings=audit.findings,
+        ops_float=audit.ops_float,
+        ops_float_only=audit.ops_float_only,
+    )
+
+
+def _parts(made: Candidate | None) -> dict[str, Part]:
+    """Each part with its own evidence; several lie in a folder each, of the part's name."""
+    found = {}
+    for name, part in made.parts.items() if made else ():
+        assert made is not None
+        evidence = made.evidence.parts[name] if made.evidence else None
+        found[name] = Part(
+            file=_within(made, name, part.file),
+            inputs=tuple(IO(**asdict(t)) for t in part.audit.inputs),
+            outputs=tuple(IO(**asdict(t)) for t in part.audit.outputs),
+            audit=_audited(part.audit, evidence.ops_delegated if evidence else part.audit.ops_delegated),
+            parity=evidence.parity if evidence else None,
+        )
+    return found
+
+
+def _within(made: Candidate, part: str, name: str) -> str:
+    """Where a part's file lies in the artifact."""
+    return name if list(made.parts) == [WHOLE] else f"{part}/{name}"
+
+
+def _paths(made: Candidate | None) -> dict[str, Path]:
+    """The model's own files by their name in the artifact."""
+    return {
+        _within(made, name, path.relative_to(part.folder).as_posix()): path
+        for name, part in (made.parts.items() if made else ())
+        for path in sorted(part.folder.rglob("*"))
+        if made and path.is_file()
+    }
+
+
+def _size(made: Candidate | None) -> int | None:
+    """Bytes of the model's own files, without golden data and manifest."""
+    return sum(path.stat().st_size for path in _paths(made).values()) if made and made.parts else None
+
+
+def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
+    plan = order.plan
+    given = [
+        f"{kind} {value}" for kind, value in (("--calibrate", plan.calibrate), ("--evaluate", plan.evaluate)) if value
+    ]
+    origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
+    splits = {s.split: {"count": s.count, "sha256": s.entry.value["sha256"]} for s in outcome.samples}
+    return SamplesFacts(origin=origin, seed=plan.seed, splits=splits)
+
+
+def _find(samples: list[Samples], split: str) -> Samples | None:
+    return next((s for s in samples if s.split == split), None)
+
+
+def _split(samples: list[Samples], split: str) -> Samples:
+    found = _find(samples, split)
+    assert found is not None
+    return found
+
+
+def _golden(run: Run, outcome: Outcome, part: str, selection: Samples) -> Path:
+    assert outcome.chosen is not None and outcome.chosen.proof_entry is not None
+    streams = outcome.loaded.streams
+    arguments: dict[str, Any] = {
+        "part": part if streams else None,
+        "samples_file": selection.file,
+        "measured_folder": Ref(outcome.chosen.proof_entry, ""),
+        "reference_folder": selection.outputs,
+        "count": GOLDEN_SEQUENCES if streams else GOLDEN_SAMPLES,
+    }
+    return run.step("golden", "runtime", "golden", arguments).file(artifact.GOLDEN)
+
+
+def readme(result: Result, files: list[str]) -> str:
+    """The short README for whoever receives the artifact."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(result))
+    several = len(result.parts) > 1
+    tensors = "\n".join(
+        f"- {f'{name}: ' if several else ''}{side} `{t.name}`: {'x'.join(map(str, t.shape))} {t.dtype}"
+        + (f", real = (stored - {t.zero_point}) x {t.scale:.8g}" if t.scale else "")
+        for name, part in result.parts.items()
+        for side, tensors in (("input", part.inputs), ("output", part.outputs))
+        for t in tensors
+    )
+    if result.state:
+        tensors += "\n\n## State\nOne call is one step. After each step, as real numbers:\n" + "\n".join(
+            f"- {f'{name}: ' if several else ''}`{s.output}` goes into `{s.input}` of the next step; at the first step "
+            f"of a sequence `{s.input}` is {s.initial:g}"
+            for name, states in result.state.items()
+            for s in states
+        )
+    listed = "\n".join(f"- `{name}`" for name in [*files, artifact.MANIFEST, artifact.SEAL])
+    return f"""# {result.source.name} for {result.target}
+
+Made by edgekit {__version__} from `{result.source.given}`. Status: **{status(result)}**. {result.reason}
+
+| | |
+|---|---|
+{rows}
+
+## Tensors
+{tensors}
+
+## Files
+{listed}
+
+`edgekit verify .` re-hashes every file and runs the golden samples again; `{artifact.MANIFEST}` holds all evidence.
+"""

@@ -1,0 +1,5 @@
+"""The command line: `edgekit`."""
+
+from edgekit.cli.main import main, run
+
+__all__ = ["main", "run"]

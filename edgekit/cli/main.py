@@ -1,0 +1,365 @@
+"""The command line: parse, call one function, print. stdout carries the result, stderr everything else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from edgekit import __version__
+from edgekit.cli import columns
+from edgekit.errors import EdgekitError
+
+app = typer.Typer(
+    name="edgekit",
+    add_completion=False,
+    rich_markup_mode=None,  # rich's help costs 0.15 s of imports
+    pretty_exceptions_enable=False,
+)
+list_app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, toolchains, devices.")
+cache_app = typer.Typer(rich_markup_mode=None, help="The store of finished steps.")
+app.add_typer(list_app, name="list")
+app.add_typer(cache_app, name="cache")
+
+_EXIT = {
+    "PASS": 0,
+    "UNSUPPORTED": 3,
+    "FAIL_PARITY": 4,
+    "FAIL_ACCURACY": 4,
+    "FAIL_PRECISION": 4,
+    "UNDECIDED": 4,
+    "FAILED": 6,
+    "NOT_RUN": 9,
+}
+_DEMAND_NOT_MET = 5
+_INTERRUPTED = 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"edgekit {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """From a Keras or PyTorch model to a proven file for an edge runtime."""
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Zoo name, file, folder, or file.py:function.")],
+    target: Annotated[str, typer.Option(help="Name from `edgekit list targets`, or a TOML file.")],
+    calibrate: Annotated[
+        str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")
+    ] = None,
+    evaluate: Annotated[str | None, typer.Option(help="Labelled samples; split 30/70 into selection and test.")] = None,
+    metric: Annotated[str, typer.Option(help="Metric of the labels: top1, miou, perplexity.")] = "top1",
+    input: Annotated[
+        list[str] | None, typer.Option(help="NAME=1x3x224x224:float32 where shapes cannot be found.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The artifact's folder.")] = None,
+    search_routes: Annotated[
+        bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
+    ] = False,
+    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Accept layers that stayed in float.")] = False,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
+    ] = False,
+    require_speedup: Annotated[
+        bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")
+    ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that one step may take.")] = 1800.0,
+    memory_limit: Annotated[
+        int | None, typer.Option(help="MiB that one child may take; default 80 % of memory.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Convert a model and prove the file: executed, compared with the float model, looked into, gated."""
+    from edgekit import api
+    from edgekit.cli import show
+
+    with show.progress() as progress:
+        result = api.convert(
+            source,
+            target,
+            calibrate=calibrate,
+            evaluate=evaluate,
+            metric=metric,
+            inputs=input or (),
+            output=output,
+            search_routes=search_routes,
+            allow_mixed=allow_mixed,
+            allow_unproven=allow_unproven,
+            trust=trust,
+            timeout=timeout,
+            memory_limit_mib=memory_limit,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        show.result(result)
+    if require_speedup and _EXIT[result.status] == 0 and not (result.latency and result.latency.verdict == "FASTER"):
+        _say("a speed-up was required: " + (result.latency.verdict if result.latency else "latency was not measured"))
+        return _DEMAND_NOT_MET
+    return _EXIT[result.status]
+
+
+@app.command()
+def verify(artifact: Annotated[Path, typer.Argument(help="An artifact's folder.")], as_json: AsJson = False) -> int:
+    """Re-hash every file of an artifact and run its golden samples again."""
+    from edgekit.artifact import derived as build_for
+    from edgekit.artifact import folder as artifacts
+    from edgekit.jobs.workers import Workers
+
+    check = build_for.verify if build_for.is_derived(artifact) else artifacts.verify
+    with Workers() as workers:
+        found = check(artifact, workers)
+    if as_json:
+        _print_json(found)
+    else:
+        sys.stdout.write(f"{found['status']}  {artifact}  {found['reason']}\n")
+    return _EXIT[found["status"]]
+
+
+@app.command()
+def build(
+    artifact: Annotated[Path, typer.Argument(help="An artifact's folder.")],
+    device: Annotated[str, typer.Option(help="Name from `edgekit list devices`, or a TOML file.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The derived artifact's folder.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Build what a device runs (a TensorRT engine), on that device, and run the golden samples through it."""
+    from edgekit.artifact import derived as build_for
+    from edgekit.jobs.workers import Workers, interrupts_as_keyboard
+
+    with interrupts_as_keyboard(), Workers() as workers:
+        derived = build_for.build(artifact, device, output=output, workers=workers)
+    if as_json:
+        _print_json(derived.to_json())
+    else:
+        sys.stdout.write(f"{derived.status}  {derived.artifact}  {derived.proof.by}  {derived.reason}\n")
+    return _EXIT[derived.status]
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An artifact's folder or a model file.")],
+    toolchain: Annotated[str | None, typer.Option(help="Toolchain, where the file's ending does not tell.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show what is really inside a file: types, operators, multiply-accumulates, static checks."""
+    from edgekit import api
+    from edgekit.cli import show
+
+    found = api.inspect(path, toolchain)
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **found})
+    else:
+        show.audit(found)
+    return 0
+
+
+@app.command("run")
+def run_file(
+    model: Annotated[Path, typer.Argument(help="An .mlpackage folder.")],
+    input: Annotated[Path, typer.Option(help="npz file with one array per input, named as the inputs.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="npz file for the outputs.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Execute a Core ML ML Program on any machine with edgekit's evaluator."""
+    from edgekit import mil
+
+    found = mil.run_file(model, input, output)
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **found})
+    else:
+        sys.stdout.write(columns.columns(found["outputs"]))
+    return 0
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="Zoo model, for example lenet5 or lenet5:tiny.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="safetensors file; default <name>.safetensors.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the shipped checkpoint's.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Reproduce a zoo checkpoint from its seed."""
+    from edgekit import api
+    from edgekit.cli import show
+
+    with show.progress() as progress:
+        trained = api.train(name, output=output, seed=seed, progress=progress)
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **trained})
+    else:
+        sys.stdout.write(f"{trained['file']}  {trained['metric']} {trained['value']:.4f} on selection\n")
+    return 0
+
+
+@list_app.command("targets")
+def list_targets(as_json: AsJson = False) -> int:
+    """Targets: format and precision."""
+    from edgekit import catalogue  # not `target`: validating with pydantic would double the time of a list
+
+    rows = []
+    for name in catalogue.names("targets"):
+        found = catalogue.read(catalogue.find("targets", name))
+        rows.append({"name": name, **{key: found.get(key) for key in ("title", "format", "precision")}})
+    return _rows("targets", rows, as_json)
+
+
+@list_app.command("models")
+def list_models(as_json: AsJson = False) -> int:
+    """Architectures of the zoo."""
+    from edgekit import zoo
+
+    rows = []
+    for name in zoo.names():
+        spec = zoo.architecture(name)
+        configs = {key: config.parameters for key, config in spec.configs.items()}
+        rows.append(
+            {
+                "name": name,
+                "title": spec.title,
+                "frameworks": ["keras", "torch"],
+                "configs": configs,
+                "paper": spec.paper,
+            }
+        )
+    return _rows("models", rows, as_json)
+
+
+@list_app.command("devices")
+def list_devices(as_json: AsJson = False) -> int:
+    """Devices that `edgekit build` builds for."""
+    from edgekit.artifact import derived as build_for
+
+    found = [build_for.load_device(name) for name in build_for.devices()]
+    rows = [{"name": d.name, "title": d.title, "kind": d.kind, "builder": d.builder} for d in found]
+    return _rows("devices", rows, as_json)
+
+
+@list_app.command("toolchains")
+def list_toolchains(as_json: AsJson = False) -> int:
+    """Toolchains and the targets that each serves."""
+    from edgekit import target, toolchains
+
+    served = [target.load(name) for name in target.names()]
+    rows = [{"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()]
+    return _rows("toolchains", rows, as_json)
+
+
+def _rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> int:
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", kind: rows})
+        return 0
+    sys.stdout.write(columns.columns(rows))
+    return 0
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> int:
+    """What works here, what does not, and the install line for it."""
+    from edgekit import api
+
+    return _rows("toolchains", api.doctor(), as_json)
+
+
+@cache_app.command("list")
+def cache_list(as_json: AsJson = False) -> int:
+    """Entries of the store."""
+    from edgekit.jobs.store import Store
+
+    return _rows("entries", Store().rows(), as_json)
+
+
+@cache_app.command("verify")
+def cache_verify(as_json: AsJson = False) -> int:
+    """Re-hash every entry of the store."""
+    from edgekit.jobs.store import Store
+
+    damaged = Store().verify()
+    status, reason = ("FAILED", "; ".join(damaged)) if damaged else ("PASS", "")
+    if as_json:
+        _print_json({"status": status, "reason": reason, "damaged": damaged})
+    else:
+        sys.stdout.write(f"{status}  {reason}\n")
+    return _EXIT[status]
+
+
+@cache_app.command("clear")
+def cache_clear(as_json: AsJson = False) -> int:
+    """Remove every entry of the store."""
+    from edgekit.jobs.store import Store
+
+    count = Store().clear()
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", "removed": count})
+    else:
+        sys.stdout.write(f"removed {count} entries\n")
+    return 0
+
+
+def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> int:
+    if as_json:
+        status = next((name for name in ("UNSUPPORTED", "NOT_RUN") if exit_code == _EXIT[name]), "FAILED")
+        error = {"code": code, "message": message, "hint": hint}
+        _print_json({"schema": 1, "status": status, "reason": message, "error": error})
+    _say(f"error: {message}")
+    if hint:
+        _say(f"       {hint}")
+    return exit_code
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; nothing escapes but a bug, which exits 1."""
+    as_json = "--json" in arguments
+    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        return int(command(list(arguments), prog_name="edgekit", standalone_mode=False) or 0)
+    except EdgekitError as error:
+        return _fail(error.code, error.exit_code, str(error), error.hint, as_json)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "edgekit"
+        return _fail("usage", 2, error.format_message(), f"See `{where} --help`.", as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", _INTERRUPTED, "interrupted; nothing was written", "", as_json)
+    except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
+        if not as_json:
+            raise
+        return _fail("internal", 1, f"{type(error).__name__}: {error}", "This is a bug in edgekit.", as_json)
+
+
+def main() -> None:
+    """Entry point of the ``edgekit`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The values of one conversion: what was asked for, what was loaded, the samples, and everything that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.candidate import Candidate
+from edgekit.data.plan import DataPlan
+from edgekit.jobs.run import Ref
+from edgekit.jobs.store import Entry
+from edgekit.signature import WHOLE
+from edgekit.sources.source import Source
+from edgekit.target import Target
+
+#: Fewer calibration samples than this are used, but warned about.
+FEW_CALIBRATION_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked for."""
+
+    source: Source
+    target: Target
+    plan: DataPlan
+    output: Path | None = None
+    search_routes: bool = False
+    allow_mixed: bool = False
+    allow_unproven: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedPart:
+    """One part of a source: the whole of it, or one of the models that it is deployed as."""
+
+    source: Source
+    signature: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source whose parts, inputs and outputs are known, and the kind of child that runs it."""
+
+    parts: Mapping[str, LoadedPart]
+    environment: str
+    framework: str
+    notes: tuple[str, ...]
+
+    @property
+    def signatures(self) -> dict[str, dict[str, Any]]:
+        """Inputs, outputs and states of every part."""
+        return {name: part.signature for name, part in self.parts.items()}
+
+    @property
+    def streams(self) -> bool:
+        """Whether the model is called step by step: several parts, or a state."""
+        return list(self.parts) != [WHOLE] or any(signature["state"] for signature in self.signatures.values())
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One split as a file, and the framework's own outputs on it.
+
+    Attributes:
+        split: which one.
+        entry: the samples.
+        reference: what the framework's run gave; None where it was not run.
+        parts: samples of each part; of a stream, steps of the framework's run with the states that it had.
+    """
+
+    split: str
+    entry: Entry
+    reference: Entry | None
+    parts: Mapping[str, Ref]
+
+    @property
+    def count(self) -> int:
+        """Number of samples; 0 where there is no such split."""
+        return int(self.entry.value["count"])
+
+    @property
+    def file(self) -> Ref:
+        """The samples."""
+        return Ref(self.entry, "samples.npz")
+
+    @property
+    def outputs(self) -> Ref:
+        """The folder of the framework's outputs on them."""
+        assert self.reference is not None
+        return Ref(self.reference, "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that a conversion found, for the package."""
+
+    loaded: Loaded
+    samples: list[Samples]
+    twin: Candidate | None
+    candidates: list[Candidate]
+    chosen: Candidate | None
+    tested: Candidate | None

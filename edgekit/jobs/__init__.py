@@ -1,0 +1,1 @@
+"""How work runs: children, their limits, the store and its keys."""

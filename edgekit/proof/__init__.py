@@ -1,0 +1,1 @@
+"""What a file is worth: run it, compare it with the framework's own run, score it, judge it."""

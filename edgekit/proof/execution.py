@@ -1,0 +1,222 @@
+"""Running a model on samples: in its framework or as files in their runtime, in one call per sample or step by step.
+
+Both write what they gave into a folder, so that what is compared and scored does not depend on which it was. Samples
+and outputs go through memory some at a time; of models that are called step by step, all sequences together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.data import plan as planning
+from edgekit.data import rows, tasks
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.loaded import stack
+from edgekit.proof import parity, stream
+from edgekit.signature import WHOLE, Signature, State, TensorSpec
+
+if TYPE_CHECKING:
+    from edgekit.proof.metrics import Metric
+    from edgekit.toolchains import Session
+
+Arrays = Mapping[str, NDArray[Any]]
+#: What every run writes, its arrays under this prefix.
+OUTPUTS = "outputs.npz"
+PREFIX = "out/"
+
+#: Sequences of a split whose single steps are compared; all of them count for accuracy. 64 sequences of 100 steps are
+#: 6400 samples of every output, and a tenth of the memory of a thousand.
+SEQUENCES = 64
+
+
+def in_framework(
+    models: Mapping[str, LoadedModel], samples: Path, task: str | None, folder: Path
+) -> Mapping[str, stream.Arrays]:
+    """Run a model in its framework on a file of samples, many at a time; write what it gave.
+
+    Returns the steps of each part, where there are any.
+    """
+    signatures = {name: model.signature for name, model in models.items()}
+    if not stream.streams(signatures):
+        rows.write(folder / OUTPUTS, PREFIX, map(models[WHOLE].run, rows.read(samples, "x/")))
+        return {}
+    calls = {name: model.run for name, model in models.items()}
+    ran = Ran(*stream.run(stream.host(task), signatures, calls, planning.load(samples).inputs, SEQUENCES))
+    ran.save(folder)
+    return ran.steps
+
+
+def in_runtime(
+    sessions: Mapping[str, Session],
+    signatures: Mapping[str, Signature],
+    samples: Path,
+    task: str | None,
+    folder: Path,
+) -> None:
+    """Run files on a file of samples, one by one, each from a fresh state: the batch of every artifact is 1.
+
+    Raises:
+        UnsupportedError: a file lacks an output.
+    """
+    if stream.streams(signatures):
+        in_sequences(sessions, signatures, planning.load(samples).inputs, task).save(folder)
+    else:
+        made = (_one_by_one(sessions[WHOLE], signatures[WHOLE], some) for some in rows.read(samples, "x/"))
+        rows.write(folder / OUTPUTS, PREFIX, made)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run over sequences gave.
+
+    Attributes:
+        outputs: by name, first axis the sequence: what the task's code around the parts made.
+        steps: per part, see ``stream.Steps``.
+    """
+
+    outputs: Arrays
+    steps: stream.Steps = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write ``outputs.npz`` and, for each part, ``<part>.npz``."""
+        np.savez(folder / OUTPUTS, **{PREFIX + name: np.ascontiguousarray(a) for name, a in self.outputs.items()})  # type: ignore[arg-type]
+        for part, arrays in self.steps.items():
+            np.savez(folder / f"{part}.npz", **arrays)  # type: ignore[arg-type]
+
+
+def in_sequences(
+    sessions: Mapping[str, Session], signatures: Mapping[str, Signature], inputs: Arrays, task: str | None
+) -> Ran:
+    """Run files as closed loops over sequences, one sequence after the other."""
+    around = stream.host(task)
+    calls = {name: _step(session, signatures[name]) for name, session in sessions.items()}
+    found = []
+    for i in range(_count(inputs)):
+        for session in sessions.values():
+            session.reset()
+        sequence = {name: array[i : i + 1] for name, array in inputs.items()}
+        found.append(Ran(*stream.run(around, signatures, calls, sequence, int(i < SEQUENCES))))
+    kept = [ran.steps for ran in found if ran.steps]
+    steps = {part: {key: np.concatenate([s[part][key] for s in kept]) for key in kept[0][part]} for part in kept[0]}
+    return Ran({key: np.concatenate([ran.outputs[key] for ran in found]) for key in found[0].outputs}, steps)
+
+
+def steps_of(folder: Path, part: str) -> dict[str, NDArray[Any]]:
+    """The steps of one part that a run wrote."""
+    return _arrays(folder / f"{part}.npz")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What was recorded with an artifact's part, to be run again.
+
+    Attributes:
+        signature: names and shapes of what was recorded, and the part's states.
+        inputs: first axis the sample, or the sequence and then the step.
+        outputs: what the file gave.
+        steps: whether these are sequences of steps.
+    """
+
+    signature: Signature
+    inputs: Arrays
+    outputs: Arrays
+    steps: bool
+
+    @staticmethod
+    def load(file: Path, steps: bool, state: tuple[State, ...]) -> Golden:
+        """Read a ``golden.npz``."""
+        arrays = _arrays(file)
+        sides = [{n.partition("/")[2]: a for n, a in arrays.items() if n.startswith(side)} for side in ("in/", "out/")]
+        specs = [
+            tuple(TensorSpec(name, (1, *array.shape[1 + steps :]), array.dtype.name) for name, array in side.items())
+            for side in sides
+        ]
+        return Golden(Signature(specs[0], specs[1], state), sides[0], sides[1], steps)
+
+    def replay(self, session: Session) -> parity.Parity:
+        """Run it again, states fed back from the first step on; compare with what was recorded."""
+        if not self.steps:
+            return parity.compare(self.outputs, _one_by_one(session, self.signature, self.inputs))
+        inputs = {f"part/{t.name}": self.inputs[t.name] for t in self.signature.given}
+        ran = in_sequences({"part": session}, {"part": self.signature}, inputs, None)
+        return parity.compare_steps(self.outputs, _outputs(ran.steps["part"]))
+
+
+def compare(expected: Path, measured: Path, parts: Sequence[str]) -> dict[str, parity.Parity]:
+    """Closeness of what two runs wrote, per part; of a stream (``parts``) as ``compare_sequences`` says."""
+    if not parts:
+        outputs = rows.side_by_side((expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX))
+        return {WHOLE: parity.compare_parts(outputs)}
+    return {part: compare_sequences(steps_of(expected, part), steps_of(measured, part)) for part in parts}
+
+
+def compare_sequences(expected: Arrays, measured: Arrays) -> parity.Parity:
+    """Closeness of one part over all its steps, states included, and whether it falls on the way."""
+    return parity.compare_steps(_outputs(expected), _outputs(measured))
+
+
+def _outputs(steps: Arrays) -> dict[str, NDArray[Any]]:
+    return {key.removeprefix(PREFIX): array for key, array in steps.items() if key.startswith(PREFIX)}
+
+
+def scored(
+    expected: Path, measured: Path, samples: Path, task: str | None, metric: Metric
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """What a metric reads of two runs on the same samples: labels and both sides, some samples at a time."""
+    for y, *both in rows.side_by_side((samples, "y"), (expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX)):
+        [labels] = y.values()
+        floats, ours = (metric.read(tasks.postprocess(task, side), labels) for side in both)
+        yield labels, floats, ours
+
+
+def _one_by_one(session: Session, signature: Signature, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    call, count = _step(session, signature), _count(inputs)
+
+    def outputs() -> Iterator[Arrays]:
+        for i in range(count):
+            session.reset()  # a fused LSTM keeps its state between calls
+            yield call({name: array[i : i + 1] for name, array in inputs.items()})
+
+    return stack(outputs(), count)
+
+
+def _step(session: Session, signature: Signature) -> stream.Call:
+    """A session's run with its outputs in the shape in which the next step takes them."""
+
+    def call(inputs: Arrays) -> Arrays:
+        found = _complete(session.run(inputs), signature)
+        return {t.name: _shaped(found[t.name], t.shape) for t in signature.outputs}
+
+    return call
+
+
+def _complete(found: dict[str, NDArray[Any]], signature: Signature) -> dict[str, NDArray[Any]]:
+    missing = {t.name for t in signature.outputs} - found.keys()
+    if missing:
+        raise UnsupportedError(f"the file lacks the outputs {sorted(missing)}; it has {sorted(found)}")
+    return found
+
+
+def _shaped(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The array in the model's shape: a runtime may drop or add an axis of length 1."""
+    if array.shape == shape:
+        return array
+    if array.size != np.prod(shape, dtype=np.int64):
+        raise UsageError(f"the file's output has shape {array.shape}, the model's {shape}")
+    return array.reshape(shape)
+
+
+def _count(inputs: Arrays) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}

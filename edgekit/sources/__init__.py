@@ -1,0 +1,1 @@
+"""What a user hands in, and what may not be loaded."""

@@ -1,0 +1,367 @@
+"""What a user hands in: recognised, checked and hashed, without importing a framework.
+
+``resolve`` turns the text of the command line into a ``Source``; ``environments`` says which kinds of child process
+can load it; ``edgekit/frameworks`` loads it there.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from edgekit import zoo
+from edgekit.data.archives import open_zip
+from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, unknown_name
+from edgekit.signature import WHOLE, Environment, Framework, TensorSpec
+from edgekit.sources import unsafe
+
+Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "python"]
+
+ALLOWED = (
+    "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt, file.py:function"
+)
+DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
+_ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
+_PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
+
+#: Layers of a Keras 2 file that Keras 3 loads with equal outputs, measured class by class (3.15.1 against tf_keras
+#: 2.21): a file with any other layer is loaded by tf-keras, whose own format it is.
+_KERAS_3_LAYERS = (
+    "Functional Model Sequential InputLayer Conv1D Conv2D MaxPooling1D MaxPooling2D AveragePooling1D AveragePooling2D "
+    "GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D ZeroPadding1D ZeroPadding2D "
+    "Cropping1D Cropping2D UpSampling1D UpSampling2D BatchNormalization LayerNormalization GroupNormalization "
+    "Activation ReLU LeakyReLU PReLU ELU Softmax Dropout Flatten Reshape Permute Rescaling Dense Embedding "
+    "TimeDistributed RepeatVector Add Concatenate Multiply Subtract Average Maximum Minimum"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as the user handed it in.
+
+    Attributes:
+        given: the text of the command line.
+        kind: what it is.
+        framework: whose model it is; None while that is open (zoo name without ``@``, a Python function that could
+            return either): see ``with_framework`` and ``edgekit.frameworks.python_file.identify``.
+        name: short name for the artifact's folder.
+        sha256: of the content: a file's bytes, a folder's names and bytes, a Python file with the files beside it
+            that it imports, a zoo model's facts, code and weights.
+        path: absolute path; None for the zoo.
+        function: name of the Python function.
+        config: configuration of the zoo model.
+        inputs: inputs declared with ``--input``, batch 1.
+        trust: whether the user answers for code in the file.
+        keras_version: version that wrote a ``.keras`` or ``.h5``; empty where it does not apply.
+        weights: file whose weights replace those of a freshly built model (``frameworks.*.materialise``).
+        part: which part of a model that is deployed as several.
+    """
+
+    given: str
+    kind: Kind
+    framework: Framework | None
+    name: str
+    sha256: str
+    path: str | None = None
+    function: str | None = None
+    config: str | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    trust: bool = False
+    keras_version: str = ""
+    weights: str | None = None
+    part: str = WHOLE
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON document; ``from_json`` reads it back equal."""
+        document = asdict(self)
+        document["inputs"] = [{**asdict(t), "shape": list(t.shape)} for t in self.inputs]
+        return document
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> Source:
+        """Inverse of ``to_json``."""
+        inputs = tuple(TensorSpec(**{**t, "shape": tuple(t["shape"])}) for t in document["inputs"])
+        return Source(**{**document, "inputs": inputs})
+
+
+def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> Source:
+    """Recognise, check and hash what the user typed.
+
+    Args:
+        text: a zoo name (``lenet5``, ``lenet5@torch``, ``lenet5:reference@keras``), a path, or ``file.py:function``.
+        inputs: declarations ``name=1x3x224x224:float32``; the type may be left out (float32).
+        trust: load files that could run code.
+
+    Raises:
+        UsageError: unknown name (nearest match in the hint), missing file, wrong extension, bad declaration.
+        DamagedFileError: the file is truncated or altered.
+        UnsafeInputError: the file could run code and ``trust`` is not given.
+    """
+    declared = tuple(parse_input(declaration) for declaration in inputs)
+    repeated = {t.name for t in declared if [u.name for u in declared].count(t.name) > 1}
+    if repeated:
+        raise UsageError(f"--input names {', '.join(sorted(repeated))} more than once")
+    python = re.fullmatch(r"(?P<path>.+\.py)(:(?P<function>[^:/]*))?", text)
+    zoo_name = _ZOO.fullmatch(text)
+    if python:
+        found = _python(text, Path(python["path"]), python["function"] or "")
+    elif zoo_name and (zoo_name["name"] in zoo.names() or not Path(text).exists()):
+        found = _zoo(text, zoo_name["name"], zoo_name["config"] or "tiny", zoo_name["framework"])
+    else:
+        found = _file(text, Path(text), trust)
+    return replace(found, inputs=declared, trust=trust)
+
+
+def parse_input(declaration: str) -> TensorSpec:
+    """Read ``name=1x3x224x224:float32`` (batch first, 1)."""
+    match = re.fullmatch(r"(?P<name>[^=]+)=(?P<shape>\d+(x\d+)*)(:(?P<dtype>\w+))?", declaration.strip())
+    if not match:
+        raise UsageError(f"--input {declaration!r} cannot be read", hint="Write it as name=1x3x224x224:float32.")
+    shape = tuple(int(n) for n in match["shape"].split("x"))
+    dtype = match["dtype"] or "float32"
+    if dtype not in DTYPES:
+        raise UsageError(f"--input {declaration!r}: unknown type {dtype!r}; allowed: {', '.join(DTYPES)}")
+    if shape[0] != 1 or 0 in shape:
+        raise UsageError(
+            f"--input {declaration!r}: shape {shape} must start with the batch, 1, and have no zero",
+            hint="edgekit fixes the batch to 1: give the shape of one sample after it.",
+        )
+    return TensorSpec(match["name"], shape, dtype)
+
+
+def with_framework(source: Source, framework: Framework) -> Source:
+    """The same source with its framework decided (a zoo name without ``@``, an identified Python function)."""
+    if source.framework not in (None, framework):
+        raise UsageError(f"{source.given} is a {source.framework} model, not {framework}")
+    if source.kind == "zoo":
+        assert source.config is not None
+        return replace(source, framework=framework, sha256=_zoo_sha256(source.name, source.config, framework))
+    return replace(source, framework=framework)
+
+
+def parts(source: Source) -> tuple[Source, ...]:
+    """The source once per part, in the order in which a step calls them; just itself where the model is one."""
+    if source.kind != "zoo":
+        return (source,)
+    assert source.config is not None
+    names = zoo.architecture(source.name).configs[source.config].parts
+    return tuple(replace(source, part=name) for name in names) or (source,)
+
+
+def with_weights(source: Source, weights: Path) -> Source:
+    """The same source whose freshly built model takes its weights from a file; the hash covers both."""
+    digest = hashlib.sha256(f"{source.sha256}\0{_file_sha256(weights)}".encode()).hexdigest()
+    return replace(source, weights=str(weights.resolve()), sha256=digest)
+
+
+def environments(source: Source) -> tuple[Environment, ...]:
+    """Kinds of child process that can load the source, the preferred one first."""
+    if source.framework is None:
+        return ("torch", "keras-tensorflow", "keras-torch")
+    if source.framework == "torch":
+        return ("torch",)
+    if source.kind == "savedmodel":
+        return ("keras-tensorflow",)
+    if source.keras_version[:2] in ("1.", "2.") and not _keras_3_loads(source):
+        return ("tf-keras",)
+    return ("keras-tensorflow", "keras-torch")
+
+
+def _keras_3_loads(source: Source) -> bool:
+    """Whether Keras 3 loads this file of Keras 2: HDF5, known layers only, no model inside the model."""
+    assert source.path is not None
+    if source.kind != "h5":
+        return False
+    config, _ = unsafe.keras_config(Path(source.path))
+    settings = config.get("config")
+    layers = settings.get("layers", []) if isinstance(settings, dict) else settings
+    inner = [node["class_name"] for layer in layers or [] for node in unsafe.nodes(layer) if "name" in _settings(node)]
+    return set(_KERAS_3_LAYERS.split()).issuperset(inner) and not {"Functional", "Model", "Sequential"}.intersection(
+        inner
+    )
+
+
+def _settings(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = node.get("config")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _zoo(text: str, name: str, config: str, framework: str | None) -> Source:
+    configs = zoo.architecture(name).configs
+    if config not in configs:
+        raise unknown_name("model", f"{name}:{config}", [f"{name}:{c}" for c in configs])
+    if framework is None:
+        return Source(text, "zoo", None, name, _zoo_sha256(name, config, None), config=config)
+    if framework not in ("keras", "torch"):
+        raise UsageError(f"unknown framework {framework!r} in {text!r}; allowed: keras, torch")
+    chosen: Framework = "keras" if framework == "keras" else "torch"
+    return Source(text, "zoo", chosen, name, _zoo_sha256(name, config, chosen), config=config)
+
+
+def _zoo_sha256(name: str, config: str, framework: Framework | None) -> str:
+    weights = zoo.weights_path(name, config)
+    files = [*sorted((zoo.ROOT / name).glob("*.py")), *sorted(zoo.ROOT.glob("*.py")), *([weights] if weights else [])]
+    return _files_sha256(files, zoo.ROOT, f"{name}:{config}@{framework}")
+
+
+def _python(text: str, path: Path, function: str) -> Source:
+    _existing(path)
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"{path} is not valid Python: {error}") from error
+    defined = _defined(tree)
+    if function not in defined:
+        close = difflib.get_close_matches(function, defined, n=1)
+        example = close[0] if close else next(iter(sorted(defined)), "function")
+        what = f"{path} has no function {function!r}" if function else f"{text} names no function"
+        raise UsageError(
+            f"{what}; the file defines: {', '.join(sorted(defined)) or 'none'}",
+            hint=f"Write it as {path}:{example}; the function takes no arguments and returns the model.",
+        )
+    files = _imported_beside(path.resolve(), set())
+    return Source(
+        text,
+        "python",
+        _guess_framework(files),
+        f"{path.stem}-{function}",
+        _files_sha256(sorted(files), path.resolve().parent, function),
+        path=str(path.resolve()),
+        function=function,
+    )
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("__")}
+
+
+def _imports(path: Path) -> set[str]:
+    """First parts of the modules that a Python file imports anywhere in it."""
+    found: set[str] = set()
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError):
+        return found  # a file beside the user's own; Python itself reports it, with its line, if it is imported
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(node.module or alias.name).split(".")[0] for alias in node.names}
+    return found
+
+
+def _imported_beside(path: Path, seen: set[Path]) -> set[Path]:
+    """The file and the modules and packages in its folder that it imports, directly or not."""
+    if path in seen:
+        return seen
+    seen.add(path)
+    for name in _imports(path):
+        module, package = path.parent / f"{name}.py", path.parent / name
+        if module.is_file():
+            _imported_beside(module, seen)
+        elif (package / "__init__.py").is_file():
+            seen |= set(package.rglob("*.py"))
+    return seen
+
+
+def _guess_framework(files: Iterable[Path]) -> Framework | None:
+    """Which framework the files import; None where it is neither or both, so that only running tells."""
+    imported = set().union(*(_imports(path) for path in files))
+    keras = bool(imported & {"keras", "tensorflow", "tf_keras", "keras_hub"})
+    torch = bool(imported & {"torch", "torchvision", "timm", "transformers"})
+    if keras == torch:
+        return None
+    return "keras" if keras else "torch"
+
+
+def _file(text: str, path: Path, trust: bool) -> Source:
+    _existing(path)
+    kind, framework = _kind(path)
+    unsafe.refuse(path, kind, trust=trust)
+    version = unsafe.keras_config(path)[1] if kind in ("keras", "h5") else ""
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    digest = _files_sha256(files, path, "") if path.is_dir() else _file_sha256(path)
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    return Source(text, kind, framework, name, digest, path=str(path.resolve()), keras_version=version)
+
+
+def _kind(path: Path) -> tuple[Kind, Framework]:
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "savedmodel", "keras"
+        what = "an empty folder" if not any(path.iterdir()) else "a folder without saved_model.pb"
+        raise UsageError(f"{path} is {what}, not a SavedModel", hint=f"Allowed: {ALLOWED}.")
+    if path.stat().st_size == 0:
+        raise DamagedFileError(f"{path} is empty (0 bytes)")
+    suffix = path.suffix.lower()
+    if suffix == ".keras":
+        return "keras", "keras"
+    if suffix in (".h5", ".hdf5"):
+        return "h5", "keras"
+    if suffix == ".pt2":
+        return "pt2", "torch"
+    if suffix in _PICKLES:
+        _refuse_pickle(path)
+        return "torchscript", "torch"
+    raise UsageError(f"{path} has the extension {suffix or '(none)'!r}", hint=f"Allowed: {ALLOWED}.")
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Tell TorchScript (a zip with code) from what ``torch.save`` writes (a pickle), which is never loaded."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"PK":
+        members = open_zip(path, str(path)).namelist()
+        if any(m.endswith("constants.pkl") for m in members) and any("/code/" in m for m in members):
+            return
+        if any(m.endswith("models/model.json") for m in members):
+            raise UsageError(f"{path} is a torch.export archive", hint="Rename it to .pt2.")
+    elif start[:1] != b"\x80":
+        raise DamagedFileError(f"{path} is neither TorchScript nor a pickle", hint=f"Allowed: {ALLOWED}.")
+    raise UnsafeInputError(
+        f"{path} is a pickle (torch.save), which runs code when it is loaded and may hold weights without a model",
+        hint="Hand in torch.export.save(...) as .pt2, torch.jit.save(...) as .pt, or `file.py:function` that builds "
+        "the model and loads the weights with torch.load(..., weights_only=True). --trust does not change this.",
+    )
+
+
+def _existing(path: Path) -> None:
+    if path.exists():
+        return
+    folder = path.parent
+    beside = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    raise UsageError(
+        f"no such file or folder: {path}",
+        hint=f"Did you mean {folder / close[0]}?" if close else f"Allowed: {ALLOWED}.",
+    )
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files_sha256(files: Iterable[Path], root: Path, salt: str) -> str:
+    """Hash of the files' relative names and contents, and of ``salt``."""
+    digest = hashlib.sha256(salt.encode())
+    for file in files:
+        digest.update(f"\0{file.relative_to(root).as_posix()}\0{_file_sha256(file)}".encode())
+    return digest.hexdigest()
+
+
+KINDS: tuple[Kind, ...] = get_args(Kind)

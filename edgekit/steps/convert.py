@@ -1,0 +1,63 @@
+"""Converting by one route."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from edgekit import toolchains
+from edgekit.data import plan as planning
+from edgekit.scheme import Precision
+from edgekit.signature import Signature
+from edgekit.steps import Json
+from edgekit.steps.load import load
+from edgekit.toolchains import Request
+
+
+def _cpu() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def routes(folder: str, toolchain_name: str) -> Json:
+    """The routes of a toolchain: ``{name: {"environments": {...}, "quantizes_file": bool}}``."""
+    return {
+        name: {"environments": dict(route.environments), "quantizes_file": route.quantizes_file}
+        for name, route in toolchains.load(toolchain_name).ROUTES.items()
+    }
+
+
+def run(
+    folder: str,
+    toolchain_name: str,
+    route: str,
+    environment: str,
+    source: Json | None,
+    precision: Precision,
+    integer_io: bool,
+    signature: Json,
+    calibration_file: str | None,
+    float_file: str | None,
+    minimum_deployment_target: str | None = None,
+) -> Json:
+    """Convert by one route into ``folder``; CPU seconds of load and convert are told apart."""
+    start = _cpu()
+    loaded = load(source, environment) if source is not None else None
+    after_load = _cpu()
+    names = Signature.from_json(signature)
+    request = Request(
+        folder=Path(folder),
+        precision=precision,
+        integer_io=integer_io,
+        calibration=planning.load(Path(calibration_file)).inputs if calibration_file else None,
+        float_file=Path(float_file) if float_file else None,
+        inputs=tuple(t.name for t in names.inputs),
+        outputs=tuple(t.name for t in names.outputs),
+        minimum_deployment_target=minimum_deployment_target,
+    )
+    made = toolchains.load(toolchain_name).ROUTES[route].convert(loaded, request)
+    return {
+        "file": str(made.file.relative_to(folder)),
+        "notes": list(made.notes),
+        "cpu": {"load": round(after_load - start, 3), "convert": round(_cpu() - after_load, 3)},
+    }

@@ -1,0 +1,38 @@
+"""Running what a device's builder made, on that device, against the framework's outputs and the stand-in's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.limits import Gate
+from edgekit.proof import parity
+from edgekit.proof.judge import judge_parity
+from edgekit.toolchains.tensorrt.builder import EngineSession
+
+
+def run(engine_file: str, golden_file: str, limits: dict[str, Any]) -> dict[str, Any]:
+    """Run golden inputs through an engine; compare with the framework's outputs and with the stand-in's."""
+    with np.load(golden_file, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    inputs, recorded, framework = (
+        {name.removeprefix(side): array for name, array in arrays.items() if name.startswith(side)}
+        for side in ("in/", "out/", "float/")
+    )
+    session = EngineSession(Path(engine_file))
+    count = len(next(iter(inputs.values())))
+    rows = [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
+    measured = {
+        name: np.concatenate([row[name] for row in rows]).reshape(array.shape) for name, array in recorded.items()
+    }
+    closeness = parity.compare(framework, measured)
+    verdict = judge_parity(closeness, Gate.model_validate(limits).parity)
+    return {
+        "by": session.by,
+        "samples": count,
+        "parity": closeness.to_json(),
+        "parity_to_parent": parity.compare(recorded, measured).to_json(),
+        "verdict": list(verdict),
+    }

@@ -1,0 +1,31 @@
+"""Loading a source in the child of its framework, once."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from types import ModuleType
+
+from edgekit.frameworks import LoadedModel
+from edgekit.sources.source import Source
+from edgekit.steps import Json
+
+_MODULES = {"keras-tensorflow": "keras", "keras-torch": "keras", "tf-keras": "tf_keras", "torch": "torch"}
+
+
+def framework(environment: str) -> ModuleType:
+    """Import the module that loads models in this kind of child."""
+    return importlib.import_module(f"edgekit.frameworks.{_MODULES[environment]}")
+
+
+@functools.lru_cache(maxsize=1)
+def _load(source: str, environment: str) -> LoadedModel:
+    """Load a source once per child; the key is its JSON text."""
+    loaded: LoadedModel = framework(environment).load(Source.from_json(json.loads(source)))
+    return loaded
+
+
+def load(source: Json, environment: str) -> LoadedModel:
+    """Load a source, or return the one that is loaded already."""
+    return _load(json.dumps(source, sort_keys=True), environment)

@@ -1,0 +1,313 @@
+"""Routes through ai-edge-quantizer: they start from the verified fp32 file and import no framework."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import FailedError, UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.proof.precision import MAC_SHARE, MAC_SHARE_WEIGHTS
+from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
+from edgekit.toolchains.litert.schema import compute_in_integers, halve_constants, packed_model, quantize_unread_pieces
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ranges = dict[str, NDArray[np.generic]]
+
+FILE = "model.tflite"
+
+
+def cast_fp16(model: LoadedModel | None, request: Request) -> Converted:
+    """Weights stored as float16; a CPU widens them to float32 on load."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    recipe = RecipeManager()
+    recipe.add_weight_only_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        num_bits=16,
+        algorithm_key=AlgorithmName.FLOAT_CASTING,
+    )
+    converted = _quantize(request, recipe.get_quantization_recipe())
+    converted.file.write_bytes(halve_constants(converted.file.read_bytes()))
+    return converted
+
+
+#: Weights from which on a dense layer is faster with activations quantized at run time: the last layer of the zoo's MLP
+#: (320) is not, that of its LeNet-5 (480) takes the same time. A pointwise convolution is a dense layer at each
+#: position: in float those of 48, 128 and 256 weights save 12 to 15 % of the zoo's U-Net and MobileNetV2, one of 512
+#: saves 3 % or nothing.
+LARGE = 400
+#: Operators whose outputs hold the values of their first input.
+MOVES = ("RESHAPE", "TRANSPOSE", "UNPACK")
+
+
+def dynamic_int8(model: LoadedModel | None, request: Request) -> Converted:
+    """Weights int8 per channel, activations quantized at run time."""
+    from ai_edge_quantizer import recipe
+
+    return _quantize(request, recipe.dynamic_wi8_afp32())
+
+
+def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``dynamic_int8`` where it saves time: depthwise weights are int8 but used in float, small dense layers float.
+
+    XNNPACK has no depthwise kernel that quantizes activations at run time, and the built-in one is slow: 4.9 times
+    the float time on the zoo's MobileNetV2, against 1.5 to 1.6. A dense layer of few weights, or a pointwise
+    convolution, takes less time than the quantization of its input; a larger kernel uses each input several times.
+    """
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    names, rules = qtyping.TFLOperationName, RecipeManager()
+    rules.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
+    rules.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
+    rules.add_dynamic_config(regex=".*", operation_name=names.FULLY_CONNECTED, num_bits=8)
+    recipe = rules.get_quantization_recipe()
+    for rule in recipe:
+        if rule["operation"] == names.FULLY_CONNECTED:
+            rule["op_config"]["min_weight_elements"] = LARGE
+    rules.load_quantization_recipe(recipe)
+    operators = _operators(request)
+    for operator in _float_pointwise(operators):
+        rules.add_quantization_config(_regex(operator), names.CONV_2D, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    lookups = _lookups(operators)
+    for operator in lookups:
+        rules.add_static_config(
+            regex=_regex(operator), operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8
+        )
+    return _quantize(request, rules.get_quantization_recipe(), _table_ranges(lookups))
+
+
+def _operators(request: Request) -> list[Any]:
+    """All operators of the fp32 file."""
+    from edgekit.toolchains.litert.audit import read_subgraphs
+
+    assert request.float_file is not None
+    packed = packed_model(request.float_file.read_bytes(), request.float_file)
+    return [operator for found, _ in read_subgraphs(packed) for operator in found]
+
+
+def _float_pointwise(operators: list[Any]) -> list[Any]:
+    """Pointwise convolutions of few weights: as many as may be float in a file that is to be called int8.
+
+    What runs in float anyway is counted first.
+    """
+    from edgekit.toolchains.litert.audit import macs_of
+
+    room = (1 - MAC_SHARE_WEIGHTS) * sum(map(macs_of, operators))
+    room -= sum(macs_of(o) for o in operators if o.type == "DEPTHWISE_CONV_2D" or not o.weights() or _small_dense(o))
+    found = []
+    for operator in sorted(filter(_small_pointwise, operators), key=macs_of):
+        room -= macs_of(operator)
+        if room >= 0:
+            found.append(operator)
+    return found
+
+
+def _small_dense(operator: Any) -> bool:
+    return operator.type == "FULLY_CONNECTED" and math.prod(operator.inputs[1].shape) < LARGE
+
+
+def _small_pointwise(operator: Any) -> bool:
+    if operator.type != "CONV_2D":
+        return False
+    outputs, height, width, inputs = operator.inputs[1].shape
+    return height == width == 1 and outputs * inputs < LARGE
+
+
+def _lookups(operators: list[Any]) -> list[Any]:
+    """Operators that look up in an embedding table, as Keras's embeddings come: ``GATHER`` from a float constant."""
+    tables = [(operator, operator.inputs[0]) for operator in operators if operator.type == "GATHER"]
+    return [operator for operator, t in tables if t is not None and t.data is not None and t.type == "float32"]
+
+
+def _regex(operator: Any) -> str:
+    """What selects one operator in a recipe: the quantizer joins the names of its outputs with ``;``."""
+    return f"^{';'.join(re.escape(output.name) for output in operator.outputs)};?$"
+
+
+def _table_ranges(lookups: list[Any]) -> dict[str, Ranges]:
+    """Ranges of tables and of what is looked up in them, which needs no samples."""
+    import numpy as np
+
+    found: dict[str, Ranges] = {}
+    for operator in lookups:
+        values = operator.inputs[0].data.view("<f4")
+        extremes = {"min": np.full((1, 1), values.min()), "max": np.full((1, 1), values.max())}
+        found |= {operator.inputs[0].name: extremes, operator.outputs[0].name: extremes}
+    return found
+
+
+def static_int8(model: LoadedModel | None, request: Request) -> Converted:
+    """Full integer, per-channel weights, ranges from the samples' true minimum and maximum."""
+    return _quantize(request, _static_recipe(activation_bits=8))
+
+
+def static_products(model: LoadedModel | None, request: Request) -> Converted:
+    """int8 inputs, outputs, convolutions and dense layers; softmax, norms and sums between them in float.
+
+    Not full integer, so that a full-integer target takes it with ``--allow-mixed`` only. XNNPACK has no int8 kernels
+    for the operators that make a layer norm, GELU or softmax, and the built-in ones are slow. Products of two
+    activations (attention) are int8 only where the file would not be static int8 without them.
+    """
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    names, rules = qtyping.TFLOperationName, RecipeManager()
+    chosen = [names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE, names.FULLY_CONNECTED]
+    chosen += [names.INPUT, names.OUTPUT, names.GATHER]
+    operators = _operators(request)
+    if _share_without_weights(operators) > 1 - MAC_SHARE:
+        chosen.append(names.BATCH_MATMUL)
+    for name in chosen:
+        rules.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
+    rules.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)
+    for operator in (*_embedded_moves(operators), *_embedded_sums(operators)):
+        rules.add_static_config(
+            regex=_regex(operator), operation_name=names[operator.type], activation_num_bits=8, weight_num_bits=8
+        )
+    return _quantize(request, rules.get_quantization_recipe())
+
+
+def _embedded_moves(operators: list[Any]) -> list[Any]:
+    """Operators that only move what was looked up in a table, as Keras's unrolled recurrent layers do to its steps.
+
+    In float, each of the steps would be quantized again for its product.
+    """
+    moved = {operator.outputs[0].name for operator in _lookups(operators)}
+    found = []
+    for operator in operators:  # in the order in which they run
+        if operator.type in MOVES and operator.inputs[0] is not None and operator.inputs[0].name in moved:
+            moved |= {output.name for output in operator.outputs}
+            found.append(operator)
+    return found
+
+
+def _embedded_sums(operators: list[Any]) -> list[Any]:
+    """Sums of what was looked up in a table and a constant, the positions: their weights are a table as well."""
+    looked_up = {operator.outputs[0].name for operator in _lookups(operators)}
+    return [
+        operator
+        for operator in operators
+        if operator.type == "ADD"
+        and looked_up & {t.name for t in operator.inputs if t is not None}
+        and any(t is not None and t.data is not None for t in operator.inputs)
+    ]
+
+
+def _share_without_weights(operators: list[Any]) -> float:
+    """Share of multiply-accumulates between two activations."""
+    from edgekit.toolchains.litert.audit import macs_of
+
+    between = sum(macs_of(o) for o in operators if o.type == "BATCH_MATMUL" and not o.weights())
+    return between / max(sum(map(macs_of, operators)), 1)
+
+
+def static_int16x8(model: LoadedModel | None, request: Request) -> Converted:
+    """Activations int16, weights int8 per channel, ranges from the samples' true minimum and maximum."""
+    return _quantize(request, _static_recipe(activation_bits=16))
+
+
+def _static_recipe(activation_bits: int) -> Any:
+    """Everything static; the embedding table, which the static recipes leave in float, as dynamic int8."""
+    from ai_edge_quantizer import qtyping, recipe
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    rules = RecipeManager()
+    rules.load_quantization_recipe(recipe.static_wi8_ai8() if activation_bits == 8 else recipe.static_wi8_ai16())
+    rules.add_dynamic_config(regex=".*", operation_name=qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8)
+    return rules.get_quantization_recipe()
+
+
+def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = None) -> Converted:
+    """Quantize the fp32 file by a recipe; ``known``: ranges that need no samples, of all that the recipe asks for."""
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    if request.float_file is None:
+        raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
+    source = bytearray(request.float_file.read_bytes())
+    ranges = known
+    if not known and Quantizer(bytes(source), recipe).need_calibration:
+        ranges = _calibrate(source, request, recipe)
+        _bound_padding(source, request.float_file, ranges)
+    quantizer = Quantizer(bytes(source), recipe)
+    try:
+        content = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
+    except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+        loop = "a loop over time cannot be calibrated; " if "while" in str(error) else ""
+        raise UnsupportedError(
+            f"ai-edge-quantizer: {loop}{str(error).strip()[:400]}", hint="Use int8-dynamic for this model."
+        ) from error
+    file = request.folder / FILE
+    file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
+    return Converted(file)
+
+
+def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ranges]:
+    """Ranges of every tensor over all samples.
+
+    ``Quantizer.calibrate`` keeps a 0.95 moving average of each sample's range, which clips (15.9 dB on an LSTM where
+    the true range gives 34.0 dB), so the calibrator underneath is given the rule to merge by. The profiler-based mode
+    gives the same ranges as the default one in a tenth of the time, and can do without
+    the values of outputs that nothing reads.
+    """
+    from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    rules = RecipeManager()
+    rules.load_quantization_recipe(recipe)
+    calibrator = Calibrator(
+        bytes(source),
+        num_threads=1,
+        mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=widest,
+    )
+    (signature, *_) = calibrator.get_signature_list()
+    calibrator.calibrate({signature: list(one_by_one(calibration_of(request)))}, rules)
+    ranges: dict[str, Ranges] = calibrator.get_model_qsvs()
+    return ranges
+
+
+def _bound_padding(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> None:
+    """Pad with the smallest value seen instead of minus infinity, in place, and correct the padded tensor's range.
+
+    PyTorch's padded max pooling becomes PADV2 with -inf: a scale of infinity, on which the runtime aborts. The result
+    is the same, since every window holds at least one value that is not padding.
+    """
+    import numpy as np
+
+    from edgekit.toolchains.litert.audit import read_subgraphs
+
+    for operators, _ in read_subgraphs(packed_model(source, file)):
+        for operator in operators:
+            if operator.type != "PADV2":
+                continue
+            padded, value = operator.inputs[0], operator.inputs[2]
+            if padded is None or value is None or value.data is None or value.type != "float32":
+                continue
+            constant = value.data.view("<f4")  # a view into ``source``
+            if np.isneginf(constant).all() and padded.name in ranges:
+                seen = ranges[padded.name]
+                constant[:] = seen["min"].min()
+                ranges[operator.outputs[0].name] = dict(seen)
+                ranges[value.name] = dict(seen)
+
+
+def widest(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The smallest range that holds both; a tensor without a range in one sample keeps the other's."""
+    import numpy as np
+
+    if not old or not new:
+        return old or new
+    return {"min": np.minimum(old["min"], new["min"]), "max": np.maximum(old["max"], new["max"])}
