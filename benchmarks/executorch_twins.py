@@ -30,17 +30,17 @@ def timed(torch_file: str, keras_file: str, precision: str) -> dict[str, Any]:
     """Runs in the runtime's child: what is delegated in each file, and the one's latency against the other's."""
     import numpy as np
 
+    from edgekit import toolchains
     from edgekit.proof import latency
-    from edgekit.toolchains import executorch
     from edgekit.toolchains.executorch.audit import inspect
 
     bound, shares = [], []
     for file in (Path(torch_file), Path(keras_file)):
         inside, total = inspect(file).macs()
         shares.append(inside / total)
-        session: Any = executorch.open_session(file, precision)  # type: ignore[arg-type]
+        session: Any = toolchains.open_session("executorch", file, precision)  # type: ignore[arg-type]
         rng = np.random.default_rng(0)
-        inputs = executorch.audit(file).inputs
+        inputs = toolchains.audit("executorch", file).inputs
         bound.append(session.bind({t.name: rng.random(t.shape).astype(t.dtype) for t in inputs}))
     found = asdict(latency.measure(*bound))
     return {

@@ -61,9 +61,8 @@ class Opened:
     """A file in its runtime, with tensors by position."""
 
     def __init__(self, file: Path, target: targets.Target) -> None:
-        tools = toolchains.load(target.toolchain)
-        self.audit: Audit = tools.audit(file)
-        self.session = tools.open_session(file, target.precision)
+        self.audit: Audit = toolchains.audit(target.toolchain, file)
+        self.session = toolchains.open_session(target.toolchain, file, target.precision)
         self.names = [t.name for t in self.audit.inputs]
 
     def invoke(self, arrays: list[Any]) -> Callable[[], object]:

@@ -11,4 +11,4 @@ from edgekit.steps import Json
 
 def run(folder: str, toolchain_name: str, file: str) -> Json:
     """Look into a file; nothing is executed."""
-    return asdict(toolchains.load(toolchain_name).audit(Path(file)))
+    return asdict(toolchains.audit(toolchain_name, Path(file)))

@@ -23,7 +23,7 @@ def routes(folder: str, toolchain_name: str) -> Json:
     """The routes of a toolchain: ``{name: {"environments": {...}, "quantizes_file": bool}}``."""
     return {
         name: {"environments": dict(route.environments), "quantizes_file": route.quantizes_file}
-        for name, route in toolchains.load(toolchain_name).ROUTES.items()
+        for name, route in toolchains.routes(toolchain_name).items()
     }
 
 
@@ -55,7 +55,7 @@ def run(
         outputs=tuple(t.name for t in names.outputs),
         minimum_deployment_target=minimum_deployment_target,
     )
-    made = toolchains.load(toolchain_name).ROUTES[route].convert(loaded, request)
+    made = toolchains.routes(toolchain_name)[route].convert(loaded, request)
     return {
         "file": str(made.file.relative_to(folder)),
         "notes": list(made.notes),

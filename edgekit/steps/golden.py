@@ -51,6 +51,6 @@ def replay(
 
     With ``steps`` they are sequences of steps, and the part feeds its own states back.
     """
-    session = toolchains.load(toolchain_name).open_session(Path(file), precision)
+    session = toolchains.open_session(toolchain_name, Path(file), precision)
     recorded = execution.Golden.load(Path(golden_file), steps, tuple(State(**row) for row in state))
     return {"by": session.by, "parity": recorded.replay(session).to_json()}

@@ -1,15 +1,12 @@
 """Toolchains: one module per vendor, found by name; each drives a converter and its runtime.
 
-A toolchain module is imported in child processes only and has
+A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the distributions whose versions matter;
+``ENDING``: of its files, where they are told by it), so that the parent process may read them. What needs a framework
+or a runtime lies in modules that are imported in children only:
 
-- ``STEP_VERSION: int``: raised when its output changes for the same input (part of the store's key);
-- ``PACKAGES: tuple[str, ...]``: the distributions whose versions matter;
-- ``ROUTES: Mapping[str, Route]``;
-- ``audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
-- ``open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session``.
-
-The facts that the parent process needs without importing it (routes, packages) are read in a child or from
-target files; see ``edgekit/target.py``.
+- ``routes.ROUTES: Mapping[str, Route]``;
+- ``audit.audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
+- ``session.open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session``.
 """
 
 from __future__ import annotations
@@ -175,36 +172,44 @@ class Session(Protocol):
 
 
 def names() -> list[str]:
-    """All toolchains, found by file name."""
-    here = Path(__file__).parent
-    modules = {p.stem for p in here.glob("*.py")} | {p.parent.name for p in here.glob("*/__init__.py")}
-    return sorted(name for name in modules if not name.startswith("_"))
+    """All toolchains, found by folder name."""
+    return sorted(
+        p.parent.name for p in Path(__file__).parent.glob("*/__init__.py") if not p.parent.name.startswith("_")
+    )
 
 
-def load(name: str) -> Any:
-    """Import a toolchain by its name; in a child only."""
+def facts(name: str) -> Any:
+    """The toolchain's package, whose constants are facts; imports nothing else."""
     return importlib.import_module(f"edgekit.toolchains.{name}")
+
+
+def routes(name: str) -> Mapping[str, Route]:
+    """The routes of a toolchain by name; in a child only."""
+    found: Mapping[str, Route] = importlib.import_module(f"edgekit.toolchains.{name}.routes").ROUTES
+    return found
+
+
+def audit(name: str, file: Path) -> Audit:
+    """Look into a file without executing it; in a child only."""
+    found: Audit = importlib.import_module(f"edgekit.toolchains.{name}.audit").audit(file)
+    return found
+
+
+def open_session(name: str, file: Path, precision: Precision, *, threads: int = 1) -> Session:
+    """Open a file in the runtime of a toolchain; in a child only."""
+    module = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    opened: Session = module.open_session(file, precision, threads=threads)
+    return opened
 
 
 def open_sessions(name: str, files: Mapping[str, str], precision: Precision) -> dict[str, Session]:
     """Open every part's file in its runtime."""
-    chain = load(name)
-    return {part: chain.open_session(Path(file), precision) for part, file in files.items()}
-
-
-#: File ending -> toolchain, for files that come without a manifest.
-_ENDINGS = {
-    ".tflite": "litert",
-    ".onnx": "onnx",
-    ".xml": "openvino",
-    ".mlpackage": "coreml",
-    ".pte": "executorch",
-}
+    return {part: open_session(name, Path(file), precision) for part, file in files.items()}
 
 
 def for_file(path: Path) -> str:
     """The toolchain of a model file by its ending."""
-    if path.suffix not in _ENDINGS:
-        known = ", ".join(_ENDINGS)
-        raise UsageError(f"{path.name} has no known ending; known: {known}", hint="Pass --toolchain NAME.")
-    return _ENDINGS[path.suffix]
+    endings = {ending: name for name in names() if (ending := getattr(facts(name), "ENDING", None))}
+    if path.suffix not in endings:
+        raise UsageError(f"{path.name} has no known ending; known: {', '.join(endings)}", hint="Pass --toolchain NAME.")
+    return endings[path.suffix]

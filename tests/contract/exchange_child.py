@@ -7,7 +7,6 @@ Writes FOLDER/MODEL/samples.npz, reference.npz, one folder per route and outcome
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -137,10 +136,11 @@ def loaded(framework: str, name: str, inputs: dict[str, np.ndarray]) -> tuple[ob
 
 
 def main(toolchain: str, framework: str, folder: Path) -> None:
+    from edgekit import toolchains
     from edgekit.errors import EdgekitError
     from edgekit.toolchains import Request
 
-    routes = importlib.import_module(f"edgekit.toolchains.{toolchain}").ROUTES
+    routes = toolchains.routes(toolchain)
     for name in MODELS[framework]:
         calibration, samples = INPUTS[name](16), INPUTS[name](8)
         model, reference = loaded(framework, name, samples)

@@ -157,9 +157,10 @@ for _framework, _make in (("keras", keras_model), ("torch", torch_model)):
 
 
 def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]) -> None:
+    from edgekit import toolchains
     from edgekit.errors import EdgekitError
     from edgekit.sources.source import Source
-    from edgekit.toolchains import Request, litert
+    from edgekit.toolchains import Request
     from edgekit.toolchains.litert import export_torch as routes_torch
 
     function = f"{framework}_{name}"
@@ -185,7 +186,7 @@ def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]
             folder / route, precision, static, calibration if static else None, float_file,
             tuple(t.name for t in names.inputs), tuple(t.name for t in names.outputs),
         )  # fmt: skip
-        made = litert.ROUTES[route.replace("-with-identities", "")]
+        made = toolchains.routes("litert")[route.replace("-with-identities", "")]
         kept = routes_torch.erase_identities
         try:
             if route == "pt2e-with-identities":

@@ -29,7 +29,9 @@ import numpy as np, torch
 from edgekit.sources import source
 from edgekit.frameworks import torch as frameworks
 from edgekit.toolchains import Request
-from edgekit.toolchains.coreml import ROUTES, audit, open_session
+from edgekit.toolchains.coreml.audit import audit
+from edgekit.toolchains.coreml.routes import ROUTES
+from edgekit.toolchains.coreml.session import open_session
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
 loaded = frameworks.load(source.resolve("lenet5@torch"))
@@ -82,7 +84,8 @@ def test_packages_are_the_same_in_every_process(packages: Path, tmp_path: Path) 
 )  # fmt: skip
 def test_file_is_what_it_claims(packages: Path, precision: Any, least: float, kind: str, computes: str) -> None:
     from edgekit.proof.precision import shortfall
-    from edgekit.toolchains.coreml import audit, open_session
+    from edgekit.toolchains.coreml.audit import audit
+    from edgekit.toolchains.coreml.session import open_session
 
     file = packages / precision / "model.mlpackage"
     with np.load(packages / "reference.npz") as stored:
@@ -124,7 +127,8 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
     from edgekit.proof.precision import shortfall
-    from edgekit.toolchains.coreml import audit, open_session
+    from edgekit.toolchains.coreml.audit import audit
+    from edgekit.toolchains.coreml.session import open_session
 
     whole, apart = (routes / case / "model.mlpackage" for case in ("lstm", "unrolled"))
     assert any(o.type == "lstm" for o in mil.load(whole).block.all_operations())
@@ -144,7 +148,7 @@ def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
 
 def test_cells_that_come_unrolled_keep_their_sums_in_float(routes: Path) -> None:
     """Two ways to one program: taken apart by the route, or in the float file already (as Keras's layers are)."""
-    from edgekit.toolchains.coreml import audit
+    from edgekit.toolchains.coreml.audit import audit
 
     ways = [audit(routes / case / "model.mlpackage") for case in ("exported-int8", "unrolled")]
     assert ways[0].macs_quantized == ways[0].macs_total == ways[1].macs_total

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import cli, zoo
+from edgekit import cli, toolchains, zoo
 from edgekit.artifact import folder as artifact
 from edgekit.data import tasks
 from edgekit.jobs.store import Store
@@ -20,7 +20,6 @@ from edgekit.jobs.workers import Workers
 from edgekit.proof import execution
 from edgekit.result import Result
 from edgekit.signature import State
-from edgekit.toolchains import onnx
 
 NAMES = ["stage1", "stage2"]
 CONFIG = zoo.architecture("denoiser_rnn").configs["tiny"]
@@ -120,7 +119,9 @@ def test_a_stage_with_its_states_swapped_is_caught(convert) -> None:
     """Both states have one shape: only running many steps tells them apart."""
     made = convert(*TARGETS[0])
     signatures = {part: CONFIG.signature("torch", part) for part in CONFIG.parts}
-    sessions = {n: onnx.open_session(Path(str(made.artifact)) / p.file, "fp32") for n, p in made.parts.items()}
+    sessions = {
+        n: toolchains.open_session("onnx", Path(str(made.artifact)) / p.file, "fp32") for n, p in made.parts.items()
+    }
     inputs = tasks.load("noisy_speech", "selection", 4).inputs
     right = execution.in_sequences(sessions, signatures, inputs, "noisy_speech")
     swapped = (State("next_hidden_0", "cell_0"), State("next_cell_0", "hidden_0"))

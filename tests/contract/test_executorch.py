@@ -18,11 +18,11 @@ import pytest
 pytest.importorskip("executorch")
 
 import edgekit
+from edgekit import toolchains
 from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, UsageError
 from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import shortfall
 from edgekit.sources import source as sources
-from edgekit.toolchains import executorch as toolchain
 from edgekit.toolchains.executorch import flatbuffer, program, xnnpack
 from edgekit.toolchains.executorch.audit import inspect, sidecar
 from edgekit.toolchains.executorch.passes import transposes
@@ -127,7 +127,7 @@ def test_unrolled_cells_are_left_to_the_route_that_keeps_gates_in_float(children
 @pytest.mark.parametrize("case", CASES)
 def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], children: Workers, case: str) -> None:
     _, _, route, least, macs = CASES[case]
-    audit = toolchain.audit(files[case])
+    audit = toolchains.audit("executorch", files[case])
     assert shortfall(PRECISIONS[route], audit) == ""
     assert audit.macs_total == macs
     assert audit.findings == ()
@@ -152,7 +152,7 @@ def test_a_file_holds_no_tensor_that_nothing_reads(files: dict[str, Path], case:
 
 
 def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None:
-    audit = toolchain.audit(files["cell-dynamic"])
+    audit = toolchains.audit("executorch", files["cell-dynamic"])
     assert audit.macs_quantized == audit.macs_total
     assert audit.float_ops == ("aten::embedding.out",)
     assert audit.weight_elements["int8"] == 2 * 64 * 16 + 16 * 4, "shared by the steps, so counted once"
@@ -160,7 +160,7 @@ def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None
 
 @pytest.mark.parametrize("case", ["image", "image-int8"])
 def test_an_image_that_is_channels_last_is_not_transposed(files: dict[str, Path], case: str) -> None:
-    assert toolchain.audit(files[case]).transposes == 1  # of the pooled features, for the dense layer
+    assert toolchains.audit("executorch", files[case]).transposes == 1  # of the pooled features, for the dense layer
 
 
 def transpose(given: int, made: int, *order: int) -> Any:
@@ -201,7 +201,7 @@ def test_transposes_whose_values_are_read_elsewhere_stay() -> None:
 
 
 def test_inputs_and_outputs_of_a_half_file_stay_float32(files: dict[str, Path]) -> None:
-    audit = toolchain.audit(files["conv-half"])
+    audit = toolchains.audit("executorch", files["conv-half"])
     assert {t.dtype for t in (*audit.inputs, *audit.outputs)} == {"float32"}
     convolutions = 16 * 27 + 16 * 9 + 2 * 16
     # ExecuTorch 1.4 stores the weights and biases of convolutions in float32 all the same (op_conv2d.py).
@@ -210,10 +210,12 @@ def test_inputs_and_outputs_of_a_half_file_stay_float32(files: dict[str, Path]) 
 
 def test_weights_of_every_layer_are_float16(files: dict[str, Path]) -> None:
     convolutions, linear = 16 * 27 + 16 * 9 + 2 * 16, 16 * 32 + 32 + 32 * 5 + 5
-    assert toolchain.audit(files["conv-half-weights"]).weight_elements == {"float16": convolutions + linear}
-    shared = toolchain.audit(files["shared-half-weights"]).weight_elements
+    assert toolchains.audit("executorch", files["conv-half-weights"]).weight_elements == {
+        "float16": convolutions + linear
+    }
+    shared = toolchains.audit("executorch", files["shared-half-weights"]).weight_elements
     assert shared == {"float16": 16 * 16 + 16, "float32": 16 * 16}, "what is no weight keeps its type"
-    tokens = toolchain.audit(files["tokens-half-weights"]).weight_elements
+    tokens = toolchains.audit("executorch", files["tokens-half-weights"]).weight_elements
     assert tokens == {"float16": 11 * 16 + 16 * 32 + 32 + 32 * 4 + 4}, "the embedding's table too"
 
 
@@ -242,7 +244,7 @@ def test_a_file_that_the_runtime_refuses_is_one_route_that_failed(children: Work
 
 
 def test_dynamic_convolutions_are_int8_behind_a_padding_and_before_a_relu(files: dict[str, Path]) -> None:
-    audit = toolchain.audit(files["padded-dynamic"])
+    audit = toolchains.audit("executorch", files["padded-dynamic"])
     assert audit.macs_quantized == audit.macs_total and audit.float_ops == ()
     assert audit.weight_elements["int8"] == 16 * 27 + 16 * 144 + 16 * 8 * 4 + 8 * 5
 
@@ -318,14 +320,16 @@ DATATYPES = {
 def test_names_lie_beside_the_file_and_must_fit_it(files: dict[str, Path], tmp_path: Path) -> None:
     copy = tmp_path / "model.pte"
     shutil.copy(files["conv"], copy)
-    assert [t.name for t in toolchain.audit(copy).inputs] == ["input_0"], "no names without the file beside it"
+    assert [t.name for t in toolchains.audit("executorch", copy).inputs] == ["input_0"], (
+        "no names without the file beside it"
+    )
     shutil.copy(sidecar(files["cell-dynamic"]), sidecar(copy))
     with pytest.raises(DamagedFileError, match="inputs are not those"):
-        toolchain.audit(copy)
+        toolchains.audit("executorch", copy)
     for text in ("", "{", "[]", '{"schema": 1}', '{"inputs": 3}'):
         sidecar(copy).write_text(text)
         with pytest.raises(DamagedFileError, match="names"):
-            toolchain.audit(copy)
+            toolchains.audit("executorch", copy)
 
 
 def test_wrong_inputs_are_refused(files: dict[str, Path], children: Workers, tmp_path: Path) -> None:
@@ -343,7 +347,7 @@ def test_every_truncated_file_is_refused_without_running_it(files: dict[str, Pat
     for size in [*range(64), *np.linspace(64, len(content) - 1, 60, dtype=int).tolist()]:
         cut.write_bytes(content[:size])
         with pytest.raises(DamagedFileError):
-            toolchain.audit(cut)
+            toolchains.audit("executorch", cut)
 
 
 @pytest.mark.parametrize("case", ["conv-int8", "cell-dynamic"])
@@ -357,7 +361,7 @@ def test_the_audit_of_500_damaged_files_ends_in_a_count_or_a_typed_error(
     for seed in range(500):
         file.write_bytes(mutant(content, seed))
         try:
-            asdict(toolchain.audit(file))
+            asdict(toolchains.audit("executorch", file))
         except DamagedFileError:
             refused += 1
     assert 50 < refused < 500

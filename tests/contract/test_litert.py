@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.proof.precision import shortfall
-from edgekit.toolchains import Audit, Request, litert
+from edgekit.toolchains import Audit, Request
 from edgekit.toolchains.litert import schema
 from edgekit.toolchains.litert.audit import read_subgraphs
 from edgekit.toolchains.litert.schema import packed_model
@@ -86,7 +87,7 @@ def sqnr(reference: np.ndarray[Any, Any], measured: np.ndarray[Any, Any]) -> flo
 
 def worst_db(folder: Path, route: str) -> float:
     """SQNR of the worst output over the test samples, each in a session without state."""
-    session = litert.open_session(folder / route / "model.tflite", "fp32")
+    session = toolchains.open_session("litert", folder / route / "model.tflite", "fp32")
     inputs, reference = np.load(folder / "samples.npz"), np.load(folder / "reference.npz")
     rows = [session.run({k: inputs[k][i : i + 1] for k in inputs.files}) for i in range(8)]
     return min(sqnr(reference[k], np.concatenate([row[k] for row in rows])) for k in reference.files)
@@ -102,7 +103,7 @@ def test_every_route(files: Path, framework: str, model: str, route: str) -> Non
         return
     assert isinstance(outcome, list), outcome
     precision = PRECISION[route]
-    audit = litert.audit(folder / route / "model.tflite")
+    audit = toolchains.audit("litert", folder / route / "model.tflite")
     missing = shortfall(precision, audit, integer_io=precision in ("int8", "int16x8"))  # type: ignore[arg-type]
     if (framework, model, route) in SHORT:
         assert "%" in missing
@@ -119,11 +120,13 @@ def test_every_route(files: Path, framework: str, model: str, route: str) -> Non
 
 
 def test_static_recurrent_files_are_unrolled_and_short_float_ones(files: Path) -> None:
-    audit = litert.audit(files / "keras/lstm/quantizer-static-products/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/lstm/quantizer-static-products/model.tflite")
     assert audit.macs_quantized_share == 1.0
-    assert audit.macs_total == litert.audit(files / "keras/lstm/converter/model.tflite").macs_total
+    assert audit.macs_total == toolchains.audit("litert", files / "keras/lstm/converter/model.tflite").macs_total
     long, apart = (files / f"keras/long/{route}/model.tflite" for route in ("converter", "unrolled-16x8"))
-    assert litert.audit(long).ops_total < litert.audit(apart).ops_total / 10  # the body of a loop counts once
+    assert (
+        toolchains.audit("litert", long).ops_total < toolchains.audit("litert", apart).ops_total / 10
+    )  # the body of a loop counts once
 
 
 def test_steps_of_an_embedding_reach_an_unrolled_layer_in_int8(files: Path) -> None:
@@ -144,7 +147,7 @@ def test_operators_that_the_quantizer_does_not_know_compute_in_integers_where_li
 
 
 def test_macs_are_those_of_the_formula(files: Path) -> None:
-    audit = litert.audit(files / "keras/conv/converter-ptq/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/conv/converter-ptq/model.tflite")
     conv, depthwise, transposed, dense = 8 * 8 * 8 * 27, 8 * 8 * 8 * 9, 8 * 8 * 8 * 6 * 4, 6 * (3 + 5)
     assert audit.macs_total == audit.macs_quantized == conv + depthwise + transposed + dense
     assert audit.weight_elements["int8"] == 8 * 27 + 8 * 9 + 8 * 6 * 4 + 6 * 8
@@ -153,12 +156,16 @@ def test_macs_are_those_of_the_formula(files: Path) -> None:
 def test_delegation_is_counted(files: Path) -> None:
     for route, share in (("converter", 1), ("converter-ptq", 1), ("quantizer-fp16", 1), ("converter-16x8", 0)):
         file = files / "keras/conv" / route / "model.tflite"
-        assert litert.open_session(file, "fp32").ops_delegated == share * litert.audit(file).ops_total
+        assert (
+            toolchains.open_session("litert", file, "fp32").ops_delegated
+            == share * toolchains.audit("litert", file).ops_total
+        )
 
 
 def test_execution_precision_is_read_back(files: Path) -> None:
     said = {
-        r: litert.open_session(files / "keras/conv" / r / "model.tflite", "fp32").precision for r in ROUTES["keras"]
+        r: toolchains.open_session("litert", files / "keras/conv" / r / "model.tflite", "fp32").precision
+        for r in ROUTES["keras"]
     }
     assert said["converter"] == "f32"
     assert said["converter-ptq"] == said["quantizer-static"] == "int8"
@@ -169,19 +176,26 @@ def test_execution_precision_is_read_back(files: Path) -> None:
 
 def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: Path) -> None:
     everything, products = (files / f"keras/conv/quantizer-dynamic{kind}/model.tflite" for kind in ("", "-products"))
-    assert [op for op in litert.audit(products).float_ops if op.startswith("DEPTHWISE")]
+    assert [op for op in toolchains.audit("litert", products).float_ops if op.startswith("DEPTHWISE")]
     dense = 6 * (3 + 5)  # so few that quantizing their input would take longer than the product
-    assert litert.audit(products).weight_elements["int8"] == litert.audit(everything).weight_elements["int8"] - dense
+    assert (
+        toolchains.audit("litert", products).weight_elements["int8"]
+        == toolchains.audit("litert", everything).weight_elements["int8"] - dense
+    )
     # The kernel that quantizes activations of a depthwise layer at run time is not XNNPACK's.
-    delegated = [litert.open_session(file, "int8-dynamic").ops_delegated for file in (everything, products)]
-    assert delegated[0] < litert.audit(everything).ops_total
+    delegated = [
+        toolchains.open_session("litert", file, "int8-dynamic").ops_delegated for file in (everything, products)
+    ]
+    assert delegated[0] < toolchains.audit("litert", everything).ops_total
     assert delegated[1] > delegated[0]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, framework: str) -> None:
     folder = files / framework / "attention"
-    everything, products = (litert.audit(folder / f"quantizer-static{kind}/model.tflite") for kind in ("", "-products"))
+    everything, products = (
+        toolchains.audit("litert", folder / f"quantizer-static{kind}/model.tflite") for kind in ("", "-products")
+    )
     assert products.ops_quantized < everything.ops_quantized
     assert worst_db(folder, "quantizer-static-products") > worst_db(folder, "quantizer-static")
     assert {t.dtype for t in products.outputs} == {"int8"}
@@ -211,7 +225,7 @@ def test_a_tensor_is_named_after_one_operator(name: str, short: str) -> None:
 
 
 def test_keras_embedding_tables_are_int8_without_samples(files: Path) -> None:
-    audit = litert.audit(files / "keras/attention/quantizer-dynamic-products/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/attention/quantizer-dynamic-products/model.tflite")
     assert audit.weight_elements["int8"] > 0.9 * sum(audit.weight_elements.values())
     assert not [op for op in audit.float_ops if op.startswith("GATHER")]
 
@@ -229,7 +243,7 @@ def test_names_are_short_and_unique_and_those_of_the_borders_stay(files: Path) -
 def test_pt2e_with_identities_kept_is_found(files: Path) -> None:
     """Dropout keeps an observer of its own; the bias is then quantized with a scale that is not there any more."""
     folder = files / "torch/conv"
-    broken = litert.audit(folder / "pt2e-with-identities/model.tflite")
+    broken = toolchains.audit("litert", folder / "pt2e-with-identities/model.tflite")
     assert any("bias scale" in finding for finding in broken.findings)
     assert worst_db(folder, "pt2e-with-identities") < worst_db(folder, "pt2e") - 10
 
@@ -252,7 +266,7 @@ def test_blockwise_no_op_is_not_int8(files: Path, tmp_path: Path) -> None:
     source = files / "torch/attention/litert-torch/model.tflite"
     made = quantizer.Quantizer(str(source), recipe.get_quantization_recipe()).quantize(enable_progress_report=False)
     (tmp_path / "no_op.tflite").write_bytes(bytes(made.quantized_model))
-    assert "only 0%" in shortfall("int8-dynamic", litert.audit(tmp_path / "no_op.tflite"))
+    assert "only 0%" in shortfall("int8-dynamic", toolchains.audit("litert", tmp_path / "no_op.tflite"))
 
 
 def test_calibration_keeps_the_true_range(files: Path, tmp_path: Path) -> None:
@@ -261,21 +275,21 @@ def test_calibration_keeps_the_true_range(files: Path, tmp_path: Path) -> None:
     samples = {k: a.copy() for k, a in np.load(folder / "calibration.npz").items()}
     samples["image"][3, 0, 0, 0] = 100.0
     request = Request(tmp_path, "int8", True, samples, folder / "converter/model.tflite", ("image",), ("aux", "logits"))
-    made = litert.ROUTES["quantizer-static"].convert(None, request)
-    (image,) = litert.audit(made.file).inputs
+    made = toolchains.routes("litert")["quantizer-static"].convert(None, request)
+    (image,) = toolchains.audit("litert", made.file).inputs
     assert image.scale == pytest.approx((100.0 - samples["image"].min()) / 255, rel=1e-3)
 
 
 def test_flex_operators_are_found(files: Path) -> None:
     file = files / "keras/flex.tflite"
-    assert any("SELECT_TF_OPS" in finding for finding in litert.audit(file).findings)
+    assert any("SELECT_TF_OPS" in finding for finding in toolchains.audit("litert", file).findings)
     with pytest.raises(UnsupportedError, match="outside LiteRT"):
-        litert.open_session(file, "fp32")
+        toolchains.open_session("litert", file, "fp32")
 
 
 def test_reset_forgets_the_state_of_a_fused_lstm(files: Path) -> None:
-    session = litert.open_session(files / "keras/fused.tflite", "fp32")
-    (name,) = (t.name for t in litert.audit(files / "keras/fused.tflite").inputs)
+    session = toolchains.open_session("litert", files / "keras/fused.tflite", "fp32")
+    (name,) = (t.name for t in toolchains.audit("litert", files / "keras/fused.tflite").inputs)
     sample = {name: np.random.default_rng(0).normal(size=(1, 6, 4)).astype(np.float32)}
     (first,), (second,) = session.run(sample).values(), session.run(sample).values()
     session.reset()
@@ -294,7 +308,7 @@ def test_damaged_files_never_crash_the_audit(files: Path, tmp_path: Path) -> Non
             damaged[at] ^= 1 << int(rng.integers(8))
         file.write_bytes(damaged[: rng.integers(1, len(content))] if turn % 5 == 0 else damaged)
         try:
-            assert isinstance(litert.audit(file), Audit)
+            assert isinstance(toolchains.audit("litert", file), Audit)
         except DamagedFileError:
             found += 1
     assert found >= 30
@@ -302,9 +316,9 @@ def test_damaged_files_never_crash_the_audit(files: Path, tmp_path: Path) -> Non
     for whole in (b"", b"TFL3", content[:40], b"\0" * 100):
         file.write_bytes(whole)
         with pytest.raises(DamagedFileError):
-            litert.audit(file)
+            toolchains.audit("litert", file)
         with pytest.raises(DamagedFileError):
-            litert.open_session(file, "fp32")
+            toolchains.open_session("litert", file, "fp32")
 
 
 def _altered(file: Path, out: Path, change: Any) -> Audit:
@@ -317,7 +331,7 @@ def _altered(file: Path, out: Path, change: Any) -> Audit:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     out.write_bytes(bytes(builder.Output()))
-    return litert.audit(out)
+    return toolchains.audit("litert", out)
 
 
 def _conv_weights(model: Any) -> Any:
@@ -350,7 +364,7 @@ def test_static_checks_see_wrong_scales_and_weights(files: Path, tmp_path: Path)
 
 
 def test_the_session_checks_its_inputs(files: Path) -> None:
-    session = litert.open_session(files / "keras/conv/converter-ptq/model.tflite", "int8")
+    session = toolchains.open_session("litert", files / "keras/conv/converter-ptq/model.tflite", "int8")
     image = np.zeros((1, 16, 16, 3), np.float32)
     with pytest.raises(UsageError, match="picture"):
         session.run({"picture": image})
@@ -368,7 +382,7 @@ def test_static_routes_need_samples(files: Path, tmp_path: Path) -> None:
     request = Request(tmp_path, "int8", True, None, files / "keras/conv/converter/model.tflite", ("image",), ("a", "b"))
     for calibration in (None, {"image": np.empty((0, 16, 16, 3), np.float32)}):
         with pytest.raises(UsageError, match="calibration"):
-            litert.ROUTES["quantizer-static"].convert(None, replace(request, calibration=calibration))
+            toolchains.routes("litert")["quantizer-static"].convert(None, replace(request, calibration=calibration))
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -390,5 +404,5 @@ def test_names_numbered_by_the_converter_map_in_order() -> None:
 
 def test_float16_reaches_the_tables_that_keras_looks_up_in(files: Path) -> None:
     """ai-edge-quantizer leaves them in float32, and stores a table twice that is the last layer's weights as well."""
-    audit = litert.audit(files / "keras/attention/quantizer-fp16/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/attention/quantizer-fp16/model.tflite")
     assert audit.weight_elements["float16"] > 0.9 * sum(audit.weight_elements.values()), audit.weight_elements

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.toolchains import litert
+from edgekit import toolchains
 
 pytest.importorskip("ai_edge_litert")
 ROOT = Path(__file__).parents[2]
@@ -22,12 +22,12 @@ SCRIPT = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from edgekit.toolchains import litert
+from edgekit import toolchains
 said = {}
 for route in sys.argv[2:]:
     folder = Path(sys.argv[1])
     try:
-        session = litert.open_session(folder / route / "model.tflite", "int8")
+        session = toolchains.open_session("litert", folder / route / "model.tflite", "int8")
     except Exception as error:
         said[route] = type(error).__name__ + ": " + str(error)
         continue
@@ -93,7 +93,10 @@ def test_the_session_runs_on_tflite_runtime(python: str, folder: Path) -> None:
     inputs = np.load(folder / "samples.npz")
     for route in routes:
         file = folder / route / "model.tflite"
-        session, steps = litert.open_session(file, "int8"), {t.name: t.scale for t in litert.audit(file).outputs}
+        session, steps = (
+            toolchains.open_session("litert", file, "int8"),
+            {t.name: t.scale for t in toolchains.audit("litert", file).outputs},
+        )
         rows = [session.run({k: inputs[k][i : i + 1] for k in inputs.files}) for i in range(8)]
         for name, old in np.load(folder / route / "old.npz").items():
             new = np.concatenate([row[name] for row in rows])

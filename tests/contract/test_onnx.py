@@ -15,11 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import exchange  # noqa: E402
 from exchange_child import MODELS, ROUTES  # noqa: E402
 
+from edgekit import toolchains  # noqa: E402
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
-from edgekit.toolchains import onnx as toolchain  # noqa: E402
-from edgekit.toolchains.onnx import export, sums  # noqa: E402
+from edgekit.toolchains.onnx import export  # noqa: E402
+from edgekit.toolchains.onnx.passes import sums  # noqa: E402
 from edgekit.toolchains.onnx.passes.compact import compact, shorten_many  # noqa: E402
 from edgekit.toolchains.onnx.passes.names import number  # noqa: E402
 
@@ -55,24 +56,24 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
     if (model, route) == ("attention", "qdq-all"):
         return  # see test_attention_keeps_its_masks_and_norms_in_float
     file, precision = file_of(files, model, route), TORCH[route]
-    audit = toolchain.audit(file)
+    audit = toolchains.audit("onnx", file)
     assert bool(shortfall(precision, audit)) == ((model, route) in SHORT), shortfall(precision, audit)
-    assert exchange.sqnr(files, model, toolchain.open_session(file, precision)) >= LEAST_DB[precision]
+    assert exchange.sqnr(files, model, toolchains.open_session("onnx", file, precision)) >= LEAST_DB[precision]
     assert [t.name for t in audit.outputs] == ["logits"]
     assert [t.dtype for t in audit.inputs] == ["float32" if model == "conv" else "int32"]
     assert audit.macs_total > 50_000
 
 
 def test_int8_lstm_names_what_stayed_float_and_its_cures_leave_nothing(files: Path) -> None:
-    left = toolchain.audit(file_of(files, "lstm", "qdq-all"))
+    left = toolchains.audit("onnx", file_of(files, "lstm", "qdq-all"))
     assert any(name.startswith("LSTM:") for name in left.float_ops)
     for route in ("unrolled-qdq", "qdq-dynamic-cells"):
-        assert toolchain.audit(file_of(files, "lstm", route)).macs_quantized_share == 1.0
-        assert toolchain.open_session(file_of(files, "lstm", route), "int8").precision == "int8"
+        assert toolchains.audit("onnx", file_of(files, "lstm", route)).macs_quantized_share == 1.0
+        assert toolchains.open_session("onnx", file_of(files, "lstm", route), "int8").precision == "int8"
 
 
 def test_uint8_activations_let_every_convolution_run_in_int8(files: Path) -> None:
-    session = toolchain.open_session(file_of(files, "conv", "qdq-all"), "int8")
+    session = toolchains.open_session("onnx", file_of(files, "conv", "qdq-all"), "int8")
     assert session.executed["Conv"] == 0 and session.executed["QLinearConv"] == 2
     assert session.executed["ConvTranspose"] == 1  # ONNX Runtime has no integer one
     assert session.precision == "int8 x3, f32 x1"
@@ -80,11 +81,11 @@ def test_uint8_activations_let_every_convolution_run_in_int8(files: Path) -> Non
 
 def test_stored_convolutions_are_restored_once_and_counted_as_int8(files: Path) -> None:
     file = file_of(files, "conv", "dynamic-products")
-    executed = toolchain.open_session(file, "int8-dynamic").executed
+    executed = toolchains.open_session("onnx", file, "int8-dynamic").executed
     assert executed["Conv"] + executed["FusedConv"] == 2 and executed["ConvTranspose"] == 1
     assert not executed["Cast"] + executed["Mul"] + executed["DequantizeLinear"]  # folded when the file is loaded
-    audit = toolchain.audit(file)
-    float_weights = toolchain.audit(file_of(files, "conv", "torch-dynamo")).weight_elements["float32"]
+    audit = toolchains.audit("onnx", file)
+    float_weights = toolchains.audit("onnx", file_of(files, "conv", "torch-dynamo")).weight_elements["float32"]
     assert audit.macs_quantized == audit.macs_total
     assert audit.weight_elements["int8"] > 0.9 * float_weights
 
@@ -113,8 +114,10 @@ def test_compact_files_compute_the_same(files: Path, tmp_path: Path) -> None:
     compact(model.graph)
     onnx.save(model, small)
     assert small.stat().st_size < 0.9 * plain.stat().st_size
-    assert exchange.same_outputs(files, "conv", *(toolchain.open_session(file, "int8") for file in (plain, small)))
-    assert toolchain.audit(small).macs_quantized == toolchain.audit(plain).macs_quantized > 0
+    assert exchange.same_outputs(
+        files, "conv", *(toolchains.open_session("onnx", file, "int8") for file in (plain, small))
+    )
+    assert toolchains.audit("onnx", small).macs_quantized == toolchains.audit("onnx", plain).macs_quantized > 0
     used = {name for node in model.graph.node for name in node.input}
     assert {tensor.name for tensor in model.graph.initializer} <= used
 
@@ -149,7 +152,7 @@ def test_layer_norms_keep_float_weights(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "float.onnx")
     samples = {"x": np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)}
     request = Request(tmp_path, "int8", False, samples, tmp_path / "float.onnx", ("x",), ("y",))
-    made = onnx.load(toolchain.ROUTES["qdq-all"].convert(None, request).file).graph
+    made = onnx.load(toolchains.routes("onnx")["qdq-all"].convert(None, request).file).graph
     kept = {t.name for t in made.initializer if t.data_type == floats}
     [norm] = [node for node in made.node if node.op_type == "LayerNormalization"]
     assert set(norm.input[1:]) <= kept
@@ -159,7 +162,7 @@ def test_layer_norms_keep_float_weights(tmp_path: Path) -> None:
 def test_attention_keeps_its_masks_and_norms_in_float(files: Path) -> None:
     """In int8 they cost 5 dB and save no time."""
     assert "cost attention 5 dB" in exchange.outcome(files, "attention")["qdq-all"]
-    audit = toolchain.audit(file_of(files, "attention", "qdq-products"))
+    audit = toolchains.audit("onnx", file_of(files, "attention", "qdq-products"))
     integers = audit.weight_elements["int8"] + audit.weight_elements["uint8"]  # the latter are the embedding's
     assert integers > 0.9 * sum(audit.weight_elements.values())
 
@@ -248,11 +251,11 @@ def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_pa
 
 
 def test_keras_outputs_keep_their_order_and_loops_and_attention_are_refused(keras_files: Path) -> None:
-    session = toolchain.open_session(file_of(keras_files, "outputs", "tf2onnx"), "fp32")
+    session = toolchains.open_session("onnx", file_of(keras_files, "outputs", "tf2onnx"), "fp32")
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     assert "loops" in exchange.outcome(keras_files, "lstm")["tf2onnx"]
     assert "attention" in exchange.outcome(keras_files, "attention")["tf2onnx"]
-    loop = toolchain.audit(file_of(keras_files, "lstm", "tf2onnx-loop"))
+    loop = toolchains.audit("onnx", file_of(keras_files, "lstm", "tf2onnx-loop"))
     assert any(name.startswith(("Loop:", "Scan:")) for name in loop.float_ops)
 
 
@@ -261,7 +264,7 @@ def test_invalid_file_of_an_exporter_is_an_error(keras_files: Path) -> None:
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:
-    session = toolchain.open_session(file_of(files, "lstm", "torch-dynamo"), "fp32")
+    session = toolchains.open_session("onnx", file_of(files, "lstm", "torch-dynamo"), "fp32")
     tokens = np.arange(12, dtype=np.int64)[None]
     assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
     session.bind({"tokens": tokens})()
@@ -276,9 +279,9 @@ def test_truncated_file_is_damaged(files: Path, tmp_path: Path) -> None:
     for length in (0, 100, len(content) // 2, len(content) - 1):
         damaged.write_bytes(content[:length])
         with pytest.raises(DamagedFileError):
-            toolchain.audit(damaged)
+            toolchains.audit("onnx", damaged)
         with pytest.raises(DamagedFileError):
-            toolchain.open_session(damaged, "int8")
+            toolchains.open_session("onnx", damaged, "int8")
 
 
 def test_weights_outside_of_the_folder_are_refused(files: Path, tmp_path: Path) -> None:
@@ -289,7 +292,7 @@ def test_weights_outside_of_the_folder_are_refused(files: Path, tmp_path: Path) 
     weight.external_data.add(key="location", value="../secret.bin")
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(UnsafeInputError, match="secret"):
-        toolchain.audit(tmp_path / "model.onnx")
+        toolchains.audit("onnx", tmp_path / "model.onnx")
 
 
 def test_static_checks_find_a_wrong_bias_scale_nan_and_an_unknown_operator(files: Path, tmp_path: Path) -> None:
@@ -303,7 +306,7 @@ def test_static_checks_find_a_wrong_bias_scale_nan_and_an_unknown_operator(files
     model.graph.node.add(op_type="Mystery", domain="com.nobody", input=["logits"], output=["unread"])
     model.opset_import.add(domain="com.nobody", version=1)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    findings = " ".join(toolchain.audit(tmp_path / "model.onnx").findings)
+    findings = " ".join(toolchains.audit("onnx", tmp_path / "model.onnx").findings)
     assert "bias scale is off" in findings and "50.0%" in findings and "com.nobody.Mystery" in findings
     model = onnx.load(file_of(files, "conv", "torch-dynamo"))
     weight = next(t for t in model.graph.initializer if len(t.dims) == 4)
@@ -311,4 +314,4 @@ def test_static_checks_find_a_wrong_bias_scale_nan_and_an_unknown_operator(files
     broken.flat[0] = np.nan
     weight.CopyFrom(onnx.numpy_helper.from_array(broken, weight.name))
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    assert any("NaN" in finding for finding in toolchain.audit(tmp_path / "model.onnx").findings)
+    assert any("NaN" in finding for finding in toolchains.audit("onnx", tmp_path / "model.onnx").findings)

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import exchange
 from exchange_child import MODELS, ROUTES
 
+from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.proof.precision import shortfall
-from edgekit.toolchains import openvino as toolchain
 
 TORCH = ROUTES["openvino", "torch"]
 LEAST_DB = {"fp32": 120, "fp16": 60, "int8": 28, "int8-weights": 38}
@@ -46,9 +46,9 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
         assert "no softmax attention" in exchange.outcome(files, model)[route]
         return
     file, precision = file_of(files, model, route), TORCH[route]
-    audit = toolchain.audit(file)
+    audit = toolchains.audit("openvino", file)
     assert bool(shortfall(precision, audit)) == ((model, route) in SHORT), shortfall(precision, audit)
-    assert exchange.sqnr(files, model, toolchain.open_session(file, precision)) >= LEAST_DB[precision]
+    assert exchange.sqnr(files, model, toolchains.open_session("openvino", file, precision)) >= LEAST_DB[precision]
     assert [t.name for t in audit.outputs] == ["logits"]
     assert [(t.name, t.dtype) for t in audit.inputs] == [
         ("image", "float32") if model == "conv" else ("tokens", "int32")
@@ -60,7 +60,7 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
 @pytest.mark.parametrize("model", MODELS["torch"])
 def test_float_is_executed_in_float32_also_where_the_cpu_has_less(files: Path, model: str) -> None:
     for route in ("torch-traced", "fp16", "weights"):
-        assert toolchain.open_session(file_of(files, model, route), TORCH[route]).precision == "f32"
+        assert toolchains.open_session("openvino", file_of(files, model, route), TORCH[route]).precision == "f32"
 
 
 def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> None:
@@ -69,7 +69,11 @@ def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> 
     core = openvino.Core()
     small = [n for n in core.read_model(file_of(files, "conv", "fp16")).get_ops() if n.get_type_name() == "Constant"]
     assert {n.get_element_type().get_type_name() for n in small} >= {"f16"}
-    assert 60 <= exchange.sqnr(files, "conv", toolchain.open_session(file_of(files, "conv", "fp16"), "fp16")) <= 100
+    assert (
+        60
+        <= exchange.sqnr(files, "conv", toolchains.open_session("openvino", file_of(files, "conv", "fp16"), "fp16"))
+        <= 100
+    )
 
 
 @pytest.mark.parametrize(("width", "once"), [(256, True), (1024, False)])
@@ -93,17 +97,22 @@ def test_small_float16_weights_are_stored_once_and_widened_once(tmp_path: Path, 
     assert len(halves) == 1 and made.with_suffix(".bin").stat().st_size < 2.1 * width**2
     assert ('name="decompression"' in made.read_text()) != once
     sample = {"x": rng.normal(size=(1, width)).astype(np.float32)}
-    wide, small = (toolchain.open_session(file, "fp16").run(sample)["y"] for file in (tmp_path / "float.xml", made))
+    wide, small = (
+        toolchains.open_session("openvino", file, "fp16").run(sample)["y"] for file in (tmp_path / "float.xml", made)
+    )
     assert 0 < np.abs(wide - small).max() < 1e-3
 
 
 def test_int8_is_what_really_runs(files: Path) -> None:
-    conv = toolchain.open_session(file_of(files, "conv", "nncf"), "int8")
+    conv = toolchains.open_session("openvino", file_of(files, "conv", "nncf"), "int8")
     assert conv.precision == "int8", conv.executed
-    cell = toolchain.open_session(file_of(files, "lstm", "nncf"), "int8")
+    cell = toolchains.open_session("openvino", file_of(files, "lstm", "nncf"), "int8")
     assert cell.executed["RNNSeq:f32"] == 2 and cell.precision == "int8 x1, f32 x2"
-    unrolled = toolchain.open_session(file_of(files, "lstm", "unrolled-nncf"), "int8")
-    assert unrolled.precision == "int8" and toolchain.audit(file_of(files, "lstm", "unrolled-nncf")).ops_quantized >= 25
+    unrolled = toolchains.open_session("openvino", file_of(files, "lstm", "unrolled-nncf"), "int8")
+    assert (
+        unrolled.precision == "int8"
+        and toolchains.audit("openvino", file_of(files, "lstm", "unrolled-nncf")).ops_quantized >= 25
+    )
 
 
 def test_a_port_is_called_as_in_the_file_also_where_the_compiler_gives_it_more_names(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_a_port_is_called_as_in_the_file_also_where_the_compiler_gives_it_more_n
     for node, name in ((tokens, "tokens"), (wide, "a"), (rows, "rows")):
         node.output(0).get_tensor().set_names({name})
     openvino.save_model(openvino.Model([rows], [tokens], "model"), tmp_path / "model.xml", compress_to_fp16=False)
-    session = toolchain.open_session(tmp_path / "model.xml", "fp32")
+    session = toolchains.open_session("openvino", tmp_path / "model.xml", "fp32")
     found = session.run({"tokens": np.array([[0, 1, 2, 3]], np.int32)})
     np.testing.assert_array_equal(found["rows"], np.eye(8, 3, dtype=np.float32)[None, :4])
 
@@ -137,7 +146,7 @@ def test_gates_of_unrolled_cells_are_told_from_a_swish() -> None:
 
 
 def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:
-    audit = toolchain.audit(file_of(files, "lstm", "weights"))
+    audit = toolchains.audit("openvino", file_of(files, "lstm", "weights"))
     assert audit.weight_elements["int8"] == 2 * 4 * 24 * (16 + 24)
     assert audit.macs_quantized_share == 1.0
 
@@ -157,22 +166,26 @@ def test_no_telemetry_in_this_process() -> None:
 
 
 def test_keras_outputs_keep_their_order_and_loops_and_attention_are_refused(keras_files: Path) -> None:
-    session = toolchain.open_session(file_of(keras_files, "outputs", "saved-model"), "fp32")
+    session = toolchains.open_session("openvino", file_of(keras_files, "outputs", "saved-model"), "fp32")
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     assert (
-        exchange.sqnr(keras_files, "gelu", toolchain.open_session(file_of(keras_files, "gelu", "saved-model"), "fp32"))
+        exchange.sqnr(
+            keras_files,
+            "gelu",
+            toolchains.open_session("openvino", file_of(keras_files, "gelu", "saved-model"), "fp32"),
+        )
         >= 120
     )
     assert "loops" in exchange.outcome(keras_files, "lstm")["saved-model"]
-    loop = toolchain.audit(file_of(keras_files, "lstm", "saved-model-loop"))
+    loop = toolchains.audit("openvino", file_of(keras_files, "lstm", "saved-model-loop"))
     assert sum("while" in name for name in loop.float_ops) == 4  # both directions, input and state
     assert "attention through TensorFlow" in exchange.outcome(keras_files, "attention")["saved-model"]
-    whole = toolchain.open_session(file_of(keras_files, "attention", "saved-model-loop"), "fp32")
+    whole = toolchains.open_session("openvino", file_of(keras_files, "attention", "saved-model-loop"), "fp32")
     assert exchange.sqnr(keras_files, "attention", whole) >= 120
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:
-    session = toolchain.open_session(file_of(files, "lstm", "torch-traced"), "fp32")
+    session = toolchains.open_session("openvino", file_of(files, "lstm", "torch-traced"), "fp32")
     tokens = np.arange(12, dtype=np.int64)[None]
     assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
     session.bind({"tokens": tokens})()
@@ -190,9 +203,9 @@ def test_truncated_files_are_damaged(files: Path, tmp_path: Path, suffix: str) -
     for length in (0, len(content) // 2, len(content) - 9):
         damaged.write_bytes(content[:length])
         with pytest.raises(DamagedFileError):
-            toolchain.audit(tmp_path / "model.xml")
+            toolchains.audit("openvino", tmp_path / "model.xml")
         with pytest.raises(DamagedFileError):
-            toolchain.open_session(tmp_path / "model.xml", "int8")
+            toolchains.open_session("openvino", tmp_path / "model.xml", "int8")
 
 
 def test_nan_in_a_constant_is_found(files: Path, tmp_path: Path) -> None:
@@ -201,4 +214,4 @@ def test_nan_in_a_constant_is_found(files: Path, tmp_path: Path) -> None:
     content = bytearray((tmp_path / "model.bin").read_bytes())
     content[:4] = np.float32(np.nan).tobytes()  # the first constant is the first convolution's weight
     (tmp_path / "model.bin").write_bytes(content)
-    assert any("NaN" in finding for finding in toolchain.audit(tmp_path / "model.xml").findings)
+    assert any("NaN" in finding for finding in toolchains.audit("openvino", tmp_path / "model.xml").findings)

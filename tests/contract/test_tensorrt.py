@@ -16,14 +16,14 @@ import exchange  # noqa: E402
 from exchange_child import MODELS, ROUTES  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from edgekit import cli  # noqa: E402
+from edgekit import cli, toolchains  # noqa: E402
 from edgekit.artifact import folder as artifact  # noqa: E402
 from edgekit.errors import DamagedFileError, EdgekitError, UnsafeInputError, UnsupportedError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
-from edgekit.toolchains import tensorrt as toolchain  # noqa: E402
 from edgekit.toolchains.onnx.audit import Graph  # noqa: E402
-from edgekit.toolchains.tensorrt import checks, half, operators, quantize  # noqa: E402
+from edgekit.toolchains.tensorrt import checks, operators, quantize  # noqa: E402
+from edgekit.toolchains.tensorrt.passes import half  # noqa: E402
 
 LEAST_DB = {"fp32": 120, "fp16": 55, "int8": 26}
 CASES = [
@@ -60,10 +60,10 @@ def test_route_is_close_and_is_what_tensorrt_takes(folders, framework, model, ro
         return
     assert refused is None
     file, precision = file_of(folders, framework, model, route), ROUTES["tensorrt", framework][route]
-    audit = toolchain.audit(file)
+    audit = toolchains.audit("tensorrt", file)
     assert audit.findings == ()
     assert bool(shortfall(precision, audit)) == ((framework, model, route) in SHORT)
-    session = toolchain.open_session(file, precision)
+    session = toolchains.open_session("tensorrt", file, precision)
     assert session.stand_in and "stand-in for TensorRT" in session.by
     assert exchange.sqnr(folders[framework], model, session) >= LEAST_DB[precision]
     assert {t.dtype for t in (*audit.inputs, *audit.outputs)} <= {"float32", "int32"}
@@ -141,7 +141,7 @@ def test_the_arithmetic_is_that_of_the_definition(tmp_path):
     constants = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")]
     model = made(body, {"x": [1, 64]}, {"y": [1, 8]}, constants)
     file = quantize.qdq(None, request(tmp_path, model, {"x": x})).file
-    session = toolchain.open_session(file, "int8")
+    session = toolchains.open_session("tensorrt", file, "int8")
     scale, scales = np.float32(np.abs(x).max() / 127), np.abs(w).max(0) / np.float32(127)
     for row in x:
         integers = np.clip(np.rint(row / scale), -128, 127) @ np.rint(w / scales)
@@ -176,7 +176,7 @@ def test_float16_is_rounded_after_every_operator_and_overflows(tmp_path):
     x = np.array([[1.0, 0.05, 0.0333]], np.float32)
     with np.errstate(over="ignore"):
         expected = x.astype(np.float16) * np.float16(1000) * np.float16(1000) * np.float16(0.001)
-    found = toolchain.open_session(file, "fp16").run({"x": x})["y"]
+    found = toolchains.open_session("tensorrt", file, "fp16").run({"x": x})["y"]
     np.testing.assert_array_equal(found, expected.astype(np.float32))
     assert np.isinf(found[0, 0])
 
@@ -278,7 +278,10 @@ def external(place):
 def test_weights_outside_of_the_folder_are_refused(place, tmp_path):
     file = tmp_path / "model.onnx"
     file.write_bytes(external(place).SerializeToString())
-    for look in (toolchain.audit, lambda path: toolchain.open_session(path, "int8")):
+    for look in (
+        lambda path: toolchains.audit("tensorrt", path),
+        lambda path: toolchains.open_session("tensorrt", path, "int8"),
+    ):
         with pytest.raises(UnsafeInputError, match=r"secret\.bin"):
             look(file)
 
@@ -343,7 +346,10 @@ def test_truncated_files_are_damaged(folders, tmp_path):
     damaged = tmp_path / "model.onnx"
     for length in (0, 100, len(content) // 2, len(content) - 1):
         damaged.write_bytes(content[:length])
-        for look in (toolchain.audit, lambda path: toolchain.open_session(path, "int8")):
+        for look in (
+            lambda path: toolchains.audit("tensorrt", path),
+            lambda path: toolchains.open_session("tensorrt", path, "int8"),
+        ):
             with pytest.raises(DamagedFileError):
                 look(damaged)
 

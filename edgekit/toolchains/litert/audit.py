@@ -103,7 +103,7 @@ class Op:
         return self.inputs[at] if at < len(self.inputs) else None
 
 
-def audit_file(file: Path) -> Audit:
+def audit(file: Path) -> Audit:
     """Read a .tflite file's types, weights, operators and multiply-accumulates.
 
     A body of WHILE is counted once, its number of turns being unknown. A DEQUANTIZE of a constant is storage and not

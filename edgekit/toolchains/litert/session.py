@@ -21,6 +21,7 @@ from edgekit.errors import (
     UnsupportedError,
     UsageError,
 )
+from edgekit.scheme import Precision
 
 #: Modules with an ``Interpreter``, and the distribution whose version to report; the first that imports is used.
 INTERPRETERS = (
@@ -95,8 +96,9 @@ class LiteRTSession:
             self._interpreter.set_tensor(tensor["index"], _stored(array, tensor))
 
 
-def open_session(file: Path, threads: int = 1) -> LiteRTSession:
-    """Open a .tflite file with a pinned number of threads."""
+def open_session(file: Path, precision: Precision, *, threads: int = 1) -> LiteRTSession:
+    """Open a .tflite file with a pinned number of threads; the file alone decides in what precision it runs."""
+    del precision
     return LiteRTSession(file, threads)
 
 

@@ -1,34 +1,10 @@
 """OpenVINO IR (a pair of ``model.xml`` and ``model.bin``) and OpenVINO's CPU plugin."""
 
-from __future__ import annotations
-
-from edgekit.signature import Environment
-from edgekit.toolchains import Route
 from edgekit.toolchains._shared import nncf
 
 nncf.silence()  # before the first import of openvino
 
-from edgekit.toolchains.openvino import export, quantize  # noqa: E402
-from edgekit.toolchains.openvino.audit import audit  # noqa: E402
-from edgekit.toolchains.openvino.session import open_session  # noqa: E402
-
-__all__ = ["PACKAGES", "ROUTES", "STEP_VERSION", "audit", "open_session"]
-
-STEP_VERSION = 1
+#: Distributions whose versions change what this toolchain makes.
 PACKAGES = ("openvino", "nncf")
-
-_RUNTIME: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
-
-ROUTES = {
-    "torch-traced": Route({"torch": "torch"}, export.from_trace),
-    "torch-exported": Route({"torch": "torch"}, export.from_program),
-    "saved-model": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
-    "saved-model-loop": Route({"keras": "keras-tensorflow"}, export.from_saved_model_with_loops),
-    "keras-torch": Route({"keras": "keras-torch"}, export.from_program),
-    "fp16": Route(_RUNTIME, export.to_fp16, quantizes_file=True),
-    "nncf": Route(_RUNTIME, quantize.static, quantizes_file=True),
-    "nncf-all": Route(_RUNTIME, quantize.static_all, quantizes_file=True),
-    "unrolled-nncf": Route({"torch": "torch", "keras": "keras-torch"}, quantize.static_unrolled),
-    "weights": Route(_RUNTIME, quantize.weights_asymmetric, quantizes_file=True),
-    "weights-symmetric": Route(_RUNTIME, quantize.weights_symmetric, quantizes_file=True),
-}
+#: Ending of its files.
+ENDING = ".xml"

@@ -16,7 +16,7 @@ from torch import nn
 from edgekit.errors import EdgekitError
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
-from edgekit.toolchains.coreml import ROUTES
+from edgekit.toolchains.coreml.routes import ROUTES
 
 
 class Recurrent(nn.Module):

@@ -200,9 +200,9 @@ def run(file: str, inputs: str) -> dict[str, Any]:
     """Open a program and run every sample; what the session says about itself."""
     from executorch.extension.pybindings import portable_lib
 
-    from edgekit.toolchains import executorch
+    from edgekit import toolchains
 
-    session = executorch.open_session(Path(file), "fp32")
+    session = toolchains.open_session("executorch", Path(file), "fp32")
     with np.load(inputs) as stored:
         data = {name.removeprefix("x/"): stored[name] for name in stored.files}
     rows = [session.run({n: a[i : i + 1] for n, a in data.items()}) for i in range(len(next(iter(data.values()))))]
@@ -254,8 +254,8 @@ def fuzz(file: str, scratch: str, count: int, unread: bool = False) -> dict[str,
     import torch
     from executorch.runtime import Runtime
 
+    from edgekit import toolchains
     from edgekit.errors import EdgekitError
-    from edgekit.toolchains import executorch
 
     torch.set_num_threads(1)
     Runtime.get()
@@ -274,7 +274,7 @@ def fuzz(file: str, scratch: str, count: int, unread: bool = False) -> dict[str,
                     if unread:
                         run_unread(str(path))
                     else:
-                        session = executorch.open_session(path, "fp32")
+                        session = toolchains.open_session("executorch", path, "fp32")
                         session.run({n: np.zeros(s, d) for n, (s, d) in session._inputs.items()})
                     stream.write("ran")
                 except EdgekitError:

@@ -1,0 +1,36 @@
+"""The routes of this toolchain, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Converted, Request, Route
+from edgekit.toolchains.onnx import export
+from edgekit.toolchains.tensorrt import checks, quantize
+from edgekit.toolchains.tensorrt.passes import half
+
+
+def _checked(convert: Callable[[LoadedModel | None, Request], Converted]) -> Callable[..., Converted]:
+    """A float route of the ONNX toolchain whose file TensorRT must take."""
+
+    def route(model: LoadedModel | None, request: Request) -> Converted:
+        done = convert(model, request)
+        checks.refuse(onnx.load(done.file))
+        return done
+
+    return route
+
+
+ROUTES = {
+    "torch-dynamo": Route({"torch": "torch"}, _checked(export.from_torch)),
+    "torch-script": Route({"torch": "torch"}, _checked(export.from_torchscript)),
+    "tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),
+    "keras-torch": Route({"keras": "keras-torch"}, _checked(export.from_torch)),
+    "tf2onnx-loop": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model_with_loops)),
+    "half": Route({"keras": "runtime", "torch": "runtime"}, half.half, quantizes_file=True),
+    "qdq": Route({"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True),
+    "unrolled-qdq": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
+}
