@@ -19,7 +19,7 @@ from edgekit import cli, mil
 from edgekit.errors import DamagedFileError, EdgekitError, NotRunError, UnsafeInputError, UnsupportedError, UsageError
 from edgekit.jobs.store import sha256_file
 from edgekit.mil import proto
-from edgekit.toolchains.coreml.activations import scale_and_zero_point
+from edgekit.toolchains.coreml.passes.activations import scale_and_zero_point
 
 #: Runs in a child: the parent must not import torch for it, and hash order differs from child to child.
 _CONVERT = """

@@ -18,8 +18,8 @@ from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.proof.precision import shortfall
 from edgekit.toolchains import Audit, Request
-from edgekit.toolchains.litert import schema
 from edgekit.toolchains.litert.audit import read_subgraphs
+from edgekit.toolchains.litert.passes import names as naming
 from edgekit.toolchains.litert.schema import packed_model
 
 pytest.importorskip("ai_edge_litert")
@@ -221,7 +221,7 @@ def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, 
     ],
 )
 def test_a_tensor_is_named_after_one_operator(name: str, short: str) -> None:
-    assert schema.short_name(name) == short
+    assert naming.short_name(name) == short
 
 
 def test_keras_embedding_tables_are_int8_without_samples(files: Path) -> None:
@@ -233,7 +233,7 @@ def test_keras_embedding_tables_are_int8_without_samples(files: Path) -> None:
 def test_names_are_short_and_unique_and_those_of_the_borders_stay(files: Path) -> None:
     for framework, before in (("keras", "serving_default_image:0"), ("torch", "serving_default_args_0")):
         content = (files / framework / "conv" / "quantizer-static" / "model.tflite").read_bytes()
-        graph = schema.packed_model(content, Path("model.tflite")).Subgraphs(0)
+        graph = packed_model(content, Path("model.tflite")).Subgraphs(0)
         names = [graph.Tensors(i).Name().decode() for i in range(graph.TensorsLength())]
         assert len(set(names)) == len(names)
         assert any(name.startswith(before) for name in names)
@@ -326,7 +326,7 @@ def _altered(file: Path, out: Path, change: Any) -> Audit:
     import flatbuffers
     from ai_edge_litert import schema_py_generated as tables
 
-    model = tables.ModelT.InitFromObj(schema.packed_model(file.read_bytes(), file))
+    model = tables.ModelT.InitFromObj(packed_model(file.read_bytes(), file))
     change(model)
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -397,7 +397,7 @@ def test_the_same_conversion_gives_the_same_bytes(files: Path, tmp_path: Path, f
 
 def test_names_numbered_by_the_converter_map_in_order() -> None:
     found = ["output_10", "output_2", *(f"output_{i}" for i in (0, 1, 3, 4, 5, 6, 7, 8, 9))]
-    names = schema.match_names(found, [f"head{i}" for i in range(11)], "output")
+    names = naming.match_names(found, [f"head{i}" for i in range(11)], "output")
     assert names["output_10"] == "head10"
     assert names["output_2"] == "head2"
 

@@ -16,8 +16,8 @@ from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.coreml import package
-from edgekit.toolchains.coreml.activations import ALL, PRODUCTS, Taken, has_gates, quantize_activations
 from edgekit.toolchains.coreml.export import convert_program, exported
+from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, has_gates, quantize_activations
 from edgekit.toolchains.coreml.vendor import coremltools
 
 if TYPE_CHECKING:

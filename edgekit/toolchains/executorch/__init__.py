@@ -1,6 +1,6 @@
 """ExecuTorch programs (.pte) with the XNNPACK delegate.
 
-``rewriting`` brings an exported graph into the forms that the delegate takes, ``lowering``, ``half`` and ``quantize``
+``rewriting`` brings an exported graph into the forms that the delegate takes, ``export``, ``half`` and ``quantize``
 are the routes, ``flatbuffer``, ``program`` and ``xnnpack`` read a file without the runtime, ``audit`` counts what is
 inside, ``session`` runs it.
 """

@@ -13,7 +13,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import gates
-from edgekit.toolchains.executorch.lowering import graph_of, lowered
+from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.passes.rewriting import FLOAT
 
 aten = torch.ops.aten

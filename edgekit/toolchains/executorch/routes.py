@@ -7,9 +7,9 @@ from edgekit.toolchains import Converted, Request, Route
 
 
 def _fp32(model: LoadedModel | None, request: Request) -> Converted:
-    from edgekit.toolchains.executorch import lowering
+    from edgekit.toolchains.executorch import export
 
-    return lowering.to_fp32(model, request)
+    return export.to_fp32(model, request)
 
 
 def _half_weights(model: LoadedModel | None, request: Request) -> Converted:

@@ -21,7 +21,8 @@ from edgekit.frameworks.loaded import identifiers
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert import quantize as routes_quantizer
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
-from edgekit.toolchains.litert.schema import unread_pieces, write_named
+from edgekit.toolchains.litert.passes.integers import unread_pieces
+from edgekit.toolchains.litert.passes.names import write_named
 
 FILE = "model.tflite"
 #: Steps up to which a float recurrent layer is unrolled: without the loop, the zoo's LSTM of 32 steps takes three

@@ -8,7 +8,7 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel, missing
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
-from edgekit.toolchains.litert.schema import write_named
+from edgekit.toolchains.litert.passes.names import write_named
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,9 @@ from edgekit.frameworks import LoadedModel
 from edgekit.proof.precision import MAC_SHARE, MAC_SHARE_WEIGHTS
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
-from edgekit.toolchains.litert.schema import compute_in_integers, halve_constants, packed_model, quantize_unread_pieces
+from edgekit.toolchains.litert.passes.half import halve_constants
+from edgekit.toolchains.litert.passes.integers import compute_in_integers, quantize_unread_pieces
+from edgekit.toolchains.litert.schema import packed_model
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,8 +14,8 @@ from torch import fx
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.graphs import attribute, constant, is_constant, tidy
-from edgekit.toolchains.executorch.lowering import graph_of, lowered
 
 aten = torch.ops.aten
 

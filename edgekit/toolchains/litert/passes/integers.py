@@ -1,0 +1,87 @@
+"""Integer files as the runtime wants them: what ai-edge-quantizer leaves in float without need."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from edgekit.toolchains.litert.schema import packed, packed_model, unpacked
+
+
+def unread_pieces(content: bytes) -> list[str]:
+    """Names of tensors that a SPLIT makes and nothing reads."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = packed_model(content, Path("model.tflite"))
+    splits = (schema.BuiltinOperator.SPLIT, schema.BuiltinOperator.SPLIT_V)
+    found = []
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+        read = {int(graph.Outputs(i)) for i in range(graph.OutputsLength())}
+        read |= {int(op.Inputs(i)) for op in operators for i in range(op.InputsLength())}
+        for op in operators:
+            if model.OperatorCodes(op.OpcodeIndex()).BuiltinCode() in splits:
+                made = (int(op.Outputs(i)) for i in range(op.OutputsLength()))
+                found += [graph.Tensors(index).Name().decode() for index in made if index not in read]
+    return found
+
+
+def quantize_unread_pieces(content: bytes) -> bytes:
+    """Give the pieces of a SPLIT that nothing reads the type and scale of the others.
+
+    ai-edge-quantizer leaves them in float, and XNNPACK then refuses the operator (Keras's unrolled LSTM, whose first
+    state is zero). What follows never sees them.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    if not unread_pieces(content):
+        return content
+    model = unpacked(content)
+    splits = (schema.BuiltinOperator.SPLIT, schema.BuiltinOperator.SPLIT_V)
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if model.operatorCodes[operator.opcodeIndex].builtinCode not in splits:
+                continue
+            pieces = [graph.tensors[i] for i in operator.outputs]
+            quantized = [piece for piece in pieces if piece.type != schema.TensorType.FLOAT32]
+            for piece in pieces if quantized else ():
+                piece.type, piece.quantization = quantized[0].type, quantized[0].quantization
+    return packed(model, len(content))
+
+
+#: Operators of one input with integer kernels in LiteRT for which ai-edge-quantizer 0.10 has no rule.
+INTEGER_KERNELS = ("LEAKY_RELU",)
+
+
+def compute_in_integers(content: bytes) -> bytes:
+    """Take out DEQUANTIZE and QUANTIZE around operators that ai-edge-quantizer leaves in float without need.
+
+    The operator reads and gives the quantized tensors themselves, with the scales that were calibrated for both.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = unpacked(content)
+    kinds = [code.builtinCode for code in model.operatorCodes]
+    wanted = {getattr(schema.BuiltinOperator, name) for name in INTEGER_KERNELS}
+    changed = False
+    for graph in model.subgraphs:
+        made = {int(index): op for op in graph.operators for index in op.outputs}
+        readers = Counter(int(index) for op in graph.operators for index in op.inputs)
+        readers.update(map(int, graph.outputs))
+        read = {int(index): op for op in graph.operators for index in op.inputs}
+        gone: set[int] = set()
+        for op in graph.operators:
+            if kinds[op.opcodeIndex] not in wanted:
+                continue
+            before, after = made.get(int(op.inputs[0])), read.get(int(op.outputs[0]))
+            if before is None or kinds[before.opcodeIndex] != schema.BuiltinOperator.DEQUANTIZE:
+                continue
+            if after is None or kinds[after.opcodeIndex] != schema.BuiltinOperator.QUANTIZE:
+                continue
+            if readers[int(op.outputs[0])] == 1:
+                readers[int(op.inputs[0])] -= 1
+                gone |= {id(after)} if readers[int(op.inputs[0])] else {id(after), id(before)}
+                op.inputs, op.outputs = before.inputs, after.outputs
+                changed = True
+        graph.operators = [op for op in graph.operators if id(op) not in gone]
+    return packed(model, len(content)) if changed else content
