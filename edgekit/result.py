@@ -14,12 +14,13 @@ Status = Literal[
     "FAIL_PARITY",
     "FAIL_ACCURACY",
     "FAIL_PRECISION",
+    "FAIL_INTEGRITY",
     "UNDECIDED",
     "FAILED",
     "UNSUPPORTED",
     "NOT_RUN",
 ]
-Flag = Literal["SLOWER", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE"]
+Flag = Literal["SLOWER", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE", "CUSTOM_TARGET"]
 
 
 class _Frozen(BaseModel):
@@ -42,6 +43,14 @@ class SourceFacts(_Frozen):
     config: str | None = None
     sha256: str
     notes: tuple[str, ...] = ()
+
+
+class TargetFile(_Frozen):
+    """A target's TOML: its bytes' hash, and where it lies; the packaged ones say no path."""
+
+    name: str
+    sha256: str
+    path: str | None = None
 
 
 class RouteTried(_Frozen):
@@ -198,6 +207,7 @@ class Result(_Frozen):
     artifact: str | None
     rejected: str | None = None
     target: str
+    target_files: tuple[TargetFile, ...] = ()
     format: str
     toolchain: str
     precision: str

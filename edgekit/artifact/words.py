@@ -98,6 +98,7 @@ _FLAGS = {
     "REUSED": "nothing was run again: all results come from the store",
     "ESTIMATE": "parity on generated inputs only; pass --calibrate and --evaluate for proof on real data",
     "CUSTOM_GATE": "judged by limits of your own, looser than the packaged ones",
+    "CUSTOM_TARGET": "a file of your own stands in for a packaged target of the same name",
 }
 
 

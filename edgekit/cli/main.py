@@ -32,6 +32,7 @@ _EXIT = {
     "FAIL_PARITY": 4,
     "FAIL_ACCURACY": 4,
     "FAIL_PRECISION": 4,
+    "FAIL_INTEGRITY": 4,
     "UNDECIDED": 4,
     "FAILED": 6,
     "NOT_RUN": 9,
