@@ -18,8 +18,9 @@ from edgekit import target as targets
 from edgekit.conversion import Order
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
+from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, sha256_file, sha256_json
-from edgekit.jobs.workers import Limits, Workers, interrupts_as_keyboard
+from edgekit.jobs.workers import Limits, Workers
 from edgekit.result import Result
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
@@ -66,7 +67,7 @@ def convert(
     if workers is not None:
         return pipeline.convert(order, workers=workers, store=store, progress=progress)
     limits = _limits(timeout, memory_limit_mib)
-    with interrupts_as_keyboard(), Workers(limits) as own:
+    with listening(), Workers(limits) as own:
         return pipeline.convert(order, workers=own, store=store, progress=progress)
 
 
@@ -143,7 +144,7 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
         raise UsageError(f"{model}:{config} has no training; trained configurations: {', '.join(trained) or 'none'}")
     destination = output or Path(f"{model}-{config}.safetensors")
     progress("start", f"train:{model}:{config}")
-    with interrupts_as_keyboard(), Workers(_limits(24 * 3600.0, None)) as workers:
+    with listening(), Workers(_limits(24 * 3600.0, None)) as workers:
         arguments = {"name": model, "config": config, "seed": seed, "output": str(destination.absolute())}
         answer = workers.call("torch", "edgekit.steps.train:run", arguments)
     progress("done", f"train:{model}:{config}")

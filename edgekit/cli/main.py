@@ -153,9 +153,10 @@ def build(
 ) -> int:
     """Build what a device runs (a TensorRT engine), on that device, and run the golden samples through it."""
     from edgekit.artifact import derived as build_for
-    from edgekit.jobs.workers import Workers, interrupts_as_keyboard
+    from edgekit.jobs.interruption import listening
+    from edgekit.jobs.workers import Workers
 
-    with interrupts_as_keyboard(), Workers() as workers:
+    with listening(), Workers() as workers:
         derived = build_for.build(artifact, device, output=output, workers=workers)
     if as_json:
         _print_json(derived.to_json())

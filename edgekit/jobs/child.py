@@ -1,11 +1,13 @@
 """The child's main: reads requests from standard input, answers on a pipe of its own, logs all else.
 
-Request  ``{"step": "edgekit.steps.convert:run", "arguments": {...}}``, one JSON document per line.
-Answer   ``{"value": ..., "cpu_seconds": ..., "peak_rss_bytes": ...}`` or ``{"error": {...}}``, likewise.
+Request  ``{"number": 1, "step": "edgekit.steps.convert:run", "arguments": {...}}``, one JSON document per line.
+Answer   ``{"number": 1, "value": ..., "cpu_seconds": ..., "peak_rss_bytes": ...}`` or ``{"number": 1, "error": ...}``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import gc
 import importlib
@@ -58,15 +60,27 @@ def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
     return {"value": value, "cpu_seconds": round(cpu, 3), "peak_rss_bytes": after[0].ru_maxrss * 1024}
 
 
+def _end_with_parent() -> None:
+    """Ask Linux to kill this process when the thread that started it ends, whatever the reason."""
+    with contextlib.suppress(OSError, AttributeError):  # other systems have no prctl: the parent ends its children
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != int(os.environ.pop("EDGEKIT_PARENT")):  # it ended while this process was starting
+        os._exit(1)
+
+
 def main() -> None:
     """Serve requests until standard input ends."""
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its children itself
     # Importing a framework and tracing a model make millions of objects that stay. Looking through them after every
     # 700 new ones took a tenth to a fifth of the CPU time of torch.export and torch.onnx (zoo LSTM from Keras).
     gc.set_threshold(20_000)
-    answers = os.fdopen(int(os.environ.pop("EDGEKIT_ANSWERS")), "w", encoding="utf-8")
+    descriptor = int(os.environ.pop("EDGEKIT_ANSWERS"))
+    os.set_inheritable(descriptor, False)
+    answers = os.fdopen(descriptor, "w", encoding="utf-8")
     for index, line in enumerate(sys.stdin):
-        answer = _answer(json.loads(line), first=index == 0)
+        request = json.loads(line)
+        answer = {"number": request["number"], **_answer(request, first=index == 0)}
         sys.stdout.flush()
         sys.stderr.flush()
         answers.write(json.dumps(answer) + "\n")

@@ -2,13 +2,13 @@
 
 A child is one environment (an interpreter and its environment variables) and serves many requests, so that a
 framework is imported once. A crash, a hang or too much memory becomes one ``FailedError`` with the child's log; the
-next request starts a fresh child.
+next request starts a fresh child. Several threads may share one ``Workers``: requests to one child take turns.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import json
 import os
 import select
@@ -16,8 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +30,8 @@ import psutil
 
 from edgekit import errors
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
+from edgekit.jobs import interruption
+from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.signature import Environment
 
 #: What each kind of child sets before its framework is imported.
@@ -80,62 +85,98 @@ class Answer:
     peak_rss_bytes: int
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to kill the child when its parent dies, whatever the reason."""
-    with contextlib.suppress(OSError, AttributeError):  # other systems have no prctl: atexit and Ctrl-C still work
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+@functools.cache
+def _starter() -> ThreadPoolExecutor:
+    """The thread that starts all children: Linux ends a child together with the *thread* that started it."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgekit-starter")
+
+
+os.register_at_fork(after_in_child=_starter.cache_clear)  # a forked process has none of its parent's threads
 
 
 class Worker:
     """One child process."""
 
-    def __init__(self, environment: str, log: Path) -> None:
+    def __init__(self, environment: str, folder: Path) -> None:
+        """Start it.
+
+        Args:
+            environment: kind of child.
+            folder: where its log and its temporary files go; whoever made the folder removes it.
+        """
         self.environment = environment
-        self.log = log
+        self.log = folder / f"{environment}.log"
+        temporary = folder / "tmp"
+        temporary.mkdir(exist_ok=True)
         receive, send = os.pipe()
-        variables = {**os.environ, **_COMMON, **_VARIABLES[environment], "EDGEKIT_ANSWERS": str(send)}
+        variables = {
+            **os.environ,
+            **_COMMON,
+            **_VARIABLES[environment],
+            "TMPDIR": str(temporary),
+            "EDGEKIT_ANSWERS": str(send),
+            "EDGEKIT_PARENT": str(os.getpid()),
+        }
         root = str(Path(__file__).parent.parent.parent)
         variables["PYTHONPATH"] = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-        with log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "edgekit.jobs.child"],
-                stdin=subprocess.PIPE,
-                stdout=stream,
-                stderr=stream,
-                pass_fds=[send],
-                env=variables,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
-        os.close(send)
         self._answers: IO[bytes] = os.fdopen(receive, "rb", buffering=0)
+        try:
+            with self.log.open("ab") as stream:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "edgekit.jobs.child"],
+                    stdin=subprocess.PIPE,
+                    stdout=stream,
+                    stderr=stream,
+                    pass_fds=[send],
+                    env=variables,
+                    start_new_session=True,
+                )
+        except BaseException:
+            self._answers.close()
+            raise
+        finally:
+            os.close(send)
         self._pending = b""
+        self._requests = 0
 
     def call(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer:
         """Run one step; raises the step's own ``EdgekitError``, or ``FailedError`` for all else."""
-        log_start = self.log.stat().st_size
-        request = json.dumps({"step": step, "arguments": arguments}) + "\n"
+        log_start = self._log_size()
+        self._requests += 1
+        request = json.dumps({"number": self._requests, "step": step, "arguments": arguments}) + "\n"
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(request.encode())
             self._process.stdin.flush()
-            answer = self._wait(step, limits)
+            line = self._wait(step, limits)
         except (BrokenPipeError, EOFError):
             raise self._crashed(step, log_start) from None
-        if "error" in answer:
-            raise self._raised(step, answer["error"])
-        return Answer(**answer)
+        try:
+            answer = json.loads(line)
+            number, error = answer.pop("number"), answer.pop("error", None)
+            answered = error or Answer(**answer)
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            raise FailedError(f"{step} answered with what is no answer: {line[:200]!r}") from None
+        if number != self._requests:
+            raise FailedError(f"{step} got the answer to request {number} instead of {self._requests}")
+        if error:
+            raise self._raised(step, error)
+        return answered
 
-    def _wait(self, step: str, limits: Limits) -> dict[str, Any]:
+    def _wait(self, step: str, limits: Limits) -> bytes:
         deadline = time.monotonic() + limits.seconds
         process = psutil.Process(self._process.pid)
         while b"\n" not in self._pending:
-            readable, _, _ = select.select([self._answers], [], [], 0.2)
+            interruption.check()
+            ended = not self.alive  # before looking: what it wrote before it ended is then there
+            readable, _, _ = select.select([self._answers], [], [], 0 if ended else 0.2)
             if readable:
                 chunk = self._answers.read(1 << 16)
                 if not chunk:
                     raise EOFError
                 self._pending += chunk
+            elif ended:  # the pipe is not closed where a process that it started lives on
+                raise EOFError
             elif time.monotonic() > deadline:
                 self.end()
                 raise FailedError(
@@ -149,8 +190,7 @@ class Worker:
                     hint="Raise --memory-limit, or use a smaller model.",
                 )
         line, _, self._pending = self._pending.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return line
 
     def _crashed(self, step: str, log_start: int) -> FailedError:
         code = self._process.wait()
@@ -169,10 +209,19 @@ class Worker:
                 return MissingDependencyError(f"{missing} is not installed", hint=f"Run: {install}")
         return FailedError(f"{step} raised {error['type']}: {error['message']}")
 
+    def _log_size(self) -> int:
+        try:
+            return self.log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def _tail(self, start: int, size: int = 600) -> str:
-        with self.log.open("rb") as stream:
-            stream.seek(start)
-            lines = stream.read().decode(errors="replace").strip().splitlines()
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(start)
+                lines = stream.read().decode(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return "its workers were closed"
         return "\n".join(lines[-8:])[-size:] or "nothing in its log"
 
     @property
@@ -182,13 +231,24 @@ class Worker:
 
     def end(self) -> None:
         """Kill it and all that it started, and wait for it."""
+        family = _descendants(self._process.pid) if self.alive else []
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        for member in family:  # also those that took a session of their own
+            with contextlib.suppress(psutil.Error):
+                member.kill()
         self._process.wait()
         self._answers.close()
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.Error:
+        return []
 
 
 def _resident(process: psutil.Process) -> int:
@@ -200,13 +260,24 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
+#: Of the folder that holds the logs and the temporary files of one ``Workers``.
+_FOLDER = "edgekit-"
+
+
 class Workers:
-    """All children of one run, one per environment, started when first needed; a context manager."""
+    """All children of one run, one per environment, started when first needed; a context manager.
+
+    Threads may share one: a request waits for its turn at the child of its environment.
+    """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits(memory_bytes=self.default_memory_bytes())
         self._children: dict[str, Worker] = {}
-        self._logs = tempfile.TemporaryDirectory(prefix="edgekit-logs-")
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._closed = False
+        interruption.opened(self, self.close)
+        sweep(Path(tempfile.gettempdir()), _FOLDER)
+        self._folder = Scratch(Path(tempfile.gettempdir()), _FOLDER)
 
     @staticmethod
     def default_memory_bytes() -> int:
@@ -215,28 +286,44 @@ class Workers:
 
     def call(self, environment: Environment | str, step: str, arguments: Mapping[str, Any]) -> Answer:
         """Run a step in a child of that kind; a child that fails is not used again."""
-        worker = self._children.get(environment)
-        if worker is None or not worker.alive:
-            worker = Worker(environment, Path(self._logs.name) / f"{environment}.log")
-            self._children[environment] = worker
-        try:
-            return worker.call(step, arguments, self.limits)
-        except BaseException as error:  # Ctrl-C while waiting, too: the child is then in the middle of a request
-            if isinstance(error, FailedError) or not isinstance(error, EdgekitError):
-                self._children.pop(environment).end()
-            raise
+        with self._turns[environment]:
+            worker = self._children.get(environment)
+            if worker is None or not worker.alive:
+                worker = _starter().submit(self._start, environment).result()
+            try:
+                return worker.call(step, arguments, self.limits)
+            except BaseException as error:  # Ctrl-C while waiting, too: the child is in the middle of a request
+                if isinstance(error, FailedError) or not isinstance(error, EdgekitError):
+                    self._children.pop(environment, None)
+                    worker.end()
+                raise
+
+    def _start(self, environment: str) -> Worker:
+        """Start a child and register it, in the starter's thread, where no signal comes between the two."""
+        if self._closed:
+            raise RuntimeError("these workers are closed")
+        worker = self._children[environment] = Worker(environment, self._folder.path)
+        return worker
 
     def log(self, environment: str) -> str:
         """Everything that a kind of child wrote, for reports."""
-        path = Path(self._logs.name) / f"{environment}.log"
+        path = self._folder.path / f"{environment}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def close(self) -> None:
         """End all children now."""
-        for worker in self._children.values():
+        try:
+            _starter().submit(self._end_all).result()  # after a start that is under way
+        except RuntimeError:  # the interpreter ends, and its threads have ended
+            self._end_all()
+        self._folder.close()
+        interruption.closed(self)
+
+    def _end_all(self) -> None:
+        self._closed = True
+        while self._children:
+            _, worker = self._children.popitem()
             worker.end()
-        self._children.clear()
-        self._logs.cleanup()
 
     def __enter__(self) -> Workers:
         return self
@@ -245,17 +332,3 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def interrupts_as_keyboard() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does, so that children and scratch folders go either way."""
-
-    def raise_interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, raise_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

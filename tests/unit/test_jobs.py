@@ -1,17 +1,24 @@
 """A child that crashes, hangs or eats memory is one failed step; the parent and the next step are unharmed."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
 from edgekit.errors import FailedError, MissingDependencyError, UsageError
+from edgekit.jobs import interruption
+from edgekit.jobs.interruption import Interrupted, listening
+from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.jobs.workers import Limits, Workers
 
 STEPS = str(Path(__file__).parent / "children")
@@ -89,33 +96,164 @@ def test_a_missing_package_gives_its_install_line(workers):
     assert "edgekit[openvino]" in caught.value.hint
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_children_end_with_the_parent(tmp_path, number):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_children_end_with_the_parent(tmp_path, monkeypatch, number):
     """Ctrl-C, a polite kill and a hard one: no child survives, within two seconds."""
     program = f"""
         import os, sys
-        from edgekit.jobs.workers import Workers, interrupts_as_keyboard
+        from edgekit.jobs.interruption import Interrupted, listening
+        from edgekit.jobs.workers import Workers
         try:
-            with interrupts_as_keyboard(), Workers() as workers:
+            with listening(), Workers() as workers:
                 workers.call("runtime", "misbehaving:hangs", {{"pid_file": {str(tmp_path / "pids")!r}}})
-        except KeyboardInterrupt:
-            sys.exit(130)
+        except Interrupted as error:
+            sys.exit(error.exit_code)
     """
-    environment = {**os.environ, "PYTHONPATH": STEPS}
+    (tmp_path / "tmp").mkdir()
+    paths = os.pathsep.join(filter(None, [STEPS, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path / "tmp")}
     command = [sys.executable, "-c", textwrap.dedent(program)]
     parent = subprocess.Popen(command, env=environment, preexec_fn=heeds_ctrl_c)
     deadline = time.monotonic() + 20
     while not (tmp_path / "pids").exists() or len((tmp_path / "pids").read_text().split()) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    child = int((tmp_path / "pids").read_text().split()[0])
+    child, grandchild = (int(pid) for pid in (tmp_path / "pids").read_text().split())
     start = time.monotonic()
     parent.send_signal(number)
     code = parent.wait(10)
     while _running(child) and time.monotonic() < start + 2:
         time.sleep(0.02)
     assert not _running(child)
-    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    if number == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+        os.kill(grandchild, signal.SIGKILL)
+        assert len(list((tmp_path / "tmp").iterdir())) == 1
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+        Workers().close()  # the next run sweeps what a killed one left
+    else:
+        assert code == 128 + number
+        assert not _running(grandchild)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_eight_threads_on_one_workers_get_their_own_answers(workers):
+    def ask(thread):
+        return [call(workers, "add", a=thread * 1000, b=turn).value["sum"] for turn in range(25)]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert answers == [[thread * 1000 + turn for turn in range(25)] for thread in range(8)]
+
+
+def test_a_child_outlives_the_thread_that_first_needed_it(workers):
+    pids = []
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: pids.append(call(workers, "add", a=1, b=1).value["pid"]))
+        thread.start()
+        thread.join()
+        time.sleep(0.1)
+    assert len(set(pids)) == 1
+    assert call(workers, "add", a=1, b=1).value["pid"] == pids[0]
+
+
+def test_a_failure_in_one_thread_leaves_the_requests_of_others_alone(workers):
+    def ask(thread):
+        if thread % 4 == 0:
+            with pytest.raises(FailedError, match="SIGSEGV"):
+                call(workers, "crashes")
+        return call(workers, "add", a=thread, b=1).value["sum"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(16))) == [thread + 1 for thread in range(16)]
+
+
+def test_closing_ends_the_requests_of_other_threads(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", STEPS)
+    workers = Workers(Limits(seconds=60))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(call, workers, "hangs", pid_file=str(tmp_path / "pids"))
+        while not (tmp_path / "pids").exists():
+            time.sleep(0.02)
+        workers.close()
+        with pytest.raises(FailedError, match="SIGKILL"):
+            waiting.result(10)
+    with pytest.raises(RuntimeError, match="closed"):
+        call(workers, "add", a=1, b=1)
+
+
+def test_a_child_whose_own_child_holds_its_pipe_is_seen_to_have_crashed(workers):
+    with pytest.raises(FailedError, match="exit code 3"):
+        call(workers, "exits_beside_a_fork")
+
+
+def test_what_is_no_answer_fails_the_step_alone(workers):
+    for text in ("null", "{", '{"number": 1}', '{"number": 99, "value": 1, "cpu_seconds": 0, "peak_rss_bytes": 0}'):
+        with pytest.raises(FailedError, match="answer"):
+            call(workers, "answers", text=text)
+    assert call(workers, "add", a=2, b=2).value["sum"] == 4
+
+
+def test_children_have_a_temporary_folder_that_goes_with_them(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", STEPS)
+    with Workers() as workers:
+        folder = Path(call(workers, "environment", name="TMPDIR").value)
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_listening_in_a_thread_changes_nothing():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(_listens).result() == signal.getsignal(signal.SIGTERM)
+
+
+def _listens():
+    with listening():
+        return signal.getsignal(signal.SIGTERM)
+
+
+def test_a_signal_that_the_program_ignores_or_handles_itself_stays_its_own():
+    mine = lambda number, frame: None  # noqa: E731
+    before = signal.signal(signal.SIGTERM, mine), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening():
+            assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == (mine, signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGHUP, before[1])
+
+
+def test_only_the_first_signal_interrupts_and_all_that_was_opened_is_closed(tmp_path):
+    """A second Ctrl-C in the middle of unwinding, and a first one that Python swallows."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted) as caught, listening():
+        lost = Scratch(tmp_path, "x-")  # nobody closes it
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert lost.path.is_dir()
+    assert caught.value.exit_code == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(Interrupted), listening():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(1)
+        interruption.check()
+
+
+def test_scratch_folders_of_the_living_are_not_swept(tmp_path):
+    with Scratch(tmp_path, "x-") as mine:
+        (mine / "f").write_text("x")
+        (tmp_path / "x-dead").mkdir()
+        (tmp_path / "x-link").symlink_to(mine)
+        (tmp_path / "other").mkdir()
+        assert sweep(tmp_path, "x-") == 1
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["other", "x-link", mine.name])
+        assert (mine / "f").read_text() == "x"
+    assert not mine.exists()
 
 
 def heeds_ctrl_c():

@@ -1,0 +1,111 @@
+"""Folders that go when their owner is done, and that a later run sweeps where the owner was killed.
+
+The owner holds a lock on the folder itself (flock(2)), which the system releases however the process ends: no process
+number that another process may have by now, no clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from edgekit.jobs import interruption
+
+#: Before a folder is locked it carries this name, so that a sweep never meets one that is not locked yet; of a
+#: process that was killed at that very moment an empty folder stays, which is removed when it is this old.
+_UNBORN = ".unborn-"
+_UNBORN_SECONDS = 3600.0
+
+
+class Scratch:
+    """A new folder ``<prefix><random>`` that is removed by ``close``; a context manager."""
+
+    def __init__(self, parent: Path, prefix: str) -> None:
+        """Make the folder.
+
+        Raises:
+            OSError: ``parent`` does not exist or cannot be written.
+        """
+        name = secrets.token_hex(6)
+        self.path = parent.absolute() / f"{prefix}{name}"
+        self._unborn = self.path.with_name(f"{prefix}{_UNBORN}{name}")
+        self._lock: int | None = None
+        interruption.opened(self, self.close)
+        try:
+            self._unborn.mkdir(0o700)
+            self._lock = locked_folder(self._unborn)
+            self._unborn.rename(self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove the folder, unless it was renamed, and give up its lock."""
+        for path in (self._unborn, self.path):
+            shutil.rmtree(path, ignore_errors=True)
+        descriptor, self._lock = self._lock, None
+        if descriptor is not None:
+            os.close(descriptor)
+        interruption.closed(self)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def locked_folder(path: Path) -> int | None:
+    """Hold a folder against sweeps; None where its file system knows no such locks, and sweeps leave it alone."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextlib.contextmanager
+def exclusively(path: Path) -> Iterator[bool]:
+    """Try to lock a folder for oneself; False where it is gone, another holds it, or it cannot be locked at all."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def sweep(parent: Path, prefix: str) -> int:
+    """Remove this user's folders ``<prefix>...`` whose owner is dead; return how many."""
+    swept = 0
+    for path in parent.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                continue
+            if path.name.startswith(f"{prefix}{_UNBORN}") and time.time() - found.st_mtime < _UNBORN_SECONDS:
+                continue
+            with exclusively(path) as dead:
+                if dead:
+                    shutil.rmtree(path)
+                    swept += 1
+    return swept
