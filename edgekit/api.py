@@ -22,6 +22,7 @@ from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, sha256_file, sha256_json
 from edgekit.jobs.workers import Limits, Workers
 from edgekit.result import Result
+from edgekit.signature import ROLES, Role
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 
@@ -34,6 +35,7 @@ def convert(
     evaluate: str | None = None,
     metric: str = "top1",
     inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     output: Path | None = None,
     search_routes: bool = False,
     allow_mixed: bool = False,
@@ -60,6 +62,7 @@ def convert(
         target=targets.load(target),
         plan=plan_for(found, calibrate, evaluate, metric),
         output=output,
+        roles=roles_of(outputs),
         search_routes=search_routes,
         allow_mixed=allow_mixed,
         allow_unproven=allow_unproven,
@@ -69,6 +72,19 @@ def convert(
     limits = _limits(timeout, memory_limit_mib)
     with listening(), Workers(limits) as own:
         return pipeline.convert(order, workers=own, store=store, progress=progress)
+
+
+def roles_of(outputs: Iterable[str]) -> dict[str, Role]:
+    """What ``--outputs NAME=ROLE`` says; raises ``UsageError`` for what is no role."""
+    found: dict[str, Role] = {}
+    for text in outputs:
+        name, separator, role = text.rpartition("=")
+        if not separator or not name or role not in ROLES:
+            raise UsageError(
+                f"--outputs {text!r} is not NAME=ROLE; roles are {', '.join(ROLES)}", hint="--outputs logits=classes"
+            )
+        found[name] = role
+    return found
 
 
 def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:

@@ -62,6 +62,7 @@ class Evidence:
         stand_in: whether that is not the runtime that the files ship to.
         parts: what was found of each part.
         accuracy: the task metric of both, see ``edgekit.proof.accuracy``; None without labels.
+        findings: what is odd and no failure, one sentence each.
     """
 
     split: str
@@ -69,6 +70,7 @@ class Evidence:
     stand_in: bool
     parts: Mapping[str, PartEvidence]
     accuracy: AccuracyFacts | None
+    findings: tuple[str, ...] = ()
 
     @property
     def parity(self) -> ParityFacts:
@@ -152,10 +154,11 @@ def judge_evidence(made: Candidate, parity: Mapping[str, Verdict], accuracy: Ver
     """Take the first verdict that is not PASS: the parts' in the order in which a step calls them, then accuracy."""
     for name, verdict in parity.items():
         if verdict.status != "PASS":
-            return replace(made, status=verdict.status, reason=_of_part(made, name, verdict.reason))
+            reason = _of_part(made, name, verdict.reason)
+            return replace(made, status=verdict.status, reason=reason, hint=verdict.hint)
     if accuracy is not None and accuracy.status != "PASS":
-        return replace(made, status=accuracy.status, reason=accuracy.reason)
-    return replace(made, status="PASS", reason="")
+        return replace(made, status=accuracy.status, reason=accuracy.reason, hint=accuracy.hint)
+    return replace(made, status="PASS", reason="", hint="")
 
 
 def _of_part(made: Candidate, name: str, reason: str) -> str:

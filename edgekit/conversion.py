@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from edgekit.candidate import Candidate
 from edgekit.data.plan import DataPlan
 from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
-from edgekit.signature import WHOLE
+from edgekit.signature import WHOLE, Role
 from edgekit.sources.source import Source
 from edgekit.target import Target
 
@@ -21,12 +21,13 @@ FEW_CALIBRATION_SAMPLES = 32
 
 @dataclass(frozen=True)
 class Order:
-    """What the user asked for."""
+    """What the user asked for; ``roles`` is what they say that outputs are for, by name."""
 
     source: Source
     target: Target
     plan: DataPlan
     output: Path | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict)
     search_routes: bool = False
     allow_mixed: bool = False
     allow_unproven: bool = False
@@ -42,17 +43,38 @@ class LoadedPart:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A source whose parts, inputs and outputs are known, and the kind of child that runs it."""
+    """A source whose parts, inputs and outputs are known, and the kind of child that runs it.
+
+    Attributes:
+        parts: by name, in the order in which a step calls them.
+        environment: the kind of child.
+        framework: whose model it is.
+        notes: facts that the user must know.
+        roles: what the user says that outputs are for, by output.
+    """
 
     parts: Mapping[str, LoadedPart]
     environment: str
     framework: str
     notes: tuple[str, ...]
 
+    roles: Mapping[str, Role] = field(default_factory=dict)
+
     @property
     def signatures(self) -> dict[str, dict[str, Any]]:
-        """Inputs, outputs and states of every part."""
-        return {name: part.signature for name, part in self.parts.items()}
+        """Inputs, outputs and states of every part; what outputs are for, as the user or else the zoo says."""
+        return {name: _with_roles(part.signature, self.roles) for name, part in self.parts.items()}
+
+    def classes(self, part: str, *, scored: bool) -> list[str]:
+        """Outputs of a part that are told apart by their largest value.
+
+        Args:
+            part: the part's name.
+            scored: whether an accuracy metric reads classes: of the first output, where none is said to hold them.
+        """
+        outputs = self.signatures[part]["outputs"]
+        said = [output["name"] for output in outputs if output["role"] == "classes"]
+        return said or ([outputs[0]["name"]] if scored else [])
 
     @property
     def streams(self) -> bool:
@@ -103,3 +125,8 @@ class Outcome:
     candidates: list[Candidate]
     chosen: Candidate | None
     tested: Candidate | None
+
+
+def _with_roles(signature: dict[str, Any], roles: Mapping[str, Role]) -> dict[str, Any]:
+    outputs = [{**output, "role": roles.get(output["name"], output["role"])} for output in signature["outputs"]]
+    return {**signature, "outputs": outputs}

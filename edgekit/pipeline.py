@@ -23,7 +23,9 @@ from edgekit.errors import DamagedFileError, FailedError, NotRunError, Unsupport
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.jobs.store import Store, sha256_json
 from edgekit.jobs.workers import Workers
-from edgekit.proof.judge import Verdict
+from edgekit.proof import judge
+from edgekit.proof.accuracy import Accuracy
+from edgekit.proof.parity import Parity
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
 from edgekit.signature import WHOLE
 from edgekit.sources import source as sources
@@ -82,7 +84,11 @@ def load(run: Run, order: Order) -> Loaded:
             part = Source.from_json(with_folder(entry.value["checkpoint"], entry.file("")))
         parts[part.part] = LoadedPart(part, entry.value["signature"])
         framework, notes = entry.value["framework"], tuple(entry.value["notes"])
-    return Loaded(parts, environment, framework, notes)
+    loaded = Loaded(parts, environment, framework, notes, order.roles)
+    known = [output["name"] for signature in loaded.signatures.values() for output in signature["outputs"]]
+    if unknown := [name for name in order.roles if name not in known]:
+        raise UsageError(f"--outputs names {unknown[0]!r}; the model's outputs are {', '.join(known)}")
+    return loaded
 
 
 def has_weights(source: Source) -> bool:
@@ -300,7 +306,6 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
         "reference_folder": samples.outputs,
         "metric": order.plan.metric if samples.entry.value["labels"] else None,
         "task": order.plan.task,
-        "limits": target.gate.model_dump(),
     }
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments)
@@ -311,16 +316,21 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
         "inputs": "generated" if order.plan.generated else "data",
         "runtime": found["by"],
     }
-    parts, verdicts = {}, {}
+    scored = found["accuracy"] is not None
+    parts, verdicts, odd = {}, {}, []
     for name, part in found["parts"].items():
+        closeness, classes = Parity.from_json(part["parity"]), loaded.classes(name, scored=scored)
+        verdicts[name] = judge.judge_parity(closeness, target.gate.parity, classes)
+        odd += judge.findings(closeness, target.gate.parity, classes)
         compared = {key: value for key, value in part["parity"].items() if key != "reason"}
         parity = ParityFacts(**common, **compared, runtime_precision=part["runtime_precision"])
         parts[name] = PartEvidence(part["ops_delegated"], parity)
-        verdicts[name] = Verdict(*part["verdict"])
-    measured = AccuracyFacts.model_validate(found["accuracy"]) if found["accuracy"] else None
-    evidence = Evidence(samples.split, found["by"], found["stand_in"], parts, measured)
-    accuracy = Verdict(*found["accuracy_verdict"]) if found["accuracy_verdict"] else None
-    return judging.judge_evidence(replace(made, evidence=evidence, proof_entry=entry), verdicts, accuracy)
+    accuracy = Accuracy.from_json(found["accuracy"]) if scored else None
+    measured = AccuracyFacts.model_validate(found["accuracy"]) if scored else None
+    evidence = Evidence(samples.split, found["by"], found["stand_in"], parts, measured, tuple(odd))
+    made = replace(made, evidence=evidence, proof_entry=entry)
+    verdict = judge.judge_accuracy(accuracy, target.gate) if accuracy else None
+    return judging.judge_evidence(made, verdicts, verdict)
 
 
 def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, samples: Samples) -> LatencyFacts:

@@ -108,7 +108,11 @@ class DriftFacts(_Frozen):
 
 
 class ParityFacts(_Frozen):
-    """Closeness to the framework's own run on the same samples (of a stream: over all steps of so many sequences)."""
+    """Closeness to the framework's own run on the same samples (of a stream: over all steps of so many sequences).
+
+    ``sqnr_db`` relates the error to the size of the answers, ``variation_db`` to how far they move from sample to
+    sample, ``channel_db`` is that of the worst channel; see ``edgekit.proof.parity``.
+    """
 
     reference: str
     inputs: Literal["data", "generated"]
@@ -120,6 +124,8 @@ class ParityFacts(_Frozen):
     runtime: str
     runtime_precision: str
     drift: DriftFacts | None = None
+    variation_db: float | None = None
+    channel_db: float | None = None
 
 
 class AccuracyFacts(_Frozen):

@@ -9,6 +9,10 @@ Framework = Literal["keras", "torch"]
 #: A kind of child process: which framework it imports, and Keras's backend.
 Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "runtime"]
 Layout = Literal["plain", "channels_last", "channels_first"]
+#: What an output is for, where that is known: ``classes`` are told apart by their largest value.
+Role = Literal["", "classes"]
+#: Those that a user may say.
+ROLES: tuple[Role, ...] = ("classes",)
 
 #: Name of the part of a model that is one.
 WHOLE = "model"
@@ -23,16 +27,20 @@ class TensorSpec:
         shape: static shape, for example ``(1, 32, 32, 3)``.
         dtype: NumPy name of the element type, for example ``"float32"``.
         layout: where the channel axis lies, for tensors that have one; ``plain`` otherwise.
+        channels: of an output, axes along which different things lie (``channel_axes``); None where nobody said.
+        role: of an output, what it is for.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
     layout: Layout = "plain"
+    channels: tuple[int, ...] | None = None
+    role: Role = ""
 
     def for_framework(self, framework: Framework) -> TensorSpec:
         """Return the same tensor as the framework takes it (PyTorch: channels first)."""
-        if framework == "torch" and self.layout == "channels_last":
+        if framework == "torch" and self.layout == "channels_last":  # its channels are said by the layout alone
             n, *space, c = self.shape
             return replace(self, shape=(n, c, *space), layout="channels_first")
         return self
@@ -70,8 +78,39 @@ class Signature:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Signature:
         """Read it from the JSON form of ``dataclasses.asdict``."""
-        inputs, outputs = (
-            tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in document[side])
-            for side in ("inputs", "outputs")
-        )
+        inputs, outputs = (tuple(_spec_from_json(row) for row in document[side]) for side in ("inputs", "outputs"))
         return cls(inputs, outputs, tuple(State(**row) for row in document["state"]))
+
+    @property
+    def channels(self) -> dict[str, tuple[int, ...]]:
+        """Axes of every output's channels, by its name."""
+        return {t.name: t.channels or () for t in self.outputs}
+
+    def with_channels(self, framework: Framework) -> Signature:
+        """The same with the channel axes of every output said, see ``channel_axes``; states have none."""
+        states = {state.output for state in self.state}
+        said = tuple(replace(t, channels=() if t.name in states else channel_axes(t, framework)) for t in self.outputs)
+        return replace(self, outputs=said)
+
+
+def _spec_from_json(row: dict[str, Any]) -> TensorSpec:
+    channels = row.get("channels")
+    return TensorSpec(
+        **{**row, "shape": tuple(row["shape"]), "channels": None if channels is None else tuple(channels)}
+    )
+
+
+def channel_axes(spec: TensorSpec, framework: Framework) -> tuple[int, ...]:
+    """Axes of an output along which different things lie: classes, coordinates and scores, features.
+
+    What was said, else the layout's own; else the last axis for Keras and for two axes, and the second *and* the last
+    for PyTorch, whose convolutions put channels second and whose linear layers last.
+    """
+    rank = len(spec.shape)
+    if spec.channels is not None:
+        return spec.channels
+    if spec.layout == "channels_first":
+        return (1,)
+    if rank < 2 or spec.layout == "channels_last" or framework == "keras":
+        return (rank - 1,) if rank > 1 else ()
+    return (rank - 1,) if rank == 2 else (1, rank - 1)

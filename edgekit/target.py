@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edgekit import catalogue
+from edgekit import catalogue, limits
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.scheme import STATIC, Precision
@@ -35,6 +35,7 @@ class Target(BaseModel):
         default_framework: what a bare zoo name takes.
         minimum_deployment_target: oldest system that the file must run on, for formats that depend on it (Core ML:
             ``iOS18``).
+        gate: limits; what the file leaves out is the precision's default (``edgekit.limits``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,14 @@ class Target(BaseModel):
     minimum_deployment_target: str | None = None
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_gate(cls, content: dict[str, Any]) -> dict[str, Any]:
+        given, precision = content.get("gate", {}), content.get("precision")
+        if precision is None or precision not in limits.PARITY or not isinstance(given, dict):
+            return content  # which is an error of its own
+        return {**content, "gate": limits.with_defaults(precision, given)}
 
     @property
     def needs_calibration(self) -> bool:

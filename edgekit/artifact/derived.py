@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,11 @@ from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
 from edgekit.jobs.store import sha256_file
 from edgekit.jobs.workers import Workers
+from edgekit.limits import Gate, with_defaults
+from edgekit.proof.judge import Verdict, judge_parity
+from edgekit.proof.parity import Parity
 from edgekit.result import File, Flag, Proof, Result, Status
+from edgekit.scheme import Precision
 from edgekit.toolchains._shared.machine import Machine, check_machine
 
 ENGINE = "model.engine"
@@ -201,7 +205,7 @@ def build(folder: Path, device_name: str, *, output: Path | None = None, workers
         built = workers.call("gpu", f"{_ENGINE_STEPS}:build", arguments).value
         golden = Path(scratch) / artifact.GOLDEN
         shutil.copyfile(folder / artifact.GOLDEN, golden)
-        proof = {"engine_file": str(engine), "golden_file": str(golden), "limits": parent.gate}
+        proof = {"engine_file": str(engine), "golden_file": str(golden)}
         proven = workers.call("gpu", "edgekit.steps.engine:run", proof).value
         derived = describe(folder, parent, device, machine, built, proven)
         files = {ENGINE: engine, TIMING_CACHE: cache, artifact.GOLDEN: golden}
@@ -258,10 +262,10 @@ def describe(
 ) -> Derived:
     """Assemble the manifest of a derived artifact from what the children answered."""
     assert machine.gpu and machine.builder_version and machine.compute_capability and machine.driver
-    status, reason = proven["verdict"]
+    verdict = _judge(proven, parent.precision, parent.gate)
     return Derived(
-        status=status,
-        reason=reason,
+        status=verdict.status,
+        reason=verdict.reason,
         proof=Proof(kind="runtime", by=proven["by"]),
         parent=Parent(
             manifest_sha256=sha256_file(folder / artifact.MANIFEST),
@@ -301,11 +305,13 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
         return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
     derived = read(folder)
     check_machine(derived, probe(workers))
-    proof = {
-        "engine_file": str(folder / ENGINE),
-        "golden_file": str(folder / artifact.GOLDEN),
-        "limits": derived.gate,
-    }
+    proof = {"engine_file": str(folder / ENGINE), "golden_file": str(folder / artifact.GOLDEN)}
     replay = workers.call("gpu", "edgekit.steps.engine:run", proof).value
-    status, reason = replay["verdict"]
-    return {"status": status, "reason": reason, "damaged": [], "replay": replay}
+    verdict = _judge(replay, derived.parent.precision, derived.gate)
+    return {"status": verdict.status, "reason": verdict.reason, "damaged": [], "replay": replay}
+
+
+def _judge(found: Mapping[str, Any], precision: str, gate: Mapping[str, Any]) -> Verdict:
+    """The verdict on golden samples by the parent's limits; those that an older manifest lacks are the defaults."""
+    limits = Gate.model_validate(with_defaults(cast(Precision, precision), gate))
+    return judge_parity(Parity.from_json(found["parity"]), limits.parity)

@@ -185,7 +185,8 @@ def _flags(run: Run, order: Order, made: Candidate | None) -> tuple[Flag, ...]:
 def _notes(made: Candidate | None) -> list[str]:
     """What the routes noted, of equal notes of several parts one."""
     each = [note for part in made.parts.values() for note in part.notes] if made else []
-    return list(dict.fromkeys([*each, *(made.notes if made else ())]))
+    odd = made.evidence.findings if made and made.evidence else ()
+    return list(dict.fromkeys([*each, *(made.notes if made else ()), *odd]))
 
 
 def _states(loaded: Loaded) -> dict[str, tuple[StateFacts, ...]]:

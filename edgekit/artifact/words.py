@@ -38,7 +38,12 @@ def _parity(result: Result) -> str:
     if p is None:
         return "not measured"
     on = "generated inputs (no data given)" if p.inputs == "generated" else "sequences" if p.drift else "samples"
-    text = f"SQNR {p.sqnr_db:.1f} dB, cosine {p.cosine:.5f} against {p.reference}, {p.samples} {on}"
+    figures = f"SQNR {p.sqnr_db:.1f} dB, cosine {p.cosine:.5f}"
+    if p.variation_db is not None:
+        figures += f", variation {p.variation_db:.1f} dB"
+    if p.channel_db is not None:
+        figures += f" (worst channel {p.channel_db:.1f} dB)"
+    text = f"{figures} against {p.reference}, {p.samples} {on}"
     if (d := p.drift) is None:
         return text
     return f"{text} of {d.steps} steps each; first 20 steps {d.first20_db:.1f} dB, last 20 {d.last20_db:.1f} dB"

@@ -78,6 +78,9 @@ def convert(
     input: Annotated[
         list[str] | None, typer.Option(help="NAME=1x3x224x224:float32 where shapes cannot be found.")
     ] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option(help="NAME=classes: an output of which only the largest value counts.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The artifact's folder.")] = None,
     search_routes: Annotated[
         bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
@@ -108,6 +111,7 @@ def convert(
             evaluate=evaluate,
             metric=metric,
             inputs=input or (),
+            outputs=outputs or (),
             output=output,
             search_routes=search_routes,
             allow_mixed=allow_mixed,

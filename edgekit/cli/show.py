@@ -54,6 +54,8 @@ def result(result: Result) -> None:
         table.add_row("[bold]flag[/bold]", f"{flag}: {meaning}")
     for note in result.notes:
         table.add_row("[bold]note[/bold]", note)
+    if result.error and result.error.hint:
+        table.add_row("[bold]next step[/bold]", result.error.hint)
     folder = result.artifact or result.rejected
     if folder:
         table.add_row("[bold]artifact[/bold]" if result.artifact else "[bold]kept aside[/bold]", folder)

@@ -149,17 +149,22 @@ class Golden:
         return parity.compare_steps(self.outputs, _outputs(ran.steps["part"]))
 
 
-def compare(expected: Path, measured: Path, parts: Sequence[str]) -> dict[str, parity.Parity]:
-    """Closeness of what two runs wrote, per part; of a stream (``parts``) as ``compare_sequences`` says."""
-    if not parts:
-        outputs = rows.side_by_side((expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX))
-        return {WHOLE: parity.compare_parts(outputs)}
-    return {part: compare_sequences(steps_of(expected, part), steps_of(measured, part)) for part in parts}
+def compare(expected: Path, measured: Path, signatures: Mapping[str, Signature]) -> dict[str, parity.Parity]:
+    """Closeness of what two runs wrote, per part; of a stream as ``compare_sequences`` says."""
+    if not stream.streams(signatures):
+        sides = (expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX)
+        return {WHOLE: parity.compare_parts(lambda: rows.side_by_side(*sides), signatures[WHOLE].channels)}
+    return {
+        part: compare_sequences(steps_of(expected, part), steps_of(measured, part), signature.channels)
+        for part, signature in signatures.items()
+    }
 
 
-def compare_sequences(expected: Arrays, measured: Arrays) -> parity.Parity:
+def compare_sequences(
+    expected: Arrays, measured: Arrays, axes: Mapping[str, Sequence[int]] | None = None
+) -> parity.Parity:
     """Closeness of one part over all its steps, states included, and whether it falls on the way."""
-    return parity.compare_steps(_outputs(expected), _outputs(measured))
+    return parity.compare_steps(_outputs(expected), _outputs(measured), axes)
 
 
 def _outputs(steps: Arrays) -> dict[str, NDArray[Any]]:

@@ -22,7 +22,7 @@ def run(folder: str, source: Json, environment: str, materialise: bool) -> Json:
     if materialise:
         checkpoint = framework(environment).materialise(loaded, Path(folder))
     return {
-        "signature": asdict(loaded.signature),
+        "signature": asdict(loaded.signature.with_channels(loaded.framework)),
         "framework": loaded.framework,
         "notes": list(getattr(loaded, "notes", ())),
         "checkpoint": _without_folder(checkpoint.to_json(), folder) if checkpoint else None,

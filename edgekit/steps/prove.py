@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 
 from edgekit import toolchains
-from edgekit.limits import Gate
-from edgekit.proof import execution, judge, metrics, stream
+from edgekit.proof import execution, metrics
 from edgekit.proof.accuracy import measure_accuracy
 from edgekit.scheme import Precision
 from edgekit.signature import Signature
@@ -24,9 +23,8 @@ def run(
     reference_folder: str,
     metric: str | None,
     task: str | None,
-    limits: Json,
 ) -> Json:
-    """Execute a model's files in their runtime on samples, compare with the framework's run, judge by ``limits``.
+    """Execute a model's files in their runtime on samples and score them against the framework's run.
 
     Parity is of the parts' own outputs; accuracy is of what the task makes of them, and None where there is no metric
     (samples without labels have none). Writes what ``execution.in_runtime`` says.
@@ -37,8 +35,7 @@ def run(
     start = time.process_time()
     execution.in_runtime(sessions, parts, samples, task, Path(folder))
     spent = time.process_time() - start
-    closeness = execution.compare(expected, Path(folder), list(parts) if stream.streams(parts) else ())
-    judged = Gate.model_validate(limits)
+    closeness = execution.compare(expected, Path(folder), parts)
     accuracy = None
     if metric is not None:
         scored = execution.scored(expected, Path(folder), samples, task, metrics.metric(metric))
@@ -52,11 +49,9 @@ def run(
                 "runtime_precision": session.precision,
                 "ops_delegated": session.ops_delegated,
                 "parity": closeness[name].to_json(),
-                "verdict": list(judge.judge_parity(closeness[name], judged.parity)),
             }
             for name, session in sessions.items()
         },
         "accuracy": accuracy.to_json() if accuracy else None,
-        "accuracy_verdict": list(judge.judge_accuracy(accuracy, judged)) if accuracy else None,
         "cpu_run": round(spent, 3),
     }

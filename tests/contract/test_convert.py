@@ -259,7 +259,7 @@ def test_ctrl_c_ends_all_children_within_two_seconds_and_leaves_nothing(tmp_path
 def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path):
     text = (Path(__file__).parents[2] / "targets" / "onnxruntime-int8.toml").read_text()
     strict = tmp_path / "strict-int8.toml"
-    strict.write_text(text.replace("sqnr_db_min = ", "sqnr_db_min = 9"))
+    strict.write_text(text + "\n[gate.parity]\nsqnr_db_min = 95.0\n")
     with Workers() as workers:
         result = edgekit.convert(
             "mlp@torch", str(strict), output=tmp_path / "a", workers=workers, store=Store(tmp_path / "home")

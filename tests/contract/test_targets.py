@@ -59,7 +59,7 @@ def test_a_target_of_the_users_own_is_found_first(tmp_path, monkeypatch):
     (tmp_path / "targets").mkdir()
     text = catalogue.find("targets", "tflite-int8").read_text()
     assert tomllib.loads(text)["precision"] == "int8"
-    loose = text.replace("sqnr_db_min = 15.0", "sqnr_db_min = 5.0")
+    loose = text + "\n[gate.parity]\nsqnr_db_min = 5.0\n"
     (tmp_path / "targets" / "tflite-int8.toml").write_text(loose)
     monkeypatch.chdir(tmp_path)
     assert target.load("tflite-int8").gate.beyond_ceilings("int8") != []

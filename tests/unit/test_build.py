@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgekit import cli
@@ -10,6 +11,7 @@ from edgekit.artifact import derived as build
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
 from edgekit.jobs.workers import Workers
+from edgekit.proof.parity import compare
 from edgekit.result import Host, Part, Proof, Result, SamplesFacts, SourceFacts
 
 H200 = build.Machine("x86_64", "11.4.0", "NVIDIA H200", "9.0", "13.0")
@@ -25,10 +27,14 @@ LIMITS = {
     "relative": {"drop_max": 0.02},
 }  # fmt: skip
 BUILT = {"seconds": 12.5, "layers": 20}
-PROVEN = {
-    "by": "TensorRT 11.4.0 on NVIDIA H200", "samples": 8, "parity": {"sqnr_db": 30.0},
-    "parity_to_parent": {"sqnr_db": 50.0}, "verdict": ["PASS", ""],
-}  # fmt: skip
+
+
+def proven(noise=0.01):
+    """What the child answers for eight golden samples."""
+    reference = {"logits": np.random.default_rng(0).normal(size=(8, 10))}
+    closeness = compare(reference, {"logits": reference["logits"] + noise}).to_json()
+    by = "TensorRT 11.4.0 on NVIDIA H200"
+    return {"by": by, "samples": 8, "parity": closeness, "parity_to_parent": closeness}
 
 
 def result(toolchain="tensorrt"):
@@ -60,7 +66,7 @@ def written(tmp_path, name, manifest, files=("model.onnx", "golden.npz")):
 @pytest.fixture
 def derived(tmp_path, parent):
     device = build.load_device("nvidia-gpu")
-    manifest = build.describe(parent, artifact.read(parent), device, H200, BUILT, PROVEN)
+    manifest = build.describe(parent, artifact.read(parent), device, H200, BUILT, proven())
     return written(tmp_path, "derived", manifest, (build.ENGINE, build.TIMING_CACHE, "golden.npz"))
 
 
@@ -112,6 +118,17 @@ def test_a_derived_artifact_names_its_parent_and_its_machine(parent, derived):
     document = json.loads((derived / "manifest.json").read_text())
     assert (document["gpu"], document["builder_version"], document["driver"]) == ("NVIDIA H200", "11.4.0", "13.0")
     build.check_machine(manifest, H200)
+
+
+def test_limits_that_an_older_manifest_lacks_are_the_defaults(parent):
+    """LIMITS are those of the first releases, without any on variation."""
+    device = build.load_device("nvidia-gpu")
+    made = build.describe(parent, artifact.read(parent), device, H200, BUILT, proven(noise=2.0))
+    assert made.status == "FAIL_PARITY" and "SQNR" in made.reason
+    reference = 1013 + np.random.default_rng(0).normal(size=(8, 10))
+    flat = compare({"logits": reference}, {"logits": np.full_like(reference, 1013)}).to_json()
+    made = build.describe(parent, artifact.read(parent), device, H200, BUILT, {**proven(), "parity": flat})
+    assert made.status == "FAIL_PARITY" and "at least 15 dB" in made.reason
 
 
 @pytest.mark.parametrize(

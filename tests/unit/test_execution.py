@@ -56,7 +56,7 @@ def test_every_sample_is_run_from_a_fresh_state_and_written_in_order(ran: dict[s
 
 
 def test_parts_are_compared_and_scored_as_the_whole(ran: dict[str, Path]) -> None:
-    closeness = execution.compare(ran["floats"], ran["ours"], ())[WHOLE]
+    closeness = execution.compare(ran["floats"], ran["ours"], {WHOLE: SIGNATURE})[WHOLE]
     assert closeness.samples == COUNT
     assert closeness.sqnr_db == pytest.approx(20 * np.log10(2 / 3.9), abs=1e-4)
     assert closeness.cosine == pytest.approx(-1)

@@ -1,6 +1,7 @@
 """Verdicts, and the accuracy figures that they rest on."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,14 +11,15 @@ import pytest
 from pydantic import ValidationError
 
 from edgekit.errors import UsageError
-from edgekit.limits import DropLimit, Gate, ParityLimits
+from edgekit.limits import PARITY, DropLimit, Gate, with_defaults
+from edgekit.proof import judge
 from edgekit.proof.accuracy import Accuracy, measure_accuracy
 from edgekit.proof.intervals import tango_interval
 from edgekit.proof.judge import judge_accuracy, judge_parity
 from edgekit.proof.parity import compare
 
 GATE = Gate(
-    parity=ParityLimits(sqnr_db_min=30, cosine_min=0.99),
+    parity=PARITY["int8"].model_copy(update={"sqnr_db_min": 30.0, "cosine_min": 0.99}),
     top1=DropLimit(drop_max=0.01),
     map=DropLimit(drop_max=0.01),
     relative=DropLimit(drop_max=0.02),
@@ -156,16 +158,59 @@ def test_accuracy_refuses_outputs_that_cannot_be_compared() -> None:
 
 def test_parity_verdicts_name_the_output_and_the_limit() -> None:
     reference = {"a": np.ones((2, 3)), "b": np.arange(6.0).reshape(2, 3)}
-    assert judge_parity(compare(reference, reference), GATE.parity) == ("PASS", "")
-    status, reason = judge_parity(compare(reference, {**reference, "b": reference["b"] + 0.5}), GATE.parity)
+    assert judge_parity(compare(reference, reference), GATE.parity) == ("PASS", "", "")
+    status, reason, _ = judge_parity(compare(reference, {**reference, "b": reference["b"] + 0.5}), GATE.parity)
     assert status == "FAIL_PARITY"
     assert "'b'" in reason
     assert "30 dB" in reason
-    status, reason = judge_parity(compare(reference, {**reference, "a": np.full((2, 3), np.nan)}), GATE.parity)
+    status, reason, _ = judge_parity(compare(reference, {**reference, "a": np.full((2, 3), np.nan)}), GATE.parity)
     assert status == "FAIL_PARITY"
     assert "NaN" in reason
-    loose = ParityLimits(sqnr_db_min=-400, cosine_min=0.999)
+    loose = GATE.parity.model_copy(update={"sqnr_db_min": -400.0, "cosine_min": 0.999})
     assert "cosine" in judge_parity(compare(reference, {**reference, "b": reference["b"] + 2}), loose).reason
+
+
+def test_a_useless_output_fails_whatever_its_sqnr_is() -> None:
+    answers = 1013 + 5 * np.random.default_rng(0).normal(size=(64, 1))
+    found = compare({"y": answers}, {"y": np.round(answers / 16) * 16})
+    assert found.sqnr_db > 40
+    verdict = judge_parity(found, GATE.parity)
+    assert verdict.status == "FAIL_PARITY"
+    assert "variation" in verdict.reason
+    assert "offset" in verdict.hint
+
+
+def test_a_bad_channel_is_named_and_is_a_finding_where_only_the_largest_value_counts() -> None:
+    rng = np.random.default_rng(0)
+    boxes, scores = rng.uniform(0, 640, size=(64, 9, 4)), rng.uniform(size=(64, 9, 3))
+    reference = {"y": np.concatenate([boxes, scores], -1)}
+    found = compare(reference, {"y": np.concatenate([boxes, np.zeros_like(scores)], -1)}, {"y": (1, 2)})
+    assert found.sqnr_db > 50
+    status, reason, hint = judge_parity(found, GATE.parity)
+    assert status == "FAIL_PARITY"
+    assert re.search("channel [456] of axis 2", reason)
+    assert "--outputs y=classes" in hint
+    assert judge_parity(found, GATE.parity, classes=["y"]).status == "PASS"
+    [finding] = judge.findings(found, GATE.parity, ["y"])
+    assert "of axis 2" in finding
+
+
+def test_a_dead_output_fails_although_it_holds_classes() -> None:
+    logits = np.random.default_rng(0).normal(size=(16, 4)) + 100
+    found = compare({"y": logits}, {"y": np.full_like(logits, 100)})
+    loose = GATE.parity.model_copy(update={"variation_db_min": -300.0})
+    assert "same for every sample" in judge_parity(found, loose, classes=["y"]).reason
+    two = np.where(logits > 100, 100.5, 99.5)
+    found = compare({"y": np.concatenate([logits, logits])}, {"y": np.concatenate([two, two])})
+    assert "2 distinct values, the framework at least 32" in judge_parity(found, loose).reason
+    # Saturated probabilities of few classes take as few values, and lose nothing of what counts.
+    assert judge_parity(found, loose, classes=["y"]).status == "PASS"
+
+
+def test_integers_are_judged_by_how_many_are_equal() -> None:
+    numbers = np.arange(100).reshape(50, 2)
+    assert judge_parity(compare({"y": numbers}, {"y": numbers}), GATE.parity).status == "PASS"
+    assert "50.0% of its integers" in judge_parity(compare({"y": numbers}, {"y": numbers // 2 * 2}), GATE.parity).reason
 
 
 def test_ceilings() -> None:
@@ -173,7 +218,7 @@ def test_ceilings() -> None:
     assert any("sqnr_db_min" in s for s in GATE.beyond_ceilings("fp32"))
     loose = Gate.model_validate(
         {
-            "parity": {"sqnr_db_min": 5, "cosine_min": 0.5},
+            "parity": {**PARITY["int8"].model_dump(), "sqnr_db_min": 5, "cosine_min": 0.5},
             "top1": {"drop_max": 0.1},
             "map": {"drop_max": 0.1},
             "relative": {"drop_max": 0.5},
@@ -189,6 +234,14 @@ def test_ceilings() -> None:
 def test_gate_refuses_what_it_does_not_know(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Gate.model_validate({**GATE.model_dump(), **change})
+
+
+def test_what_a_target_leaves_out_is_the_default_of_its_precision() -> None:
+    filled = with_defaults("int8", {"parity": {"cosine_min": 0.99}, "recall": {"drop_max": 1}})
+    assert filled["parity"] == {**PARITY["int8"].model_dump(), "cosine_min": 0.99}
+    assert filled["relative"] == {"drop_max": 0.02}
+    with pytest.raises(ValidationError, match="recall"):
+        Gate.model_validate(filled)
 
 
 def test_gate_is_read_without_numpy() -> None:

@@ -10,18 +10,18 @@ def _parts(frame: int, hidden: int, depth: int) -> dict[str, Part]:
     """Both stages for one frame; every layer carries its hidden and its cell state."""
     names = [f"{kind}_{layer}" for layer in range(depth) for kind in ("hidden", "cell")]
 
-    def part(given: str, found: str, width: int) -> Part:
+    def part(given: str, found: TensorSpec) -> Part:
         before = (TensorSpec(name, (1, hidden)) for name in names)
         after = (TensorSpec(f"next_{name}", (1, hidden)) for name in names)
         return Part(
-            inputs=(TensorSpec(given, (1, width)), *before),
-            outputs=(TensorSpec(found, (1, width)), *after),
+            inputs=(TensorSpec(given, found.shape), *before),
+            outputs=(found, *after),
             state=tuple(State(f"next_{name}", name) for name in names),
         )
 
     return {
-        "stage1": part("magnitude", "mask", frame // 2 + 1),
-        "stage2": part("frame", "enhanced_frame", frame),
+        "stage1": part("magnitude", TensorSpec("mask", (1, frame // 2 + 1))),
+        "stage2": part("frame", TensorSpec("enhanced_frame", (1, frame), channels=())),  # a waveform
     }
 
 

@@ -18,7 +18,7 @@ SPEC = Architecture(
         "tiny": Config(
             settings={"vocabulary": 101, "positions": 32, "width": 64, "depth": 2, "heads": 4, "length": 32},
             inputs=(TensorSpec("tokens", (1, 32), "int32"),),
-            outputs=(TensorSpec("logits", (1, 32, 101)),),
+            outputs=(TensorSpec("logits", (1, 32, 101), channels=(2,), role="classes"),),
             parameters=108_608,
             task="sentences",
             training=Training(epochs=12, batch=64, learning_rate=2e-3),
@@ -26,7 +26,7 @@ SPEC = Architecture(
         "reference": Config(
             settings={"vocabulary": 50_257, "positions": 1024, "width": 768, "depth": 12, "heads": 12, "length": 128},
             inputs=(TensorSpec("tokens", (1, 128), "int32"),),
-            outputs=(TensorSpec("logits", (1, 128, 50_257)),),
+            outputs=(TensorSpec("logits", (1, 128, 50_257), channels=(2,), role="classes"),),
             parameters=124_439_808,
         ),
     },

@@ -8,7 +8,7 @@ def _config(widths: tuple[int, int, int, int], parameters: int, *, trained: bool
     return Config(
         settings={"widths": widths, "classes": 10},
         inputs=(TensorSpec("image", (1, 32, 32, 1), layout="channels_last"),),
-        outputs=(TensorSpec("logits", (1, 10)),),
+        outputs=(TensorSpec("logits", (1, 10), role="classes"),),
         parameters=parameters,
         task="digits32" if trained else None,
         training=Training(epochs=30, batch=32, learning_rate=2e-3) if trained else None,

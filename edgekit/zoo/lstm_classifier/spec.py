@@ -18,7 +18,7 @@ SPEC = Architecture(
         "tiny": Config(
             settings={"vocabulary": 61, "embedding": 32, "hidden": 64, "depth": 1, "classes": 3, "length": 24},
             inputs=(TensorSpec("tokens", (1, 24), "int32"),),
-            outputs=(TensorSpec("logits", (1, 3)),),
+            outputs=(TensorSpec("logits", (1, 3), role="classes"),),
             parameters=52_003,
             task="reviews",
             training=Training(epochs=10, batch=64, learning_rate=4e-3),
@@ -26,7 +26,7 @@ SPEC = Architecture(
         "reference": Config(
             settings={"vocabulary": 20_000, "embedding": 128, "hidden": 64, "depth": 2, "classes": 1, "length": 200},
             inputs=(TensorSpec("tokens", (1, 200), "int32"),),
-            outputs=(TensorSpec("logits", (1, 1)),),
+            outputs=(TensorSpec("logits", (1, 1), role="classes"),),
             parameters=2_757_761,
         ),
     },

@@ -8,7 +8,7 @@ def _config(size: int, hidden: tuple[int, ...], parameters: int, *, trained: boo
     return Config(
         settings={"image_size": size, "hidden": hidden, "classes": 10},
         inputs=(TensorSpec("image", (1, size, size, 1), layout="channels_last"),),
-        outputs=(TensorSpec("logits", (1, 10)),),
+        outputs=(TensorSpec("logits", (1, 10), role="classes"),),
         parameters=parameters,
         task="digits" if trained else None,
         training=Training(epochs=60, batch=32, learning_rate=2e-3) if trained else None,

@@ -79,7 +79,7 @@ SPEC = Architecture(
         "tiny": Config(
             settings={"image_size": 32, "classes": 10, "alpha": 0.5, "stages": TINY_STAGES, "head": 128},
             inputs=(TensorSpec("image", (1, 32, 32, 3), layout="channels_last"),),
-            outputs=(TensorSpec("logits", (1, 10)),),
+            outputs=(TensorSpec("logits", (1, 10), role="classes"),),
             parameters=24_698,
             task="textures",
             training=Training(epochs=14, learning_rate=4e-3),
@@ -87,7 +87,7 @@ SPEC = Architecture(
         "reference": Config(
             settings={"image_size": 224, "classes": 1000, "alpha": 1.0, "stages": STAGES, "head": 1280},
             inputs=(TensorSpec("image", (1, 224, 224, 3), layout="channels_last"),),
-            outputs=(TensorSpec("logits", (1, 1000)),),
+            outputs=(TensorSpec("logits", (1, 1000), role="classes"),),
             parameters=3_504_872,
         ),
     },

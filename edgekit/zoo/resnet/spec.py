@@ -56,7 +56,7 @@ def _imagenet(kind: Kind, depths: tuple[int, ...], widths: tuple[int, ...], para
             "stem_stride": 2,
         },
         inputs=(TensorSpec("image", (1, 224, 224, 3), layout="channels_last"),),
-        outputs=(TensorSpec("logits", (1, 1000)),),
+        outputs=(TensorSpec("logits", (1, 1000), role="classes"),),
         parameters=parameters,
     )
 
@@ -84,7 +84,7 @@ SPEC = Architecture(
                 "stem_stride": 1,
             },
             inputs=(TensorSpec("image", (1, 32, 32, 3), layout="channels_last"),),
-            outputs=(TensorSpec("logits", (1, 10)),),
+            outputs=(TensorSpec("logits", (1, 10), role="classes"),),
             parameters=78_042,
             task="textures",
             training=Training(epochs=15, learning_rate=4e-3),

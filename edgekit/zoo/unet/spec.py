@@ -18,7 +18,7 @@ SPEC = Architecture(
         "tiny": Config(
             settings={"image_size": 32, "channels": 3, "classes": 6, "widths": (8, 16, 32, 64)},
             inputs=(TensorSpec("image", (1, 32, 32, 3), layout="channels_last"),),
-            outputs=(TensorSpec("logits", (1, 32, 32, 6), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 32, 32, 6), layout="channels_last", role="classes"),),
             parameters=121_222,
             task="texture_segments",
             training=Training(epochs=12, batch=32, learning_rate=4e-3),
@@ -32,7 +32,7 @@ SPEC = Architecture(
         "reference": Config(
             settings={"image_size": 256, "channels": 1, "classes": 2, "widths": (64, 128, 256, 512, 1024)},
             inputs=(TensorSpec("image", (1, 256, 256, 1), layout="channels_last"),),
-            outputs=(TensorSpec("logits", (1, 256, 256, 2), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 256, 256, 2), layout="channels_last", role="classes"),),
             parameters=31_036_546,
         ),
     },

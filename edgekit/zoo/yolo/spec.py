@@ -21,7 +21,7 @@ SPEC = Architecture(
         "tiny": Config(
             settings={"image_size": 48, "classes": 3, "anchors": 3, "widths": (16, 32, 64, 96, 96), "last_pool": False},
             inputs=(TensorSpec("image", (1, 48, 48, 3), layout="channels_last"),),
-            outputs=(TensorSpec("boxes", (1, 108, 4)), TensorSpec("scores", (1, 108, 4))),
+            outputs=(TensorSpec("boxes", (1, 108, 4), channels=(2,)), TensorSpec("scores", (1, 108, 4), channels=(2,))),
             parameters=164_648,
             task="scenes",
             training=Training(epochs=10, batch=32, learning_rate=3e-3),
@@ -40,7 +40,10 @@ SPEC = Architecture(
                 "last_pool": True,
             },
             inputs=(TensorSpec("image", (1, 416, 416, 3), layout="channels_last"),),
-            outputs=(TensorSpec("boxes", (1, 845, 4)), TensorSpec("scores", (1, 845, 21))),
+            outputs=(
+                TensorSpec("boxes", (1, 845, 4), channels=(2,)),
+                TensorSpec("scores", (1, 845, 21), channels=(2,)),
+            ),
             parameters=15_861_773,
         ),
     },
