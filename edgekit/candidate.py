@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgekit import target as targets
 from edgekit.jobs.store import Entry
-from edgekit.proof import precision
+from edgekit.limits import Gate
+from edgekit.proof import metrics, precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Status
 from edgekit.target import Target
@@ -34,9 +35,8 @@ ALLOW_MIXED = "Pass --allow-mixed to accept it."
 TIED = 1.05
 
 
-#: Other routes are tried, too, where a model that is too small for a verdict certainly takes this many times the time
-#: of its float twin: the call itself, which both pay, only brings the ratio closer to 1.
-MUCH_SLOWER = 1.75
+#: What may still be handed out, once it has run on the test samples.
+ACCEPTABLE: tuple[Status, ...] = ("PASS", "UNDECIDED")
 
 
 @dataclass(frozen=True)
@@ -167,25 +167,42 @@ def _of_part(made: Candidate, name: str, reason: str) -> str:
 
 def is_slow(latency: LatencyFacts | None) -> bool:
     """Whether another route is worth trying."""
-    return latency is not None and (latency.verdict == "SLOWER" or latency.ratio_ci95[0] > MUCH_SLOWER)
+    return latency is not None and latency.verdict == "SLOWER"
 
 
-def choose(candidates: list[Candidate]) -> Candidate | None:
+def choose(candidates: list[Candidate], gate: Gate) -> Candidate | None:
     """The candidate that goes on to the test: on selection samples alone.
 
-    The first that passes and is not slower than its float twin; where all that pass are slower, the fastest; else the
-    least bad one that was executed, which is reported and kept aside; else one that nothing here could execute. With
-    every route tried (``--search-routes``), the fastest that passes. Of those that tie with the fastest, the target's
-    order decides, so that noise does not.
+    Of those that pass; where none does, of those that are undecided with a drop within the limit, then of the other
+    undecided ones; else the least bad one that was executed, which is reported and kept aside; else one that nothing
+    here could execute. Among equals the fastest; of those that tie with it, the target's order decides, so that noise
+    does not. (Routes are tried until one passes and is not slower than its float twin, so that with ``--search-routes``
+    alone a later one can beat it.)
     """
-    passing = [c for c in candidates if c.status == "PASS"] or [c for c in candidates if c.status == "UNDECIDED"]
-    if not passing:
-        executed = [c for c in candidates if c.evidence is not None]
-        unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
-        return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
-    timed = [(c, c.latency) for c in passing if c.latency is not None]
+    ranks: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.status in ACCEPTABLE:
+            ranks.setdefault(_doubt(candidate, gate), []).append(candidate)
+    if ranks:
+        return _fastest(ranks[min(ranks)])
+    executed = [c for c in candidates if c.evidence is not None]
+    unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
+    return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
+
+
+def _doubt(candidate: Candidate, gate: Gate) -> int:
+    """0 for what passes, 1 for what more samples would probably let pass, 2 for what they would probably refuse."""
+    if candidate.status == "PASS":
+        return 0
+    accuracy = candidate.evidence.accuracy if candidate.evidence else None
+    return 1 if accuracy is not None and accuracy.drop <= gate.drop_max(metrics.metric(accuracy.metric).family) else 2
+
+
+def _fastest(candidates: list[Candidate]) -> Candidate:
+    """The fastest, or the first that ties with it; the first of all where fewer than two were timed."""
+    timed = [(c, c.latency) for c in candidates if c.latency is not None]
     if len(timed) < 2:
-        return passing[0]
+        return candidates[0]
     fastest = min((latency for _, latency in timed), key=lambda latency: latency.ratio)
     limit = max(TIED * fastest.ratio, fastest.ratio_ci95[1])
     return next(c for c, latency in timed if min(latency.ratio, latency.ratio_ci95[0]) <= limit)
@@ -200,7 +217,7 @@ def final(target: Target, candidates: list[Candidate], chosen: Candidate | None,
     else:
         worst = min(candidates, key=lambda c: _ORDER.index(c.status))
         status, reason = worst.status, "; ".join(f"{c.route}: {c.reason}" for c in candidates)
-    if status == "PASS" or status == "UNDECIDED":
+    if status in ACCEPTABLE:
         return Verdict(status, reason)
     return Verdict(status, f"{reason}. {what_would_help(target)}".strip())
 

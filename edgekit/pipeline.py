@@ -65,7 +65,7 @@ def convert(
     selection = gather(run, order, loaded, "selection")
     twin = float_twin(run, order, loaded, selection)
     candidates = try_routes(run, order, loaded, calibration, selection, twin)
-    chosen = judging.choose(candidates)
+    chosen = judging.choose(candidates, order.target.gate)
     test, tested = test_once(run, order, loaded, chosen)
     outcome = Outcome(loaded, [s for s in (calibration, selection, test) if s], twin, candidates, chosen, tested)
     return package.package(run, order, outcome)
@@ -146,8 +146,8 @@ def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Ca
         return None
     fp32 = replace(order, target=targets.load(order.target.float_twin), search_routes=False)
     tried = try_routes(run, fp32, loaded, None, selection, None, label="float twin")
-    twin = judging.choose(tried)
-    accepted = ("PASS", "UNDECIDED", *(("NOT_RUN",) if order.allow_unproven else ()))
+    twin = judging.choose(tried, fp32.target.gate)
+    accepted = (*judging.ACCEPTABLE, *(("NOT_RUN",) if order.allow_unproven else ()))
     if twin is None or twin.status not in accepted:
         reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in tried)
         statuses = {c.status for c in tried}
@@ -238,7 +238,7 @@ def try_route(
             return made
         made = prove(run, order, loaded, made, selection, label=what)
         assert made.evidence is not None
-        if made.status == "PASS" and twin is not None and not made.evidence.stand_in:
+        if made.status in judging.ACCEPTABLE and twin is not None and not made.evidence.stand_in:
             made = replace(made, latency=time_against(run, target, made, twin, selection))
     except UnsupportedError as error:
         return Candidate(route, "UNSUPPORTED", str(error), hint=error.hint)
@@ -342,14 +342,16 @@ def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, sam
         "float_files": _files(twin),
         "samples_files": dict(samples.parts),
     }
-    return LatencyFacts.model_validate(run.step("latency", "runtime", "latency", arguments).value)
+    found = run.step("latency", "runtime", "latency", arguments).value
+    verdict = judge.judge_latency(found["float_cpu_ms"], found["ratio_ci95"])
+    return LatencyFacts.model_validate({**found, "verdict": verdict})
 
 
 def test_once(
     run: Run, order: Order, loaded: Loaded, chosen: Candidate | None
 ) -> tuple[Samples | None, Candidate | None]:
     """Make the test split now that the choice is made, and run the chosen candidate on it once."""
-    if chosen is None or chosen.status not in ("PASS", "UNDECIDED") or order.plan.metric is None:
+    if chosen is None or chosen.status not in judging.ACCEPTABLE or order.plan.metric is None:
         return None, None
     test = gather(run, order, loaded, "test")
     if test.count == 0:

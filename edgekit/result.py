@@ -20,7 +20,11 @@ Status = Literal[
     "UNSUPPORTED",
     "NOT_RUN",
 ]
-Flag = Literal["SLOWER", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE", "CUSTOM_TARGET"]
+Flag = Literal["SLOWER", "LARGER", "WEAK_SOURCE", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE", "CUSTOM_TARGET"]
+
+
+#: The latency of an artifact against its float twin's.
+Speed = Literal["FASTER", "SAME", "SLOWER", "TOO_SMALL_TO_TELL"]
 
 
 class _Frozen(BaseModel):
@@ -150,7 +154,7 @@ class LatencyFacts(_Frozen):
     artifact_cpu_ms: float
     ratio: float
     ratio_ci95: tuple[float, float]
-    verdict: Literal["FASTER", "SAME", "SLOWER", "TOO_SMALL_TO_TELL"]
+    verdict: Speed
     noisy: bool
     blocks: int
     runs_per_block: tuple[int, int]

@@ -85,7 +85,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
     latency = made.latency if made else None
     return Result(
         status=verdict.status,
-        flags=_flags(run, order, made),
+        flags=_flags(run, order, outcome),
         reason=verdict.reason,
         proof=_proof(evidence),
         artifact=None,
@@ -167,10 +167,14 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _flags(run: Run, order: Order, made: Candidate | None) -> tuple[Flag, ...]:
+def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
     flags: list[Flag] = []
+    made = outcome.tested or outcome.chosen
     if made and made.latency and made.latency.verdict == "SLOWER":
         flags.append("SLOWER")
+    size, floats = _size(made), _size(outcome.twin)
+    if size and floats and size > floats:
+        flags.append("LARGER")
     if made and made.latency and made.latency.noisy:
         flags.append("NOISY")
     if not run.ledger.made:

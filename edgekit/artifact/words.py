@@ -75,7 +75,7 @@ def _agreement(result: Result) -> str:
 def _latency(result: Result) -> str:
     t = result.latency
     if t is None:
-        return "not measured" if result.precision != "fp32" else "is the float twin"
+        return "is the float twin" if result.precision == "fp32" else f"not measured: {_untimed(result)}"
     words = {
         "FASTER": "faster than its float twin",
         "SLOWER": "SLOWER than its float twin",
@@ -89,6 +89,15 @@ def _latency(result: Result) -> str:
     )
 
 
+def _untimed(result: Result) -> str:
+    """Why there is no latency."""
+    if result.proof.kind == "none":
+        return "nothing here executes it"
+    if result.proof.kind == "stand-in":
+        return f"the time of a stand-in ({result.proof.by}) says nothing about the runtime"
+    return "only what may be handed out is timed"
+
+
 def _delegated(result: Result) -> str:
     if result.audit is None:
         return "not measured"
@@ -99,6 +108,8 @@ def _delegated(result: Result) -> str:
 
 _FLAGS = {
     "SLOWER": "slower than its float twin",
+    "LARGER": "larger than its float twin",
+    "WEAK_SOURCE": "the float model itself beats no trivial answer on these samples, so that its accuracy proves nothing",
     "NOISY": "the machine was too noisy to time it well",
     "REUSED": "nothing was run again: all results come from the store",
     "ESTIMATE": "parity on generated inputs only; pass --calibrate and --evaluate for proof on real data",

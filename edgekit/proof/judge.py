@@ -11,7 +11,7 @@ from typing import NamedTuple
 from edgekit.limits import Gate, ParityLimits
 from edgekit.proof.accuracy import Accuracy
 from edgekit.proof.parity import OutputParity, Parity
-from edgekit.result import Status
+from edgekit.result import Speed, Status
 
 
 class Verdict(NamedTuple):
@@ -112,3 +112,21 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate) -> Verdict:
             f"{show(2 * limit)}; about {accuracy.samples_needed(2 * limit)} could",
         )
     return Verdict("PASS", "")
+
+
+#: A float twin below this is dominated by the call itself, which both files pay: a ratio near 1 says little.
+SMALLEST_FLOAT_MS = 0.2
+#: A file is slower only where even the lower bound of the ratio says so; and whatever the float twin takes where that
+#: bound is beyond ``MUCH_SLOWER``, because the call itself only brings the ratio closer to 1.
+SLOWER_THAN = 1.05
+MUCH_SLOWER = 1.75
+
+
+def judge_latency(float_ms: float, ratio_ci95: tuple[float, float]) -> Speed:
+    """Compare a file with its float twin: median CPU milliseconds of the twin, and the bounds of the paired ratio."""
+    low, high = ratio_ci95
+    if low > MUCH_SLOWER or (low > SLOWER_THAN and float_ms >= SMALLEST_FLOAT_MS):
+        return "SLOWER"
+    if float_ms < SMALLEST_FLOAT_MS:
+        return "TOO_SMALL_TO_TELL"
+    return "FASTER" if high < 1.0 else "SAME"

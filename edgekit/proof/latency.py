@@ -10,16 +10,9 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from edgekit.proof.intervals import ratio_interval
 
-Verdict = Literal["FASTER", "SAME", "SLOWER", "TOO_SMALL_TO_TELL"]
-
-#: A float twin below this is dominated by the call itself.
-SMALLEST_FLOAT_MS = 0.2
-#: The artifact is called slower only where even the lower bound of the ratio says so.
-SLOWER_THAN = 1.05
 #: An interval wider than this share of the ratio is flagged NOISY.
 NOISY_WIDTH = 0.3
 #: CPU milliseconds that all blocks should take at most, and blocks below which the interval says too little. The
@@ -36,7 +29,6 @@ class Latency:
     artifact_cpu_ms: float
     ratio: float
     ratio_ci95: tuple[float, float]
-    verdict: Verdict
     noisy: bool
     blocks: int
     runs_per_block: tuple[int, int]
@@ -100,17 +92,8 @@ def measure(
         artifact_cpu_ms=statistics.median(artifacts),
         ratio=ratio,
         ratio_ci95=(low, high),
-        verdict=_verdict(statistics.median(floats), low, high),
         noisy=(high - low) > NOISY_WIDTH * ratio,
         blocks=blocks,
         runs_per_block=runs,
         wall_over_cpu=statistics.median(walls),
     )
-
-
-def _verdict(float_ms: float, low: float, high: float) -> Verdict:
-    if float_ms < SMALLEST_FLOAT_MS:
-        return "TOO_SMALL_TO_TELL"
-    if low > SLOWER_THAN:
-        return "SLOWER"
-    return "FASTER" if high < 1.0 else "SAME"

@@ -28,19 +28,10 @@ class Clock:
         return invoke
 
 
-@pytest.mark.parametrize(
-    ("float_ms", "ours_ms", "verdict"),
-    [
-        (1.0, 0.5, "FASTER"),
-        (1.0, 1.02, "SAME"),
-        (1.0, 1.06, "SLOWER"),
-        (0.1, 1.0, "TOO_SMALL_TO_TELL"),
-    ],
-)
-def test_ratio_and_verdict(monkeypatch: pytest.MonkeyPatch, float_ms: float, ours_ms: float, verdict: str) -> None:
+@pytest.mark.parametrize(("float_ms", "ours_ms"), [(1.0, 0.5), (1.0, 1.02), (0.1, 1.0)])
+def test_times_and_their_ratio(monkeypatch: pytest.MonkeyPatch, float_ms: float, ours_ms: float) -> None:
     clock = Clock(monkeypatch, wait=2.0)
     found = latency.measure(clock.takes("float", float_ms), clock.takes("ours", ours_ms))
-    assert found.verdict == verdict
     assert (found.float_cpu_ms, found.artifact_cpu_ms) == pytest.approx((float_ms, ours_ms))
     assert found.ratio_ci95 == pytest.approx((found.ratio, found.ratio))
     assert found.ratio == pytest.approx(ours_ms / float_ms)

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
-from edgekit.candidate import Candidate, choose
+from edgekit.candidate import Candidate, Evidence, choose
+from edgekit.limits import Gate, with_defaults
 from edgekit.pipeline import is_slow
-from edgekit.result import LatencyFacts
+from edgekit.proof.judge import judge_latency
+from edgekit.result import AccuracyFacts, LatencyFacts
+
+GATE = Gate.model_validate(with_defaults("int8", {}))
 
 
 def facts(verdict: Any, ratio: float, spread: float = 0.02) -> LatencyFacts:
@@ -19,16 +23,23 @@ def facts(verdict: Any, ratio: float, spread: float = 0.02) -> LatencyFacts:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "low", "slow"),
+    ("float_ms", "ratio", "verdict"),
     [
-        ("SLOWER", 1.06, True),
-        ("SAME", 0.97, False),
-        ("TOO_SMALL_TO_TELL", 1.2, False),  # quantizing the input of a tiny model takes that much
-        ("TOO_SMALL_TO_TELL", 1.9, True),  # BERT with norms in int8
+        (1.0, (0.4, 0.6), "FASTER"),
+        (1.0, (0.9, 1.0), "SAME"),
+        (1.0, (1.05, 3.0), "SAME"),
+        (1.0, (1.051, 1.2), "SLOWER"),
+        (0.2, (1.06, 1.2), "SLOWER"),
+        (0.19, (1.06, 1.2), "TOO_SMALL_TO_TELL"),  # quantizing the input of a tiny model takes that much
+        (0.19, (0.1, 0.2), "TOO_SMALL_TO_TELL"),
+        (0.01, (1.75, 2.0), "TOO_SMALL_TO_TELL"),
+        (0.01, (1.76, 2.0), "SLOWER"),  # BERT with norms in int8
+        (0.05, (47.0, 49.0), "SLOWER"),
     ],
 )
-def test_other_routes_are_tried_where_the_artifact_is_slow(verdict: Any, low: float, slow: bool) -> None:
-    assert is_slow(facts(verdict, low)) == slow
+def test_a_file_is_slower_where_that_is_certain(float_ms: float, ratio: tuple[float, float], verdict: str) -> None:
+    assert judge_latency(float_ms, ratio) == verdict
+    assert is_slow(facts(verdict, ratio[0])) == (verdict == "SLOWER")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,33 @@ def test_of_slow_routes_the_fastest_is_chosen_and_the_first_of_a_tie(
     ratios: dict[str, float], spread: float, chosen: str
 ) -> None:
     made = [Candidate(name, "PASS", latency=facts("SLOWER", ratio, spread)) for name, ratio in ratios.items()]
-    found = choose(made)
+    found = choose(made, GATE)
+    assert found is not None
+    assert found.route == chosen
+
+
+def undecided(route: str, drop: float, ratio: float) -> Candidate:
+    accuracy = AccuracyFacts.model_validate(
+        {"metric": "top1", "higher_is_better": True, "samples": 60, "float": 0.9, "checkpoint": 0.9, "agreement": 1.0,
+         "artifact": 0.9 - drop, "drop": drop, "drop_ci95": (-0.05, 0.1)}
+    )  # fmt: skip
+    return Candidate(
+        route, "UNDECIDED", evidence=Evidence("selection", "", False, {}, accuracy), latency=facts("SLOWER", ratio)
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "chosen"),
+    [
+        ([undecided("a", 0, 3.2), undecided("b", 0, 1.29)], "b"),  # the slowest file without a word
+        ([undecided("a", 0.05, 1.1), undecided("b", 0, 1.29)], "b"),  # more samples would probably refuse it
+        ([undecided("a", 0.05, 3.1), undecided("b", 0.02, 1.29)], "b"),
+        ([undecided("a", 0, 1.1), Candidate("b", "PASS", latency=facts("SLOWER", 1.29))], "b"),
+        ([Candidate("a", "FAIL_PARITY"), undecided("b", 0.05, 1.29)], "b"),
+    ],
+)
+def test_undecided_candidates_are_chosen_by_their_latency_too(made: list[Candidate], chosen: str) -> None:
+    found = choose(made, GATE)
     assert found is not None
     assert found.route == chosen
 
