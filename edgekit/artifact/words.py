@@ -109,7 +109,7 @@ def _delegated(result: Result) -> str:
 _FLAGS = {
     "SLOWER": "slower than its float twin",
     "LARGER": "larger than its float twin",
-    "WEAK_SOURCE": "the float model itself beats no trivial answer on these samples, so that its accuracy proves nothing",
+    "WEAK_SOURCE": "the float model beats no trivial answer on these samples: its accuracy proves nothing",
     "NOISY": "the machine was too noisy to time it well",
     "REUSED": "nothing was run again: all results come from the store",
     "ESTIMATE": "parity on generated inputs only; pass --calibrate and --evaluate for proof on real data",
