@@ -46,6 +46,7 @@ class Requirements(_Frozen):
         compute_capability_min: of the GPU, for example ``7.5``.
         compute_capability: the only ones, where not empty.
         machine: processor architecture, for example ``aarch64``.
+        builds_for: compute capabilities that the builder takes ahead of time, without a GPU; empty where it needs one.
         hint: the next step where something is missing.
     """
 
@@ -54,6 +55,7 @@ class Requirements(_Frozen):
     compute_capability_min: str | None = None
     compute_capability: tuple[str, ...] = ()
     machine: str | None = None
+    builds_for: tuple[str, ...] = ()
     hint: str
 
 
@@ -63,7 +65,8 @@ class Device(_Frozen):
     name: str
     title: str
     kind: Literal["gpu"]
-    builder: Literal["tensorrt"]
+    toolchain: Literal["tensorrt"] = "tensorrt"
+    builder: Literal["tensorrt", "tensorrt_rtx"]
     requires: Requirements
 
 
@@ -85,6 +88,9 @@ class Derived(_Frozen):
         parity: the engine against the framework, on the parent's golden samples.
         parity_to_parent: against what the stand-in computed from the parent's file.
         driver: newest CUDA version that the driver serves.
+        built_for: compute capabilities that it was built for ahead of time; empty where that is the GPU's own.
+
+    What no GPU has executed has neither GPU nor parity, and the status ``NOT_RUN``.
     """
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -98,13 +104,14 @@ class Derived(_Frozen):
     device: str
     builder: str
     builder_version: str
-    gpu: str
-    compute_capability: str
-    driver: str
+    gpu: str | None
+    compute_capability: str | None
+    driver: str | None
     machine: str
+    built_for: tuple[str, ...] = ()
     samples: int
-    parity: dict[str, Any]
-    parity_to_parent: dict[str, Any]
+    parity: dict[str, Any] | None
+    parity_to_parent: dict[str, Any] | None
     gate: dict[str, Any]
     build_seconds: float
     layers: int
@@ -138,7 +145,8 @@ def _number(version: str) -> tuple[int, ...]:
 def obstacles(device: Device, machine: Machine) -> list[str]:
     """Say why this machine cannot build for the device, one sentence each; empty where it can."""
     wanted = device.requires
-    found = list(machine.reasons)
+    needless = bool(wanted.builds_for) and machine.builder_version is not None  # built ahead of time, without a GPU
+    found = [] if needless else list(machine.reasons)
     if wanted.machine and machine.machine != wanted.machine:
         found.append(f"this machine is {machine.machine}, {device.name} is {wanted.machine}")
     version = machine.builder_version
@@ -173,13 +181,23 @@ def read(folder: Path) -> Derived:
         ) from error
 
 
-def probe(workers: Workers) -> Machine:
-    """Look for TensorRT and a GPU, in a child process."""
-    return Machine(**workers.call("gpu", f"{_ENGINE_STEPS}:probe", {}).value)
+def probe(workers: Workers, builder: str = "tensorrt") -> Machine:
+    """Look for a builder and a GPU, in a child process."""
+    return Machine(**workers.call("gpu", f"{_ENGINE_STEPS}:probe", {"builder": builder}).value)
 
 
-def build(folder: Path, device_name: str, *, output: Path | None = None, workers: Workers) -> Derived:
+def build(
+    folder: Path,
+    device_name: str,
+    *,
+    output: Path | None = None,
+    allow_unproven: bool = False,
+    workers: Workers,
+) -> Derived:
     """Build what the device runs from an artifact, run its golden samples there, and write the derived artifact.
+
+    What a builder makes without a GPU has been executed by nothing: ``NOT_RUN``, kept aside, or in its place with
+    ``allow_unproven``.
 
     Raises:
         UsageError: unknown device, or no artifact.
@@ -190,7 +208,7 @@ def build(folder: Path, device_name: str, *, output: Path | None = None, workers
     """
     device = load_device(device_name)
     parent, file = _checked_parent(folder, device, workers)
-    machine = probe(workers)
+    machine = probe(workers, device.builder)
     if missing := obstacles(device, machine):
         raise NotRunError(f"{device.name} cannot be built for here: {'; '.join(missing)}", hint=device.requires.hint)
     destination = output or folder.with_name(f"{folder.name}-{device.name}")
@@ -201,15 +219,19 @@ def build(folder: Path, device_name: str, *, output: Path | None = None, workers
             "engine_file": str(engine),
             "cache_file": str(cache),
             "old_cache_file": _old_cache(destination, machine),
+            "builder_name": device.builder,
+            "compute_capabilities": list(device.requires.builds_for),
         }
         built = workers.call("gpu", f"{_ENGINE_STEPS}:build", arguments).value
         golden = Path(scratch) / artifact.GOLDEN
         shutil.copyfile(folder / artifact.GOLDEN, golden)
-        proof = {"engine_file": str(engine), "golden_file": str(golden)}
-        proven = workers.call("gpu", "edgekit.steps.engine:run", proof).value
+        proven = None
+        if machine.gpu and device.requires.builds_for in ((), (machine.compute_capability,)):
+            proof = {"engine_file": str(engine), "golden_file": str(golden)}
+            proven = workers.call("gpu", "edgekit.steps.engine:run", proof | {"builder": device.builder}).value
         derived = describe(folder, parent, device, machine, built, proven)
         files = {ENGINE: engine, TIMING_CACHE: cache, artifact.GOLDEN: golden}
-        if derived.status != "PASS":
+        if derived.status != "PASS" and not (derived.status == "NOT_RUN" and allow_unproven):
             destination = destination.with_name(destination.name + ".rejected")
         return artifact.write(destination, files, {}, derived)
 
@@ -223,10 +245,10 @@ def _checked_parent(folder: Path, device: Device, workers: Workers) -> tuple[Res
     if is_derived(folder):
         raise UsageError(f"{folder} is built for a device already", hint="Give the artifact that it was built from.")
     parent = artifact.read(folder)
-    if parent.toolchain != device.builder:
+    if parent.toolchain != device.toolchain:
         raise UnsupportedError(
-            f"{device.name} is built by {device.builder}; this artifact is for {parent.toolchain}",
-            hint=f"Convert to a {device.builder} target first: see `edgekit list targets`.",
+            f"{device.name} is built from a {device.toolchain} artifact; this one is for {parent.toolchain}",
+            hint=f"Convert to a {device.toolchain} target first: see `edgekit list targets`.",
         )
     if len(parent.parts) != 1 or not (folder / artifact.GOLDEN).is_file():
         raise UnsupportedError(
@@ -258,15 +280,17 @@ def describe(
     device: Device,
     machine: Machine,
     built: Mapping[str, Any],
-    proven: Mapping[str, Any],
+    proven: Mapping[str, Any] | None,
 ) -> Derived:
-    """Assemble the manifest of a derived artifact from what the children answered."""
-    assert machine.gpu and machine.builder_version and machine.compute_capability and machine.driver
-    verdict = _judge(proven, parent.precision, parent.gate)
+    """Assemble the manifest of a derived artifact from what the children answered; ``proven`` None: not executed."""
+    assert machine.builder_version
+    built_for = device.requires.builds_for
+    unproven = f"built by {device.builder} {machine.builder_version} for {', '.join(built_for)}; no GPU has executed it"
+    verdict = _judge(proven, parent.precision, parent.gate) if proven else Verdict("NOT_RUN", unproven)
     return Derived(
         status=verdict.status,
         reason=verdict.reason,
-        proof=Proof(kind="runtime", by=proven["by"]),
+        proof=Proof(kind="runtime", by=proven["by"]) if proven else Proof(kind="none"),
         parent=Parent(
             manifest_sha256=sha256_file(folder / artifact.MANIFEST),
             target=parent.target,
@@ -282,9 +306,10 @@ def describe(
         compute_capability=machine.compute_capability,
         driver=machine.driver,
         machine=machine.machine,
-        samples=proven["samples"],
-        parity=proven["parity"],
-        parity_to_parent=proven["parity_to_parent"],
+        built_for=built_for,
+        samples=proven["samples"] if proven else 0,
+        parity=proven["parity"] if proven else None,
+        parity_to_parent=proven["parity_to_parent"] if proven else None,
         gate=parent.gate,
         build_seconds=built["seconds"],
         layers=built["layers"],
@@ -304,8 +329,14 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
         reason = f"altered, missing or not listed in {artifact.MANIFEST}: {', '.join(damaged)}"
         return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
     derived = read(folder)
-    check_machine(derived, probe(workers))
-    proof = {"engine_file": str(folder / ENGINE), "golden_file": str(folder / artifact.GOLDEN)}
+    if derived.proof.kind == "none":
+        return {"status": "NOT_RUN", "reason": derived.reason, "damaged": [], "replay": None}
+    check_machine(derived, probe(workers, derived.builder))
+    proof = {
+        "engine_file": str(folder / ENGINE),
+        "golden_file": str(folder / artifact.GOLDEN),
+        "builder": derived.builder,
+    }
     replay = workers.call("gpu", "edgekit.steps.engine:run", proof).value
     verdict = _judge(replay, derived.parent.precision, derived.gate)
     return {"status": verdict.status, "reason": verdict.reason, "damaged": [], "replay": replay}

@@ -153,19 +153,21 @@ def build(
     artifact: Annotated[Path, typer.Argument(help="An artifact's folder.")],
     device: Annotated[str, typer.Option(help="Name from `edgekit list devices`, or a TOML file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The derived artifact's folder.")] = None,
+    allow_unproven: Annotated[bool, typer.Option(help="Keep an engine that no GPU here has executed.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Build what a device runs (a TensorRT engine), on that device, and run the golden samples through it."""
+    """Build what a device runs (a TensorRT engine), and run the golden samples through it where the device is."""
     from edgekit.artifact import derived as build_for
     from edgekit.jobs.interruption import listening
     from edgekit.jobs.workers import Workers
 
     with listening(), Workers() as workers:
-        derived = build_for.build(artifact, device, output=output, workers=workers)
+        derived = build_for.build(artifact, device, output=output, allow_unproven=allow_unproven, workers=workers)
     if as_json:
         _print_json(derived.to_json())
     else:
-        sys.stdout.write(f"{derived.status}  {derived.artifact}  {derived.proof.by}  {derived.reason}\n")
+        by = derived.proof.by or "not executed"
+        sys.stdout.write(f"{derived.status}  {derived.artifact}  {by}  {derived.reason}\n")
     return _EXIT[derived.status]
 
 

@@ -11,7 +11,7 @@ from edgekit.proof import parity
 from edgekit.toolchains.tensorrt.builder import EngineSession
 
 
-def run(engine_file: str, golden_file: str) -> dict[str, Any]:
+def run(engine_file: str, golden_file: str, builder: str = "tensorrt") -> dict[str, Any]:
     """Run golden inputs through an engine; compare with the framework's outputs and with the stand-in's."""
     with np.load(golden_file, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
@@ -19,7 +19,7 @@ def run(engine_file: str, golden_file: str) -> dict[str, Any]:
         {name.removeprefix(side): array for name, array in arrays.items() if name.startswith(side)}
         for side in ("in/", "out/", "float/")
     )
-    session = EngineSession(Path(engine_file))
+    session = EngineSession(Path(engine_file), builder)
     count = len(next(iter(inputs.values())))
     rows = [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
     measured = {

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from edgekit import cli, toolchains  # noqa: E402
 from edgekit.artifact import folder as artifact  # noqa: E402
-from edgekit.errors import DamagedFileError, EdgekitError, UnsafeInputError, UnsupportedError  # noqa: E402
+from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UnsafeInputError, UnsupportedError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx.audit import Graph  # noqa: E402
@@ -217,6 +217,8 @@ def one(kind, inputs=("x",), outputs=("y",), opset=20, constants=(), **attribute
 
 
 SIZES = [numpy_helper.from_array(np.ones(4, np.float32), "sizes")]
+PLACES = [numpy_helper.from_array(np.zeros((1, 4, 8, 8), np.int64), "i")]
+K_5000 = [numpy_helper.from_array(np.array([5000]), "k")]
 NARROW = made(
     [
         helper.make_node("Cast", ["x"], ["c"], "cast", to=TensorProto.INT16),
@@ -244,8 +246,79 @@ WRONG = {
     "opset": (one("Relu", opset=8), "opset 8 is outside of 9 to 24"),
     "type": (NARROW, "Abs:after: TensorRT's Abs takes bfloat16, float16, float32, int32, int64, not int16"),
     "pool": (one("MaxPool", outputs=("y", "i"), kernel_shape=[2, 2]), "the output Indices is not supported"),
-    "resize": (one("Resize", ("x", "", "sizes"), constants=SIZES, mode="cubic"), "mode = 'cubic' is not supported"),
+    "window": (one("LpPool", kernel_shape=[2, 2], p=3), "p = 3 is not supported"),
+    "scatter": (
+        one(
+            "ScatterElements",
+            ("x", "i", "x"),
+            constants=[numpy_helper.from_array(np.zeros((1, 4, 8, 8), np.int64), "i")],
+            reduction="add",
+            opset=18,
+        ),
+        "reduction = 'add' is not supported",
+    ),
+    "k": (one("TopK", ("x", "k"), ("y", "z"), constants=K_5000), "K = 5000 is above 3840"),
+    "resize": (
+        one("Resize", ("x", "", "sizes"), constants=SIZES, keep_aspect_ratio_policy="not_larger", opset=18),
+        "keep_aspect_ratio_policy = 'not_larger' is not supported",
+    ),
 }
+
+
+def plain(nodes, inputs, constants=(), opset=20):
+    """A graph whose first node's first input ``x`` has the shape given."""
+    return made(nodes, inputs, {"y": None}, constants, opset)
+
+
+VOLUME = plain([helper.make_node("GridSample", ["x", "g"], ["y"])], {"x": [1, 2, 5, 5, 5], "g": [1, 4, 4, 4, 3]})
+IMAGE = plain([helper.make_node("GridSample", ["x", "g"], ["y"])], {"x": [1, 2, 5, 5], "g": [1, 4, 4, 2]})
+ROW = plain([helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2])], {"x": [1, 2, 8]})
+DEEP = plain([helper.make_node("Transpose", ["x"], ["y"], perm=list(range(8, -1, -1)))], {"x": [1] * 9})
+
+
+def test_volumes_and_nine_dimensions_are_refused_and_rows_taken():
+    assert "only 2-D images" in "; ".join(checks.findings(VOLUME))
+    assert "9 dimensions, at most 8" in "; ".join(checks.findings(DEEP))
+    assert checks.findings(IMAGE) == [] == checks.findings(ROW)
+
+
+#: What TensorRT-RTX takes although TensorRT does not, with the reason: the rule stands by NVIDIA's documents.
+RTX_TAKES = {
+    "activation per channel": "NVIDIA's guide: per-tensor scales for activations",
+    "domain": "com.microsoft.Gelu is read as the standard one; TensorRT's list has no such domain",
+    "opset": "older opsets are upgraded",
+    "uint8": "NVIDIA's guide: int8 is signed",
+    "weight axis": "NVIDIA's guide: weights per output channel",
+}
+
+
+@pytest.mark.parametrize("what", sorted(WRONG))
+def test_the_rules_agree_with_the_parser_of_tensorrt_rtx(what, tmp_path):
+    """Every refusal of ours is one of the real parser's or builder's, but where its reason says otherwise."""
+    from edgekit.toolchains.tensorrt import builder
+
+    file = tmp_path / "model.onnx"
+    file.write_bytes(WRONG[what][0].SerializeToString())
+    said = builder.refusals(file)
+    if said is None:
+        pytest.skip("TensorRT-RTX is not installed")
+    built = (str(file), str(tmp_path / "engine"), str(tmp_path / "cache"), None, "tensorrt_rtx", ["8.9"])
+    if what in RTX_TAKES:
+        assert said == [] and builder.build(*built)["layers"] > 0
+    elif not said:
+        with pytest.raises((FailedError, UnsupportedError)):
+            builder.build(*built)
+
+
+@pytest.mark.parametrize("model", [IMAGE, ROW], ids=["image", "row"])
+def test_the_parser_takes_what_the_rules_take(model, tmp_path):
+    from edgekit.toolchains.tensorrt import builder
+
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model.SerializeToString())
+    if (said := builder.refusals(file)) is None:
+        pytest.skip("TensorRT-RTX is not installed")
+    assert said == []
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -178,7 +178,7 @@ def test_parents_are_checked_before_the_machine(tmp_path, parent, derived):
         with pytest.raises(UsageError, match="already"):
             build.build(derived, "nvidia-gpu", workers=workers)
         other = written(tmp_path, "other", result("litert"))
-        with pytest.raises(UnsupportedError, match="this artifact is for litert"):
+        with pytest.raises(UnsupportedError, match="this one is for litert"):
             build.build(other, "nvidia-gpu", workers=workers)
         (parent / "model.onnx").write_bytes(b"altered")
         with pytest.raises(DamagedFileError, match=r"model\.onnx"):

@@ -26,8 +26,8 @@ class Built(Protocol):
     device: str
     builder: str
     builder_version: str
-    gpu: str
-    compute_capability: str
+    gpu: str | None
+    compute_capability: str | None
     machine: str
 
 

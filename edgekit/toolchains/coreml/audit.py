@@ -15,6 +15,7 @@ from edgekit.mil.package import read
 from edgekit.mil.program import Operation, Program
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Audit, IOTensor
+from edgekit.toolchains.coreml import checks
 
 #: Operator -> parameters that are multiplied: the activation, then weights or the second factor.
 _PRODUCTS: dict[str, tuple[str, ...]] = {
@@ -216,6 +217,7 @@ class _Reading:
         return operation.type in _MOVES and self.quantized(operation.outputs[0][0])
 
     def _findings(self) -> Iterator[str]:
+        yield from checks.findings(self.program)
         for name, value in self.program.constants.items():
             if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
                 continue

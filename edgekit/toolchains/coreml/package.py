@@ -10,8 +10,10 @@ from typing import Any
 
 from edgekit.errors import FailedError, UsageError
 from edgekit.frameworks.loaded import identifiers
-from edgekit.mil.package import MODEL, NAMES, WEIGHTS
+from edgekit.mil.package import MODEL, NAMES, WEIGHTS, read
+from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.coreml import checks
 
 FILE = "model.mlpackage"
 _ITEMS = (
@@ -47,6 +49,7 @@ def write(spec: Any, weights_folder: str | Path | None, request: Request) -> Con
         request: names of inputs and outputs, and where to write.
 
     Raises:
+        UnsupportedError: Core ML's runtime would refuse the file, see ``checks``.
         FailedError: the converter made another number of inputs or outputs than the source has.
     """
     _name_tensors(spec, request)
@@ -77,6 +80,7 @@ def write(spec: Any, weights_folder: str | Path | None, request: Request) -> Con
         "rootModelIdentifier": _ITEMS[0][0],
     }
     (folder / "Manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
+    checks.refuse(read_program(read(folder)))
     return Converted(folder)
 
 

@@ -1,7 +1,8 @@
 """Building and running TensorRT engines: imported in a child on a machine with TensorRT and a GPU only.
 
 Written for the Python API of TensorRT 10 and 11 (NVIDIA, "Python API documentation" 11.4; networks are strongly typed
-in both). No function here has run on an NVIDIA chip yet: the project has none.
+in both), which TensorRT-RTX 1.7 shares: that one parses and builds without a GPU, for named compute capabilities.
+Nothing here has executed an engine on an NVIDIA chip yet: the project has none.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_INSTALL = "Install TensorRT: pip install 'edgekit[tensorrt]' (Linux, Windows); on Jetson it comes with JetPack."
+#: Builder -> its module, and how it is installed.
+BUILDERS: Mapping[str, tuple[str, str]] = {
+    "tensorrt": (
+        "tensorrt",
+        "Install TensorRT: pip install 'edgekit[tensorrt]' (Linux, Windows); on Jetson it comes with JetPack.",
+    ),
+    "tensorrt_rtx": ("tensorrt_rtx_bindings", "Install TensorRT-RTX: pip install 'edgekit[tensorrt-rtx]'."),
+}
 
 
-def probe() -> dict[str, Any]:
+def probe(builder: str = "tensorrt") -> dict[str, Any]:
     """Say what there is: ``builder_version``, ``gpu``, ``compute_capability``, ``driver``; None for what is missing.
 
     ``reasons`` says why, one sentence per missing thing.
@@ -39,17 +47,49 @@ def probe() -> dict[str, Any]:
     except NotRunError as error:
         found["reasons"].append(str(error))
     try:
-        found["builder_version"] = _tensorrt().__version__
+        found["builder_version"] = library(builder).__version__
     except MissingDependencyError as error:
         found["reasons"].append(str(error))
     return found
 
 
-def _tensorrt() -> Any:
+def library(builder: str) -> Any:
+    """Import a builder's Python module; raises ``MissingDependencyError`` where it is not installed."""
+    module, install = BUILDERS[builder]
     try:
-        return importlib.import_module("tensorrt")
+        return importlib.import_module(module)
     except (ImportError, OSError) as error:  # a library of it may be missing as well
-        raise MissingDependencyError(f"TensorRT cannot be imported: {error}", hint=_INSTALL) from error
+        raise MissingDependencyError(f"{module} cannot be imported: {error}", hint=install) from error
+
+
+def refusals(onnx_file: Path, builder: str = "tensorrt_rtx") -> list[str] | None:
+    """What the real parser says against a file, one sentence each; None where it is not installed.
+
+    TensorRT-RTX has fewer plugins than TensorRT (no NonZero, RoiAlign), so that a missing plugin says nothing of it.
+    """
+    try:
+        trt = library(builder)
+    except MissingDependencyError:
+        return None
+    network, parser, *_ = _parsed(trt, onnx_file)
+    del network
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    return [_said(error) for error in errors if "plugin registry" not in error.desc()]
+
+
+def _parsed(trt: Any, onnx_file: Path) -> tuple[Any, Any, Any, Any]:
+    """Network, parser, builder and log of a file; the parser's errors say whether it was taken."""
+    log = _logger(trt)
+    builder = trt.Builder(log)
+    # TensorRT 11 knows no other typing and ignores the flag.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    parser.parse(onnx_file.read_bytes(), str(onnx_file))
+    return network, parser, builder, log
+
+
+def _said(error: Any) -> str:
+    return f"{error.node_operator()}:{error.node_name()}: {error.desc()}"
 
 
 def _logger(trt: Any) -> Any:
@@ -67,25 +107,34 @@ def _logger(trt: Any) -> Any:
     return Log()
 
 
-def build(onnx_file: str, engine_file: str, cache_file: str, old_cache_file: str | None) -> dict[str, Any]:
+def build(
+    onnx_file: str,
+    engine_file: str,
+    cache_file: str,
+    old_cache_file: str | None,
+    builder_name: str = "tensorrt",
+    compute_capabilities: Sequence[str] = (),
+) -> dict[str, Any]:
     """Build an engine from a checked ONNX file; writes the engine and the timing cache.
+
+    With ``compute_capabilities`` (``8.9``), which TensorRT-RTX alone takes, it is built for these, without a GPU.
 
     Raises:
         UnsupportedError: the parser refuses a node.
         FailedError: the builder finds no implementation.
     """
-    trt = _tensorrt()
-    Driver().use()
-    log = _logger(trt)
-    builder = trt.Builder(log)
-    # TensorRT 11 knows no other typing and ignores the flag.
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(Path(onnx_file).read_bytes(), onnx_file):
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        reasons = "; ".join(f"{e.node_operator()}:{e.node_name()}: {e.desc()}" for e in errors[:3])
-        raise UnsupportedError(f"TensorRT {trt.__version__} does not take this model: {reasons}")
+    trt = library(builder_name)
+    if not compute_capabilities:
+        Driver().use()
+    network, parser, builder, log = _parsed(trt, Path(onnx_file))
+    if parser.num_errors:
+        reasons = "; ".join(_said(parser.get_error(index)) for index in range(min(parser.num_errors, 3)))
+        raise UnsupportedError(f"{builder_name} {trt.__version__} does not take this model: {reasons}")
     config = builder.create_builder_config()
+    if compute_capabilities:
+        config.num_compute_capabilities = len(compute_capabilities)
+        for index, capability in enumerate(compute_capabilities):
+            config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{capability.replace('.', '')}"], index)
     old = Path(old_cache_file).read_bytes() if old_cache_file else b""
     cache = config.create_timing_cache(old)
     config.set_timing_cache(cache, False)
@@ -93,7 +142,8 @@ def build(onnx_file: str, engine_file: str, cache_file: str, old_cache_file: str
     plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - start
     if plan is None:
-        raise FailedError(f"TensorRT {trt.__version__} built no engine: {'; '.join(log.errors[-3:]) or 'no message'}")
+        said = "; ".join(log.errors[-3:]) or "no message"
+        raise FailedError(f"{builder_name} {trt.__version__} built no engine: {said}")
     Path(engine_file).write_bytes(memoryview(plan))
     Path(cache_file).write_bytes(memoryview(config.get_timing_cache().serialize()))
     return {"seconds": round(seconds, 3), "layers": network.num_layers}
@@ -110,14 +160,14 @@ class EngineSession:
     ops_delegated: int | None = None
     precision = "as built"
 
-    def __init__(self, file: Path) -> None:
-        trt = _tensorrt()
+    def __init__(self, file: Path, builder: str = "tensorrt") -> None:
+        trt = library(builder)
         self._driver = Driver()
         gpu = self._driver.gpu()
         manifest = file.parent / "manifest.json"
         if manifest.is_file():
-            check_machine(SimpleNamespace(**json.loads(manifest.read_bytes())), Machine(**probe()))
-        self.by = f"TensorRT {trt.__version__} on {gpu.name}"
+            check_machine(SimpleNamespace(**json.loads(manifest.read_bytes())), Machine(**probe(builder)))
+        self.by = f"{builder} {trt.__version__} on {gpu.name}"
         self._driver.use()
         log = _logger(trt)
         self._runtime = trt.Runtime(log)

@@ -18,6 +18,8 @@ from edgekit.toolchains.onnx.audit import Graph
 from edgekit.toolchains.onnx.passes.names import graphs
 from edgekit.toolchains.tensorrt import operators
 
+#: ``ITopKLayer`` of TensorRT 10 and 11, and the most dimensions of a tensor (``nvinfer1::Dims::MAX_DIMS``).
+MOST_K, MOST_DIMENSIONS = 3840, 8
 #: Operators with weights -> axis of the output channel in the weight; Gemm and MatMul: see ``channel_axis``.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -60,6 +62,9 @@ def _node(graph: Graph, node: onnx.NodeProto) -> Iterator[str]:
         found = _type(graph, node)
         if found and found not in known:
             yield f"{where}: TensorRT's {node.op_type} takes {', '.join(sorted(known))}, not {found}"
+    for name in (*node.input, *node.output):
+        if len(graph.shape(name)) > MOST_DIMENSIONS:
+            yield f"{where}: {name!r} has {len(graph.shape(name))} dimensions, at most {MOST_DIMENSIONS} are supported"
     restriction = _RESTRICTIONS.get(node.op_type)
     if restriction is not None and (reason := restriction(graph, node)):
         yield f"{where}: {reason}"
@@ -83,8 +88,10 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 def _pool(graph: Graph, node: onnx.NodeProto) -> str:
     given = attributes(node)
-    if len(given["kernel_shape"]) not in (2, 3):
-        return f"only 2-D and 3-D windows are supported, not {len(given['kernel_shape'])}-D"
+    if len(given["kernel_shape"]) not in (1, 2, 3):  # a 1-D window becomes a 2-D one of height 1 in the parser
+        return f"only 1-D to 3-D windows are supported, not {len(given['kernel_shape'])}-D"
+    if given.get("p", 2) not in (1, 2):
+        return f"p = {given['p']} is not supported, 1 and 2 are"
     if any(step != 1 for step in given.get("dilations", ())):
         return f"windows with dilations {given['dilations']} are not supported"
     return "the output Indices is not supported" if len(node.output) > 1 and node.output[1] else ""
@@ -102,7 +109,7 @@ def _layer_normalization(graph: Graph, node: onnx.NodeProto) -> str:
 
 def _resize(graph: Graph, node: onnx.NodeProto) -> str:
     allowed = {
-        "mode": ("nearest", "linear"),
+        "mode": ("nearest", "linear", "cubic"),
         "coordinate_transformation_mode": (
             "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners",
         ),
@@ -114,7 +121,26 @@ def _resize(graph: Graph, node: onnx.NodeProto) -> str:
     wrong = [
         f"{name} = {given[name]!r}" for name, values in allowed.items() if given.get(name, values[0]) not in values
     ]
-    return f"{' and '.join(wrong)} is not supported" if wrong else ""
+    if wrong:
+        return f"{' and '.join(wrong)} is not supported"
+    rank = len(graph.shape(node.input[0]))
+    return (
+        f"mode = 'cubic' takes 2-D images, not {rank - 2}-D ones" if given.get("mode") == "cubic" and rank > 4 else ""
+    )
+
+
+def _grid_sample(graph: Graph, node: onnx.NodeProto) -> str:
+    """TensorRT's layer takes 4 dimensions (NvInfer.h, ``IGridSampleLayer``; NVIDIA/TensorRT#4618, #3207)."""
+    rank = len(graph.shape(node.input[0]))
+    return f"only 2-D images are supported, not {rank - 2}-D volumes" if rank not in (0, 4) else ""
+
+
+def _top_k(graph: Graph, node: onnx.NodeProto) -> str:
+    """``ITopKLayer``: K at most 3840, and known when the engine is built."""
+    k = graph.constants.get(node.input[1])
+    if k is None:
+        return "" if node.input[1] in graph.fixed else "K must be constant"
+    return f"K = {int(k.reshape(-1)[0])} is above 3840" if k.max() > MOST_K else ""
 
 
 def _constant_axes(graph: Graph, node: onnx.NodeProto) -> str:
@@ -134,7 +160,12 @@ _RESTRICTIONS: Mapping[str, Callable[[Graph, onnx.NodeProto], str]] = {
     "LSTM": _lstm,
     "LayerNormalization": _layer_normalization,
     "Resize": _resize,
+    "GridSample": _grid_sample,
+    "Scatter": _scatter,
+    "ScatterElements": _scatter,
     "ScatterND": _scatter,
+    "CumSum": _constant_axes,
+    "TopK": _top_k,
     **{name: _constant_axes for name in operators.SUPPORTED if name.startswith("Reduce")},
 }
 
