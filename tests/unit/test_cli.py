@@ -115,4 +115,5 @@ def test_every_toolchain_has_an_extra_and_tensorrt_is_installed_on_request_only(
     assert set(toolchains.names()) <= set(found)
     assert set(found["onnx"]) | {"tensorrt"} == set(found["tensorrt"])
     assert "torchao" in found["coreml"]
-    assert not any(line.startswith("tensorrt") for line in lines if "'all'" in line or "'dev'" in line)
+    proprietary = [line for line in lines if line.startswith("tensorrt") and "'all'" in line]
+    assert not proprietary and not any(line.startswith("tensorrt>") for line in lines if "'dev'" in line)
