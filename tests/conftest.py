@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Before any framework is imported: with two test processes on two cores, pools of threads spin for each other's core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 

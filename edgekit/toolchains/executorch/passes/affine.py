@@ -53,12 +53,19 @@ def fold_affine(graph: fx.GraphModule) -> bool:
 def _affine(user: fx.Node, product: fx.Node) -> tuple[Tensor, Tensor] | None:
     """Scale and shift per channel (float64, ``(channels,)``) of what follows a product; None where it is neither."""
     at, axis = _PRODUCTS[product.target]  # type: ignore[index]
-    channels = constant(product.args[1]).shape[at]
-    rank = product.meta["val"].dim()
+    weights, rank = constant(product.args[1]), product.meta["val"].dim()
+    if axis == 1 and rank != weights.dim():  # one image without a batch: its channels lie on axis 0
+        return None
+    made = user.meta["val"]
+    if not isinstance(made, Tensor) or made.dtype != product.meta["val"].dtype:
+        return None
+    channels = weights.shape[at]
     one, zero = torch.ones(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
     if user.target is aten.batch_norm.default:
         scale, shift, mean, variance, training, _, epsilon = list[Any](user.args)[1:8]
-        if training or not is_constant(mean) or not is_constant(variance):
+        stored = all(value is None or is_constant(value) for value in (scale, shift, mean, variance))
+        # Its channels are axis 1; those of a linear layer are the last, where a sequence has its steps on axis 1.
+        if training or axis % rank != 1 or not stored or mean is None or variance is None:
             return None
         factor = (constant(variance).double() + epsilon).rsqrt()
         factor = factor * (constant(scale).double() if scale is not None else one)

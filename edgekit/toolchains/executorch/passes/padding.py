@@ -22,20 +22,26 @@ _NOT_NEGATIVE = frozenset((aten.relu.default, aten.sigmoid.default))
 def absorb_pads(graph: fx.GraphModule) -> None:
     """Let convolutions and maximum poolings pad by themselves where the padding is even and of zeros."""
     for node in list(graph.graph.nodes):
-        if node.op != "call_function" or node.target not in _PLACES:
-            continue
-        pad: Any = node.args[0]
-        amounts = _even(pad)
-        if amounts is None or (node.target is aten.max_pool2d.default and not _fits(node, pad.args[0], amounts)):
-            continue
-        place = _PLACES[node.target]
-        own = _pair(node.args[place]) if len(node.args) > place else (0, 0)
-        if node.target is aten.max_pool2d.default and any(own):
-            continue
-        node.args = (*node.args, *_DEFAULTS[node.target][len(node.args) : place + 1])
-        node.update_arg(place, [amounts[0] + own[0], amounts[1] + own[1]])
-        node.update_arg(0, pad.args[0])
+        while node.op == "call_function" and node.target in _PLACES and _absorbed(node):
+            pass
     tidy(graph)
+
+
+def _absorbed(node: fx.Node) -> bool:
+    """Let an operator pad by what stands before it; False where that is no padding, or one that it cannot do."""
+    pad: Any = node.args[0]
+    amounts = _even(pad)
+    pools = node.target is aten.max_pool2d.default
+    if amounts is None or (pools and not _fits(node, pad.args[0], amounts)):
+        return False
+    place = _PLACES[node.target]  # type: ignore[index]
+    own = _pair(node.args[place]) if len(node.args) > place else (0, 0)
+    if pools and any(own):
+        return False
+    node.args = (*node.args, *_DEFAULTS[node.target][len(node.args) : place + 1])
+    node.update_arg(place, [amounts[0] + own[0], amounts[1] + own[1]])
+    node.update_arg(0, pad.args[0])
+    return True
 
 
 #: Where an operator has its padding, and what stands before it where it is not written.
@@ -59,12 +65,18 @@ def _even(pad: Any) -> tuple[int, int] | None:
 
 
 def _fits(pool: fx.Node, data: Any, amounts: tuple[int, int]) -> bool:
-    """Whether a maximum over the padded data is one that the pooling can pad by itself."""
+    """Whether a maximum over the padded data is one that the pooling can pad by itself.
+
+    Each window must reach the data (those of a dilated kernel may step over it), and there must be as many windows
+    (rounded up, one that begins in the padding counts only where that is data).
+    """
     zero_or_more = data.op == "call_function" and (
         data.target in _NOT_NEGATIVE or (data.target is aten.hardtanh.default and data.args[1:2] == (0.0,))
     )
     kernel = _pair(pool.args[1])
-    return zero_or_more and all(2 * amount <= size for amount, size in zip(amounts, kernel, strict=True))
+    dilation = _pair(pool.args[4]) if len(pool.args) > 4 else (1, 1)
+    plain = dilation == (1, 1) and not any(pool.args[5:6])
+    return zero_or_more and plain and all(2 * a <= size for a, size in zip(amounts, kernel, strict=True))
 
 
 def _pair(value: Any) -> tuple[int, int]:
