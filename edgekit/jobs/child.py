@@ -20,6 +20,7 @@ import traceback
 from typing import Any
 
 from edgekit.errors import EdgekitError
+from edgekit.jobs.confine import entering
 
 #: What a full disk, a full quota, a limit on file sizes and a read-only disk say.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -77,9 +78,14 @@ def main() -> None:
     gc.set_threshold(20_000)
     descriptor = int(os.environ.pop("EDGEKIT_ANSWERS"))
     os.set_inheritable(descriptor, False)
+    bounds = entering.asked()
+    if bounds:  # before anything is imported that a file could attack
+        entering.enter(bounds, descriptor)
     answers = os.fdopen(descriptor, "w", encoding="utf-8")
     for index, line in enumerate(sys.stdin):
         request = json.loads(line)
+        if bounds:
+            entering.allow_cpu(bounds.seconds)
         answer = {"number": request["number"], **_answer(request, first=index == 0)}
         sys.stdout.flush()
         sys.stderr.flush()

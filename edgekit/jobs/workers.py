@@ -31,6 +31,8 @@ import psutil
 from edgekit import errors
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
 from edgekit.jobs import interruption
+from edgekit.jobs.confine.entering import Bounds
+from edgekit.jobs.confine.room import Room
 from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.signature import Environment
 
@@ -58,6 +60,13 @@ _COMMON = {
     "HF_HUB_OFFLINE": "1",
     "PYTHONUNBUFFERED": "1",
 }
+#: What a confined child keeps of the user's variables: tokens and passwords are among the others.
+_KEPT = (
+    "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH",
+)  # fmt: skip
+
+#: A step answers with facts, not with data.
+_LONGEST_ANSWER = 64 << 20
 
 #: Import name -> what to install, for the modules that an extra brings.
 _EXTRAS = {
@@ -74,6 +83,37 @@ class Limits:
 
     seconds: float = 1800.0
     memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Confined:
+    """For whom a child is confined (see ``edgekit/jobs/confine``); it serves that one thing and no other.
+
+    Attributes:
+        serves: the thing's hash.
+        near: folder of the store: its files do not change, and are handed in without being copied.
+        file_bytes: how large a file the child may write.
+        read: further paths that the child may read in place.
+    """
+
+    serves: str
+    near: Path
+    file_bytes: int
+    read: tuple[Path, ...] = ()
+
+    def bounds(self, room: Room, limits: Limits) -> Bounds:
+        """What the child may use."""
+        read = (room.inside, *self.read)
+        return Bounds(read, room.out, limits.memory_bytes, limits.seconds, self.file_bytes)
+
+
+def _key(environment: str, confined: Confined | None) -> str:
+    return f"{environment}-confined" if confined else environment
+
+
+def variables(environment: str) -> dict[str, str]:
+    """What a kind of child finds in its environment, beside what this process has."""
+    return {**_COMMON, **_VARIABLES[environment]}
 
 
 @dataclass(frozen=True)
@@ -97,28 +137,37 @@ os.register_at_fork(after_in_child=_starter.cache_clear)  # a forked process has
 class Worker:
     """One child process."""
 
-    def __init__(self, environment: str, folder: Path) -> None:
+    def __init__(
+        self, environment: str, folder: Path, *, confined: Confined | None = None, limits: Limits | None = None
+    ) -> None:
         """Start it.
 
         Args:
             environment: kind of child.
             folder: where its log and its temporary files go; whoever made the folder removes it.
+            confined: for whom it is confined.
+            limits: what a confined child may use.
         """
         self.environment = environment
-        self.log = folder / f"{environment}.log"
+        self.confined = confined
+        self.log = folder / f"{_key(environment, confined)}.log"
         temporary = folder / "tmp"
         temporary.mkdir(exist_ok=True)
+        self.room = Room(confined.near) if confined else None
         receive, send = os.pipe()
-        variables = {
+        root = str(Path(__file__).parent.parent.parent)
+        given = {
             **os.environ,
-            **_COMMON,
-            **_VARIABLES[environment],
             "TMPDIR": str(temporary),
+            **variables(environment),
             "EDGEKIT_ANSWERS": str(send),
             "EDGEKIT_PARENT": str(os.getpid()),
+            "PYTHONPATH": os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p),
         }
-        root = str(Path(__file__).parent.parent.parent)
-        variables["PYTHONPATH"] = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+        if confined and self.room:
+            bounds = confined.bounds(self.room, limits or Limits())
+            kept = {key: given[key] for key in given if key in _KEPT or key.startswith(("LC_", "EDGEKIT_"))}
+            given = {**kept, **variables(environment), **self.room.variables, **bounds.variables}
         self._answers: IO[bytes] = os.fdopen(receive, "rb", buffering=0)
         try:
             with self.log.open("ab") as stream:
@@ -128,19 +177,41 @@ class Worker:
                     stdout=stream,
                     stderr=stream,
                     pass_fds=[send],
-                    env=variables,
+                    env=given,
+                    cwd=self.room.out if self.room else None,
                     start_new_session=True,
                 )
         except BaseException:
             self._answers.close()
+            if self.room:
+                self.room.close()
             raise
         finally:
             os.close(send)
-        self._pending = b""
+        self._pending = bytearray()
         self._requests = 0
 
     def call(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer:
-        """Run one step; raises the step's own ``EdgekitError``, or ``FailedError`` for all else."""
+        """Run one step; raises the step's own ``EdgekitError``, or ``FailedError`` for all else.
+
+        Args:
+            step: ``module:function``.
+            arguments: JSON values; a ``Path`` among them is handed in to a confined child. ``folder`` is what the step
+                writes into.
+            limits: of this request.
+        """
+        if self.room is None:
+            return self._ask(step, _as_json(arguments), limits)
+        given = {key: value for key, value in arguments.items() if key != "folder"}
+        inside = _as_json(given, self.room)
+        if "folder" not in arguments:
+            return self._ask(step, inside, limits)
+        made = self.room.folder()
+        answer = self._ask(step, {"folder": str(made), **inside}, limits)
+        self.room.fetch(made, Path(arguments["folder"]))
+        return answer
+
+    def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer:
         log_start = self._log_size()
         self._requests += 1
         request = json.dumps({"number": self._requests, "step": step, "arguments": arguments}) + "\n"
@@ -166,7 +237,9 @@ class Worker:
     def _wait(self, step: str, limits: Limits) -> bytes:
         deadline = time.monotonic() + limits.seconds
         process = psutil.Process(self._process.pid)
-        while b"\n" not in self._pending:
+        seen = 0
+        while self._pending.find(b"\n", seen) < 0:
+            seen = len(self._pending)
             interruption.check()
             ended = not self.alive  # before looking: what it wrote before it ended is then there
             readable, _, _ = select.select([self._answers], [], [], 0 if ended else 0.2)
@@ -175,6 +248,9 @@ class Worker:
                 if not chunk:
                     raise EOFError
                 self._pending += chunk
+                if len(self._pending) > _LONGEST_ANSWER:
+                    self.end()
+                    raise FailedError(f"{step} answered with more than {_LONGEST_ANSWER >> 20} MiB and was ended")
             elif ended:  # the pipe is not closed where a process that it started lives on
                 raise EOFError
             elif time.monotonic() > deadline:
@@ -190,7 +266,7 @@ class Worker:
                     hint="Raise --memory-limit, or use a smaller model.",
                 )
         line, _, self._pending = self._pending.partition(b"\n")
-        return line
+        return bytes(line)
 
     def _crashed(self, step: str, log_start: int) -> FailedError:
         code = self._process.wait()
@@ -242,6 +318,17 @@ class Worker:
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
+        if self.room:
+            self.room.close()
+
+
+def _as_json(value: Any, room: Room | None = None) -> Any:
+    """Arguments with their paths as a child knows them: handed in where it has a room."""
+    if isinstance(value, Mapping):
+        return {key: _as_json(inner, room) for key, inner in value.items()}
+    if isinstance(value, Path):
+        return str(room.bring(value) if room else value)
+    return value
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -284,25 +371,46 @@ class Workers:
         """80 % of the machine's memory."""
         return int(psutil.virtual_memory().total * 0.8)
 
-    def call(self, environment: Environment | str, step: str, arguments: Mapping[str, Any]) -> Answer:
-        """Run a step in a child of that kind; a child that fails is not used again."""
-        with self._turns[environment]:
-            worker = self._children.get(environment)
+    def call(
+        self,
+        environment: Environment | str,
+        step: str,
+        arguments: Mapping[str, Any],
+        *,
+        confined: Confined | None = None,
+        limits: Limits | None = None,
+    ) -> Answer:
+        """Run a step in a child of that kind; a child that fails is not used again.
+
+        Args:
+            environment: kind of child.
+            step: ``module:function``.
+            arguments: see ``Worker.call``.
+            confined: run it in a child that is confined and serves this alone.
+            limits: of this request, where they are not those of all.
+        """
+        key = _key(environment, confined)
+        limits = limits or self.limits
+        with self._turns[key]:
+            worker = self._children.get(key)
+            if worker is not None and worker.confined != confined:
+                self._children.pop(key).end()
+                worker = None
             if worker is None or not worker.alive:
-                worker = _starter().submit(self._start, environment).result()
+                worker = _starter().submit(self._start, key, environment, confined, limits).result()
             try:
-                return worker.call(step, arguments, self.limits)
+                return worker.call(step, arguments, limits)
             except BaseException as error:  # Ctrl-C while waiting, too: the child is in the middle of a request
                 if isinstance(error, FailedError) or not isinstance(error, EdgekitError):
-                    self._children.pop(environment, None)
+                    self._children.pop(key, None)
                     worker.end()
                 raise
 
-    def _start(self, environment: str) -> Worker:
+    def _start(self, key: str, environment: str, confined: Confined | None, limits: Limits) -> Worker:
         """Start a child and register it, in the starter's thread, where no signal comes between the two."""
         if self._closed:
             raise RuntimeError("these workers are closed")
-        worker = self._children[environment] = Worker(environment, self._folder.path)
+        worker = self._children[key] = Worker(environment, self._folder.path, confined=confined, limits=limits)
         return worker
 
     def log(self, environment: str) -> str:

@@ -1,0 +1,138 @@
+"""The folder of a confined child: what it is handed, what it makes, and how both cross the border."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from edgekit.errors import FailedError, UnsafeInputError, UsageError
+from edgekit.jobs.scratch import Scratch, sweep
+
+_PREFIX = "room-"
+#: A model folder that somebody hands in holds a handful of files.
+MOST_FILES = 10_000
+
+
+class Room:
+    """A folder with ``in``, which the child reads, and ``out``, which it writes into."""
+
+    def __init__(self, near: Path) -> None:
+        """Make the folder below ``near``, the store's, whose files can then be handed in without being copied."""
+        rooms, self._near = near / "rooms", near
+        rooms.mkdir(parents=True, exist_ok=True)
+        sweep(rooms, _PREFIX)
+        self._folder = Scratch(rooms, _PREFIX)
+        self.inside, self.out = self._folder.path / "in", self._folder.path / "out"
+        for folder in (self.inside, self.out, self.out / "home", self.out / "tmp"):
+            folder.mkdir()
+        self._brought: dict[Path, Path] = {}
+        self._count = 0
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the child takes for its user's name, home and temporary folder."""
+        return {"USER": "edgekit", "HOME": str(self.out / "home"), "TMPDIR": str(self.out / "tmp")}
+
+    def bring(self, path: Path) -> Path:
+        """Hand a file or a folder in, once; returns where the child finds it, under the same name.
+
+        What lies in the store never changes and gets a second name. All else is not ours and is copied.
+        """
+        if path not in self._brought:
+            place = self._numbered(self.inside) / path.name
+            if not path.is_relative_to(self._near):
+                copy(path, place, follow=True)
+            elif path.is_file():
+                _link(path, place)
+            else:
+                shutil.copytree(path, place, copy_function=_link)
+            self._brought[path] = place
+        return self._brought[path]
+
+    def folder(self) -> Path:
+        """A new folder that the child may write into."""
+        return self._numbered(self.out)
+
+    def fetch(self, folder: Path, destination: Path) -> None:
+        """Copy what the child wrote, and remove it there.
+
+        Copied and not moved: the child may still hold the file open.
+
+        Raises:
+            FailedError: there is something else than files and folders.
+        """
+        try:
+            for path in folder.iterdir():
+                copy(path, destination / path.name, follow=False)
+        except (UnsafeInputError, UsageError) as error:
+            raise FailedError(f"a confined step wrote what is not let out: {error}") from error
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._folder.close()
+
+    def _numbered(self, parent: Path) -> Path:
+        self._count += 1
+        folder = parent / str(self._count)
+        folder.mkdir()
+        return folder
+
+
+def copy(source: Path, destination: Path, *, follow: bool) -> None:
+    """Copy a file, or a folder with its files, looking at what each is after it was opened.
+
+    Args:
+        source: what to copy; links below it are never followed.
+        destination: does not exist yet.
+        follow: whether ``source`` itself may be a link, as a path that the user typed may.
+
+    Raises:
+        UnsafeInputError: a link below a folder, or something that is neither a file nor a folder.
+        UsageError: more files than a model has, or one that cannot be read.
+    """
+    counted = [0]
+    try:
+        flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+        _copy(os.open(source, flags), source, destination, counted)
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def _copy(descriptor: int, source: Path, destination: Path, counted: list[int]) -> None:
+    """Copy what was opened; closes it."""
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(kind):
+            with open(descriptor, "rb", closefd=False) as read, destination.open("xb") as written:
+                shutil.copyfileobj(read, written, 1 << 20)
+        elif stat.S_ISDIR(kind):
+            destination.mkdir()
+            for name in sorted(os.listdir(descriptor)):
+                counted[0] += 1
+                if counted[0] > MOST_FILES:
+                    raise UsageError(f"{source} holds more than {MOST_FILES} files")
+                _copy(_open_below(descriptor, name, source), source / name, destination / name, counted)
+        else:
+            raise UnsafeInputError(f"{source} is neither a file nor a folder")
+    finally:
+        os.close(descriptor)
+
+
+def _open_below(folder: int, name: str, where: Path) -> int:
+    if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        raise UnsafeInputError(
+            f"{where / name} is a link to {os.readlink(name, dir_fd=folder)}",
+            hint="Hand in a copy of what it points at, or pass --trust if you know where the folder comes from.",
+        )
+    return os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
+
+
+def _link(source: str | Path, destination: str | Path) -> None:
+    """A second name for the same file, or a copy where the file system has none."""
+    try:
+        os.link(source, destination, follow_symlinks=False)
+    except OSError:
+        shutil.copyfile(source, destination)

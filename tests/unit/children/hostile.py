@@ -1,0 +1,126 @@
+"""Steps of a confined child that try what a hostile model file would: each says what came of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def _try(action):
+    try:
+        found = action()
+    except OSError as error:
+        return type(error).__name__
+    return found if isinstance(found, str | bool | int) else "done"
+
+
+def read(paths):
+    return {path: _try(lambda path=path: Path(path).read_text()) for path in paths}
+
+
+def handed(given):
+    return {"at": given, "says": Path(given).read_text()}
+
+
+def listed(paths):
+    return {path: _try(lambda path=path: len(os.listdir(path))) for path in paths}
+
+
+def write(paths):
+    return {path: _try(lambda path=path: Path(path).write_text("owned")) for path in paths}
+
+
+def environment():
+    return dict(os.environ)
+
+
+def make(folder):
+    here = Path(folder)
+    made = {
+        "file": lambda: (here / "file").write_text("text"),
+        "folder": lambda: (here / "folder").mkdir(),
+        "moved": lambda: (here / "file").rename(here / "folder" / "moved"),
+        "link": lambda: (here / "link").symlink_to("/etc/passwd"),
+        "second name": lambda: os.link("/usr/bin/env", here / "env"),
+        "pipe": lambda: os.mkfifo(here / "pipe"),
+        "device": lambda: os.mknod(here / "device", 0o20600, os.makedev(1, 3)),
+    }
+    return {name: _try(action) for name, action in made.items()}
+
+
+def change(given):
+    return _try(lambda: Path(given).write_text("owned"))
+
+
+def connect(port, unix):
+    def reach(family, address):
+        with socket.socket(family, socket.SOCK_STREAM) as made:
+            made.settimeout(2)
+            made.connect(address)
+
+    return {
+        "tcp": _try(lambda: reach(socket.AF_INET, ("127.0.0.1", port))),
+        "unix": _try(lambda: reach(socket.AF_UNIX, unix)),
+        "udp": _try(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()),
+        "netlink": _try(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()),
+        "pair": _try(lambda: [end.close() for end in socket.socketpair()] and True),
+    }
+
+
+def send(pid):
+    return _try(lambda: os.kill(pid, signal.SIGUSR1))
+
+
+def execute(given):
+    copy = Path("true")  # the working folder is the one that may be written
+    copy.write_bytes(Path("/usr/bin/true").read_bytes())
+    copy.chmod(0o755)
+    return {
+        "system's": _try(lambda: subprocess.run(["/usr/bin/true"]).returncode),
+        "own": _try(lambda: subprocess.run([copy.absolute()]).returncode),
+        "a child's": subprocess.run([sys.executable, "-c", f"open({given!r})"], capture_output=True).returncode,
+    }
+
+
+def leave_behind(folder):
+    """A process that takes a session of its own and loses its parent."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            while True:
+                (Path(folder) / "alive").write_text(str(time.time()))
+                time.sleep(0.05)
+        os._exit(0)
+    os.wait()
+    time.sleep(0.3)
+    return (Path(folder) / "alive").exists()
+
+
+def spin(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return True
+
+
+def fill(folder, size):
+    (Path(folder) / "large").write_bytes(bytes(size))
+
+
+def allocate(size):
+    return len(bytearray(size))
+
+
+def answer_with(count):
+    return "x" * count
+
+
+def whoami():
+    from edgekit.jobs.confine import entering
+
+    return {"pid": os.stat("/proc/self").st_ino, **entering.held().__dict__}
