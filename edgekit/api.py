@@ -132,9 +132,10 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
     Returns:
         ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
     """
+    from edgekit.artifact import contents
     from edgekit.artifact import folder as artifact
 
-    if (path / artifact.MANIFEST).is_file():
+    if (path / contents.MANIFEST).is_file():
         result = artifact.read(path)
         parts = {name: path / part.file for name, part in result.parts.items()}
         if len(parts) > 1:

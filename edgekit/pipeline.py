@@ -59,8 +59,10 @@ def convert(
     Raises:
         EdgekitError: the request is wrong, unsafe or cannot be served at all; nothing was written.
     """
+    package.check_destination(order)
     run = Run(workers, store or Store(), progress)
     loaded = load(run, order)
+    package.check_destination(order, loaded.framework)
     calibration = gather(run, order, loaded, "calibration", reference=False) if order.target.needs_calibration else None
     selection = gather(run, order, loaded, "selection")
     twin = float_twin(run, order, loaded, selection)

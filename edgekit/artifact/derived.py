@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit import catalogue
+from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
 from edgekit.jobs.store import sha256_file
@@ -24,7 +25,7 @@ from edgekit.jobs.workers import Workers
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import Verdict, judge_parity
 from edgekit.proof.parity import Parity
-from edgekit.result import File, Flag, Proof, Result, Status
+from edgekit.result import File, Flag, Proof, Status
 from edgekit.scheme import Precision
 from edgekit.toolchains._shared.machine import Machine, check_machine
 
@@ -122,6 +123,12 @@ class Derived(_Frozen):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class _Kind(BaseModel):
+    """The one field that tells the two kinds of manifests apart."""
+
+    kind: str = ""
+
+
 def devices() -> list[str]:
     """Names of all devices, sorted."""
     return catalogue.names("benchmarks/devices")
@@ -167,14 +174,17 @@ def obstacles(device: Device, machine: Machine) -> list[str]:
 
 def is_derived(folder: Path) -> bool:
     """Whether a folder holds a derived artifact."""
-    path = folder / artifact.MANIFEST
-    return path.is_file() and b'"kind": "derived"' in path.read_bytes()
+    path = folder / contents.MANIFEST
+    try:
+        return path.is_file() and _Kind.model_validate_json(path.read_bytes()).kind == "derived"
+    except ValidationError:
+        return False
 
 
 def read(folder: Path) -> Derived:
     """Read the manifest of a derived artifact; raises ``DamagedFileError`` where it is not one."""
     try:
-        return Derived.model_validate_json((folder / artifact.MANIFEST).read_bytes())
+        return Derived.model_validate_json((folder / contents.MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
         raise DamagedFileError(
             f"{folder} holds no manifest of a derived artifact", hint="Build it again: edgekit build."
@@ -207,11 +217,13 @@ def build(
         NotRunError: this machine has no such builder or device.
     """
     device = load_device(device_name)
+    here = folder.resolve()
+    destination = output or here.with_name(f"{here.name}-{device.name}")
+    publishing.check(destination, given=[folder])
     parent, file = _checked_parent(folder, device, workers)
     machine = probe(workers, device.builder)
     if missing := obstacles(device, machine):
         raise NotRunError(f"{device.name} cannot be built for here: {'; '.join(missing)}", hint=device.requires.hint)
-    destination = output or folder.with_name(f"{folder.name}-{device.name}")
     with tempfile.TemporaryDirectory() as scratch:
         engine, cache = Path(scratch) / ENGINE, Path(scratch) / TIMING_CACHE
         arguments = {
@@ -232,16 +244,13 @@ def build(
         derived = describe(folder, parent, device, machine, built, proven)
         files = {ENGINE: engine, TIMING_CACHE: cache, artifact.GOLDEN: golden}
         if derived.status != "PASS" and not (derived.status == "NOT_RUN" and allow_unproven):
-            destination = destination.with_name(destination.name + ".rejected")
+            destination = publishing.rejected(destination)
         return artifact.write(destination, files, {}, derived)
 
 
-def _checked_parent(folder: Path, device: Device, workers: Workers) -> tuple[Result, Path]:
-    if damaged := artifact.damaged_files(folder):
-        raise DamagedFileError(
-            f"{folder}: altered, missing or not listed in {artifact.MANIFEST}: {', '.join(damaged)}",
-            hint="Convert the model again.",
-        )
+def _checked_parent(folder: Path, device: Device, workers: Workers) -> tuple[artifact.Sealed, Path]:
+    if faults := contents.faults(folder):
+        raise DamagedFileError(f"{folder}: {contents.sentence(faults)}", hint="Convert the model again.")
     if is_derived(folder):
         raise UsageError(f"{folder} is built for a device already", hint="Give the artifact that it was built from.")
     parent = artifact.read(folder)
@@ -265,7 +274,7 @@ def _checked_parent(folder: Path, device: Device, workers: Workers) -> tuple[Res
 def _old_cache(destination: Path, machine: Machine) -> str | None:
     """The timing cache of an earlier build for the same machine, which saves most of the time of a rebuild."""
     cache = destination / TIMING_CACHE
-    if not cache.is_file() or not is_derived(destination) or artifact.damaged_files(destination):
+    if not cache.is_file() or not is_derived(destination) or contents.faults(destination):
         return None
     try:
         check_machine(read(destination), machine)
@@ -276,7 +285,7 @@ def _old_cache(destination: Path, machine: Machine) -> str | None:
 
 def describe(
     folder: Path,
-    parent: Result,
+    parent: artifact.Sealed,
     device: Device,
     machine: Machine,
     built: Mapping[str, Any],
@@ -292,7 +301,7 @@ def describe(
         reason=verdict.reason,
         proof=Proof(kind="runtime", by=proven["by"]) if proven else Proof(kind="none"),
         parent=Parent(
-            manifest_sha256=sha256_file(folder / artifact.MANIFEST),
+            manifest_sha256=sha256_file(folder / contents.MANIFEST),
             target=parent.target,
             toolchain=parent.toolchain,
             precision=parent.precision,
@@ -325,12 +334,11 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
     Raises:
         WrongDeviceError: this machine has another GPU or another version of the builder, or none.
     """
-    if damaged := artifact.damaged_files(folder):
-        reason = f"altered, missing or not listed in {artifact.MANIFEST}: {', '.join(damaged)}"
-        return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
+    if faults := contents.faults(folder):
+        return artifact.integrity(faults)
     derived = read(folder)
     if derived.proof.kind == "none":
-        return {"status": "NOT_RUN", "reason": derived.reason, "damaged": [], "replay": None}
+        return artifact.answer("NOT_RUN", derived.reason)
     check_machine(derived, probe(workers, derived.builder))
     proof = {
         "engine_file": str(folder / ENGINE),
@@ -339,7 +347,9 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
     }
     replay = workers.call("gpu", "edgekit.steps.engine:run", proof).value
     verdict = _judge(replay, derived.parent.precision, derived.gate)
-    return {"status": verdict.status, "reason": verdict.reason, "damaged": [], "replay": replay}
+    if verdict.status == "PASS" and derived.status != "PASS":
+        return artifact.answer(derived.status, artifact.WHOLE_BUT.format(derived.reason), replay)
+    return artifact.answer(verdict.status, verdict.reason, replay)
 
 
 def _judge(found: Mapping[str, Any], precision: str, gate: Mapping[str, Any]) -> Verdict:

@@ -1,28 +1,25 @@
 """Artifacts: folders that carry a model file together with the evidence for it.
 
-``manifest.json`` holds the whole result and the hash of every other file; ``manifest.sha256`` holds the manifest's
-own, in the format of ``sha256sum``.
+``manifest.json`` holds the whole result and the hash of every other file; ``contents.py`` says what a whole folder is,
+``publishing.py`` how it appears.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgekit.errors import DamagedFileError, EdgekitError, UsageError
-from edgekit.jobs.store import flush_folder, sha256_file
+from edgekit import toolchains
+from edgekit.artifact import contents, publishing
+from edgekit.artifact.contents import MANIFEST, SEAL
+from edgekit.errors import DamagedFileError, UsageError, unknown_name
 from edgekit.jobs.workers import Workers
-from edgekit.result import File, Part, Result
+from edgekit.result import File, Proof, StateFacts, Status
 
-MANIFEST = "manifest.json"
-SEAL = "manifest.sha256"
 GOLDEN = "golden.npz"
 
 #: How close golden outputs must come out again. Another processor may round differently (1 LSB of int8 is about
@@ -30,19 +27,21 @@ GOLDEN = "golden.npz"
 REPLAY_DB = 30.0
 REPLAY_FP32_DB = 90.0
 
-
-def list_files(paths: Mapping[str, Path]) -> tuple[File, ...]:
-    """Each file with its hash and size, under its name in the artifact."""
-    return tuple(File(path=name, sha256=sha256_file(path), bytes=path.stat().st_size) for name, path in paths.items())
-
-
-def _sealed_files(folder: Path) -> tuple[File, ...]:
-    """Every file below a folder except the manifest and its seal, sorted."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (MANIFEST, SEAL))
-    return list_files({path.relative_to(folder).as_posix(): path for path in paths})
+#: What ``verify`` adds to every answer: the hashes say nothing about who wrote them.
+UNSIGNED = (
+    "the seal is not signed: it proves that this is a whole copy of what was written, not who wrote it; compare the "
+    f"hash in {SEAL} with one from a source that you trust"
+)
+#: What ``verify`` says of an artifact that is whole and was never good: a rejected one, one that nothing executed.
+WHOLE_BUT = "all files are as they were written; it did not pass: {}"
 
 
-def golden_of(part: Part) -> str:
+class _HasFile(Protocol):
+    @property
+    def file(self) -> str: ...
+
+
+def golden_of(part: _HasFile) -> str:
     """Where the golden data of a part lie: beside its file."""
     return (PurePosixPath(part.file).parent / GOLDEN).as_posix()
 
@@ -67,9 +66,38 @@ class Manifest(Protocol):
 M = TypeVar("M", bound=Manifest)
 
 
-class _Listing(BaseModel):
-    """The part of a manifest that every kind has."""
+class _Lenient(BaseModel):
+    """What is read back from a manifest: fields that every release has written, whatever else stands beside them."""
 
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SealedPart(_Lenient):
+    """One model file of an artifact."""
+
+    file: str
+
+
+class SealedSource(_Lenient):
+    """The model that it was made from."""
+
+    name: str
+
+
+class Sealed(_Lenient):
+    """An artifact as its manifest describes it; see ``edgekit.result.Result`` for each meaning."""
+
+    status: Status
+    reason: str = ""
+    proof: Proof
+    target: str
+    toolchain: str
+    precision: str
+    framework: str
+    source: SealedSource
+    parts: dict[str, SealedPart] = {}
+    state: dict[str, tuple[StateFacts, ...]] = {}
+    gate: dict[str, Any]
     files: tuple[File, ...]
 
 
@@ -82,124 +110,88 @@ def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, str]
         texts: name inside the artifact -> text.
         result: the result; its ``files`` and ``artifact`` are filled in here.
     """
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    except OSError as error:
-        raise _unwritable(destination, error) from error
-    try:
+    with publishing.writing(destination) as scratch:
         for name, path in files.items():
-            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, scratch / name)
+            publishing.copy_into(scratch, name, path)
         for name, text in texts.items():
             (scratch / name).write_text(text, "utf-8")
-        sealed = result.model_copy(update={"files": _sealed_files(scratch), "artifact": str(destination)})
-        _seal(scratch, sealed)
-        flush_folder(scratch)
-        scratch.chmod(0o755)
-        _replace(scratch, destination)
-    except OSError as error:
-        raise _unwritable(destination, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        sealed = result.model_copy(update={"files": contents.sealed_files(scratch), "artifact": str(destination)})
+        document = sealed.to_json() | {"artifact": None}  # a folder may be moved: it does not say where it lies
+        (scratch / MANIFEST).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
+        (scratch / SEAL).write_text(contents.seal_of(scratch), "utf-8")
     return sealed
 
 
-def _seal(folder: Path, result: Manifest) -> None:
-    document = result.to_json() | {"artifact": None}  # a folder may be moved: its manifest does not say where it lies
-    text = json.dumps(document, indent=1, sort_keys=True)
-    (folder / MANIFEST).write_text(text + "\n", "utf-8")
-    (folder / SEAL).write_text(f"{sha256_file(folder / MANIFEST)}  {MANIFEST}\n", "utf-8")
-
-
-def _replace(scratch: Path, destination: Path) -> None:
-    """Rename ``scratch`` to ``destination``; an old artifact there goes, anything else is left alone."""
-    if not destination.exists():
-        scratch.rename(destination)
-        return
-    if destination.is_dir() and not any(destination.iterdir()):
-        destination.rmdir()
-        scratch.rename(destination)
-        return
-    if not (destination / MANIFEST).is_file():
-        raise UsageError(
-            f"{destination} exists and is not an edgekit artifact",
-            hint="Give another folder with -o, or remove it yourself.",
-        )
-    old = destination.with_name(f".{destination.name}-old-{os.getpid()}")
-    destination.rename(old)
-    scratch.rename(destination)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _unwritable(destination: Path, error: OSError) -> EdgekitError:
-    return UsageError(
-        f"the artifact {destination} cannot be written: {error.strerror or error}",
-        hint="Free space there, or give another folder with -o.",
-    )
-
-
-def read(folder: Path) -> Result:
+def read(folder: Path) -> Sealed:
     """Read an artifact's manifest; raises ``UsageError`` where there is none, ``DamagedFileError`` where it is bad."""
     path = folder / MANIFEST
     if not path.is_file():
         raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
     try:
-        return Result.model_validate_json(path.read_bytes())
+        found = Sealed.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise DamagedFileError(f"{MANIFEST}: {error.errors()[0]['msg']}", hint="Convert the model again.") from error
-
-
-def damaged_files(folder: Path) -> list[str]:
-    """Names of files that are altered, missing or not listed; the manifest itself first. Empty: all whole."""
-    seal = folder / SEAL
-    if not (folder / MANIFEST).is_file():
-        raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
-    if not seal.is_file():
-        return [SEAL]
-    if seal.read_bytes() != f"{sha256_file(folder / MANIFEST)}  {MANIFEST}\n".encode():
-        return [f"{MANIFEST} (or {SEAL})"]
-    try:
-        known = {file.path: file for file in _Listing.model_validate_json((folder / MANIFEST).read_bytes()).files}
-    except ValidationError:
-        return [MANIFEST]
-    present = {file.path: file for file in _sealed_files(folder)}
-    return sorted(name for name in known.keys() | present.keys() if known.get(name) != present.get(name))
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DamagedFileError(f"{MANIFEST}: {where}: {first['msg']}", hint="Convert the model again.") from error
+    for name, part in found.parts.items():
+        if not any(file.path == part.file or file.path.startswith(f"{part.file}/") for file in found.files):
+            raise DamagedFileError(
+                f"{MANIFEST}: the file of part {name}, {part.file!r}, is none of its files",
+                hint="Convert the model again.",
+            )
+    return found
 
 
 def verify(folder: Path, workers: Workers) -> dict[str, Any]:
     """Re-hash every file and run the golden inputs again.
 
     Returns:
-        ``status`` (``PASS``, ``FAIL_PARITY``, ``FAILED``, or ``NOT_RUN`` where nothing ever executed the artifact and
-        there is no golden data: see ``--allow-unproven``), ``reason``, ``damaged`` (file names), ``replay``.
+        ``status``: ``FAIL_INTEGRITY`` where the folder is not what was sealed; ``FAIL_PARITY`` where the golden data
+        come out differently; else the artifact's own status (``PASS``; that of a rejected one; ``NOT_RUN`` where
+        nothing ever executed it). ``reason``, ``damaged`` (names in the folder), ``replay`` and ``seal``.
     """
-    if damaged := damaged_files(folder):
-        reason = f"altered, missing or not listed in {MANIFEST}: {', '.join(damaged)}"
-        return {"status": "FAILED", "reason": reason, "damaged": damaged, "replay": None}
-    result = read(folder)
-    if result.proof.kind == "none":
-        reason = f"all files are as they were written; nothing has executed them: {result.reason}"
-        return {"status": "NOT_RUN", "reason": reason, "damaged": [], "replay": None}
-    if not result.parts or not all((folder / golden_of(part)).is_file() for part in result.parts.values()):
-        return {"status": "FAILED", "reason": f"the artifact has no {GOLDEN}", "damaged": [], "replay": None}
-    replays = {name: _replay(folder, result, name, workers) for name in result.parts}
+    if faults := contents.faults(folder):
+        return integrity(faults)
+    try:
+        sealed = read(folder)
+    except DamagedFileError as error:
+        return integrity({MANIFEST: f"was sealed but cannot be read: {error}"})
+    if sealed.toolchain not in toolchains.names():
+        raise unknown_name("toolchain", sealed.toolchain, toolchains.names())
+    if not all((folder / golden_of(part)).is_file() for part in sealed.parts.values()) or not sealed.parts:
+        if sealed.status == "PASS":
+            return integrity({GOLDEN: "is missing, although the artifact says that it was executed"})
+        return answer(sealed.status, WHOLE_BUT.format(sealed.reason))
+    replays = {name: _replay(folder, sealed, name, workers) for name in sealed.parts}
     replay = min(replays.values(), key=lambda found: found["parity"]["sqnr_db"])
-    same = replay["parity"]["sqnr_db"] >= (REPLAY_FP32_DB if result.precision == "fp32" else REPLAY_DB)
-    reason = "" if same else f"the golden data came out at {replay['parity']['sqnr_db']:.1f} dB (recorded: identical)"
-    return {"status": "PASS" if same else "FAIL_PARITY", "reason": reason, "damaged": [], "replay": replay}
+    if replay["parity"]["sqnr_db"] < (REPLAY_FP32_DB if sealed.precision == "fp32" else REPLAY_DB):
+        reason = f"the golden data came out at {replay['parity']['sqnr_db']:.1f} dB (recorded: identical)"
+        return answer("FAIL_PARITY", reason, replay)
+    if sealed.status == "PASS":
+        return answer("PASS", "", replay)
+    return answer(sealed.status, WHOLE_BUT.format(sealed.reason), replay)
 
 
-def _replay(folder: Path, result: Result, name: str, workers: Workers) -> dict[str, Any]:
+def integrity(faults: Mapping[str, str]) -> dict[str, Any]:
+    """The answer of ``verify`` for a folder that is not what was sealed."""
+    return {**answer("FAIL_INTEGRITY", contents.sentence(faults)), "damaged": list(faults)}
+
+
+def answer(status: Status, reason: str, replay: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The answer of ``verify`` for a whole folder."""
+    return {"status": status, "reason": reason, "damaged": [], "replay": replay, "seal": UNSIGNED}
+
+
+def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[str, Any]:
     """Run one part's golden data again, see ``steps.replay``."""
-    part, state = result.parts[name], result.state.get(name, ())
+    part, state = sealed.parts[name], sealed.state.get(name, ())
     arguments = {
         "folder": str(folder),
-        "toolchain_name": result.toolchain,
+        "toolchain_name": sealed.toolchain,
         "file": str(folder / part.file),
-        "precision": result.precision,
+        "precision": sealed.precision,
         "golden_file": str(folder / golden_of(part)),
-        "steps": len(result.parts) > 1 or bool(state),
+        "steps": len(sealed.parts) > 1 or bool(state),
         "state": [one.model_dump() for one in state],
     }
     return {"part": name, **workers.call("runtime", "edgekit.steps.golden:replay", arguments).value}

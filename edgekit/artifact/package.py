@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import psutil
 
 from edgekit import __version__
 from edgekit import candidate as judging
+from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.artifact.words import facts, status
 from edgekit.candidate import Candidate, Evidence, is_slow
@@ -57,10 +59,10 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
         selection = _split(outcome.samples, "selection")
         for name, part in result.parts.items():
             files[artifact.golden_of(part)] = _golden(run, outcome, name, selection)
-    destination = order.output or Path("edgekit-artifacts") / default_name(order, outcome)
+    destination = destination_of(order, outcome.loaded.framework)
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
-        destination = destination.with_name(destination.name + ".rejected")
+        destination = publishing.rejected(destination)
     texts = {"README.md": readme(result, list(files))}
     written = artifact.write(destination, files, texts, result)
     if accepted:
@@ -68,10 +70,32 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
     return written.model_copy(update={"artifact": None, "rejected": str(destination)})
 
 
-def default_name(order: Order, outcome: Outcome) -> str:
-    """Name of the artifact's folder where ``-o`` is not given."""
+def destination_of(order: Order, framework: str) -> Path:
+    """The artifact's folder: what ``-o`` says, else one of a name that says what is in it."""
+    if order.output is not None:
+        return order.output
     config = "" if order.source.config in (None, "tiny") else f"-{order.source.config}"
-    return f"{order.source.name}{config}-{outcome.loaded.framework}-{order.target.name}"
+    name = re.sub(r"[^\w.+-]+", "_", f"{order.source.name}{config}-{framework}-{order.target.name}")
+    return Path("edgekit-artifacts") / name.lstrip(".")
+
+
+def check_destination(order: Order, framework: str | None = None) -> None:
+    """Refuse an output that cannot be written before any work is done; see ``publishing.check``.
+
+    Args:
+        order: what the user asked for.
+        framework: whose model it is. Of a Python function only calling it tells, and until then its default name is
+            not known.
+    """
+    if framework is None:
+        framework = order.source.framework
+    if framework is None and order.source.kind == "zoo":
+        framework = order.target.default_framework
+    if order.output is None and framework is None:
+        return
+    read = (order.source.path, order.plan.calibrate, order.plan.evaluate)
+    given = [Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", name)) for name in read if name is not None]
+    publishing.check(destination_of(order, framework or ""), given)
 
 
 def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
@@ -105,7 +129,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         ),
         route=made.route if made else None,
         routes_tried=tuple(_tried(c) for c in outcome.candidates),
-        files=artifact.list_files(_paths(made)),
+        files=contents.list_files(_paths(made)),
         size_bytes=_size(made),
         float_size_bytes=_size(outcome.twin) or (_size(made) if target.precision == "fp32" else None),
         parts=parts,
@@ -334,7 +358,7 @@ def readme(result: Result, files: list[str]) -> str:
             for name, states in result.state.items()
             for s in states
         )
-    listed = "\n".join(f"- `{name}`" for name in [*files, artifact.MANIFEST, artifact.SEAL])
+    listed = "\n".join(f"- `{name}`" for name in [*files, contents.MANIFEST, contents.SEAL])
     return f"""# {result.source.name} for {result.target}
 
 Made by edgekit {__version__} from `{result.source.given}`. Status: **{status(result)}**. {result.reason}
@@ -349,5 +373,5 @@ Made by edgekit {__version__} from `{result.source.given}`. Status: **{status(re
 ## Files
 {listed}
 
-`edgekit verify .` re-hashes every file and runs the golden samples again; `{artifact.MANIFEST}` holds all evidence.
+`edgekit verify .` re-hashes every file and runs the golden samples again; `{contents.MANIFEST}` holds all evidence.
 """

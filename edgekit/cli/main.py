@@ -144,7 +144,7 @@ def verify(artifact: Annotated[Path, typer.Argument(help="An artifact's folder."
     if as_json:
         _print_json(found)
     else:
-        sys.stdout.write(f"{found['status']}  {artifact}  {found['reason']}\n")
+        sys.stdout.write(f"{found['status']}  {artifact}  {found['reason']}\n{found['seal']}\n")
     return _EXIT[found["status"]]
 
 

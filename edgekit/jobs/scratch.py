@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,8 +22,9 @@ from edgekit.jobs import interruption
 
 #: Before a folder is locked it carries this name, so that a sweep never meets one that is not locked yet; of a
 #: process that was killed at that very moment an empty folder stays, which is removed when it is this old.
-_UNBORN = ".unborn-"
+_UNBORN = "unborn-"
 _UNBORN_SECONDS = 3600.0
+_RANDOM_BYTES = 6
 
 
 class Scratch:
@@ -34,7 +36,7 @@ class Scratch:
         Raises:
             OSError: ``parent`` does not exist or cannot be written.
         """
-        name = secrets.token_hex(6)
+        name = secrets.token_hex(_RANDOM_BYTES)
         self.path = parent.absolute() / f"{prefix}{name}"
         self._unborn = self.path.with_name(f"{prefix}{_UNBORN}{name}")
         self._lock: int | None = None
@@ -95,9 +97,12 @@ def exclusively(path: Path) -> Iterator[bool]:
 
 
 def sweep(parent: Path, prefix: str) -> int:
-    """Remove this user's folders ``<prefix>...`` whose owner is dead; return how many."""
+    """Remove this user's folders ``<prefix><random>`` whose owner is dead; return how many."""
+    ours = re.compile(f"{re.escape(prefix)}({re.escape(_UNBORN)})?[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
     swept = 0
     for path in parent.glob(f"{prefix}*"):
+        if not ours.fullmatch(path.name):
+            continue
         with contextlib.suppress(OSError):
             found = path.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
@@ -109,3 +114,18 @@ def sweep(parent: Path, prefix: str) -> int:
                     shutil.rmtree(path)
                     swept += 1
     return swept
+
+
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush everything below ``folder``, then the folder, so that a rename publishes whole content."""
+    for path in [*folder.rglob("*"), folder]:
+        flush(path)

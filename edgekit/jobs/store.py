@@ -22,6 +22,7 @@ import platformdirs
 from filelock import FileLock
 
 from edgekit.errors import DamagedFileError, UsageError
+from edgekit.jobs.scratch import flush_folder
 
 Json = Any  # a JSON document: there is no recursive type for it that mypy and readers both like
 
@@ -60,16 +61,6 @@ class Entry:
     def file(self, name: str) -> Path:
         """Path of one of its files."""
         return self.folder / "files" / name
-
-
-def flush_folder(folder: Path) -> None:
-    """Flush every file below ``folder`` to disk, then the folders, so that a rename publishes whole content."""
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class Store:

@@ -15,7 +15,9 @@ import pytest
 
 import edgekit
 from edgekit import cli
+from edgekit.artifact import contents
 from edgekit.artifact import folder as artifact
+from edgekit.errors import UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.result import Result
@@ -114,7 +116,7 @@ def test_verify_names_the_file_in_which_one_bit_flipped(made, tmp_path, name):
     (copy / name).write_bytes(bytes(content))
     with Workers() as workers:
         found = artifact.verify(copy, workers)
-    assert found["status"] == "FAILED"
+    assert found["status"] == "FAIL_INTEGRITY"
     assert name in found["reason"]
 
 
@@ -125,8 +127,46 @@ def test_verify_runs_the_golden_data_again(made, tmp_path):
         found = artifact.verify(copy, workers)
         assert (found["status"], found["damaged"]) == ("PASS", [])
         assert found["replay"]["parity"]["samples"] == 8
+        assert "not signed" in found["seal"]
         (copy / "extra.bin").write_bytes(b"x")
-        assert artifact.verify(copy, workers)["status"] == "FAILED"
+        found = artifact.verify(copy, workers)
+        assert (found["status"], found["damaged"]) == ("FAIL_INTEGRITY", ["extra.bin"])
+
+
+def sealed_again(folder):
+    """What somebody does who alters an artifact and knows how its seal is made."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    listed = [file.model_dump() for file in contents.sealed_files(folder)]
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"files": listed}))
+    (folder / "manifest.sha256").write_text(contents.seal_of(folder))
+
+
+def test_verify_says_parity_where_another_model_was_sealed_in(made, tmp_path):
+    """The hashes hold, since whoever put it there made them; the golden data tell."""
+    import onnx
+    from onnx import numpy_helper
+
+    copy = tmp_path / "copy"
+    shutil.copytree(made.artifact, copy)
+    model = onnx.load(copy / "model.onnx")
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.ndim >= 2:
+            tensor.CopyFrom(numpy_helper.from_array(np.roll(array, 1), tensor.name))
+    onnx.save(model, copy / "model.onnx")
+    sealed_again(copy)
+    with Workers() as workers:
+        found = artifact.verify(copy, workers)
+    assert (found["status"], found["damaged"]) == ("FAIL_PARITY", []), found["reason"]
+
+
+def test_verify_without_golden_data_is_no_pass(made, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made.artifact, copy)
+    (copy / "golden.npz").unlink()
+    sealed_again(copy)
+    with Workers() as workers:
+        assert artifact.verify(copy, workers)["status"] == "FAIL_INTEGRITY"
 
 
 def test_nothing_that_chooses_ever_receives_a_test_sample(tmp_path):
@@ -207,14 +247,25 @@ def test_a_users_model_with_data_is_proven_and_without_is_an_estimate(tmp_path, 
         assert any("only 30 calibration samples" in note for note in few.notes), few.notes
 
 
-def test_an_output_folder_that_is_not_ours_is_left_alone(made, home, tmp_path):
+def test_an_output_folder_that_is_not_ours_is_refused_before_any_work(tmp_path, monkeypatch):
+    """Given with -o, and under the name that is taken where -o is not given."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with Workers() as workers, pytest.raises(edgekit.EdgekitError, match="not an edgekit artifact"):
-        edgekit.convert(
-            "lenet5@torch", "onnxruntime-int8", output=tmp_path / "photos", workers=workers, store=Store(home)
-        )
-    assert [p.name for p in tmp_path.rglob("*")] == ["photos", "cat.jpg"]
+    (tmp_path / "edgekit-artifacts" / "lenet5-torch-onnxruntime-int8.rejected").mkdir(parents=True)
+    (tmp_path / "edgekit-artifacts" / "lenet5-torch-onnxruntime-int8.rejected" / "mine").write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
+    for output in (tmp_path / "photos", None):
+        with pytest.raises(UsageError, match="not an edgekit artifact"):
+            edgekit.convert("lenet5@torch", "onnxruntime-int8", output=output, workers=NoWorkers())
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+class NoWorkers:
+    """Children that must not be asked for anything."""
+
+    def call(self, environment, step, arguments):
+        raise AssertionError(f"{step} was run")
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(made, home, tmp_path):
@@ -256,7 +307,7 @@ def test_ctrl_c_ends_all_children_within_two_seconds_and_leaves_nothing(tmp_path
     assert [p.name for p in (tmp_path / "home" / "store").glob("tmp-*")] == []
 
 
-def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path):
+def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path, capsys):
     text = (Path(__file__).parents[2] / "targets" / "onnxruntime-int8.toml").read_text()
     strict = tmp_path / "strict-int8.toml"
     strict.write_text(text + "\n[gate.parity]\nsqnr_db_min = 95.0\n")
@@ -271,6 +322,10 @@ def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path):
     assert not (tmp_path / "a").exists()
     assert (tmp_path / "a.rejected" / "manifest.json").is_file()
     assert len(result.routes_tried) > 1, "every route was tried before giving up"
+    assert cli.run(["verify", str(tmp_path / "a.rejected"), "--json"]) == 4
+    found = json.loads(capsys.readouterr().out)
+    assert (found["status"], found["damaged"]) == ("FAIL_PARITY", [])
+    assert "did not pass" in found["reason"]
 
 
 @pytest.mark.parametrize("allowed", [False, True])

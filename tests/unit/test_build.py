@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgekit import cli
+from edgekit.artifact import contents
 from edgekit.artifact import derived as build
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
@@ -111,7 +112,7 @@ def test_obstacles(device, machine, says):
 def test_a_derived_artifact_names_its_parent_and_its_machine(parent, derived):
     manifest = build.read(derived)
     assert build.is_derived(derived) and not build.is_derived(parent)
-    assert artifact.damaged_files(derived) == []
+    assert contents.faults(derived) == {}
     assert manifest.parent.manifest_sha256 == build.sha256_file(parent / "manifest.json")
     assert (manifest.status, manifest.proof.kind, manifest.artifact) == ("PASS", "runtime", None)
     assert {file.path for file in manifest.files} == {build.ENGINE, build.TIMING_CACHE, "golden.npz"}
@@ -165,7 +166,7 @@ def test_an_altered_engine_is_not_opened(derived):
     (derived / build.ENGINE).write_bytes(b"altered")
     with Workers() as workers:
         found = build.verify(derived, workers)
-    assert (found["status"], found["damaged"]) == ("FAILED", [build.ENGINE])
+    assert (found["status"], found["damaged"]) == ("FAIL_INTEGRITY", [build.ENGINE])
 
 
 def test_a_manifest_of_something_else_is_damaged(parent):

@@ -247,11 +247,11 @@ def test_only_the_first_signal_interrupts_and_all_that_was_opened_is_closed(tmp_
 def test_scratch_folders_of_the_living_are_not_swept(tmp_path):
     with Scratch(tmp_path, "x-") as mine:
         (mine / "f").write_text("x")
-        (tmp_path / "x-dead").mkdir()
-        (tmp_path / "x-link").symlink_to(mine)
-        (tmp_path / "other").mkdir()
+        (tmp_path / "x-0123456789ab").mkdir()
+        (tmp_path / "x-ba9876543210").symlink_to(mine)
+        (tmp_path / "x-holiday").mkdir()
         assert sweep(tmp_path, "x-") == 1
-        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["other", "x-link", mine.name])
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["x-ba9876543210", "x-holiday", mine.name])
         assert (mine / "f").read_text() == "x"
     assert not mine.exists()
 

@@ -1,0 +1,139 @@
+"""What lies in an artifact's folder, and whether it is what was sealed.
+
+``manifest.json`` lists every other file with its hash; ``manifest.sha256`` holds the manifest's own, in the format of
+``sha256sum``. Nobody signs it: a seal that holds proves a whole copy, not who made it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from hashlib import file_digest
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ValidationError
+
+from edgekit.errors import UsageError
+from edgekit.jobs.store import sha256_file
+from edgekit.result import File
+
+MANIFEST = "manifest.json"
+SEAL = "manifest.sha256"
+
+#: How many faults a sentence names.
+_NAMED = 8
+
+
+class _Listing(BaseModel):
+    """The part of a manifest that every kind and every release has."""
+
+    files: tuple[File, ...]
+
+
+def list_files(paths: Mapping[str, Path]) -> tuple[File, ...]:
+    """Each file with its hash and size, under its name in the artifact."""
+    return tuple(File(path=name, sha256=sha256_file(path), bytes=path.stat().st_size) for name, path in paths.items())
+
+
+def sealed_files(folder: Path) -> tuple[File, ...]:
+    """Every file below a folder of our own making except the manifest and its seal, sorted."""
+    own = (folder / MANIFEST, folder / SEAL)
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path not in own)
+    return list_files({path.relative_to(folder).as_posix(): path for path in paths})
+
+
+def seal_of(folder: Path) -> str:
+    """The text of the seal for the manifest that is there."""
+    return f"{sha256_file(folder / MANIFEST)}  {MANIFEST}\n"
+
+
+def faults(folder: Path) -> dict[str, str]:
+    """What is not as it was sealed: name in the folder -> what is wrong with it. Empty: all is whole.
+
+    Besides altered, missing and unlisted files that is whatever an artifact never holds: links, empty folders, pipes,
+    sockets, devices, and setuid, setgid and sticky bits on files.
+
+    Raises:
+        UsageError: this is no artifact: neither a manifest nor its seal is there.
+    """
+    if not os.path.lexists(folder / MANIFEST) and not os.path.lexists(folder / SEAL):
+        raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
+    found, present = _look(folder)
+    for name in (MANIFEST, SEAL):
+        if name not in present and name not in found:
+            found[name] = "is missing"
+    if MANIFEST in found or SEAL in found:
+        return found
+    if (folder / SEAL).read_bytes() != seal_of(folder).encode():
+        return {MANIFEST: f"is altered (or {SEAL} is)", **found}
+    try:
+        listed = _Listing.model_validate_json((folder / MANIFEST).read_bytes()).files
+    except ValidationError:
+        return {MANIFEST: "is not a manifest", **found}
+    known = {file.path: file for file in listed}
+    if outside := [name for name in known if not _is_inside(name)]:
+        return {MANIFEST: f"lists {outside[0]!r}, which is no path inside of the folder", **found}
+    for name in sorted((known.keys() | present.keys()) - {MANIFEST, SEAL} - found.keys()):
+        if name not in present:
+            found[name] = "is missing"
+        elif name not in known:
+            found[name] = f"is not listed in {MANIFEST}"
+        elif present[name] != known[name]:
+            found[name] = "is altered"
+    return found
+
+
+def sentence(found: Mapping[str, str]) -> str:
+    """Faults in words, the first few by name."""
+    named = [f"{name} {what}" for name, what in list(found.items())[:_NAMED]]
+    rest = len(found) - len(named)
+    return "; ".join([*named, *([f"and {rest} more"] if rest else [])])
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.as_posix() == name and not path.is_absolute() and ".." not in path.parts and path.parts != ()
+
+
+def _look(folder: Path) -> tuple[dict[str, str], dict[str, File]]:
+    """Everything below a folder, without following a link: what no artifact holds, and its plain files."""
+    found: dict[str, str] = {}
+    present: dict[str, File] = {}
+    for path in _walk(folder):
+        name = path.relative_to(folder).as_posix()
+        try:
+            wrong = _unusual(path)
+            if wrong:
+                found[name] = wrong
+            elif not stat.S_ISDIR(path.lstat().st_mode):
+                present[name] = _hashed(path, name)
+        except OSError as error:
+            found[name] = f"cannot be read: {error.strerror or error}"
+    return found, present
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        yield path
+        if path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK | os.X_OK):
+            yield from _walk(path)
+
+
+def _unusual(path: Path) -> str:
+    """What is wrong with the kind of a directory entry; nothing for plain files and folders that hold something."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return "is a link"
+    if stat.S_ISDIR(mode):
+        return "" if any(path.iterdir()) else "is an empty folder"
+    if not stat.S_ISREG(mode):
+        return "is a pipe, a socket or a device"
+    return "has a setuid, setgid or sticky bit" if mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX) else ""
+
+
+def _hashed(path: Path, name: str) -> File:
+    """Hash a plain file; what was put in its place meanwhile is neither followed nor waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        return File(path=name, sha256=file_digest(stream, "sha256").hexdigest(), bytes=os.fstat(descriptor).st_size)
