@@ -3,7 +3,7 @@
     python benchmarks/handmade.py make [--only MODEL ...]     convert with edgekit and by hand; keeps all files
     python benchmarks/handmade.py time [--only MODEL ...]     time edgekit's files against the best by hand
     python benchmarks/handmade.py cost [--only MODEL ...]     CPU and peak memory of both, each from nothing
-    python benchmarks/handmade.py report                      rewrite the README's table from the newest rows
+    python benchmarks/handmade.py report                      rewrite HANDMADE.md from the newest rows
 
 ``make`` needs the machine's CPU but not its silence; ``time`` measures in CPU time with both files in turns and takes
 minutes, on an idle machine for the narrowest intervals. Rows are appended to ``benchmarks/results/handmade.jsonl``.

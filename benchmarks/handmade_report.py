@@ -1,4 +1,4 @@
-"""Tables from the rows of ``handmade.py``: a summary per target for the README, every cell in ``HANDMADE.md``."""
+"""Tables from the rows of ``handmade.py``: a summary per target and every cell, in ``HANDMADE.md``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 CELLS = ROOT / "benchmarks" / "HANDMADE.md"
-START, END = "<!-- bars -->", "<!-- /bars -->"
 #: Bars of issue 2, section 7.
 LATENCY, SIZE, OVERHEAD, SECONDS, MEMORY = 1.05, 1.01, 1.10, 1.0, 1.10
 
@@ -102,8 +101,8 @@ def summary(latency: list[Row], cost: list[Row]) -> list[str]:
     return lines
 
 
-def readme(latency: list[Row], cost: list[Row], expected: list[Cell], start: dict[str, float], second: float) -> str:
-    """The README's block."""
+def summary(latency: list[Row], cost: list[Row], expected: list[Cell], start: dict[str, float], second: float) -> str:
+    """The summary at the top of the page."""
     alone = {_cell(row) for row in latency if row["call"] is None}
     small = [cell for cell in expected if ":" not in cell[1] and cell not in alone]
     dates = sorted(row["date"] for row in latency)
@@ -119,11 +118,11 @@ def readme(latency: list[Row], cost: list[Row], expected: list[Cell], start: dic
     days = [row["date"] for row in cost]
     commands = ", ".join(f"`{name}` {seconds:.2f} CPU s" for name, seconds in start.items())
     return "\n".join([
-        "Each artifact against the best of the vendors' own calls written by hand ([byhand.py](benchmarks/byhand.py); "
+        "Each artifact against the best of the vendors' own calls written by hand ([byhand.py](byhand.py); "
         "several per cell, the fastest that runs, is what the target claims and holds its parity gate). Latency: CPU "
         "time of edgekit's file over the hand-made one, both in turns in one child, 95 % interval of the median of "
-        f"three fresh children{_many(latency)}. {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. All cells: "
-        f"[HANDMADE.md](benchmarks/HANDMADE.md). {len(latency)} cells: {len(latency) - len(large)} of tiny configurations, "
+        f"three fresh children{_many(latency)}. {dates[0]} to {dates[-1]} UTC, {latency[0]['host']}. "
+        f"{len(latency)} cells: {len(latency) - len(large)} of tiny configurations, "
         f"{len(large)} of the papers' sizes ({', '.join(sorted({row['model'] for row in large}))}). {len(without)} have "
         "no rival: no call by hand runs there, or none is what the target claims and holds its gate. Core ML and "
         "TensorRT files, which a stand-in runs here, are compared in size alone. CPU and memory are those of the route that "
@@ -186,13 +185,17 @@ def _name(row: Row) -> str:
     return f"{row['model']} ({row['framework']}) to {row['target']}"
 
 
-def cells(latency: list[Row], cost: list[Row]) -> str:
-    """Every cell, and which calls by hand were no rival and why."""
+def cells(latency: list[Row], cost: list[Row], above: str) -> str:
+    """The page: the summary, every cell, and which calls by hand were no rival and why."""
     lines = [
         "# Every cell against the vendors' calls by hand",
         "",
         "Written by `python benchmarks/handmade.py report` from the newest rows of "
         "[handmade.jsonl](results/handmade.jsonl).",
+        "",
+        above,
+        "",
+        "## Every cell",
         "",
         "| target | model | route | latency ratio, 95 % interval | by hand, CPU ms | size ratio | best call by hand | "
         "SQNR dB, edgekit | by hand | date |",
@@ -223,10 +226,6 @@ def cells(latency: list[Row], cost: list[Row]) -> str:
 
 
 def write(results: Path, expected: list[Cell], start: dict[str, float], second: float) -> None:
-    """Rewrite ``HANDMADE.md`` and the README's block; ``expected`` are all cells that there are to measure."""
+    """Rewrite ``HANDMADE.md``; ``expected`` are all cells that there are to measure."""
     latency, cost = newest(results, "latency"), newest(results, "cost")
-    CELLS.write_text(cells(latency, cost))
-    file = ROOT / "README.md"
-    before, _, rest = file.read_text().partition(START)
-    block = readme(latency, cost, expected, start, second)
-    file.write_text(f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}")
+    CELLS.write_text(cells(latency, cost, summary(latency, cost, expected, start, second)))

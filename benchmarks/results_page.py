@@ -55,8 +55,8 @@ def targets() -> list[str]:
 
 
 def readme_block(rows: list[Row]) -> str:
-    """What the README shows of the matrix."""
-    return "\n".join([*measured_when(rows), "", *shares(rows), "", *matrix(rows), "", *bars(rows)])
+    """What the README shows of the matrix: how many cells of each format ended how."""
+    return "\n".join([*measured_when(rows), "", *shares(rows)])
 
 
 def measured_when(rows: list[Row]) -> list[str]:
@@ -88,7 +88,7 @@ def matrix(rows: list[Row]) -> list[str]:
     models = [name for name in zoo.names() if any(r["model"] == name for r in rows)]
     lines = [
         "SQNR in dB against the framework's own run, from Keras / from PyTorch. In bold what does not pass, with its "
-        "reason in [RESULTS.md](benchmarks/RESULTS.md); `-` was not run.",
+        "reason below; `-` was not run.",
         "",
         "| target | " + " | ".join(models) + " |",
         "|---|" + "---|" * len(models),
@@ -228,6 +228,8 @@ def page(rows: list[Row]) -> str:
         *measured_when(rows),
         "",
         *shares(rows),
+        "",
+        *matrix(rows),
         "",
         *bars(rows),
         "",

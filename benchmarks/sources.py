@@ -1,6 +1,6 @@
-"""The README's table of sources and targets, from the records that ``tests/matrix/test_sources.py`` holds.
+"""The table of sources and targets, from the records that ``tests/matrix/test_sources.py`` holds.
 
-python benchmarks/sources.py [--write-readme]
+python benchmarks/sources.py [--write]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edgekit import target
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "tests" / "matrix" / "sources.toml"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "own-models.md"
 START, END = "<!-- sources -->", "<!-- /sources -->"
 FORMATS = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -48,25 +48,25 @@ def _cell(names: list[str], missing: dict[str, str]) -> str:
 
 
 def written() -> str:
-    """The table that the README holds."""
+    """The table that the page holds."""
     return _parts()[1].strip("\n")
 
 
 def _parts() -> tuple[str, Any, str]:
-    before, _, rest = README.read_text("utf-8").partition(START)
+    before, _, rest = PAGE.read_text("utf-8").partition(START)
     inside, _, after = rest.partition(END)
     return before, inside, after
 
 
 def main() -> None:
-    """Print the table, or write it into the README."""
+    """Print the table, or write it into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write-readme", action="store_true")
-    if not parser.parse_args().write_readme:
+    parser.add_argument("--write", action="store_true")
+    if not parser.parse_args().write:
         print(table())
         return
     before, _, after = _parts()
-    README.write_text(f"{before}{START}\n{table()}\n{END}{after}", "utf-8")
+    PAGE.write_text(f"{before}{START}\n{table()}\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":

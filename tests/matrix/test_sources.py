@@ -100,4 +100,4 @@ def test_what_is_promised_is_recorded_without_exception():
 
 
 def test_the_readme_holds_exactly_the_table_of_the_records():
-    assert sources.written() == sources.table(), "run: python benchmarks/sources.py --write-readme"
+    assert sources.written() == sources.table(), "run: python benchmarks/sources.py --write"
