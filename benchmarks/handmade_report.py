@@ -101,7 +101,7 @@ def summary(latency: list[Row], cost: list[Row]) -> list[str]:
     return lines
 
 
-def summary(latency: list[Row], cost: list[Row], expected: list[Cell], start: dict[str, float], second: float) -> str:
+def overview(latency: list[Row], cost: list[Row], expected: list[Cell], start: dict[str, float], second: float) -> str:
     """The summary at the top of the page."""
     alone = {_cell(row) for row in latency if row["call"] is None}
     small = [cell for cell in expected if ":" not in cell[1] and cell not in alone]
@@ -228,4 +228,4 @@ def cells(latency: list[Row], cost: list[Row], above: str) -> str:
 def write(results: Path, expected: list[Cell], start: dict[str, float], second: float) -> None:
     """Rewrite ``HANDMADE.md``; ``expected`` are all cells that there are to measure."""
     latency, cost = newest(results, "latency"), newest(results, "cost")
-    CELLS.write_text(cells(latency, cost, summary(latency, cost, expected, start, second)))
+    CELLS.write_text(cells(latency, cost, overview(latency, cost, expected, start, second)))
