@@ -40,6 +40,7 @@ def convert(
     search_routes: bool = False,
     allow_mixed: bool = False,
     allow_unproven: bool = False,
+    latency: bool = True,
     trust: bool = False,
     timeout: float = 1800.0,
     memory_limit_mib: int | None = None,
@@ -48,6 +49,8 @@ def convert(
     store: Store | None = None,
 ) -> Result:
     """Convert a model to a target and prove the file; see ``edgekit convert --help`` for the arguments.
+
+    Without ``latency`` nothing is timed, and the first route that passes is chosen.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
@@ -66,6 +69,7 @@ def convert(
         search_routes=search_routes,
         allow_mixed=allow_mixed,
         allow_unproven=allow_unproven,
+        latency=latency,
     )
     if workers is not None:
         return pipeline.convert(order, workers=workers, store=store, progress=progress)

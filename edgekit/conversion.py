@@ -21,7 +21,11 @@ FEW_CALIBRATION_SAMPLES = 32
 
 @dataclass(frozen=True)
 class Order:
-    """What the user asked for; ``roles`` is what they say that outputs are for, by name."""
+    """What the user asked for.
+
+    ``roles`` is what they say that outputs are for, by name. Without ``latency`` nothing is timed: the first route that
+    passes is chosen, and the result names no speed.
+    """
 
     source: Source
     target: Target
@@ -31,6 +35,7 @@ class Order:
     search_routes: bool = False
     allow_mixed: bool = False
     allow_unproven: bool = False
+    latency: bool = True
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,9 @@ def try_route(
             return made
         made = prove(run, order, loaded, made, selection, label=what)
         assert made.evidence is not None
-        if made.status in judging.ACCEPTABLE and twin is not None and not made.evidence.stand_in:
+        timed = order.latency and twin is not None and twin.evidence is not None and not made.evidence.stand_in
+        if timed and made.status in judging.ACCEPTABLE:
+            assert twin is not None
             made = replace(made, latency=time_against(run, target, made, twin, selection))
     except UnsupportedError as error:
         return Candidate(route, "UNSUPPORTED", str(error), hint=error.hint)

@@ -1,0 +1,111 @@
+"""A toolchain, a framework and a zoo without any vendor, so that the whole pipeline runs in milliseconds.
+
+``installed`` puts them beside the package's own, in this process or in a child. Sources are ``dense@torch`` and
+``pair@torch``; what stands in for PyTorch is ``frameworks/null.py``, and nothing imports a framework.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from edgekit import frameworks, toolchains, zoo
+from edgekit.jobs import child
+from edgekit.jobs.workers import Answer, Worker, Workers
+from edgekit.proof import latency
+from edgekit.sources import source as sources
+from edgekit.steps import load
+
+HERE = Path(__file__).parent
+_MINE = ("edgekit.toolchains.null", "edgekit.frameworks.null", "edgekit.zoo.dense", "edgekit.zoo.pair")
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """While it is open, the toolchain ``null`` is one of edgekit's, and its zoo is the one beside this file."""
+    before = toolchains.__path__, frameworks.__path__, zoo.__path__, zoo.ROOT, dict(load._MODULES)
+    toolchains.__path__ = [*toolchains.__path__, str(HERE / "toolchains")]
+    frameworks.__path__ = [*frameworks.__path__, str(HERE / "frameworks")]
+    zoo.ROOT = HERE / "zoo"
+    zoo.__path__ = [str(zoo.ROOT)]
+    load._MODULES["torch"] = "null"
+    load._load.cache_clear()
+    try:
+        yield
+    finally:
+        toolchains.__path__, frameworks.__path__, zoo.__path__, zoo.ROOT, modules = before
+        load._MODULES.update(modules)
+        load._load.cache_clear()
+        for name in [name for name in sys.modules if name.startswith(_MINE)]:
+            del sys.modules[name]
+
+
+def step(null_step: str, **arguments: Any) -> Any:
+    """A step of edgekit's in a child of its own, with all this installed."""
+    module, _, function = null_step.partition(":")
+    with installed():
+        return getattr(importlib.import_module(module), function)(**arguments)
+
+
+class Children(Workers):
+    """Real children."""
+
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer:
+        """Run a step in a child that has all this installed."""
+        return super().call(environment, f"{__name__}:step", {"null_step": step, **arguments}, **options)
+
+
+class Here(Workers):
+    """No children: a request is answered in this process, as a child would, and travels as JSON all the same.
+
+    Nothing is timed: the CPU time of a file to that of its float twin is the next of ``ratios``, and 1 after them.
+    """
+
+    def __init__(self, ratios: Sequence[float] = ()) -> None:
+        super().__init__()
+        self.ratios = list(ratios)
+
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **_: Any) -> Answer:
+        """Run a step."""
+        request = json.loads(json.dumps({"step": step, "arguments": arguments}, default=str))
+        with mock.patch.object(latency, "measure", self._measure):
+            answer = json.loads(json.dumps(child._answer(request, first=False)))
+        if "error" in answer:
+            raise Worker._raised(self, step, answer["error"])  # type: ignore[arg-type]
+        return Answer(**answer)
+
+    def _measure(self, float_invoke: Callable[[], object], artifact_invoke: Callable[[], object]) -> latency.Latency:
+        for invoke in (float_invoke, artifact_invoke):
+            invoke()
+        ratio = self.ratios.pop(0) if self.ratios else 1.0
+        return latency.Latency(1.0, ratio, ratio, (ratio - 0.01, ratio + 0.01), False, 41, (10, 10), 1.0)
+
+
+def samples(folder: Path, count: int = 800) -> dict[str, str]:
+    """``--calibrate`` and ``--evaluate`` for ``dense``: labels are the model's own answers, most of them certain.
+
+    Seven are lost when the first class gains 2, and a hundred more when it gains 5.5.
+    """
+    model = load.framework("torch").load(sources.with_framework(sources.resolve("dense"), "torch"))
+    x = np.random.default_rng(0).uniform(-40, 40, (60 * count, 8)).astype("float32")
+    logits = np.sort(found := model.run({"x": x})["logits"], axis=1)
+    behind = logits[:, -1] - found[:, 0]
+    certain = logits[:, -1] - logits[:, -2] > 1
+    groups = [
+        (behind > 1.2) & (behind < 1.8) & (logits[:, -2] == found[:, 0]),
+        (behind > 3.5) & (behind < 4.5) & (logits[:, -2] == found[:, 0]),
+        certain & ((behind == 0) | (behind > 7)),
+    ]
+    rows = np.concatenate([np.flatnonzero(g)[:n] for g, n in zip(groups, (7, 100, count - 107), strict=True)])
+    assert len(rows) == count
+    np.savez(folder / "calibrate.npz", x=x[:256])
+    np.savez(folder / "evaluate.npz", x=x[rows], y=found[rows].argmax(1))
+    return {side: str(folder / f"{side}.npz") for side in ("calibrate", "evaluate")}

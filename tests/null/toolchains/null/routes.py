@@ -1,0 +1,92 @@
+"""The routes: three good ones, and one for each way in which a conversion can end badly."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+from edgekit.toolchains.null import session
+
+from edgekit.errors import UnsupportedError
+from edgekit.toolchains import Converted, Route
+
+
+def floats(model, request, *, scale=1.0, **more):
+    """The model as it is, in float32; wrong where all kernels are scaled."""
+    return Converted(session.write(request.folder, request, [(k * scale, b) for k, b in model.native], **more))
+
+
+def rounded(_, request, *, per_column=True, steps=127, shift=0.0, **more):
+    """Kernels and activations in int8; ranges of the activations from the calibration samples."""
+    inputs, _, layers, _ = session.read(request.float_file)
+    x, made = np.asarray(request.calibration[inputs[0]], np.float64), []
+    for i, (kernel, bias) in enumerate(layers):
+        x = session.relu(x) if i else x
+        scale = np.abs(kernel).max(axis=0 if per_column else None) / steps
+        made.append((np.round(kernel / scale).astype("int8"), bias, scale, np.abs(x).max() / 127))
+        x = session.linear(x, kernel, bias)
+    made[-1][1][0] += shift
+    return Converted(session.write(request.folder, request, made, **more))
+
+
+def dynamic(_, request, *, second=127):
+    """Kernels in int8, activations at run time; ``second`` is the number of steps in a model that takes a code."""
+    layers, made = session.read(request.float_file)[2], []
+    for kernel, bias in layers:
+        scale = np.abs(kernel).max(axis=0) / (second if "code" in request.inputs else 127)
+        made.append((np.round(kernel / scale).astype("int8"), bias, scale))
+    return Converted(session.write(request.folder, request, made))
+
+
+def kept(_, request):
+    """Says that it quantizes, and does not."""
+    return Converted(session.write(request.folder, request, session.read(request.float_file)[2]))
+
+
+def refuses(_, request):
+    raise UnsupportedError("this route takes no dense layers", hint="Take another.")
+
+
+def refuses_the_second(_, request):
+    if "code" in request.inputs:
+        raise UnsupportedError("this route takes no code", hint="Take another.")
+    return dynamic(None, request)
+
+
+def raises(_, request):
+    raise RuntimeError("Didn't find op for builtin opcode 'DENSE'")
+
+
+def crashes(_, request):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _from_model(**options):
+    return Route({"torch": "torch"}, lambda model, request: floats(model, request, **options))
+
+
+def _from_file(convert, **options):
+    runtime = {"keras": "runtime", "torch": "runtime"}
+    return Route(runtime, lambda model, request: convert(model, request, **options), quantizes_file=True)
+
+
+CHIP = "a chip that nobody has"
+ROUTES = {
+    "floats": _from_model(),
+    "floats-bent": _from_model(scale=1.1),  # FAIL_PARITY
+    "floats-elsewhere": _from_model(device=CHIP),  # NOT_RUN
+    "rounded": _from_file(rounded),
+    "rounded-whole": _from_file(rounded, per_column=False),
+    "dynamic": _from_file(dynamic),
+    "dynamic-crushed": _from_file(dynamic, second=1),  # FAIL_PARITY of one part
+    "crushed": _from_file(rounded, steps=1),  # FAIL_PARITY
+    "tilted": _from_file(rounded, shift=5.5),  # FAIL_ACCURACY
+    "nudged": _from_file(rounded, shift=2.0),  # UNDECIDED
+    "kept": _from_file(kept),  # FAIL_PRECISION
+    "elsewhere": _from_file(rounded, device=CHIP),  # NOT_RUN
+    "refuses": _from_file(refuses),  # UNSUPPORTED
+    "refuses-the-second": _from_file(refuses_the_second),  # UNSUPPORTED
+    "raises": _from_file(raises),  # FAILED
+    "crashes": _from_file(crashes),  # FAILED
+}

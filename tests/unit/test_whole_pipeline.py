@@ -1,0 +1,339 @@
+"""The whole main path on a toolchain without a vendor (``tests/null``): tried, chosen, reported, kept, resumed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgekit import api, cli, pipeline, target
+from edgekit.conversion import Order
+from edgekit.errors import EdgekitError, FailedError, NotRunError, UnsupportedError, UsageError
+from edgekit.jobs.store import Store
+from edgekit.result import Result
+from edgekit.sources import source as sources
+from tests import null
+
+#: How each route ends, from the best to the worst: the first of them that was tried is what a conversion ends as.
+ENDS = {
+    "rounded": "PASS",
+    "nudged": "UNDECIDED",
+    "tilted": "FAIL_ACCURACY",
+    "crushed": "FAIL_PARITY",
+    "elsewhere": "NOT_RUN",  # the best of those of which no file was executed: it has one to keep
+    "kept": "FAIL_PRECISION",
+    "raises": "FAILED",
+    "refuses": "UNSUPPORTED",
+}
+BEST = list(ENDS)
+#: Those that leave no file to go on with.
+NOTHING = BEST[5:]
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("EDGEKIT_PATH", str(null.HERE))
+    with null.installed():
+        yield
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store for the whole module: what one test made, others reuse."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    with null.installed():
+        return null.samples(tmp_path_factory.mktemp("data"))
+
+
+def ordered(
+    routes: list[str] | None = None, name: str = "null-int8", *, source: str = "dense@torch", **options: Any
+) -> Order:
+    """An order for a target whose routes are these."""
+    made = target.load(name)
+    if routes is not None:
+        tried = tuple(target.TargetRoute(name=route, because="the test's") for route in routes)
+        made = made.model_copy(update={"routes": tried})
+    given = {side: options.pop(side, None) for side in ("calibrate", "evaluate")}
+    found = sources.resolve(source)
+    return Order(source=found, target=made, plan=api.plan_for(found, *given.values(), "top1"), **options)
+
+
+def converted(order: Order, home: Path, workers: null.Here | None = None) -> Result:
+    with workers or null.Here() as children:
+        return pipeline.convert(order, workers=children, store=Store(home))
+
+
+def holds(routes: list[str], data: dict[str, str], home: Path, out: Path) -> None:
+    """Convert by these routes and hold everything that is reported against what each of them ends as."""
+    result = converted(ordered(routes, output=out, **data), home)
+    tried = routes[: routes.index("rounded") + 1] if "rounded" in routes else routes
+    best = min(tried, key=BEST.index)
+    assert [(t.route, t.status) for t in result.routes_tried] == [(route, ENDS[route]) for route in tried]
+    assert result.status == ENDS[best], result.reason
+    assert result.route == (None if best in NOTHING else best)
+    assert all(t.reason for t in result.routes_tried if t.status != "PASS")
+    assert result.proof.kind == ("runtime" if BEST.index(best) < BEST.index("elsewhere") else "none")
+    if best in NOTHING:
+        assert [route in result.reason for route in tried] == [True] * len(tried), "each says why"
+        assert not out.exists() and result.rejected is None
+    elif best == "rounded":
+        assert result.error is None and result.artifact == str(out) and (out / "manifest.json").is_file()
+    else:
+        kept = Path(str(result.rejected))
+        assert result.artifact is None and not out.exists()
+        assert json.loads((kept / "manifest.json").read_text())["status"] == result.status
+        shutil.rmtree(kept)
+    if result.error is not None:
+        assert result.error.code == result.status.lower().replace("_", "-")
+        assert "null-fp32" in result.reason or result.status == "UNDECIDED"
+    shutil.rmtree(out, ignore_errors=True)
+
+
+@pytest.mark.parametrize("routes", [list(pair) for pair in itertools.permutations(BEST, 2)], ids="-".join)
+def test_of_two_routes(routes: list[str], data: dict[str, str], home: Path, tmp_path: Path) -> None:
+    holds(routes, data, home, tmp_path / "out")
+
+
+@settings(
+    max_examples=40, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(st.lists(st.sampled_from(BEST), min_size=1, unique=True))
+def test_of_any_routes_in_any_order(data: Any, home: Path, tmp_path: Path, routes: list[str]) -> None:
+    holds(routes, data, home, tmp_path / "out")
+
+
+@pytest.mark.parametrize("route", BEST)
+def test_the_exit_code_says_how_it_ended(
+    route: str, data: dict[str, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    codes = {"PASS": 0, "FAILED": 6, "UNSUPPORTED": 3, "NOT_RUN": 9}
+    path = tmp_path / "one.toml"
+    text = (null.HERE / "targets" / "null-int8.toml").read_text().partition("[[route]]")[0]
+    path.write_text(f'{text}[[route]]\nname = "{route}"\nbecause = "the test\'s"\n')
+    options = [word for side, value in data.items() for word in (f"--{side}", value)]
+    arguments = ["convert", "dense@torch", "--target", str(path), "-o", str(tmp_path / "out"), "--json", *options]
+    with null.Here() as here:
+        shared = {"workers": here, "store": Store(home)}
+        monkeypatch.setattr(api, "convert", lambda *a, convert=api.convert, **k: convert(*a, **(k | shared)))
+        assert cli.run(arguments) == codes.get(ENDS[route], 4)
+    assert json.loads(capsys.readouterr().out)["status"] == ENDS[route]
+
+
+def with_twin(folder: Path, monkeypatch: pytest.MonkeyPatch, *routes: str) -> None:
+    """Let the float twin's target have these routes."""
+    (folder / "targets").mkdir()
+    text = (null.HERE / "targets" / "null-fp32.toml").read_text().partition("[[route]]")[0]
+    tables = "".join(f'[[route]]\nname = "{route}"\nbecause = "the test\'s"\n' for route in routes)
+    (folder / "targets" / "null-fp32.toml").write_text(text + tables)
+    monkeypatch.setenv("EDGEKIT_PATH", os.pathsep.join((str(folder), str(null.HERE))))
+
+
+@pytest.mark.parametrize(
+    ("routes", "kind", "says"),
+    [
+        (["floats-bent"], FailedError, "floats-bent: FAIL_PARITY output 'logits'"),
+        (["refuses"], UnsupportedError, "refuses: UNSUPPORTED this route takes no dense layers"),
+        (["raises", "refuses"], FailedError, "raises: FAILED .*; refuses: UNSUPPORTED"),
+        (["floats-elsewhere"], NotRunError, "floats-elsewhere: NOT_RUN this file runs on a chip that nobody has only"),
+    ],
+    ids=["wrong", "refused", "both", "not-run"],
+)
+def test_without_a_float_twin_nothing_is_quantized(
+    routes: list[str], kind: type[EdgekitError], says: str, data: Any, home: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    with_twin(tmp_path, monkeypatch, *routes)
+    with pytest.raises(kind, match=says) as raised:
+        converted(ordered(output=tmp_path / "out", **data), home)
+    assert type(raised.value) is kind
+    assert "--target null-fp32" in raised.value.hint
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_float_twin_has_routes_of_its_own(data: Any, home: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    with_twin(tmp_path, monkeypatch, "floats-bent", "raises", "floats")
+    result = converted(ordered(output=tmp_path / "out", **data), home)
+    assert (result.status, result.route) == ("PASS", "rounded")
+
+
+def test_the_float_target_itself_shows_its_wrong_file(data: Any, home: Path, tmp_path: Path) -> None:
+    result = converted(ordered(["floats-bent"], "null-fp32", output=tmp_path / "out", **data), home)
+    assert (result.status, result.route) == ("FAIL_PARITY", "floats-bent")
+    assert (tmp_path / "out.rejected" / "model.null").is_file()
+
+
+@pytest.mark.parametrize("routes", [["elsewhere"], ["crushed", "elsewhere"], ["elsewhere", "rounded"]], ids="-".join)
+def test_a_file_that_nothing_here_runs_is_kept_only_where_that_is_allowed(
+    routes: list[str], data: Any, home: Path, tmp_path: Path
+) -> None:
+    """It is no better than one that was run and failed, and never chosen before one that passes."""
+    wanted = {"elsewhere": "NOT_RUN", "crushed": "FAIL_PARITY", "rounded": "PASS"}[min(routes, key=BEST.index)]
+    result = converted(ordered(routes, output=tmp_path / "out", allow_unproven=True, **data), home)
+    assert result.status == wanted
+    assert (tmp_path / "out").is_dir() == (wanted != "FAIL_PARITY")
+    if wanted == "NOT_RUN":
+        assert (result.proof.kind, result.parity, result.accuracy) == ("none", None, None)
+        assert not list((tmp_path / "out").rglob("golden.npz"))
+        assert not converted(ordered(routes, output=tmp_path / "no", **data), home).artifact
+
+
+def test_an_unproven_float_twin_is_quantized_where_that_is_allowed(
+    data: Any, home: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """The quantized file is proven all the same; it has nothing to be timed against."""
+    with_twin(tmp_path, monkeypatch, "floats-elsewhere")
+    result = converted(ordered(output=tmp_path / "out", allow_unproven=True, **data), home)
+    assert (result.status, result.route, result.latency) == ("PASS", "rounded", None)
+
+
+def test_one_refused_part_refuses_the_route(home: Path, tmp_path: Path) -> None:
+    routes = ["refuses-the-second", "dynamic-crushed", "dynamic"]
+    order = ordered(routes, "null-int8-dynamic", source="pair@torch", output=tmp_path / "out")
+    result = converted(order, home)
+    assert [(t.route, t.status) for t in result.routes_tried] == [
+        ("refuses-the-second", "UNSUPPORTED"), ("dynamic-crushed", "FAIL_PARITY"), ("dynamic", "PASS"),
+    ]  # fmt: skip
+    assert "this route takes no code" in result.routes_tried[0].reason
+    assert result.routes_tried[1].reason.startswith("part decoder: output 'y'")
+    assert {path.parent.name for path in (tmp_path / "out").rglob("model.null")} == {"encoder", "decoder"}
+
+
+def test_no_refused_part_is_left_out(home: Path, tmp_path: Path) -> None:
+    order = ordered(["refuses-the-second"], "null-int8-dynamic", source="pair@torch", output=tmp_path / "out")
+    result = converted(order, home)
+    assert (result.status, result.parts) == ("UNSUPPORTED", {})
+    assert not list(tmp_path.iterdir()), "not even the part that was converted"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "search", "chosen", "tried"),
+    [
+        ((1.0,), False, "rounded", 1),
+        ((1.5, 1.0), False, "rounded-whole", 2),  # the first is slower than its float twin, the second is not
+        ((1.5, 1.8), False, "rounded", 2),
+        ((1.5, 1.48), False, "rounded", 2),  # a tie: noise would choose in each run
+        ((1.0, 0.5), True, "rounded-whole", 2),
+        ((0.5, 1.0), True, "rounded", 2),
+    ],
+)
+def test_speed_chooses_among_routes_that_pass(
+    ratios: tuple[float, ...], search: bool, chosen: str, tried: int, data: Any, tmp_path: Path
+) -> None:
+    order = ordered(output=tmp_path / "out", search_routes=search, **data)
+    result = converted(order, tmp_path / "home", null.Here(ratios))
+    assert (result.status, result.route, len(result.routes_tried)) == ("PASS", chosen, tried)
+    assert ("SLOWER" in result.flags) == (min(ratios) > 1.05)
+
+
+def test_without_latency_the_first_that_passes_is_chosen(data: Any, tmp_path: Path) -> None:
+    order = replace(ordered(output=tmp_path / "out", **data), latency=False)
+    result = converted(order, tmp_path / "home", null.Here((1.9, 0.5)))
+    assert (result.status, result.route, result.latency) == ("PASS", "rounded", None)
+    assert "SLOWER" not in result.flags
+
+
+def test_a_crash_in_the_second_route_leaves_the_third_to_be_tried(data: Any, tmp_path: Path) -> None:
+    """In real children: the one that crashed is gone, and another serves what follows."""
+    order = ordered(["crushed", "crashes", "rounded"], output=tmp_path / "out", **data)
+    with null.Children() as children:
+        result = pipeline.convert(order, workers=children, store=Store(tmp_path / "home"))
+    tried = {t.route: (t.status, t.reason) for t in result.routes_tried}
+    assert (result.status, result.route, tried["crashes"][0]) == ("PASS", "rounded", "FAILED")
+    assert "SIGSEGV" in tried["crashes"][1]
+
+
+def test_here_and_children_find_the_same(data: Any, tmp_path: Path) -> None:
+    """What other tests run in this process is what children give."""
+    order = replace(ordered(output=tmp_path / "out", **data), latency=False)
+    with null.Children() as children:
+        theirs = pipeline.convert(order, workers=children, store=Store(tmp_path / "theirs"))
+    ours = converted(replace(order, output=tmp_path / "out2"), tmp_path / "ours")
+    for name in ("status", "route", "files", "parity", "accuracy", "audit", "notes", "flags"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+
+
+PROGRAM = """
+import json, os, signal, sys
+from pathlib import Path
+from edgekit import pipeline
+from edgekit.jobs.store import Store
+from tests import null
+from tests.unit.test_whole_pipeline import ordered
+
+home, out = map(Path, sys.argv[1:3])
+started = []
+
+def progress(event, label):
+    started.extend([label] * (event == "start"))
+    if len(started) > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def run():
+    with null.installed(), null.Here() as here:
+        order = ordered(["crushed", "rounded"], output=out, calibrate=sys.argv[3], evaluate=sys.argv[4])
+        pipeline.convert(order, workers=here, store=Store(home), progress=progress)
+
+code = -1
+while code:
+    if not (child := os.fork()):
+        run()
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    store, left = Store(home), [path.name for path in out.parent.glob(f"{out.name}*")]
+    print(json.dumps({"code": code, "keys": store.keys(), "damaged": store.verify(), "out": left}), flush=True)
+"""
+
+
+def test_a_run_that_is_killed_again_and_again_goes_on_where_it_was(data: Any, tmp_path: Path) -> None:
+    """Each run makes one step and is killed at the start of the next; nothing is made twice, nothing half."""
+    home, out = tmp_path / "home", tmp_path / "out"
+    command = [sys.executable, "-c", PROGRAM, str(home), str(out), *data.values()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=null.HERE.parents[1], timeout=300)
+    *killed, last = map(json.loads, done.stdout.splitlines())
+    assert last["code"] == 0, done.stderr
+    seen = set[str]()
+    for run in killed:
+        assert (run["code"], run["damaged"], run["out"]) == (-signal.SIGKILL, [], [])
+        assert seen < set(run["keys"]) and len(run["keys"]) == len(seen) + 1, "one more step, none lost"
+        seen = set(run["keys"])
+    assert len(killed) > 10 and last["out"] == ["out"]
+    whole = converted(ordered(["crushed", "rounded"], output=tmp_path / "whole", **data), tmp_path / "other")
+    resumed = converted(ordered(["crushed", "rounded"], output=tmp_path / "again", **data), home)
+    assert set(resumed.flags) == {*whole.flags, "REUSED"}
+    assert resumed.files == whole.files
+    assert len(last["keys"]) == len(Store(tmp_path / "other").keys())
+
+
+def test_nothing_imports_a_framework(data: Any) -> None:
+    program = (
+        "import sys; from tests import null; from tests.unit.test_whole_pipeline import ordered; "
+        "from edgekit import pipeline; from edgekit.jobs.store import Store; from pathlib import Path\n"
+        "with null.installed(), null.Here() as here:\n"
+        "    order = ordered(None, output=Path(sys.argv[1]) / 'out', calibrate=sys.argv[2], evaluate=sys.argv[3])\n"
+        "    pipeline.convert(order, workers=here, store=Store(Path(sys.argv[1])))\n"
+        "print(sorted({'torch', 'keras', 'tensorflow', 'onnx', 'openvino'} & set(sys.modules)))"
+    )
+    folder = Path(data["calibrate"]).parent
+    command = [sys.executable, "-c", program, str(folder / "home"), *data.values()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=null.HERE.parents[1])
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_an_unknown_route_is_a_fault_of_the_target(data: Any, home: Path) -> None:
+    with pytest.raises(UsageError, match=r"names the route 'squared', which null does not have; it has .*rounded"):
+        converted(ordered(["squared"], **data), home)
