@@ -44,7 +44,7 @@ from edgekit.conversion import Order
 from edgekit.errors import EdgekitError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
-from edgekit.jobs.workers import _COMMON, _VARIABLES, Workers
+from edgekit.jobs.workers import Workers, variables
 from edgekit.proof.intervals import ratio_interval
 from edgekit.sources import source as sources
 
@@ -110,7 +110,7 @@ def append(row: dict[str, Any]) -> None:
 
 def child(script: str, arguments: list[str], kind: str, stdin: str = "") -> tuple[list[dict[str, Any]], int, Any]:
     """Run a script of this folder; its lines of JSON, its exit status, and what it used."""
-    environment = {**os.environ, **_COMMON, **_VARIABLES[kind], "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **variables(kind), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(

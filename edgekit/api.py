@@ -18,6 +18,7 @@ from edgekit import target as targets
 from edgekit.conversion import Order
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
+from edgekit.jobs import extras
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, sha256_file, sha256_json
 from edgekit.jobs.workers import Limits, Workers
@@ -172,24 +173,13 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
     return {"file": str(destination), **answer.value, "cpu_seconds": answer.cpu_seconds}
 
 
-def extras(provided: Iterable[str], requirements: Iterable[str]) -> dict[str, list[str]]:
-    """Names of what each extra installs, from a distribution's metadata; without those that gather other extras."""
-    lines = list(requirements)
-    return {
-        extra: [re.split(r"[^\w.-]", line)[0] for line in lines if re.search(rf"extra == ['\"]{extra}['\"]", line)]
-        for extra in provided
-        if extra not in ("all", "dev")
-    }
-
-
 def doctor() -> list[dict[str, Any]]:
     """For each extra: what is installed, and the install line for what is not."""
     rows = []
     try:
-        metadata = importlib.metadata.metadata("edgekit")
+        found = extras.installable()
     except importlib.metadata.PackageNotFoundError as error:
         raise UsageError("edgekit itself is not installed", hint="Run: pip install -e .") from error
-    found = extras(metadata.get_all("Provides-Extra") or (), metadata.get_all("Requires-Dist") or ())
     for extra, wanted in found.items():
         installed, missing = {}, []
         for name in wanted:

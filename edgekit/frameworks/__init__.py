@@ -7,6 +7,7 @@ One module per environment, imported in a child only: ``keras`` (KERAS_BACKEND i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.signature import Framework, Signature
@@ -14,6 +15,33 @@ from edgekit.signature import Framework, Signature
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of child that a framework runs in.
+
+    Attributes:
+        module: what loads models there, below this package.
+        variables: what the child sets in its environment before it imports the framework.
+    """
+
+    module: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+#: Every kind by name (``signature.Environment``).
+KINDS: Mapping[str, Kind] = {
+    "keras-tensorflow": Kind("keras", {"KERAS_BACKEND": "tensorflow"}),
+    "keras-torch": Kind("keras", {"KERAS_BACKEND": "torch"}),
+    "tf-keras": Kind("tf_keras", {"TF_USE_LEGACY_KERAS": "1"}),
+    "torch": Kind("torch"),
+}
+
+
+def variables(environment: str) -> Mapping[str, str]:
+    """What a kind of child sets for its framework; nothing where it has none."""
+    return KINDS[environment].variables if environment in KINDS else {}
 
 
 class LoadedModel(Protocol):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.fx.traceback import NodeSource
 
 from edgekit import zoo
 from edgekit.data.archives import open_zip
@@ -32,10 +31,6 @@ from edgekit.sources import unsafe
 from edgekit.sources.source import Source, with_weights
 
 SEED = 0
-
-# Each pass over an exported graph copies, for each node, the whole chain of nodes that it came from in earlier passes:
-# a fifth of the CPU time in which ExecuTorch lowers an unrolled LSTM. Nothing changes a link of it: it can be shared.
-NodeSource.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def load(source: Source) -> Loaded:

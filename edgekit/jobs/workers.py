@@ -28,25 +28,14 @@ from typing import IO, Any
 
 import psutil
 
-from edgekit import errors
+from edgekit import errors, frameworks, toolchains
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
-from edgekit.jobs import interruption
+from edgekit.jobs import extras, interruption
 from edgekit.jobs.confine.entering import Bounds
 from edgekit.jobs.confine.room import Room
 from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.signature import Environment
 
-#: What each kind of child sets before its framework is imported.
-_VARIABLES: dict[str, dict[str, str]] = {
-    "keras-tensorflow": {"KERAS_BACKEND": "tensorflow"},
-    "keras-torch": {"KERAS_BACKEND": "torch"},
-    "torch": {},
-    "tf-keras": {"TF_USE_LEGACY_KERAS": "1"},
-    "runtime": {},
-    "data": {},
-    # The one kind of child that may see a GPU.
-    "gpu": {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")},
-}
 _COMMON = {
     # One thread: sums come out in one order, and no pool spins for work while another process needs the core (on two
     # busy cores, two OpenMP threads spent 2 to 30 times the CPU of one).
@@ -68,13 +57,8 @@ _KEPT = (
 #: A step answers with facts, not with data.
 _LONGEST_ANSWER = 64 << 20
 
-#: Import name -> what to install, for the modules that an extra brings.
-_EXTRAS = {
-    "tensorflow": "keras", "keras": "keras", "tf_keras": "keras", "torch": "torch", "litert_torch": "litert",
-    "ai_edge_litert": "litert", "ai_edge_quantizer": "litert", "onnx": "onnx", "onnxruntime": "onnx",
-    "onnxscript": "onnx", "tf2onnx": "onnx", "openvino": "openvino", "nncf": "openvino", "torchao": "litert",
-    "executorch": "executorch", "coremltools": "coreml", "cv2": "data", "sklearn": "data",
-}  # fmt: skip
+#: The one kind of child that may see a GPU.
+_GPU = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
 
 
 @dataclass(frozen=True)
@@ -112,8 +96,9 @@ def _key(environment: str, confined: Confined | None) -> str:
 
 
 def variables(environment: str) -> dict[str, str]:
-    """What a kind of child finds in its environment, beside what this process has."""
-    return {**_COMMON, **_VARIABLES[environment]}
+    """What a kind of child sets in its environment before it imports anything."""
+    gpu = _GPU if environment == "gpu" else {}
+    return {**_COMMON, **toolchains.variables(), **frameworks.variables(environment), **gpu}
 
 
 @dataclass(frozen=True)
@@ -280,9 +265,9 @@ class Worker:
             return known
         if error["type"] in ("ModuleNotFoundError", "ImportError"):
             missing = error["message"].partition("'")[2].partition("'")[0].split(".")[0]
-            if missing in _EXTRAS:
-                install = f"pip install 'edgekit[{_EXTRAS[missing]}]'"
-                return MissingDependencyError(f"{missing} is not installed", hint=f"Run: {install}")
+            if extra := extras.of_module(missing):
+                hint = f"Run: pip install 'edgekit[{extra}]'"
+                return MissingDependencyError(f"{missing} is not installed", hint=hint)
         return FailedError(f"{step} raised {error['type']}: {error['message']}")
 
     def _log_size(self) -> int:

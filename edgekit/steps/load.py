@@ -7,16 +7,15 @@ import importlib
 import json
 from types import ModuleType
 
+from edgekit import frameworks
 from edgekit.frameworks import LoadedModel
 from edgekit.sources.source import Source
 from edgekit.steps import Json
 
-_MODULES = {"keras-tensorflow": "keras", "keras-torch": "keras", "tf-keras": "tf_keras", "torch": "torch"}
-
 
 def framework(environment: str) -> ModuleType:
     """Import the module that loads models in this kind of child."""
-    return importlib.import_module(f"edgekit.frameworks.{_MODULES[environment]}")
+    return importlib.import_module(f"edgekit.frameworks.{frameworks.KINDS[environment].module}")
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,8 +10,6 @@ from edgekit.proof import execution, stream
 from edgekit.steps import Json
 from edgekit.steps.load import load
 
-_PACKAGES = {"keras": "tensorflow", "torch": "torch"}
-
 
 def run(folder: str, sources: Json, environment: str, samples_file: str, task: str | None, rows: int) -> Json:
     """Run the model in its own framework, in float; writes what ``execution.in_framework`` says.
@@ -24,4 +22,4 @@ def run(folder: str, sources: Json, environment: str, samples_file: str, task: s
     for name, steps in found.items():
         planning.save(Samples(stream.rows(steps, rows), None), Path(folder) / f"{name}.samples.npz")
     framework = next(iter(models.values())).framework
-    return {"by": f"{framework} ({environment})", "package": _PACKAGES[framework]}
+    return {"by": f"{framework} ({environment})"}

@@ -1,8 +1,9 @@
 """Toolchains: one module per vendor, found by name; each drives a converter and its runtime.
 
 A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the distributions whose versions matter;
-``ENDING``: of its files, where they are told by it), so that the parent process may read them. What needs a framework
-or a runtime lies in modules that are imported in children only:
+``ENDING``: of its files, where they are told by it; ``VARIABLES``: what every child sets in its environment, where the
+vendor's libraries need it), so that the parent process may read them. What needs a framework or a runtime lies in
+modules that are imported in children only:
 
 - ``routes.ROUTES: Mapping[str, Route]``;
 - ``audit.audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
@@ -181,6 +182,11 @@ def names() -> list[str]:
 def facts(name: str) -> Any:
     """The toolchain's package, whose constants are facts; imports nothing else."""
     return importlib.import_module(f"edgekit.toolchains.{name}")
+
+
+def variables() -> dict[str, str]:
+    """What all toolchains want in the environment of a child."""
+    return {key: value for name in names() for key, value in getattr(facts(name), "VARIABLES", {}).items()}
 
 
 def routes(name: str) -> Mapping[str, Route]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import __version__, api, cli, toolchains
+from edgekit import __version__, cli, toolchains
+from edgekit.jobs import extras
 
 
 def edgekit(*arguments, **environment):
@@ -111,9 +112,16 @@ def test_every_toolchain_has_an_extra_and_tensorrt_is_installed_on_request_only(
     project = core.ProjectMetadata(str(Path(__file__).parents[2]), manager)
     written = message_from_string(spec.get_core_metadata_constructors()[spec.DEFAULT_METADATA_VERSION](project))
     lines = written.get_all("Requires-Dist")
-    found = api.extras(written.get_all("Provides-Extra"), lines)
+    found = extras.extras(written.get_all("Provides-Extra"), lines)
     assert set(toolchains.names()) <= set(found)
     assert set(found["onnx"]) | {"tensorrt"} == set(found["tensorrt"])
     assert "torchao" in found["coreml"]
     proprietary = [line for line in lines if line.startswith("tensorrt") and "'all'" in line]
     assert not proprietary and not any(line.startswith("tensorrt>") for line in lines if "'dev'" in line)
+
+
+def test_the_extra_of_a_module_is_found_by_its_distribution(monkeypatch):
+    found = {"keras": ["keras", "tf-keras"], "data": ["opencv-python-headless", "scikit-learn"]}
+    monkeypatch.setattr(extras, "installable", lambda: found)
+    wanted = {"tf_keras": "keras", "cv2": "data", "sklearn": "data", "nowhere": None}
+    assert {module: extras.of_module(module) for module in wanted} == wanted

@@ -12,6 +12,32 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.frameworks import optional
+from edgekit.toolchains._shared.vendors import Fault
+
+EAGER_IMPORTS = Fault(
+    "importing it imports every framework that is installed: 14 s of CPU instead of 0.6",
+    package="coremltools",
+    first="9.0",
+    last="9.0",
+)
+INT_OF_ARRAYS = Fault(
+    "int(array) of arrays of one element, which NumPy 2.4 refuses, ends the conversion of PyTorch models",
+    package="coremltools",
+    first="9.0",
+    last="9.0",
+    reports=(
+        "https://github.com/apple/coremltools/issues/2633",
+        "https://github.com/apple/coremltools/pull/2632",  # mends it, unreleased
+    ),
+)
+SECOND_NAMES = Fault(
+    "in exported programs PyTorch's second names of operators (subtract, multiply, divide) are not known",
+    package="coremltools",
+    first="9.0",
+    last="9.0",
+)
+
 #: Optional packages that coremltools imports whole with itself, to convert from them or for its own tests.
 _UNUSED = ("sklearn", "xgboost", "libsvm", "transformers", "executorch")
 _FRAMEWORKS = ("tensorflow", "torch", "torchvision", "torchaudio")
@@ -24,23 +50,16 @@ def coremltools() -> ModuleType:
     warns of every untested version and that Apple's runtime is not here.
     """
     beside = () if "torch" in sys.modules else ("torchao",)  # the PyTorch frontend reads its quantized operators
-    hidden = [name for name in (*_UNUSED, *_FRAMEWORKS, *beside) if name not in sys.modules]
     logging.getLogger("coremltools").setLevel(logging.CRITICAL)
-    try:
-        # Python's own way to say: not importable.
-        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import coremltools as found
-    finally:
-        for name in hidden:
-            del sys.modules[name]
+    with optional.absent(*_UNUSED, *_FRAMEWORKS, *beside), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import coremltools as found
     module: ModuleType = found
     return module
 
 
 #: PyTorch's second names of operators, which Keras uses and coremltools does not know.
-_ALIASES = {"subtract": "sub", "multiply": "mul", "divide": "div", "swapaxes": "transpose"}
+_ALIASES = {"subtract": "sub", "multiply": "mul", "divide": "div"}
 
 
 @contextlib.contextmanager

@@ -12,15 +12,16 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
 from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
 from edgekit.toolchains.executorch.graphs import drop_unread
 from edgekit.toolchains.executorch.passes.rewriting import rewritten
-from edgekit.toolchains.executorch.passes.transposes import merged_transposes
 
 FILE = "model.pte"
 _MOST_NAMED = 6
 
 
+@vendor.shared_history()
 def to_fp32(model: LoadedModel | None, request: Request) -> Converted:
     """Float file, nothing quantized."""
     assert model is not None
@@ -35,22 +36,8 @@ def graph_of(model: LoadedModel, *, exact_gelu: bool = False) -> fx.GraphModule:
     """
     if isinstance(model.native, torch.nn.Module) and not isinstance(model.native, fx.GraphModule):
         model.native.eval()
-    _forget()
+    vendor.forget_programs()
     return rewritten(torch_export(model), exact_gelu=exact_gelu)
-
-
-def _forget() -> None:
-    """Clear the caches that keep all programs which this process lowered before, whole.
-
-    By them an LSTM's float16 file took 18 % more memory after its float twin than alone.
-    """
-    from executorch.exir.backend import utils
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    if utils.is_same_node.cache_info().currsize:
-        utils.is_same_node.cache_clear()
-        FakeTensorMode.cache_clear()
-        gc.collect()
 
 
 def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes: str) -> Converted:
@@ -72,7 +59,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     gc.collect()
     try:
         # The check of the core operator set refuses some quantized graphs that lower and run all the same.
-        with merged_transposes():
+        with vendor.merged_transposes():
             edge = to_edge_transform_and_lower(
                 program, partitioner=[XnnpackPartitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
             )

@@ -13,6 +13,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import gates
+from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.passes.rewriting import FLOAT
 
@@ -22,6 +23,7 @@ aten = torch.ops.aten
 _WEIGHTED = (aten.linear.default, aten.conv1d.default, aten.conv2d.default, aten.conv_transpose2d.input)
 
 
+@vendor.shared_history()
 def static(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize everything that the quantizer knows: products, sums, concatenations, pooling.
 
@@ -35,6 +37,7 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     return _statically(graph, model, request)
 
 
+@vendor.shared_history()
 def static_products(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize convolutions and linear layers only; sums and residuals stay in float."""
     assert model is not None
@@ -55,6 +58,7 @@ def has_gates(graph: fx.GraphModule) -> bool:
 _KINDS: dict[Any, str] = {aten.tanh.default: "tanh", aten.sigmoid.default: "sigmoid"}
 
 
+@vendor.shared_history()
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:
     """int8 weights per channel in linear layers and convolutions, whose activations get their scale at run time.
 

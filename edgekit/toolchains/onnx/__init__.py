@@ -8,3 +8,5 @@ file, ``session`` runs one.
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "tf2onnx", "nncf")
 #: Ending of its files.
 ENDING = ".onnx"
+#: What a child sets before ONNX Runtime is loaded: see ``vendor.TELEMETRY``.
+VARIABLES = {"ORT_DISABLE_TELEMETRY": "1"}

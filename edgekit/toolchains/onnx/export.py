@@ -12,7 +12,6 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel, missing
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import gates
-from edgekit.toolchains.onnx.passes import sums
 from edgekit.toolchains.onnx.passes.compact import compact, shorten_many
 from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
 
@@ -196,7 +195,6 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
         compact(model.graph)
     else:
         shorten_many(model.graph)
-    sums.keep_apart(model.graph)
     file = request.folder / name
     file.write_bytes(model.SerializeToString(deterministic=True))
     return Converted(file)

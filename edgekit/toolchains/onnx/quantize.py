@@ -85,7 +85,7 @@ def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
 
 def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF: bias correction, and its transformer settings where there is attention."""
-    from edgekit.toolchains._shared import nncf
+    from edgekit.toolchains.openvino import nncf
 
     proto = read_float(request)
     attention = has_attention(proto.graph)

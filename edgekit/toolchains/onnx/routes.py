@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from edgekit.signature import Environment
-from edgekit.toolchains import Route
-from edgekit.toolchains.onnx import export, quantize
+from collections.abc import Callable, Mapping
 
-_RUNTIME: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
+from edgekit.frameworks import LoadedModel
+from edgekit.signature import Environment
+from edgekit.toolchains import Converted, Request, Route
+from edgekit.toolchains.onnx import export, quantize, vendor
+
+_Convert = Callable[[LoadedModel | None, Request], Converted]
+
+
+def _route(environments: Mapping[str, Environment], convert: _Convert, *, quantizes_file: bool = False) -> Route:
+    """A route whose file is for ONNX Runtime: other toolchains call the functions themselves."""
+
+    def converted(model: LoadedModel | None, request: Request) -> Converted:
+        return vendor.with_plain_norms(convert(model, request))
+
+    return Route(environments, converted, quantizes_file)
+
+
+def _quantizes(convert: _Convert) -> Route:
+    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True)
+
 
 ROUTES = {
-    "torch-dynamo": Route({"torch": "torch"}, export.from_torch),
-    "torch-script": Route({"torch": "torch"}, export.from_torchscript),
-    "tf2onnx": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
-    "tf2onnx-loop": Route({"keras": "keras-tensorflow"}, export.from_saved_model_with_loops),
-    "keras-torch": Route({"keras": "keras-torch"}, export.from_torch),
-    "qdq-all": Route(_RUNTIME, quantize.qdq_all, quantizes_file=True),
-    "qdq-products": Route(_RUNTIME, quantize.qdq_products, quantizes_file=True),
-    "nncf": Route(_RUNTIME, quantize.nncf_qdq, quantizes_file=True),
-    "qdq-dynamic-cells": Route(_RUNTIME, quantize.qdq_dynamic_cells, quantizes_file=True),
-    "unrolled-qdq": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
-    "dynamic": Route(_RUNTIME, quantize.dynamic, quantizes_file=True),
-    "dynamic-products-tensor": Route(_RUNTIME, quantize.dynamic_products_tensor, quantizes_file=True),
-    "dynamic-products": Route(_RUNTIME, quantize.dynamic_products, quantizes_file=True),
+    "torch-dynamo": _route({"torch": "torch"}, export.from_torch),
+    "torch-script": _route({"torch": "torch"}, export.from_torchscript),
+    "tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),
+    "tf2onnx-loop": _route({"keras": "keras-tensorflow"}, export.from_saved_model_with_loops),
+    "keras-torch": _route({"keras": "keras-torch"}, export.from_torch),
+    "qdq-all": _quantizes(quantize.qdq_all),
+    "qdq-products": _quantizes(quantize.qdq_products),
+    "nncf": _quantizes(quantize.nncf_qdq),
+    "qdq-dynamic-cells": _quantizes(quantize.qdq_dynamic_cells),
+    "unrolled-qdq": _route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
+    "dynamic": _quantizes(quantize.dynamic),
+    "dynamic-products-tensor": _quantizes(quantize.dynamic_products_tensor),
+    "dynamic-products": _quantizes(quantize.dynamic_products),
 }

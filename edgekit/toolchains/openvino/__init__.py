@@ -1,8 +1,8 @@
 """OpenVINO IR (a pair of ``model.xml`` and ``model.bin``) and OpenVINO's CPU plugin."""
 
-from edgekit.toolchains._shared import nncf
+from edgekit.toolchains.openvino import vendor
 
-nncf.silence()  # before the first import of openvino
+vendor.silence()  # before the first import of openvino
 
 #: Distributions whose versions change what this toolchain makes.
 PACKAGES = ("openvino", "nncf")

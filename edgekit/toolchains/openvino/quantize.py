@@ -17,7 +17,8 @@ from openvino import opset13 as opset
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import gates, nncf
+from edgekit.toolchains._shared import gates
+from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
 
 #: Recurrent operators -> the positions of their input and recurrent weights.

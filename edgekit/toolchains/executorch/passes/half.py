@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from executorch.backends.xnnpack.operators import node_visitor
-from executorch.backends.xnnpack.utils.utils import get_param_tensor, get_tensor_name, is_param_node
 from torch import fx
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.graphs import attribute, constant, is_constant, tidy
 
 aten = torch.ops.aten
 
-#: The products whose weights XNNPACK takes in float16 between float32 activations: in the graph, and in the delegate.
+#: The products whose weights XNNPACK takes in float16 between float32 activations.
 _WEIGHTED = (aten.linear.default, aten.conv1d.default, aten.conv2d.default, aten.conv_transpose2d.input)
-_PRODUCTS = ("aten.convolution.default", "aten.linear.default")
 #: Elements from which on a constant is worth a conversion in each run.
 _LARGE = 512
 _LARGEST = torch.finfo(torch.float16).max
 
 
+@vendor.shared_history()
 def weights_only(model: LoadedModel | None, request: Request) -> Converted:
     """Store weights and biases of products and embeddings in float16; compute in float32.
 
@@ -39,10 +36,11 @@ def weights_only(model: LoadedModel | None, request: Request) -> Converted:
     _halve_tables(graph)
     _halve_others(graph)
     _unshare(graph)
-    with _products_in_half():
+    with vendor.products_in_half():
         return lowered(graph, model, request, "stores weights in float16, computes in float32")
 
 
+@vendor.shared_history()
 def everything(model: LoadedModel | None, request: Request) -> Converted:
     """Store and compute in float16; inputs and outputs stay float32.
 
@@ -107,47 +105,6 @@ def _unshare(graph: fx.GraphModule) -> None:
                 if is_constant(value) and value.target in read:
                     node.update_arg(place, attribute(graph, node, constant(value)))
     tidy(graph)
-
-
-@contextmanager
-def _products_in_half() -> Iterator[None]:
-    """Within, ExecuTorch's serializer writes constants of products in float16, the biases too.
-
-    XNNPACK reads a float32 bias beside float16 weights as if it were float16 (its ``create_convolution_operator`` takes
-    the bias's type from the weights): such a file is noise.
-    """
-    registry = node_visitor._node_visitor_dict
-    before = {target: registry[target] for target in _PRODUCTS}
-    try:
-        for target, visitor in before.items():
-            made = type(f"Half{visitor.__name__}", (_HalfConstants, visitor), {"target": target})
-            node_visitor.register_node_visitor(made)
-        yield
-    finally:
-        registry.update(before)
-
-
-class _HalfConstants:
-    """Mixed into the serializer's visitor of a product."""
-
-    def define_tensor(self, tensor: fx.Node, graph: Any, ids: Any, *args: Any, **settings: Any) -> None:
-        """Define a tensor of the delegate; a product's own float32 constant becomes float16 first."""
-        program: Any = self.exported_program  # type: ignore[attr-defined]
-        if tensor not in ids and is_param_node(program, tensor) and _is_own(tensor):
-            stored = get_param_tensor(program, tensor)
-            name = get_tensor_name(program, tensor)
-            held = program.state_dict if name in program.state_dict else program.constants
-            held[name] = stored.half()
-            tensor.meta["val"] = tensor.meta["val"].half()
-        if tensor.meta["val"].dtype == torch.float16:
-            settings["force_fp32"] = False
-        super().define_tensor(tensor, graph, ids, *args, **settings)  # type: ignore[misc]
-
-
-def _is_own(tensor: fx.Node) -> bool:
-    """Whether products alone use a float32 constant: what anything else reads must keep its type."""
-    products = all(getattr(user.target, "__name__", "") in _PRODUCTS for user in tensor.users)
-    return products and tensor.meta["val"].dtype == torch.float32
 
 
 def _halve(graph: fx.GraphModule) -> None:

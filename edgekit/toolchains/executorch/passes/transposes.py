@@ -9,30 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
-
-
-@contextmanager
-def merged_transposes() -> Iterator[None]:
-    """While it is open, delegates are serialized without transposes that follow each other.
-
-    The compiler has no hook behind its own passes, so the function that serializes its finished graph is wrapped.
-    """
-    from executorch.backends.xnnpack import xnnpack_preprocess
-
-    serialize = xnnpack_preprocess.serialize_xnnpack_binary
-
-    def merged(graph: Any, constants: Any) -> Any:
-        merge_transposes(graph)
-        return serialize(graph, constants)
-
-    xnnpack_preprocess.serialize_xnnpack_binary = merged
-    try:
-        yield
-    finally:
-        xnnpack_preprocess.serialize_xnnpack_binary = serialize
 
 
 def merge_transposes(graph: Any) -> None:

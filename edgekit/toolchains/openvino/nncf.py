@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +11,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def silence() -> None:
-    """Keep OpenVINO's and NNCF's telemetry out of this process.
-
-    Without a consent file both send by default, and write an identifier into the home folder. An import that
-    fails is the case that both provide for: they fall back to stubs of their own.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def quantize(
@@ -38,7 +28,6 @@ def quantize(
         attention: use the transformer settings (SmoothQuant, attention products left in float).
         keep_float: types of operators that stay float.
     """
-    silence()
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet

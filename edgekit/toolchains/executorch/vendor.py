@@ -1,0 +1,150 @@
+"""ExecuTorch's compiler and PyTorch's exporter under it, mended while a graph is lowered."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from edgekit.toolchains._shared.vendors import Fault
+from edgekit.toolchains.executorch.passes.transposes import merge_transposes
+
+if TYPE_CHECKING:
+    from torch import fx
+
+TRANSPOSES = Fault(
+    "of the transposes that the XNNPACK compiler adds, those that undo a permute of the model stay in the file",
+    package="executorch",
+    first="1.4",
+    last="1.4",
+    reports=("https://github.com/pytorch/executorch/pull/11316",),  # cancels pairs of the compiler's own, no others
+)
+FLOAT32_CONVOLUTIONS = Fault(
+    "weights and biases of convolutions are written in float32, whatever their type in the graph",
+    package="executorch",
+    first="1.4",
+    last="1.4",
+    reports=(
+        "https://github.com/pytorch/executorch/issues/9639",
+        "https://github.com/pytorch/executorch/pull/9753",  # mends linear layers
+    ),
+)
+KEPT_PROGRAMS = Fault(
+    "a cache keeps every program that this process lowered, whole",
+    package="executorch",
+    first="1.4",
+    last="1.4",
+    reports=("https://github.com/pytorch/executorch/pull/148",),  # which added the cache
+)
+COPIED_HISTORY = Fault(
+    "each pass over an exported graph copies, for each node, the whole chain of nodes that it came from",
+    package="torch",
+    first="2.13",
+    last="2.13",
+    reports=("https://github.com/pytorch/pytorch/pull/175853", "https://github.com/pytorch/pytorch/pull/193051"),
+)
+
+#: Products whose constants ``products_in_half`` writes in float16, by their names in the delegate's graph.
+PRODUCTS = ("aten.convolution.default", "aten.linear.default")
+
+
+@contextmanager
+def merged_transposes() -> Iterator[None]:
+    """While it is open, delegates are serialized without transposes that follow each other.
+
+    The compiler has no hook behind its own passes, so the function that serializes its finished graph is wrapped.
+    """
+    from executorch.backends.xnnpack import xnnpack_preprocess
+
+    serialize = xnnpack_preprocess.serialize_xnnpack_binary
+
+    def merged(graph: Any, constants: Any) -> Any:
+        merge_transposes(graph)
+        return serialize(graph, constants)
+
+    xnnpack_preprocess.serialize_xnnpack_binary = merged
+    try:
+        yield
+    finally:
+        xnnpack_preprocess.serialize_xnnpack_binary = serialize
+
+
+@contextmanager
+def products_in_half() -> Iterator[None]:
+    """While it is open, constants of products are serialized in float16, the biases too.
+
+    XNNPACK reads a float32 bias beside float16 weights as if it were float16 (its ``create_convolution_operator`` takes
+    the bias's type from the weights): such a file is noise.
+    """
+    from executorch.backends.xnnpack.operators import node_visitor
+
+    registry = node_visitor._node_visitor_dict
+    before = {target: registry[target] for target in PRODUCTS}
+    try:
+        for target, visitor in before.items():
+            made = type(f"Half{visitor.__name__}", (_HalfConstants, visitor), {"target": target})
+            node_visitor.register_node_visitor(made)
+        yield
+    finally:
+        registry.update(before)
+
+
+class _HalfConstants:
+    """Mixed into the serializer's visitor of a product."""
+
+    def define_tensor(self, tensor: fx.Node, graph: Any, ids: Any, *args: Any, **settings: Any) -> None:
+        """Define a tensor of the delegate; a product's own float32 constant becomes float16 first."""
+        import torch
+        from executorch.backends.xnnpack.utils.utils import get_param_tensor, get_tensor_name, is_param_node
+
+        program: Any = self.exported_program  # type: ignore[attr-defined]
+        if tensor not in ids and is_param_node(program, tensor) and _is_own(tensor):
+            stored = get_param_tensor(program, tensor)
+            name = get_tensor_name(program, tensor)
+            held = program.state_dict if name in program.state_dict else program.constants
+            held[name] = stored.half()
+            tensor.meta["val"] = tensor.meta["val"].half()
+        if tensor.meta["val"].dtype == torch.float16:
+            settings["force_fp32"] = False
+        super().define_tensor(tensor, graph, ids, *args, **settings)  # type: ignore[misc]
+
+
+def _is_own(tensor: fx.Node) -> bool:
+    """Whether products alone use a float32 constant: what anything else reads must keep its type."""
+    import torch
+
+    products = all(getattr(user.target, "__name__", "") in PRODUCTS for user in tensor.users)
+    return products and bool(tensor.meta["val"].dtype == torch.float32)
+
+
+@contextmanager
+def shared_history() -> Iterator[None]:
+    """While it is open, passes share the chain of nodes that a node came from: nothing changes a link of it.
+
+    The copies took a fifth of the CPU time in which an unrolled LSTM is lowered.
+    """
+    from torch.fx.traceback import NodeSource
+
+    if not COPIED_HISTORY.here():
+        yield
+        return
+    NodeSource.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del NodeSource.__deepcopy__  # type: ignore[attr-defined]
+
+
+def forget_programs() -> None:
+    """Clear the caches that keep whole programs.
+
+    By them an LSTM's float16 file took 18 % more memory after its float twin than alone.
+    """
+    from executorch.exir.backend import utils
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if utils.is_same_node.cache_info().currsize:
+        utils.is_same_node.cache_clear()
+        FakeTensorMode.cache_clear()
+        gc.collect()

@@ -1,0 +1,161 @@
+"""What vendors do without the workarounds: each function reproduces one fault and returns what it saw."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def lower(folder: str) -> dict[str, Any]:
+    """A float16 convolution behind a permute, lowered by ExecuTorch alone."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+    from executorch.exir.backend import utils
+
+    from edgekit.toolchains.executorch.audit import audit, inspect
+
+    class Image(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.first(x.permute(0, 3, 1, 2))
+
+    example = (torch.zeros(1, 8, 8, 3, dtype=torch.float16),)
+    edge = to_edge_transform_and_lower(
+        torch.export.export(Image().half().eval(), example),
+        partitioner=[XnnpackPartitioner()],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+    file = Path(folder) / "model.pte"
+    with file.open("wb") as stream:
+        edge.to_executorch().write_to_file(stream)
+    types = [node.type for nodes in inspect(file).nodes for node in nodes]
+    weights = audit(file).weight_elements
+    return {"types": types, "weights": weights, "kept": utils.is_same_node.cache_info().currsize}
+
+
+def history() -> bool:
+    """Whether a node that is made of another shares the chain that this one came from."""
+    import torch
+    from torch.fx.traceback import NodeSource
+
+    node = torch.fx.Graph().placeholder("x")
+    node.meta["from_node"] = [NodeSource(None)]
+    return NodeSource(node).from_node[0] is node.meta["from_node"][0]
+
+
+def core_ml(which: str) -> str:
+    """What coremltools raises on a size read by ``int``, or on an operator's second name; empty where it converts."""
+    import torch
+
+    from edgekit.toolchains.coreml.vendor import coremltools
+
+    class Sized(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(x.shape[0], x.shape[1], int(x.shape[2] * x.shape[3]))
+
+    class Named(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.subtract(x, 1.0)
+
+    ct, example = coremltools(), torch.zeros(1, 2, 4, 4)
+    options: dict[str, Any] = {}
+    if which == "int":
+        model, options["inputs"] = torch.jit.trace(Sized().eval(), example), [ct.TensorType("x", example.shape)]
+    else:
+        model = torch.export.export(Named(), (example,)).run_decompositions({})
+    try:
+        ct.convert(model, convert_to="mlprogram", skip_model_load=True, **options)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def eager() -> bool:
+    """Whether an import of coremltools brings PyTorch; the larger packages are out of its reach."""
+    hidden = ("tensorflow", "torchvision", "torchaudio", "torchao", "executorch", "transformers", "sklearn")
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    import coremltools
+
+    assert coremltools.__version__
+    return "torch" in sys.modules
+
+
+def open_vino(folder: str) -> dict[str, Any]:
+    """What a conversion hands to OpenVINO's sender of usage data, which is stopped here, and writes into the home."""
+    os.environ.pop("CI", None)
+    os.environ["HOME"] = folder
+    from openvino_telemetry.utils.sender import TelemetrySender
+
+    sent: list[str] = []
+    TelemetrySender.send = lambda self, backend, message: sent.append(str(message))
+    import openvino as ov
+
+    file = Path(folder) / "model.onnx"
+    file.write_bytes(_norm("Add", 4, 8))
+    ov.convert_model(str(file))
+    home = Path(folder)
+    return {"sent": len(sent), "written": [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file()]}
+
+
+def onnx_runtime_names_its_switch() -> bool:
+    """Whether the release knows the variable that stops its telemetry; nothing is sent to find out."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return b"ORT_DISABLE_TELEMETRY" in Path(state.__file__).read_bytes()
+
+
+def open_session(folder: str) -> list[str]:
+    """Files in the home folder after a session was opened there by our own toolchain."""
+    from edgekit import toolchains
+
+    home, file = Path(folder) / "home", Path(folder) / "model.onnx"
+    home.mkdir()
+    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    os.environ.pop("CI", None)
+    file.write_bytes(_norm("Add", 4, 8))
+    session = toolchains.open_session("onnx", file, "fp32")
+    session.run({name: np.zeros((1, 4, 8), np.float32) for name in "ab"})
+    return [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file()]
+
+
+def norms() -> dict[str, float]:
+    """Least CPU seconds of a sum and the layer norm behind it, fused (``Add``) and apart (``Sum``)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    sessions = {
+        kind: onnxruntime.InferenceSession(_norm(kind, 128, 768), options, providers=["CPUExecutionProvider"])
+        for kind in ("Add", "Sum")
+    }
+    given = {name: np.random.default_rng(0).normal(size=(1, 128, 768)).astype(np.float32) for name in "ab"}
+    best = dict.fromkeys(sessions, float("inf"))
+    for _ in range(10):
+        for kind, session in sessions.items():
+            start = time.process_time()
+            for _ in range(50):
+                session.run(None, given)
+            best[kind] = min(best[kind], (time.process_time() - start) / 50)
+    return best
+
+
+def _norm(kind: str, rows: int, width: int) -> bytes:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [helper.make_node(kind, ["a", "b"], ["s"]), helper.make_node("LayerNormalization", ["s", "scale"], ["y"])]
+    a, b, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, rows, width]) for n in "aby")
+    scale = numpy_helper.from_array(np.ones(width, np.float32), "scale")
+    graph = helper.make_graph(nodes, "graph", [a, b], [y], [scale])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()

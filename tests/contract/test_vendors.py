@@ -1,0 +1,102 @@
+"""Faults of vendors' releases that we work around: each is reproduced here without the workaround.
+
+A test that fails here says that the fault is gone, or that another release is installed: the workaround in that
+toolchain's ``vendor`` module then goes, or its ``last`` is raised.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit import toolchains
+from edgekit.jobs.workers import Workers
+from edgekit.toolchains._shared.vendors import Fault
+
+CHILD = "tests.contract.children.vendor_faults"
+Call = Callable[..., Any]
+
+
+def faults(name: str) -> dict[str, Fault]:
+    """Every fault that a toolchain declares."""
+    if not (Path(toolchains.__file__).parent / name / "vendor.py").is_file():
+        return {}
+    declared = vars(importlib.import_module(f"edgekit.toolchains.{name}.vendor"))
+    return {key: value for key, value in declared.items() if isinstance(value, Fault)}
+
+
+def executorch(call: Call, folder: Path) -> dict[str, bool]:
+    found = call("torch", "lower", folder=str(folder))
+    return {
+        "TRANSPOSES": found["types"].count("StaticTranspose") > 2,
+        "FLOAT32_CONVOLUTIONS": found["weights"]["float32"] == 8 * 27 + 8,
+        "KEPT_PROGRAMS": found["kept"] > 0,
+        "COPIED_HISTORY": not call("torch", "history"),
+    }
+
+
+def coreml(call: Call, folder: Path) -> dict[str, bool]:
+    return {
+        "INT_OF_ARRAYS": "0-dimensional" in call("torch", "core_ml", which="int"),
+        "SECOND_NAMES": "Unsupported fx node subtract" in call("torch", "core_ml", which="name"),
+        "EAGER_IMPORTS": call("data", "eager"),
+    }
+
+
+def openvino(call: Call, folder: Path) -> dict[str, bool]:
+    found = call("runtime", "open_vino", folder=str(folder))
+    return {"TELEMETRY": found["sent"] > 0 and any("openvino_ga_cid" in path for path in found["written"])}
+
+
+def onnx(call: Call, folder: Path) -> dict[str, bool]:
+    times = call("runtime", "norms")
+    return {
+        "TELEMETRY": call("runtime", "onnx_runtime_names_its_switch"),
+        "SLOW_FUSED_NORM": times["Add"] > 1.3 * times["Sum"],
+    }
+
+
+#: Toolchain -> which of its faults children see.
+CANARIES = {found.__name__: found for found in (executorch, coreml, openvino, onnx)}
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """Fresh children: some canaries leave their process changed."""
+    with Workers() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", toolchains.names())
+def test_every_fault_is_there(name: str, workers: Workers, tmp_path: Path) -> None:
+    declared = faults(name)
+    for key, fault in declared.items():
+        try:
+            version = metadata.version(fault.package)
+        except metadata.PackageNotFoundError:
+            pytest.skip(f"{fault.package} is not installed")
+        assert fault.here(), f"{name}.{key}: {fault.package} {version}; seen in {fault.first} to {fault.last}"
+
+    def call(environment: str, function: str, **arguments: Any) -> Any:
+        return workers.call(environment, f"{CHILD}:{function}", arguments).value
+
+    found = CANARIES[name](call, tmp_path) if declared else {}
+    assert found == dict.fromkeys(declared, True), "a fault that is gone needs no workaround"
+
+
+def test_a_release_is_told_by_its_major_and_minor_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = Fault("something", "package", "1.9", "1.31")
+    for version, here in (("1.8.2", False), ("1.9", True), ("1.31.1+cpu", True), ("1.32.0", False), ("2.0", False)):
+        monkeypatch.setattr(metadata, "version", lambda package, version=version: version)
+        assert fault.here() == here, version
+
+
+def test_onnx_runtime_tells_nobody_what_it_runs(tmp_path: Path, workers: Workers) -> None:
+    """From 1.29 on it writes an identifier into the home folder and sends usage data, unless told not to."""
+    assert toolchains.variables()["ORT_DISABLE_TELEMETRY"] == "1"
+    assert workers.call("runtime", f"{CHILD}:open_session", {"folder": str(tmp_path)}).value == []
