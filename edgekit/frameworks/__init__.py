@@ -31,7 +31,7 @@ class Kind:
 
 
 #: Every kind by name (``signature.Environment``).
-KINDS: Mapping[str, Kind] = {
+KINDS: dict[str, Kind] = {
     "keras-tensorflow": Kind("keras", {"KERAS_BACKEND": "tensorflow"}),
     "keras-torch": Kind("keras", {"KERAS_BACKEND": "torch"}),
     "tf-keras": Kind("tf_keras", {"TF_USE_LEGACY_KERAS": "1"}),

@@ -31,18 +31,18 @@ _MINE = ("edgekit.toolchains.null", "edgekit.frameworks.null", "edgekit.zoo.dens
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """While it is open, the toolchain ``null`` is one of edgekit's, and its zoo is the one beside this file."""
-    before = toolchains.__path__, frameworks.__path__, zoo.__path__, zoo.ROOT, dict(load._MODULES)
+    before = toolchains.__path__, frameworks.__path__, zoo.__path__, zoo.ROOT, dict(frameworks.KINDS)
     toolchains.__path__ = [*toolchains.__path__, str(HERE / "toolchains")]
     frameworks.__path__ = [*frameworks.__path__, str(HERE / "frameworks")]
     zoo.ROOT = HERE / "zoo"
     zoo.__path__ = [str(zoo.ROOT)]
-    load._MODULES["torch"] = "null"
+    frameworks.KINDS["torch"] = frameworks.Kind("null")
     load._load.cache_clear()
     try:
         yield
     finally:
-        toolchains.__path__, frameworks.__path__, zoo.__path__, zoo.ROOT, modules = before
-        load._MODULES.update(modules)
+        toolchains.__path__, frameworks.__path__, zoo.__path__, zoo.ROOT, kinds = before
+        frameworks.KINDS.update(kinds)
         load._load.cache_clear()
         for name in [name for name in sys.modules if name.startswith(_MINE)]:
             del sys.modules[name]
