@@ -88,7 +88,7 @@ def bootstraps(trials: int) -> Iterator[Row]:
         chosen = metric(name)
         population = make(np.random.default_rng(10**6), 60_000, noise)
         before, after = (chosen.contributions(population[0], logits) for logits in population[1:])
-        truth = float(chosen.drop(chosen.value(before.mean(axis=0)), chosen.value(after.mean(axis=0))))
+        truth = float(chosen.drop(np.asarray(chosen.value(before)), np.asarray(chosen.value(after))))
         for n in (50, 300, 1000):
             draw = functools.partial(_resampled_drop, chosen, before, after, n)
             yield "BCa", f"{name}, noise {noise:g}, n = {n}", *simulated(draw, truth, trials)

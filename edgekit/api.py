@@ -23,7 +23,7 @@ from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, sha256_file, sha256_json
 from edgekit.jobs.workers import Limits, Workers
 from edgekit.result import Result
-from edgekit.signature import ROLES, Role
+from edgekit.signature import ROLES
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 
@@ -79,9 +79,9 @@ def convert(
         return pipeline.convert(order, workers=own, store=store, progress=progress)
 
 
-def roles_of(outputs: Iterable[str]) -> dict[str, Role]:
+def roles_of(outputs: Iterable[str]) -> dict[str, str]:
     """What ``--outputs NAME=ROLE`` says; raises ``UsageError`` for what is no role."""
-    found: dict[str, Role] = {}
+    found: dict[str, str] = {}
     for text in outputs:
         name, separator, role = text.rpartition("=")
         if not separator or not name or role not in ROLES:

@@ -63,6 +63,7 @@ class Evidence:
         parts: what was found of each part.
         accuracy: the task metric of both, see ``edgekit.proof.accuracy``; None without labels.
         findings: what is odd and no failure, one sentence each.
+        agreement: without labels, share of positions where float and file have the same largest value.
     """
 
     split: str
@@ -71,6 +72,7 @@ class Evidence:
     parts: Mapping[str, PartEvidence]
     accuracy: AccuracyFacts | None
     findings: tuple[str, ...] = ()
+    agreement: float | None = None
 
     @property
     def parity(self) -> ParityFacts:
@@ -209,17 +211,17 @@ def _fastest(candidates: list[Candidate]) -> Candidate:
 
 
 def final(target: Target, candidates: list[Candidate], chosen: Candidate | None, tested: Candidate | None) -> Verdict:
-    """The status of the whole conversion and the sentence that explains it."""
+    """The status of the whole conversion, the sentence that explains it, and the next step."""
     decisive = tested or chosen
     if decisive is not None:
-        reason = decisive.reason
-        status = decisive.status
+        status, reason, hint = decisive.status, decisive.reason, decisive.hint
     else:
-        worst = min(candidates, key=lambda c: _ORDER.index(c.status))
-        status, reason = worst.status, "; ".join(f"{c.route}: {c.reason}" for c in candidates)
+        status = min(candidates, key=lambda c: _ORDER.index(c.status)).status
+        reason = "; ".join(f"{c.route}: {c.reason}" for c in candidates)
+        hint = " ".join(dict.fromkeys(c.hint for c in candidates if c.hint and c.status == status))
     if status in ACCEPTABLE:
-        return Verdict(status, reason)
-    return Verdict(status, f"{reason}. {what_would_help(target)}".strip())
+        return Verdict(status, reason, hint)
+    return Verdict(status, f"{reason}. {what_would_help(target)}".strip(), hint or what_would_help(target))
 
 
 def what_would_help(target: Target) -> str:

@@ -11,7 +11,7 @@ from edgekit.candidate import Candidate
 from edgekit.data.plan import DataPlan
 from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
-from edgekit.signature import WHOLE, Role
+from edgekit.signature import WHOLE
 from edgekit.sources.source import Source
 from edgekit.target import Target
 
@@ -31,7 +31,7 @@ class Order:
     target: Target
     plan: DataPlan
     output: Path | None = None
-    roles: Mapping[str, Role] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
     search_routes: bool = False
     allow_mixed: bool = False
     allow_unproven: bool = False
@@ -63,7 +63,7 @@ class Loaded:
     framework: str
     notes: tuple[str, ...]
 
-    roles: Mapping[str, Role] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def signatures(self) -> dict[str, dict[str, Any]]:
@@ -80,6 +80,14 @@ class Loaded:
         outputs = self.signatures[part]["outputs"]
         said = [output["name"] for output in outputs if output["role"] == "classes"]
         return said or ([outputs[0]["name"]] if scored else [])
+
+    @property
+    def agree_on(self) -> str | None:
+        """The output whose largest value is compared where there are no labels; None where no output has several."""
+        [name, *_] = self.parts
+        said = self.classes(name, scored=True)[0]
+        shape = next(o["shape"] for o in self.signatures[name]["outputs"] if o["name"] == said)
+        return said if len(shape) > 1 and shape[-1] > 1 and not self.streams else None
 
     @property
     def streams(self) -> bool:
@@ -109,6 +117,11 @@ class Samples:
         return int(self.entry.value["count"])
 
     @property
+    def labelled(self) -> bool:
+        """Whether the samples have labels."""
+        return bool(self.entry.value["labels"])
+
+    @property
     def file(self) -> Ref:
         """The samples."""
         return Ref(self.entry, "samples.npz")
@@ -132,6 +145,6 @@ class Outcome:
     tested: Candidate | None
 
 
-def _with_roles(signature: dict[str, Any], roles: Mapping[str, Role]) -> dict[str, Any]:
+def _with_roles(signature: dict[str, Any], roles: Mapping[str, str]) -> dict[str, Any]:
     outputs = [{**output, "role": roles.get(output["name"], output["role"])} for output in signature["outputs"]]
     return {**signature, "outputs": outputs}

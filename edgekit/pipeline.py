@@ -65,6 +65,7 @@ def convert(
     package.check_destination(order, loaded.framework)
     calibration = gather(run, order, loaded, "calibration", reference=False) if order.target.needs_calibration else None
     selection = gather(run, order, loaded, "selection")
+    baseline(run, order, loaded, selection)
     twin = float_twin(run, order, loaded, selection)
     candidates = try_routes(run, order, loaded, calibration, selection, twin)
     chosen = judging.choose(candidates, order.target.gate)
@@ -137,6 +138,19 @@ def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: boo
     if not loaded.streams:
         return Samples(split, entry, outputs, {WHOLE: file})
     return Samples(split, entry, outputs, {name: Ref(outputs, f"{name}.samples.npz") for name in loaded.parts})
+
+
+def baseline(run: Run, order: Order, loaded: Loaded, selection: Samples) -> None:
+    """Score the framework's own run on the user's labels first: a metric that cannot is said before any work."""
+    if order.plan.task is None and order.plan.metric is not None and selection.labelled:
+        arguments = {
+            "signatures": loaded.signatures,
+            "samples_file": selection.file,
+            "reference_folder": selection.outputs,
+            "metric": order.plan.metric,
+            "task": None,
+        }
+        run.step("prove:baseline", "data", "reference:scored", arguments)
 
 
 def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Candidate | None:
@@ -308,8 +322,9 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
         "signatures": loaded.signatures,
         "samples_file": samples.file,
         "reference_folder": samples.outputs,
-        "metric": order.plan.metric if samples.entry.value["labels"] else None,
+        "metric": order.plan.metric if samples.labelled else None,
         "task": order.plan.task,
+        "agree_on": None if samples.labelled or not order.plan.evaluate else loaded.agree_on,
     }
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments)
@@ -330,11 +345,15 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
         parity = ParityFacts(**common, **compared, runtime_precision=part["runtime_precision"])
         parts[name] = PartEvidence(part["ops_delegated"], parity)
     accuracy = Accuracy.from_json(found["accuracy"]) if scored else None
-    measured = AccuracyFacts.model_validate(found["accuracy"]) if scored else None
-    evidence = Evidence(samples.split, found["by"], found["stand_in"], parts, measured, tuple(odd))
+    measured = AccuracyFacts.model_validate({**found["accuracy"], "split": samples.split}) if scored else None
+    evidence = Evidence(samples.split, found["by"], found["stand_in"], parts, measured, tuple(odd), found["agreement"])
     made = replace(made, evidence=evidence, proof_entry=entry)
-    verdict = judge.judge_accuracy(accuracy, target.gate) if accuracy else None
-    return judging.judge_evidence(made, verdicts, verdict)
+    if accuracy is None:
+        return judging.judge_evidence(made, verdicts, None)
+    share = order.plan.share(samples.split)
+    return judging.judge_evidence(
+        made, verdicts, judge.judge_accuracy(accuracy, target.gate, split=samples.split, share=share)
+    )
 
 
 def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, samples: Samples) -> LatencyFacts:

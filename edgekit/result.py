@@ -133,7 +133,11 @@ class ParityFacts(_Frozen):
 
 
 class AccuracyFacts(_Frozen):
-    """The task metric on the test split, run once; ``drop`` positive is worse."""
+    """The task metric on the test split, run once; ``drop`` positive is worse.
+
+    ``trivial`` is the metric of an answer that does not look at the sample (the majority class, the mean), and
+    ``gain_ci95`` the 95 % interval of how much better ``float`` is, in the unit of ``drop``.
+    """
 
     metric: str
     higher_is_better: bool
@@ -145,6 +149,16 @@ class AccuracyFacts(_Frozen):
     drop_ci95: tuple[float, float]
     agreement: float | None
     flips: tuple[int, int] | None = None
+    split: str | None = None
+    trivial: float | None = None
+    gain_ci95: tuple[float, float] | None = None
+
+
+class AgreementFacts(_Frozen):
+    """Of samples without labels: how often float and artifact have the same largest value. Accuracy stays unknown."""
+
+    share: float
+    samples: int
 
 
 class LatencyFacts(_Frozen):
@@ -180,11 +194,16 @@ class StateFacts(_Frozen):
 
 
 class SamplesFacts(_Frozen):
-    """Which samples were used: count and SHA-256 of each split, and where they come from."""
+    """Which samples were used, and where they come from.
+
+    Of each split the count, the SHA-256 and how many were ``dropped`` because they are in another one; ``classes`` are
+    the names of class folders in the order of the model's outputs.
+    """
 
     origin: str
     seed: int
     splits: dict[str, dict[str, Any]]
+    classes: tuple[str, ...] = ()
 
 
 class Host(_Frozen):
@@ -234,6 +253,7 @@ class Result(_Frozen):
     audit: Audited | None = None
     parity: ParityFacts | None = None
     accuracy: AccuracyFacts | None = None
+    agreement: AgreementFacts | None = None
     latency: LatencyFacts | None = None
     gate: dict[str, Any]
     samples: SamplesFacts

@@ -9,10 +9,12 @@ Framework = Literal["keras", "torch"]
 #: A kind of child process: which framework it imports, and Keras's backend.
 Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "runtime"]
 Layout = Literal["plain", "channels_last", "channels_first"]
-#: What an output is for, where that is known: ``classes`` are told apart by their largest value.
-Role = Literal["", "classes"]
-#: Those that a user may say.
-ROLES: tuple[Role, ...] = ("classes",)
+#: How a box is written: corners (left, top, right, bottom), a corner and a size, a centre and a size, or TensorFlow's
+#: order of corners; ``-unit`` where the numbers are shares of the image's size, else they are pixels.
+BOXES = tuple(f"boxes{kind}{unit}" for kind in ("", "-xywh", "-cxcywh", "-yxyx") for unit in ("", "-unit"))
+#: What an output is for, as far as it is known: ``classes`` are told apart by their largest value; ``boxes`` and
+#: ``scores`` (one confidence per class within 0..1, or its ``-logit``) are a detector's.
+ROLES = ("classes", "scores", "scores-logit", *BOXES)
 
 #: Name of the part of a model that is one.
 WHOLE = "model"
@@ -28,7 +30,7 @@ class TensorSpec:
         dtype: NumPy name of the element type, for example ``"float32"``.
         layout: where the channel axis lies, for tensors that have one; ``plain`` otherwise.
         channels: of an output, axes along which different things lie (``channel_axes``); None where nobody said.
-        role: of an output, what it is for.
+        role: of an output, what it is for (``ROLES``), or empty.
     """
 
     name: str
@@ -36,7 +38,7 @@ class TensorSpec:
     dtype: str = "float32"
     layout: Layout = "plain"
     channels: tuple[int, ...] | None = None
-    role: Role = ""
+    role: str = ""
 
     def for_framework(self, framework: Framework) -> TensorSpec:
         """Return the same tensor as the framework takes it (PyTorch: channels first)."""
@@ -85,6 +87,11 @@ class Signature:
     def channels(self) -> dict[str, tuple[int, ...]]:
         """Axes of every output's channels, by its name."""
         return {t.name: t.channels or () for t in self.outputs}
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """What outputs are for, by the name of those of which it is known."""
+        return {t.name: t.role for t in self.outputs if t.role}
 
     def with_channels(self, framework: Framework) -> Signature:
         """The same with the channel axes of every output said, see ``channel_axes``; states have none."""

@@ -23,6 +23,7 @@ from edgekit.proof import precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import (
     IO,
+    AgreementFacts,
     Audited,
     ErrorFacts,
     Flag,
@@ -38,6 +39,10 @@ from edgekit.result import (
 from edgekit.signature import WHOLE
 from edgekit.toolchains import Audit
 
+UNLABELLED = (
+    "accuracy is unknown: the samples of --evaluate have no labels, so that the file is compared with the float model "
+    "alone"
+)
 #: Golden samples in an artifact: enough to notice a wrong runtime, small enough to travel.
 GOLDEN_SAMPLES = 8
 #: Of a model that is called step by step: whole sequences, all steps of each.
@@ -137,30 +142,26 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         audit=next((part.audit for name, part in parts.items() if made and made.parts[name].audit is worst), None),
         parity=evidence.parity if evidence else None,
         accuracy=accuracy,
+        agreement=_agreement(outcome),
         latency=latency,
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
-        notes=(*outcome.loaded.notes, *_notes(made), *_warnings(outcome)),
+        notes=(*outcome.loaded.notes, *_notes(made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **versions()},
         host=host(),
         cpu_seconds=dict(run.ledger.cpu_seconds),
         peak_rss_bytes=run.ledger.peak_rss_bytes,
         reused=tuple(run.ledger.reused),
-        error=_error(order, outcome.candidates, verdict),
+        error=_error(verdict),
     )
 
 
-def _error(order: Order, candidates: list[Candidate], verdict: Verdict) -> ErrorFacts | None:
+def _error(verdict: Verdict) -> ErrorFacts | None:
     """Why there is no artifact, and the next step; None for PASS."""
     if verdict.status == "PASS":
         return None
-    hints = list(dict.fromkeys(c.hint for c in candidates if c.hint and c.status == verdict.status))
-    if verdict.status == "UNDECIDED":
-        hints.append("Give more labelled samples with --evaluate.")
-    elif not hints:
-        hints.append(judging.what_would_help(order.target))
     code = verdict.status.lower().replace("_", "-")
-    return ErrorFacts(code=code, message=verdict.reason, hint=" ".join(hints))
+    return ErrorFacts(code=code, message=verdict.reason, hint=verdict.hint)
 
 
 def _proof(evidence: Evidence | None) -> Proof:
@@ -191,6 +192,15 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def _agreement(outcome: Outcome) -> AgreementFacts | None:
+    """On the test samples, or where there are none on those of selection."""
+    made = outcome.tested or outcome.chosen
+    if made is None or made.evidence is None or made.evidence.agreement is None:
+        return None
+    count = _split(outcome.samples, made.evidence.split).count
+    return AgreementFacts(share=made.evidence.agreement, samples=count)
+
+
 def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
     flags: list[Flag] = []
     made = outcome.tested or outcome.chosen
@@ -199,6 +209,9 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
     size, floats = _size(made), _size(outcome.twin)
     if size and floats and size > floats:
         flags.append("LARGER")
+    accuracy = made.evidence.accuracy if made and made.evidence else None
+    if accuracy and accuracy.gain_ci95 and accuracy.gain_ci95[0] <= 0:
+        flags.append("WEAK_SOURCE")
     if made and made.latency and made.latency.noisy:
         flags.append("NOISY")
     if not run.ledger.made:
@@ -222,7 +235,13 @@ def _states(loaded: Loaded) -> dict[str, tuple[StateFacts, ...]]:
     return {name: states for name, states in found.items() if states}
 
 
-def _warnings(outcome: Outcome) -> list[str]:
+def _listed(names: list[str]) -> str:
+    """Numbered names, the first and the last ones where they are many."""
+    numbered = [f"{i} {name}" for i, name in enumerate(names)]
+    return ", ".join(numbered if len(numbered) <= 12 else [*numbered[:8], "...", *numbered[-2:]])
+
+
+def _warnings(order: Order, outcome: Outcome) -> list[str]:
     notes = []
     calibration = _find(outcome.samples, "calibration")
     if calibration is not None and calibration.count < FEW_CALIBRATION_SAMPLES:
@@ -230,9 +249,16 @@ def _warnings(outcome: Outcome) -> list[str]:
             f"only {calibration.count} calibration samples: ranges may be too narrow; "
             f"give at least {FEW_CALIBRATION_SAMPLES}"
         )
+    if calibration is not None and (dropped := calibration.entry.value["dropped"]):
+        notes.append(f"{dropped} calibration samples were left out: they are among the evaluation samples, too")
     selection = _find(outcome.samples, "selection")
-    if selection is not None and not selection.entry.value["labels"]:
-        notes.append("accuracy was not measured: no labelled samples (--evaluate DATA)")
+    if selection is not None and not selection.labelled:
+        none = "accuracy was not measured: no labelled samples (--evaluate DATA)"
+        notes.append(UNLABELLED if order.plan.evaluate else none)
+    if selection is not None:
+        notes += selection.entry.value["notes"]
+        if names := selection.entry.value["classes"]:
+            notes.append("classes in the order of the outputs: " + _listed(names))
     mixed = [c.route for c in outcome.candidates if c.hint == judging.ALLOW_MIXED]
     latency = outcome.chosen.latency if outcome.chosen else None
     if mixed and latency and is_slow(latency):
@@ -313,8 +339,10 @@ def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
         f"{kind} {value}" for kind, value in (("--calibrate", plan.calibrate), ("--evaluate", plan.evaluate)) if value
     ]
     origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
-    splits = {s.split: {"count": s.count, "sha256": s.entry.value["sha256"]} for s in outcome.samples}
-    return SamplesFacts(origin=origin, seed=plan.seed, splits=splits)
+    facts = {s.split: s.entry.value for s in outcome.samples}
+    splits = {split: {key: value[key] for key in ("count", "sha256", "dropped")} for split, value in facts.items()}
+    classes = next((tuple(value["classes"]) for value in facts.values() if value["classes"]), ())
+    return SamplesFacts(origin=origin, seed=plan.seed, splits=splits, classes=classes)
 
 
 def _find(samples: list[Samples], split: str) -> Samples | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.result import Result
+from edgekit.result import AccuracyFacts, Result
 
 
 def _bytes(size: int | None) -> str:
@@ -50,7 +50,9 @@ def _parity(result: Result) -> str:
 
 
 #: Metrics whose drop is a fraction of the float value -> their own unit.
-_RELATIVE = {"perplexity": "", "si_sdr": " dB"}
+_RELATIVE = {"perplexity": "", "si_sdr": " dB", "mae": "", "rmse": ""}
+#: Metrics that are no percentage, with a drop in points all the same.
+_PLAIN = ("auc", "r2")
 
 
 def _accuracy(result: Result) -> str:
@@ -60,16 +62,29 @@ def _accuracy(result: Result) -> str:
     if a.metric in _RELATIVE:
         suffix, unit = _RELATIVE[a.metric], "%"
         before, after = f"{a.float_:.4f}{suffix}", f"{a.artifact:.4f}{suffix}"
+    elif a.metric in _PLAIN:
+        before, after, unit = f"{a.float_:.4f}", f"{a.artifact:.4f}", " points"
     else:
         before, after, unit = f"{a.float_:.2%}", f"{a.artifact:.2%}", " points"
     low, high = (100 * bound for bound in a.drop_ci95)
     interval = f"95 % interval {low:+.2f} to {high:+.2f}"
-    return f"{a.metric} {before} -> {after}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples})"
+    return f"{a.metric} {before} -> {after}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{_trivial(a)})"
+
+
+def _trivial(a: AccuracyFacts) -> str:
+    """What an answer that does not look at the samples would reach."""
+    if a.trivial is None:
+        return ""
+    return f"; trivial {a.trivial:.4f}" if a.metric in (*_RELATIVE, *_PLAIN) else f"; trivial {a.trivial:.2%}"
 
 
 def _agreement(result: Result) -> str:
     a = result.accuracy
-    return "not measured" if a is None or a.agreement is None else f"{a.agreement:.2%} with the float model"
+    if a is not None and a.agreement is not None:
+        return f"{a.agreement:.2%} with the float model"
+    if (same := result.agreement) is None:
+        return "not measured"
+    return f"{same.share:.2%} with the float model on {same.samples} samples without labels"
 
 
 def _latency(result: Result) -> str:

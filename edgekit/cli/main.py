@@ -73,13 +73,26 @@ def convert(
     calibrate: Annotated[
         str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")
     ] = None,
-    evaluate: Annotated[str | None, typer.Option(help="Labelled samples; split 30/70 into selection and test.")] = None,
-    metric: Annotated[str, typer.Option(help="Metric of the labels: top1, miou, perplexity.")] = "top1",
+    evaluate: Annotated[
+        str | None,
+        typer.Option(help="Labelled samples; split 30/70 into selection and test. Without labels: agreement alone."),
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="Metric of the labels: top1, top5 (classes), binary, binary_logit, auc (one unit), mae, rmse, r2 "
+            "(quantities), miou (pixels), perplexity (text), map (boxes), si_sdr (signals)."
+        ),
+    ] = "top1",
     input: Annotated[
         list[str] | None, typer.Option(help="NAME=1x3x224x224:float32 where shapes cannot be found.")
     ] = None,
     outputs: Annotated[
-        list[str] | None, typer.Option(help="NAME=classes: an output of which only the largest value counts.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=classes: an output of which only the largest value counts. A detector's: NAME=boxes (corners in "
+            "pixels; -xywh, -cxcywh, -yxyx, -unit), NAME=scores (or scores-logit)."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The artifact's folder.")] = None,
     search_routes: Annotated[

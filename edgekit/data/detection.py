@@ -7,20 +7,21 @@ once: the leading axis is the image, and lists of unequal length are padded.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
+from edgekit.signature import BOXES
 
 Floats = NDArray[np.float64]
 
 #: ``exp`` of a box's raw size is cut here (a box 3000 times its anchor), so that a broken file cannot overflow.
 _LARGEST_LOG = 8.0
-#: Images whose pairwise overlaps are held at once.
-_CHUNK = 256
+#: Pairwise overlaps that are held at once.
+_PAIRS = 256 * 32**2
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,48 @@ def decode(raw: NDArray[np.generic], anchors: Sequence[tuple[float, float]], siz
     return np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, count, 4)
 
 
+def named(
+    outputs: Mapping[str, NDArray[np.generic]], roles: Mapping[str, str], size: tuple[int, int]
+) -> dict[str, NDArray[np.generic]]:
+    """A user's detector's outputs as ``boxes`` ``(images, n, 4)``, corners in pixels, and ``scores`` ``(.., classes)``.
+
+    Args:
+        outputs: by their own names; boxes may lie along the second or the last axis.
+        roles: what each output is, of ``signature.ROLES``; one has boxes, one has scores.
+        size: height and width of the model's input in pixels.
+
+    Raises:
+        UsageError: the two do not fit together.
+    """
+    boxes_name = next(name for name, role in roles.items() if role in BOXES)
+    scores_name = next(name for name, role in roles.items() if role.startswith("scores"))
+    raw, scores = outputs[boxes_name], outputs[scores_name]
+    if raw.ndim != 3 or scores.ndim != 3 or 4 not in raw.shape[1:]:
+        raise UsageError(
+            f"boxes have shape {raw.shape} and scores {scores.shape}; needed: (images, n, 4) and (images, n, classes)",
+            hint="Return them as outputs of their own.",
+        )
+    boxes = np.asarray(raw if raw.shape[2] == 4 else np.moveaxis(raw, 1, 2), np.float64)
+    if scores.shape[1] != boxes.shape[1] and scores.shape[2] == boxes.shape[1]:
+        scores = np.moveaxis(scores, 1, 2)
+    if scores.shape[1] != boxes.shape[1]:
+        raise UsageError(f"{boxes.shape[1]} boxes do not go with scores of shape {scores.shape}")
+    kind, unit = roles[boxes_name].removesuffix("-unit"), roles[boxes_name].endswith("-unit")
+    corners = _corners(boxes, kind) * ([size[1], size[0]] * 2 if unit else 1.0)
+    return {"boxes": corners, "scores": sigmoid(scores.astype(np.float64)) if "logit" in roles[scores_name] else scores}
+
+
+def _corners(boxes: Floats, kind: str) -> Floats:
+    first, second = boxes[..., :2], boxes[..., 2:]
+    if kind == "boxes-yxyx":
+        return np.concatenate([first[..., ::-1], second[..., ::-1]], axis=-1)
+    if kind == "boxes-xywh":
+        return np.concatenate([first, first + second], axis=-1)
+    if kind == "boxes-cxcywh":
+        return np.concatenate([first - second / 2, first + second / 2], axis=-1)
+    return boxes
+
+
 def iou(a: Floats, b: Floats) -> Floats:
     """Intersection over union of every pair: ``(..., n, 4)`` and ``(..., m, 4)`` -> ``(..., n, m)``; 0 without area."""
     a, b = a[..., :, None, :], b[..., None, :, :]
@@ -108,8 +151,9 @@ def suppress(
     kept *= kept >= score_min
     classes = np.take_along_axis(scores.argmax(axis=-1), order, axis=1).astype(np.int64)
     corners = np.take_along_axis(np.where(finite[..., None], boxes, 0.0), order[..., None], axis=1)
-    for start in range(0, len(boxes), _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    images = max(1, _PAIRS // max(1, kept.shape[1]) ** 2)
+    for start in range(0, len(boxes), images):
+        rows = slice(start, start + images)
         overlap = iou(corners[rows], corners[rows]) > iou_max
         rivals = np.asarray(overlap & (classes[rows, :, None] == classes[rows, None, :]))
         stays = kept[rows] > 0
@@ -124,7 +168,7 @@ def suppress(
     )
 
 
-def match(found: Detections, labels: NDArray[np.integer], *, iou_min: float = 0.5) -> NDArray[np.bool_]:
+def match(found: Detections, labels: NDArray[np.generic], *, iou_min: float = 0.5) -> NDArray[np.bool_]:
     """Say which detections are right, by PASCAL VOC's rule (Everingham et al. 2010, section 4.2.2).
 
     Best first, a detection belongs to the object of its class that it overlaps most; it is right where that overlap
@@ -138,7 +182,7 @@ def match(found: Detections, labels: NDArray[np.integer], *, iou_min: float = 0.
     Returns:
         ``(images, most)``; False for padding.
     """
-    kinds, objects = labels[..., 0], labels[..., 1:].astype(np.float64)
+    kinds, objects = labels[..., 0].astype(np.int64), labels[..., 1:].astype(np.float64)
     overlaps = np.where(found.classes[..., None] == kinds[:, None], iou(found.boxes, objects), -1.0)
     image, taken = np.arange(len(labels)), kinds < -1
     right: NDArray[np.bool_] = np.zeros(found.scores.shape, bool)

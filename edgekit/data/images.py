@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm",
 FILE = "preprocess.toml"
 EXAMPLE = (
     "schema = 1; size = [224, 224]; crop = 0.875; scale = 0.00392156862745098; mean = [0.485, 0.456, 0.406]; "
-    'std = [0.229, 0.224, 0.225]; layout = "channels_first"; colour = "rgb"'
+    'std = [0.229, 0.224, 0.225]; layout = "channels_first"; colour = "rgb"; classes = ["cat", "dog"]'
 )
 
 
@@ -28,11 +28,13 @@ class Preprocessing(BaseModel):
         size: height and width that the model takes.
         crop: share of the shorter side that the centre crop keeps (timm's ``crop_pct``); without it the whole image
             is resized to ``size``, whatever its aspect.
-        scale: multiplies the pixels first.
+        scale: multiplies the pixels first: 1/255 for a model that takes 0..1, 1 for one that takes 0..255. It has no
+            default: a model that takes the one answers by chance on the other, without an error.
         mean: subtracted after scaling, one number or one per channel.
         std: divides then, likewise.
         layout: where the channels are.
         colour: order of the channels, or one channel of grey.
+        classes: names of the class folders in the order of the model's outputs; without it they are sorted by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,10 +43,11 @@ class Preprocessing(BaseModel):
     size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
     layout: Literal["channels_last", "channels_first"]
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
-    scale: Annotated[float, Field(gt=0)] = 1 / 255
+    scale: Annotated[float, Field(gt=0)]
     mean: tuple[float, ...] = (0.0,)
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    classes: tuple[str, ...] = ()
 
 
 def preprocessing(folder: Path) -> Preprocessing:
@@ -67,6 +70,8 @@ def preprocessing(folder: Path) -> Preprocessing:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UsageError(f"{path}: {faults}", hint=f"For example: {EXAMPLE}") from error
+    if len(set(settings.classes)) < len(settings.classes):
+        raise UsageError(f"{path}: classes names one twice: {', '.join(settings.classes)}")
     channels = 1 if settings.colour == "grey" else 3
     for key, values in (("mean", settings.mean), ("std", settings.std)):
         if len(values) not in (1, channels):
@@ -74,15 +79,13 @@ def preprocessing(folder: Path) -> Preprocessing:
     return settings
 
 
-def listing(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None]:
-    """Images of a folder and their labels: the number of the class folder in sorted order.
-
-    Images that lie in the folder itself have no labels (enough to calibrate).
+def listing(folder: Path) -> tuple[list[Path], list[str] | None]:
+    """Images of a folder and the class folder of each; no classes where all lie in the folder itself.
 
     Raises:
         UsageError: no image, a class folder without one, or images both inside and outside of class folders.
     """
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
     loose = _images_in(folder)
     if loose and classes:
         raise UsageError(f"{folder} has images beside the class folders {', '.join(p.name for p in classes[:5])}")
@@ -91,18 +94,58 @@ def listing(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None]:
             raise UsageError(f"{folder} is empty: no images ({', '.join(EXTENSIONS)})")
         return loose, None
     files: list[Path] = []
-    labels: list[int] = []
-    for label, path in enumerate(classes):
+    names: list[str] = []
+    for path in classes:
         found = _images_in(path)
         if not found:
             raise UsageError(f"class folder {path} has no images ({', '.join(EXTENSIONS)})")
         files += found
-        labels += [label] * len(found)
-    return files, np.asarray(labels, dtype=np.int64)
+        names += [path.name] * len(found)
+    return files, names
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
+    """Images of one folder; not what macOS puts beside them in archives."""
+    found = (p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("._"))
+    return sorted(p for p in found if p.is_file())
+
+
+def order_of(folder: Path, found: Collection[str], settings: Preprocessing, outputs: int) -> tuple[str, ...]:
+    """Names of the classes in the order of the model's outputs.
+
+    Args:
+        folder: for messages.
+        found: names of the class folders.
+        settings: whose ``classes`` give the order; without them the names are sorted, as frameworks do.
+        outputs: how many classes the model tells apart.
+
+    Raises:
+        UsageError: folders and outputs do not match, so that labels would slip, or the order of numbers is open.
+    """
+    if settings.classes:
+        if len(settings.classes) != outputs:
+            raise UsageError(
+                f"{folder / FILE} lists {len(settings.classes)} classes, and the model has {outputs}",
+                hint="List every class of the model in the order of its outputs.",
+            )
+        if unknown := sorted(set(found) - set(settings.classes)):
+            raise UsageError(f"{folder} has the class folder {unknown[0]}, which {FILE} does not list")
+        return settings.classes
+    names = sorted(found)
+    if len(names) != outputs:
+        some = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        raise UsageError(
+            f"class folders and outputs do not match: {folder} has {len(names)} ({some}), and the model has {outputs} "
+            "classes",
+            hint=f"List all of them in {FILE}, in the order of the outputs: classes = [...]; folders may be missing.",
+        )
+    if all(name.isdecimal() for name in names) and sorted(names, key=int) != names:
+        raise UsageError(
+            f"the class folders of {folder} are numbers, whose order by name ({', '.join(names[:4])} ...) is not their "
+            "own",
+            hint=f"Say in {FILE} which one the model was trained with: classes = [...].",
+        )
+    return tuple(names)
 
 
 def read(files: Sequence[Path], settings: Preprocessing) -> NDArray[np.float32]:
@@ -111,7 +154,22 @@ def read(files: Sequence[Path], settings: Preprocessing) -> NDArray[np.float32]:
     Raises:
         DamagedFileError: OpenCV cannot decode a file; it is named.
     """
-    return np.stack([_one(path, settings) for path in files])
+    return np.stack([_prepared(decoded(path, settings), settings) for path in files])
+
+
+def read_with_boxes(
+    files: Sequence[Path], settings: Preprocessing, boxes: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float32], list[NDArray[np.float64]]]:
+    """As ``read``, with boxes ``(objects, 5)`` (class, then corners in pixels) moved along into the model's input."""
+    images, moved = [], []
+    for path, own in zip(files, boxes, strict=True):
+        image = decoded(path, settings)
+        (top, left), (rows, columns) = window(image.shape[:2], settings)
+        scale = settings.size[1] / columns, settings.size[0] / rows
+        corners = (own[:, 1:] - [left, top, left, top]) * [*scale, *scale]
+        moved.append(np.concatenate([own[:, :1], corners], axis=1))
+        images.append(_prepared(image, settings))
+    return np.stack(images), moved
 
 
 def _opencv() -> Any:
@@ -124,33 +182,44 @@ def _opencv() -> Any:
     return cv2
 
 
-def _one(path: Path, settings: Preprocessing) -> NDArray[np.float32]:
+def decoded(path: Path, settings: Preprocessing) -> NDArray[np.uint8]:
+    """Decode one image, in its own size and in the order of colours that the model takes."""
     cv2 = _opencv()
     grey = settings.colour == "grey"
     data = np.fromfile(path, np.uint8)
     image: Any = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise DamagedFileError(f"{path} is not a whole image")
-    if settings.colour == "rgb":
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    image = resized(image, settings)
-    image = image.reshape(*image.shape[:2], -1).astype(np.float32) * np.float32(settings.scale)
-    image = (image - np.array(settings.mean, np.float32)) / np.array(settings.std, np.float32)
+    found: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if settings.colour == "rgb" else image
+    return found
+
+
+def _prepared(image: NDArray[np.uint8], settings: Preprocessing) -> NDArray[np.float32]:
+    made: Any = resized(image, settings)
+    made = made.reshape(*made.shape[:2], -1).astype(np.float32) * np.float32(settings.scale)
+    made = (made - np.array(settings.mean, np.float32)) / np.array(settings.std, np.float32)
     if settings.layout == "channels_first":
-        image = np.moveaxis(image, -1, 0)
-    done: NDArray[np.float32] = np.ascontiguousarray(image, dtype=np.float32)
+        made = np.moveaxis(made, -1, 0)
+    done: NDArray[np.float32] = np.ascontiguousarray(made, dtype=np.float32)
     return done
+
+
+def window(shape: tuple[int, ...], settings: Preprocessing) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The part of an image that is resized: its upper left corner (row, column), and its rows and columns."""
+    rows, columns = shape
+    if settings.crop is None:
+        return (0, 0), (rows, columns)
+    height, width = settings.size
+    ratio = max(height / rows, width / columns) / settings.crop
+    cut_rows, cut_columns = min(rows, round(height / ratio)), min(columns, round(width / ratio))
+    return ((rows - cut_rows) // 2, (columns - cut_columns) // 2), (cut_rows, cut_columns)
 
 
 def resized(image: NDArray[np.uint8], settings: Preprocessing) -> Any:
     """Resize (area average when shrinking, bilinear when enlarging), and cut the centre out where ``crop`` says so."""
     cv2 = _opencv()
     height, width = settings.size
-    rows, columns = image.shape[:2]
-    if settings.crop is not None:
-        ratio = max(height / rows, width / columns) / settings.crop
-        cut_rows, cut_columns = min(rows, round(height / ratio)), min(columns, round(width / ratio))
-        top, left = (rows - cut_rows) // 2, (columns - cut_columns) // 2
-        image = image[top : top + cut_rows, left : left + cut_columns]
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    (top, left), (rows, columns) = window(image.shape[:2], settings)
+    shrinks = height * width < rows * columns
+    part = image[top : top + rows, left : left + columns]
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -5,7 +5,7 @@ Whatever chooses (routes, ranges) sees calibration and selection; test is made o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.data import tasks
 from edgekit.data.tasks import Samples, Split
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ GENERATED = 32
 GENERATED_STEPS = 104
 #: Share of ``--calibrate`` that is held out for parity where ``--evaluate`` is missing.
 HELD_OUT = 0.25
+#: Share of ``--evaluate`` that chooses; the rest is the test, run once.
+SELECTION_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,26 @@ class DataPlan:
         calibrate, evaluate = (path and str(Path(path).absolute()) for path in (self.calibrate, self.evaluate))
         return replace(self, calibrate=calibrate, evaluate=evaluate)
 
+    def share(self, split: str) -> float:
+        """Of the labelled samples that the user hands in, the share that comes into this split; 1 for a task's own."""
+        if self.evaluate is None:
+            return 1.0
+        return SELECTION_SHARE if split == "selection" else 1 - SELECTION_SHARE
+
     @property
     def generated(self) -> bool:
         """Whether parity rests on generated inputs, for want of any data."""
         return self.task is None and self.calibrate is None and self.evaluate is None
 
 
-def make(plan: DataPlan, split: Split, signature: Signature) -> Samples | None:
-    """Make one split in the layout of ``signature``; None where the plan has no such split."""
+def make(
+    plan: DataPlan, split: Split, signature: Signature, check: Callable[[NDArray[np.generic]], None] = lambda _: None
+) -> Samples | None:
+    """Make one split in the layout of ``signature``; None where the plan has no such split.
+
+    ``check`` is called with all of the user's labels before they are split, so that what it says of a sample is true
+    of the file.
+    """
     if plan.task is not None:
         most = tasks.task(plan.task).sizes[split]
         count = min(plan.calibration_count, most) if split == "calibration" else most
@@ -72,15 +86,42 @@ def make(plan: DataPlan, split: Split, signature: Signature) -> Samples | None:
     from edgekit.data import user
 
     if split == "calibration":
-        if plan.calibrate is None:
-            return None
-        samples = user.load(plan.calibrate, signature)
-        return _drawn(_part(samples, plan, kept=True) if plan.evaluate is None else samples, plan)
+        return None if plan.calibrate is None else _calibration(plan, plan.calibrate, signature)
     if plan.evaluate is not None:
-        selection, test = user.split(user.load(plan.evaluate, signature, labels=True), plan.seed)
+        found = user.load(plan.evaluate, signature, labels=True)
+        if found.labels is not None:
+            check(found.labels)
+        selection, test = user.split(found, plan.seed, SELECTION_SHARE)
         return selection if split == "selection" else test
     assert plan.calibrate is not None
     return _part(user.load(plan.calibrate, signature), plan, kept=False) if split == "selection" else None
+
+
+def _calibration(plan: DataPlan, given: str, signature: Signature) -> Samples:
+    """The user's calibration samples, without those that the file is compared on.
+
+    Raises:
+        UsageError: too few to do both, too many of them among the evaluation samples, or all alike.
+    """
+    from edgekit.data import user
+
+    samples = user.load(given, signature)
+    if plan.evaluate is not None:
+        samples = user.without(samples, user.load(plan.evaluate, signature), given)
+    elif _count(samples) < 2:
+        raise UsageError(
+            f"{given} holds one sample, which cannot be calibrated with and compared on as well",
+            hint="Give a few hundred real inputs (at least two), or others to compare on with --evaluate.",
+        )
+    else:
+        samples = _part(samples, plan, kept=True)
+    drawn = _drawn(samples, plan)
+    if _count(drawn) > 1 and len(set(user.hashes(drawn))) == 1:
+        raise UsageError(
+            f"all {_count(drawn)} calibration samples of {given} are alike: they show no range of values",
+            hint="Give a few hundred different real inputs.",
+        )
+    return drawn
 
 
 def make_sequences(plan: DataPlan, split: Split, signatures: Mapping[str, Signature]) -> Samples | None:
@@ -165,7 +206,7 @@ def _part(samples: Samples, plan: DataPlan, *, kept: bool) -> Samples:
 
 def _rows(samples: Samples, rows: NDArray[np.int64]) -> Samples:
     labels = None if samples.labels is None else samples.labels[rows]
-    return Samples({name: array[rows] for name, array in samples.inputs.items()}, labels)
+    return replace(samples, inputs={name: array[rows] for name, array in samples.inputs.items()}, labels=labels)
 
 
 def _count(samples: Samples) -> int:

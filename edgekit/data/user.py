@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import user_code
-from edgekit.data import archives, images
+from edgekit.data import archives, coco, images
 from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
 from edgekit.signature import Signature, TensorSpec
@@ -25,7 +26,6 @@ from edgekit.signature import Signature, TensorSpec
 Array = NDArray[np.generic]
 
 ALLOWED = "file.npz, a folder of images in class folders, file.py:function"
-SELECTION_SHARE = 0.3
 
 
 def load(text: str, signature: Signature, *, labels: bool = False, limit: int | None = None, seed: int = 0) -> Samples:
@@ -34,13 +34,13 @@ def load(text: str, signature: Signature, *, labels: bool = False, limit: int | 
     Args:
         text: what the user typed.
         signature: of the model.
-        labels: whether labels are needed (``--evaluate``).
+        labels: whether labels are wanted (``--evaluate``); class folders are then held against the model's outputs.
         limit: at most this many samples: drawn with ``seed`` from a file or folder (which may be sorted by class),
             the first ones of a Python function (which may never end).
         seed: of that draw.
 
     Raises:
-        UsageError: missing, empty, or unlike the signature; NaN; labels out of range; counts that differ.
+        UsageError: missing, empty, or unlike the signature; NaN; counts that differ; class folders that do not match.
         DamagedFileError: a file that cannot be read, by name.
         UnsafeInputError: an npz with pickled objects.
     """
@@ -49,24 +49,19 @@ def load(text: str, signature: Signature, *, labels: bool = False, limit: int | 
     if function:
         found = _python(text, _existing(Path(function["path"])), function["function"], signature, limit)
     elif _existing(path).is_dir():
-        found = _images(path, signature, limit, seed)
+        found = _images(path, signature, limit, seed, labels=labels)
     elif path.suffix == ".npz":
         found = _npz(path, signature)
     else:
         raise UsageError(f"{text} has the extension {path.suffix!r}; data are {ALLOWED}")
     checked = check(found, signature, text)
-    if labels and checked.labels is None:
-        raise UsageError(f"{text} has no labels, which --evaluate needs", hint=_LABELS_HINT)
     if limit is None or len(next(iter(checked.inputs.values()))) <= limit:
         return checked
     return take(checked, drawn(len(next(iter(checked.inputs.values()))), limit, seed))
 
 
-_LABELS_HINT = "Name them y in the npz, put images in one folder per class, or yield them last in the tuple."
-
-
-def split(samples: Samples, seed: int) -> tuple[Samples, Samples]:
-    """Split into selection (30 %, at least one sample) and test (the rest), by a recorded seed.
+def split(samples: Samples, seed: int, share: float = 0.3) -> tuple[Samples, Samples]:
+    """Split into selection (a share, at least one sample) and test (the rest), by a recorded seed.
 
     Raises:
         UsageError: fewer than two samples.
@@ -75,7 +70,7 @@ def split(samples: Samples, seed: int) -> tuple[Samples, Samples]:
     if count < 2:
         raise UsageError(f"{count} sample cannot be split into selection and test", hint="Give at least two.")
     order = np.random.default_rng(seed).permutation(count)
-    cut = max(1, round(SELECTION_SHARE * count))
+    cut = max(1, round(share * count))
     return take(samples, np.sort(order[:cut])), take(samples, np.sort(order[cut:]))
 
 
@@ -94,7 +89,37 @@ def digest(samples: Samples) -> str:
 def take(samples: Samples, rows: NDArray[np.integer[Any]]) -> Samples:
     """The samples with these numbers."""
     picked = {name: array[rows] for name, array in samples.inputs.items()}
-    return Samples(picked, None if samples.labels is None else samples.labels[rows])
+    return replace(samples, inputs=picked, labels=None if samples.labels is None else samples.labels[rows])
+
+
+#: Calibration samples that may be among the evaluation samples, as a share: a few copies are left out and counted,
+#: more mean that both are one and the same set.
+MOST_SHARED = 0.05
+
+
+def without(samples: Samples, others: Samples, where: str) -> Samples:
+    """Samples that are not among others, by the hash of their inputs; those that are, are counted.
+
+    Raises:
+        UsageError: more than ``MOST_SHARED`` of them are.
+    """
+    theirs, ours = set(hashes(others)), hashes(samples)
+    kept = np.flatnonzero([own not in theirs for own in ours])
+    shared = len(ours) - len(kept)
+    if shared > MOST_SHARED * len(ours):
+        raise UsageError(
+            f"{shared} of {len(ours)} samples of {where} are among the evaluation samples, too: what is measured on "
+            "samples that the file was fitted to proves nothing",
+            hint="Calibrate with other samples, such as those of the training set.",
+        )
+    return replace(take(samples, kept), dropped=shared) if shared else samples
+
+
+def hashes(samples: Samples) -> list[bytes]:
+    """A hash of each sample's inputs."""
+    names, count = sorted(samples.inputs), len(next(iter(samples.inputs.values())))
+    rows = [[np.ascontiguousarray(samples.inputs[name][i]).tobytes() for name in names] for i in range(count)]
+    return [hashlib.sha256(b"".join(row)).digest() for row in rows]
 
 
 def drawn(count: int, limit: int, seed: int) -> NDArray[np.int64]:
@@ -106,7 +131,8 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
     """Check samples against a signature; returns them in its dtypes and layout.
 
     Raises:
-        UsageError: names, shapes, dtypes, counts, NaN, labels: the first fault, with the sample's number.
+        UsageError: names, shapes, dtypes, counts, NaN: the first fault, with the sample's number. Whether labels fit
+            the outputs is the metric's to say.
     """
     names = [spec.name for spec in signature.inputs]
     missing = [name for name in names if name not in samples.inputs]
@@ -122,9 +148,7 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
         counts["labels"] = len(samples.labels)
     if len(set(counts.values())) > 1:
         raise UsageError(f"{where} has different numbers of samples: {counts}")
-    if samples.labels is not None:
-        _check_labels(samples.labels, signature, where)
-    return Samples(inputs, samples.labels)
+    return replace(samples, inputs=inputs, labels=_labels(samples.labels, where))
 
 
 def _input(array: Array, spec: TensorSpec, where: str) -> Array:
@@ -152,35 +176,26 @@ def _input(array: Array, spec: TensorSpec, where: str) -> Array:
     return converted
 
 
-def _check_labels(labels: Array, signature: Signature, where: str) -> None:
-    """Class numbers that fit one output (one per sample, or one per pixel), or floats of an output's shape."""
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all():
-            raise UsageError(f"{where}: the labels have NaN or infinity")
-        if all(labels.shape[1:] != spec.shape[1:] for spec in signature.outputs):
-            raise UsageError(f"{where}: labels are {labels.dtype} of shape {labels.shape}", hint=_CLASS_HINT)
-        return
-    if labels.dtype.kind not in "iub":
-        raise UsageError(f"{where}: labels are {labels.dtype}", hint=_CLASS_HINT)
-    classes = [count for spec in signature.outputs for count in _classes(labels.shape[1:], spec)]
-    if not classes:
-        shapes = ", ".join(str(spec.shape) for spec in signature.outputs)
-        raise UsageError(f"{where}: labels have shape {labels.shape}; the outputs are {shapes}", hint=_CLASS_HINT)
-    most = max(classes) if max(classes) > 1 else 2  # one output unit tells two classes
-    numbers = labels.astype(np.int64).reshape(len(labels), -1)
-    wrong = (numbers < 0) | (numbers >= most)
-    if wrong.any():
-        sample = int(np.flatnonzero(wrong.any(axis=1))[0])
-        value = numbers[sample][wrong[sample]][0]
-        raise UsageError(f"{where}: label {value} of sample {sample} is out of range; allowed: 0 to {most - 1}")
+def _labels(labels: Array | None, where: str) -> Array | None:
+    """Labels as numbers; class numbers that come as a column are one per sample."""
+    if labels is None:
+        return None
+    if labels.dtype.kind not in "iubf":
+        raise UsageError(f"{where}: labels are {labels.dtype}", hint="Store class numbers or quantities.")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise UsageError(f"{where}: the labels have NaN or infinity")
+    return labels[:, 0] if labels.dtype.kind in "iub" and labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
-_CLASS_HINT = "Labels are class numbers, one per sample (not one-hot) or one per pixel."
+def class_count(signature: Signature) -> int:
+    """How many classes a model tells apart, for class folders.
 
-
-def _classes(shape: tuple[int, ...], spec: TensorSpec) -> list[int]:
-    found = [spec.shape[-1]] if len(spec.shape) > 1 and shape == spec.shape[1:-1] else []
-    return found + ([spec.shape[1]] if len(spec.shape) > 2 and shape == spec.shape[2:] else [])
+    As many as the output that is said to hold classes or scores has, or else its first one; one unit tells two.
+    """
+    by_role = {t.role: t for t in signature.outputs[::-1]}
+    spec = next((by_role[role] for role in ("classes", "scores", "scores-logit") if role in by_role), None)
+    found = (spec or signature.outputs[0]).shape[-1]
+    return 2 if found == 1 else found
 
 
 def _npz(path: Path, signature: Signature) -> Samples:
@@ -207,14 +222,37 @@ def _named(arrays: Mapping[str, Any], signature: Signature) -> Samples:
     return Samples(found, labels)
 
 
-def _images(path: Path, signature: Signature, limit: int | None, seed: int) -> Samples:
+def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, labels: bool) -> Samples:
     if len(signature.inputs) != 1:
         raise UsageError(f"{path} is a folder of images, and the model has {len(signature.inputs)} inputs")
-    files, labels = images.listing(path)
+    name = signature.inputs[0].name
+    if (listed := coco.find(path)) is not None:
+        return _objects(listed, name, signature, images.preprocessing(path))
+    files, folders = images.listing(path)
+    settings = images.preprocessing(path)
+    numbers: NDArray[np.int64] | None = None
+    classes: tuple[str, ...] = ()
+    if folders is not None and labels:
+        classes = images.order_of(path, set(folders), settings, class_count(signature))
+        numbers = np.asarray([classes.index(folder) for folder in folders], np.int64)
     if limit is not None and limit < len(files):
         rows = drawn(len(files), limit, seed)
-        files, labels = [files[i] for i in rows], None if labels is None else labels[rows]
-    return Samples({signature.inputs[0].name: images.read(files, images.preprocessing(path))}, labels)
+        files, numbers = [files[i] for i in rows], None if numbers is None else numbers[rows]
+    return Samples({name: images.read(files, settings)}, numbers, classes)
+
+
+def _objects(listed: Path, name: str, signature: Signature, settings: images.Preprocessing) -> Samples:
+    """Images with the objects that a COCO file lists."""
+    found = coco.read(listed)
+    pixels, boxes = images.read_with_boxes(found.files, settings, found.boxes)
+    notes = (f"{found.crowds} annotations of crowds were left out",) if found.crowds else ()
+    scores = [t for t in signature.outputs if t.role.startswith("scores")]
+    if scores and len(found.classes) not in scores[0].shape[1:]:
+        raise UsageError(
+            f"{listed} lists {len(found.classes)} categories; output {scores[0].name!r} has shape {scores[0].shape}",
+            hint="List every class of the model, in the order of its scores.",
+        )
+    return Samples({name: pixels}, coco.labels(boxes, settings.size), found.classes, notes=notes)
 
 
 def _python(text: str, path: Path, function: str, signature: Signature, limit: int | None) -> Samples:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from edgekit.errors import UsageError
 from edgekit.limits import Family
 from edgekit.proof import metrics
-from edgekit.proof.intervals import bca_interval, tango_interval
+from edgekit.proof.intervals import Change, bca_interval, tango_interval
 from edgekit.proof.metrics import Metric
 
 #: No statement is planned beyond this many samples.
@@ -38,6 +39,9 @@ class Accuracy:
         agreement: share of positions where float and artifact choose the same class; None where none is chosen.
         flips: samples that only the float model gets right, and that only the artifact does; None where a sample
             is not simply right or wrong.
+        trivial: the metric of an answer that does not look at the samples (``Metric.trivial``); None where it was not
+            measured.
+        gain_ci95: 95 % interval of how much better ``float_`` is than that, in the unit of ``drop``.
     """
 
     metric: str
@@ -51,6 +55,13 @@ class Accuracy:
     drop_ci95: tuple[float, float]
     agreement: float | None
     flips: tuple[int, int] | None = None
+    trivial: float | None = None
+    gain_ci95: tuple[float, float] | None = None
+
+    @property
+    def weak(self) -> bool:
+        """Whether the float model is not certainly better than an answer that does not look at the samples."""
+        return self.gain_ci95 is not None and self.gain_ci95[0] <= 0
 
     def to_json(self) -> dict[str, object]:
         """Return the fields of the JSON result's ``accuracy``."""
@@ -65,76 +76,85 @@ class Accuracy:
             "drop_ci95": list(self.drop_ci95),
             "agreement": self.agreement,
             "flips": None if self.flips is None else list(self.flips),
+            "trivial": self.trivial,
+            "gain_ci95": None if self.gain_ci95 is None else list(self.gain_ci95),
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Accuracy:
         """Rebuild the value from ``to_json``; the family is the metric's."""
+        pairs = {
+            name: None if fields.get(name) is None else (fields[name][0], fields[name][1])
+            for name in ("drop_ci95", "flips", "gain_ci95")
+        }
+        rest = {name: value for name, value in fields.items() if name != "float" and name not in pairs}
         family = metrics.metric(fields["metric"]).family
-        rest = {name: value for name, value in fields.items() if name not in ("float", "drop_ci95", "flips")}
-        low, high = fields["drop_ci95"]
-        flips = fields.get("flips")
-        return cls(
-            family=family,
-            float_=fields["float"],
-            drop_ci95=(low, high),
-            flips=None if flips is None else (flips[0], flips[1]),
-            **rest,
-        )
+        return cls(**{**rest, **pairs, "family": family, "float_": fields["float"]})
 
-    def samples_needed(self, bound: float) -> int:
-        """Return about how many such samples would bring the drop's upper bound down to ``bound``.
+    def samples_needed(self, decided: Callable[[float, float], bool]) -> int | None:
+        """Return about how many such samples would bring the interval of the drop to where it decides.
 
-        It assumes that the rates seen so far stay: flips are scaled with n and Tango's bound computed anew; other
-        intervals shrink with the square root of n.
+        It assumes that the rates seen so far stay: flips are scaled with n and Tango's bounds computed anew; other
+        bounds draw near the drop with the square root of n.
 
-        Raises:
-            UsageError: ``bound`` is not above the drop itself, which no number of samples would help.
+        Args:
+            decided: whether an interval, lower and upper bound, decides. More samples never undo it.
+
+        Returns:
+            None where no number of samples would.
         """
-        if bound <= self.drop:
-            raise UsageError(f"no number of samples shows a drop of {self.drop:.4f} to be below {bound:.4f}")
-        high = self.drop_ci95[1]
-        if high <= bound:
-            return self.samples
-        if self.flips is None:
-            return math.ceil(self.samples * ((high - self.drop) / (bound - self.drop)) ** 2)
-        b, c = (count / self.samples for count in self.flips)
-        few, many = self.samples, 2 * self.samples
-        while tango_interval(b * many, c * many, many)[1] > bound and many < _MOST_SAMPLES:
+        few, many = self.samples, self.samples
+        while not decided(*self._interval_of(many)):
             few, many = many, 2 * many
+            if many > _MOST_SAMPLES:
+                return None
         while many - few > 1:
             middle = (few + many) // 2
-            enough = tango_interval(b * middle, c * middle, middle)[1] <= bound
-            few, many = (few, middle) if enough else (middle, many)
+            few, many = (few, middle) if decided(*self._interval_of(middle)) else (middle, many)
         return many
+
+    def _interval_of(self, samples: int) -> tuple[float, float]:
+        """The interval that so many samples would probably give."""
+        scale = samples / self.samples
+        if self.flips is None:
+            low, high = ((bound - self.drop) / math.sqrt(scale) + self.drop for bound in self.drop_ci95)
+            return low, high
+        return tango_interval(self.flips[0] * scale, self.flips[1] * scale, samples)
 
 
 def measure_accuracy(
     metric_name: str,
     parts: Iterable[tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]],
+    inputs: Callable[[], Mapping[str, NDArray[np.generic]]] = dict,
 ) -> Accuracy:
-    """Score float and artifact on the same samples.
+    """Score float and artifact on the same samples, and the float model against a trivial answer.
 
     Args:
         metric_name: name in ``edgekit.proof.metrics``.
         parts: labels, float outputs and artifact outputs of some samples at a time. Labels are what the metric takes,
-            mostly ``(samples, ...)`` integers, see ``metrics.check_labels``; outputs what it reads of the source's and
-            of the artifact's (``Metric.read``), for most ``(samples, ..., classes)`` logits.
+            mostly ``(samples, ...)`` integers, see ``Metric.check``; outputs what it reads of the source's and of the
+            artifact's (``Metric.read``), for most ``(samples, ..., classes)`` logits.
+        inputs: reads the samples' inputs, for metrics to which the input itself is an answer.
 
     Raises:
         UsageError: unknown metric, labels that do not fit, shapes that differ, or float outputs that are not finite.
     """
     metric = metrics.metric(metric_name)
-    contributions, agreed = [], 0.0
+    contributions, known, agreed, shape = [], [], 0.0, (0,)
     for labels, float_outputs, artifact_outputs in parts:
-        _check_sides(float_outputs, artifact_outputs)
+        _check_sides(metric, float_outputs, artifact_outputs)
         contributions.append([metric.score(labels, side) for side in (float_outputs, artifact_outputs)])
+        known.append(labels)
+        shape = float_outputs.shape
         if metric.decisions:
             agreed += len(labels) * metrics.agreement(float_outputs, artifact_outputs, metric.decisions)
     before, after = (np.concatenate(side) for side in zip(*contributions, strict=True))
-    float_value, artifact_value = metric.value(before.mean(axis=0)), metric.value(after.mean(axis=0))
-    flips = (int((before > after).sum()), int((before < after).sum())) if metric.binary else None
-    drop = float(metric.drop(float_value, artifact_value))
+    every = np.concatenate(known)
+    trivial = metric.trivial(every, (len(every), *shape[1:]), inputs)
+    float_value, artifact_value, trivial_value = (metric.value(side) for side in (before, after, trivial))
+    flips = _flips(metric, before, after)
+    least = LEAST_ERROR * trivial_value if metric.zero_is_perfect else 0.0
+    drop = float(metric.drop(np.asarray(float_value), np.asarray(artifact_value), least))
     if flips is not None:
         # 1.0 - 0.99 is a little more than 0.01: the difference of counts is exact, so that a limit is met exactly.
         drop = (flips[0] - flips[1]) / len(before)
@@ -143,26 +163,40 @@ def measure_accuracy(
         higher_is_better=metric.higher_is_better,
         family=metric.family,
         samples=len(before),
-        float_=float(float_value),
-        checkpoint=float(float_value),  # no recipe changes the source yet
-        artifact=float(artifact_value),
+        float_=float_value,
+        checkpoint=float_value,  # no recipe changes the source yet
+        artifact=artifact_value,
         drop=drop,
-        drop_ci95=drop_interval(metric, before, after, flips),
+        drop_ci95=drop_interval(metric, before, after, flips, least),
         agreement=agreed / len(before) if metric.decisions else None,
         flips=flips,
+        trivial=trivial_value,
+        gain_ci95=drop_interval(metric, before, trivial, _flips(metric, before, trivial), least),
     )
 
 
-def _check_sides(float_outputs: NDArray[np.generic], artifact_outputs: NDArray[np.generic]) -> None:
+#: A relative error is a fraction of the float model's, or of this part of the trivial answer's error where the float
+#: model's is smaller: no file keeps to a fraction of nothing where the labels are the model's own answers.
+LEAST_ERROR = 0.05
+
+
+def _flips(metric: Metric, before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[int, int] | None:
+    return (int((before > after).sum()), int((before < after).sum())) if metric.binary else None
+
+
+def _check_sides(metric: Metric, float_outputs: NDArray[np.generic], artifact_outputs: NDArray[np.generic]) -> None:
     if float_outputs.shape != artifact_outputs.shape:
         raise UsageError(
             f"outputs differ in shape: float {float_outputs.shape}, artifact {artifact_outputs.shape}",
             hint="Bring both to the source's layout, classes on the last axis.",
         )
-    if not np.isfinite(float_outputs).all():
+    # Minus infinity forbids a class; anything else that is not finite is no answer.
+    if float_outputs.size and not float_outputs.max() < np.inf:  # which NaN is not either
         raise UsageError(
             "the float model's outputs hold NaN or infinity", hint="Check the source's weights and the samples."
         )
+    if metric.check_values is not None:
+        metric.check_values(float_outputs)
 
 
 def drop_interval(
@@ -170,6 +204,7 @@ def drop_interval(
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     flips: tuple[int, int] | None,
+    least: float = 0.0,
 ) -> tuple[float, float]:
     """Return the 95 % interval of the drop, paired by sample: Tango's for proportions, BCa for the rest.
 
@@ -178,16 +213,13 @@ def drop_interval(
         before: ``(samples, m)`` contributions of the float model.
         after: the same of the artifact.
         flips: discordant counts of a ``binary`` metric, as in ``Accuracy``; None for others.
+        least: see ``Metric.drop``.
     """
-    samples, columns = before.shape
     if flips is not None:
-        return tango_interval(*flips, samples)
+        return tango_interval(*flips, len(before))
     if metric.bounded and np.array_equal(before, after):
         # Nothing changed in any sample, which a bootstrap would call certain. The rate of samples that change is
         # still only known to lie below Tango's bound, and a changed sample costs at most one point of 1.
-        return tango_interval(0, 0, samples)
-
-    def drop(means: NDArray[np.float64]) -> NDArray[np.float64]:
-        return metric.drop(metric.value(means[..., :columns]), metric.value(means[..., columns:]))
-
-    return bca_interval(np.concatenate([before, after], axis=1), drop)
+        return tango_interval(0, 0, len(before))
+    change = functools.partial(metric.drop, least=least)
+    return bca_interval(Change(metric.statistic(before), metric.statistic(after), change))

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.data import detection, rows, tasks
 from edgekit.data import plan as planning
-from edgekit.data import rows, tasks
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import stack
-from edgekit.proof import parity, stream
-from edgekit.signature import WHOLE, Signature, State, TensorSpec
+from edgekit.proof import metrics, parity, stream
+from edgekit.signature import BOXES, WHOLE, Signature, State, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.proof.metrics import Metric
@@ -172,13 +172,63 @@ def _outputs(steps: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def scored(
-    expected: Path, measured: Path, samples: Path, task: str | None, metric: Metric
+    expected: Path,
+    measured: Path,
+    samples: Path,
+    task: str | None,
+    metric: Metric,
+    signatures: Mapping[str, Signature],
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """What a metric reads of two runs on the same samples: labels and both sides, some samples at a time."""
     for y, *both in rows.side_by_side((samples, "y"), (expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX)):
         [labels] = y.values()
-        floats, ours = (metric.read(tasks.postprocess(task, side), labels) for side in both)
+        floats, ours = (metric.read(answers(side, signatures, task), labels) for side in both)
         yield labels, floats, ours
+
+
+def agreement(expected: Path, measured: Path, signature: Signature, name: str) -> float:
+    """Share of positions of one output at which two runs have the same largest value along its channels."""
+    axes = signature.channels[name]
+    axis = axes[0] if len(axes) == 1 else -1
+    agreed = count = 0.0
+    for both in rows.side_by_side((expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX)):
+        first, second = (np.moveaxis(side[name], axis, -1) for side in both)
+        agreed += len(first) * metrics.agreement(first, second)
+        count += len(first)
+    return agreed / count
+
+
+def answers(outputs: Arrays, signatures: Mapping[str, Signature], task: str | None) -> Arrays:
+    """What a metric reads, from a model's outputs by name: as the task makes it of them, or by what each is said to be.
+
+    Classes come first; boxes and scores under these names, boxes as corners in pixels.
+    """
+    signature = signatures.get(WHOLE)
+    if task is not None or signature is None or not signature.roles:
+        return tasks.postprocess(task, outputs)
+    kinds = set(signature.roles.values())
+    if kinds & set(BOXES) and kinds & {"scores", "scores-logit"}:
+        return detection.named(outputs, signature.roles, image_size(signature))
+    return dict(sorted(outputs.items(), key=lambda item: signature.roles.get(item[0]) != "classes"))
+
+
+def image_size(signature: Signature) -> tuple[int, int]:
+    """Height and width of a model's image, its first input of four axes; (1, 1) where it has none."""
+    shape = next((t.shape for t in signature.inputs if len(t.shape) == 4), (1, 1, 1, 1))
+    first = shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
+    return (shape[2], shape[3]) if first else (shape[1], shape[2])
+
+
+def check_metric(metric: Metric, labels: NDArray[Any], signatures: Mapping[str, Signature]) -> None:
+    """Refuse labels that a metric cannot score this model with; nothing has been run then.
+
+    Raises:
+        UsageError: what does not fit.
+    """
+    nothing = np.zeros(())
+    outputs = {t.name: np.broadcast_to(nothing, t.shape) for t in signatures[WHOLE].outputs}
+    shape = metric.read(answers(outputs, signatures, None), labels[:1]).shape
+    metric.check(labels, (len(labels), *shape[1:]))
 
 
 def _one_by_one(session: Session, signature: Signature, inputs: Arrays) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy.special import bdtr, ndtr, ndtri
@@ -16,6 +17,8 @@ from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 #: Two-sided confidence of every interval in a result; the upper bound alone holds with 97.5 %.
 CONFIDENCE = 0.95
@@ -69,24 +72,149 @@ def _tango_upper(b: float, c: float, n: float, z: float) -> float:
     return high
 
 
+class Statistic(Protocol):
+    """A figure of so many samples, as a function of how often each of them counts."""
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        ...
+
+    def value(self) -> float:
+        """The figure itself: every sample counts once."""
+        ...
+
+    def resampled(self, weights: Floats) -> Floats:
+        """``(k, n)`` how often each sample counts -> ``(k,)`` figures."""
+        ...
+
+    def left_out(self) -> Floats:
+        """``(n,)`` figures without one sample each: the jackknife."""
+        ...
+
+
+@dataclass(frozen=True)
+class OfMeans:
+    """A function of the mean over samples, cheap to resample: a replicate needs one weighted sum.
+
+    Attributes:
+        samples: ``(n, m)`` what each sample contributes.
+        function: ``(..., m)`` means -> ``(...)`` figures.
+    """
+
+    samples: Floats
+    function: Callable[[Floats], Floats]
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    def value(self) -> float:
+        """The figure itself."""
+        return float(self.function(self.samples.mean(axis=0)))
+
+    def resampled(self, weights: Floats) -> Floats:
+        """See ``Statistic``."""
+        return self.function(weights @ self.samples / weights.sum(axis=1, keepdims=True))
+
+    def left_out(self) -> Floats:
+        """See ``Statistic``."""
+        return self.function((self.samples.sum(axis=0) - self.samples) / max(self.count - 1, 1))
+
+
+class RankedPairs:
+    """Share of pairs of a positive and a negative sample that a score orders rightly: the area under the ROC curve.
+
+    Equal scores count one half (Mann and Whitney; Hanley & McNeil 1982). It is no function of means over samples, but
+    a weighted sum of pairs: one pass over the sorted scores gives it for any weights, and each sample's share of the
+    pairs, of which the jackknife is made (DeLong, DeLong & Clarke-Pearson 1988), in the same pass.
+    """
+
+    def __init__(self, samples: Floats) -> None:
+        """``samples`` are rows of a score and a label, 1 for positive."""
+        order = np.argsort(samples[:, 0], kind="stable")
+        scores, self._positive = samples[order, 0], samples[order, 1] > 0
+        self._order = order
+        self._starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))
+        self._group = np.cumsum(np.concatenate([[0], scores[1:] != scores[:-1]]))
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self._order)
+
+    def value(self) -> float:
+        """The area; one half where one of the two kinds is missing."""
+        return float(self.resampled(np.ones((1, self.count)))[0])
+
+    def resampled(self, weights: Floats) -> Floats:
+        """See ``Statistic``."""
+        positive, negative = self._by_group(weights)
+        below = np.cumsum(negative, axis=1) - negative / 2
+        pairs = positive.sum(axis=1) * negative.sum(axis=1)
+        return np.divide((positive * below).sum(axis=1), pairs, out=np.full(len(weights), 0.5), where=pairs > 0)
+
+    def left_out(self) -> Floats:
+        """See ``Statistic``."""
+        [positive], [negative] = self._by_group(np.ones((1, self.count)))
+        below, above = np.cumsum(negative) - negative / 2, positive.sum() - np.cumsum(positive) + positive / 2
+        right, positives, negatives = float((positive * below).sum()), positive.sum(), negative.sum()
+        own = np.where(self._positive, below[self._group], above[self._group])
+        pairs = np.where(self._positive, (positives - 1) * negatives, positives * (negatives - 1))
+        found = np.empty(self.count)
+        found[self._order] = np.divide(right - own, pairs, out=np.full(self.count, 0.5), where=pairs > 0)
+        return found
+
+    def _by_group(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Weight of the positive and of the negative samples of each score."""
+        ordered = weights[:, self._order].astype(np.float64)
+        positive, negative = np.where(self._positive, ordered, 0.0), np.where(self._positive, 0.0, ordered)
+        return np.add.reduceat(positive, self._starts, axis=1), np.add.reduceat(negative, self._starts, axis=1)
+
+
+@dataclass(frozen=True)
+class Change:
+    """How two figures of the same samples differ: every resample draws the same samples for both.
+
+    Attributes:
+        before: the first figure.
+        after: the second.
+        difference: of the two, whatever it is made of.
+    """
+
+    before: Statistic
+    after: Statistic
+    difference: Callable[[Floats, Floats], Floats]
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return self.before.count
+
+    def value(self) -> float:
+        """The difference itself."""
+        return float(self.difference(np.asarray(self.before.value()), np.asarray(self.after.value())))
+
+    def resampled(self, weights: Floats) -> Floats:
+        """See ``Statistic``."""
+        return self.difference(self.before.resampled(weights), self.after.resampled(weights))
+
+    def left_out(self) -> Floats:
+        """See ``Statistic``."""
+        return self.difference(self.before.left_out(), self.after.left_out())
+
+
 def bca_interval(
-    samples: NDArray[np.float64],
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    *,
-    confidence: float = CONFIDENCE,
-    replicates: int = REPLICATES,
-    seed: int = 0,
+    statistic: Statistic, *, confidence: float = CONFIDENCE, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the BCa bootstrap interval of a function of the mean over samples.
+    """Return the BCa bootstrap interval of a figure of independent samples.
 
     B. Efron (1987), Better bootstrap confidence intervals, JASA 82:171-185: percentiles of the bootstrap
     distribution, corrected for its bias ``z0`` and for the acceleration ``a``, which the jackknife estimates.
-    Since the statistic depends on the samples through their mean, each replicate and each jackknife value is one
-    small weighted sum, and the full jackknife is affordable at any n.
 
     Args:
-        samples: ``(n, m)`` what each sample contributes; columns of paired models side by side keep them paired.
-        statistic: ``(..., m)`` means -> ``(...)`` values.
+        statistic: the figure, as a function of how often each sample counts.
         confidence: two-sided.
         replicates: bootstrap replicates.
         seed: the same seed gives the same interval.
@@ -94,17 +222,15 @@ def bca_interval(
     Returns:
         The bounds; both equal the estimate where no resample changes it (all samples alike, or one sample).
     """
-    n = len(samples)
-    total = samples.sum(axis=0)
-    estimate = float(statistic(total / n))
-    draws = np.sort(np.concatenate(_replicates(samples, statistic, replicates, seed)))
+    n, estimate = statistic.count, statistic.value()
+    draws = np.sort(np.concatenate(_replicates(statistic, replicates, seed)))
     # Weighted sums differ in rounding alone where all samples are alike: that is no spread.
     tolerance = 1e-12 * max(1.0, abs(estimate))
     if n == 1 or draws[-1] - draws[0] <= tolerance:
         return estimate, estimate
     below, ties = (draws < estimate - tolerance).mean(), (np.abs(draws - estimate) <= tolerance).mean()
     z0 = float(ndtri(np.clip(below + ties / 2, 1 / replicates, 1 - 1 / replicates)))
-    influence = statistic((total - samples) / (n - 1))
+    influence = statistic.left_out()
     influence = influence.mean() - influence
     spread = float((influence**2).sum())
     acceleration = float((influence**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
@@ -113,24 +239,19 @@ def bca_interval(
     return float(low), float(high)
 
 
-def _replicates(
-    samples: NDArray[np.float64],
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    replicates: int,
-    seed: int,
-) -> list[NDArray[np.float64]]:
-    """Return the statistic of resampled means, in blocks."""
-    rng, n = np.random.default_rng(seed), len(samples)
+def _replicates(statistic: Statistic, replicates: int, seed: int) -> list[Floats]:
+    """Return the figure of resamples, in blocks."""
+    rng, n = np.random.default_rng(seed), statistic.count
     block = max(1, _BLOCK // n)
     values = []
     for start in range(0, replicates, block):
         weights = rng.multinomial(n, np.full(n, 1 / n), size=min(block, replicates - start))
-        values.append(statistic(weights @ samples / n))
+        values.append(statistic.resampled(weights.astype(np.float64)))
     return values
 
 
 def ratio_interval(
-    a: Sequence[float] | NDArray[np.float64], b: Sequence[float] | NDArray[np.float64], confidence: float = CONFIDENCE
+    a: Sequence[float] | Floats, b: Sequence[float] | Floats, confidence: float = CONFIDENCE
 ) -> tuple[float, float, float]:
     """Return the median of the paired ratios ``a[i] / b[i]`` with its interval: (median, low, high).
 

@@ -5,6 +5,7 @@ Nothing here executes anything, so that another limit costs no second run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -89,12 +90,19 @@ def _useless(output: OutputParity, limits: ParityLimits, *, classes: bool = Fals
     )
 
 
-def judge_accuracy(accuracy: Accuracy, gate: Gate) -> Verdict:
-    """Judge the drop: its estimate must be within the limit, its upper 95 % bound within twice the limit.
+def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share: float = 1.0) -> Verdict:
+    """Judge the drop: its estimate against the limit, its 95 % interval against chance.
+
+    Args:
+        accuracy: what was measured.
+        gate: the limits.
+        split: which samples these are.
+        share: of the samples that the user hands in, those that come into this split.
 
     Returns:
-        PASS; FAIL_ACCURACY where the drop itself is above the limit; UNDECIDED where it is not, but so few samples
-        cannot exclude twice the limit (the reason says about how many could).
+        PASS where the drop is within the limit and its upper bound within twice the limit; FAIL_ACCURACY where the drop
+        is above the limit and its lower bound above 0 (three flips of 294 prove nothing); else UNDECIDED, with about
+        how many samples would decide.
     """
     limit = gate.drop_max(accuracy.family)
     low, high = accuracy.drop_ci95
@@ -102,16 +110,29 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate) -> Verdict:
     def show(drop: float) -> str:
         return f"{100 * drop:.2f} {'%' if accuracy.family == 'relative' else 'points'}"
 
-    measured = f"{accuracy.metric} drops by {show(accuracy.drop)} (95 % interval {show(low)} to {show(high)})"
-    if accuracy.drop > limit:
+    measured = (
+        f"{accuracy.metric} drops by {show(accuracy.drop)} on {accuracy.samples} {split} samples "
+        f"(95 % interval {show(low)} to {show(high)})"
+    )
+    if accuracy.drop <= limit:
+        if high <= 2 * limit:
+            return Verdict("PASS", "")
+        doubt = f"within the limit of {show(limit)}, but {show(2 * limit)} cannot be excluded"
+        needed = accuracy.samples_needed(lambda _, high: high <= 2 * limit)
+    elif low > 0:
         return Verdict("FAIL_ACCURACY", f"{measured}; the limit is {show(limit)}")
-    if high > 2 * limit:
-        return Verdict(
-            "UNDECIDED",
-            f"{measured}: within the limit of {show(limit)}, but {accuracy.samples} samples cannot exclude "
-            f"{show(2 * limit)}; about {accuracy.samples_needed(2 * limit)} could",
-        )
-    return Verdict("PASS", "")
+    else:
+        doubt = f"above the limit of {show(limit)}, but no drop at all cannot be excluded"
+        needed = accuracy.samples_needed(lambda low, _: low > 0)
+    if needed is None:
+        return Verdict("UNDECIDED", f"{measured}: {doubt}; no number of samples would decide")
+    handed = math.ceil(needed / share)
+    kept = f" ({share:.0%} of them become {split} samples)" if share < 1 else ""
+    return Verdict(
+        "UNDECIDED",
+        f"{measured}: {doubt}; about {handed} labelled samples{kept} would decide",
+        f"Give about {handed} labelled samples with --evaluate." if share < 1 else "",
+    )
 
 
 #: A float twin below this is dominated by the call itself, which both files pay: a ratio near 1 says little.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit import toolchains
+from edgekit.data import plan as planning
 from edgekit.proof import execution, metrics
-from edgekit.proof.accuracy import measure_accuracy
+from edgekit.proof.accuracy import Accuracy, measure_accuracy
 from edgekit.scheme import Precision
-from edgekit.signature import Signature
+from edgekit.signature import WHOLE, Signature
 from edgekit.steps import Json
 
 
@@ -23,11 +25,13 @@ def run(
     reference_folder: str,
     metric: str | None,
     task: str | None,
+    agree_on: str | None = None,
 ) -> Json:
     """Execute a model's files in their runtime on samples and score them against the framework's run.
 
     Parity is of the parts' own outputs; accuracy is of what the task makes of them, and None where there is no metric
-    (samples without labels have none). Writes what ``execution.in_runtime`` says.
+    (samples without labels have none; how often both sides agree on the largest value of the output ``agree_on`` is
+    told instead). Writes what ``execution.in_runtime`` says.
     """
     sessions = toolchains.open_sessions(toolchain_name, files, precision)
     parts = {name: Signature.from_json(document) for name, document in signatures.items()}
@@ -36,10 +40,10 @@ def run(
     execution.in_runtime(sessions, parts, samples, task, Path(folder))
     spent = time.process_time() - start
     closeness = execution.compare(expected, Path(folder), parts)
-    accuracy = None
-    if metric is not None:
-        scored = execution.scored(expected, Path(folder), samples, task, metrics.metric(metric))
-        accuracy = measure_accuracy(metric, scored)
+    accuracy = score(parts, samples, expected, Path(folder), metric, task) if metric is not None else None
+    agreement = None
+    if agree_on is not None:
+        agreement = execution.agreement(expected, Path(folder), parts[WHOLE], agree_on)
     first = next(iter(sessions.values()))
     return {
         "by": first.by,
@@ -53,5 +57,26 @@ def run(
             for name, session in sessions.items()
         },
         "accuracy": accuracy.to_json() if accuracy else None,
+        "agreement": agreement,
         "cpu_run": round(spent, 3),
     }
+
+
+def baseline(
+    folder: str, signatures: Json, samples_file: str, reference_folder: str, metric: str, task: str | None
+) -> Json:
+    """Score the framework's run alone, before any file is made of the model.
+
+    Outputs that the metric cannot read (logits where it takes probabilities) are refused here.
+    """
+    parts = {name: Signature.from_json(document) for name, document in signatures.items()}
+    expected = Path(reference_folder)
+    return score(parts, Path(samples_file), expected, expected, metric, task).to_json()
+
+
+def score(
+    parts: Mapping[str, Signature], samples: Path, expected: Path, measured: Path, metric: str, task: str | None
+) -> Accuracy:
+    """The metric of two runs on the same samples."""
+    read = execution.scored(expected, measured, samples, task, metrics.metric(metric), parts)
+    return measure_accuracy(metric, read, lambda: planning.load(samples).inputs)

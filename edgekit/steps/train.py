@@ -212,7 +212,7 @@ def _score(model: nn.Module, config: Config, inputs: list[Tensor], labels: NDArr
         outputs = {spec.name: t.numpy() for spec, t in zip(config.outputs, tensors, strict=True)}
         scored = metric.read(tasks.postprocess(config.task, outputs), labels[rows])
         contributions.append(metric.contributions(labels[rows], scored))
-    return float(metric.value(np.concatenate(contributions).mean(axis=0)))
+    return float(metric.value(np.concatenate(contributions)))
 
 
 def run(name: str, config: str, seed: int | None, output: str) -> Json:

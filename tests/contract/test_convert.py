@@ -183,7 +183,7 @@ def test_nothing_that_chooses_ever_receives_a_test_sample(tmp_path):
             "mlp@torch", "onnxruntime-int8", output=tmp_path / "a", workers=workers, store=Store(tmp_path / "home")
         )
     assert result.status == "PASS"
-    steps = [(step.rpartition(":")[2], arguments) for step, arguments in seen]
+    steps = [(step.removeprefix("edgekit.steps.").removesuffix(":run"), arguments) for step, arguments in seen]
     made_test = next(i for i, (step, a) in enumerate(steps) if step == "samples" and a["split"] == "test")
     test_entry = Path(steps[made_test + 1][1]["samples_file"]).parent.parent.name
     assert len(test_entry) == 64

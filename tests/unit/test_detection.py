@@ -16,6 +16,7 @@ from edgekit.data.tasks import scenes
 from edgekit.errors import UsageError
 from edgekit.proof.accuracy import measure_accuracy
 from edgekit.proof.metrics import metric
+from edgekit.signature import BOXES
 
 CLASSES = 3
 
@@ -160,7 +161,7 @@ def crowd(seed: int, images: int, noise: float = 1.0) -> tuple[np.ndarray, np.nd
 def value(labels: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> float:
     chosen = metric("map")
     read = chosen.read({"boxes": boxes, "scores": scores}, labels)
-    return float(chosen.value(chosen.contributions(labels, read).mean(axis=0)))
+    return chosen.value(chosen.score(labels, read))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -222,7 +223,8 @@ def test_drop_is_paired_and_agreement_counts_boxes() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda y: y.astype(float), "integers"),
+        (lambda y: y.astype(str), "numbers"),
+        (lambda y: y + 0.5, "whole numbers"),
         (lambda y: y[..., :4], r"\(samples, objects, 5\)"),
         (lambda y: y + 3, "0 to 2"),
         (lambda y: y[:1], "1 samples"),
@@ -286,3 +288,37 @@ def test_an_object_fills_its_box() -> None:
         assert (columns.min(), columns.max() + 1, rows.max() + 1) == (10, 27, 33)
         assert rows.min() <= 21  # the tip of a triangle is thinner than a pixel
         assert rows.min() >= 20
+
+
+@pytest.mark.parametrize("role", BOXES)
+@pytest.mark.parametrize("last", [True, False])
+def test_a_users_boxes_and_scores_come_as_they_say(role: str, last: bool) -> None:
+    rng = np.random.default_rng(0)
+    corners = np.concatenate([rng.uniform(0, 20, (2, 9, 2)), rng.uniform(21, 40, (2, 9, 2))], axis=-1)
+    left, top, right, bottom = np.moveaxis(corners, -1, 0)
+    written = {
+        "boxes": [left, top, right, bottom],
+        "boxes-xywh": [left, top, right - left, bottom - top],
+        "boxes-cxcywh": [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top],
+        "boxes-yxyx": [top, left, bottom, right],
+    }[role.removesuffix("-unit")]
+    raw = np.stack(written, axis=-1)
+    if role.endswith("-unit"):
+        raw = raw / ([64, 48, 64, 48] if "yxyx" in role else [48, 64, 48, 64])
+    scores = rng.uniform(size=(2, 9, 3))
+    outputs = {"s": scores, "b": raw} if last else {"s": np.moveaxis(scores, 1, 2), "b": np.moveaxis(raw, 1, 2)}
+    found = detection.named(outputs, {"s": "scores", "b": role}, (64, 48))
+    np.testing.assert_allclose(found["boxes"], corners)
+    np.testing.assert_allclose(found["scores"], scores)
+    logits = {**outputs, "s": np.log(outputs["s"] / (1 - outputs["s"]))}
+    np.testing.assert_allclose(detection.named(logits, {"s": "scores-logit", "b": role}, (64, 48))["scores"], scores)
+    with pytest.raises(UsageError, match="do not go with"):
+        detection.named({**outputs, "s": scores[:, :5]}, {"s": "scores", "b": role}, (64, 48))
+
+
+def test_scores_that_are_logits_are_refused_before_they_are_scored() -> None:
+    labels, boxes, scores = crowd(0, 2)
+    read = metric("map").read({"boxes": boxes, "scores": scores * 9 - 4}, labels)
+    with pytest.raises(UsageError, match=r"within 0\.\.1") as raised:
+        measure_accuracy("map", [(labels, read, read)])
+    assert "scores-logit" in raised.value.hint

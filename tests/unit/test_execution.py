@@ -60,7 +60,11 @@ def test_parts_are_compared_and_scored_as_the_whole(ran: dict[str, Path]) -> Non
     assert closeness.samples == COUNT
     assert closeness.sqnr_db == pytest.approx(20 * np.log10(2 / 3.9), abs=1e-4)
     assert closeness.cosine == pytest.approx(-1)
-    scored = list(execution.scored(ran["floats"], ran["ours"], ran["samples.npz"], None, metrics.metric("top1")))
+    scored = list(
+        execution.scored(
+            ran["floats"], ran["ours"], ran["samples.npz"], None, metrics.metric("top1"), {WHOLE: SIGNATURE}
+        )
+    )
     assert [len(labels) for labels, _, _ in scored] == [3, 3, 1]
     accuracy = measure_accuracy("top1", scored)
     assert (accuracy.samples, accuracy.float_, accuracy.artifact, accuracy.agreement) == (COUNT, 1.0, 0.0, 0.0)

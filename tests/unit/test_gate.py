@@ -1,6 +1,7 @@
 """Verdicts, and the accuracy figures that they rest on."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def test_json_has_the_fields_of_the_contract() -> None:
         (1000, 20, 5, "FAIL_ACCURACY"),
         (1000, 10, 0, "PASS"),  # exactly the limit
         (1000, 11, 0, "FAIL_ACCURACY"),
+        (294, 8, 5, "UNDECIDED"),  # a drop of one point that may be none at all
+        (294, 5, 2, "UNDECIDED"),
         (100, 0, 0, "UNDECIDED"),  # nothing flips, yet 3.7 points cannot be excluded
         (200, 2, 1, "UNDECIDED"),
         (1000, 5, 40, "PASS"),  # better than float
@@ -75,14 +78,34 @@ def test_top1_verdicts(n: int, only_float: int, only_artifact: int, status: str)
 @pytest.mark.parametrize(("only_float", "only_artifact", "n"), [(0, 0, 100), (2, 1, 200), (4, 4, 300)])
 def test_undecided_names_the_number_of_samples_that_decides(only_float: int, only_artifact: int, n: int) -> None:
     accuracy = _top1(n, only_float, only_artifact)
-    needed = accuracy.samples_needed(0.02)
-    assert str(needed) in judge_accuracy(accuracy, GATE).reason
+    needed = accuracy.samples_needed(lambda _, high: high <= 0.02)
+    assert f"about {needed} labelled samples would decide" in judge_accuracy(accuracy, GATE).reason
     scale = needed / n
     assert tango_interval(only_float * scale, only_artifact * scale, needed)[1] <= 0.02
     fewer = (needed - 1) / n
     assert tango_interval(only_float * fewer, only_artifact * fewer, needed - 1)[1] > 0.02
-    with pytest.raises(UsageError, match="no number of samples"):
-        accuracy.samples_needed(accuracy.drop)
+    assert accuracy.samples_needed(lambda _, high: high <= accuracy.drop) is None
+
+
+def test_a_drop_that_may_be_none_needs_so_many_samples_to_hand_in() -> None:
+    """Three flips of 294 prove nothing: the reason names the split, n, the interval, and what is missing."""
+    accuracy = _top1(294, 8, 5)
+    verdict = judge_accuracy(accuracy, GATE, split="selection", share=0.3)
+    assert verdict.status == "UNDECIDED"
+    for part in (
+        "1.02 points",
+        "294 selection samples",
+        "interval -1.57 points to 3.81 points",
+        "limit of 1.00 points",
+        "30% of them",
+    ):
+        assert part in verdict.reason, verdict.reason
+    needed = accuracy.samples_needed(lambda low, _: low > 0)
+    assert needed is not None
+    assert f"about {math.ceil(needed / 0.3)} labelled samples" in verdict.reason
+    assert str(math.ceil(needed / 0.3)) in verdict.hint
+    scale = needed / 294
+    assert tango_interval(8 * scale, 5 * scale, needed)[0] > 0
 
 
 def _text(samples: int, noise: float, seed: int = 0) -> Accuracy:
@@ -108,7 +131,9 @@ def test_perplexity_verdicts() -> None:
     assert few.drop <= 0.02
     assert few.drop_ci95[1] > 0.04
     assert verdict.status == "UNDECIDED"
-    assert few.samples_needed(0.04) > 10
+    needed = few.samples_needed(lambda _, high: high <= 0.04)
+    assert needed is not None
+    assert needed > 10
     assert "%" in verdict.reason
 
 
@@ -151,6 +176,7 @@ def test_accuracy_refuses_outputs_that_cannot_be_compared() -> None:
         measure_accuracy("top1", [(labels, logits, np.zeros((3, 3)))])
     with pytest.raises(UsageError, match="NaN"):
         measure_accuracy("top1", [(labels, logits * np.nan, logits)])
+    labels, logits = np.zeros(30, int), np.zeros((30, 2))
     broken = measure_accuracy("top1", [(labels, logits, logits * np.nan)])
     assert (broken.artifact, broken.agreement) == (0.0, 0.0)
     assert judge_accuracy(broken, GATE).status == "FAIL_ACCURACY"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from edgekit.errors import UsageError
-from edgekit.proof.intervals import bca_interval, ratio_interval, tango_interval
+from edgekit.proof.intervals import OfMeans, bca_interval, ratio_interval, tango_interval
 
 
 def test_tango_equals_published_interval() -> None:
@@ -99,7 +99,7 @@ def test_bca_equals_scipys_on_a_skewed_mean() -> None:
     # scipy.stats.bootstrap is an independent implementation; 20000 replicates leave a Monte Carlo error of a bound
     # of about 0.02 standard errors, and the tolerance is five of those.
     values = np.random.default_rng(0).lognormal(sigma=1.0, size=60)
-    ours = bca_interval(values[:, None], _first, replicates=20000)
+    ours = bca_interval(OfMeans(values[:, None], _first), replicates=20000)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=20000, rng=np.random.default_rng(1)).confidence_interval
     assert ours == pytest.approx(tuple(theirs), abs=0.1 * values.std() / math.sqrt(60))
 
@@ -110,7 +110,7 @@ def test_bca_equals_scipys_on_a_biased_statistic() -> None:
     # each of the two, and the tolerance is five of their difference.
     values = np.random.default_rng(3).exponential(size=25)
     moments = np.stack([values, values**2], axis=1)
-    ours = bca_interval(moments, lambda means: means[..., 1] - means[..., 0] ** 2, replicates=100_000)
+    ours = bca_interval(OfMeans(moments, lambda means: means[..., 1] - means[..., 0] ** 2), replicates=100_000)
     chosen = np.random.default_rng(1)
     bootstrap = stats.bootstrap((values,), np.var, n_resamples=100_000, rng=chosen)
     tolerance = 0.2 * bootstrap.standard_error
@@ -128,23 +128,23 @@ def test_bca_is_seeded_and_paired() -> None:
         change: np.ndarray = means[..., 0] - means[..., 1]
         return change
 
-    low, high = bca_interval(pair, difference)
-    assert (low, high) == bca_interval(pair, difference)
-    assert (low, high) != bca_interval(pair, difference, seed=1)
+    low, high = bca_interval(OfMeans(pair, difference))
+    assert (low, high) == bca_interval(OfMeans(pair, difference))
+    assert (low, high) != bca_interval(OfMeans(pair, difference), seed=1)
     # The two columns share nearly all their spread: unpaired, the width would be about 0.4.
     assert high - low < 0.005
 
 
 def test_bca_has_no_width_where_no_resample_differs() -> None:
-    assert bca_interval(np.full((50, 1), 0.1), _first) == pytest.approx((0.1, 0.1))
-    assert bca_interval(np.array([[3.0]]), _first) == (3.0, 3.0)
+    assert bca_interval(OfMeans(np.full((50, 1), 0.1), _first)) == pytest.approx((0.1, 0.1))
+    assert bca_interval(OfMeans(np.array([[3.0]]), _first)) == (3.0, 3.0)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 6), st.integers(0, 1000))
 def test_bca_stays_inside_the_data_on_tiny_samples(n: int, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=(n, 1))
-    low, high = bca_interval(values, _first, replicates=200)
+    low, high = bca_interval(OfMeans(values, _first), replicates=200)
     assert values.min() - 1e-9 <= low <= high <= values.max() + 1e-9
 
 
@@ -154,7 +154,7 @@ def test_bca_coverage_on_a_skewed_mean() -> None:
     data = np.random.default_rng(0).lognormal(sigma=1.0, size=(trials, n, 1))
     hits = 0
     for trial in range(trials):
-        low, high = bca_interval(data[trial], _first, replicates=400, seed=trial)
+        low, high = bca_interval(OfMeans(data[trial], _first), replicates=400, seed=trial)
         hits += low <= truth <= high
     assert 0.92 - 4 * 0.011 <= hits / trials <= 0.98
 

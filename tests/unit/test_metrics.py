@@ -2,22 +2,34 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score, log_loss
+from sklearn.metrics import (
+    jaccard_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+    top_k_accuracy_score,
+)
 
 from edgekit.errors import UsageError
-from edgekit.proof.metrics import NLL_CAP, SI_SDR_CAP_DB, agreement, metric, names, predictions
+from edgekit.proof.accuracy import measure_accuracy
+from edgekit.proof.intervals import RankedPairs
+from edgekit.proof.metrics import agreement, metric, names, predictions
+from edgekit.proof.metrics.classes import NLL_CAP
+from edgekit.proof.metrics.values import SI_SDR_CAP_DB
 
 
 def _value(name: str, labels: np.ndarray, logits: np.ndarray) -> float:
     chosen = metric(name)
-    return float(chosen.value(chosen.contributions(labels, logits).mean(axis=0)))
+    return chosen.value(chosen.score(labels, chosen.read({"y": logits}, labels)))
 
 
 def test_registry_finds_metrics_by_name_and_suggests() -> None:
     assert {"top1", "miou", "perplexity"} <= set(names())
     assert all(metric(name).name == name for name in names())
     with pytest.raises(UsageError) as caught:
-        metric("top")
+        metric("top_1")
     assert "top1" in caught.value.hint
 
 
@@ -83,9 +95,10 @@ def test_drop_is_positive_when_worse() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([0, 1, 3]), "0 to 2 is allowed"),
-        (np.array([0, -1, 2]), "range from -1"),
+        (np.array([0, 1, 3]), "label 3 of sample 2 .* 0 to 2 is allowed"),
+        (np.array([0, -1, 2]), "label -1 of sample 1"),
         (np.array([0.0, 1.0, 2.0]), "float64"),
+        (np.array(["a", "b", "c"]), "U1"),
         (np.array([0, 1]), r"\(2,\)"),
         (np.eye(3, dtype=int), "without its last axis"),
     ],
@@ -93,14 +106,14 @@ def test_drop_is_positive_when_worse() -> None:
 def test_labels_that_do_not_belong_to_the_output_are_refused(labels: np.ndarray, message: str) -> None:
     for name in ("top1", "miou", "perplexity"):  # those that score logits; map's labels are boxes
         with pytest.raises(UsageError, match=message):
-            metric(name).contributions(labels, np.zeros((3, 3)))
+            metric(name).score(labels, np.zeros((3, 3)))
 
 
 def test_top1_refuses_labels_per_position_and_empty_data() -> None:
     with pytest.raises(UsageError, match="one label per sample"):
-        metric("top1").contributions(np.zeros((2, 4), int), np.zeros((2, 4, 3)))
+        metric("top1").score(np.zeros((2, 4), int), np.zeros((2, 4, 3)))
     with pytest.raises(UsageError, match="no labels"):
-        metric("top1").contributions(np.zeros(0, int), np.zeros((0, 3)))
+        metric("top1").score(np.zeros(0, int), np.zeros((0, 3)))
 
 
 def _tone(decibels: float, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -133,3 +146,152 @@ def test_si_sdr_refuses_silence_classes_and_other_shapes() -> None:
         _value("si_sdr", np.zeros((1, 1000), int), found)
     with pytest.raises(UsageError, match="needs floats"):
         _value("si_sdr", clean[:, :-1], found)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_auc_equals_sklearn_with_and_without_ties(ties: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    scores = labels + rng.normal(size=200)
+    scores = np.round(scores) if ties else scores
+    assert _value("auc", labels, scores[:, None]) == pytest.approx(roc_auc_score(labels, scores))
+    two = np.stack([np.zeros(200), scores], axis=1)
+    assert _value("auc", labels, two) == pytest.approx(roc_auc_score(labels, scores))
+    assert _value("auc", labels, np.full((200, 1), np.nan)) == 0.5
+    with pytest.raises(UsageError, match="both classes"):
+        _value("auc", np.ones(200, int), scores[:, None])
+
+
+def test_auc_of_weighted_and_of_left_out_samples_equals_sklearn() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 40)
+    scores = np.round(labels + rng.normal(size=40), 1)
+    area = RankedPairs(np.stack([scores, labels], axis=1))
+    weights = rng.integers(0, 3, size=(5, 40)).astype(float)
+    expected = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(area.resampled(weights), expected)
+    left = [roc_auc_score(np.delete(labels, i), np.delete(scores, i)) for i in range(40)]
+    np.testing.assert_allclose(area.left_out(), left)
+
+
+@pytest.mark.parametrize("shape", [(90,), (90, 1), (90, 3), (90, 2, 2)])
+def test_quantities_equal_sklearn(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    labels = (1013 + 5 * rng.normal(size=shape)).astype(np.float32)
+    found = labels + rng.normal(size=shape).astype(np.float32)
+    flat = labels.reshape(90, -1), found.reshape(90, -1)
+    assert _value("mae", labels, found) == pytest.approx(mean_absolute_error(*flat))
+    assert _value("rmse", labels, found) == pytest.approx(root_mean_squared_error(labels.ravel(), found.ravel()))
+    assert _value("r2", labels, found) == pytest.approx(r2_score(*flat, multioutput="variance_weighted"))
+
+
+def test_an_output_with_or_without_its_last_axis_is_one_quantity() -> None:
+    labels = np.arange(6)
+    assert _value("mae", labels, labels[:, None] + 0.5) == 0.5
+    assert _value("mae", labels[:, None], labels + 0.5) == 0.5
+    two = {"a": np.zeros((6, 3)), "b": labels[:, None] + 1.0}
+    assert metric("mae").read(two, labels[:, None]).tolist() == two["b"].tolist()
+
+
+def test_quantities_of_a_broken_file_are_terrible_and_finite() -> None:
+    labels = np.arange(6.0)
+    for name in ("mae", "rmse"):
+        assert 1e20 < _value(name, labels, np.where(labels == 3, np.nan, labels)) < np.inf
+    assert -np.inf < _value("r2", labels, labels + np.inf) < -1e20
+    with pytest.raises(UsageError, match="all labels are alike"):
+        _value("r2", np.ones(6), labels)
+    with pytest.raises(UsageError, match=r"\(6, 2\)"):
+        _value("mae", np.ones((6, 2)), labels)
+
+
+def test_top5_equals_sklearn_and_a_constant_answer_is_wrong() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(300, 12)), rng.integers(0, 12, 300)
+    assert _value("top5", labels, logits) == pytest.approx(top_k_accuracy_score(labels, logits, k=5))
+    assert _value("top5", labels, np.zeros_like(logits)) == 0.0
+    with pytest.raises(UsageError, match="at least 6 classes"):
+        _value("top5", labels % 3, logits[:, :5])
+
+
+def test_one_unit_tells_two_classes_by_its_probability_or_its_logit() -> None:
+    labels, unit = np.array([0, 1, 1, 0]), np.array([[0.2], [0.9], [0.4], [np.nan]])
+    assert _value("binary", labels, unit) == 0.5
+    assert _value("binary_logit", labels, unit * 2 - 1) == 0.5
+    accuracy = measure_accuracy("binary", [(labels[:3], unit[:3, 0], np.array([0.6, 0.9, 0.4]))])
+    assert (accuracy.float_, accuracy.artifact, accuracy.flips, accuracy.agreement) == (2 / 3, 1 / 3, (1, 0), 2 / 3)
+    with pytest.raises(UsageError, match="from -3 to 4") as raised:
+        measure_accuracy("binary", [(labels[:2], np.array([-3.0, 4.0]), np.array([0.0, 1.0]))])
+    assert "binary_logit" in raised.value.hint
+    with pytest.raises(UsageError, match="one unit per sample") as raised:
+        _value("top1", labels, unit)
+    assert "--metric binary" in raised.value.hint
+    with pytest.raises(UsageError, match=r"shape \(4, 3\)"):
+        _value("binary", labels, np.zeros((4, 3)))
+
+
+def test_a_forbidden_class_is_minus_infinity() -> None:
+    logits = np.array([[1.0, -np.inf, 2.0], [-np.inf, -np.inf, -np.inf], [np.nan, 1.0, 2.0]])
+    assert predictions(logits).tolist() == [2, -1, -1]
+    assert measure_accuracy("top1", [(np.array([2]), logits[:1], logits[:1])]).float_ == 1.0
+
+
+def _sides(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, and the outputs of a good and of a useless model, as each metric reads them."""
+    rng = np.random.default_rng(0)
+    if name == "map":
+        boxes = np.concatenate([np.sort(rng.uniform(0, 40, size=(60, 2, 2)), axis=1).reshape(60, 1, 4)] * 2, axis=1)
+        boxes[..., 2:] += 8
+        labels = np.concatenate([rng.integers(0, 2, (60, 2, 1)), boxes], axis=-1)
+        scores = np.stack([labels[..., 0] == 0, labels[..., 0] == 1], axis=-1).astype(float)
+        return labels, np.concatenate([boxes, scores], -1), np.concatenate([boxes + 99, scores], -1)
+    if name == "si_sdr":
+        clean = rng.normal(size=(60, 50))
+        return clean, clean + 0.1 * rng.normal(size=clean.shape), clean + 2 * rng.normal(size=clean.shape)
+    if name in ("mae", "rmse", "r2"):
+        labels = rng.normal(size=(60, 2))
+        return labels, labels + 0.1 * rng.normal(size=labels.shape), np.full(labels.shape, labels.mean(0))
+    if name in ("auc", "binary", "binary_logit"):
+        labels = rng.integers(0, 2, 60)
+        return labels, np.where(labels, 0.9, 0.1) - (name == "binary_logit") / 2, np.full(60, 0.6)
+    labels = rng.integers(0, 8, (60, 5) if name in ("miou", "perplexity") else 60)
+    return labels, 9.0 * np.eye(8)[labels], np.zeros((*labels.shape, 8))
+
+
+@pytest.mark.parametrize("name", names())
+def test_only_a_model_that_beats_a_trivial_answer_is_not_weak(name: str) -> None:
+    labels, good, useless = _sides(name)
+    inputs = lambda: {"noisy": labels + 2 * np.random.default_rng(5).normal(size=labels.shape)}  # noqa: E731
+    strong = measure_accuracy(name, [(labels, good, good)], inputs)
+    assert not strong.weak
+    assert strong.trivial is not None
+    better = strong.float_ - strong.trivial if strong.higher_is_better else strong.trivial - strong.float_
+    assert better > 0
+    assert measure_accuracy(name, [(labels, useless, useless)], inputs).weak
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("top1", np.array([3, 3, 1, 0]), 0.5),
+        ("top5", np.array([0, 1, 2, 3, 4, 5, 6, 6]), 6 / 8),
+        ("binary", np.array([1, 1, 1, 0]), 0.75),
+        ("auc", np.array([1, 1, 1, 0]), 0.5),
+        ("miou", np.array([[0, 0, 0, 1]]), (3 / 4) / 2),
+        ("perplexity", np.array([[0, 0, 1, 1]]), 2.0),
+        ("mae", np.array([0.0, 1.0, 10.0]), 10 / 3),
+        ("r2", np.array([0.0, 1.0, 10.0]), 0.0),
+    ],
+)
+def test_trivial_answers(name: str, labels: np.ndarray, expected: float) -> None:
+    chosen = metric(name)
+    shape = labels.shape if name in ("binary", "auc", "mae", "r2") else (*labels.shape, 7)
+    assert chosen.value(chosen.trivial(labels, shape, dict)) == pytest.approx(expected)
+
+
+def test_a_relative_error_is_a_fraction_of_something_even_where_the_float_model_makes_none() -> None:
+    """Labels that are the model's own answers: no file keeps to a fraction of nothing."""
+    labels = np.random.default_rng(0).normal(size=(500, 1))
+    accuracy = measure_accuracy("rmse", [(labels, labels, labels + 1e-4)])
+    assert accuracy.float_ == 0.0
+    assert accuracy.drop == pytest.approx(1e-4 / (0.05 * labels.std()))
+    assert accuracy.drop_ci95 == pytest.approx((accuracy.drop, accuracy.drop))

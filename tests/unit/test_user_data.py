@@ -1,15 +1,19 @@
 """The user's own data: read, checked against the model, split and hashed."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.data import images, user
+from edgekit.data import coco, images, user
+from edgekit.data import plan as planning
 from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
-from edgekit.signature import Signature, TensorSpec
+from edgekit.proof import execution, metrics
+from edgekit.signature import WHOLE, Signature, TensorSpec
 
 ONE = Signature((TensorSpec("image", (1, 4, 4, 3)),), (TensorSpec("logits", (1, 5)),))
 TWO = Signature(
@@ -41,8 +45,7 @@ def test_several_inputs_come_by_name(tmp_path):
     samples = user.load(npz(tmp_path / "d.npz", a=a, ids=ids), TWO)
     assert {k: v.dtype.name for k, v in samples.inputs.items()} == {"a": "float32", "ids": "int32"}
     assert samples.labels is None
-    with pytest.raises(UsageError, match="no labels"):
-        user.load(str(tmp_path / "d.npz"), TWO, labels=True)
+    assert user.load(str(tmp_path / "d.npz"), TWO, labels=True).labels is None  # agreement is told, accuracy is not
 
 
 def test_a_zoo_model_with_channels_first_takes_either_layout(tmp_path):
@@ -63,10 +66,7 @@ def test_a_zoo_model_with_channels_first_takes_either_layout(tmp_path):
         ({"x": (x_of() * 9).astype("uint8")}, "uint8; the model takes float32"),
         ({"x": x_of()[:0]}, "empty"),
         ({"x": x_of(), "y": np.arange(5)}, "different numbers"),
-        ({"x": x_of(), "y": np.array([0, 1, 2, 3, 5, 1])}, "label 5 of sample 4 is out of range; allowed: 0 to 4"),
-        ({"x": x_of(), "y": np.array([0, 1, -1, 3, 4, 1])}, "label -1 of sample 2"),
-        ({"x": x_of(), "y": np.eye(6, 5, dtype=int)}, "labels have shape"),
-        ({"x": x_of(), "y": np.arange(6) / 5}, "labels are float64"),
+        ({"x": x_of(), "y": np.array([0, 1, np.nan, 3, 5, 1])}, "labels have NaN"),
         ({"x": x_of(), "y": np.array(list("abcdef"))}, "labels are"),
     ],
 )
@@ -88,14 +88,85 @@ def test_integers_must_fit(tmp_path):
         user.load(npz(tmp_path / "d.npz", a=np.ones((1, 2)), ids=np.array([[1, 2, 2**40]])), TWO)
 
 
-def test_labels_per_pixel_and_of_two_classes(tmp_path):
-    ok = npz(tmp_path / "d.npz", a=np.ones((2, 2)), ids=np.ones((2, 3), int), y=np.full((2, 4, 4), 2))
-    assert user.load(ok, TWO).labels.shape == (2, 4, 4)
-    bad = npz(tmp_path / "d.npz", a=np.ones((2, 2)), ids=np.ones((2, 3), int), y=np.full((2, 4, 4), 4))
-    with pytest.raises(UsageError, match="label 4 of sample 0"):
-        user.load(bad, TWO)
-    binary = Signature(ONE.inputs, (TensorSpec("p", (1, 1)),))
-    assert user.load(npz(tmp_path / "b.npz", x=x_of(2), y=np.array([0, 1])), binary).labels is not None
+UNIT = Signature(ONE.inputs, (TensorSpec("p", (1, 1)),))
+PIXELS = Signature(ONE.inputs, (TensorSpec("map", (1, 3, 4, 4)),))
+BOXES = Signature(
+    ONE.inputs, (TensorSpec("b", (1, 4, 9), role="boxes-cxcywh-unit"), TensorSpec("s", (1, 9, 2), role="scores-logit"))
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "signature", "labels"),
+    [
+        ("top1", ONE, np.array([0, 4, 1])),
+        ("binary", UNIT, np.array([0, 1, 1])),
+        ("auc", UNIT, np.array([0, 1, 1])),
+        ("mae", UNIT, np.array([0.5, 3.0, 1])),
+        ("r2", ONE, np.random.default_rng(0).normal(size=(3, 5))),
+        ("miou", PIXELS, np.full((3, 4, 4), 2)),
+        ("map", BOXES, np.tile([1.0, 2, 2, 9, 9], (3, 7, 1))),
+    ],
+)
+def test_a_metric_takes_what_fits_the_model(metric, signature, labels):
+    execution.check_metric(metrics.metric(metric), labels, {WHOLE: signature})
+
+
+@pytest.mark.parametrize(
+    ("metric", "signature", "labels", "said", "hint"),
+    [
+        ("top1", ONE, np.array([0, 1, 5]), "label 5 of sample 2 .* so 0 to 4", "order of the model"),
+        ("top1", ONE, np.array([0, -1, 5]), "label -1 of sample 1", ""),
+        ("top1", ONE, np.eye(3, 5, dtype=int), "labels have shape", "one label per sample"),
+        ("top1", ONE, np.array([0.5, 1, 2]), "labels are float64", "mae, rmse or r2"),
+        ("top1", UNIT, np.array([0, 1, 1]), "one unit per sample", "--metric binary"),
+        ("top5", ONE, np.array([0, 1, 2]), "at least 6 classes", ""),
+        ("binary", ONE, np.array([0, 1, 1]), "binary scores one unit", "--metric top1"),
+        ("binary", UNIT, np.array([0, 1, 2]), "label 2 of sample 2", ""),
+        ("auc", UNIT, np.array([1, 1, 1]), "both classes", ""),
+        ("mae", ONE, np.array([0.5, 1.0, 2.0]), "the output has shape", "the output's shape"),
+        ("miou", PIXELS, np.full((3, 4, 4), 3), "label 3 of sample 0", ""),
+        ("map", ONE, np.zeros((3, 7, 5)), "the model has logits", "NAME=boxes"),
+        ("map", BOXES, np.array([0, 1, 2]), r"\(samples, objects, 5\)", "one row per object"),
+        ("map", BOXES, np.full((3, 7, 5), 2), "class 2 to 2", ""),
+        ("si_sdr", ONE, np.zeros((3, 5)), "silence", ""),
+    ],
+)
+def test_a_metric_that_does_not_fit_says_so_before_any_work(metric, signature, labels, said, hint):
+    with pytest.raises(UsageError, match=said) as raised:
+        execution.check_metric(metrics.metric(metric), labels, {WHOLE: signature})
+    assert hint.lower() in raised.value.hint.lower()
+
+
+def test_class_numbers_may_come_as_a_column(tmp_path):
+    loaded = user.load(npz(tmp_path / "d.npz", x=x_of(), y=np.arange(6)[:, None] % 5), ONE, labels=True)
+    assert loaded.labels.shape == (6,)
+    loaded = user.load(npz(tmp_path / "d.npz", x=x_of(), y=np.ones((6, 1))), UNIT, labels=True)
+    assert loaded.labels.shape == (6, 1)
+
+
+def test_calibration_samples_that_are_evaluated_are_dropped_and_counted(tmp_path):
+    x = x_of(200)
+    evaluate = npz(tmp_path / "e.npz", x=x[100:], y=np.zeros(100, int))
+    few = npz(tmp_path / "c.npz", x=x[:104])
+    made = planning.make(planning.DataPlan(calibrate=few, evaluate=evaluate), "calibration", ONE)
+    assert (len(made.inputs["image"]), made.dropped) == (100, 4)
+    many = npz(tmp_path / "m.npz", x=x[:110])
+    with pytest.raises(UsageError, match=r"10 of 110 samples of .*m\.npz are among the evaluation samples"):
+        planning.make(planning.DataPlan(calibrate=many, evaluate=evaluate), "calibration", ONE)
+    with pytest.raises(UsageError, match="100 of 100"):
+        planning.make(planning.DataPlan(calibrate=evaluate, evaluate=evaluate), "calibration", ONE)
+
+
+def test_calibration_needs_different_samples(tmp_path):
+    one = planning.DataPlan(calibrate=npz(tmp_path / "1.npz", x=x_of(1)))
+    with pytest.raises(UsageError, match="holds one sample"):
+        planning.make(one, "calibration", ONE)
+    assert len(planning.make(one, "selection", ONE).inputs["image"]) == 1  # a float target only compares
+    two = planning.DataPlan(calibrate=npz(tmp_path / "2.npz", x=x_of(2)))
+    assert len(planning.make(two, "calibration", ONE).inputs["image"]) == 1
+    flat = planning.DataPlan(calibrate=npz(tmp_path / "f.npz", x=np.zeros((64, 4, 4, 3), "float32")))
+    with pytest.raises(UsageError, match=r"all 48 calibration samples .* are alike"):
+        planning.make(flat, "calibration", ONE)
 
 
 def test_a_damaged_or_pickled_npz_is_refused(tmp_path):
@@ -233,7 +304,7 @@ def test_a_function_that_gives_something_else(functions, name, said):
 
 # --- images --------------------------------------------------------------------------------------------------------
 
-TOML = 'schema = 1\nsize = [4, 4]\nlayout = "channels_last"\n'
+TOML = 'schema = 1\nsize = [4, 4]\nlayout = "channels_last"\nscale = 0.00392156862745098\n'
 
 
 def folder_of_images(tmp_path, toml=TOML):
@@ -248,14 +319,18 @@ def folder_of_images(tmp_path, toml=TOML):
 
 
 def test_images_come_as_rgb_with_sorted_classes(tmp_path):
-    samples = user.load(folder_of_images(tmp_path), ONE, labels=True)
+    samples = user.load(folder_of_images(tmp_path), UNIT, labels=True)
     assert list(samples.labels) == [0, 0, 0, 1, 1, 1]
+    assert samples.classes == ("blue", "red")
     np.testing.assert_array_equal(samples.inputs["image"][0, 3, 3], [0, 0, 1])
     np.testing.assert_array_equal(samples.inputs["image"][5, 3, 3], [1, 0, 0])
 
 
 def test_preprocessing_is_scale_then_mean_then_std(tmp_path):
-    toml = TOML.replace("last", "first") + "scale = 0.5\nmean = [1.0, 2.0, 3.0]\nstd = [2.0, 4.0, 8.0]\n"
+    toml = (
+        TOML.replace("last", "first").replace("0.00392156862745098", "0.5")
+        + "mean = [1.0, 2.0, 3.0]\nstd = [2.0, 4.0, 8.0]\n"
+    )
     first = Signature((TensorSpec("image", (1, 3, 4, 4)),), ONE.outputs)
     samples = user.load(folder_of_images(tmp_path, toml), first)
     np.testing.assert_allclose(samples.inputs["image"][3, :, 3, 3], [(127.5 - 1) / 2, -2 / 4, -3 / 8])
@@ -263,7 +338,9 @@ def test_preprocessing_is_scale_then_mean_then_std(tmp_path):
 
 def test_grey_images_have_one_channel(tmp_path):
     grey = Signature((TensorSpec("image", (1, 4, 4, 1)),), ONE.outputs)
-    samples = user.load(folder_of_images(tmp_path, TOML + 'colour = "grey"\nscale = 1.0\n'), grey)
+    samples = user.load(
+        folder_of_images(tmp_path, TOML.replace("0.00392156862745098", "1.0") + 'colour = "grey"\n'), grey
+    )
     assert samples.inputs["image"][3, 3, 3, 0] == pytest.approx(0.299 * 255, abs=1)
 
 
@@ -273,7 +350,9 @@ def test_grey_images_have_one_channel(tmp_path):
 )
 def test_the_centre_crop_keeps_its_share_of_the_shorter_side(shape, crop, size, rows, columns):
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3)).astype(np.uint8)
-    settings = images.Preprocessing.model_validate({"schema": 1, "size": size, "layout": "channels_last", "crop": crop})
+    settings = images.Preprocessing.model_validate(
+        {"schema": 1, "size": size, "layout": "channels_last", "scale": 1, "crop": crop}
+    )
     expected = cv2.resize(image[slice(*rows), slice(*columns)], size, interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(images.resized(image, settings), expected)
 
@@ -289,6 +368,8 @@ def test_the_centre_crop_keeps_its_share_of_the_shorter_side(shape, crop, size, 
         (TOML + "mean = [1.0, 2.0]\n", "mean has 2 values"),
         (TOML + "std = [0.0]\n", "std"),
         (TOML + "crop = 1.5\n", "crop"),
+        (TOML.replace("scale = 0.00392156862745098\n", ""), "scale: Field required"),
+        (TOML + 'classes = ["a", "b", "a"]\n', "names one twice"),
     ],
 )
 def test_preprocessing_must_be_said_and_right(tmp_path, toml, said):
@@ -325,8 +406,101 @@ def test_a_flat_folder_has_no_labels_and_a_limit_reads_only_what_it_draws(tmp_pa
     folder.mkdir()
     for i in range(9):
         cv2.imwrite(str(folder / f"{i}.png"), np.full((4, 4, 3), i, np.uint8))
-    (folder / "preprocess.toml").write_text(TOML + "scale = 1.0\n")
+    (folder / "preprocess.toml").write_text(TOML.replace("0.00392156862745098", "1.0"))
     samples = user.load(str(folder), ONE, limit=4)
     assert samples.labels is None
     values = samples.inputs["image"][:, 0, 0, 0]
     np.testing.assert_array_equal(values, user.drawn(9, 4, 0))
+
+
+def test_class_folders_must_match_the_outputs(tmp_path):
+    """One missing folder of three shifts every label; names sorted by themselves may be in no model's order."""
+    folder = folder_of_images(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"class folders and outputs do not match: .* has 2 \(blue, red\).* 5"
+    ) as raised:
+        user.load(folder, ONE, labels=True)
+    assert "classes = [...]" in raised.value.hint
+    assert user.load(folder, ONE).labels is None  # enough to calibrate with
+    for listed, said in (
+        ('["red", "blue", "green"]', "lists 3 classes, and the model has 5"),
+        ('["a", "b", "c", "d", "red"]', "class folder blue, which preprocess.toml does not list"),
+    ):
+        (tmp_path / "preprocess.toml").write_text(TOML + f"classes = {listed}\n")
+        with pytest.raises(UsageError, match=said):
+            user.load(folder, ONE, labels=True)
+    (tmp_path / "preprocess.toml").write_text(TOML + 'classes = ["zero", "red", "two", "blue", "four"]\n')
+    samples = user.load(folder, ONE, labels=True)
+    assert list(samples.labels) == [3, 3, 3, 1, 1, 1]
+    assert samples.classes == ("zero", "red", "two", "blue", "four")
+
+
+def test_class_folders_that_are_numbers_have_no_order_of_their_own(tmp_path):
+    settings = images.Preprocessing.model_validate({"schema": 1, "size": (4, 4), "layout": "channels_last", "scale": 1})
+    assert images.order_of(tmp_path, {"0", "1", "2"}, settings, 3) == ("0", "1", "2")
+    assert images.order_of(tmp_path, {"01", "02", "10"}, settings, 3) == ("01", "02", "10")
+    with pytest.raises(UsageError, match=r"order by name \(1, 10, 2"):
+        images.order_of(tmp_path, {"1", "2", "10"}, settings, 3)
+
+
+# --- objects in COCO's JSON ----------------------------------------------------------------------------------------
+
+
+def folder_of_objects(tmp_path, **change):
+    """Two images of 8 rows and 16 columns; a model's input of 4x4 halves the rows and quarters the columns."""
+    (tmp_path / "images").mkdir()
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / "images" / f"{i}.png"), np.full((8, 16, 3), 50 * i, np.uint8))
+    document = {
+        "images": [{"id": 7, "file_name": "0.png", "width": 16}, {"id": 3, "file_name": "1.png"}],
+        "categories": [{"id": 90, "name": "dog"}, {"id": 2, "name": "cat"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 90, "bbox": [4, 2, 8, 4]},
+            {"image_id": 7, "category_id": 2, "bbox": [0, 0, 16, 8]},
+            {"image_id": 7, "category_id": 2, "bbox": [20, 0, 4, 4]},
+            {"image_id": 3, "category_id": 2, "bbox": [1, 1, 2, 2], "iscrowd": 1},
+        ],
+    } | change
+    (tmp_path / "objects.json").write_text(json.dumps(document))
+    (tmp_path / "preprocess.toml").write_text(TOML)
+    return str(tmp_path)
+
+
+def test_objects_move_with_their_image_and_classes_are_sorted_by_number(tmp_path):
+    samples = user.load(folder_of_objects(tmp_path), BOXES, labels=True)
+    assert samples.classes == ("cat", "dog")
+    assert samples.labels[0].tolist() == [[1, 1, 1, 3, 3], [0, 0, 0, 4, 4]]
+    assert (samples.labels[1] == -1).all()
+    assert "1 annotations of crowds" in samples.notes[0]
+    np.testing.assert_allclose(samples.inputs["image"][1], 50 / 255, rtol=1e-6)
+
+
+def test_objects_are_cut_by_the_crop(tmp_path):
+    folder = folder_of_objects(tmp_path)
+    (tmp_path / "preprocess.toml").write_text(TOML + "crop = 1.0\n")  # columns 4 to 12 of 16 are kept
+    samples = user.load(folder, BOXES, labels=True)
+    assert samples.labels[0].tolist() == [[1, 0, 1, 4, 3], [0, 0, 0, 4, 4]]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"categories": []}, "categories"),
+        ({"annotations": [{"image_id": 9, "category_id": 2, "bbox": [0, 0, 1, 1]}]}, "names image 9"),
+        ({"images": [{"id": 7, "file_name": "../../x.png"}], "annotations": []}, "not in its folder"),
+        ({"categories": [{"id": i, "name": str(i)} for i in (2, 90, 91)]}, "lists 3 categories"),
+    ],
+)
+def test_objects_that_do_not_fit_are_refused(tmp_path, change, said):
+    with pytest.raises(UsageError, match=said):
+        user.load(folder_of_objects(tmp_path, **change), BOXES, labels=True)
+
+
+def test_two_lists_of_objects_are_one_too_many(tmp_path):
+    folder = folder_of_objects(tmp_path)
+    (tmp_path / "more.json").write_text("{}")
+    with pytest.raises(UsageError, match="several JSON files"):
+        coco.find(tmp_path)
+    (tmp_path / "objects.json").unlink()
+    with pytest.raises(DamagedFileError, match="not COCO"):
+        user.load(folder, BOXES, labels=True)

@@ -46,10 +46,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one split: inputs by name, channels last, first axis is the sample; labels alike."""
+    """Samples of one split: inputs by name, channels last, first axis is the sample; labels alike.
+
+    Attributes:
+        inputs: by name.
+        labels: None where there are none.
+        classes: what the numbers of the labels are called, where that was read from names.
+        dropped: samples that were left out because they are in another split, too.
+        notes: facts about the data that the user must know, one sentence each.
+    """
 
     inputs: dict[str, NDArray[np.generic]]
     labels: NDArray[np.generic] | None
+    classes: tuple[str, ...] = ()
+    dropped: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
