@@ -30,7 +30,7 @@ from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
 from edgekit.signature import WHOLE
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
-from edgekit.steps.describe import with_folder
+from edgekit.steps.describe import checkpoint
 from edgekit.target import Target
 from edgekit.toolchains import Audit, IOTensor
 
@@ -60,7 +60,12 @@ def convert(
         EdgekitError: the request is wrong, unsafe or cannot be served at all; nothing was written.
     """
     package.check_destination(order)
-    run = Run(workers, store or Store(), progress)
+    with (store or Store()).lease() as lease:
+        return follow(Run(workers, lease, progress), order)
+
+
+def follow(run: Run, order: Order) -> Result:
+    """Take an order along the main path."""
     loaded = load(run, order)
     package.check_destination(order, loaded.framework)
     calibration = gather(run, order, loaded, "calibration", reference=False) if order.target.needs_calibration else None
@@ -83,8 +88,7 @@ def load(run: Run, order: Order) -> Loaded:
     for part in sources.parts(source):
         arguments = {"source": _given(part), "environment": environment, "materialise": not has_weights(source)}
         entry = run.step("describe", environment, "load", arguments)
-        if entry.value["checkpoint"]:
-            part = Source.from_json(with_folder(entry.value["checkpoint"], entry.file("")))
+        part = checkpoint(part, entry)
         parts[part.part] = LoadedPart(part, entry.value["signature"])
         framework, notes = entry.value["framework"], tuple(entry.value["notes"])
     loaded = Loaded(parts, environment, framework, notes, order.roles)

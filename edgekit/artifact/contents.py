@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator, Mapping
-from hashlib import file_digest
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
 from edgekit.errors import UsageError
+from edgekit.jobs.listing import look
 from edgekit.jobs.store import sha256_file
 from edgekit.result import File
 
@@ -59,7 +58,9 @@ def faults(folder: Path) -> dict[str, str]:
     """
     if not os.path.lexists(folder / MANIFEST) and not os.path.lexists(folder / SEAL):
         raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
-    found, present = _look(folder)
+    listing = look(folder)
+    found = dict(listing.faults)
+    present = {name: File(path=name, sha256=one.sha256, bytes=one.bytes) for name, one in listing.files.items()}
     for name in (MANIFEST, SEAL):
         if name not in present and name not in found:
             found[name] = "is missing"
@@ -94,46 +95,3 @@ def sentence(found: Mapping[str, str]) -> str:
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return path.as_posix() == name and not path.is_absolute() and ".." not in path.parts and path.parts != ()
-
-
-def _look(folder: Path) -> tuple[dict[str, str], dict[str, File]]:
-    """Everything below a folder, without following a link: what no artifact holds, and its plain files."""
-    found: dict[str, str] = {}
-    present: dict[str, File] = {}
-    for path in _walk(folder):
-        name = path.relative_to(folder).as_posix()
-        try:
-            wrong = _unusual(path)
-            if wrong:
-                found[name] = wrong
-            elif not stat.S_ISDIR(path.lstat().st_mode):
-                present[name] = _hashed(path, name)
-        except OSError as error:
-            found[name] = f"cannot be read: {error.strerror or error}"
-    return found, present
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        yield path
-        if path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK | os.X_OK):
-            yield from _walk(path)
-
-
-def _unusual(path: Path) -> str:
-    """What is wrong with the kind of a directory entry; nothing for plain files and folders that hold something."""
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        return "is a link"
-    if stat.S_ISDIR(mode):
-        return "" if any(path.iterdir()) else "is an empty folder"
-    if not stat.S_ISREG(mode):
-        return "is a pipe, a socket or a device"
-    return "has a setuid, setgid or sticky bit" if mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX) else ""
-
-
-def _hashed(path: Path, name: str) -> File:
-    """Hash a plain file; what was put in its place meanwhile is neither followed nor waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as stream:
-        return File(path=name, sha256=file_digest(stream, "sha256").hexdigest(), bytes=os.fstat(descriptor).st_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -311,6 +312,21 @@ def doctor(as_json: AsJson = False) -> int:
     return _rows("toolchains", api.doctor(), as_json)
 
 
+@cache_app.callback(invoke_without_command=True)
+def cache(context: typer.Context, as_json: AsJson = False) -> int:
+    """The store of finished steps: where it is, how full, and the limit (EDGEKIT_STORE_LIMIT, default 8 GiB)."""
+    from edgekit.jobs.store import Store
+
+    if context.invoked_subcommand is not None:
+        return 0
+    found = asdict(Store().usage())
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", **found})
+    else:
+        sys.stdout.write(columns.columns([found]))
+    return 0
+
+
 @cache_app.command("list")
 def cache_list(as_json: AsJson = False) -> int:
     """Entries of the store."""
@@ -335,14 +351,15 @@ def cache_verify(as_json: AsJson = False) -> int:
 
 @cache_app.command("clear")
 def cache_clear(as_json: AsJson = False) -> int:
-    """Remove every entry of the store."""
+    """Remove every entry of the store that no running process uses."""
     from edgekit.jobs.store import Store
 
-    count = Store().clear()
+    found = Store().clear()
+    reason = f"{found.in_use} entries are in use and were kept" if found.in_use else ""
     if as_json:
-        _print_json({"status": "PASS", "reason": "", "removed": count})
+        _print_json({"status": "PASS", "reason": reason, **asdict(found)})
     else:
-        sys.stdout.write(f"removed {count} entries\n")
+        sys.stdout.write(f"removed {found.removed} entries{'; ' if reason else ''}{reason}\n")
     return 0
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekit.jobs.store import Entry, Store
+from edgekit.jobs.store import Entry, Lease, Store
 from edgekit.jobs.workers import Workers
 
 #: Raised when steps change in a way that their source text does not show.
@@ -85,7 +85,7 @@ class Ledger:
 class Run:
     """Children, store and ledger of one conversion."""
 
-    def __init__(self, workers: Workers, store: Store, progress: Callable[[str, str], None]) -> None:
+    def __init__(self, workers: Workers, store: Store | Lease, progress: Callable[[str, str], None]) -> None:
         self.workers = workers
         self.store = store
         self.progress = progress

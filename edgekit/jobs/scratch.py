@@ -96,6 +96,41 @@ def exclusively(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Be the only one, in any process or thread, who holds this name; waits for others.
+
+    The file is gone afterwards. Whoever waited for it sees that, and tries again with a new one.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        with contextlib.suppress(OSError):  # where files cannot be locked, work may be done twice
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                break
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def sweep_claims(folder: Path) -> None:
+    """Remove the names that killed processes held."""
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
 def sweep(parent: Path, prefix: str) -> int:
     """Remove this user's folders ``<prefix><random>`` whose owner is dead; return how many."""
     ours = re.compile(f"{re.escape(prefix)}({re.escape(_UNBORN)})?[0-9a-f]{{{2 * _RANDOM_BYTES}}}")

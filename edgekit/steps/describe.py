@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from edgekit.errors import DamagedFileError
 from edgekit.frameworks import python_file
-from edgekit.sources.source import Source
+from edgekit.jobs.store import Entry, sha256_file
+from edgekit.sources.source import Source, with_weights
 from edgekit.steps import Json
 from edgekit.steps.load import framework, load
 
@@ -18,29 +20,54 @@ def run(folder: str, source: Json, environment: str, materialise: bool) -> Json:
     with random initial weights gives new ones at each call).
     """
     loaded = load(source, environment)
-    checkpoint: Source | None = None
-    if materialise:
-        checkpoint = framework(environment).materialise(loaded, Path(folder))
+    saved = framework(environment).materialise(loaded, Path(folder)) if materialise else None
     return {
         "signature": asdict(loaded.signature.with_channels(loaded.framework)),
         "framework": loaded.framework,
         "notes": list(getattr(loaded, "notes", ())),
-        "checkpoint": _without_folder(checkpoint.to_json(), folder) if checkpoint else None,
+        "checkpoint": _describe_checkpoint(saved, Path(folder)) if saved else None,
     }
 
 
-#: Stands for a step's own folder in its value: the folder is renamed when the entry is published.
-_FOLDER = "<files>/"
+#: File of a whole model; every other checkpoint holds weights for a fresh build of the source.
+_WHOLE = "checkpoint.keras"
+_CHECKPOINTS = (_WHOLE, "checkpoint.weights.h5", "checkpoint.safetensors")
 
 
-def _without_folder(document: Json, folder: str) -> Json:
-    prefix = str(Path(folder).resolve()) + "/"
-    return {k: v.replace(prefix, _FOLDER) if isinstance(v, str) else v for k, v in document.items()}
+def _describe_checkpoint(saved: Source, folder: Path) -> Json:
+    """What the parent needs to know beside its own source: which file, and who wrote it; None where none was saved."""
+    file = Path(saved.weights or saved.path or "")
+    if file.parent != folder.resolve():
+        return None
+    return {"file": file.name, "keras_version": saved.keras_version}
 
 
-def with_folder(document: Json, folder: Path) -> Json:
-    """Put an entry's real folder into paths of its value."""
-    return {k: v.replace(_FOLDER, f"{folder}/") if isinstance(v, str) else v for k, v in document.items()}
+def checkpoint(source: Source, described: Entry) -> Source:
+    """The source with the weights that were saved when it was described; itself where nothing was saved.
+
+    Kind, path and trust are not read from the store, whose files anybody may have edited who can write there: a
+    checkpoint is one of three files, a whole model among them holds no code and is loaded like any file that is handed
+    in without ``--trust``, and weights are loaded over the source that the user named.
+    """
+    found = described.value["checkpoint"]
+    if found is None:
+        return source
+    name = found.get("file") if isinstance(found, dict) else None
+    if name not in _CHECKPOINTS:
+        raise DamagedFileError(f"{name!r} is no checkpoint", hint="Run `edgekit cache clear`.")
+    file = described.file(name)
+    if name != _WHOLE:
+        return with_weights(source, file)
+    return replace(
+        source,
+        kind="keras",
+        framework="keras",
+        path=str(file.resolve()),
+        function=None,
+        sha256=sha256_file(file),
+        keras_version=str(found.get("keras_version", "")),
+        trust=False,
+    )
 
 
 def identify(folder: str, source: Json) -> Json:
