@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -12,6 +12,13 @@ from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.scheme import STATIC, Precision
 from edgekit.signature import Framework
+
+#: What a graph may be made of; ``toolchains/_shared/traits.py`` says what each means and finds it.
+Trait = Literal[
+    "attention", "recurrent", "cells", "unrolled", "stateful", "looped", "loops", "gated", "depthwise", "grouped",
+    "transposed",
+]  # fmt: skip
+TRAITS: tuple[Trait, ...] = get_args(Trait)
 
 
 class TargetRoute(BaseModel):

@@ -7,13 +7,14 @@ modules that are imported in children only:
 
 - ``routes.ROUTES: Mapping[str, Route]``;
 - ``audit.audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
+- ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
 - ``session.open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session``.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,11 +22,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Precision
-from edgekit.signature import Environment
+from edgekit.signature import Environment, State
+from edgekit.target import Trait
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from edgekit.toolchains._shared.traits import Graph
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,20 @@ def audit(name: str, file: Path) -> Audit:
     """Look into a file without executing it; in a child only."""
     found: Audit = importlib.import_module(f"edgekit.toolchains.{name}.audit").audit(file)
     return found
+
+
+def traits(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[Trait]:
+    """What a float file's graph is made of, see ``_shared/traits.py``; in a child only.
+
+    Args:
+        name: the toolchain.
+        file: what it wrote.
+        states: of the source's signature: an output that is an input of the next call.
+    """
+    from edgekit.toolchains._shared.traits import find
+
+    graph: Graph = importlib.import_module(f"edgekit.toolchains.{name}.traits").graph(file)
+    return find(graph, states)
 
 
 def open_session(name: str, file: Path, precision: Precision, *, threads: int = 1) -> Session:

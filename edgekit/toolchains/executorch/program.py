@@ -8,6 +8,7 @@ read here without it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edgekit.toolchains.executorch.flatbuffer import BadBytesError, Table, root
 
 IDENTIFIER = b"ET12"
 _HEADER = struct.Struct("<4sIQQQ")
-_TENSOR = 5
+_TENSOR, _TENSORS, _OPTIONAL_TENSORS = 5, 10, 11
 _KERNEL, _DELEGATE, _MOVE, _JUMP, _FREE = 1, 2, 3, 4, 5
 
 #: ScalarType of ``scalar_type.fbs`` -> NumPy's name and bytes per element.
@@ -67,6 +68,7 @@ class Program:
         calls: kernels and delegates in the order of their execution.
         delegates: by number.
         named: constants that delegates share by name.
+        lists: lists of tensors in ``values`` by their own place: the places of their elements.
     """
 
     values: tuple[Tensor | None, ...]
@@ -75,6 +77,7 @@ class Program:
     calls: tuple[Call, ...]
     delegates: tuple[Delegate, ...]
     named: dict[str, bytes]
+    lists: dict[int, tuple[int, ...]]
 
 
 def damaged(file: Path, why: object) -> DamagedFileError:
@@ -106,17 +109,19 @@ def parse(content: bytes) -> Program:
         raise BadBytesError(f"{len(plans)} methods are called 'forward'; one is due")
     plan = plans[0]
     values = tuple(_value(v, _constants(packed)) for v in plan.tables(2))
+    lists = dict(_lists(plan))
     operators = [f"{o.text(0)}.{o.text(1)}" if o.text(1) else o.text(0) for o in plan.tables(6)]
     delegates = tuple(_delegate(d, packed, segments) for d in plan.tables(7))
     calls = [c for chain in plan.tables(5) for i in chain.tables(2) if (c := _call(i, operators)) is not None]
     inputs, outputs = plan.numbers(3, "i"), plan.numbers(4, "i")
-    for place in (*inputs, *outputs, *(a for c in calls for a in c.arguments)):
+    listed = [place for places in lists.values() for place in places]
+    for place in (*inputs, *outputs, *listed, *(a for c in calls for a in c.arguments)):
         if not 0 <= place < len(values):
             raise BadBytesError(f"value {place} of {len(values)} is referred to")
     for call in calls:
         if call.delegate is not None and not 0 <= call.delegate < len(delegates):
             raise BadBytesError(f"delegate {call.delegate} of {len(delegates)} is called")
-    return Program(values, inputs, outputs, tuple(calls), delegates, _named(packed, segments))
+    return Program(values, inputs, outputs, tuple(calls), delegates, _named(packed, segments), lists)
 
 
 def _extent(content: bytes) -> tuple[int, int]:
@@ -155,6 +160,13 @@ def _value(packed: Table, constants: int) -> Tensor | None:
     if constant and tensor.table(6) is None and constant >= constants:
         raise BadBytesError(f"stored tensor {constant} of {constants} is referred to")
     return Tensor(tensor.numbers(2, "i"), SCALARS[scalar][0], 0 if tensor.table(6) is not None else constant)
+
+
+def _lists(plan: Table) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for place, packed in enumerate(plan.tables(2)):
+        kind, found = packed.union(0)
+        if kind in (_TENSORS, _OPTIONAL_TENSORS) and found is not None:
+            yield place, tuple(element for element in found.numbers(0, "i") if element >= 0)  # -1: None
 
 
 def _delegate(packed: Table, program: Table, segments: list[bytes]) -> Delegate:

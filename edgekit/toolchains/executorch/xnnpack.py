@@ -27,6 +27,9 @@ _TYPES: dict[int, tuple[str, float, bool]] = {
 #: XNNDatatypes whose scale is found at run time, per row.
 _DYNAMIC = (9, 11)
 
+#: Flags of values that are inputs or outputs of their delegate.
+_EXTERNAL = 1 | 2
+
 #: XNodeUnion in the schema's order, from 1: an operator's name, and the fields of its inputs and of its output.
 _ONE, _TWO = ((0,), 1), ((0, 1), 2)
 _CONV, _POOL, _CAT = ((15, 16, 17), 18), ((10,), 11), ((1, 2, 3, 4, 7), 5)
@@ -58,6 +61,8 @@ class Value:
         constant: the stored bytes; None where it is computed.
         key: what tells the constant from others of the file: equal keys are one constant.
         scales: scale per tensor or per channel, as far as stored.
+        number: of the value in its delegate.
+        argument: of the delegate's call, where it comes from outside or goes there.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +73,8 @@ class Value:
     constant: bytes | None
     key: str
     scales: tuple[float, ...]
+    number: int
+    argument: int | None
 
     @property
     def elements(self) -> int:
@@ -77,12 +84,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Node:
-    """An operator of a delegate."""
+    """An operator of a delegate; of a convolution with all input and output ``channels`` and its ``groups``."""
 
     type: str
     inputs: tuple[Value, ...]
     output: Value
     channels: tuple[int, int] = (0, 0)
+    groups: int = 1
 
     @property
     def macs(self) -> int:
@@ -156,8 +164,10 @@ def _value(packed: Table, stored: list[tuple[str, bytes]]) -> tuple[int, Value]:
     shape = tensor.numbers(2, "I")
     if content is not None and len(content) < math.floor(math.prod(shape) * size):
         raise BadBytesError(f"a constant of shape {shape} has only {len(content)} bytes")
-    made = Value(shape, name, size, scaled, number in _DYNAMIC, content, key, scales)
-    return tensor.number(6, "I"), made
+    place = tensor.number(6, "I")
+    argument = tensor.number(4, "I") if tensor.number(5, "I") & _EXTERNAL else None
+    made = Value(shape, name, size, scaled, number in _DYNAMIC, content, key, scales, place, argument)
+    return place, made
 
 
 def _scales(packed: Table, stored: list[tuple[str, bytes]]) -> tuple[float, ...]:
@@ -187,10 +197,10 @@ def _node(packed: Table, values: Mapping[int, Value]) -> Node:
         ids = ids[: int(name[-1])]
     # An operator without a bias has an id that no value has.
     inputs = tuple(values[i] for i in ids[:2]) + tuple(values[i] for i in ids[2:] if i in values)
-    channels = (0, 0)
+    channels, groups = (0, 0), 1
     if sources == _CONV[0]:
         groups = table.number(12, "I")
         channels = (table.number(10, "I") * groups, table.number(11, "I") * groups)
-    node = Node(name, inputs, values[table.number(target, "I")], channels)
+    node = Node(name, inputs, values[table.number(target, "I")], channels, groups)
     _ = node.macs  # a shape that does not fit its operator raises here, where the payload is known to be bad
     return node

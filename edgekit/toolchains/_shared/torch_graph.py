@@ -1,0 +1,75 @@
+"""A PyTorch model as the graph that traits are found in: for float targets, before there is a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgekit.frameworks import LoadedModel
+from edgekit.toolchains._shared.traits import Graph, Node, by_op
+
+#: ATen operators without their overload.
+_KINDS = by_op({
+    "matmul": ("linear", "matmul", "mm", "bmm", "addmm", "einsum"),
+    "cell": ("lstm", "gru", "rnn_tanh", "rnn_relu"),
+    "attention": ("scaled_dot_product_attention",),
+    "softmax": ("softmax", "_softmax"),
+    "sigmoid": ("sigmoid", "hardsigmoid"),
+    "multiply": ("mul",),
+    "loop": ("while_loop",),
+    "branch": ("cond",),
+    "move": (
+        "view", "reshape", "permute", "transpose", "t", "squeeze", "unsqueeze", "expand", "flatten",
+        "unflatten", "clone", "contiguous", "alias", "to", "_to_copy", "dropout", "split", "split_with_sizes",
+        "chunk", "unbind", "getitem", "select", "slice", "cat", "stack", "pad", "constant_pad_nd", "where",
+        "masked_fill",
+    ),
+})  # fmt: skip
+
+
+def graph(model: LoadedModel) -> Graph:
+    """Export a model; its inputs and outputs are called by the signature's names."""
+    from edgekit.frameworks.torch import torch_export
+
+    program = torch_export(model)
+    signature = program.graph_signature
+    stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    constants = {
+        name: _array(program.state_dict.get(target, program.constants.get(target))) for name, target in stored.items()
+    }
+    constants |= {
+        name: _array(program.constants[target])
+        for name, target in signature.inputs_to_lifted_tensor_constants.items()
+    }  # fmt: skip
+    named = dict(zip(signature.user_inputs, (t.name for t in model.signature.inputs), strict=False))
+    nodes = list(_nodes(program.graph, named))
+    outputs = zip(signature.user_outputs, (t.name for t in model.signature.outputs), strict=False)
+    nodes += [Node("move", "output", (named.get(value, value),), (name,)) for value, name in outputs]
+    return Graph(tuple(nodes), constants)
+
+
+def _array(tensor: Any) -> Any:
+    return tensor.detach().numpy()
+
+
+def _nodes(graph: Any, named: Mapping[str, str]) -> Iterator[Node]:
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        op = getattr(node.target, "__name__", str(node.target)).split(".")[0]
+        kind = _KINDS.get(op, "other")
+        inputs = [named.get(n.name, n.name) for n in node.all_input_nodes]
+        groups = channels = 1
+        if op == "addmm":  # the bias comes first
+            inputs = [*inputs[1:], inputs[0]]
+        elif op.startswith(("conv1d", "conv2d", "conv3d", "conv_transpose", "convolution")):
+            kind = "conv_transpose" if op.startswith("conv_transpose") else "conv"
+            groups, channels = _groups(node), node.args[0].meta["val"].shape[1]
+        yield Node(kind, op, tuple(inputs), (node.name,), groups, channels)
+
+
+def _groups(node: Any) -> int:
+    """Of a convolution: its argument of that name, wherever the operator has it."""
+    names = [argument.name for argument in node.target._schema.arguments]
+    place = names.index("groups")
+    return int(node.args[place] if place < len(node.args) else node.kwargs.get("groups", 1))
