@@ -9,11 +9,13 @@ from typing import Any
 
 from edgekit.candidate import Candidate
 from edgekit.data.plan import DataPlan
+from edgekit.errors import UsageError
 from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
 from edgekit.signature import WHOLE
+from edgekit.sources import source as sources
 from edgekit.sources.source import Source
-from edgekit.target import Target
+from edgekit.target import PassedOver, Target, Trait
 
 #: Fewer calibration samples than this are used, but warned about.
 FEW_CALIBRATION_SAMPLES = 32
@@ -81,6 +83,20 @@ class Loaded:
         said = [output["name"] for output in outputs if output["role"] == "classes"]
         return said or ([outputs[0]["name"]] if scored else [])
 
+    def environment_for(self, route: Mapping[str, Any]) -> str | None:
+        """The kind of child that runs a route for this source; None where the route does not serve it.
+
+        ``route``: its facts, as ``edgekit.steps.convert.routes`` tells them.
+        """
+        wanted = route["environments"].get(self.framework)
+        if wanted is None or route["quantizes_file"]:
+            return wanted and "runtime"
+        able = sources.environments(next(iter(self.parts.values())).source)
+        if wanted in able:
+            return str(wanted)
+        # A model that only Keras 2 loads takes the TensorFlow routes in a child of its own.
+        return "tf-keras" if wanted == "keras-tensorflow" and "tf-keras" in able else None
+
     @property
     def agree_on(self) -> str | None:
         """The output whose largest value is compared where there are no labels; None where no output has several."""
@@ -93,6 +109,50 @@ class Loaded:
     def streams(self) -> bool:
         """Whether the model is called step by step: several parts, or a state."""
         return list(self.parts) != [WHOLE] or any(signature["state"] for signature in self.signatures.values())
+
+
+@dataclass(frozen=True)
+class PlannedRoute:
+    """A route of the target that serves the source: the kind of child that runs it, and why it is not tried, if so."""
+
+    name: str
+    environment: str
+    passed_over: PassedOver | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The routes that serve a source in the target's order, and the traits of every part that decided about them.
+
+    ``traits`` is None where no route asks for them.
+    """
+
+    routes: tuple[PlannedRoute, ...]
+    traits: Mapping[str, frozenset[Trait]] | None
+
+    def of(self, part: str) -> frozenset[Trait]:
+        """The traits of one part."""
+        return self.traits[part] if self.traits is not None else frozenset()
+
+
+def nothing_to_try(order: Order, loaded: Loaded, plan: Plan) -> Candidate:
+    """What stands for the candidates where no route serves the source.
+
+    Raises:
+        UsageError: routes do, and each is passed over.
+    """
+    target, framework = order.target.name, loaded.framework
+    if plan.routes:
+        over = [(route.name, route.passed_over) for route in plan.routes if route.passed_over]
+        ways = {"unless": "pass --search-routes", "needs": "pass --allow-mixed", "only": "take another target"}
+        raise UsageError(
+            f"{target} passes over all routes for this model: {'; '.join(f'{name}: {o.reason}' for name, o in over)}",
+            hint=f"To have it converted, {' or '.join(dict.fromkeys(ways[o.by] for _, o in over))}.",
+        )
+    reason = f"{target} has no route for a {order.source.kind} source of {framework}"
+    instead = ".keras" if framework == "keras" else ".pt2"
+    hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
+    return Candidate("none", "UNSUPPORTED", reason, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -140,6 +200,7 @@ class Outcome:
     loaded: Loaded
     samples: list[Samples]
     twin: Candidate | None
+    plan: Plan
     candidates: list[Candidate]
     chosen: Candidate | None
     tested: Candidate | None

@@ -18,7 +18,7 @@ from edgekit import target as targets
 from edgekit import zoo
 from edgekit.artifact import package
 from edgekit.candidate import Candidate, Evidence, Part, PartEvidence, is_slow
-from edgekit.conversion import Loaded, LoadedPart, Order, Outcome, Samples
+from edgekit.conversion import Loaded, LoadedPart, Order, Outcome, Plan, PlannedRoute, Samples, nothing_to_try
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.jobs.store import Store, sha256_json
@@ -31,7 +31,7 @@ from edgekit.signature import WHOLE
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps.describe import checkpoint
-from edgekit.target import Target
+from edgekit.target import Target, Trait
 from edgekit.toolchains import Audit, IOTensor
 
 Progress = Callable[[str, str], None]
@@ -72,10 +72,12 @@ def follow(run: Run, order: Order) -> Result:
     selection = gather(run, order, loaded, "selection")
     baseline(run, order, loaded, selection)
     twin = float_twin(run, order, loaded, selection)
-    candidates = try_routes(run, order, loaded, calibration, selection, twin)
+    planned = plan(run, order, loaded, twin)
+    candidates = try_routes(run, order, loaded, calibration, selection, twin, planned)
     chosen = judging.choose(candidates, order.target.gate)
     test, tested = test_once(run, order, loaded, chosen)
-    outcome = Outcome(loaded, [s for s in (calibration, selection, test) if s], twin, candidates, chosen, tested)
+    samples = [s for s in (calibration, selection, test) if s]
+    outcome = Outcome(loaded, samples, twin, planned, candidates, chosen, tested)
     return package.package(run, order, outcome)
 
 
@@ -165,7 +167,8 @@ def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Ca
     if order.target.float_twin is None:
         return None
     fp32 = replace(order, target=targets.load(order.target.float_twin), search_routes=False)
-    tried = try_routes(run, fp32, loaded, None, selection, None, label="float twin")
+    planned = plan(run, fp32, loaded, None)
+    tried = try_routes(run, fp32, loaded, None, selection, None, planned, label="float twin")
     twin = judging.choose(tried, fp32.target.gate)
     accepted = (*judging.ACCEPTABLE, *(("NOT_RUN",) if order.allow_unproven else ()))
     if twin is None or twin.status not in accepted:
@@ -180,6 +183,37 @@ def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Ca
     return twin
 
 
+def plan(run: Run, order: Order, loaded: Loaded, twin: Candidate | None) -> Plan:
+    """Which of the target's routes serve this source, and which of them its graph is passed over by."""
+    chain, wanted = order.target.toolchain, order.target.routes
+    facts = run.step("convert:routes", "runtime", "routes", {"toolchain_name": chain}).value
+    if unknown := [route.name for route in wanted if route.name not in facts]:
+        raise UsageError(
+            f"target {order.target.name} names the route {unknown[0]!r}, which {chain} does not have; "
+            f"it has {', '.join(sorted(facts))}",
+            hint="Correct the target's TOML.",
+        )
+    serving = [(r, environment) for r in wanted if (environment := loaded.environment_for(facts[r.name]))]
+    traits: dict[str, frozenset[Trait]] | None = None
+    if twin is not None or any(route.asks for route, _ in serving):
+        traits = {name: find_traits(run, order, loaded, twin, name) for name in loaded.parts}
+    found = frozenset[Trait]().union(*(traits or {}).values())
+    over = [r.passed_over(found, search=order.search_routes, allow_mixed=order.allow_mixed) for r, _ in serving]
+    routes = tuple(PlannedRoute(r.name, environment, o) for (r, environment), o in zip(serving, over, strict=True))
+    return Plan(routes, traits)
+
+
+def find_traits(run: Run, order: Order, loaded: Loaded, twin: Candidate | None, name: str) -> frozenset[Trait]:
+    """What the graph of a part is made of: of its proven float file, or of the model where that is still to be made."""
+    part = loaded.parts[name]
+    if twin is not None:
+        file = Ref(twin.parts[name].entry, twin.parts[name].file)
+        arguments = {"toolchain_name": order.target.toolchain, "file": file, "signature": part.signature}
+        return frozenset(run.step("traits", "runtime", "traits", arguments).value)
+    arguments = {"source": _given(part.source), "environment": loaded.environment}
+    return frozenset(run.step("traits:source", loaded.environment, "traits", arguments).value)
+
+
 def try_routes(
     run: Run,
     order: Order,
@@ -187,48 +221,20 @@ def try_routes(
     calibration: Samples | None,
     selection: Samples,
     twin: Candidate | None,
+    planned: Plan,
     *,
     label: str = "",
 ) -> list[Candidate]:
-    """Try the target's routes in order until one passes on selection and is not slower than its float twin."""
-    chain = order.target.toolchain
-    facts = run.step("convert:routes", "runtime", "routes", {"toolchain_name": chain}).value
-    tried: list[Candidate] = []
-    for route in order.target.routes:
-        if route.name not in facts:
-            raise UsageError(
-                f"target {order.target.name} names the route {route.name!r}, which {chain} does not have; "
-                f"it has {', '.join(sorted(facts))}",
-                hint="Correct the target's TOML.",
-            )
-        environment = environment_for(loaded, facts[route.name])
-        if environment is None:
+    """Try the planned routes in order until one passes on selection and is not slower than its float twin."""
+    tried: dict[str, Candidate] = {}
+    for route in planned.routes:
+        if route.passed_over or route.name in tried:
             continue
-        candidate = try_route(run, order, loaded, calibration, selection, twin, route.name, environment, label)
-        tried.append(candidate)
+        candidate = try_route(run, order, loaded, calibration, selection, twin, planned, route, label)
+        tried[route.name] = candidate
         if candidate.status == "PASS" and not is_slow(candidate.latency) and not order.search_routes:
             break
-    if not tried:
-        kind, framework = order.source.kind, loaded.framework
-        reason = f"{order.target.name} has no route for a {kind} source of {framework}"
-        instead = ".keras" if framework == "keras" else ".pt2"
-        hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
-        tried = [Candidate("none", "UNSUPPORTED", reason, hint=hint)]
-    return tried
-
-
-def environment_for(loaded: Loaded, route: dict[str, Any]) -> str | None:
-    """The kind of child that runs a route for this source; None where the route does not serve it."""
-    wanted = route["environments"].get(loaded.framework)
-    if wanted is None:
-        return None
-    if route["quantizes_file"]:
-        return "runtime"
-    able = sources.environments(next(iter(loaded.parts.values())).source)
-    if wanted in able:
-        return str(wanted)
-    # A model that only Keras 2 loads takes the TensorFlow routes in a child of its own.
-    return "tf-keras" if wanted == "keras-tensorflow" and "tf-keras" in able else None
+    return list(tried.values()) or [nothing_to_try(order, loaded, planned)]
 
 
 def try_route(
@@ -238,21 +244,21 @@ def try_route(
     calibration: Samples | None,
     selection: Samples,
     twin: Candidate | None,
-    route: str,
-    environment: str,
+    planned: Plan,
+    route: PlannedRoute,
     label: str,
 ) -> Candidate:
     """Convert by one route, look into the file, execute it on selection samples, judge it."""
     target = order.target
     what = label or "convert"
-    made = Candidate(route, "NOT_RUN")
+    made = Candidate(route.name, "NOT_RUN")
     try:
         parts = {}
         for name, part in loaded.parts.items():
             ranges = calibration.parts[name] if calibration else None
             floats = twin.parts[name] if twin else None
-            parts[name] = make_part(run, target, part, ranges, floats, route, environment, what)
-        made = Candidate(route, "PASS", parts=parts)
+            parts[name] = make_part(run, target, part, ranges, floats, planned.of(name), route, what)
+        made = Candidate(route.name, "PASS", parts=parts)
         made = judging.judge_audit(target, made, allow_mixed=order.allow_mixed)
         if made.status == "FAIL_PRECISION":
             return made
@@ -263,15 +269,15 @@ def try_route(
             assert twin is not None
             made = replace(made, latency=time_against(run, target, made, twin, selection))
     except UnsupportedError as error:
-        return Candidate(route, "UNSUPPORTED", str(error), hint=error.hint)
+        return Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint)
     except FailedError as error:
-        return Candidate(route, "FAILED", str(error), hint=error.hint)
+        return Candidate(route.name, "FAILED", str(error), hint=error.hint)
     except NotRunError as error:  # the files are there, for --allow-unproven
         return replace(made, status="NOT_RUN", reason=str(error), hint=error.hint)
     except DamagedFileError as error:
         if not made.parts:
             raise  # the source is damaged, not what was made of it
-        return Candidate(route, "FAILED", f"the runtime does not open what was just converted: {error}")
+        return Candidate(route.name, "FAILED", f"the runtime does not open what was just converted: {error}")
     return made
 
 
@@ -281,25 +287,26 @@ def make_part(
     part: LoadedPart,
     calibration: Ref | None,
     twin: Part | None,
-    route: str,
-    environment: str,
+    traits: frozenset[Trait],
+    route: PlannedRoute,
     label: str,
 ) -> Part:
     """Convert one part by one route and look into its file."""
     arguments = {
         "toolchain_name": target.toolchain,
-        "route": route,
-        "environment": environment,
-        "source": None if environment == "runtime" else _given(part.source),
+        "route": route.name,
+        "environment": route.environment,
+        "source": None if route.environment == "runtime" else _given(part.source),
         "precision": target.precision,
         "integer_io": target.integer_io,
         "signature": part.signature,
         "calibration_file": calibration,
         "float_file": Ref(twin.entry, twin.file) if twin else None,
+        "traits": sorted(traits),
     }
     if target.minimum_deployment_target:
         arguments["minimum_deployment_target"] = target.minimum_deployment_target
-    entry = run.step("convert", environment, f"{label}:{route}", arguments)
+    entry = run.step("convert", route.environment, f"{label}:{route.name}", arguments)
     audit = look(run, target, Ref(entry, entry.value["file"]))
     return Part(entry, audit, tuple(entry.value["notes"]))
 

@@ -67,6 +67,14 @@ class RouteTried(_Frozen):
     latency_ratio: float | None = None
 
 
+class RoutePassedOver(_Frozen):
+    """One route of the target that was not tried: by which key of its TOML, and the reason that stands there."""
+
+    route: str
+    by: Literal["unless", "only", "needs"]
+    reason: str
+
+
 class File(_Frozen):
     """One file of the artifact, relative to its folder."""
 
@@ -245,6 +253,8 @@ class Result(_Frozen):
     source: SourceFacts
     route: str | None
     routes_tried: tuple[RouteTried, ...]
+    routes_passed_over: tuple[RoutePassedOver, ...] = ()
+    traits: tuple[str, ...] | None = None
     files: tuple[File, ...] = ()
     size_bytes: int | None = None
     float_size_bytes: int | None = None

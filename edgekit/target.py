@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekit import catalogue, limits
 from edgekit.errors import UsageError
@@ -21,13 +24,74 @@ Trait = Literal[
 TRAITS: tuple[Trait, ...] = get_args(Trait)
 
 
+@dataclass(frozen=True)
+class PassedOver:
+    """Why a route is not tried: by which key of the target's TOML, and the reason that it gives."""
+
+    by: Literal["unless", "only", "needs"]
+    reason: str
+
+
 class TargetRoute(BaseModel):
-    """One route in the order in which it is tried, with the measured reason for its place."""
+    """One route in the order in which it is tried; a name may come twice, to be tried later where it was passed over.
+
+    Attributes:
+        name: of the toolchain's route.
+        because: the measured reason for its place.
+        unless: traits of graphs that it could convert and is not wanted for; ``--search-routes`` tries it all the same.
+        only: traits of which a graph must have one: without them there is nothing that it does better than others.
+        needs: the option without which its files would be refused.
+        unless_because: the reason; likewise for the other two.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     because: str
+    unless: tuple[Trait, ...] = ()
+    unless_because: str = ""
+    only: tuple[Trait, ...] = ()
+    only_because: str = ""
+    needs: Literal["allow-mixed"] | None = None
+    needs_because: str = ""
+
+    @field_validator("unless", "only", mode="before")
+    @classmethod
+    def _known(cls, traits: Any) -> Any:
+        for trait in traits if isinstance(traits, list) else ():
+            if trait not in TRAITS:
+                close = difflib.get_close_matches(str(trait), TRAITS, n=1, cutoff=0)[0]
+                raise ValueError(f"unknown trait {trait!r}; did you mean {close!r}? known: {', '.join(TRAITS)}")
+        return traits
+
+    @model_validator(mode="after")
+    def _reasons(self) -> TargetRoute:
+        for key, value in (("unless", self.unless), ("only", self.only), ("needs", self.needs)):
+            if bool(value) != bool(getattr(self, f"{key}_because")):
+                raise ValueError(f"{key} and {key}_because go together")
+        return self
+
+    @property
+    def asks(self) -> bool:
+        """Whether it depends on what the graph is made of."""
+        return bool(self.unless or self.only)
+
+    def passed_over(self, traits: Collection[Trait], *, search: bool, allow_mixed: bool) -> PassedOver | None:
+        """Why it is not tried for a graph with these traits; None where it is.
+
+        Args:
+            traits: of the graph.
+            search: every route that can convert is tried (``--search-routes``).
+            allow_mixed: layers may stay in float.
+        """
+        unwanted = [trait for trait in self.unless if trait in traits]
+        if unwanted and not search:
+            return PassedOver("unless", f"unless {', '.join(unwanted)}: {self.unless_because}")
+        if self.only and not any(trait in traits for trait in self.only):
+            return PassedOver("only", f"only {' or '.join(self.only)}: {self.only_because}")
+        if self.needs and not allow_mixed:
+            return PassedOver("needs", f"needs --{self.needs}: {self.needs_because}")
+        return None
 
 
 class Target(BaseModel):

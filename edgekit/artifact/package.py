@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from edgekit.result import (
     Part,
     Proof,
     Result,
+    RoutePassedOver,
     RouteTried,
     SamplesFacts,
     SourceFacts,
@@ -134,6 +136,8 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         ),
         route=made.route if made else None,
         routes_tried=tuple(_tried(c) for c in outcome.candidates),
+        routes_passed_over=tuple(_passed_over(outcome)),
+        traits=_traits(outcome),
         files=contents.list_files(_paths(made)),
         size_bytes=_size(made),
         float_size_bytes=_size(outcome.twin) or (_size(made) if target.precision == "fp32" else None),
@@ -152,16 +156,18 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         cpu_seconds=dict(run.ledger.cpu_seconds),
         peak_rss_bytes=run.ledger.peak_rss_bytes,
         reused=tuple(run.ledger.reused),
-        error=_error(verdict),
+        error=_error(verdict, _waiting(outcome)),
     )
 
 
-def _error(verdict: Verdict) -> ErrorFacts | None:
+def _error(verdict: Verdict, waiting: list[str]) -> ErrorFacts | None:
     """Why there is no artifact, and the next step; None for PASS."""
     if verdict.status == "PASS":
         return None
+    mixed = f"Pass --allow-mixed to try {' and '.join(waiting)} as well." if waiting else ""
+    hint = " ".join(filter(None, (verdict.hint, mixed)))
     code = verdict.status.lower().replace("_", "-")
-    return ErrorFacts(code=code, message=verdict.reason, hint=verdict.hint)
+    return ErrorFacts(code=code, message=verdict.reason, hint=hint)
 
 
 def _proof(evidence: Evidence | None) -> Proof:
@@ -259,7 +265,7 @@ def _warnings(order: Order, outcome: Outcome) -> list[str]:
         notes += selection.entry.value["notes"]
         if names := selection.entry.value["classes"]:
             notes.append("classes in the order of the outputs: " + _listed(names))
-    mixed = [c.route for c in outcome.candidates if c.hint == judging.ALLOW_MIXED]
+    mixed = [c.route for c in outcome.candidates if c.hint == judging.ALLOW_MIXED] + _waiting(outcome)
     latency = outcome.chosen.latency if outcome.chosen else None
     if mixed and latency and is_slow(latency):
         notes.append(
@@ -267,6 +273,25 @@ def _warnings(order: Order, outcome: Outcome) -> list[str]:
             "compute partly in float and may be faster"
         )
     return notes
+
+
+def _passed_over(outcome: Outcome) -> Iterator[RoutePassedOver]:
+    """Routes that were not tried, in order: the same route may have been tried further down."""
+    tried = {candidate.route for candidate in outcome.candidates}
+    for route in outcome.plan.routes:
+        if route.passed_over and route.name not in tried:
+            yield RoutePassedOver(route=route.name, by=route.passed_over.by, reason=route.passed_over.reason)
+
+
+def _waiting(outcome: Outcome) -> list[str]:
+    """Routes that ``--allow-mixed`` would try as well."""
+    return list(dict.fromkeys(over.route for over in _passed_over(outcome) if over.by == "needs"))
+
+
+def _traits(outcome: Outcome) -> tuple[str, ...] | None:
+    """What the graphs of all parts are made of; None where nothing asked."""
+    found = outcome.plan.traits
+    return None if found is None else tuple(sorted(frozenset[str]().union(*found.values())))
 
 
 def _tried(candidate: Candidate) -> RouteTried:

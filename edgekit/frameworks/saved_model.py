@@ -138,16 +138,6 @@ def graphs(folder: Path) -> list[Any]:
     return [meta.graph_def for meta in saved.meta_graphs]
 
 
-def attends(definition: Any) -> bool:
-    """Whether a softmax feeds a matrix product in a ``GraphDef`` or a function in it."""
-    for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
-        softmax = {node.name for node in nodes if node.op == "Softmax"}
-        products = (node for node in nodes if node.op in ("BatchMatMulV2", "Einsum", "MatMul"))
-        if any(softmax & {name.partition(":")[0] for name in node.input} for node in products):
-            return True
-    return False
-
-
 def _signature(native: Any, source: Source | None) -> Any:
     signatures = native.signatures
     if SIGNATURE in signatures:

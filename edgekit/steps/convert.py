@@ -11,6 +11,7 @@ from edgekit.scheme import Precision
 from edgekit.signature import Signature
 from edgekit.steps import Json
 from edgekit.steps.load import load
+from edgekit.target import Trait
 from edgekit.toolchains import Request
 
 
@@ -38,6 +39,7 @@ def run(
     signature: Json,
     calibration_file: str | None,
     float_file: str | None,
+    traits: list[Trait],
     minimum_deployment_target: str | None = None,
 ) -> Json:
     """Convert by one route into ``folder``; CPU seconds of load and convert are told apart."""
@@ -53,6 +55,7 @@ def run(
         float_file=Path(float_file) if float_file else None,
         inputs=tuple(t.name for t in names.inputs),
         outputs=tuple(t.name for t in names.outputs),
+        traits=frozenset(traits),
         minimum_deployment_target=minimum_deployment_target,
     )
     made = toolchains.routes(toolchain_name)[route].convert(loaded, request)

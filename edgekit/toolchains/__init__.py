@@ -43,8 +43,10 @@ class Request:
         calibration: samples by input name, in the model's own layout, first axis is the sample; None where the
             precision needs none. Never random, never selection or test samples.
         float_file: the verified fp32 file of the same format, for routes that quantize a file.
-        names: the source's input and output names, in order, which the written file must be mapped to.
+        inputs: the source's input names, in order, which the written file must be mapped to.
+        outputs: its output names, likewise.
         minimum_deployment_target: oldest system that the file must run on, for formats that depend on it (Core ML).
+        traits: what the float file's graph is made of; empty where there is none yet.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Request:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     minimum_deployment_target: str | None = None
+    traits: frozenset[Trait] = frozenset()
 
 
 @dataclass(frozen=True)

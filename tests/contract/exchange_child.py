@@ -21,14 +21,14 @@ ROUTES = {
         "unrolled-qdq": "int8", "nncf": "int8", "dynamic-products-tensor": "int8-dynamic",
         "dynamic-products": "int8-dynamic", "dynamic": "int8-dynamic",
     },
-    ("onnx", "keras"): {"tf2onnx": "fp32", "tf2onnx-loop": "fp32"},
+    ("onnx", "keras"): {"tf2onnx": "fp32"},
     ("tensorrt", "torch"): {"torch-dynamo": "fp32", "half": "fp16", "qdq": "int8", "unrolled-qdq": "int8"},
     ("tensorrt", "keras"): {"tf2onnx": "fp32", "half": "fp16", "qdq": "int8"},
     ("openvino", "torch"): {
         "torch-traced": "fp32", "torch-exported": "fp32", "fp16": "fp16", "nncf": "int8", "nncf-all": "int8",
         "unrolled-nncf": "int8", "weights": "int8-weights", "weights-symmetric": "int8-weights",
     },
-    ("openvino", "keras"): {"saved-model": "fp32", "saved-model-loop": "fp32"},
+    ("openvino", "keras"): {"saved-model": "fp32"},
 }  # fmt: skip
 MODELS = {"torch": ("conv", "lstm", "attention"), "keras": ("outputs", "lstm", "gelu", "attention")}
 INPUTS = {
@@ -145,7 +145,7 @@ def main(toolchain: str, framework: str, folder: Path) -> None:
         calibration, samples = INPUTS[name](16), INPUTS[name](8)
         model, reference = loaded(framework, name, samples)
         outcome: dict[str, str] = {}
-        float_file = None
+        float_file, traits = None, frozenset()
         for route, precision in ROUTES[toolchain, framework].items():
             if toolchain == "tensorrt" and routes[route].quantizes_file and float_file is None:
                 outcome[route] = "there is no float file to start from"
@@ -154,14 +154,15 @@ def main(toolchain: str, framework: str, folder: Path) -> None:
             into.mkdir(parents=True)
             request = Request(
                 into, precision, False, calibration if precision == "int8" else None, float_file,
-                tuple(samples), tuple(reference),
+                tuple(samples), tuple(reference), traits=traits,
             )  # fmt: skip
             try:
                 done = routes[route].convert(None if routes[route].quantizes_file else model, request)
             except EdgekitError as error:
                 outcome[route] = f"{type(error).__name__}: {error}"
                 continue
-            float_file = float_file or done.file
+            if float_file is None:
+                float_file, traits = done.file, toolchains.traits(toolchain, done.file)
         np.savez(folder / name / "samples.npz", **samples)
         np.savez(folder / name / "reference.npz", **reference)
         (folder / name / "outcome.json").write_text(json.dumps(outcome))

@@ -343,8 +343,11 @@ def test_a_full_integer_target_computes_in_float_only_where_that_is_allowed(work
     else:
         assert in_float == set(result.audit.ops_float_only) == {"NEG"}  # LiteRT has no integer kernel for it
         assert "--allow-mixed also accepts quantizer-static-products" in notes
-        refused = {tried.route: tried.reason for tried in result.routes_tried if tried.status == "FAIL_PRECISION"}
-        assert "SOFTMAX" in refused["quantizer-static-products"]
+        over = {route.route: (route.by, route.reason) for route in result.routes_passed_over}
+        assert (
+            over["quantizer-static-products"][0] == "needs" and "--allow-mixed" in over["quantizer-static-products"][1]
+        )
+        assert "quantizer-static-products" not in {tried.route for tried in result.routes_tried}
 
 
 @pytest.mark.parametrize(("model", "pointwise"), [("unet@torch", 1), ("mobilenet_v2@torch", 1)])

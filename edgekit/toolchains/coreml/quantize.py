@@ -17,7 +17,7 @@ from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.export import convert_program, exported
-from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, has_gates, quantize_activations
+from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
 from edgekit.toolchains.coreml.vendor import coremltools
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ def weights(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def activations(model: LoadedModel | None, request: Request) -> Converted:
-    """Quantize activations of the float file, with ranges from the evaluator, and then its weights.
-
-    Where recurrent cells come unrolled (Keras's do) sums stay in float, as in ``unrolled``: 33 dB otherwise on the
-    zoo's LSTM, in more bytes than the float file's.
-    """
+    """Quantize activations of the float file, with ranges from the evaluator, and then its weights."""
     assert request.float_file is not None
     return _static(request.float_file, request, ALL)
+
+
+def activations_of_products(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``activations``, what products and convolutions take alone: sums and pooling stay in float."""
+    assert request.float_file is not None
+    return _static(request.float_file, request, PRODUCTS)
 
 
 def unrolled(model: LoadedModel | None, request: Request) -> Converted:
@@ -66,7 +68,7 @@ def _static(file: Path, request: Request, taken: Taken) -> Converted:
     program.refuse_unknown()
     files = {original: name for name, original in opened.names.items()}
     inside = {files.get(name, name): _narrowed(array) for name, array in samples.items()}
-    quantize_activations(opened.spec, program, inside, PRODUCTS if has_gates(program) else taken)
+    quantize_activations(opened.spec, program, inside, taken)
     return package.write(*_with_int8_weights(coremltools(), opened), request)
 
 

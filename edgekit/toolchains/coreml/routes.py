@@ -15,6 +15,7 @@ ROUTES = {
     "exported-program": Route({"torch": "torch", "keras": "keras-torch"}, export.from_program),
     "tf-concrete": Route({"keras": "keras-tensorflow"}, export.from_concrete),
     "activations": Route(_RUNTIME, quantize.activations, quantizes_file=True),
+    "activations-products": Route(_RUNTIME, quantize.activations_of_products, quantizes_file=True),
     "unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled),
     "pt2e": Route({"torch": "torch", "keras": "keras-torch"}, quantize.pt2e),
     "weights": Route(_RUNTIME, quantize.weights, quantizes_file=True),

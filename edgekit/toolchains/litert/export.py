@@ -48,7 +48,7 @@ def convert_dynamic(model: LoadedModel | None, request: Request) -> Converted:
 
 def convert_int8(model: LoadedModel | None, request: Request) -> Converted:
     """Full integer: per-channel weights, calibrated activations (the audit names what stayed float)."""
-    return _same_in_each_run(_convert(model, request, _int8, unroll=True))
+    return _noting_chance(_convert(model, request, _int8, unroll=True))
 
 
 def convert_int16x8(model: LoadedModel | None, request: Request) -> Converted:
@@ -61,7 +61,7 @@ def convert_int16x8(model: LoadedModel | None, request: Request) -> Converted:
             f"TFLiteConverter's 16x8 mode takes float inputs only, and {', '.join(tokens)} is not",
             hint="ai-edge-quantizer does 16x8 on the fp32 file; or use int8-dynamic.",
         )
-    return _same_in_each_run(_convert(model, request, _int16x8, unroll=True))
+    return _noting_chance(_convert(model, request, _int16x8, unroll=True))
 
 
 def convert_unrolled_int16x8(model: LoadedModel | None, request: Request) -> Converted:
@@ -78,30 +78,25 @@ def _unrolled(
     model: LoadedModel | None, request: Request, quantize: Callable[[LoadedModel | None, Request], Converted]
 ) -> Converted:
     assert model is not None
-    if _is_short(model.native) or not _loops(model.native):
-        raise UnsupportedError(
-            f"the model has no recurrent Keras layer of more than {SHORT} steps to unroll",
-            hint="The routes that quantize the fp32 file do the same.",
-        )
+    if not _loops(model.native):
+        raise UnsupportedError("the model has no recurrent Keras layer that could be unrolled")
     with TemporaryDirectory(dir=request.folder) as folder:
         floats = _convert(model, replace(request, folder=Path(folder)), _float, unroll=True)
         made = quantize(None, replace(request, float_file=floats.file))
     return Converted(made.file, floats.notes + made.notes)
 
 
-def _same_in_each_run(made: Converted) -> Converted:
-    """Refuse a static file whose bytes are left to chance.
+def _noting_chance(made: Converted) -> Converted:
+    """Note of a static file that its bytes are left to chance.
 
     Whether the converter quantizes a SPLIT of which a piece is not read (the first step of an unrolled LSTM, whose
     state is zero) changes from run to run.
     """
     unread = unread_pieces(made.file.read_bytes())
-    if unread:
-        raise UnsupportedError(
-            f"TFLiteConverter gives other bytes in each run where a piece of a split is not read: {unread[0]}",
-            hint="The routes of ai-edge-quantizer give the same in each run.",
-        )
-    return made
+    if not unread:
+        return made
+    note = f"TFLiteConverter gives other bytes in each run where a piece of a split is not read: {unread[0]}"
+    return Converted(made.file, (*made.notes, note))
 
 
 def _convert(

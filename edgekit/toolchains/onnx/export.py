@@ -11,7 +11,6 @@ import onnx
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel, missing
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import gates
 from edgekit.toolchains.onnx.passes.compact import compact, shorten_many
 from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
 
@@ -47,57 +46,16 @@ def from_torchscript(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
-    """Export the static batch-1 SavedModel of a TensorFlow-side model without loops or attention, with tf2onnx.
-
-    Attention comes with layer norms and GELU, which tf2onnx takes apart, and with products of three axes, which it
-    does not make ``Gemm``; ONNX Runtime recognises neither again: 1.27 times the time of ``keras-torch`` on the
-    zoo's GPT, 1.33 times in int8.
-    """
-    return _from_saved_model(model, request, anything=False)
-
-
-def from_saved_model_with_loops(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``from_saved_model``, whatever the model; recurrent layers mostly stay loops, slow and in float."""
-    return _from_saved_model(model, request, anything=True)
-
-
-def has_attention(graph: onnx.GraphProto) -> bool:
-    """Whether a softmax feeds a matrix product."""
-    softmax = {output for node in graph.node if node.op_type == "Softmax" for output in node.output}
-    return any(node.op_type == "MatMul" and softmax & set(node.input) for node in graph.node)
-
-
-def has_gates(graph: onnx.GraphProto) -> bool:
-    """Whether recurrent cells come unrolled."""
-    made = {output: node for node in graph.node for output in node.output}
-
-    def kinds(value: str) -> set[str]:
-        node = made.get(value)
-        if node is None:
-            return set()
-        inner = [made[name] for name in node.input if name in made] if node.op_type == "Sub" else []
-        return {found.op_type.lower() for found in (node, *inner)}
-
-    products = (node.input for node in graph.node if node.op_type == "Mul")
-    return gates.has_gates((kinds(first), kinds(second)) for first, second in products)
-
-
-def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: bool) -> Converted:
+    """Export the static batch-1 function of a TensorFlow-side model with tf2onnx; its loops stay loops, in float."""
     import tensorflow as tf
     import tf2onnx
 
-    from edgekit.frameworks.saved_model import attends, forward_function
+    from edgekit.frameworks.saved_model import forward_function
 
     assert model is not None
     call, _ = forward_function(model)
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in model.signature.inputs]
     function = tf.function(call, input_signature=specs, autograph=False)
-    # Looked for before, because tf2onnx takes more than 24 GB for GPT-2 small.
-    if not anything and attends(function.get_concrete_function().graph.as_graph_def()):
-        raise UnsupportedError(
-            "tf2onnx takes the layer norms and GELU of attention models apart, which is slow",
-            hint="The route keras-torch keeps them whole.",
-        )
     proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET_TENSORFLOW)
     foreign = {
         node.op_type: node.name for node in proto.graph.node if not node.domain and not onnx.defs.has(node.op_type)
@@ -105,16 +63,11 @@ def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: 
     if foreign:  # tf2onnx passes on what it does not know
         places = [f"at {name.split('PartitionedCall/')[-1]}" for name in foreign.values()]
         raise missing.error("tf2onnx", list(foreign), places)
-    found = [node.name for node in proto.graph.node if node.op_type in ("Loop", "Scan")]
-    if found and not anything:
-        raise UnsupportedError(
-            f"TensorFlow's recurrent layers become {len(found)} loops, which are slow and stay float",
-            hint="The route keras-torch unrolls them.",
-        )
+    found = sum(node.op_type in ("Loop", "Scan") for node in proto.graph.node)
     shorten(proto.graph)
     number(proto.graph)
     done = finish(proto, request)
-    return Converted(done.file, (f"{len(found)} recurrent layers are loops",)) if found else done
+    return Converted(done.file, (f"{found} of its operators are loops",)) if found else done
 
 
 def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:

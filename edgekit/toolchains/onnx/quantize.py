@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains.onnx.export import finish, has_attention, has_gates, unrolled
+from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
 
 if TYPE_CHECKING:
@@ -29,17 +29,8 @@ DYNAMIC = ["MatMul", "Gemm", "LSTM", "Gather"]
 
 
 def qdq_all(model: LoadedModel | None, request: Request) -> Converted:
-    """Quantize every operator that ONNX Runtime's quantizer knows, weights per channel, ranges by min/max.
-
-    Not where there is attention, whose masks, softmax and norms lose their range and are no faster (29 dB on the zoo's
-    BERT, where ``qdq_products`` keeps 34), nor where recurrent cells come unrolled (LSTM from Keras: 29 and 40 dB).
-    """
-    proto = read_float(request)
-    if has_attention(proto.graph):
-        raise UnsupportedError("int8 softmax and masks cost attention 5 dB", hint="Use the route qdq-products.")
-    if has_gates(proto.graph):
-        raise UnsupportedError("int8 gates cost unrolled cells 10 dB", hint="Use the route qdq-products.")
-    return _static(proto, request, None)
+    """Quantize every operator that ONNX Runtime's quantizer knows, weights per channel, ranges by min/max."""
+    return _static(read_float(request), request, None)
 
 
 def qdq_products(model: LoadedModel | None, request: Request) -> Converted:
@@ -53,7 +44,9 @@ def qdq_dynamic_cells(model: LoadedModel | None, request: Request) -> Converted:
 
     float_model = read_float(request)
     if not any(node.op_type == "LSTM" for node in float_model.graph.node):
-        raise UnsupportedError("the model has no LSTM", hint="Use the route qdq-all.")
+        raise UnsupportedError(
+            "ONNX Runtime has an int8 LSTM and nothing like it for other cells; the file has no LSTM"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "cells.onnx")
         quantize_dynamic(
@@ -87,9 +80,9 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF: bias correction, and its transformer settings where there is attention."""
     from edgekit.toolchains.openvino import nncf
 
-    proto = read_float(request)
-    attention = has_attention(proto.graph)
-    return finish(nncf.quantize(proto, calibration_of(request), attention=attention), request, quantized=True)
+    attention = "attention" in request.traits
+    found = nncf.quantize(read_float(request), calibration_of(request), attention=attention)
+    return finish(found, request, quantized=True)
 
 
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:

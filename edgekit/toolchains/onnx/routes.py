@@ -29,7 +29,6 @@ ROUTES = {
     "torch-dynamo": _route({"torch": "torch"}, export.from_torch),
     "torch-script": _route({"torch": "torch"}, export.from_torchscript),
     "tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),
-    "tf2onnx-loop": _route({"keras": "keras-tensorflow"}, export.from_saved_model_with_loops),
     "keras-torch": _route({"keras": "keras-torch"}, export.from_torch),
     "qdq-all": _quantizes(quantize.qdq_all),
     "qdq-products": _quantizes(quantize.qdq_products),

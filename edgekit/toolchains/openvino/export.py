@@ -62,36 +62,15 @@ def _convert(source: Any, *, places: Callable[[list[str]], list[str]] = lambda n
 
 
 def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
-    """Convert the static batch-1 SavedModel of a TensorFlow-side model without loops or attention.
-
-    Through ``keras-torch`` attention models are 2 to 4 % faster and smaller (zoo GPT and BERT).
-    """
-    return _from_saved_model(model, request, anything=False)
-
-
-def from_saved_model_with_loops(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``from_saved_model``, whatever the model; recurrent layers stay loops, slow and never quantized."""
-    return _from_saved_model(model, request, anything=True)
-
-
-def _from_saved_model(model: LoadedModel | None, request: Request, *, anything: bool) -> Converted:
+    """Convert the static batch-1 SavedModel of a TensorFlow-side model; its loops stay loops, never quantized."""
     from edgekit.frameworks import saved_model
 
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         saved = saved_model.export_saved_model(model, Path(folder))
-        if not anything and any(map(saved_model.attends, saved_model.graphs(saved))):
-            raise UnsupportedError(
-                "attention through TensorFlow is slower in OpenVINO", hint="The route keras-torch keeps it whole."
-            )
         converted = _convert(str(saved), places=lambda names: missing.tensorflow_places(saved, names))
-        found = [node for node in converted.get_ops() if node.get_type_name() in LOOPS]
-        if found and not anything:
-            raise UnsupportedError(
-                f"TensorFlow's recurrent layers become {len(found)} loops, which run ten times slower than a cell",
-                hint="The route keras-torch unrolls them.",
-            )
-        note = f"{len(found)} recurrent layers are loops" if found else ""
+        found = sum(node.get_type_name() in LOOPS for node in converted.get_ops())
+        note = f"{found} of its operators are loops" if found else ""
         return finish(converted, request, model.signature.inputs, note=note)
 
 

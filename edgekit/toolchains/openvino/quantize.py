@@ -14,10 +14,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import gates
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
 
@@ -34,33 +33,18 @@ NORMS = ("MVN",)
 def static(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF; attention gets its transformer settings (SmoothQuant, softmax and its product in float).
 
-    Gates of recurrent cells that came unrolled (Keras's do) stay float, as in ``static_unrolled``.
+    Of recurrent cells in products (Keras's come so, and those of streams) the sums and gates between them stay float.
     """
+    attention = "attention" in request.traits
+    keep_float = (*(() if attention else NORMS), *(GATES if {"unrolled", "stateful"} & request.traits else ()))
     float_model = read(request.float_file)
-    attention = has_attention(float_model)
-    keep_float = () if attention else (*NORMS, *(GATES if has_gates(float_model) else ()))
     quantized = nncf.quantize(float_model, _calibration(request), attention=attention, keep_float=keep_float)
     return finish(quantized, request, ())
 
 
-def has_gates(model: ov.Model) -> bool:
-    """Whether recurrent cells come unrolled."""
-    products = (node.input_values() for node in model.get_ops() if node.get_type_name() == "Multiply")
-    return gates.has_gates((_kinds(first.get_node()), _kinds(second.get_node())) for first, second in products)
-
-
-def _kinds(node: Any) -> set[str]:
-    """The type of an operator, and of what a difference is taken of."""
-    inputs = [value.get_node() for value in node.input_values()] if node.get_type_name() == "Subtract" else []
-    return {found.get_type_name().lower() for found in (node, *inputs)}
-
-
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF's default settings, the products of attention included."""
-    float_model = read(request.float_file)
-    if not has_attention(float_model):
-        raise UnsupportedError("the model has no softmax attention", hint="Use the route nncf, which is the same then.")
-    return finish(nncf.quantize(float_model, _calibration(request)), request, ())
+    return finish(nncf.quantize(read(request.float_file), _calibration(request)), request, ())
 
 
 def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
@@ -72,9 +56,6 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         unrolled = read(from_program(model, replace(request, folder=Path(folder))).file)
-        # Keras's layers are unrolled in the fp32 file as well: two routes to one file would leave the choice to noise.
-        if model.framework == "keras" and has_gates(unrolled) and not has_attention(unrolled):
-            raise UnsupportedError("the fp32 file is unrolled, and its gates stay float", hint="Use the route nncf.")
         quantized = nncf.quantize(unrolled, _calibration(request), keep_float=(*GATES, *NORMS))
         note = "recurrent cells are unrolled to one set of matrix products per time step"
         return finish(quantized, request, (), note=note)
@@ -88,17 +69,6 @@ def weights_asymmetric(model: LoadedModel | None, request: Request) -> Converted
 def weights_symmetric(model: LoadedModel | None, request: Request) -> Converted:
     """Store weights as int8, per channel."""
     return _weights(request, "INT8_SYM")
-
-
-def has_attention(model: ov.Model) -> bool:
-    """Whether a softmax feeds a matrix product, or attention is one operator."""
-    for node in model.get_ops():
-        kind = node.get_type_name()
-        if kind == "ScaledDotProductAttention":
-            return True
-        if kind == "MatMul" and any(v.get_node().get_type_name() == "Softmax" for v in node.input_values()):
-            return True
-    return False
 
 
 def _calibration(request: Request) -> Mapping[str, NDArray[np.generic]]:

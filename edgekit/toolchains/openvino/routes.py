@@ -12,7 +12,6 @@ ROUTES = {
     "torch-traced": Route({"torch": "torch"}, export.from_trace),
     "torch-exported": Route({"torch": "torch"}, export.from_program),
     "saved-model": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
-    "saved-model-loop": Route({"keras": "keras-tensorflow"}, export.from_saved_model_with_loops),
     "keras-torch": Route({"keras": "keras-torch"}, export.from_program),
     "fp16": Route(_RUNTIME, export.to_fp16, quantizes_file=True),
     "nncf": Route(_RUNTIME, quantize.static, quantizes_file=True),

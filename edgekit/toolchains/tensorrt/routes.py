@@ -29,7 +29,6 @@ ROUTES = {
     "torch-script": Route({"torch": "torch"}, _checked(export.from_torchscript)),
     "tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),
     "keras-torch": Route({"keras": "keras-torch"}, _checked(export.from_torch)),
-    "tf2onnx-loop": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model_with_loops)),
     "half": Route({"keras": "runtime", "torch": "runtime"}, half.half, quantizes_file=True),
     "qdq": Route({"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True),
     "unrolled-qdq": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),

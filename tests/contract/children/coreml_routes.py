@@ -55,7 +55,7 @@ def main(folder):
     attempt("activations", model, (10, 12), "activations", "int8", "iOS17", given, file)
     attempt("unrolled", model, (10, 12), "unrolled", "int8", "iOS17", given)
     apart = attempt("exported", model, (10, 12), "exported-program", "fp32", "iOS17")
-    attempt("exported-int8", model, (10, 12), "activations", "int8", "iOS17", given, apart)
+    attempt("exported-int8", model, (10, 12), "activations-products", "int8", "iOS17", given, apart)
     attempt("unrolled-old", model, (10, 12), "unrolled", "int8", "iOS16", given)
     attempt("no-samples", model, (10, 12), "unrolled", "int8", "iOS17", {"x": calibration[:0]})
     attempt("shuffle-old", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "trace", "fp32", "iOS15")

@@ -14,7 +14,6 @@ import numpy as np
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.mil import proto
 from edgekit.mil.program import OPSETS, Operation, Program
-from edgekit.toolchains._shared import gates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,19 +61,6 @@ def quantize_activations(spec: Any, program: Program, samples: Arrays, taken: Ta
     ranges = _shared(program, _ranges(program, samples, set().union(*chosen.values())))
     function = next(f for f in spec.mlProgram.functions.values() if f.opset in f.block_specializations)
     _insert(function.block_specializations[function.opset], program, ranges, chosen, taken)
-
-
-def has_gates(program: Program) -> bool:
-    """Whether recurrent cells come unrolled."""
-    made = {name: operation for operation in program.block.operations for name, *_ in operation.outputs}
-
-    def kinds(names: tuple[str, ...]) -> set[str]:
-        found = [made[name] for name in names if name in made]
-        inner = [made[n] for o in found if o.type == "sub" for side in o.inputs.values() for n in side if n in made]
-        return {operation.type for operation in (*found, *inner)}
-
-    products = (operation.inputs for operation in program.block.operations if operation.type == "mul")
-    return gates.has_gates((kinds(operands["x"]), kinds(operands["y"])) for operands in products)
 
 
 def _variable_inputs(program: Program, operation: Operation, taken: Taken) -> Iterator[str]:
