@@ -19,7 +19,7 @@ import numpy as np
 
 import edgekit
 from edgekit import mil
-from edgekit.artifact import package
+from edgekit.jobs.host import host
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 
@@ -56,7 +56,7 @@ def main(models: list[str]) -> None:
                 if result.artifact:
                     row |= measure(Path(result.artifact) / result.parts["model"].file)
                 row |= {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
-                row |= {"host": package.host().processor, "load": round(os.getloadavg()[0], 1)}
+                row |= {"host": host().processor, "load": round(os.getloadavg()[0], 1)}
                 stream.write(json.dumps(row, sort_keys=True) + "\n")
                 print(json.dumps(row), flush=True)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import edgekit
-from edgekit.artifact import package
+from edgekit.jobs.host import host
 from edgekit.jobs.workers import Workers
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ def main() -> None:
     stamp = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "commit": commit.stdout.strip(),
-        "host": package.host().processor,
+        "host": host().processor,
     }
     for model in arguments.models:
         for name in arguments.targets:

@@ -39,9 +39,9 @@ import rivals
 import edgekit
 from edgekit import api, pipeline
 from edgekit import target as targets
-from edgekit.artifact import package
 from edgekit.conversion import Order
 from edgekit.errors import EdgekitError
+from edgekit.jobs.host import host
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers, variables
@@ -96,7 +96,7 @@ def stamp() -> dict[str, str]:
     """When and where a row was measured."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
-        "host": package.host().processor,
+        "host": host().processor,
         "load": f"{os.getloadavg()[0]:.1f}",
     }
 

@@ -23,8 +23,8 @@ import results_page
 
 import edgekit
 from edgekit import target, zoo
-from edgekit.artifact import package
 from edgekit.errors import EdgekitError
+from edgekit.jobs.host import host
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 
@@ -72,7 +72,7 @@ def commit() -> str:
 
 def run(models: list[str], formats: list[str], jobs: int) -> None:
     """Run all groups, ``jobs`` at a time, each in a process of its own; rows are kept as they come."""
-    stamp = {"commit": commit(), "host": package.host().processor}
+    stamp = {"commit": commit(), "host": host().processor}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     writing = threading.Lock()
 

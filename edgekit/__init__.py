@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edgekit.artifact.folder import verify
     from edgekit.result import Result
 
+#: The distribution that every number passes through.
+PACKAGES = ("numpy",)
+
 __version__ = "0.1.0"
 __all__ = ["EdgekitError", "Result", "__version__", "convert", "inspect", "verify"]
 

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgekit.scheme import Precision
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("pydantic",)
+
 #: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, R2), or a
 #: fraction of the float value.
 Family = Literal["top1", "map", "relative"]

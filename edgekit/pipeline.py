@@ -376,9 +376,9 @@ def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, sam
         "float_files": _files(twin),
         "samples_files": dict(samples.parts),
     }
-    found = run.step("latency", "runtime", "latency", arguments).value
-    verdict = judge.judge_latency(found["float_cpu_ms"], found["ratio_ci95"])
-    return LatencyFacts.model_validate({**found, "verdict": verdict})
+    entry = run.step("latency", "runtime", "latency", arguments)
+    verdict = judge.judge_latency(entry.value["float_cpu_ms"], entry.value["ratio_ci95"])
+    return LatencyFacts.model_validate({**entry.value, "verdict": verdict, "reused": entry.reused})
 
 
 def test_once(

@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("pydantic",)
+
 Status = Literal[
     "PASS",
     "FAIL_PARITY",
@@ -58,13 +61,14 @@ class TargetFile(_Frozen):
 
 
 class RouteTried(_Frozen):
-    """One route of the target and how it ended, on selection samples."""
+    """One route of the target and how it ended, on selection samples; ``measured_at`` says when it was timed."""
 
     route: str
     status: Status
     reason: str = ""
     sqnr_db: float | None = None
     latency_ratio: float | None = None
+    measured_at: str | None = None
 
 
 class RoutePassedOver(_Frozen):
@@ -170,7 +174,12 @@ class AgreementFacts(_Frozen):
 
 
 class LatencyFacts(_Frozen):
-    """CPU milliseconds per inference (all parts once), one thread, in turns with the float twin on the same runtime."""
+    """CPU milliseconds per inference (all parts once), one thread, in turns with the float twin on the same runtime.
+
+    Attributes:
+        measured_at: when, in UTC, as ISO 8601 has it.
+        reused: whether that was in an earlier run, on this machine.
+    """
 
     float_cpu_ms: float
     artifact_cpu_ms: float
@@ -181,6 +190,8 @@ class LatencyFacts(_Frozen):
     blocks: int
     runs_per_block: tuple[int, int]
     wall_over_cpu: float
+    measured_at: str | None = None
+    reused: bool = False
 
 
 class Part(_Frozen):
@@ -215,7 +226,13 @@ class SamplesFacts(_Frozen):
 
 
 class Host(_Frozen):
-    """Where this was measured."""
+    """Where this was measured.
+
+    Attributes:
+        processor_model: vendor, family, model and stepping (on Arm: implementer, part, variant and revision).
+        features: instruction sets and other features that the processor reports, sorted.
+        libc: the C library, whose functions compute exponentials and the like; empty where it has no number.
+    """
 
     system: str
     machine: str
@@ -223,6 +240,9 @@ class Host(_Frozen):
     cores: int
     memory_bytes: int
     python: str
+    processor_model: str = ""
+    features: str = ""
+    libc: str = ""
 
 
 class ErrorFacts(_Frozen):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from edgekit import __version__
 from edgekit import candidate as judging
@@ -19,7 +15,7 @@ from edgekit.artifact import folder as artifact
 from edgekit.artifact.words import facts, status
 from edgekit.candidate import Candidate, Evidence, is_slow
 from edgekit.conversion import FEW_CALIBRATION_SAMPLES, Loaded, Order, Outcome, Samples
-from edgekit.jobs.run import Ref, Run, versions
+from edgekit.jobs.run import Ref, Run
 from edgekit.proof import precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import (
@@ -28,7 +24,6 @@ from edgekit.result import (
     Audited,
     ErrorFacts,
     Flag,
-    Host,
     Part,
     Proof,
     Result,
@@ -151,8 +146,8 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
         notes=(*outcome.loaded.notes, *_notes(made), *_warnings(order, outcome)),
-        tools={"edgekit": __version__, **versions()},
-        host=host(),
+        tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},
+        host=run.host,
         cpu_seconds=dict(run.ledger.cpu_seconds),
         peak_rss_bytes=run.ledger.peak_rss_bytes,
         reused=tuple(run.ledger.reused),
@@ -174,28 +169,6 @@ def _proof(evidence: Evidence | None) -> Proof:
     if evidence is None:
         return Proof(kind="none")
     return Proof(kind="stand-in" if evidence.stand_in else "runtime", by=evidence.by)
-
-
-def host() -> Host:
-    """Facts about this machine."""
-    return Host(
-        system=f"{platform.system()} {platform.release()}",
-        machine=platform.machine(),
-        processor=_processor(),
-        cores=os.cpu_count() or 1,
-        memory_bytes=psutil.virtual_memory().total,
-        python=platform.python_version(),
-    )
-
-
-def _processor() -> str:
-    """The processor's name; Linux tells it in /proc, elsewhere Python does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _agreement(outcome: Outcome) -> AgreementFacts | None:
@@ -220,7 +193,7 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
         flags.append("WEAK_SOURCE")
     if made and made.latency and made.latency.noisy:
         flags.append("NOISY")
-    if not run.ledger.made:
+    if not run.ledger.made or any(c.latency and c.latency.reused for c in outcome.candidates):
         flags.append("REUSED")
     if order.plan.generated:
         flags.append("ESTIMATE")
@@ -301,6 +274,7 @@ def _tried(candidate: Candidate) -> RouteTried:
         reason=". ".join(text for text in (candidate.reason.rstrip("."), candidate.hint) if text),
         sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,
         latency_ratio=candidate.latency.ratio if candidate.latency else None,
+        measured_at=candidate.latency.measured_at if candidate.latency else None,
     )
 
 

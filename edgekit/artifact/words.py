@@ -126,7 +126,6 @@ _FLAGS = {
     "LARGER": "larger than its float twin",
     "WEAK_SOURCE": "the float model beats no trivial answer on these samples: its accuracy proves nothing",
     "NOISY": "the machine was too noisy to time it well",
-    "REUSED": "nothing was run again: all results come from the store",
     "ESTIMATE": "parity on generated inputs only; pass --calibrate and --evaluate for proof on real data",
     "CUSTOM_GATE": "judged by limits of your own, looser than the packaged ones",
     "CUSTOM_TARGET": "a file of your own stands in for a packaged target of the same name",
@@ -135,4 +134,16 @@ _FLAGS = {
 
 def flags(result: Result) -> list[tuple[str, str]]:
     """Each flag with what it means."""
-    return [(flag, _FLAGS[flag]) for flag in result.flags]
+    meanings = {**_FLAGS, "REUSED": _reused(result)}
+    return [(flag, meanings[flag]) for flag in result.flags]
+
+
+def _reused(result: Result) -> str:
+    """What of a result comes from the store, measurements first: they are of their day."""
+    t = result.latency
+    if t is None:
+        return "nothing was run again: all results come from the store"
+    if t.reused:
+        at = f"{t.measured_at[:16].replace('T', ' ')} UTC" if t.measured_at else "at an unknown time"
+        return f"the latency was not measured again: it is from the store, measured {at}"
+    return "the latency of other routes was not measured again; `measured_at` of `routes_tried` says when it was"

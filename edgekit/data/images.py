@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import DamagedFileError, MissingDependencyError, UsageError
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("opencv-python-headless", "pydantic")
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FILE = "preprocess.toml"
 EXAMPLE = (

@@ -19,6 +19,9 @@ from edgekit.frameworks.loaded import Arrays, Loaded
 from edgekit.sources import unsafe
 from edgekit.sources.source import Source, resolve, with_weights
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("keras", "tensorflow", "torch")
+
 with optional.absent(*optional.UNUSED):
     import keras
 

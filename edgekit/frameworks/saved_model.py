@@ -27,6 +27,9 @@ from edgekit.frameworks.loaded import (
 from edgekit.signature import Signature, TensorSpec
 from edgekit.sources.source import Source
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("tensorflow",)
+
 SIGNATURE = "serving_default"
 
 

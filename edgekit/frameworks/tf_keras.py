@@ -13,6 +13,9 @@ from edgekit.frameworks import LoadedModel, keras_outputs, saved_model
 from edgekit.frameworks.loaded import Loaded
 from edgekit.sources.source import Source
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("tensorflow", "tf-keras")
+
 
 def load(source: Source) -> Loaded:
     """Load a ``.h5`` or ``.keras`` file of Keras 2.

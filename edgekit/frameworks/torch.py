@@ -30,6 +30,9 @@ from edgekit.signature import Signature, TensorSpec
 from edgekit.sources import unsafe
 from edgekit.sources.source import Source, with_weights
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("safetensors", "torch")
+
 SEED = 0
 
 

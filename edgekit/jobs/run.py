@@ -1,33 +1,20 @@
 """One run's access to children and to the store: every step goes through ``Run.step``.
 
-A step is looked up under the SHA-256 of its name, its arguments (files by the step that made them), the versions of
-all installed frameworks and toolchains, and the source text of the code that it runs. Only a miss starts a child.
+A step is looked up under the SHA-256 of all that its result depends on (see ``keys.py``). Only a miss starts a child.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekit.jobs import host as machine
+from edgekit.jobs import keys
 from edgekit.jobs.store import Entry, Lease, Store
 from edgekit.jobs.workers import Workers
-
-#: Raised when steps change in a way that their source text does not show.
-STEP_VERSION = 1
-
-_PACKAGE = Path(__file__).parent.parent
-
-#: Distributions whose versions change results; those that are not installed count as absent.
-DISTRIBUTIONS = (
-    "ai-edge-litert", "ai-edge-quantizer", "coremltools", "executorch", "keras", "litert-torch", "nncf", "numpy",
-    "onnx", "onnxruntime", "onnxscript", "openvino", "opencv-python-headless", "tensorflow", "tf-keras", "tf2onnx",
-    "torch", "torchao",
-)  # fmt: skip
+from edgekit.result import Host
 
 
 @dataclass(frozen=True)
@@ -51,44 +38,27 @@ class Given:
     sha256: str
 
 
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of the installed distributions that matter."""
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-@functools.cache
-def code_hash() -> str:
-    """SHA-256 of all Python sources of the package."""
-    digest = hashlib.sha256()
-    for file in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(str(file.relative_to(_PACKAGE)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 @dataclass
 class Ledger:
-    """What a run spent and reused, for the manifest; written by ``Run.step`` alone."""
+    """What a run used, spent and reused, for the manifest; written by ``Run.step`` alone."""
 
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
     reused: list[str] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    tools: dict[str, str] = field(default_factory=dict)
 
 
 class Run:
     """Children, store and ledger of one conversion."""
 
-    def __init__(self, workers: Workers, store: Store | Lease, progress: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, workers: Workers, store: Store | Lease, progress: Callable[[str, str], None], host: Host | None = None
+    ) -> None:
         self.workers = workers
         self.store = store
         self.progress = progress
+        self.host = host or machine.host()
         self.ledger = Ledger()
 
     def step(self, name: str, environment: str, label: str, arguments: dict[str, Any]) -> Entry:
@@ -100,17 +70,11 @@ class Run:
             label: where its CPU seconds are booked in the manifest, and what the user is shown.
             arguments: JSON values, ``Ref`` and ``Given``, and dicts of them.
         """
-        material = {
-            "step": name,
-            "version": STEP_VERSION,
-            "environment": environment,
-            "arguments": {key: _identity(value) for key, value in arguments.items()},
-            "tools": versions(),
-            "code": code_hash(),
-        }
         module, _, inner = name.partition(":")
         function = f"edgekit.steps.{module}:{inner or 'run'}"
         actual = {key: _actual(value) for key, value in arguments.items()}
+        identities = {key: _identity(value) for key, value in arguments.items()}
+        material = keys.material(name, environment, actual, identities, self.host, keys.installed())
 
         def produce(folder: Path) -> dict[str, Any]:
             self.progress("start", label)
@@ -118,6 +82,7 @@ class Run:
             return {"value": answer.value, "cpu_seconds": answer.cpu_seconds, "peak_rss_bytes": answer.peak_rss_bytes}
 
         made = self.store.make(material, produce)
+        self.ledger.tools |= {tool: version for tool, version in material["tools"].items() if version}
         self._book(made, label)
         return Entry(made.key, made.value["value"], made.folder, made.reused)
 

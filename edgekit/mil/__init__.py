@@ -20,6 +20,9 @@ import numpy as np
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.mil.program import Program, load
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("coremltools", "protobuf", "scipy")
+
 __all__ = ["Program", "load", "run_file"]
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from edgekit.proof.intervals import ratio_interval
 
+#: What is found here is true of this machine alone.
+MEASURES = True
+
 #: An interval wider than this share of the ratio is flagged NOISY.
 NOISY_WIDTH = 0.3
 #: CPU milliseconds that all blocks should take at most, and blocks below which the interval says too little. The

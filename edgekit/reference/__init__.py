@@ -16,4 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("scipy",)
+
 Array: TypeAlias = NDArray[np.float64]

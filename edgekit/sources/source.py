@@ -204,9 +204,14 @@ def _zoo(text: str, name: str, config: str, framework: str | None) -> Source:
     return Source(text, "zoo", chosen, name, _zoo_sha256(name, config, chosen), config=config)
 
 
+#: Framework -> the file of an architecture's folder that only the other one imports.
+_OTHERS_CODE = {"keras": "pytorch.py", "torch": "keras.py"}
+
+
 def _zoo_sha256(name: str, config: str, framework: Framework | None) -> str:
     weights = zoo.weights_path(name, config)
-    files = [*sorted((zoo.ROOT / name).glob("*.py")), *sorted(zoo.ROOT.glob("*.py")), *([weights] if weights else [])]
+    code = [path for path in sorted((zoo.ROOT / name).glob("*.py")) if path.name != _OTHERS_CODE.get(str(framework))]
+    files = [*code, *sorted(zoo.ROOT.glob("*.py")), *([weights] if weights else [])]
     return _files_sha256(files, zoo.ROOT, f"{name}:{config}@{framework}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 from edgekit import toolchains
@@ -13,11 +12,6 @@ from edgekit.steps import Json
 from edgekit.steps.load import load
 from edgekit.target import Trait
 from edgekit.toolchains import Request
-
-
-def _cpu() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
 def routes(folder: str, toolchain_name: str) -> Json:
@@ -42,10 +36,8 @@ def run(
     traits: list[Trait],
     minimum_deployment_target: str | None = None,
 ) -> Json:
-    """Convert by one route into ``folder``; CPU seconds of load and convert are told apart."""
-    start = _cpu()
+    """Convert by one route into ``folder``."""
     loaded = load(source, environment) if source is not None else None
-    after_load = _cpu()
     names = Signature.from_json(signature)
     request = Request(
         folder=Path(folder),
@@ -59,8 +51,4 @@ def run(
         minimum_deployment_target=minimum_deployment_target,
     )
     made = toolchains.routes(toolchain_name)[route].convert(loaded, request)
-    return {
-        "file": str(made.file.relative_to(folder)),
-        "notes": list(made.notes),
-        "cpu": {"load": round(after_load - start, 3), "convert": round(_cpu() - after_load, 3)},
-    }
+    return {"file": str(made.file.relative_to(folder)), "notes": list(made.notes)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekit import toolchains
@@ -35,4 +36,5 @@ def run(
         toolchains.open_sessions(toolchain_name, float_files, "fp32"),
         toolchains.open_sessions(toolchain_name, files, precision),
     )
-    return asdict(latency.measure(bound(floats), bound(artifact)))
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {**asdict(latency.measure(bound(floats), bound(artifact))), "measured_at": now}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,9 +35,7 @@ def run(
     sessions = toolchains.open_sessions(toolchain_name, files, precision)
     parts = {name: Signature.from_json(document) for name, document in signatures.items()}
     samples, expected = Path(samples_file), Path(reference_folder)
-    start = time.process_time()
     execution.in_runtime(sessions, parts, samples, task, Path(folder))
-    spent = time.process_time() - start
     closeness = execution.compare(expected, Path(folder), parts)
     accuracy = score(parts, samples, expected, Path(folder), metric, task) if metric is not None else None
     agreement = None
@@ -58,7 +55,6 @@ def run(
         },
         "accuracy": accuracy.to_json() if accuracy else None,
         "agreement": agreement,
-        "cpu_run": round(spent, 3),
     }
 
 

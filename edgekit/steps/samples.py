@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.data import plan as planning
-from edgekit.jobs.store import sha256_file
 from edgekit.proof import execution, metrics, stream
 from edgekit.signature import WHOLE, Signature
 from edgekit.steps import Json
@@ -35,10 +35,12 @@ def run(folder: str, plan: Json, split: str, signatures: Json) -> Json:
         return {"count": 0, "labels": False, "sha256": None, "classes": [], "dropped": 0, "notes": []}
     path = Path(folder) / "samples.npz"
     planning.save(made, path)
+    with path.open("rb") as written:
+        sha256 = hashlib.file_digest(written, "sha256").hexdigest()
     return {
         "count": len(next(iter(made.inputs.values()))),
         "labels": made.labels is not None,
-        "sha256": sha256_file(path),
+        "sha256": sha256,
         "classes": list(made.classes),
         "dropped": made.dropped,
         "notes": list(made.notes),

@@ -29,6 +29,9 @@ from edgekit.proof import metrics
 from edgekit.steps import Json
 from edgekit.zoo import Config, Training, weights
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
 WARM_UP = 0.05
 CLIP_NORM = 1.0
 #: Samples per forward pass when the metric is taken.

@@ -29,6 +29,9 @@ from edgekit.errors import DamagedFileError, UsageError
 if TYPE_CHECKING:
     import torch
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("safetensors", "torch")
+
 Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
 

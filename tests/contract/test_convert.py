@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,26 @@ def test_an_identical_convert_reuses_everything_and_takes_under_two_seconds(made
     assert time.monotonic() - start < 20, cpu  # the bar of 2 s is measured in benchmarks/; this machine may be busy
 
 
+def test_a_measurement_of_an_earlier_run_is_flagged_with_its_date(made, home, tmp_path):
+    """Also where the run did something itself: here it converts by a second route, and times that one."""
+    start, first, second, *_ = Path("targets/onnxruntime-int8.toml").read_text().split("[[route]]")
+    (tmp_path / "two.toml").write_text("[[route]]".join((start, first, second)))
+    with Workers() as workers:
+        again = edgekit.convert(
+            "lenet5@torch", str(tmp_path / "two.toml"), search_routes=True, output=tmp_path / "again", workers=workers,
+            store=Store(home),
+        )  # fmt: skip
+    assert (made.latency.reused, "REUSED" in made.flags) == (False, False)
+    old, new = again.routes_tried
+    assert old.measured_at == made.latency.measured_at == made.routes_tried[0].measured_at
+    assert new.measured_at > old.measured_at
+    assert "REUSED" in again.flags
+    assert again.latency.reused == (again.route == old.route)
+    assert "latency" in again.reused
+    age = datetime.now(UTC) - datetime.fromisoformat(old.measured_at)
+    assert timedelta() < age < timedelta(hours=1)
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "README.md", "manifest.json", "manifest.sha256"])
 def test_verify_names_the_file_in_which_one_bit_flipped(made, tmp_path, name):
     copy = tmp_path / "copy"
@@ -174,9 +195,9 @@ def test_nothing_that_chooses_ever_receives_a_test_sample(tmp_path):
     seen: list[tuple[str, dict]] = []
 
     class Watched(Workers):
-        def call(self, environment, step, arguments):
+        def call(self, environment, step, arguments, **options):
             seen.append((step, dict(arguments)))
-            return super().call(environment, step, arguments)
+            return super().call(environment, step, arguments, **options)
 
     with Watched() as workers:
         result = edgekit.convert(

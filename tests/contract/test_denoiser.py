@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from edgekit.proof import execution
 from edgekit.result import Result
 from edgekit.signature import State
 
+sys.path.insert(0, str(Path(__file__).parent))
+from watching import watching
+
 NAMES = ["stage1", "stage2"]
 CONFIG = zoo.architecture("denoiser_rnn").configs["tiny"]
 TARGETS = [("torch", "onnxruntime-fp32"), ("keras", "tflite-int8")]
@@ -35,7 +39,7 @@ def convert(tmp_path_factory):
     @functools.cache
     def artifact_of(framework: str, target: str) -> Result:
         store, folder = Store(tmp_path_factory.mktemp("home")), tmp_path_factory.mktemp("out") / "denoiser"
-        with Workers() as workers:
+        with watching() as workers:
             result = edgekit.convert(f"denoiser_rnn@{framework}", target, output=folder, workers=workers, store=store)
         assert result.status == "PASS", result.reason
         return result

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from edgekit.data.tasks import Samples, Split, Task
 from edgekit.errors import MissingDependencyError, UsageError
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("scikit-learn",)
+
 TASK = Task(
     title="Handwritten digits, 8x8 grey",
     metric="top1",

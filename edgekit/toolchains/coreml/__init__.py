@@ -3,7 +3,7 @@
 Elsewhere the ML Program evaluator (``edgekit.mil``) stands in for it, and the proof says so.
 """
 
-#: Distributions whose versions change what this toolchain makes.
-PACKAGES = ("coremltools", "torchao")
+#: Distributions whose versions change what this toolchain makes, finds or runs.
+PACKAGES = ("coremltools", "tensorflow", "torch", "torchao")
 #: Ending of its files.
 ENDING = ".mlpackage"

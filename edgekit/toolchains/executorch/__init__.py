@@ -5,7 +5,7 @@ are the routes, ``flatbuffer``, ``program`` and ``xnnpack`` read a file without 
 inside, ``session`` runs it.
 """
 
-#: Distributions whose versions change what this toolchain makes.
+#: Distributions whose versions change what this toolchain makes, finds or runs.
 PACKAGES = ("executorch", "torch", "torchao")
 #: Ending of its files.
 ENDING = ".pte"

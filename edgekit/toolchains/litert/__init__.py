@@ -3,9 +3,10 @@
 Importing this package imports no framework; each route imports what it needs.
 """
 
-#: Distributions whose versions change what this toolchain makes.
+#: Distributions whose versions change what this toolchain makes, finds or runs.
 PACKAGES = (
-    "tensorflow", "keras", "tf-keras", "torch", "litert-torch", "torchao", "ai-edge-quantizer", "ai-edge-litert",
+    "ai-edge-litert", "ai-edge-quantizer", "flatbuffers", "litert-torch", "tensorflow", "tflite-runtime", "torch",
+    "torchao", "litert-converter",  # the last is what litert-torch lowers with
 )  # fmt: skip
 #: Ending of its files.
 ENDING = ".tflite"

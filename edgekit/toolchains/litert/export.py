@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -181,7 +182,7 @@ def unrolled(model: LoadedModel) -> tuple[LoadedModel, tuple[str, ...]]:
     native = model.native
     if not _loops(native):
         return model, ()
-    keras = importlib.import_module(_package(native))
+    keras = sys.modules[_package(native)]
     clone = keras.models.clone_model(native, clone_function=_unrolled_layer)
     clone.set_weights(native.get_weights())
     note = "Recurrent layers are unrolled over time: the file grows with the length of the sequence."

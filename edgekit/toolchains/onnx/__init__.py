@@ -4,8 +4,11 @@
 file, ``session`` runs one.
 """
 
-#: Distributions whose versions change what this toolchain makes.
-PACKAGES = ("onnx", "onnxruntime", "onnxscript", "tf2onnx", "nncf")
+#: Distributions whose versions change what this toolchain makes, finds or runs.
+PACKAGES = (
+    "onnx", "onnxruntime", "protobuf", "tensorflow", "tf2onnx", "torch",
+    "onnxscript", "onnx-ir",  # torch.onnx writes its files with these two
+)  # fmt: skip
 #: Ending of its files.
 ENDING = ".onnx"
 #: What a child sets before ONNX Runtime is loaded: see ``vendor.TELEMETRY``.

@@ -4,7 +4,7 @@ from edgekit.toolchains.openvino import vendor
 
 vendor.silence()  # before the first import of openvino
 
-#: Distributions whose versions change what this toolchain makes.
-PACKAGES = ("openvino", "nncf")
+#: Distributions whose versions change what this toolchain makes, finds or runs.
+PACKAGES = ("nncf", "openvino", "torch")
 #: Ending of its files.
 ENDING = ".xml"

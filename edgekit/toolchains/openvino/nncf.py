@@ -12,6 +12,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("nncf",)
+
 
 def quantize(
     model: Any,

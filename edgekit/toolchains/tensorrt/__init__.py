@@ -5,5 +5,5 @@ GPU (``engine``, ``cuda``). ``quantize`` and ``half`` write the files, ``checks`
 parser takes (``operators``), ``session`` runs them.
 """
 
-#: Distributions whose versions change what this toolchain makes.
-PACKAGES = ("onnx", "onnxruntime", "onnxscript", "tf2onnx")
+#: Distributions whose versions change what this toolchain makes, finds or runs.
+PACKAGES = ("onnx", "onnxruntime")

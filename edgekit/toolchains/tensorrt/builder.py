@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("tensorrt", "tensorrt-rtx")
+
 #: Builder -> its module, and how it is installed.
 BUILDERS: Mapping[str, tuple[str, str]] = {
     "tensorrt": (
