@@ -16,6 +16,8 @@ from edgekit.errors import UsageError, unknown_name
 Catalogue = Literal["targets", "calibration", "benchmarks/devices"]
 
 _PACKAGE = Path(__file__).parent
+#: Bytes of an entry; the packaged ones have a few thousand.
+_LARGEST = 1 << 20
 
 
 def _packaged() -> Path:
@@ -37,7 +39,18 @@ def folders(catalogue: Catalogue) -> list[Path]:
 
 def names(catalogue: Catalogue) -> list[str]:
     """Names of all entries, sorted."""
-    return sorted({p.stem for folder in folders(catalogue) for p in folder.glob("*.toml")})
+    return sorted({p.stem for folder in folders(catalogue) for p in folder.glob("*.toml") if p.is_file()})
+
+
+def is_packaged(catalogue: Catalogue, path: Path) -> bool:
+    """Whether a file is one that edgekit brings."""
+    return path.resolve().parent == (_packaged() / catalogue).resolve()
+
+
+def stands_in(catalogue: Catalogue, path: Path) -> bool:
+    """Whether a file of somebody's own has the name of a packaged one and another content."""
+    packaged = _packaged() / catalogue / path.name
+    return not is_packaged(catalogue, path) and packaged.is_file() and packaged.read_bytes() != path.read_bytes()
 
 
 def find(catalogue: Catalogue, name: str) -> Path:
@@ -57,8 +70,12 @@ def find(catalogue: Catalogue, name: str) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """Parse a TOML file and check ``schema = 1``; raises ``UsageError`` naming the file and the place."""
     try:
+        if path.stat().st_size > _LARGEST:
+            raise UsageError(f"{path.name} is larger than {_LARGEST >> 20} MiB", hint="Correct the file.")
         content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="Correct the file.") from error
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of thousands of digits, nested deep
         raise UsageError(f"{path.name} is not valid TOML: {error}", hint="Correct the file.") from error
     if content.pop("schema", None) != 1:
         raise UsageError(f"{path.name} has no `schema = 1`", hint="Add `schema = 1` as its first line.")

@@ -53,11 +53,12 @@ class SourceFacts(_Frozen):
 
 
 class TargetFile(_Frozen):
-    """A target's TOML: its bytes' hash, and where it lies; the packaged ones say no path."""
+    """A target's TOML: its bytes' hash, where it lies (the packaged ones say no path), whose place it takes."""
 
     name: str
     sha256: str
     path: str | None = None
+    stands_in: bool = False
 
 
 class RouteTried(_Frozen):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from edgekit import catalogue, limits
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
+from edgekit.result import TargetFile
 from edgekit.scheme import STATIC, Precision
 from edgekit.signature import Framework
 
@@ -123,6 +126,7 @@ class Target(BaseModel):
     minimum_deployment_target: str | None = None
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
+    _file: TargetFile | None = PrivateAttr(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -131,6 +135,12 @@ class Target(BaseModel):
         if precision is None or precision not in limits.PARITY or not isinstance(given, dict):
             return content  # which is an error of its own
         return {**content, "gate": limits.with_defaults(precision, given)}
+
+    @property
+    def file(self) -> TargetFile:
+        """The TOML that it was read from."""
+        assert self._file is not None
+        return self._file
 
     @property
     def needs_calibration(self) -> bool:
@@ -152,25 +162,44 @@ def load(name: str) -> Target:
 def parse(path: Path) -> Target:
     """Read and validate one target file."""
     content = catalogue.read(path)
+    if "name" in content:
+        raise UsageError(
+            f"{path.name}: name: a target is named by its file", hint="Remove the key, or rename the file."
+        )
     try:
-        return Target.model_validate({"name": path.stem, **content})
+        found = Target.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{path.name}: {where}: {first['msg']}", hint="Compare with the packaged targets.") from error
+    packaged = catalogue.is_packaged("targets", path)
+    found._file = TargetFile(
+        name=found.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        path=None if packaged else str(path),
+        stands_in=catalogue.stands_in("targets", path),
+    )
+    return found
+
+
+def whole() -> list[Target]:
+    """All targets that can be read; one bad file takes none of the others away."""
+    found = []
+    for name in names():
+        with contextlib.suppress(UsageError):
+            found.append(load(name))
+    return found
 
 
 def gentler(target: Target) -> list[str]:
     """Targets of the same format that quantize less, the smallest files first."""
     order: tuple[Precision, ...] = ("int8", "int8-dynamic", "int8-weights", "int16x8", "fp16", "fp32")
-    others = [load(name) for name in names()]
     found = [
-        t for t in others if t.format == target.format and order.index(t.precision) > order.index(target.precision)
+        t for t in whole() if t.format == target.format and order.index(t.precision) > order.index(target.precision)
     ]
     return [t.name for t in sorted(found, key=lambda t: order.index(t.precision))]
 
 
 def without_calibration(target: Target) -> list[str]:
     """Targets of the same format that need no calibration samples."""
-    others = [load(name) for name in names()]
-    return [t.name for t in others if t.format == target.format and not t.needs_calibration]
+    return [t.name for t in whole() if t.format == target.format and not t.needs_calibration]

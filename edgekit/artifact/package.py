@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit import __version__
 from edgekit import candidate as judging
+from edgekit import target as targets
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.artifact.words import facts, status
@@ -32,8 +33,10 @@ from edgekit.result import (
     SamplesFacts,
     SourceFacts,
     StateFacts,
+    TargetFile,
 )
 from edgekit.signature import WHOLE
+from edgekit.target import Target
 from edgekit.toolchains import Audit
 
 UNLABELLED = (
@@ -116,6 +119,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         proof=_proof(evidence),
         artifact=None,
         target=target.name,
+        target_files=_target_files(target),
         format=target.format,
         toolchain=target.toolchain,
         precision=target.precision,
@@ -199,7 +203,15 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
         flags.append("ESTIMATE")
     if order.target.gate.beyond_ceilings(order.target.precision):
         flags.append("CUSTOM_GATE")
+    if any(file.stands_in for file in _target_files(order.target)):
+        flags.append("CUSTOM_TARGET")
     return tuple(flags)
+
+
+def _target_files(target: Target) -> tuple[TargetFile, ...]:
+    """The target's file and that of its float twin, whose limits and routes count as well."""
+    twin = (targets.load(target.float_twin),) if target.float_twin else ()
+    return tuple(one.file for one in (target, *twin))
 
 
 def _notes(made: Candidate | None) -> list[str]:

@@ -15,6 +15,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
     """The rows of the table: what was measured, in words; what was not says so."""
     return [
         ("target", f"{result.target} ({result.format})"),
+        *(("target file", f"{t.path} (SHA-256 {t.sha256[:16]}...)") for t in result.target_files if t.path),
         ("precision reached", result.precision_reached or "not measured"),
         ("proof", f"{result.proof.kind}: {result.proof.by}" if result.proof.by else "none"),
         ("parity", _parity(result)),

@@ -7,6 +7,8 @@ from typing import Any
 
 def text(value: Any) -> str:
     """One cell as a person writes it."""
+    if value is None:
+        return ""
     if isinstance(value, dict):
         return ", ".join(f"{key} {text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):

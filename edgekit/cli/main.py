@@ -248,11 +248,33 @@ def list_targets(as_json: AsJson = False) -> int:
     """Targets: format and precision."""
     from edgekit import catalogue  # not `target`: validating with pydantic would double the time of a list
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in catalogue.names("targets"):
-        found = catalogue.read(catalogue.find("targets", name))
-        rows.append({"name": name, **{key: found.get(key) for key in ("title", "format", "precision")}})
-    return _rows("targets", rows, as_json)
+        path = catalogue.find("targets", name)
+        own = not catalogue.is_packaged("targets", path)
+        found, problem = _read_target(path, whole=own)
+        facts = {key: found.get(key) for key in ("title", "format", "precision")}
+        rows.append({"name": name, **facts, "file": str(path) if own else None, "problem": problem})
+    if as_json:
+        return _rows("targets", rows, as_json)
+    extra = [key for key in ("file", "problem") if any(row[key] for row in rows)]
+    return _rows(
+        "targets", [{k: row[k] for k in ("name", "title", "format", "precision", *extra)} for row in rows], as_json
+    )
+
+
+def _read_target(path: Path, *, whole: bool) -> tuple[dict[str, Any], str | None]:
+    """A target's TOML, and why it cannot be used; those that edgekit brings are not validated for a list."""
+    from edgekit import catalogue
+
+    try:
+        if whole:
+            from edgekit import target
+
+            target.parse(path)
+        return catalogue.read(path), None
+    except EdgekitError as error:
+        return {}, str(error)
 
 
 @list_app.command("models")
@@ -281,8 +303,13 @@ def list_devices(as_json: AsJson = False) -> int:
     """Devices that `edgekit build` builds for."""
     from edgekit.artifact import derived as build_for
 
-    found = [build_for.load_device(name) for name in build_for.devices()]
-    rows = [{"name": d.name, "title": d.title, "kind": d.kind, "builder": d.builder} for d in found]
+    rows: list[dict[str, Any]] = []
+    for name in build_for.devices():
+        try:
+            found = build_for.load_device(name)
+            rows.append({"name": name, "title": found.title, "kind": found.kind, "builder": found.builder})
+        except EdgekitError as error:
+            rows.append({"name": name, "title": f"broken: {error}", "kind": None, "builder": None})
     return _rows("devices", rows, as_json)
 
 
@@ -291,7 +318,7 @@ def list_toolchains(as_json: AsJson = False) -> int:
     """Toolchains and the targets that each serves."""
     from edgekit import target, toolchains
 
-    served = [target.load(name) for name in target.names()]
+    served = target.whole()
     rows = [{"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()]
     return _rows("toolchains", rows, as_json)
 

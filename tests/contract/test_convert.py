@@ -1,5 +1,6 @@
 """The main path end to end on real models: what it hands out, what it keeps, what it refuses."""
 
+import hashlib
 import json
 import os
 import resource
@@ -347,6 +348,30 @@ def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["status"], found["damaged"]) == ("FAIL_PARITY", [])
     assert "did not pass" in found["reason"]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-int8", "onnxruntime-fp32"], ids=["itself", "its float twin"])
+def test_a_file_that_stands_in_for_a_packaged_target_is_said(made, home, tmp_path, monkeypatch, capsys, name):
+    """A folder that somebody sent holds ``targets/``: whose rules the artifact was judged by is in all that is said."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "targets").mkdir()
+    text = (Path(__file__).parents[2] / "targets" / f"{name}.toml").read_text() + "\n# changed\n"
+    (tmp_path / "targets" / f"{name}.toml").write_text(text)
+    monkeypatch.setenv("EDGEKIT_HOME", str(home))
+    assert cli.run(["convert", "lenet5@torch", "--target", "onnxruntime-int8", "-o", "out"]) == 0
+    said = "".join(capsys.readouterr().out.split())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert "CUSTOM_TARGET" in said
+    assert f"targets/{name}.toml(SHA-256{digest[:16]}" in said
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert "CUSTOM_TARGET" in manifest["flags"]
+    files = {file["name"]: file for file in manifest["target_files"]}
+    assert set(files) == {"onnxruntime-int8", "onnxruntime-fp32"}
+    assert files[name] == {
+        "name": name, "sha256": digest, "path": str(tmp_path / "targets" / f"{name}.toml"), "stands_in": True,
+    }  # fmt: skip
+    assert [file["path"] for key, file in files.items() if key != name] == [None]
+    assert "CUSTOM_TARGET" not in made.flags
 
 
 @pytest.mark.parametrize("allowed", [False, True])

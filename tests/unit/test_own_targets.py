@@ -1,0 +1,109 @@
+"""Targets of somebody's own: said where they take the place of a packaged one, and harmless where they are broken."""
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from edgekit import catalogue, cli, target
+from edgekit.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "targets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "targets"
+
+
+def text(name):
+    return (catalogue._packaged() / "targets" / f"{name}.toml").read_text()
+
+
+def test_a_file_of_a_packaged_name_says_so_with_path_and_hash(folder):
+    packaged = target.load("tflite-int8").file
+    assert (packaged.path, packaged.stands_in) == (None, False)
+    changed = text("tflite-int8").replace('title = "', 'title = "My ')
+    (folder / "tflite-int8.toml").write_text(changed)
+    own = target.load("tflite-int8").file
+    assert own.stands_in
+    assert own.path == str(folder / "tflite-int8.toml")
+    assert own.sha256 == hashlib.sha256(changed.encode()).hexdigest() != packaged.sha256
+
+
+def test_an_equal_copy_and_a_name_of_its_own_take_nobodys_place(folder):
+    (folder / "tflite-int8.toml").write_text(text("tflite-int8"))
+    (folder / "mine.toml").write_text(text("tflite-int8"))
+    assert not target.load("tflite-int8").file.stands_in
+    mine = target.load("mine").file
+    assert (mine.name, mine.stands_in, mine.path) == ("mine", False, str(folder / "mine.toml"))
+    assert target.load(str(folder / "mine.toml")).file == mine
+
+
+def test_a_path_to_a_file_of_a_packaged_name_counts_as_well(folder, tmp_path):
+    path = tmp_path / "tflite-int8.toml"
+    path.write_text(text("tflite-int8") + "# changed\n")
+    assert target.load(str(path)).file.stands_in
+
+
+def test_a_name_inside_of_the_file_is_refused(folder):
+    (folder / "mine.toml").write_text('name = "tflite-fp32"\n' + text("tflite-int8"))
+    with pytest.raises(UsageError, match=r"mine\.toml: name"):
+        target.load("mine")
+
+
+BROKEN = {
+    "nonsense": b"= nonsense",
+    "not-text": b"\xff\xfe",
+    "empty": b"",
+    "deep": b"schema = 1\nx = " + b"[" * 50_000,
+    "long-number": b"schema = 1\nx = " + b"9" * 5000,
+    "no-routes": b'schema = 1\ntitle = "x"\n',
+    "no-schema": b'title = "x"\n',
+    "unknown-key": b"surprise = 1\n",
+    "large": b"# " + b"x" * (1 << 20),
+    "no-title": b'schema = 1\ntitle = ["x"]\n',
+}
+
+
+@pytest.mark.parametrize("what", [*BROKEN, "folder", "link", "pipe", "unreadable"])
+def test_one_bad_file_breaks_no_list(folder, what, capsys):
+    path = folder / "aa-bad.toml"
+    listed = what not in ("folder", "link", "pipe")  # these are no files
+    if what == "folder":
+        path.mkdir()
+    elif what == "link":
+        path.symlink_to("/nowhere")
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "unreadable":
+        path.write_bytes(b"\0" * 10)
+    else:
+        path.write_bytes(BROKEN[what])
+    assert cli.run(["list", "targets", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["targets"]}
+    assert len(rows) > 20
+    assert ("aa-bad" in rows) == listed
+    if listed:
+        assert rows["aa-bad"]["problem"]
+        assert rows["aa-bad"]["file"] == str(path)
+    assert all(row["problem"] is None and row["file"] is None for name, row in rows.items() if name != "aa-bad")
+    assert cli.run(["list", "targets"]) == 0
+    assert ("aa-bad" in capsys.readouterr().out) == listed
+    assert cli.run(["list", "toolchains", "--json"]) == 0
+    assert any(row["targets"] for row in json.loads(capsys.readouterr().out)["toolchains"])
+    assert "tflite-int8-dynamic" in target.without_calibration(target.load("tflite-int8"))
+    assert "tflite-fp32" in target.gentler(target.load("tflite-int8"))
+    with pytest.raises(UsageError):
+        target.load("aa-bad")
+
+
+def test_one_bad_device_breaks_no_list(tmp_path, monkeypatch, capsys):
+    (tmp_path / "benchmarks" / "devices").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "devices" / "mine.toml").write_text("= nonsense")
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["list", "devices", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["devices"]}
+    assert rows["mine"]["title"].startswith("broken: mine.toml is not valid TOML")
+    assert rows["nvidia-gpu"]["builder"]
