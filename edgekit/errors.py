@@ -80,6 +80,22 @@ class DamagedFileError(UsageError):
     code = "damaged-file"
 
 
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Text as it may go to a terminal: what is no printable character is shown as its escape (``\x1b``).
+
+    Control characters, those that turn the direction of writing, and bytes of a file name that are no UTF-8 are not
+    printable.
+
+    Args:
+        text: may come from anybody.
+        lines: keep line breaks; what follows one is indented, so that no line of it looks like one of ours.
+    """
+    shown = "".join(
+        c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+    return shown.replace("\n", "\n       ") if lines else shown
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not in a catalogue, with the nearest match."""
     names = sorted(known)

@@ -13,7 +13,7 @@ from edgekit import candidate as judging
 from edgekit import target as targets
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
-from edgekit.artifact.words import facts, status
+from edgekit.artifact.readme import readme
 from edgekit.candidate import Candidate, Evidence, is_slow
 from edgekit.conversion import FEW_CALIBRATION_SAMPLES, Loaded, Order, Outcome, Samples
 from edgekit.jobs.run import Ref, Run
@@ -377,40 +377,3 @@ def _golden(run: Run, outcome: Outcome, part: str, selection: Samples) -> Path:
         "count": GOLDEN_SEQUENCES if streams else GOLDEN_SAMPLES,
     }
     return run.step("golden", "runtime", "golden", arguments).file(artifact.GOLDEN)
-
-
-def readme(result: Result, files: list[str]) -> str:
-    """The short README for whoever receives the artifact."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(result))
-    several = len(result.parts) > 1
-    tensors = "\n".join(
-        f"- {f'{name}: ' if several else ''}{side} `{t.name}`: {'x'.join(map(str, t.shape))} {t.dtype}"
-        + (f", real = (stored - {t.zero_point}) x {t.scale:.8g}" if t.scale else "")
-        for name, part in result.parts.items()
-        for side, tensors in (("input", part.inputs), ("output", part.outputs))
-        for t in tensors
-    )
-    if result.state:
-        tensors += "\n\n## State\nOne call is one step. After each step, as real numbers:\n" + "\n".join(
-            f"- {f'{name}: ' if several else ''}`{s.output}` goes into `{s.input}` of the next step; at the first step "
-            f"of a sequence `{s.input}` is {s.initial:g}"
-            for name, states in result.state.items()
-            for s in states
-        )
-    listed = "\n".join(f"- `{name}`" for name in [*files, contents.MANIFEST, contents.SEAL])
-    return f"""# {result.source.name} for {result.target}
-
-Made by edgekit {__version__} from `{result.source.given}`. Status: **{status(result)}**. {result.reason}
-
-| | |
-|---|---|
-{rows}
-
-## Tensors
-{tensors}
-
-## Files
-{listed}
-
-`edgekit verify .` re-hashes every file and runs the golden samples again; `{contents.MANIFEST}` holds all evidence.
-"""

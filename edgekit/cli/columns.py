@@ -1,8 +1,10 @@
-"""Rows as plain columns: no imports, since `edgekit list` must answer at once."""
+"""Rows as plain columns: no slow imports, since `edgekit list` must answer at once."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from edgekit.errors import printable
 
 
 def text(value: Any) -> str:
@@ -10,10 +12,10 @@ def text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {text(item)}" for key, item in value.items())
+        return ", ".join(f"{printable(key)} {text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(text, value))
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
 
 
 def columns(rows: list[dict[str, Any]]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,7 @@ from typer.exceptions import TyperException
 
 from edgekit import __version__
 from edgekit.cli import columns
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, printable
 
 app = typer.Typer(
     name="edgekit",
@@ -48,8 +50,13 @@ def _print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
+def _print(*values: object) -> None:
+    """One line on stdout of what may have been named by others."""
+    sys.stdout.write("  ".join(printable(str(value)) for value in values) + "\n")
+
+
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text, lines=True) + "\n")
 
 
 def _print_version(wanted: bool) -> None:
@@ -158,7 +165,8 @@ def verify(artifact: Annotated[Path, typer.Argument(help="An artifact's folder."
     if as_json:
         _print_json(found)
     else:
-        sys.stdout.write(f"{found['status']}  {artifact}  {found['reason']}\n{found['seal']}\n")
+        _print(found["status"], artifact, found["reason"])
+        _print(found["seal"])
     return _EXIT[found["status"]]
 
 
@@ -181,7 +189,7 @@ def build(
         _print_json(derived.to_json())
     else:
         by = derived.proof.by or "not executed"
-        sys.stdout.write(f"{derived.status}  {derived.artifact}  {by}  {derived.reason}\n")
+        _print(derived.status, derived.artifact, by, derived.reason)
     return _EXIT[derived.status]
 
 
@@ -239,7 +247,7 @@ def train(
     if as_json:
         _print_json({"status": "PASS", "reason": "", **trained})
     else:
-        sys.stdout.write(f"{trained['file']}  {trained['metric']} {trained['value']:.4f} on selection\n")
+        _print(trained["file"], f"{trained['metric']} {trained['value']:.4f} on selection")
     return 0
 
 
@@ -372,7 +380,7 @@ def cache_verify(as_json: AsJson = False) -> int:
     if as_json:
         _print_json({"status": status, "reason": reason, "damaged": damaged})
     else:
-        sys.stdout.write(f"{status}  {reason}\n")
+        _print(status, reason)
     return _EXIT[status]
 
 
@@ -404,6 +412,8 @@ def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; nothing escapes but a bug, which exits 1."""
     as_json = "--json" in arguments
+    if bad := [argument for argument in arguments if not _is_utf8(argument)]:
+        return _fail("usage", 2, f"{bad[0]} is not UTF-8", "Rename the file; its name goes into JSON.", as_json)
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
         return int(command(list(arguments), prog_name="edgekit", standalone_mode=False) or 0)
@@ -416,13 +426,22 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", _INTERRUPTED, "interrupted; nothing was written", "", as_json)
     except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
-        if not as_json:
-            raise
+        _say(traceback.format_exc())
         return _fail("internal", 1, f"{type(error).__name__}: {error}", "This is a bug in edgekit.", as_json)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python keeps the bytes of such a name as surrogates
+        return False
+    return True
 
 
 def main() -> None:
     """Entry point of the ``edgekit`` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may know fewer characters than a name has
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,4 +1,8 @@
-"""Printing for people: colours and progress only on a terminal."""
+"""Printing for people: colours and progress only on a terminal.
+
+Names come from files that others made: nothing of them is read as markup, and what is no printable character is shown
+as its escape, so that it cannot move the cursor or fake a line.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edgekit.artifact import words
 from edgekit.cli import columns
+from edgekit.errors import printable
 from edgekit.result import Result
 
-_out = Console(highlight=False)
-_err = Console(stderr=True, highlight=False)
+_out = Console(highlight=False, markup=False, emoji=False)
+_err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 _COLOUR = {"PASS": "green", "UNDECIDED": "yellow", "UNSUPPORTED": "yellow", "NOT_RUN": "yellow"}
 
@@ -25,40 +31,51 @@ def progress() -> Iterator[Callable[[str, str], None]]:
     """Show steps on stderr as they run: one line each, a spinner on a terminal."""
     started: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
-        status = stack.enter_context(_err.status("edgekit")) if _err.is_terminal else None
+        status = stack.enter_context(_err.status(Text("edgekit"))) if _err.is_terminal else None
 
         def tell(event: str, label: str) -> None:
+            shown = printable(label)
             if event == "start":
                 started[label] = time.monotonic()
                 if status is not None:
-                    status.update(label)
+                    status.update(Text(shown))
             elif event == "done":
-                _err.print(f"  {label:<44} {time.monotonic() - started[label]:6.1f} s")
+                _err.print(f"  {shown:<44} {time.monotonic() - started[label]:6.1f} s")
             elif event == "note":
-                _err.print(f"  {label}")
+                _err.print(f"  {shown}")
             else:
-                _err.print(f"  {label:<44} reused", style="dim")
+                _err.print(f"  {shown:<44} reused", style="dim")
 
         yield tell
 
 
+def _table() -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value, lines=True))
+
+
 def result(result: Result) -> None:
     """One table, the artifact's folder, and what to know."""
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = _table()
     for name, value in words.facts(result):
-        table.add_row(f"[bold]{name}[/bold]", value)
-    style = _COLOUR.get(result.status, "red")
-    said = f"[{style}]{words.status(result)}[/{style}]"
-    table.add_row("[bold]status[/bold]", f"{said} {result.reason}".strip())
+        table.add_row(name, _text(value))
+    said = Text(printable(words.status(result)), style=_COLOUR.get(result.status, "red"))
+    table.add_row("status", Text.assemble(said, " " if result.reason else "", _text(result.reason)))
     for flag, meaning in words.flags(result):
-        table.add_row("[bold]flag[/bold]", f"{flag}: {meaning}")
+        table.add_row("flag", _text(f"{flag}: {meaning}"))
     for note in result.notes:
-        table.add_row("[bold]note[/bold]", note)
+        table.add_row("note", _text(note))
     if result.error and result.error.hint:
-        table.add_row("[bold]next step[/bold]", result.error.hint)
+        table.add_row("next step", _text(result.error.hint))
     folder = result.artifact or result.rejected
     if folder:
-        table.add_row("[bold]artifact[/bold]" if result.artifact else "[bold]kept aside[/bold]", folder)
+        table.add_row("artifact" if result.artifact else "kept aside", _text(folder))
     _out.print(table)
 
 
@@ -66,15 +83,15 @@ def audit(found: dict[str, Any]) -> None:
     """What is inside a file, or in each of several parts."""
     if "parts" in found:
         for name, part in found["parts"].items():
-            _out.print(f"[bold]part {name}[/bold]")
+            _out.print(Text(f"part {printable(name)}", style="bold"))
             audit(part)
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = _table()
     for name, value in found.items():
         if name not in ("inputs", "outputs"):
-            table.add_row(f"[bold]{name}[/bold]", columns.text(value) or "none")
+            table.add_row(name, _text(columns.text(value) or "none"))
     for side in ("inputs", "outputs"):
         for tensor in found.get(side, ()):
             shape = "x".join(map(str, tensor["shape"]))
-            table.add_row(f"[bold]{side[:-1]}[/bold]", f"{tensor['name']} {shape} {tensor['dtype']}")
+            table.add_row(side[:-1], _text(f"{tensor['name']} {shape} {tensor['dtype']}"))
     _out.print(table)

@@ -107,7 +107,7 @@ def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> So
     repeated = {t.name for t in declared if [u.name for u in declared].count(t.name) > 1}
     if repeated:
         raise UsageError(f"--input names {', '.join(sorted(repeated))} more than once")
-    python = re.fullmatch(r"(?P<path>.+\.py)(:(?P<function>[^:/]*))?", text)
+    python = re.fullmatch(r"(?s)(?P<path>.+\.py)(:(?P<function>[^:/]*))?", text)
     zoo_name = _ZOO.fullmatch(text)
     if python:
         found = _python(text, Path(python["path"]), python["function"] or "")
@@ -365,7 +365,7 @@ def _files_sha256(files: Iterable[Path], root: Path, salt: str) -> str:
     """Hash of the files' relative names and contents, and of ``salt``."""
     digest = hashlib.sha256(salt.encode())
     for file in files:
-        digest.update(f"\0{file.relative_to(root).as_posix()}\0{_file_sha256(file)}".encode())
+        digest.update(f"\0{file.relative_to(root).as_posix()}\0{_file_sha256(file)}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

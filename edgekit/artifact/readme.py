@@ -1,0 +1,83 @@
+"""The README of an artifact: Markdown in which names of others are text, whatever is in them."""
+
+from __future__ import annotations
+
+import re
+
+from edgekit import __version__
+from edgekit.artifact import contents, words
+from edgekit.errors import printable
+from edgekit.result import IO, Result
+
+#: What is read as something else inside of a line: CommonMark's emphasis, code, links, HTML and entities; GitHub's
+#: tables, strikethrough and formulas.
+_SPECIAL = re.compile(r"[\\`*_#\[\]<>&|~$]")
+#: What GitHub makes a link of without being asked.
+_LINKS = re.compile(r"(://|\bwww\.)", re.IGNORECASE)
+
+
+def text(value: str) -> str:
+    """A value as it stands in a line of Markdown."""
+    escaped = _SPECIAL.sub(lambda match: f"\\{match[0]}", printable(value))
+    return _LINKS.sub(lambda match: match[0].replace("/", "\\/").replace(".", "\\."), escaped)
+
+
+def code(value: str) -> str:
+    """A value as code: in as many backticks as it needs (CommonMark 0.31, 6.1)."""
+    shown = printable(value)
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if not shown or (shown.strip() and (shown[0] in "` " or shown[-1] in "` ")) else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def readme(result: Result, files: list[str]) -> str:
+    """The short README for whoever receives the artifact."""
+    rows = "\n".join(f"| {text(name)} | {text(value)} |" for name, value in words.facts(result))
+    listed = "\n".join(f"- {code(name)}" for name in [*files, contents.MANIFEST, contents.SEAL])
+    return f"""# {text(result.source.name)} for {text(result.target)}
+
+Made by edgekit {__version__} from {code(result.source.given)}. Status: **{text(words.status(result))}**. \
+{text(result.reason)}
+
+| | |
+|---|---|
+{rows}
+
+## Tensors
+{_tensors(result)}{_states(result)}
+
+## Files
+{listed}
+
+`edgekit verify .` re-hashes every file and runs the golden samples again; `{contents.MANIFEST}` holds all evidence.
+"""
+
+
+def _tensors(result: Result) -> str:
+    return "\n".join(
+        f"- {_part(result, name)}{side} {_tensor(tensor)}"
+        for name, part in result.parts.items()
+        for side, tensors in (("input", part.inputs), ("output", part.outputs))
+        for tensor in tensors
+    )
+
+
+def _tensor(tensor: IO) -> str:
+    stored = f", real = (stored - {tensor.zero_point}) x {tensor.scale:.8g}" if tensor.scale else ""
+    return f"{code(tensor.name)}: {'x'.join(map(str, tensor.shape))} {text(tensor.dtype)}{stored}"
+
+
+def _states(result: Result) -> str:
+    if not result.state:
+        return ""
+    return "\n\n## State\nOne call is one step. After each step, as real numbers:\n" + "\n".join(
+        f"- {_part(result, name)}{code(s.output)} goes into {code(s.input)} of the next step; at the first step "
+        f"of a sequence {code(s.input)} is {s.initial:g}"
+        for name, states in result.state.items()
+        for s in states
+    )
+
+
+def _part(result: Result, name: str) -> str:
+    return f"{code(name)}: " if len(result.parts) > 1 else ""
