@@ -73,7 +73,7 @@ def test_the_states_say_where_they_come_from_and_where_they_go(made: Result) -> 
         assert {s.output for s in states} < {t.name for t in made.parts[name].outputs}
     assert made.artifact is not None
     text = (Path(made.artifact) / "README.md").read_text()
-    assert "stage2: `next_cell_0` goes into `cell_0` of the next step" in text
+    assert "`stage2`: `next_cell_0` goes into `cell_0` of the next step" in text
 
 
 def test_parity_is_of_a_hundred_steps_and_the_drift_is_stated(made: Result) -> None:
