@@ -67,13 +67,9 @@ def dynamic_mixed(model: LoadedModel | None, request: Request) -> Converted:
     pointwise convolution uses it once per output channel.
     """
     pointwise = [operator for operator in _operators(request) if _pointwise(operator)]
-    if not pointwise:
-        raise UnsupportedError(
-            "the model has no pointwise convolution", hint="The route quantizer-dynamic-products does the same."
-        )
     made = _dynamic(request, depthwise_in_float=True, in_float=pointwise)
     note = f"{len(pointwise)} pointwise convolutions compute in float: their inputs are used too seldom to be quantized"
-    return Converted(made.file, (*made.notes, note))
+    return Converted(made.file, (*made.notes, note)) if pointwise else made
 
 
 def _dynamic(request: Request, *, depthwise_in_float: bool = False, in_float: Sequence[Any] = ()) -> Converted:

@@ -15,7 +15,7 @@ from edgekit import toolchains
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 
-ROUTES = {"litert": "converter", "onnx": "tf2onnx-loop", "openvino": "saved-model-loop"}
+ROUTES = {"litert": "converter", "onnx": "tf2onnx", "openvino": "saved-model"}
 
 
 def main(folder: Path) -> None:
