@@ -12,6 +12,7 @@ from edgekit.limits import Gate
 from edgekit.proof import metrics, precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Status
+from edgekit.scheme import Precision
 from edgekit.target import Target
 from edgekit.toolchains import Audit
 
@@ -131,11 +132,10 @@ class Candidate:
     proof_entry: Entry | None = None
     hint: str = ""
 
-    @property
-    def worst(self) -> Audit | None:
-        """The audit of the part with the smallest share of quantized multiply-accumulates; None without files."""
+    def worst(self, claimed: Precision) -> Audit | None:
+        """The audit of the part that is furthest from the precision that it claims; None without files."""
         audits = [part.audit for part in self.parts.values()]
-        return min(audits, key=lambda audit: audit.macs_quantized_share or 0.0, default=None)
+        return min(audits, key=lambda audit: precision.reached(claimed, audit), default=None)
 
 
 def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:

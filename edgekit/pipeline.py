@@ -316,7 +316,7 @@ def look(run: Run, target: Target, file: Ref) -> Audit:
     arguments = {"toolchain_name": target.toolchain, "file": file}
     found = run.step("audit", "runtime", "audit", arguments).value
     tensors = {side: tuple(IOTensor(**{**t, "shape": tuple(t["shape"])}) for t in found[side]) for side in _SIDES}
-    lists = {key: tuple(found[key]) for key in ("float_ops", "ops_float_only", "findings")}
+    lists = {key: tuple(found[key]) for key in ("float_ops", "float_weights", "ops_float_only", "findings")}
     return Audit(**{**found, **tensors, **lists})
 
 

@@ -99,7 +99,7 @@ class IO(_Frozen):
 
 
 class Audited(_Frozen):
-    """What is inside the file, read from the file itself; see ``edgekit.candidate.Audit`` for each meaning."""
+    """What is inside the file, read from the file itself; see ``edgekit.toolchains.Audit`` for each meaning."""
 
     weight_bytes: dict[str, int]
     weight_elements: dict[str, int]
@@ -114,6 +114,9 @@ class Audited(_Frozen):
     findings: tuple[str, ...]
     ops_float: dict[str, int] | None = None
     ops_float_only: tuple[str, ...] = ()
+    macs_quantized: int | None = None
+    macs_between_activations: int | None = None
+    float_weights: tuple[str, ...] = ()
 
 
 class DriftFacts(_Frozen):

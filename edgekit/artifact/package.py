@@ -107,7 +107,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
     """Turn an outcome into the typed result; nothing is written."""
     target, made = order.target, outcome.tested or outcome.chosen
     verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested)
-    worst = made.worst if made else None
+    worst = made.worst(target.precision) if made else None
     evidence = made.evidence if made else None
     parts = _parts(made)
     accuracy = outcome.tested.evidence.accuracy if outcome.tested and outcome.tested.evidence else None
@@ -305,6 +305,9 @@ def _audited(audit: Audit, ops_delegated: int | None) -> Audited:
         findings=audit.findings,
         ops_float=audit.ops_float,
         ops_float_only=audit.ops_float_only,
+        macs_quantized=audit.macs_quantized,
+        macs_between_activations=audit.macs_between_activations,
+        float_weights=audit.float_weights,
     )
 
 

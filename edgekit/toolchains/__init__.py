@@ -115,11 +115,15 @@ class Audit:
         activation_types: number of non-constant tensors per element type.
         ops_total: operators in the file, constants not counted.
         ops_quantized: operators whose arithmetic is integer (integer inputs and outputs).
-        macs_total: multiply-accumulates per inference of convolutions and matrix products (batch 1).
-        macs_quantized: the part of them with quantized weights and, for static precisions, quantized
-            activations.
+        macs_total: multiply-accumulates per inference of convolutions and matrix products with weights, at batch 1,
+            the bodies of loops times their trips (once where the file does not tell them); see ``_shared.products``.
+        macs_quantized: the part of them that the runtime executes in integers: int4 or int8 weights and int8 or int16
+            activations at that operator.
+        macs_between_activations: multiply-accumulates of products of two activations (attention), which are not in
+            ``macs_total``.
         float_ops: names of weight-carrying operators (convolution, matrix product, recurrent cell, embedding) whose
-            arithmetic or weights stayed in float, at most 20, each as ``TYPE:name``.
+            arithmetic stayed in float, at most 20, each as ``TYPE:name``.
+        float_weights: names of those whose weights are stored as floats, likewise.
         ops_float: operators that compute with float numbers, by type (those that only move or convert them left out);
             None where the toolchain does not count them.
         ops_float_only: types among them for which the runtime has no integer kernel.
@@ -137,7 +141,9 @@ class Audit:
     ops_quantized: int
     macs_total: int
     macs_quantized: int
+    macs_between_activations: int = 0
     float_ops: tuple[str, ...] = ()
+    float_weights: tuple[str, ...] = ()
     ops_float: dict[str, int] | None = None
     ops_float_only: tuple[str, ...] = ()
     transposes: int = 0
@@ -146,7 +152,7 @@ class Audit:
 
     @property
     def macs_quantized_share(self) -> float | None:
-        """Share of multiply-accumulates that are quantized; None where the file has none."""
+        """Share of multiply-accumulates that run in integers; None where the file has none."""
         return self.macs_quantized / self.macs_total if self.macs_total else None
 
 

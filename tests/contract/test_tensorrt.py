@@ -21,7 +21,7 @@ from edgekit.artifact import folder as artifact  # noqa: E402
 from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UnsafeInputError, UnsupportedError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
-from edgekit.toolchains.onnx.audit import Graph  # noqa: E402
+from edgekit.toolchains.onnx.graph import Graph  # noqa: E402
 from edgekit.toolchains.tensorrt import checks, operators, quantize  # noqa: E402
 from edgekit.toolchains.tensorrt.passes import half  # noqa: E402
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.mil.package import read
-from edgekit.mil.program import Operation, Program
+from edgekit.mil.program import Block, Operation, Program
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Audit, IOTensor
+from edgekit.toolchains._shared import products
+from edgekit.toolchains._shared.products import Product
 from edgekit.toolchains.coreml import checks
 
 #: Operator -> parameters that are multiplied: the activation, then weights or the second factor.
@@ -35,14 +36,14 @@ _MOVES = frozenset(
     ("reshape", "transpose", "expand_dims", "squeeze", "split", "slice_by_index", "concat", "stack", "max_pool",
      "tile", "relu", "reverse", "flatten2d", "identity")
 )  # fmt: skip
-_MOST_NAMES = 20
+_CELLS = frozenset(("lstm", "gru", "rnn"))
 
 
 def audit(file: Path) -> Audit:
     """Count what a file holds and check it statically; see ``Audit``.
 
-    Constants and ``quantize`` / ``dequantize`` pairs are not counted as operators. In a file whose activations have no
-    static ranges, products of two activations carry no weights and are left out of ``macs_total``.
+    Constants and ``quantize`` / ``dequantize`` pairs are not counted as operators. A product whose factors are all int8
+    is computed in integers; recurrent cells are not, nor is what has int8 weights alone.
 
     Raises:
         DamagedFileError, UnsafeInputError, UnsupportedError: see ``edgekit.mil.load``.
@@ -58,7 +59,7 @@ def product_types(program: Program) -> Counter[str]:
     for operation in reading.operations:
         if operation.type in _PRODUCTS:
             kind = program.types[operation.outputs[0][0]].element.name
-            found["int8" if all(map(reading.quantized, reading.factors(operation))) else f"f{kind[5:]}"] += 1
+            found["int8" if reading.in_integers(operation) else f"f{kind[5:]}"] += 1
     return found
 
 
@@ -78,12 +79,13 @@ class _Reading:
             if k != "input"
             for name in names
         }
-        self.static = any(o.type == "quantize" for o in everything)
+        self.same = {name: outside for o in everything if o.type == "while_loop" for name, outside in _kept(o)}
 
-    @cached_property
-    def compressed(self) -> bool:
-        """Whether any weights are stored in int8."""
-        return any(self.stored(name) in ("int8", "uint8") for name in self.program.compressed)
+    def constant(self, name: str) -> str | None:
+        """Name of the constant that a value is, one that a loop hands on unchanged included; None for others."""
+        while name in self.same:
+            name = self.same[name]
+        return name if name in self.program.constants else None
 
     def stored(self, name: str) -> str:
         """Element type in which a constant lies in the file."""
@@ -94,8 +96,8 @@ class _Reading:
 
     def quantized(self, name: str) -> bool:
         """Whether a value has int8 behind it: stored so, or on a grid of 256 levels."""
-        if name in self.program.constants:
-            return self.stored(name) in ("int8", "uint8")
+        if (constant := self.constant(name)) is not None:
+            return self.stored(constant) in ("int8", "uint8", "int4", "uint4")
         operation = self.producer.get(name)
         if operation is None:
             return False
@@ -113,15 +115,6 @@ class _Reading:
     def audit(self) -> Audit:
         """Count everything."""
         elements, sizes = self._weights()
-        total = done = 0
-        floats: list[str] = []
-        for operation in self.operations:
-            macs, has_weights, counted, in_float = self._product(operation)
-            if has_weights or self.static or not self.compressed:
-                total += macs
-                done += macs if counted else 0
-            if in_float:
-                floats.append(f"{operation.type}:{operation.name}")
         activations = Counter(kind.element.name for o in self.operations for _, kind in o.outputs if kind is not None)
         return Audit(
             inputs=tuple(self._tensor(name, kind) for name, kind in self.program.inputs.items()),
@@ -131,9 +124,7 @@ class _Reading:
             activation_types=dict(activations),
             ops_total=len(self.operations),
             ops_quantized=sum(self._is_quantized(o) for o in self.operations),
-            macs_total=total,
-            macs_quantized=done,
-            float_ops=tuple(floats[:_MOST_NAMES]),
+            **products.count(self.products(self.program.block)),
             transposes=sum(o.type == "transpose" for o in self.operations),
             findings=tuple(self._findings()),
         )
@@ -165,20 +156,49 @@ class _Reading:
             sizes[kind] += -(-bits // 8)
         return elements, sizes
 
-    def _product(self, operation: Operation) -> tuple[int, bool, bool, bool]:
-        """MACs; whether it has weights; whether they count as quantized; whether anything in it stayed float."""
-        if operation.type == "gather" and operation.inputs["x"][0] in self.program.constants:
-            table = operation.inputs["x"][0]
+    def products(self, block: Block) -> Iterator[Product]:
+        """What multiplies: the body of a loop times its trips, the costlier branch of a condition."""
+        for operation in block.operations:
+            inside = [list(self.products(inner)) for inner in operation.blocks]
+            if operation.type == "while_loop":
+                trips = self._trips(operation)
+                yield from (product.times(trips) for part in inside for product in part)
+            elif inside:
+                yield from max(inside, key=lambda part: sum(product.macs for product in part))
+            elif operation.type not in _QDQ:
+                yield from self._product(operation)
+
+    def _product(self, operation: Operation) -> Iterator[Product]:
+        name = f"{operation.type}:{operation.name}"
+        if operation.type == "gather" and (table := self.constant(operation.inputs["x"][0])) is not None:
             matrix = len(self.program.types[table].shape) > 1 and self.stored(table).startswith("float")
-            return 0, True, False, matrix
+            yield Product(name, 0, True, not matrix, matrix)
         if operation.type not in _PRODUCTS:
-            return 0, False, False, False
+            return
         data = self.factors(operation)
-        weights = [name for name in data if name in self.program.constants]
-        int8 = [self.quantized(name) for name in data]
-        stored = bool(weights) and all(self.quantized(name) for name in weights)
-        counted = all(int8) if self.static else stored
-        return self._macs(operation), bool(weights), counted, bool(weights) and not all(int8)
+        weights = [n for n in data if self.constant(n) is not None]
+        stored_float = not all(map(self.quantized, weights))
+        yield Product(name, self._macs(operation), bool(weights), self.in_integers(operation), stored_float)
+
+    def in_integers(self, operation: Operation) -> bool:
+        """Whether Core ML can compute a product in int8."""
+        return operation.type not in _CELLS and all(map(self.quantized, self.factors(operation)))
+
+    def _trips(self, loop: Operation) -> int:
+        """How often a loop runs, by the counters that its condition compares with a constant; 1 where there is none."""
+        test, body = loop.blocks
+        made = {name: o for o in body.operations for name, _ in o.outputs}
+        found = []
+        for compared in (o for o in test.operations if o.type == "less" and o.inputs["x"][0] in test.inputs):
+            place = test.inputs.index(compared.inputs["x"][0])
+            step = made.get(body.outputs[place])
+            if step is None or step.type != "add" or step.inputs["x"][0] != body.inputs[place]:
+                continue
+            names = (loop.inputs["loop_vars"][place], step.inputs["y"][0], compared.inputs["y"][0])
+            numbers = [self.program.constants[n] for n in names if n in self.program.constants]
+            if len(numbers) == 3 and all(np.size(number) == 1 for number in numbers):
+                found.append(products.trips(*(np.asarray(number).item() for number in numbers)))
+        return min(found, default=1)
 
     def _macs(self, operation: Operation) -> int:
         shapes = [self.program.types[name].shape for name in self.factors(operation)]
@@ -196,12 +216,8 @@ class _Reading:
         if operation.type == "scaled_dot_product_attention":
             return math.prod(first[:-1]) * shapes[1][-2] * (first[-1] + shapes[2][-1])
         if operation.type == "einsum":
-            terms = str(self._constant(operation, "equation")).replace(" ", "").split("->")[0].split(",")
-            sizes = {
-                letter: n for term, s in zip(terms, shapes, strict=True) for letter, n in zip(term, s, strict=True)
-            }
-            return math.prod(sizes.values())
-        return math.prod(first[:2]) * sum(math.prod(shape) for shape in shapes[1:])
+            return products.einsum(str(self._constant(operation, "equation")), shapes)
+        return math.prod(first[:2]) * sum(math.prod(shape) for shape in shapes[1:])  # steps x batch
 
     def _constant(self, operation: Operation, key: str) -> Any:
         names = operation.inputs.get(key)
@@ -210,7 +226,7 @@ class _Reading:
     def _is_quantized(self, operation: Operation) -> bool:
         """Whether it computes on int8 values, or merely moves them."""
         if operation.type in _PRODUCTS:
-            return all(map(self.quantized, self.factors(operation)))
+            return self.in_integers(operation)
         if operation.type in ("add", "avg_pool", "mul", "reduce_mean"):
             variable = [n for key in ("x", "y") for n in operation.inputs.get(key, ())]
             return all(self.quantized(n) for n in variable if n not in self.program.constants)
@@ -229,3 +245,12 @@ class _Reading:
             scale = self._constant(operation, "scale") if operation.type in _QDQ else None
             if scale is not None and not (np.isfinite(scale).all() and (np.asarray(scale) > 0).all()):
                 yield f"{operation.type} {operation.name!r} has a scale that is not positive and finite"
+
+
+def _kept(loop: Operation) -> Iterator[tuple[str, str]]:
+    """Values that a loop hands on unchanged: their names in its condition and body, and outside."""
+    test, body = loop.blocks
+    carried = zip(test.inputs, body.inputs, loop.inputs["loop_vars"], body.outputs, strict=False)
+    for in_test, inside, outside, after in carried:
+        if after == inside:
+            yield from ((inside, outside), (in_test, outside))

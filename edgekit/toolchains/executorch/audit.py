@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.toolchains import Audit, IOTensor
+from edgekit.toolchains._shared import products
+from edgekit.toolchains._shared.products import Product
 from edgekit.toolchains.executorch import xnnpack
 from edgekit.toolchains.executorch.flatbuffer import BadBytesError
 from edgekit.toolchains.executorch.program import Call, Program, Tensor, damaged, read
@@ -28,7 +30,8 @@ _PRODUCTS = {
 }
 _TABLES = {"aten::embedding.out": 0, "quantized_decomposed::embedding_byte.out": 0}
 _TRANSPOSES = ("aten::permute_copy.out", "aten::transpose_copy.int_out", "aten::t_copy.out")
-_MOST_NAMES = 20
+#: Position of the argument of a convolution that says whether it is a transposed one.
+_TRANSPOSED = 6
 
 
 def sidecar(file: Path) -> Path:
@@ -82,8 +85,8 @@ def tensors(file: Path, program: Program) -> tuple[tuple[IOTensor, ...], tuple[I
 def audit(file: Path) -> Audit:
     """Count what a file holds and check it statically; see ``Audit``.
 
-    Operators inside the delegate and kernels outside count alike. In a file whose activations have no static scales,
-    products of two activations carry no weights and are left out of ``macs_total``.
+    Operators inside the delegate and kernels outside count alike; the kernels compute in float. The body of a loop, of
+    which a program holds jumps between its instructions alone, is counted once.
 
     Raises:
         DamagedFileError: the file is not a whole .pte, or not the one that the names beside it were written for.
@@ -101,17 +104,6 @@ def inspect(file: Path) -> Contents:
     except BadBytesError as error:
         raise damaged(file, error) from error
     return Contents(program, tuple(nodes))
-
-
-@dataclass(frozen=True)
-class Product:
-    """A convolution or matrix product, wherever it runs."""
-
-    name: str
-    macs: int
-    delegated: bool
-    weighted: bool
-    integer: bool
 
 
 @dataclass(frozen=True)
@@ -137,34 +129,41 @@ class Contents:
         return dict(Counter(call.kernel.removesuffix(".out") for call in self.kernels).most_common())
 
     @cached_property
-    def static(self) -> bool:
-        """Whether activations have scales of their own in the file."""
-        return any(v.scaled and not v.dynamic and v.constant is None for node in self.delegated for v in node.inputs)
-
-    @cached_property
-    def compressed(self) -> bool:
-        """Whether any weights are int8."""
-        return any(v.scaled and v.constant is not None for node in self.delegated for v in node.inputs)
-
-    @cached_property
-    def products(self) -> list[Product]:
-        """Convolutions and matrix products."""
-        return [*self._delegated_products(), *self._kernel_products()]
-
-    def _delegated_products(self) -> Iterator[Product]:
+    def in_delegate(self) -> list[Product]:
+        """Convolutions and matrix products inside the XNNPACK delegate."""
+        found = []
         for i, nodes in enumerate(self.nodes):
             for j, node in enumerate(nodes):
                 if node.macs:
-                    weighted = any(v.constant is not None for v in node.inputs[:2])
-                    integer = node.integer and (not weighted or node.inputs[1].scaled)
-                    yield Product(f"{node.type}:{i}/{j}", node.macs, True, weighted, integer)
+                    weights = [v for v in node.inputs[:2] if v.constant is not None]
+                    stored = all(v.scaled for v in weights)
+                    found.append(Product(f"{node.type}:{i}/{j}", node.macs, bool(weights), node.integer, not stored))
+        return found
 
-    def _kernel_products(self) -> Iterator[Product]:
+    @cached_property
+    def in_kernels(self) -> list[Product]:
+        """Those outside, and lookups in tables."""
+        found = []
         for call in self.kernels:
             if call.kernel in _PRODUCTS:
                 data, weights = (self._tensor(call, place) for place in _PRODUCTS[call.kernel])
-                macs = _kernel_macs(call.kernel, data, weights, self._result(call))
-                yield Product(call.kernel, macs, False, bool(weights.constant), False)
+                macs = self._kernel_macs(call, data, weights, self._result(call))
+                fixed = any(call.arguments[place] in self._fixed for place in _PRODUCTS[call.kernel])
+                found.append(Product(call.kernel, macs, fixed, False, fixed))
+            elif call.kernel in _TABLES:
+                stored = not self._tensor(call, _TABLES[call.kernel]).type.startswith(("float", "bfloat"))
+                found.append(Product(call.kernel, 0, True, stored, not stored))
+        return found
+
+    @cached_property
+    def _fixed(self) -> set[int]:
+        """Places of constants, and of what kernels make of constants alone (weights that are turned in every run)."""
+        known = {place for place, tensor in enumerate(self.program.values) if tensor is not None and tensor.constant}
+        for call in self.kernels:
+            *sources, result = [a for a in call.arguments if self.program.values[a] is not None] or [-1]
+            if sources and all(place in known for place in sources if place != result):
+                known.add(result)
+        return known
 
     def _tensor(self, call: Call, place: int) -> Tensor:
         found = self.program.values[call.arguments[place]] if place < len(call.arguments) else None
@@ -175,16 +174,23 @@ class Contents:
             (t for a in reversed(call.arguments) if (t := self.program.values[a]) is not None), Tensor((), "float32", 0)
         )
 
+    def _kernel_macs(self, call: Call, data: Tensor, weights: Tensor, result: Tensor) -> int:
+        """Multiply-accumulates of a portable kernel, from the shapes of its tensors."""
+        if not (data.shape and weights.shape and result.shape):
+            return 0
+        if call.kernel != "aten::convolution.out":
+            return math.prod(result.shape) * data.shape[-1]
+        transposed = self.program.switches.get(call.arguments[_TRANSPOSED], False)
+        return math.prod((data if transposed else result).shape) * math.prod(weights.shape[1:])
+
     def macs(self) -> tuple[int, int]:
-        """Multiply-accumulates inside the delegate, and of the whole program."""
-        return sum(p.macs for p in self.products if p.delegated), sum(p.macs for p in self.products)
+        """Multiply-accumulates inside the delegate, and of the whole program, those between activations too."""
+        inside = sum(p.macs for p in self.in_delegate)
+        return inside, inside + sum(p.macs for p in self.in_kernels)
 
     def audit(self, inputs: tuple[IOTensor, ...], outputs: tuple[IOTensor, ...]) -> Audit:
         """Count everything."""
         elements, sizes = self._weights()
-        counted = [p for p in self.products if p.weighted or self.static or not self.compressed]
-        tables = [c for c in self.kernels if c.kernel in _TABLES and self._tensor(c, _TABLES[c.kernel]).type != "int8"]
-        floats = [p.name for p in self.products if p.weighted and not p.integer] + [c.kernel for c in tables]
         return Audit(
             inputs=inputs,
             outputs=outputs,
@@ -193,9 +199,7 @@ class Contents:
             activation_types=self._activations(),
             ops_total=len(self.delegated) + len(self.kernels),
             ops_quantized=sum(node.integer for node in self.delegated),
-            macs_total=sum(p.macs for p in counted),
-            macs_quantized=sum(p.macs for p in counted if p.integer),
-            float_ops=tuple(floats[:_MOST_NAMES]),
+            **products.count([*self.in_delegate, *self.in_kernels]),
             transposes=sum(node.type == "StaticTranspose" for node in self.delegated)
             + sum(call.kernel in _TRANSPOSES for call in self.kernels),
             ops_delegated=len(self.delegated),
@@ -247,14 +251,3 @@ def _finite(value: xnnpack.Value) -> bool:
         return True
     stored = np.frombuffer(value.constant, np.dtype(value.type).newbyteorder("<"), value.elements)
     return bool(np.isfinite(stored).all())
-
-
-def _kernel_macs(kernel: str, data: Tensor, weights: Tensor, result: Tensor) -> int:
-    """Multiply-accumulates of a portable kernel, from the shapes of its tensors."""
-    if not (data.shape and weights.shape and result.shape):
-        return 0
-    if kernel != "aten::convolution.out":
-        return math.prod(result.shape) * data.shape[-1]
-    if weights.shape[0] == result.shape[1]:
-        return math.prod(result.shape) * math.prod(weights.shape[1:])
-    return math.prod(data.shape) * math.prod(weights.shape[1:])  # transposed: weights begin with the input channels

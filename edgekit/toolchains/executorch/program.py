@@ -1,4 +1,4 @@
-"""Reading a .pte program: what it runs, in which order, on what, and where its constants lie.
+"""Reading a .pte program: what it runs, in which order, on what, and where its constants lie, in it or beside it.
 
 The schema is ExecuTorch's ``schema/program.fbs`` (identifier ET12), the header before the segments its
 ``exir/_serialize/_program.py``. The runtime checks little of this and a damaged file ends its process, so the file is
@@ -7,17 +7,21 @@ read here without it.
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edgekit.errors import DamagedFileError
+from edgekit.toolchains.executorch import data
 from edgekit.toolchains.executorch.flatbuffer import BadBytesError, Table, root
 
 IDENTIFIER = b"ET12"
 _HEADER = struct.Struct("<4sIQQQ")
-_TENSOR, _TENSORS, _OPTIONAL_TENSORS = 5, 10, 11
+_SWITCH, _TENSOR, _TENSORS, _OPTIONAL_TENSORS = 3, 5, 10, 11
+_EXTERNAL = 1
 _KERNEL, _DELEGATE, _MOVE, _JUMP, _FREE = 1, 2, 3, 4, 5
 
 #: ScalarType of ``scalar_type.fbs`` -> NumPy's name and bytes per element.
@@ -30,11 +34,15 @@ SCALARS = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the program; ``constant`` is the number of its stored data, 0 where it is computed."""
+    """A tensor of the program.
+
+    ``constant`` is the number of its stored data, or the name under which a file beside it stores them; 0 where it is
+    computed.
+    """
 
     shape: tuple[int, ...]
     type: str
-    constant: int
+    constant: int | str
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,17 @@ class Program:
 
     Attributes:
         values: what instructions point at; None for anything but a tensor.
+        switches: those of them that are true or false, by place.
         inputs: places in ``values``.
         outputs: likewise.
         calls: kernels and delegates in the order of their execution.
         delegates: by number.
-        named: constants that delegates share by name.
+        named: constants that delegates share by name, those in files beside the program included.
         lists: lists of tensors in ``values`` by their own place: the places of their elements.
     """
 
     values: tuple[Tensor | None, ...]
+    switches: dict[int, bool]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     calls: tuple[Call, ...]
@@ -88,19 +98,22 @@ def damaged(file: Path, why: object) -> DamagedFileError:
 
 
 def read(file: Path) -> Program:
-    """Read a .pte file.
+    """Read a .pte file, and the .ptd files beside it where it stores weights in such.
 
     Raises:
-        DamagedFileError: there is no such file, or it is truncated or not what it says.
+        DamagedFileError: there is no such file, or one is truncated or not what it says, or weights are missing.
     """
+    beside: dict[str, bytes] = {}
     try:
-        return parse(file.read_bytes())
+        for found in sorted(file.parent.glob("*.ptd")):
+            beside |= data.parse(found.read_bytes())
+        return parse(file.read_bytes(), beside)
     except (BadBytesError, OSError) as error:
         raise damaged(file, error) from error
 
 
-def parse(content: bytes) -> Program:
-    """Read the bytes of a .pte file; raises ``BadBytesError``."""
+def parse(content: bytes, beside: Mapping[str, bytes] = MappingProxyType({})) -> Program:
+    """Read the bytes of a .pte file; ``beside``: constants in .ptd files by name. Raises ``BadBytesError``."""
     length, base = _extent(content)
     packed = root(content[:length], IDENTIFIER)
     segments = [_segment(content, base, t) for t in packed.tables(4)]
@@ -108,7 +121,9 @@ def parse(content: bytes) -> Program:
     if len(plans) != 1:
         raise BadBytesError(f"{len(plans)} methods are called 'forward'; one is due")
     plan = plans[0]
-    values = tuple(_value(v, _constants(packed)) for v in plan.tables(2))
+    packed_values = plan.tables(2)
+    values = tuple(_value(v, _constants(packed), beside) for v in packed_values)
+    switches = {i: bool(t.number(0, "?")) for i, v in enumerate(packed_values) if (t := _switch(v)) is not None}
     lists = dict(_lists(plan))
     operators = [f"{o.text(0)}.{o.text(1)}" if o.text(1) else o.text(0) for o in plan.tables(6)]
     delegates = tuple(_delegate(d, packed, segments) for d in plan.tables(7))
@@ -121,7 +136,8 @@ def parse(content: bytes) -> Program:
     for call in calls:
         if call.delegate is not None and not 0 <= call.delegate < len(delegates):
             raise BadBytesError(f"delegate {call.delegate} of {len(delegates)} is called")
-    return Program(values, inputs, outputs, tuple(calls), delegates, _named(packed, segments), lists)
+    named = {**beside, **_named(packed, segments)}
+    return Program(values, switches, inputs, outputs, tuple(calls), delegates, named, lists)
 
 
 def _extent(content: bytes) -> tuple[int, int]:
@@ -150,16 +166,31 @@ def _constants(packed: Table) -> int:
     return segment.count(1, "Q") if segment is not None else packed.count(2, "I")
 
 
-def _value(packed: Table, constants: int) -> Tensor | None:
+def _value(packed: Table, constants: int, beside: Mapping[str, bytes]) -> Tensor | None:
     kind, tensor = packed.union(0)
     if kind != _TENSOR or tensor is None:
         return None
     scalar, constant = tensor.number(0, "b"), tensor.number(5, "I")
     if scalar not in SCALARS:
         raise BadBytesError(f"scalar type {scalar} is unknown")
-    if constant and tensor.table(6) is None and constant >= constants:
+    name, size = SCALARS[scalar]
+    shape = tensor.numbers(2, "i")
+    if tensor.table(6) is not None:  # memory is planned for it: it is computed
+        return Tensor(shape, name, 0)
+    more = tensor.table(9)
+    if more is not None and more.number(2, "b") == _EXTERNAL:
+        key = more.text(1)
+        if len(beside.get(key, b"")) < math.prod(shape) * size:
+            raise BadBytesError(f"the weight {key!r} lies in a .ptd file, and none beside the program holds all of it")
+        return Tensor(shape, name, key)
+    if constant and constant >= constants:
         raise BadBytesError(f"stored tensor {constant} of {constants} is referred to")
-    return Tensor(tensor.numbers(2, "i"), SCALARS[scalar][0], 0 if tensor.table(6) is not None else constant)
+    return Tensor(shape, name, constant)
+
+
+def _switch(packed: Table) -> Table | None:
+    kind, table = packed.union(0)
+    return table if kind == _SWITCH else None
 
 
 def _lists(plan: Table) -> Iterator[tuple[int, tuple[int, ...]]]:

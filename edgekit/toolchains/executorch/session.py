@@ -118,8 +118,8 @@ def _arithmetic(contents: Contents) -> str:
             if node.macs:
                 kind = "int8" if node.integer else _SHORT.get(node.inputs[0].type, node.inputs[0].type)
                 kinds[kind] = kinds.get(kind, 0) + 1
-    for product in contents.products:
-        if not product.delegated:
+    for product in contents.in_kernels:
+        if product.macs:
             kinds["f32"] = kinds.get("f32", 0) + 1
     if len(kinds) > 1:
         return ", ".join(f"{kind} x{count}" for kind, count in sorted(kinds.items(), reverse=True))

@@ -104,17 +104,19 @@ class Node:
             case "ConvTranspose2d" if filled is not None:
                 return self.inputs[0].elements // self.channels[0] * filled.elements
             case "BatchMatrixMultiply":
-                return self.inputs[0].elements * self.output.shape[-1]
+                first = self.inputs[0]
+                return self.output.elements * (first.elements // (math.prod(first.shape[:-2]) * self.output.shape[-2]))
             case "ScaledDotProductAttention" if len(self.inputs) > 2:
                 query, key, value = self.inputs[:3]
-                return query.elements * (key.shape[-2] + value.shape[-2])
+                return query.elements // query.shape[-1] * key.shape[-2] * (query.shape[-1] + value.shape[-1])
         return 0
 
     @property
     def integer(self) -> bool:
-        """Whether it computes on scaled integers; conversions do not compute."""
+        """Whether it computes on scaled integers, its weights as well; conversions do not compute."""
         data = [v for v in self.inputs if v.constant is None]
-        return self.type != "Convert" and bool(data) and all(v.scaled for v in data)
+        weights = [v for v in self.inputs[1:2] if v.constant is not None and self.macs]
+        return self.type != "Convert" and bool(data) and all(v.scaled for v in (*data, *weights))
 
 
 def parse(payload: bytes, named: Mapping[str, bytes]) -> tuple[Node, ...]:
@@ -128,7 +130,7 @@ def parse(payload: bytes, named: Mapping[str, bytes]) -> tuple[Node, ...]:
         raise BadBytesError(f"an XNNPACK payload of {len(payload)} bytes is cut off")
     flat = payload[start : start + size]
     graph = root(flat, flat[4:8] if flat[4:8] in (b"XN00", b"XN01") else b"XN01")
-    stored = [_stored(t, payload[base : base + constants], named) for t in graph.tables(8)]
+    stored = [_stored(t, payload, (base, base + constants), named) for t in graph.tables(8)]
     try:
         values = dict(_value(t, stored) for t in graph.tables(2))
         return tuple(_node(t, values) for t in graph.tables(1))
@@ -136,18 +138,21 @@ def parse(payload: bytes, named: Mapping[str, bytes]) -> tuple[Node, ...]:
         raise BadBytesError(f"an XNNPACK payload refers to what is not there: {error!r}") from error
 
 
-def _stored(packed: Table, constants: bytes, named: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Key and bytes of one constant."""
+def _stored(packed: Table, payload: bytes, limits: tuple[int, int], named: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Key and bytes of one constant; ``limits``: where in the payload constants begin and end."""
     offset, size, key = packed.number(0, "Q"), packed.number(1, "Q"), packed.text(2)
     if key:
         if key not in named:
-            raise BadBytesError(f"the constant {key!r} is missing")
+            raise BadBytesError(
+                f"the constant {key!r} is missing; it may lie in a .ptd file that is not beside this one"
+            )
         return key, named[key]
     if offset in (_ABSENT, 0) and not size:
         return "", b""
-    if offset + size > len(constants):
-        raise BadBytesError(f"a constant of {size} bytes at {offset} ends behind {len(constants)} bytes")
-    return f"{id(constants)}:{offset}", constants[offset : offset + size]
+    start, end = limits
+    if start + offset + size > end:
+        raise BadBytesError(f"a constant of {size} bytes at {offset} ends behind {end - start} bytes")
+    return f"{id(payload)}:{offset}", payload[start + offset : start + offset + size]
 
 
 def _value(packed: Table, stored: list[tuple[str, bytes]]) -> tuple[int, Value]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +12,26 @@ import numpy as np
 
 from edgekit.errors import DamagedFileError
 from edgekit.toolchains import Audit, IOTensor
+from edgekit.toolchains._shared import products
+from edgekit.toolchains._shared.products import Product
+from edgekit.toolchains.litert.graph import (
+    FLOATS,
+    INTEGERS,
+    RECURRENT,
+    WEIGHTS,
+    Op,
+    Subgraph,
+    Tensor,
+    read_subgraphs,
+    read_tensor,
+)
 from edgekit.toolchains.litert.schema import UNREADABLE, damaged, packed_model
 
-INTEGERS = frozenset({"int2", "int4", "uint4", "int8", "uint8", "int16"})
-FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
-
-#: Operators that carry weights: which operands, and which of them is the bias (None: the operator has none).
-WEIGHTS: dict[str, tuple[tuple[int, ...], int | None]] = {
-    "CONV_2D": ((1,), 2),
-    "DEPTHWISE_CONV_2D": ((1,), 2),
-    "CONV_3D": ((1,), 2),
-    "TRANSPOSE_CONV": ((1,), 3),
-    "FULLY_CONNECTED": ((1,), 2),
-    "BATCH_MATMUL": ((0, 1), None),
-    "EMBEDDING_LOOKUP": ((1,), None),
-    "GATHER": ((0,), None),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": ((*range(1, 12), 16), None),
-    "UNIDIRECTIONAL_SEQUENCE_RNN": ((1, 2), 3),
-}
-#: Operand that carries the activations, where it is not the first.
-ACTIVATION = {"TRANSPOSE_CONV": 2}
 #: Operators whose weights LiteRT's specification wants per output channel, and the axis.
 PER_CHANNEL = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0}
 #: int8 weights are symmetric and a bias is stored at input scale x weight scale: TensorFlow Lite 8-bit
 #: quantization specification. The tolerance covers the rounding of float32 scales.
 BIAS_TOLERANCE = 1e-3
-MOST_NAMED = 20
 #: Operators that change types or move numbers and compute nothing.
 NO_ARITHMETIC = frozenset((
     "QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "TRANSPOSE", "REVERSE_V2", "SLICE", "STRIDED_SLICE", "SPLIT",
@@ -52,92 +44,33 @@ FLOAT_ONLY = frozenset({"NEG", "EMBEDDING_LOOKUP"})
 FLOAT_ONLY_INT16 = FLOAT_ONLY | {"SQUARED_DIFFERENCE"}
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of the file; ``data`` is None where it is computed at run time."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: str
-    scales: np.ndarray[Any, Any]
-    zero_points: np.ndarray[Any, Any]
-    data: np.ndarray[Any, Any] | None
-    buffer: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-
-@dataclass(frozen=True)
-class Op:
-    """An operator with its operands; a constant behind a DEQUANTIZE stands for itself (``stored``)."""
-
-    type: str
-    inputs: tuple[Tensor | None, ...]
-    outputs: tuple[Tensor, ...]
-    stored: tuple[Tensor | None, ...]
-    custom: str = ""
-
-    @property
-    def name(self) -> str:
-        """``TYPE:name of the first output``."""
-        return f"{self.type}:{self.outputs[0].name if self.outputs else ''}"
-
-    def weights(self) -> list[Tensor]:
-        """Constant operands that carry weights, biases left out."""
-        operands = WEIGHTS.get(self.type, ((), None))[0]
-        found = (self.stored[i] for i in operands if i < len(self.stored))
-        return [t for t in found if t is not None and t.data is not None and t.type in INTEGERS | FLOATS]
-
-    def bias(self) -> Tensor | None:
-        """The constant bias; None where the operator has none."""
-        at = WEIGHTS.get(self.type, ((), None))[1]
-        found = self.stored[at] if at is not None and at < len(self.stored) else None
-        return found if found is not None and found.data is not None else None
-
-    def activation(self) -> Tensor | None:
-        """The operand that the weights are multiplied with."""
-        at = ACTIVATION.get(self.type, 0)
-        return self.inputs[at] if at < len(self.inputs) else None
-
-
 def audit(file: Path) -> Audit:
     """Read a .tflite file's types, weights, operators and multiply-accumulates.
 
-    A body of WHILE is counted once, its number of turns being unknown. A DEQUANTIZE of a constant is storage and not
-    an operator. Operators with int8 weights and float activations (dynamic range) count as quantized
-    multiply-accumulates, except in a file whose other operators have integer activations.
+    A DEQUANTIZE of a constant is storage and not an operator: what it feeds computes in float. Operators with int8
+    weights and float activations (dynamic range) quantize these when they run, and compute in integers.
 
     Raises:
         DamagedFileError: the file is not a whole .tflite model.
     """
     if not file.is_file():
         raise damaged(file, "there is no such file")
-    content = file.read_bytes()
-    packed = packed_model(content, file)
+    packed = packed_model(file.read_bytes(), file)
     try:
-        subgraphs = list(read_subgraphs(packed))
-        inputs, outputs = _signature(packed)
-        ops = [op for ops, _ in subgraphs for op in ops]
-        return _summary(ops, [t for _, tensors in subgraphs for t in tensors], inputs, outputs)
+        return _summary(list(read_subgraphs(packed)), *_signature(packed))
     except DamagedFileError:
         raise
     except UNREADABLE as error:
         raise damaged(file, f"{type(error).__name__}: {error}") from error
 
 
-def _summary(
-    ops: list[Op], tensors: list[Tensor], inputs: tuple[IOTensor, ...], outputs: tuple[IOTensor, ...]
-) -> Audit:
-    weights = _constants(ops)
-    static = any(_integer_arithmetic(op) for op in ops if op.type in WEIGHTS and op.type != "GATHER")
-    macs = [(macs_of(op), _quantized_macs(op, static)) for op in ops]
+def _summary(graphs: list[Subgraph], inputs: tuple[IOTensor, ...], outputs: tuple[IOTensor, ...]) -> Audit:
+    ops = [op for graph in graphs for op in graph.operators]
+    tensors = [tensor for graph in graphs for tensor in graph.tensors]
     in_float = Counter(op.type for op in ops if op.type not in NO_ARITHMETIC and _touches_float(op))
     int16 = any(t.type == "int16" for t in tensors)
     bytes_, elements = Counter[str](), Counter[str]()
-    for tensor in weights:
+    for tensor in _constants(ops):
         elements[tensor.type] += tensor.elements
         bytes_[tensor.type] += 0 if tensor.data is None else tensor.data.nbytes
     return Audit(
@@ -148,9 +81,7 @@ def _summary(
         activation_types=dict(sorted(Counter(t.type for t in tensors if t.data is None).items())),
         ops_total=len(ops),
         ops_quantized=sum(_integer_arithmetic(op) for op in ops),
-        macs_total=sum(n for n, _ in macs),
-        macs_quantized=sum(n for n, quantized in macs if quantized),
-        float_ops=tuple(op.name for op in ops if _float(op, static))[:MOST_NAMED],
+        **products.count(products_of(graphs)),
         ops_float=dict(sorted(in_float.items())),
         ops_float_only=tuple(sorted(in_float.keys() & (FLOAT_ONLY_INT16 if int16 else FLOAT_ONLY))),
         transposes=sum(op.type == "TRANSPOSE" for op in ops),
@@ -159,39 +90,82 @@ def _summary(
 
 
 def _constants(ops: list[Op]) -> list[Tensor]:
-    """Constants of weight-carrying operators, biases included, each buffer once (operators share them)."""
+    """Constants that hold numbers, each buffer once (operators share them); shapes, axes and scalars do not.
+
+    What a loop begins with is no weight: states, and the room for its results.
+    """
     found = {}
-    for op in ops:
-        if op.type in WEIGHTS and op.weights():
-            bias = op.bias()
-            for tensor in [*op.weights(), *([bias] if bias else [])]:
+    for op in (op for op in ops if not op.bodies):
+        numbers = (t for t in op.stored if t is not None and t.shape and t.type in INTEGERS | FLOATS)
+        bias = op.bias()
+        for tensor in [*numbers, *([bias] if bias else [])]:
+            if tensor.data is not None:
                 found[tensor.buffer] = tensor
     return list(found.values())
 
 
-def macs_of(op: Op) -> int:
-    """Multiply-accumulates of one operator: convolutions, matrix products, fused LSTM; 0 for others."""
-    weights = op.inputs[1] if len(op.inputs) > 1 else None
-    if weights is None or not op.outputs:
+def products_of(graphs: list[Subgraph]) -> list[Product]:
+    """What multiplies, in all subgraphs that run: the body of a WHILE times its trips, the costlier branch of an IF."""
+    called = {number for graph in graphs for op in graph.operators for number in op.bodies}
+    return [product for i in range(len(graphs)) if i not in called for product in _products(graphs, i)]
+
+
+def _products(graphs: list[Subgraph], number: int) -> Iterator[Product]:
+    for op in graphs[number].operators:
+        bodies = [list(_products(graphs, body)) for body in op.bodies]
+        if op.type == "WHILE":
+            trips = _trips(op, *(graphs[i] for i in op.bodies))
+            yield from (product.times(trips) for part in bodies for product in part)
+        elif bodies:
+            yield from max(bodies, key=lambda part: sum(product.macs for product in part))
+        elif op.type in WEIGHTS and (op.weights() or _macs(op)):
+            stored_float = any(t.type in FLOATS for t in op.weights())
+            yield Product(op.name, _macs(op), bool(op.weights()), _in_integers(op), stored_float)
+
+
+def _trips(op: Op, condition: Subgraph, body: Subgraph) -> int:
+    """How often a WHILE runs, by the counters that its condition compares with a constant; 1 where there is none."""
+    found = []
+    for compared in (o for o in condition.operators if o.type == "LESS"):
+        for place, counter in enumerate(condition.inputs):
+            if compared.inputs[0] is not counter:
+                continue
+            steps = [o for o in body.operators if o.type == "ADD" and o.outputs[0] is body.outputs[place]]
+            steps = [o for o in steps if o.inputs[0] is body.inputs[place]]
+            numbers = [_number(t) for t in (op.inputs[place], *(o.inputs[1] for o in steps), compared.inputs[1])]
+            known = [number for number in numbers if number is not None]
+            if len(known) == len(numbers) == 3:
+                found.append(products.trips(*known))
+    return min(found, default=1)
+
+
+def _number(tensor: Tensor | None) -> int | None:
+    """A constant of one integer."""
+    if tensor is None or tensor.data is None or tensor.elements != 1 or tensor.type not in ("int32", "int64"):
+        return None
+    return int(tensor.data.view(f"<i{tensor.data.nbytes}")[0])
+
+
+def _macs(op: Op) -> int:
+    """Multiply-accumulates of one operator; 0 of others than convolutions, matrix products and recurrent cells."""
+    factor = op.inputs[1] if len(op.inputs) > 1 else None
+    source = op.activation()
+    if factor is None or source is None or not op.outputs:
         return 0
     out = op.outputs[0]
     match op.type:
         case "CONV_2D" | "CONV_3D" | "DEPTHWISE_CONV_2D":
-            return out.elements // out.shape[-1] * weights.elements
-        case "TRANSPOSE_CONV":
-            source = op.inputs[2]
-            return source.elements // source.shape[-1] * weights.elements if source else 0
+            return out.elements // out.shape[-1] * factor.elements
+        case "TRANSPOSE_CONV" | "CONV_3D_TRANSPOSE":
+            return source.elements // source.shape[-1] * factor.elements
         case "FULLY_CONNECTED":
-            return out.elements * weights.shape[-1]
+            return out.elements * factor.shape[-1]
         case "BATCH_MATMUL":
-            left = op.inputs[0]
-            return left.elements * out.shape[-1] if left else 0
-        case "UNIDIRECTIONAL_SEQUENCE_LSTM" | "UNIDIRECTIONAL_SEQUENCE_RNN":
-            steps = op.inputs[0]
-            matrices = sum(t.elements for t in op.weights() if len(t.shape) == 2)
-            return math.prod(steps.shape[:-1]) * matrices if steps else 0
-        case _:
-            return 0
+            summed = source.elements // (math.prod(source.shape[:-2]) * out.shape[-2])
+            return out.elements * summed
+    if op.type in RECURRENT:
+        return math.prod(source.shape[:-1]) * sum(t.elements for t in op.weights() if len(t.shape) == 2)
+    return 0
 
 
 def _touches_float(op: Op) -> bool:
@@ -206,23 +180,10 @@ def _integer_arithmetic(op: Op) -> bool:
     return any(t.type in INTEGERS and len(t.scales) for t in seen)
 
 
-def _quantized_macs(op: Op, static: bool) -> bool:
-    if _integer_arithmetic(op):
-        return True
-    return not static and _hybrid(op)
-
-
-def _hybrid(op: Op) -> bool:
-    """Float activations on integer weights, quantized by the kernel at run time."""
+def _in_integers(op: Op) -> bool:
+    """Whether the kernel multiplies integers: static ones, or int8 weights with activations quantized at run time."""
     direct = [t for t in op.weights() if any(t is i for i in op.inputs)]
-    return bool(direct) and all(t.type in INTEGERS for t in direct)
-
-
-def _float(op: Op, static: bool) -> bool:
-    """Whether a weight-carrying operator stayed in float."""
-    if op.type not in WEIGHTS or not (op.weights() or macs_of(op)):
-        return False
-    return not _quantized_macs(op, static)
+    return _integer_arithmetic(op) or (bool(direct) and all(t.type in INTEGERS for t in direct))
 
 
 def _findings(ops: list[Op], tensors: list[Tensor]) -> Iterator[str]:
@@ -239,9 +200,11 @@ def _findings(ops: list[Op], tensors: list[Tensor]) -> Iterator[str]:
 
 
 def _weight_findings(op: Op) -> Iterator[str]:
-    for weights in op.weights():
-        if weights.type == "float32" and weights.data is not None and not np.isfinite(weights.data.view("<f4")).all():
+    bias = op.bias()
+    for numbers in (*op.weights(), *([bias] if bias else [])):
+        if numbers.type == "float32" and numbers.data is not None and not np.isfinite(numbers.data.view("<f4")).all():
             yield f"{op.name}: weights hold NaN or infinity"
+    for weights in op.weights():
         if weights.type != "int8":
             continue
         if op.type != "GATHER" and len(weights.zero_points) and weights.zero_points.any():
@@ -266,58 +229,6 @@ def _bias_findings(op: Op) -> Iterator[str]:
         yield f"{op.name}: bias scale differs from input scale x weight scale by {worst:.1%}"
 
 
-def read_subgraphs(packed: Any) -> Iterator[tuple[list[Op], list[Tensor]]]:
-    """Operators, and the tensors that they touch, of each subgraph of a root table."""
-    if packed.SubgraphsLength() == 0:
-        raise IndexError("the model has no subgraph")
-    codes = [_code(packed.OperatorCodes(i)) for i in range(packed.OperatorCodesLength())]
-    for index in range(packed.SubgraphsLength()):
-        graph = packed.Subgraphs(index)
-        tensors = [_tensor(packed, graph.Tensors(i)) for i in range(graph.TensorsLength())]
-        stored: dict[int, Tensor] = {}
-        ops = []
-        for position in range(graph.OperatorsLength()):
-            packed_op = graph.Operators(position)
-            type_, custom = codes[packed_op.OpcodeIndex()]
-            ins = [packed_op.Inputs(i) for i in range(packed_op.InputsLength())]
-            outs = [packed_op.Outputs(i) for i in range(packed_op.OutputsLength())]
-            if type_ == "DEQUANTIZE" and tensors[ins[0]].data is not None:
-                stored[outs[0]] = tensors[ins[0]]
-                continue
-            ops.append(
-                Op(
-                    type_,
-                    tuple(tensors[i] if i >= 0 else None for i in ins),
-                    tuple(tensors[i] for i in outs),
-                    tuple(stored.get(i, tensors[i]) if i >= 0 else None for i in ins),
-                    custom,
-                )
-            )
-        used = {id(t) for op in ops for t in (*op.inputs, *op.outputs) if t is not None}
-        widened = {id(tensors[i]) for i in stored}
-        yield ops, [t for t in tensors if id(t) in used - widened]
-
-
-def _code(packed: Any) -> tuple[str, str]:
-    """Operator type and, for custom operators, its name."""
-    number = max(packed.BuiltinCode(), packed.DeprecatedBuiltinCode())
-    custom = packed.CustomCode()
-    return _enum("BuiltinOperator")[number], custom.decode() if custom else ""
-
-
-def _tensor(packed: Any, table: Any) -> Tensor:
-    quantization = table.Quantization()
-    scales, zero_points = np.empty(0, np.float32), np.empty(0, np.int64)
-    if quantization is not None and quantization.ScaleLength():
-        scales = np.asarray(quantization.ScaleAsNumpy(), np.float32)
-        if quantization.ZeroPointLength():
-            zero_points = np.asarray(quantization.ZeroPointAsNumpy(), np.int64)
-    buffer = packed.Buffers(table.Buffer())
-    data = buffer.DataAsNumpy() if buffer.DataLength() else None
-    shape = tuple(int(table.Shape(i)) for i in range(table.ShapeLength()))
-    return Tensor((table.Name() or b"").decode(), shape, _type(table.Type()), scales, zero_points, data, table.Buffer())
-
-
 def _signature(packed: Any) -> tuple[tuple[IOTensor, ...], tuple[IOTensor, ...]]:
     """Inputs and outputs by the signature's names; by the tensors' own where the file has no signature."""
     graph = packed.Subgraphs(0)
@@ -337,7 +248,7 @@ def _signature(packed: Any) -> tuple[tuple[IOTensor, ...], tuple[IOTensor, ...]]
 
 
 def _io(packed: Any, graph: Any, index: int, name: str = "") -> IOTensor:
-    tensor = _tensor(packed, graph.Tensors(index))
+    tensor = read_tensor(packed, graph.Tensors(index))
     scaled = len(tensor.scales) == 1
     return IOTensor(
         name or tensor.name,
@@ -346,16 +257,3 @@ def _io(packed: Any, graph: Any, index: int, name: str = "") -> IOTensor:
         float(tensor.scales[0]) if scaled else None,
         int(tensor.zero_points[0]) if scaled and len(tensor.zero_points) else (0 if scaled else None),
     )
-
-
-@cache
-def _enum(name: str) -> dict[int, str]:
-    """Names of a schema enumeration by value."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {v: k for k, v in vars(getattr(schema, name)).items() if isinstance(v, int)}
-
-
-def _type(number: int) -> str:
-    """NumPy-like name of an element type."""
-    return _enum("TensorType")[number].lower()

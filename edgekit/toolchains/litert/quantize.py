@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.proof.precision import MAC_SHARE, MAC_SHARE_WEIGHTS
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.passes.half import halve_constants
@@ -44,88 +42,70 @@ def cast_fp16(model: LoadedModel | None, request: Request) -> Converted:
     return converted
 
 
-#: Weights from which on a dense layer is faster with activations quantized at run time: the last layer of the zoo's MLP
-#: (320) is not, that of its LeNet-5 (480) takes the same time. A pointwise convolution is a dense layer at each
-#: position: in float those of 48, 128 and 256 weights save 12 to 15 % of the zoo's U-Net and MobileNetV2, one of 512
-#: saves 3 % or nothing.
-LARGE = 400
 #: Operators whose outputs hold the values of their first input.
 MOVES = ("RESHAPE", "TRANSPOSE", "UNPACK")
 
 
 def dynamic_int8(model: LoadedModel | None, request: Request) -> Converted:
     """Weights int8 per channel, activations quantized at run time."""
-    from ai_edge_quantizer import recipe
-
-    return _quantize(request, recipe.dynamic_wi8_afp32())
+    return _dynamic(request)
 
 
 def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``dynamic_int8`` where it saves time: depthwise weights are int8 but used in float, small dense layers float.
+    """As ``dynamic_int8``, with depthwise convolutions used in float, from weights stored in int8.
 
     XNNPACK has no depthwise kernel that quantizes activations at run time, and the built-in one is slow: 4.9 times
-    the float time on the zoo's MobileNetV2, against 1.5 to 1.6. A dense layer of few weights, or a pointwise
-    convolution, takes less time than the quantization of its input; a larger kernel uses each input several times.
+    the float time on the zoo's MobileNetV2.
     """
+    return _dynamic(request, depthwise_in_float=True)
+
+
+def dynamic_mixed(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``dynamic_products``, with pointwise convolutions used in float as well, from weights stored in int8.
+
+    Quantizing an input at run time pays where each of its numbers is used often: in a kernel of several positions. A
+    pointwise convolution uses it once per output channel.
+    """
+    pointwise = [operator for operator in _operators(request) if _pointwise(operator)]
+    made = _dynamic(request, depthwise_in_float=True, in_float=pointwise)
+    note = f"{len(pointwise)} pointwise convolutions compute in float: their inputs are used too seldom to be quantized"
+    return Converted(made.file, (*made.notes, note)) if pointwise else made
+
+
+def _dynamic(request: Request, *, depthwise_in_float: bool = False, in_float: Sequence[Any] = ()) -> Converted:
+    """int8 weights and tables everywhere; depthwise convolutions and those ``in_float`` may keep float activations."""
     from ai_edge_quantizer import qtyping
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     names, rules = qtyping.TFLOperationName, RecipeManager()
     rules.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
-    rules.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
-    rules.add_dynamic_config(regex=".*", operation_name=names.FULLY_CONNECTED, num_bits=8)
-    recipe = rules.get_quantization_recipe()
-    for rule in recipe:
-        if rule["operation"] == names.FULLY_CONNECTED:
-            rule["op_config"]["min_weight_elements"] = LARGE
-    rules.load_quantization_recipe(recipe)
+    if depthwise_in_float:
+        rules.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
+    for operator in in_float:
+        rules.add_weight_only_config(regex=_regex(operator), operation_name=names.CONV_2D, num_bits=8)
     operators = _operators(request)
-    for operator in _float_pointwise(operators):
-        rules.add_quantization_config(_regex(operator), names.CONV_2D, algorithm_key=AlgorithmName.NO_QUANTIZE)
     lookups = _lookups(operators)
     for operator in lookups:
         rules.add_static_config(
             regex=_regex(operator), operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8
         )
-    return _quantize(request, rules.get_quantization_recipe(), _table_ranges(lookups))
+    made = _quantize(request, rules.get_quantization_recipe(), _table_ranges(lookups))
+    depthwise = sum(operator.type == "DEPTHWISE_CONV_2D" for operator in operators)
+    note = f"{depthwise} depthwise convolutions compute in float: XNNPACK has no kernel that quantizes their inputs"
+    return Converted(made.file, (note,)) if depthwise and depthwise_in_float else made
 
 
 def _operators(request: Request) -> list[Any]:
     """All operators of the fp32 file."""
-    from edgekit.toolchains.litert.audit import read_subgraphs
+    from edgekit.toolchains.litert.graph import read_subgraphs
 
     assert request.float_file is not None
     packed = packed_model(request.float_file.read_bytes(), request.float_file)
-    return [operator for found, _ in read_subgraphs(packed) for operator in found]
+    return [operator for graph in read_subgraphs(packed) for operator in graph.operators]
 
 
-def _float_pointwise(operators: list[Any]) -> list[Any]:
-    """Pointwise convolutions of few weights: as many as may be float in a file that is to be called int8.
-
-    What runs in float anyway is counted first.
-    """
-    from edgekit.toolchains.litert.audit import macs_of
-
-    room = (1 - MAC_SHARE_WEIGHTS) * sum(map(macs_of, operators))
-    room -= sum(macs_of(o) for o in operators if o.type == "DEPTHWISE_CONV_2D" or not o.weights() or _small_dense(o))
-    found = []
-    for operator in sorted(filter(_small_pointwise, operators), key=macs_of):
-        room -= macs_of(operator)
-        if room >= 0:
-            found.append(operator)
-    return found
-
-
-def _small_dense(operator: Any) -> bool:
-    return operator.type == "FULLY_CONNECTED" and math.prod(operator.inputs[1].shape) < LARGE
-
-
-def _small_pointwise(operator: Any) -> bool:
-    if operator.type != "CONV_2D":
-        return False
-    outputs, height, width, inputs = operator.inputs[1].shape
-    return height == width == 1 and outputs * inputs < LARGE
+def _pointwise(operator: Any) -> bool:
+    return operator.type == "CONV_2D" and operator.inputs[1].shape[1:3] == (1, 1)
 
 
 def _lookups(operators: list[Any]) -> list[Any]:
@@ -161,7 +141,7 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
 
     Not full integer, so that a full-integer target takes it with ``--allow-mixed`` only. XNNPACK has no int8 kernels
     for the operators that make a layer norm, GELU or softmax, and the built-in ones are slow. Products of two
-    activations (attention) are int8 only where the file would not be static int8 without them.
+    activations (attention) stay float with the softmax between them.
     """
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -169,13 +149,12 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
     names, rules = qtyping.TFLOperationName, RecipeManager()
     chosen = [names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE, names.FULLY_CONNECTED]
     chosen += [names.INPUT, names.OUTPUT, names.GATHER]
-    operators = _operators(request)
-    if _share_without_weights(operators) > 1 - MAC_SHARE:
-        chosen.append(names.BATCH_MATMUL)
     for name in chosen:
         rules.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
     rules.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)
-    for operator in (*_embedded_moves(operators), *_embedded_sums(operators)):
+    operators = _operators(request)
+    weighted = [operator for operator in operators if operator.type == "BATCH_MATMUL" and operator.weights()]
+    for operator in (*weighted, *_embedded_moves(operators), *_embedded_sums(operators)):
         rules.add_static_config(
             regex=_regex(operator), operation_name=names[operator.type], activation_num_bits=8, weight_num_bits=8
         )
@@ -206,14 +185,6 @@ def _embedded_sums(operators: list[Any]) -> list[Any]:
         and looked_up & {t.name for t in operator.inputs if t is not None}
         and any(t is not None and t.data is not None for t in operator.inputs)
     ]
-
-
-def _share_without_weights(operators: list[Any]) -> float:
-    """Share of multiply-accumulates between two activations."""
-    from edgekit.toolchains.litert.audit import macs_of
-
-    between = sum(macs_of(o) for o in operators if o.type == "BATCH_MATMUL" and not o.weights())
-    return between / max(sum(map(macs_of, operators)), 1)
 
 
 def static_int16x8(model: LoadedModel | None, request: Request) -> Converted:
@@ -289,10 +260,10 @@ def _bound_padding(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> 
     """
     import numpy as np
 
-    from edgekit.toolchains.litert.audit import read_subgraphs
+    from edgekit.toolchains.litert.graph import read_subgraphs
 
-    for operators, _ in read_subgraphs(packed_model(source, file)):
-        for operator in operators:
+    for graph in read_subgraphs(packed_model(source, file)):
+        for operator in graph.operators:
             if operator.type != "PADV2":
                 continue
             padded, value = operator.inputs[0], operator.inputs[2]

@@ -25,6 +25,7 @@ ROUTES: Mapping[str, Route] = {
     "pt2e": Route(_TORCH, export_torch.convert_pt2e_int8),
     "quantizer-fp16": Route(_ANY, quantize.cast_fp16, quantizes_file=True),
     "quantizer-dynamic-products": Route(_ANY, quantize.dynamic_products, quantizes_file=True),
+    "quantizer-dynamic-mixed": Route(_ANY, quantize.dynamic_mixed, quantizes_file=True),
     "quantizer-dynamic": Route(_ANY, quantize.dynamic_int8, quantizes_file=True),
     "quantizer-static": Route(_ANY, quantize.static_int8, quantizes_file=True),
     "quantizer-static-products": Route(_ANY, quantize.static_products, quantizes_file=True),

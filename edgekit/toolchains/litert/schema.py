@@ -48,6 +48,19 @@ def packed_model(content: bytes | bytearray, file: Path) -> Any:
         raise damaged(file, str(error)) from error
 
 
+def stored(packed: Any, index: int) -> np.ndarray[Any, Any] | None:
+    """Bytes of a buffer as a view into the file; None where it holds nothing.
+
+    A large model's buffers lie behind the FlatBuffer, which then holds their place alone (``Buffer.offset`` and
+    ``Buffer.size``; 0 and 1 mean none): ai-edge-quantizer writes so from 256 KiB on, TFLiteConverter from 2 GiB on.
+    """
+    buffer = packed.Buffers(index)
+    if buffer.Offset() > 1 and buffer.Size():
+        return np.frombuffer(packed._tab.Bytes, np.uint8, buffer.Size(), buffer.Offset())
+    found: np.ndarray[Any, Any] | None = buffer.DataAsNumpy() if buffer.DataLength() else None
+    return found
+
+
 def unpacked(content: bytes) -> Any:
     """The model as objects, weights that lie behind the FlatBuffer brought into it."""
     from ai_edge_litert import schema_py_generated as schema

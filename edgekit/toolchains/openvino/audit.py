@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import openvino as ov
 
 from edgekit.toolchains import Audit, IOTensor
+from edgekit.toolchains._shared import products
+from edgekit.toolchains._shared.products import Product
 from edgekit.toolchains.openvino.export import LOOPS
 from edgekit.toolchains.openvino.ir import read_checked
+from edgekit.toolchains.openvino.loops import handed_in, shape, trips
 from edgekit.toolchains.openvino.quantize import RECURRENT
 
-_INT8 = (ov.Type.i8, ov.Type.u8)
+_INT8 = (ov.Type.i8, ov.Type.u8, ov.Type.i4, ov.Type.u4)
 _NAMES = {
     "f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8",
     "i32": "int32", "i64": "int64", "boolean": "bool", "i4": "int4", "u4": "uint4",
@@ -30,6 +34,7 @@ _MOVES = frozenset(
 )  # fmt: skip
 #: Operators besides products that the CPU plugin computes on int8 inputs.
 _INTEGER = frozenset(("Add", "Multiply", "AvgPool", "ReduceMean", "Interpolate"))
+#: Operator -> positions of its factors; none: all inputs.
 _PRODUCTS: dict[str, tuple[int, ...]] = {
     "Convolution": (0, 1),
     "GroupConvolution": (0, 1),
@@ -37,18 +42,17 @@ _PRODUCTS: dict[str, tuple[int, ...]] = {
     "GroupConvolutionBackpropData": (0, 1),
     "MatMul": (0, 1),
     "ScaledDotProductAttention": (0, 1, 2),
-    "Einsum": (0, 1),
+    "Einsum": (),
     **{kind: (0, *positions) for kind, positions in RECURRENT.items()},
 }
-_MOST_NAMES = 20
 
 
 def audit(file: Path) -> Audit:
     """Count what a file holds and check it statically; see ``Audit``.
 
-    ``FakeQuantize`` and the chain that restores compressed weights are annotations and not counted as operators. In
-    a file whose activations have no static ranges, products of two activations carry no weights and are left out of
-    ``macs_total``.
+    ``FakeQuantize`` and the chain that restores compressed weights are annotations and not counted as operators.
+    Products whose weights alone are int8 compute in float: ``session`` switches off that their activations are
+    quantized at run time.
 
     Raises:
         DamagedFileError: see ``read_checked``.
@@ -56,37 +60,29 @@ def audit(file: Path) -> Audit:
     return _Reading(read_checked(file)).audit()
 
 
-class _Product(NamedTuple):
-    """A convolution, matrix product, recurrent cell or embedding."""
-
-    name: str
-    macs: int
-    quantized: int
-    has_weights: bool
-    in_float: bool
-
-
 class _Reading:
     """A model, or the body of a loop in it, with what is known of each of its values."""
 
-    def __init__(self, model: ov.Model) -> None:
-        self.model = model
+    def __init__(
+        self, model: ov.Model, outer: _Reading | None = None, same: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """``same``: parameters that are the same in every trip, with the values of ``outer`` that they stand for."""
+        self.model, self.outer, self.same = model, outer, same
         self.nodes: list[Any] = list(model.get_ordered_ops())
-        self.fixed: set[str] = set()
+        self.fixed = {name for name, value in same.items() if outer is not None and outer._is_fixed(value)}
         for node in self.nodes:
             values = node.input_values()
             if node.get_type_name() == "Constant" or (values and all(self._is_fixed(v) for v in values)):
                 self.fixed.add(node.get_name())
-        self.bodies = [(_Reading(n.get_function()), _trips(n)) for n in self.nodes if n.get_type_name() in LOOPS]
-        self.static = any(n.get_type_name() == "FakeQuantize" and n.get_name() not in self.fixed for n in self.nodes)
-        self.compressed = any(n.get_type_name() == "Constant" and n.get_element_type() in _INT8 for n in self.nodes)
+        # The plugin lowers a model to int8 where activations are quantized anywhere in it.
+        ranges = any(n.get_type_name() == "FakeQuantize" and n.get_name() not in self.fixed for n in self.nodes)
+        self.static: bool = ranges or (outer is not None and outer.static)
+        found = [n for n in self.nodes if n.get_type_name() in LOOPS]
+        self.bodies = [(_Reading(n.get_function(), self, dict(handed_in(n))), trips(n)) for n in found]
 
     def audit(self) -> Audit:
         """Count everything."""
         operators = self.operators()
-        products = list(self.products())
-        if self.compressed and not self.static:
-            products = [p for p in products if p.has_weights]
         elements, sizes = self.weights()
         return Audit(
             inputs=tuple(_tensor(p) for p in self.model.inputs),
@@ -95,27 +91,31 @@ class _Reading:
             weight_elements=dict(elements),
             activation_types=dict(Counter(_type(v) for n in operators for v in n.outputs())),
             ops_total=len(operators),
-            ops_quantized=sum(self._is_quantized(n) for n in operators),
-            macs_total=sum(p.macs for p in products),
-            macs_quantized=sum(p.quantized for p in products),
-            float_ops=tuple(p.name for p in products if p.in_float)[:_MOST_NAMES],
+            ops_quantized=self.quantized(),
+            **products.count(self.products()),
             transposes=sum(n.get_type_name() == "Transpose" for n in operators),
             findings=tuple(self._findings()),
         )
 
     def operators(self) -> list[Any]:
         """Nodes that compute something from an input; a loop's body counts too."""
-        skipped = ("Parameter", "Result", "FakeQuantize", *LOOPS)
-        own = [n for n in self.nodes if n.get_name() not in self.fixed and n.get_type_name() not in skipped]
-        return own + [n for body, _ in self.bodies for n in body.operators()]
+        return self._own() + [n for body, _ in self.bodies for n in body.operators()]
 
-    def products(self) -> Iterator[_Product]:
-        """Everything that carries weights or multiply-accumulates."""
+    def quantized(self) -> int:
+        """Number of them that compute on integers."""
+        return sum(map(self._is_quantized, self._own())) + sum(body.quantized() for body, _ in self.bodies)
+
+    def _own(self) -> list[Any]:
+        skipped = ("Parameter", "Result", "FakeQuantize", *LOOPS)
+        return [n for n in self.nodes if n.get_name() not in self.fixed and n.get_type_name() not in skipped]
+
+    def products(self) -> Iterator[Product]:
+        """What multiplies: the body of a loop times its trips."""
         for node in self.nodes:
             if node.get_name() not in self.fixed and (product := self._product(node)) is not None:
                 yield product
-        for body, trips in self.bodies:
-            yield from (p._replace(macs=p.macs * trips, quantized=p.quantized * trips) for p in body.products())
+        for body, turns in self.bodies:
+            yield from (product.times(turns) for product in body.products())
 
     def weights(self) -> tuple[Counter[str], Counter[str]]:
         """Elements and bytes of constants per type; ranges, scales, zero points and shapes are not weights."""
@@ -142,6 +142,8 @@ class _Reading:
         """Whether a value has int8 behind it: stored so, or put on a grid of at most 256 levels."""
         node = value.get_node()
         kind = node.get_type_name()
+        if node.get_name() in self.same and self.outer is not None:
+            return self.outer._int8(self.same[node.get_name()])
         if kind == "FakeQuantize":
             return int(node.get_attributes()["levels"]) <= 256
         if kind == "Constant":
@@ -165,27 +167,29 @@ class _Reading:
             elif kind in ("Multiply", "Subtract") and node.get_name() in self.fixed:
                 yield _behind(node.input_value(1))
 
-    def _product(self, node: Any) -> _Product | None:
+    def _product(self, node: Any) -> Product | None:
         kind = node.get_type_name()
         name = f"{kind}:{node.get_friendly_name()}"
         if kind == "Gather" and self._is_fixed(node.input_value(0)):
             table = node.input_value(0)
-            in_float = len(table.shape) > 1 and table.element_type.is_real() and not self._int8(table)
-            return _Product(name, 0, 0, True, in_float)
+            in_float = len(table.partial_shape) > 1 and table.element_type.is_real() and not self._int8(table)
+            return Product(name, 0, True, not in_float, in_float)
         if kind not in _PRODUCTS:
             return None
-        data = [node.input_value(p) for p in _PRODUCTS[kind]]
+        data = [node.input_value(p) for p in _PRODUCTS[kind]] or list(node.input_values())
         weights = [v for v in data if self._is_fixed(v)]
-        macs = _macs(node, data)
-        stored = bool(weights) and all(self._int8(v) for v in weights)
-        everything = all(self._int8(v) for v in data)
-        if not self.static:
-            return _Product(name, macs, macs if stored else 0, bool(weights), bool(weights) and not everything)
+        integer = self.static and all(self._int8(v) for v in data)
         if kind in RECURRENT:
-            # The state has no range in the file, so its product is not static int8 whatever its weights are.
-            of_input = macs * math.prod(data[1].shape) // sum(math.prod(v.shape) for v in data[1:])
-            return _Product(name, macs, of_input if everything else 0, True, True)
-        return _Product(name, macs, macs if everything else 0, bool(weights), bool(weights) and not everything)
+            integer = integer and self._quantized_when_run(data[0])
+        stored = all(self._int8(v) for v in weights)
+        return Product(name, _macs(node, data), bool(weights), integer, bool(weights) and not stored)
+
+    def _quantized_when_run(self, value: Any) -> bool:
+        """Whether a value comes from a FakeQuantize; a recurrent cell whose input is looked up in a table is float."""
+        node = value.get_node()
+        while node.get_type_name() in _MOVES and not self._is_fixed(node.input_value(0)):
+            node = node.input_value(0).get_node()
+        return bool(node.get_type_name() == "FakeQuantize")
 
     def _is_quantized(self, node: Any) -> bool:
         """Whether it computes on int8 values, or merely moves them."""
@@ -193,7 +197,7 @@ class _Reading:
         if kind in RECURRENT:
             return False
         if kind in _PRODUCTS:
-            return all(self._int8(node.input_value(p)) for p in _PRODUCTS[kind])
+            return all(self._int8(node.input_value(p)) for p in _PRODUCTS[kind] or range(node.get_input_size()))
         if kind in _INTEGER:
             return all(self._int8(v) for v in node.input_values() if not self._is_fixed(v))
         return kind in _MOVES and self._int8(node.output(0))
@@ -218,19 +222,6 @@ def _constant(value: Any) -> Any:
     return node.get_data() if node.get_type_name() == "Constant" else 1
 
 
-def _trips(loop: Any) -> int:
-    """How often a loop's body runs; 1 where that cannot be told from the file."""
-    for description in loop.get_input_descriptions():
-        if type(description).__name__ == "SliceInputDescription":
-            return int(loop.input_value(description.input_index).shape[description.axis]) // abs(
-                int(description.part_size)
-            )
-    count = loop.input_value(0).get_node() if loop.get_type_name() == "Loop" else None
-    if count is not None and count.get_type_name() == "Constant":
-        return max(1, int(count.get_data().item()))
-    return 1
-
-
 def _behind(value: Any) -> Any:
     while value.get_node().get_type_name() in ("Convert", "Reshape"):
         value = value.get_node().input_value(0)
@@ -239,7 +230,9 @@ def _behind(value: Any) -> Any:
 
 def _macs(node: Any, data: list[Any]) -> int:
     kind = node.get_type_name()
-    first, second, out = _shape(data[0]), _shape(data[1]), _shape(node.output(0))
+    if kind == "Einsum":
+        return products.einsum(node.get_attributes()["equation"], [shape(value) for value in data])
+    first, second, out = shape(data[0]), shape(data[1]), shape(node.output(0))
     if kind == "Convolution":
         return math.prod(out) * math.prod(second[1:])
     if kind == "GroupConvolution":
@@ -249,22 +242,12 @@ def _macs(node: Any, data: list[Any]) -> int:
     if kind == "GroupConvolutionBackpropData":
         return math.prod(first) * math.prod(second[2:])
     if kind == "ScaledDotProductAttention":
-        return math.prod(first[:-1]) * second[-2] * (first[-1] + _shape(data[2])[-1])
+        return math.prod(first[:-1]) * second[-2] * (first[-1] + shape(data[2])[-1])
     if kind == "MatMul":
         turned = node.get_attributes()["transpose_a"] and len(first) > 1
         return math.prod(out) * first[-2 if turned else -1]
-    if kind == "Einsum":
-        equation = node.get_attributes()["equation"].replace(" ", "").split("->")[0]
-        sizes: dict[str, int] = {}
-        for term, value in zip(equation.split(","), data, strict=True):
-            sizes.update(zip(term, _shape(value), strict=True))
-        return math.prod(sizes.values())
     steps = math.prod(first[:2]) if kind.endswith("Sequence") else first[0]
-    return steps * sum(math.prod(_shape(value)) for value in data[1:])
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(int(n) for n in value.shape)
+    return steps * sum(math.prod(shape(value)) for value in data[1:])
 
 
 def _type(port: Any) -> str:
@@ -274,4 +257,5 @@ def _type(port: Any) -> str:
 
 def _tensor(port: Any) -> IOTensor:
     shape = tuple(-1 if d.is_dynamic else d.get_length() for d in port.partial_shape)
-    return IOTensor(port.any_name, shape, _type(port))
+    name = port.any_name if port.names else port.get_node().get_friendly_name()
+    return IOTensor(name, shape, _type(port))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
+
 from edgekit.toolchains import Audit
 from edgekit.toolchains.onnx import audit as onnx_audit
+from edgekit.toolchains.onnx.graph import Graph, load, reading
 from edgekit.toolchains.tensorrt import builder, checks
 
 
@@ -15,7 +18,14 @@ def audit(file: Path) -> Audit:
 
     Where TensorRT-RTX is installed, its parser, which needs no GPU, reads the file as well.
     """
-    found = onnx_audit.audit(file)
-    static = checks.findings(onnx_audit.load(file))
+    with reading(file):
+        model = load(file)
+        found = onnx_audit.look(model, quantized)
+        static = checks.findings(model)
     parsed = [f"TensorRT-RTX's parser: {reason}" for reason in (builder.refusals(file) or ()) if not static]
     return replace(found, findings=tuple(dict.fromkeys((*found.findings, *static, *parsed))))
+
+
+def quantized(graph: Graph, node: onnx.NodeProto, factors: list[str]) -> bool:
+    """Whether TensorRT computes a product in int8: all its factors come from Q/DQ (its recurrent cells are float)."""
+    return node.op_type in checks.PRODUCTS and all(map(graph.int8_behind, factors))

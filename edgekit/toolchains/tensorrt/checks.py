@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from edgekit.errors import UnsupportedError
-from edgekit.toolchains.onnx.audit import Graph
+from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import graphs
 from edgekit.toolchains.tensorrt import operators
 

@@ -21,8 +21,8 @@ from onnx import helper, numpy_helper
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains.onnx.audit import Graph
 from edgekit.toolchains.onnx.export import finish, unrolled
+from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import rename
 from edgekit.toolchains.onnx.quantize import calibration_of, prepared_file, read_float, samples, share_constants
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse

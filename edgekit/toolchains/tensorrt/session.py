@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 
 from edgekit.scheme import Precision
-from edgekit.toolchains.onnx.audit import load
+from edgekit.toolchains.onnx.graph import load
 from edgekit.toolchains.onnx.session import OnnxSession
 from edgekit.toolchains.tensorrt.passes.half import rounded
 

@@ -1,0 +1,219 @@
+"""An ONNX file with the lookups that counting and quantizing need."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from edgekit.errors import DamagedFileError, UnsafeInputError
+from edgekit.toolchains.onnx.shapes import inferred
+
+QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_INT8 = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4})
+
+#: What reading and checking a damaged file raises; text that is not UTF-8 is found when it is looked at.
+_BROKEN = (
+    DecodeError,
+    UnicodeDecodeError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    OSError,
+)
+
+
+def load(file: Path) -> onnx.ModelProto:
+    """Parse and check a file, the weights beside it included.
+
+    Raises:
+        DamagedFileError: truncated, altered, or no ONNX model.
+        UnsafeInputError: weights are to be read from outside the file's folder.
+    """
+    with reading(file):
+        model = onnx.load(file, load_external_data=False)
+        for tensor in _tensors(model.graph):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                _check_external(file, tensor)
+        onnx.checker.check_model(str(file), full_check=True)
+        onnx.load_external_data_for_model(model, str(file.parent))
+        return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Raise ``DamagedFileError`` where the file turns out to be damaged, as late as when a name in it is looked at."""
+    try:
+        yield
+    except _BROKEN as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DamagedFileError(
+            f"{file.name} is not a valid ONNX model: {lines[0][:300]}", hint="Convert again, or copy the file again."
+        ) from error
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: initializers, attributes, and those of loop bodies."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for body in (attribute.g, *attribute.graphs):
+                yield from _tensors(body)
+
+
+def _check_external(file: Path, tensor: onnx.TensorProto) -> None:
+    location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+    folder = file.parent.resolve()
+    if not location or not (folder / location).resolve().is_relative_to(folder):
+        raise UnsafeInputError(
+            f"{file.name} takes the weight {tensor.name!r} from {location!r}, outside of its own folder",
+            hint="Keep external data beside the model.",
+        )
+
+
+@dataclass(frozen=True)
+class Body:
+    """Where a graph lies that a loop or a branch runs.
+
+    Attributes:
+        graph: the body as the file has it.
+        shapes: the same with inferred types and shapes.
+        outer: the graph around it, whose values it sees.
+        same: inputs that are the same in every trip: their names inside -> those of the values outside.
+    """
+
+    graph: onnx.GraphProto
+    shapes: onnx.GraphProto
+    outer: Graph
+    same: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's own graph, or a body in it."""
+
+    model: onnx.ModelProto
+    body: Body | None = None
+
+    @property
+    def graph(self) -> onnx.GraphProto:
+        """The graph itself."""
+        return self.body.graph if self.body else self.model.graph
+
+    @cached_property
+    def constants(self) -> dict[str, NDArray[np.generic]]:
+        """Initializers and ``Constant`` nodes by name, those that a body sees outside included."""
+        found = dict(self.body.outer.constants) if self.body else {}
+        found |= {inner: found[name] for inner, name in self._same().items() if name in found}
+        return found | self.own_constants
+
+    @cached_property
+    def own_constants(self) -> dict[str, NDArray[np.generic]]:
+        """Those of this graph alone."""
+        found = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
+        for node in self.graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        return found
+
+    @cached_property
+    def fixed(self) -> set[str]:
+        """Names of all values that do not depend on an input, dequantized weights among them."""
+        known = set(self.body.outer.fixed) if self.body else set()
+        known |= {inner for inner, name in self._same().items() if name in known}
+        known |= {t.name for t in self.graph.initializer}
+        for node in self.graph.node:
+            bodies = any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute)  # they read outer values unseen
+            if not bodies and all(name in known for name in node.input if name):
+                known.update(node.output)
+        return known
+
+    @cached_property
+    def producer(self) -> dict[str, onnx.NodeProto]:
+        """Node by output name."""
+        found = dict(self.body.outer.producer) if self.body else {}
+        found |= {inner: found[name] for inner, name in self._same().items() if name in found}
+        return found | {output: node for node in self.graph.node for output in node.output}
+
+    @cached_property
+    def readers(self) -> dict[str, list[onnx.NodeProto]]:
+        """Nodes by input name."""
+        found: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.graph.node:
+            for name in node.input:
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def values(self) -> dict[str, onnx.TypeProto.Tensor]:
+        """Inferred types and shapes by value name."""
+        graph = self._shapes
+        own = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.input, *graph.output)}
+        return {**self.body.outer.values, **own} if self.body else own
+
+    @cached_property
+    def _shapes(self) -> onnx.GraphProto:
+        return self.body.shapes if self.body else inferred(self.model)
+
+    def bodies(self, node: onnx.NodeProto) -> list[Graph]:
+        """The graphs that a node runs: the body of a Loop or Scan, the branches of an If."""
+        twin = self._shapes.node[next(i for i, n in enumerate(self.graph.node) if n is node)]
+        pairs = zip(node.attribute, twin.attribute, strict=True)
+        found = [(a.g, b.g) for a, b in pairs if a.type == onnx.AttributeProto.GRAPH]
+        return [Graph(self.model, Body(graph, shapes, self, _invariant(node, graph))) for graph, shapes in found]
+
+    def _same(self) -> Mapping[str, str]:
+        return self.body.same if self.body else {}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a value; empty where it is unknown, 1 for an axis without a size (a free batch is 1)."""
+        if name in self.constants:
+            return self.constants[name].shape
+        if name in self.values:
+            return tuple(d.dim_value if d.HasField("dim_value") else 1 for d in self.values[name].shape.dim)
+        node = self.producer.get(name)
+        return self.shape(node.input[0]) if node is not None and node.op_type in QDQ else ()
+
+    def int8_behind(self, name: str) -> bool:
+        """Whether a value is int8 or int4 itself, or dequantized from that (transposed or reshaped at most).
+
+        A constant may be dequantized by DequantizeLinear, or cast and multiplied with its scale.
+        """
+        name = self.source(name)
+        node = self.producer.get(name)
+        if node is not None and (node.op_type == "DequantizeLinear" or (node.op_type == "Cast" and name in self.fixed)):
+            return self._is_int8(node.input[0])
+        return self._is_int8(name)
+
+    def source(self, name: str) -> str:
+        """The value that one was made of by moving its elements, or by multiplying a constant with its scale."""
+        while (node := self.producer.get(name)) is not None:
+            scaled = node.op_type == "Mul" and name in self.fixed
+            if not scaled and node.op_type not in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"):
+                break
+            name = node.input[0]
+        return name
+
+    def _is_int8(self, name: str) -> bool:
+        if name in self.constants:
+            return self.constants[name].dtype.name in ("int8", "uint8", "int4", "uint4")
+        return name in self.values and self.values[name].elem_type in _INT8
+
+
+def _invariant(node: onnx.NodeProto, body: onnx.GraphProto) -> dict[str, str]:
+    """Inputs of a loop's body that it hands on unchanged: weights, where the exporter made them a part of the state."""
+    if node.op_type != "Loop":
+        return {}
+    carried = zip(body.input[2:], node.input[2:], body.output[1:], strict=False)
+    return {inside.name: outside for inside, outside, after in carried if inside.name == after.name}

@@ -1,0 +1,332 @@
+"""One definition of multiply-accumulates: the same six graphs give the same counts from every format, as computed here
+by hand, and what is said to run in integers is what the runtime runs in integers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit import toolchains
+from edgekit.errors import DamagedFileError
+from edgekit.proof.precision import describe, shortfall
+from edgekit.toolchains import Audit
+
+ROOT = Path(__file__).parents[2]
+CHILDREN = Path(__file__).parent / "children"
+RUNTIMES = {
+    "litert": "ai_edge_litert", "onnx": "onnxruntime", "tensorrt": "onnxruntime", "openvino": "openvino",
+    "coreml": "coremltools", "executorch": "executorch",
+}  # fmt: skip
+#: Multiply-accumulates by operator: positions x weights; of the products of two activations beside them.
+STEM, GROUPED, DEPTHWISE = 8 * 8 * (8 * 3 * 9), 8 * 8 * (16 * 2 * 9), 8 * 8 * (16 * 9)
+POINTWISE, UP, HEAD = 8 * 8 * (12 * 16), 8 * 8 * (12 * 6 * 4), 6 * 5
+CELL, LAST = 6 * 4 * 16 * (8 + 16), 16 * 4
+WEIGHTED = {
+    "cnn": STEM + GROUPED + DEPTHWISE + POINTWISE + UP + HEAD,
+    "mlp": 24 * 32 + 32 * 10,
+    "attention": 12 * (32 * 96 + 32 * 32 + 2 * 32 * 64),
+    "lstm": CELL + LAST,
+    "lookup": 6 * 16 * 24,
+    # Queries and their output 32 x 32, keys and values of two heads 32 x 16, three matrices of SwiGLU, the last layer.
+    "llama": 8 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 32 * 40),
+}
+BETWEEN = {"attention": 2 * 4 * 12 * 12 * 8, "llama": 2 * 4 * 8 * 8 * 8}
+#: What computes in float although a file quantizes it: by toolchain and route, by model. None: everything.
+FLOAT: dict[tuple[str, str], dict[str, int] | None] = {
+    ("litert", "litert-torch"): None,
+    ("litert", "quantizer-dynamic-products"): {"cnn": DEPTHWISE},
+    ("litert", "quantizer-dynamic-mixed"): {"cnn": DEPTHWISE + POINTWISE},
+    ("litert", "quantizer-dynamic"): {},
+    ("litert", "quantizer-static"): {},
+    ("litert", "quantizer-static-products"): {},
+    ("litert", "quantizer-16x8"): {},
+    ("onnx", "torch-dynamo"): None,
+    ("onnx", "dynamic-products-tensor"): {"cnn": STEM + GROUPED + DEPTHWISE + POINTWISE + UP},
+    ("onnx", "dynamic"): {"cnn": UP},
+    ("onnx", "qdq-products"): {"cnn": UP, "lstm": CELL},
+    ("onnx", "qdq-dynamic-cells"): {},
+    ("tensorrt", "torch-dynamo"): None,
+    ("tensorrt", "half"): None,
+    ("tensorrt", "qdq"): {"lstm": CELL},
+    ("openvino", "torch-traced"): None,
+    ("openvino", "weights-symmetric"): None,
+    # Nothing quantizes the input of the only product behind a table.
+    ("openvino", "nncf"): {"lookup": WEIGHTED["lookup"]},
+    ("openvino", "nncf-all"): {},
+    ("coreml", "trace"): None,
+    ("coreml", "weights"): None,
+    ("coreml", "activations"): {},
+    ("executorch", "xnnpack"): None,
+    ("executorch", "pt2e-dynamic"): {"cnn": DEPTHWISE},
+    ("executorch", "pt2e-products"): {},
+}  # fmt: skip
+
+
+def child(script: str, *arguments: str) -> None:
+    """Run a script of ``children`` in a process of its own."""
+    variables = {
+        **os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }  # fmt: skip
+    command = [sys.executable, str(CHILDREN / script), *arguments]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tuple[str, str], Path]]:
+    """Files of models by a toolchain's routes, converted when first asked for: ``(model, route)`` -> file."""
+    found: dict[tuple[str, ...], dict[tuple[str, str], Path]] = {}
+
+    def files(toolchain: str, *models: str) -> dict[tuple[str, str], Path]:
+        pytest.importorskip(RUNTIMES[toolchain])
+        if (toolchain, *models) not in found:
+            folder = tmp_path_factory.mktemp(toolchain)
+            child("macs_models.py", toolchain, str(folder), *models)
+            outcome = json.loads((folder / "outcome.json").read_text())
+            found[toolchain, *models] = {
+                tuple(key.split()): folder / text for key, text in outcome.items() if "Error: " not in text
+            }  # type: ignore[misc]
+        return found[toolchain, *models]
+
+    return files
+
+
+@pytest.mark.parametrize("toolchain", RUNTIMES)
+def test_six_graphs_have_the_counts_computed_by_hand(made: Any, toolchain: str) -> None:
+    files = made(toolchain)
+    assert {model for model, _ in files} == set(WEIGHTED), "each model has at least a float file"
+    for (model, route), file in files.items():
+        audit = toolchains.audit(toolchain, file)
+        assert audit.macs_total == WEIGHTED[model], (model, route)
+        assert audit.macs_between_activations == BETWEEN.get(model, 0), (model, route)
+        if (toolchain, route) in FLOAT:
+            left = FLOAT[toolchain, route]
+            in_float = WEIGHTED[model] if left is None else left.get(model, 0)
+            assert audit.macs_total - audit.macs_quantized == in_float, (model, route, audit.float_ops)
+            assert bool(audit.float_ops) >= bool(in_float), (model, route)
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "route", "precision"),
+    [("litert", "quantizer-static", "int8"), ("litert", "quantizer-16x8", "int16x8"), ("onnx", "qdq-products", "int8"),
+     ("tensorrt", "qdq", "int8"), ("openvino", "nncf", "int8"), ("coreml", "activations", "int8"),
+     ("executorch", "pt2e-products", "int8")],
+)  # fmt: skip
+def test_products_of_attention_decide_nothing(made: Any, toolchain: str, route: str, precision: Any) -> None:
+    audit = toolchains.audit(toolchain, made(toolchain)["llama", route])
+    assert shortfall(precision, audit) == ""
+    assert "100% of MACs in integers" in describe(precision, audit)
+
+
+def _onnx_kernels(file: Path) -> tuple[int, int]:
+    from edgekit.toolchains.onnx.session import _FLOAT, _INTEGER, OnnxSession
+
+    executed = OnnxSession(file, "int8", 1).executed
+    return tuple(sum(n for kind, n in executed.items() if kind in kinds) for kinds in (_INTEGER, _FLOAT))  # type: ignore[return-value]
+
+
+def test_onnx_runtime_runs_in_integers_what_the_audit_says(made: Any) -> None:
+    """Kernels of the optimized graph, the products of attention among them."""
+    from edgekit.toolchains.onnx import audit as onnx_audit
+    from edgekit.toolchains.onnx.graph import Graph, load
+
+    checked = 0
+    for (model, route), file in made("onnx").items():
+        reading = onnx_audit._Reading(Graph(load(file)), onnx_audit.fused)
+        integer = [product.integer for product in reading.products() if product.macs]
+        assert (sum(integer), len(integer) - sum(integer)) == _onnx_kernels(file), (model, route)
+        checked += 1
+    assert checked >= 30
+
+
+def _openvino_kernels(file: Path) -> tuple[int, int]:
+    """Integer and float kernels of the compiled model by the type of their first input."""
+    import openvino as ov
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "INFERENCE_NUM_THREADS": 1}
+    found = []
+    for node in ov.Core().compile_model(str(file), "CPU", settings).get_runtime_model().get_ordered_ops():
+        kind = node.get_rt_info()["layerType"].astype(str)
+        if kind in ("Convolution", "Deconvolution", "FullyConnected", "RNNSeq", "RNNCell"):
+            found.append(node.input_value(0).get_element_type() in (ov.Type.i8, ov.Type.u8))
+    return sum(found), len(found) - sum(found)
+
+
+def test_openvino_runs_in_integers_what_the_audit_says(made: Any) -> None:
+    from edgekit.toolchains.openvino.audit import _Reading
+    from edgekit.toolchains.openvino.ir import read_checked
+
+    for (model, route), file in made("openvino").items():
+        integer = [p.integer for p in _Reading(read_checked(file)).products() if p.macs and p.has_weights]
+        kernels = _openvino_kernels(file)
+        if sum(kernels):  # a chain of small products is one kernel of another kind
+            assert (sum(integer), len(integer) - sum(integer)) == kernels, (model, route)
+
+
+@pytest.mark.parametrize("layer", ["conv", "pointwise", "depthwise", "up", "dense"])
+def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: Any, layer: str) -> None:
+    """Of inputs -1, 0 and 1 a change of the zeros by a thousandth is lost where activations become int8."""
+    files = made("litert", "conv", "pointwise", "depthwise", "up", "dense")
+    rng = np.random.default_rng(0)
+    plain = rng.integers(-1, 2, (1, 4, 8, 8)).astype(np.float32)
+    moved = plain + np.where(plain == 0, rng.normal(0, 1e-3, plain.shape), 0).astype(np.float32)
+    for route in ("litert-torch", "quantizer-dynamic", "quantizer-dynamic-products", "quantizer-dynamic-mixed"):
+        session = toolchains.open_session("litert", files[layer, route], "int8-dynamic")
+        (first,), (second,) = session.run({"x": plain}).values(), session.run({"x": moved}).values()
+        audit = toolchains.audit("litert", files[layer, route])
+        assert audit.macs_quantized in (0, audit.macs_total)
+        assert np.array_equal(first, second) == (audit.macs_quantized > 0), route
+
+
+def test_a_loop_counts_its_body_as_often_as_it_runs(tmp_path: Path) -> None:
+    for name in ("ai_edge_litert", "onnxruntime", "openvino", "coremltools", "tf2onnx"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    child("macs_loops.py", str(tmp_path))
+    for toolchain, name in (("litert", "model.tflite"), ("onnx", "model.onnx"), ("openvino", "model.xml")):
+        audit = toolchains.audit(toolchain, tmp_path / toolchain / name)
+        assert audit.macs_total == 72 * 4 * 8 * (4 + 8) + 8 * 3, toolchain
+        assert audit.weight_elements["float32"] >= 4 * 8 * (4 + 8) + 8 * 3
+    assert toolchains.audit("coreml", tmp_path / "model.mlpackage").macs_total == 5 * 8 * 8 + 3 * 8
+
+
+def test_bodies_of_onnx_see_the_weights_outside_and_their_own(tmp_path: Path) -> None:
+    """A Scan over 7 steps, and an If whose branches multiply by 4 x 4 and by 4 x 6 x 4."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make, value, floats = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+
+    def weights(name: str, *shape: int) -> Any:
+        return onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+
+    step = onnx.helper.make_graph(
+        [make("MatMul", ["s", "outer"], ["h"]), make("MatMul", ["h", "own"], ["g"]), make("Add", ["g", "x"], ["o"]),
+         make("Identity", ["o"], ["y"])],
+        "step", [value(n, floats, [1, 4]) for n in ("s", "x")], [value(n, floats, [1, 4]) for n in ("o", "y")],
+        [weights("own", 4, 4)],
+    )  # fmt: skip
+    less = onnx.helper.make_graph([make("MatMul", ["last", "outer"], ["a"])], "less", [], [value("a", floats, [1, 4])])
+    more = onnx.helper.make_graph(
+        [make("MatMul", ["last", "wide"], ["w"]), make("MatMul", ["w", "back"], ["b"])], "more", [],
+        [value("b", floats, [1, 4])], [weights("wide", 4, 6), weights("back", 6, 4)],
+    )  # fmt: skip
+    nodes = [
+        make("Scan", ["zero", "xs"], ["last", "ys"], body=step, num_scan_inputs=1),
+        make("If", ["which"], ["result"], then_branch=less, else_branch=more),
+    ]
+    inputs = [value("zero", floats, [1, 4]), value("xs", floats, [7, 1, 4]), value("which", onnx.TensorProto.BOOL, [])]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [value("result", floats, [1, 4])], [weights("outer", 4, 4)])
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "model.onnx")
+    audit = toolchains.audit("onnx", tmp_path / "model.onnx")
+    assert audit.macs_total == 7 * (16 + 16) + 2 * 24
+    assert audit.weight_elements == {"float32": 16 + 16 + 24 + 24}
+    assert audit.macs_between_activations == 0
+
+
+# Weights that lie elsewhere: every reader sees all of them.
+
+PARAMETERS = 1024 * 1024 + 1024 + 1024 * 40 + 40
+LARGE = 1024 * 1024 + 1024 * 40
+
+
+def _sees_everything(audit: Audit, kind: str) -> None:
+    assert audit.weight_elements[kind] >= (PARAMETERS if kind.startswith("float") else LARGE)
+    assert sum(audit.weight_elements.values()) == pytest.approx(PARAMETERS, abs=8)
+    assert audit.weight_bytes[kind] >= audit.weight_elements[kind] * (4 if kind == "float32" else 1)
+    assert audit.macs_total == LARGE
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "routes"),
+    [
+        ("litert", {"litert-torch": "float32", "quantizer-dynamic-products": "int8", "quantizer-static": "int8"}),
+        ("onnx", {"torch-dynamo": "float32", "qdq-products": "int8", "dynamic-products-tensor": "int8"}),
+        ("tensorrt", {"torch-dynamo": "float32", "qdq": "int8"}),
+        ("openvino", {"torch-traced": "float32", "weights-symmetric": "int8"}),
+        ("coreml", {"trace": "float32", "weights": "int8"}),
+        ("executorch", {"xnnpack": "float32", "pt2e-dynamic": "int8"}),
+    ],
+)
+def test_more_than_four_megabytes_of_weights_are_seen(made: Any, toolchain: str, routes: dict[str, str]) -> None:
+    files = made(toolchain, "large")
+    for route, kind in routes.items():
+        _sees_everything(toolchains.audit(toolchain, files["large", route]), kind)
+
+
+def test_weights_behind_a_flatbuffer_are_checked(made: Any, tmp_path: Path) -> None:
+    from edgekit.toolchains.litert.schema import packed_model
+
+    file = made("litert", "large")["large", "quantizer-dynamic-products"]
+    content = bytearray(file.read_bytes())
+    packed = packed_model(content, file)
+    outside = [b for b in map(packed.Buffers, range(packed.BuffersLength())) if b.Offset() > 1]
+    assert sum(buffer.Size() for buffer in outside) >= LARGE, "ai-edge-quantizer keeps them apart"
+    audit = toolchains.audit("litert", file)
+    assert shortfall("int8-dynamic", audit) == "" and describe("int8-dynamic", audit).startswith(
+        "int8-dynamic (99% of weights int8, 100% of MACs in integers"
+    )
+    biases = next(b for b in outside if b.Size() == 4 * 1024)
+    content[biases.Offset() : biases.Offset() + 4] = np.float32(np.nan).tobytes()
+    (tmp_path / "nan.tflite").write_bytes(content)
+    assert any("NaN" in finding for finding in toolchains.audit("litert", tmp_path / "nan.tflite").findings)
+    (tmp_path / "cut.tflite").write_bytes(file.read_bytes()[: -LARGE // 2])
+    with pytest.raises(DamagedFileError):
+        toolchains.audit("litert", tmp_path / "cut.tflite")
+
+
+def test_weights_beside_an_onnx_file_are_seen(made: Any, tmp_path: Path) -> None:
+    import onnx
+
+    inside = made("onnx", "large")["large", "qdq-products"]
+    file = tmp_path / "model.onnx"
+    onnx.save(onnx.load(inside), file, save_as_external_data=True, location="model.data", size_threshold=0)
+    assert (tmp_path / "model.data").stat().st_size > LARGE > file.stat().st_size
+    assert toolchains.audit("onnx", file) == toolchains.audit("onnx", inside)
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "route", "beside"), [("openvino", "torch-traced", "model.bin"), ("coreml", "trace", "weight.bin")]
+)
+def test_weights_beside_other_files_are_seen(made: Any, toolchain: str, route: str, beside: str) -> None:
+    file = made(toolchain, "large")["large", route]
+    (weights,) = file.parent.rglob(beside)
+    assert weights.stat().st_size >= 4 * LARGE
+    content = weights.read_bytes()
+    try:
+        weights.write_bytes(content[: len(content) // 2])
+        with pytest.raises(DamagedFileError):
+            toolchains.audit(toolchain, file)
+    finally:
+        weights.write_bytes(content)
+
+
+def test_weights_beside_an_executorch_program_are_seen(tmp_path: Path) -> None:
+    pytest.importorskip("executorch")
+    child("large_executorch.py", str(tmp_path))
+    for name in ("delegate", "kernels"):
+        file = tmp_path / name / "model.pte"
+        (beside,) = file.parent.glob("*.ptd")
+        assert beside.stat().st_size > 4 * LARGE > file.stat().st_size
+        audit = toolchains.audit("executorch", file)
+        _sees_everything(audit, "float32")
+        assert audit.macs_quantized == audit.macs_between_activations == 0
+        content = beside.read_bytes()
+        for damaged in (content[: len(content) // 2], content[:8] + b"XX" + content[10:], b""):
+            beside.write_bytes(damaged)
+            with pytest.raises(DamagedFileError):
+                toolchains.audit("executorch", file)
+        beside.unlink()
+        with pytest.raises(DamagedFileError, match="ptd"):
+            toolchains.audit("executorch", file)
