@@ -1,13 +1,17 @@
-# make demo    a fresh machine: makes .venv, installs, converts MobileNetV2 to int8 and proves it
-# make test    lint, types, all tests (also in a fresh clone: it makes its own environment)
-# make matrix  every model x framework x target; rewrites README.md and benchmarks/RESULTS.md
+# make demo            a fresh machine: makes .venv, installs, converts MobileNetV2 to int8 and proves it
+# make test            lint, types, all tests in tiers, each with its time (also in a fresh clone: it makes its own environment)
+# make test TIER=units one tier, or several
+# make nightly         the same with every cell of the matrix, and the papers' sizes
+# make matrix          measures every model x framework x target, then `make pages`; stopped, it goes on where it was
+# make matrix PLAN=1   lists which cells would be made and which the store has, and runs nothing
+# make pages           writes the README's matrix, benchmarks/RESULTS.md and the table of docs/own-models.md from the rows
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo test lint matrix bench clean
+.PHONY: install demo test lint nightly matrix pages bench clean
 
 install: $(VENV)/.installed
 
@@ -22,15 +26,19 @@ demo: install
 	$(BIN)/edgekit convert mobilenet_v2 --target tflite-int8
 
 lint: install
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m tests.tiers static
 
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: install
+	$(BIN)/python -m tests.tiers $(TIER)
+
+nightly: install
+	$(BIN)/python -m tests.tiers --nightly $(TIER)
 
 matrix: install
-	$(BIN)/python benchmarks/matrix.py
+	$(BIN)/python -m benchmarks.matrix $(if $(PLAN),--plan) $(if $(MODELS),--models $(MODELS)) $(if $(FORMATS),--formats $(FORMATS))
+
+pages: install
+	$(BIN)/python -m benchmarks.pages
 
 bench: install
 	for stage in make time cost report; do $(BIN)/python benchmarks/handmade.py $$stage || exit; done

@@ -1,9 +1,9 @@
 """From the committed rows to what is read: the matrix in README.md, and all figures with the bars in RESULTS.md.
 
-    python benchmarks/results_page.py
+    python benchmarks/pages.py
 
 Every figure comes from ``results/matrix.jsonl``; of a cell measured more than once the newest row counts.
-``tests/contract/test_results_page.py`` holds the pages against the rows.
+``tests/contract/test_pages.py`` looks at their form alone: a model that is added has no rows yet.
 """
 
 from __future__ import annotations
@@ -302,7 +302,3 @@ def write() -> None:
     before, _, rest = README.read_text().partition(START)
     README.write_text(f"{before}{START}\n{readme_block(rows)}\n{END}{rest.partition(END)[2]}")
     PAGE.write_text(page(rows))
-
-
-if __name__ == "__main__":
-    write()

@@ -1,11 +1,10 @@
 """The table of sources and targets, from the records that ``tests/matrix/test_sources.py`` holds.
 
-python benchmarks/sources.py [--write]
+python benchmarks/sources.py prints it; ``pages.py`` writes it into ``docs/own-models.md``.
 """
 
 from __future__ import annotations
 
-import argparse
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -47,27 +46,17 @@ def _cell(names: list[str], missing: dict[str, str]) -> str:
     return f"{listed}: hand in {instead}"
 
 
-def written() -> str:
-    """The table that the page holds."""
-    return _parts()[1].strip("\n")
-
-
 def _parts() -> tuple[str, Any, str]:
     before, _, rest = PAGE.read_text("utf-8").partition(START)
     inside, _, after = rest.partition(END)
     return before, inside, after
 
 
-def main() -> None:
-    """Print the table, or write it into the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
-    if not parser.parse_args().write:
-        print(table())
-        return
+def write() -> None:
+    """Write the table into the page."""
     before, _, after = _parts()
     PAGE.write_text(f"{before}{START}\n{table()}\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    print(table())

@@ -61,11 +61,12 @@ def convert(
     """
     package.check_destination(order)
     with (store or Store()).lease() as lease:
-        return follow(Run(workers, lease, progress), order)
+        run = Run(workers, lease, progress)
+        return package.package(run, order, explore(run, order))
 
 
-def follow(run: Run, order: Order) -> Result:
-    """Take an order along the main path."""
+def explore(run: Run, order: Order) -> Outcome:
+    """The main path up to packaging: load, try the routes, choose, test once."""
     loaded = load(run, order)
     package.check_destination(order, loaded.framework)
     calibration = gather(run, order, loaded, "calibration", reference=False) if order.target.needs_calibration else None
@@ -77,8 +78,7 @@ def follow(run: Run, order: Order) -> Result:
     chosen = judging.choose(candidates, order.target.gate)
     test, tested = test_once(run, order, loaded, chosen)
     samples = [s for s in (calibration, selection, test) if s]
-    outcome = Outcome(loaded, samples, twin, planned, candidates, chosen, tested)
-    return package.package(run, order, outcome)
+    return Outcome(loaded, samples, twin, planned, candidates, chosen, tested)
 
 
 def load(run: Run, order: Order) -> Loaded:

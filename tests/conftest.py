@@ -17,7 +17,13 @@ from edgekit.jobs.workers import Workers
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests on the outside models where ``EDGEKIT_TEST_DATA`` does not point at them."""
+    """Keep the tests of a file together; leave out those whose data are not here.
+
+    Their fixtures convert models for the whole file: spread over two processes, each would convert them.
+    """
+    for item in items:
+        if "unit" not in item.path.parts and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if os.environ.get("EDGEKIT_TEST_DATA"):
         return
     outside = [item for item in items if item.get_closest_marker("outside")]
@@ -30,6 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store of the test run's own."""
     return Store(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def kept(store: Store) -> Store:
+    """The store in EDGEKIT_HOME, where that is set: what an earlier run made under the same keys is not made again."""
+    return Store() if os.environ.get("EDGEKIT_HOME") else store
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,10 @@
-"""Every model x framework x target ends with a status: PASS, or the one recorded with its reason. Strict both ways."""
+"""Every cell of model x framework x target ends with a status: PASS, or the one recorded with its reason.
 
+Strict both ways. Each run of the tests does the cells that cover the matrix, without timing them; ``EDGEKIT_CELLS``
+names a file with other ones, and ``make nightly`` does them all.
+"""
+
+import json
 import os
 import re
 import tomllib
@@ -8,48 +13,37 @@ from pathlib import Path
 import pytest
 
 import edgekit
-from edgekit import target, zoo
+from benchmarks import cells
+from benchmarks.cells import Cell
+from edgekit import target
 from edgekit.errors import EdgekitError
 
 RECORDS = tomllib.loads((Path(__file__).parent / "records.toml").read_text()).get("cell", [])
-EXPECTED = {(r["model"], r["framework"], r["target"]): r for r in RECORDS}
-
-#: Lowering to ExecuTorch and evaluating ML Programs take minutes per model: each run of the tests does these formats on
-#: the small models and the recorded cells only. `make matrix` and EDGEKIT_WHOLE_MATRIX=1 do every cell.
-EVERY_RUN = ("tflite", "onnx", "openvino")
-SHORT = ("mlp", "lenet5")
-
-CELLS = [
-    pytest.param(
-        model,
-        framework,
-        name,
-        id=f"{model}-{framework}-{name}",
-        marks=[pytest.mark.matrix, pytest.mark.xdist_group(f"{model}-{framework}")],
-    )
-    for model in zoo.names()
-    for framework in ("keras", "torch")
-    for name in target.names()
-    if os.environ.get("EDGEKIT_WHOLE_MATRIX")
-    or target.load(name).format in EVERY_RUN
-    or model in SHORT
-    or (model, framework, name) in EXPECTED
-]
+EXPECTED = {Cell(r["model"], r["framework"], r["target"]): r for r in RECORDS}
+GIVEN = os.environ.get("EDGEKIT_CELLS")
+CHOSEN = [Cell(*cell) for cell in json.loads(Path(GIVEN).read_text())] if GIVEN else cells.covering(EXPECTED)
 
 
-@pytest.mark.parametrize(("model", "framework", "name"), CELLS)
-def test_cell(model, framework, name, workers, store, tmp_path):
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, id="-".join(cell), marks=[pytest.mark.matrix, pytest.mark.xdist_group(cell.source)])
+        for cell in CHOSEN
+    ],
+)
+def test_cell(cell, workers, kept, tmp_path):
     try:
         result = edgekit.convert(
-            f"{model}@{framework}", name, output=tmp_path / "artifact", workers=workers, store=store
+            cell.source, cell.target, output=tmp_path / "artifact", workers=workers, store=kept, latency=False
         )
         status, reason = result.status, result.reason
     except EdgekitError as error:
         status, reason = error.code.upper(), str(error)
-    record = EXPECTED.get((model, framework, name))
+    cells.mark(cell, kept)
+    record = EXPECTED.get(cell)
     if record is None:
         assert status == "PASS", reason
-        assert result.proof.kind == target.load(name).proof
+        assert result.proof.kind == target.load(cell.target).proof
         assert (tmp_path / "artifact" / "manifest.json").is_file()
         return
     assert status == record["status"], f"recorded {record['status']}: {record['because']}\nnow {status}: {reason}"
@@ -57,6 +51,5 @@ def test_cell(model, framework, name, workers, store, tmp_path):
 
 
 def test_every_record_names_a_cell():
-    known = {(m, f, t) for m in zoo.names() for f in ("keras", "torch") for t in target.names()}
-    assert set(EXPECTED) <= known
+    assert set(EXPECTED) <= set(cells.every())
     assert len(EXPECTED) == len(RECORDS)

@@ -97,7 +97,3 @@ def test_what_is_promised_is_recorded_without_exception():
             assert "unsupported" not in kind, f"every target must work for {kind['name']}"
         for record in kind.get("unsupported", []):
             assert set(record["targets"]) <= set(TARGETS)
-
-
-def test_the_readme_holds_exactly_the_table_of_the_records():
-    assert sources.written() == sources.table(), "run: python benchmarks/sources.py --write"

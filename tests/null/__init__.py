@@ -95,7 +95,8 @@ def samples(folder: Path, count: int = 800) -> dict[str, str]:
     Seven are lost when the first class gains 2, and a hundred more when it gains 5.5.
     """
     model = load.framework("torch").load(sources.with_framework(sources.resolve("dense"), "torch"))
-    x = np.random.default_rng(0).uniform(-40, 40, (60 * count, 8)).astype("float32")
+    drawn = np.random.default_rng(0).uniform(-40, 40, (60 * count, 8)).astype("float32")
+    calibration, x = drawn[:256], drawn[256:]
     logits = np.sort(found := model.run({"x": x})["logits"], axis=1)
     behind = logits[:, -1] - found[:, 0]
     certain = logits[:, -1] - logits[:, -2] > 1
@@ -106,6 +107,6 @@ def samples(folder: Path, count: int = 800) -> dict[str, str]:
     ]
     rows = np.concatenate([np.flatnonzero(g)[:n] for g, n in zip(groups, (7, 100, count - 107), strict=True)])
     assert len(rows) == count
-    np.savez(folder / "calibrate.npz", x=x[:256])
+    np.savez(folder / "calibrate.npz", x=calibration)
     np.savez(folder / "evaluate.npz", x=x[rows], y=found[rows].argmax(1))
     return {side: str(folder / f"{side}.npz") for side in ("calibrate", "evaluate")}

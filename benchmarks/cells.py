@@ -1,0 +1,99 @@
+"""The cells of the matrix (architecture x framework x target), and a few of them that cover it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from edgekit import target, zoo
+from edgekit.jobs.store import Store
+
+FRAMEWORKS = ("keras", "torch")
+#: How often each target is in the covering cells: once for each of the four kinds of architecture, and once more.
+LEAST = 5
+
+
+class Cell(NamedTuple):
+    """One conversion of the zoo."""
+
+    model: str
+    framework: str
+    target: str
+
+    @property
+    def source(self) -> str:
+        """As the command line takes it."""
+        return f"{self.model}@{self.framework}"
+
+
+def every(models: Iterable[str] = (), formats: Iterable[str] = ()) -> list[Cell]:
+    """All cells, or those of some models and formats, in the order in which they are made."""
+    chosen, kinds = list(models) or zoo.names(), set(formats)
+    names = [name for name in target.names() if not kinds or _format(name) in kinds]
+    return [Cell(model, framework, name) for model in chosen for framework in FRAMEWORKS for name in names]
+
+
+def covering(always: Iterable[Cell] = ()) -> list[Cell]:
+    """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
+
+    Each target is met by every kind of architecture, from both frameworks and ``LEAST`` times, each architecture in
+    both frameworks at least once; besides those ``always`` asked for. What is taken is what was taken least so far;
+    where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred.
+    """
+    kinds = {name: zoo.architecture(name).kind for name in zoo.names()}
+    taken = list(dict.fromkeys(always))
+    met: Counter[tuple[str, ...]] = Counter()
+    for cell in taken:
+        met.update(_meets(cell, kinds))
+    for name in target.names():
+        while met[(name,)] < LEAST:
+            taken.append(_rarest(every_of(name), taken, met, kinds))
+            met.update(_meets(taken[-1], kinds))
+    for model in kinds:
+        for framework in FRAMEWORKS:
+            if not met[model, framework]:
+                others = [Cell(model, framework, name) for name in target.names()]
+                taken.append(_rarest(others, taken, met, kinds))
+                met.update(_meets(taken[-1], kinds))
+    return sorted(taken)
+
+
+def mark(cell: Cell, store: Store) -> None:
+    """Remember beside the store that a cell was made with it, whatever came of it."""
+    folder = store.root.parent / "cells"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "-".join(cell)).touch()
+
+
+def marked(store: Store) -> list[Cell]:
+    """Cells that were made with a store, by this code or by an earlier one."""
+    names = {path.name for path in (store.root.parent / "cells").glob("*")}
+    return [cell for cell in every() if "-".join(cell) in names]
+
+
+def every_of(name: str) -> list[Cell]:
+    """All cells of one target."""
+    return [Cell(model, framework, name) for model in zoo.names() for framework in FRAMEWORKS]
+
+
+def _meets(cell: Cell, kinds: dict[str, str]) -> list[tuple[str, ...]]:
+    """What a cell covers, the most wanted first."""
+    kind, name = kinds[cell.model], cell.target
+    return [(kind, name), (cell.framework, name), (cell.model, cell.framework), (cell.model, _format(name)), (name,)]
+
+
+def _rarest(cells: list[Cell], taken: list[Cell], met: Counter[tuple[str, ...]], kinds: dict[str, str]) -> Cell:
+    free = [cell for cell in cells if cell not in taken]
+    return min(free, key=lambda cell: ([met[each] for each in _meets(cell, kinds)], _hash(cell)))
+
+
+def _hash(cell: Cell) -> str:
+    return hashlib.sha256("\0".join(cell).encode()).hexdigest()
+
+
+@functools.cache
+def _format(name: str) -> str:
+    return target.load(name).format

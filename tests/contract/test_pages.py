@@ -1,0 +1,81 @@
+"""What is written from rows and records has its form, whatever the rows say: `make pages` writes it."""
+
+import re
+
+import pytest
+
+from benchmarks import results_page, sources
+from edgekit import zoo
+
+
+def tables(text):
+    """Every table as its rows of cells, head first, the ruler left out."""
+    found = [block.strip().splitlines() for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)]
+    return [[row.strip("|").split("|") for i, row in enumerate(rows) if i != 1] for rows in found]
+
+
+def inside(path, start, end):
+    """What stands between two marks, of which there is one each."""
+    text = path.read_text("utf-8")
+    assert (text.count(start), text.count(end)) == (1, 1)
+    assert text.index(start) < text.index(end)
+    return text.partition(start)[2].partition(end)[0]
+
+
+BLOCKS = {
+    "README.md": lambda: inside(results_page.README, results_page.START, results_page.END),
+    "RESULTS.md": lambda: results_page.PAGE.read_text("utf-8"),
+    "own-models.md": lambda: inside(sources.PAGE, sources.START, sources.END),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_row_of_a_table_has_the_cells_of_its_head(name):
+    found = tables(BLOCKS[name]())
+    assert found
+    for head, *rows in found:
+        assert rows, head
+        assert {len(row) for row in rows} == {len(head)}, head
+        assert not [row for row in rows if {"None", "nan", "inf"} & {word for cell in row for word in cell.split()}]
+
+
+def test_results_have_their_sections():
+    titles = re.findall(r"^#+ (.*)", BLOCKS["RESULTS.md"](), re.MULTILINE)
+    written = re.findall(r"^#+ (.*)", results_page.page(results_page.newest()), re.MULTILINE)
+    assert titles == written, "run: make pages"
+
+
+def test_the_readme_counts_every_format():
+    [[_, *rows]] = [found for found in tables(BLOCKS["README.md"]()) if found[0][0].strip() == "format"]
+    assert [row[0].strip() for row in rows] == list(results_page.FORMATS.values())
+    counts = re.compile(r"\d+|\d+ [A-Z_]+(, \d+ [A-Z_]+)*")
+    assert all(counts.fullmatch(cell.strip()) for row in rows for cell in row[1:])
+
+
+def test_a_new_model_and_a_forgotten_one_need_no_rows_of_their_own(monkeypatch):
+    """One without rows is counted as not run; rows of one that is gone are passed over."""
+    rows = results_page.newest()
+    names = [name for name in zoo.names() if name != "mlp"]
+    monkeypatch.setattr(zoo, "names", lambda: [*names, "newcomer"])
+    now = results_page.newest()
+    assert now == [row for row in rows if row["model"] != "mlp"]
+    shares = [bar for bar in results_page.bars(now) if "cells that PASS" in bar]
+    assert shares and all("not run" in bar for bar in shares)
+    assert len(results_page.page(now).splitlines()) < len(results_page.page(rows).splitlines())
+
+
+def test_the_newest_row_of_a_cell_counts(tmp_path):
+    old, new = [
+        f'{{"model": "mlp", "framework": "torch", "target": "tflite-int8", "status": "{status}", "date": "{date}"}}\n'
+        for status, date in (("PASS", "2026-11-20 09:00"), ("FAIL_PARITY", "2026-11-21 09:00"))
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(new + old)
+    assert [row["status"] for row in results_page.newest(path)] == ["FAIL_PARITY"]
+
+
+def test_a_cell_that_was_not_run_counts_against_its_bar():
+    rows = [row for row in results_page.newest() if row["model"] == "mlp"]
+    shares = [bar for bar in results_page.bars(rows) if "cells that PASS" in bar]
+    assert len(shares) == 4
+    assert all("not run" in bar and bar.endswith("**no** |") for bar in shares)

@@ -1,0 +1,134 @@
+"""CI in tiers, each with its time: ``python tests/tiers.py [--nightly] [TIER ...]``.
+
+Every tier runs, whatever became of the one before it; the table at the end says how each ended and what it took.
+A test file is in one tier: in that which names it, else in ``contracts``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import cells, matrix
+from benchmarks.cells import Cell
+from edgekit.jobs.store import Store
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+PYTEST = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup"]
+#: Cells of which the store has older results are made again, as many as fit; `make nightly` does them all.
+MOST_CHANGED = 40
+
+CONTRACTS = ROOT / "tests" / "contract"
+#: Without a conversion: what every architecture, layer and task is held to.
+ARCHITECTURES = ("test_zoo", "test_zoo_text", "test_reference_layers", "test_train", "test_frameworks")
+
+
+def files(names: tuple[str, ...]) -> list[str]:
+    """Test files of contracts."""
+    return [str(CONTRACTS / f"{name}.py") for name in names]
+
+
+def static() -> list[list[str]]:
+    """What needs nothing run."""
+    return [[f"{BIN}/ruff", "check", "."], [f"{BIN}/ruff", "format", "--check", "."], [f"{BIN}/mypy"]]
+
+
+def units() -> list[list[str]]:
+    """Tests without a framework."""
+    return [[*PYTEST, "tests/unit"]]
+
+
+def architectures() -> list[list[str]]:
+    """Every architecture, without a conversion."""
+    return [[*PYTEST, *files(ARCHITECTURES)]]
+
+
+def contracts() -> list[list[str]]:
+    """Every route and runtime on small graphs, every kind of source, bad input, the wheel."""
+    named = files(ARCHITECTURES)
+    others = [str(path) for path in sorted(CONTRACTS.glob("test_*.py")) if str(path) not in named]
+    return [[*PYTEST, *others, "tests/matrix/test_sources.py", "tests/packaging"]]
+
+
+def covering() -> list[list[str]]:
+    """Cells that cover the matrix, without latency."""
+    return [[*PYTEST, "tests/matrix/test_matrix.py"]]
+
+
+def changed() -> list[list[str]]:
+    """Cells beyond those that this store has results of under other keys."""
+    if not os.environ.get("EDGEKIT_HOME"):
+        print("EDGEKIT_HOME is not set: no store is kept from run to run, and there is nothing to compare with")
+        return []
+    store, covered = Store(), set(cells.covering())
+    before = [cell for cell in cells.marked(store) if cell not in covered]
+    stale = [cell for cell in before if matrix.missing(cell, store)]
+    print(f"{len(before)} cells beyond the covering ones were made with {store.root}; {len(stale)} have other keys now")
+    for cell in stale[:MOST_CHANGED]:
+        print("  made again:", *cell)
+    if left := stale[MOST_CHANGED:]:
+        print(f"  left for `make nightly`: {len(left)}")
+    return only(stale[:MOST_CHANGED])
+
+
+def whole() -> list[list[str]]:
+    """The whole matrix, strictly."""
+    return only(cells.every())
+
+
+def only(chosen: list[Cell]) -> list[list[str]]:
+    """A run of these cells."""
+    if not chosen:
+        return []
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as stream:
+        json.dump(chosen, stream)
+    return [["env", f"EDGEKIT_CELLS={stream.name}", *PYTEST, "tests/matrix/test_matrix.py"]]
+
+
+def sizes() -> list[list[str]]:
+    """Configurations of the papers' sizes."""
+    return [[sys.executable, "-m", "pytest", "-m", "nightly", "tests"]]
+
+
+Tier = Callable[[], list[list[str]]]
+TIERS: tuple[Tier, ...] = (static, units, architectures, contracts, covering, changed)
+NIGHTLY: tuple[Tier, ...] = (static, units, architectures, contracts, whole, sizes)
+
+
+def run(tier: Tier) -> tuple[str, float]:
+    """Run one tier; how it ended, and its seconds."""
+    print(f"\n=== {tier.__name__}: {(tier.__doc__ or '').splitlines()[0]}", flush=True)
+    start = time.monotonic()
+    codes = [subprocess.run(command, cwd=ROOT).returncode for command in tier()]
+    ended = ("nothing to do" if not codes else "passed") if not any(codes) else "FAILED"
+    seconds = time.monotonic() - start
+    print(f"=== {tier.__name__}: {ended} in {seconds:.0f} s", flush=True)
+    return ended, seconds
+
+
+def main() -> int:
+    """Run the tiers that were named, or all of them."""
+    known = {tier.__name__: tier for tier in (*TIERS, *NIGHTLY)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"of {', '.join(known)}; all by default")
+    parser.add_argument("--nightly", action="store_true", help="with the whole matrix and the papers' sizes")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.tiers if name not in known]:
+        parser.error(f"no tier {unknown[0]!r}; there are {', '.join(known)}")
+    chosen = [known[name] for name in arguments.tiers] or list(NIGHTLY if arguments.nightly else TIERS)
+    ended = {tier.__name__: run(tier) for tier in chosen}
+    print("\n" + "\n".join(f"{name:16} {seconds:6.0f} s  {how}" for name, (how, seconds) in ended.items()))
+    print(f"{'all':16} {sum(seconds for _, seconds in ended.values()):6.0f} s")
+    return int(any(how == "FAILED" for how, _ in ended.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

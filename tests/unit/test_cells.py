@@ -1,0 +1,121 @@
+"""Which cells of the matrix are made when: the covering ones, those with other keys, those left of a stopped run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cells, matrix
+from benchmarks.cells import Cell
+from edgekit import api, target, zoo
+from edgekit.jobs.store import Store
+from tests import null, tiers
+
+
+def pairs(chosen: list[Cell]) -> Counter[tuple[str, str]]:
+    return Counter((cell.model, cell.framework) for cell in chosen)
+
+
+def holds(chosen: list[Cell]) -> None:
+    assert len(set(chosen)) == len(chosen)
+    assert set(pairs(chosen)) == {(name, framework) for name in zoo.names() for framework in cells.FRAMEWORKS}
+    for name in target.names():
+        own = [cell for cell in chosen if cell.target == name]
+        kinds = {zoo.architecture(cell.model).kind for cell in own}
+        assert len(own) >= cells.LEAST
+        assert kinds == {zoo.architecture(model).kind for model in zoo.names()}
+        assert {cell.framework for cell in own} == set(cells.FRAMEWORKS)
+
+
+def test_covering_cells_are_few_and_the_same_in_every_run() -> None:
+    chosen = cells.covering()
+    holds(chosen)
+    assert chosen == cells.covering()
+    assert len(chosen) == cells.LEAST * len(target.names())
+    always = [cell for cell in cells.every() if cell.model == "lenet5"][:3]
+    assert set(always) <= set(cells.covering(always))
+
+
+def test_sixty_architectures_need_hardly_more_cells_than_ten(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {f"{name}_{i}": zoo.architecture(name) for i in range(6) for name in zoo.names()}
+    monkeypatch.setattr(zoo, "names", lambda: sorted(many))
+    monkeypatch.setattr(zoo, "architecture", many.__getitem__)
+    chosen = cells.covering()
+    holds(chosen)
+    assert len(chosen) <= 1.2 * max(2 * len(many), cells.LEAST * len(target.names()))
+    assert len(cells.every()) == 2 * len(many) * len(target.names())
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cell]:
+    """One cell of the toolchain without a vendor."""
+    monkeypatch.setenv("EDGEKIT_PATH", str(null.HERE))
+    with null.installed():
+        yield Cell("dense", "torch", "null-fp32")
+
+
+def test_the_plan_names_the_first_step_that_the_store_lacks(small: Cell, tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    assert matrix.missing(small, store) == "load"
+    with null.Here() as here:
+        api.convert(small.source, small.target, output=tmp_path / "out", workers=here, store=store)
+    assert matrix.missing(small, store) == ""
+    by_step = {
+        json.loads(path.read_text())["material"]["step"]: path.parent for path in store.root.glob("*/entry.json")
+    }
+    shutil.rmtree(by_step["prove"])
+    assert matrix.missing(small, store).endswith("floats on selection")
+    shutil.rmtree(by_step["samples"])
+    assert matrix.missing(small, store) == "samples:selection"
+    assert not (tmp_path / "home" / "out").exists(), "planning writes nothing"
+
+
+def test_the_plan_counts_what_would_be_made(small: Cell, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "rows.jsonl")
+    with null.Here() as here:
+        api.convert(small.source, small.target, output=tmp_path / "out", workers=here, store=Store())
+    matrix.plan([small, Cell("pair", "torch", "null-fp32")])
+    reused, made, summary = capsys.readouterr().out.splitlines()
+    assert reused.split()[:4] == ["dense", "torch", "null-fp32", "reused"]
+    assert made.split()[:4] == ["pair", "torch", "null-fp32", "made,"] and "from load on" in made
+    assert summary.startswith("2 cells: 1 would be made, 1 would be reused")
+
+
+def test_cells_are_remembered_beside_the_store(small: Cell, tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    assert cells.marked(store) == []
+    cells.mark(small, store)
+    assert cells.marked(store) == [small]
+
+
+def test_a_stopped_matrix_leaves_only_cells_without_a_row_of_this_code(tmp_path: Path, monkeypatch) -> None:
+    first, second, third = cells.every()[:3]
+    mine = matrix.stamp()
+    rows = [
+        mine | first._asdict(),
+        mine | second._asdict() | {"code": "another"},
+        mine | third._asdict() | {"host": "x"},
+    ]
+    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "rows.jsonl")
+    assert matrix.measured() == set()
+    matrix.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert matrix.measured() == {first}
+
+
+def test_every_test_file_is_in_one_tier() -> None:
+    """A file that nobody named is in the tier of contracts; none is in two."""
+    named: Counter[Path] = Counter()
+    for tier in (tiers.units, tiers.architectures, tiers.contracts, tiers.covering):
+        for command in tier():
+            for word in command[command.index("loadgroup") + 1 :]:
+                path = tiers.ROOT / word
+                assert path.exists(), word
+                named.update(path.rglob("test_*.py") if path.is_dir() else [path])
+    assert set(named.values()) == {1}
+    assert set(named) == set((tiers.ROOT / "tests").rglob("test_*.py"))
