@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from edgekit import target as targets
 from edgekit.jobs.store import Entry
 from edgekit.limits import Gate
-from edgekit.proof import metrics, precision
+from edgekit.proof import judge, metrics, precision
+from edgekit.proof.accuracy import Accuracy
 from edgekit.proof.judge import Verdict
+from edgekit.proof.parity import Parity
 from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Status
 from edgekit.scheme import Precision
 from edgekit.target import Target
@@ -152,15 +155,58 @@ def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candid
     return made
 
 
-def judge_evidence(made: Candidate, parity: Mapping[str, Verdict], accuracy: Verdict | None) -> Candidate:
-    """Take the first verdict that is not PASS: the parts' in the order in which a step calls them, then accuracy."""
-    for name, verdict in parity.items():
-        if verdict.status != "PASS":
-            reason = _of_part(made, name, verdict.reason)
-            return replace(made, status=verdict.status, reason=reason, hint=verdict.hint)
-    if accuracy is not None and accuracy.status != "PASS":
-        return replace(made, status=accuracy.status, reason=accuracy.reason, hint=accuracy.hint)
-    return replace(made, status="PASS", reason="", hint="")
+@dataclass(frozen=True)
+class Scores:
+    """What is known of a run beside its scores, for judging them.
+
+    Attributes:
+        split: which samples were run.
+        share: of the samples that the user hands in, those that come into this split.
+        facts: who ran the reference, and whether on data or on generated inputs.
+        classes: of each part, outputs of which only the largest value counts.
+        floor: of each part, the framework's own run on inputs moved by one rounding as JSON; None where not measured.
+    """
+
+    split: str
+    share: float
+    facts: Mapping[str, str]
+    classes: Mapping[str, list[str]]
+    floor: Mapping[str, Any] | None = None
+
+
+def judge_scores(made: Candidate, scores: Scores, gate: Gate) -> Candidate:
+    """Judge the latest proof of a candidate; nothing is run.
+
+    The first verdict that is not PASS counts: the parts' in the order in which a step calls them, then accuracy.
+    """
+    assert made.proof_entry is not None
+    found, parts, odd = made.proof_entry.value, {}, []
+    verdicts = [Verdict("FAIL_PARITY", edge, LOST_EDGE) for edge in found["edges"][:1]]
+    for name, part in found["parts"].items():
+        closeness, classes = Parity.from_json(part["parity"]), scores.classes[name]
+        floor = Parity.from_json(scores.floor[name]) if scores.floor else None
+        verdict = judge.judge_parity(closeness, gate.parity, classes, floor)
+        verdicts.append(verdict._replace(reason=_of_part(made, name, verdict.reason)))
+        odd += judge.findings(closeness, gate.parity, classes)
+        compared = {key: value for key, value in part["parity"].items() if key != "reason"}
+        compared |= {**scores.facts, "runtime": found["by"], "runtime_precision": part["runtime_precision"]}
+        compared["noise_floor_db"] = floor and floor.sqnr_db
+        parts[name] = PartEvidence(part["ops_delegated"], ParityFacts.model_validate(compared))
+    measured = None
+    if found["accuracy"]:
+        accuracy = Accuracy.from_json(found["accuracy"])
+        measured = AccuracyFacts.model_validate({**found["accuracy"], "split": scores.split})
+        verdicts.append(judge.judge_accuracy(accuracy, gate, split=scores.split, share=scores.share))
+    evidence = Evidence(scores.split, found["by"], found["stand_in"], parts, measured, tuple(odd), found["agreement"])
+    status, reason, hint = next((v for v in verdicts if v.status != "PASS"), Verdict("PASS", ""))
+    return replace(made, evidence=evidence, status=status, reason=reason, hint=hint)
+
+
+#: What helps where a file is not finite on inputs at the edge of what the model meets.
+LOST_EDGE = (
+    "A number that keeps a logarithm or a division finite was lost on the way, or is too small for the file's types: "
+    "make it larger in the model (1e-5 for 1e-10), or take a target that quantizes less."
+)
 
 
 def _of_part(made: Candidate, name: str, reason: str) -> str:

@@ -17,20 +17,19 @@ from edgekit import candidate as judging
 from edgekit import target as targets
 from edgekit import zoo
 from edgekit.artifact import package
-from edgekit.candidate import Candidate, Evidence, Part, PartEvidence, is_slow
+from edgekit.candidate import Candidate, Part, Scores, is_slow
 from edgekit.conversion import Loaded, LoadedPart, Order, Outcome, Plan, PlannedRoute, Samples, nothing_to_try
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.jobs.store import Store, sha256_json
 from edgekit.jobs.workers import Workers
 from edgekit.proof import judge
-from edgekit.proof.accuracy import Accuracy
-from edgekit.proof.parity import Parity
-from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Result
+from edgekit.result import LatencyFacts, Result
 from edgekit.signature import WHOLE
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps.describe import checkpoint
+from edgekit.steps.samples import EDGES
 from edgekit.target import Target, Trait
 from edgekit.toolchains import Audit, IOTensor
 
@@ -133,13 +132,8 @@ def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: boo
     file = Ref(entry, "samples.npz")
     if entry.value["count"] == 0 or not (reference or loaded.streams):
         return Samples(split, entry, None, dict.fromkeys(loaded.parts, file))
-    arguments: dict[str, Any] = {
-        "sources": {name: _given(part.source) for name, part in loaded.parts.items()},
-        "environment": loaded.environment,
-        "samples_file": file,
-        "task": order.plan.task,
-        "rows": order.plan.calibration_count,
-    }
+    arguments = {**_in_framework(order, loaded, file), "rows": order.plan.calibration_count}
+    arguments["edges_file"] = Ref(entry, EDGES) if split == "selection" else None
     outputs = run.step("reference", loaded.environment, f"reference:{split}", arguments)
     if not loaded.streams:
         return Samples(split, entry, outputs, {WHOLE: file})
@@ -157,6 +151,15 @@ def baseline(run: Run, order: Order, loaded: Loaded, selection: Samples) -> None
             "task": None,
         }
         run.step("prove:baseline", "data", "reference:scored", arguments)
+
+
+def _in_framework(order: Order, loaded: Loaded, samples: Ref) -> dict[str, Any]:
+    return {
+        "sources": {name: _given(part.source) for name, part in loaded.parts.items()},
+        "environment": loaded.environment,
+        "samples_file": samples,
+        "task": order.plan.task,
+    }
 
 
 def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Candidate | None:
@@ -326,6 +329,7 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
     A stream is run as a closed loop: the files' own states go back into them, from step to step.
     """
     target = order.target
+    assert samples.reference is not None
     arguments = {
         "toolchain_name": target.toolchain,
         "files": _files(made),
@@ -335,36 +339,31 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
         "reference_folder": samples.outputs,
         "metric": order.plan.metric if samples.labelled else None,
         "task": order.plan.task,
+        "edges_file": Ref(samples.entry, EDGES) if samples.reference.value["edges"] else None,
         "agree_on": None if samples.labelled or not order.plan.evaluate else loaded.agree_on,
     }
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments)
-    found = entry.value
-    assert samples.reference is not None
-    common = {
-        "reference": samples.reference.value["by"],
-        "inputs": "generated" if order.plan.generated else "data",
-        "runtime": found["by"],
-    }
-    scored = found["accuracy"] is not None
-    parts, verdicts, odd = {}, {}, []
-    for name, part in found["parts"].items():
-        closeness, classes = Parity.from_json(part["parity"]), loaded.classes(name, scored=scored)
-        verdicts[name] = judge.judge_parity(closeness, target.gate.parity, classes)
-        odd += judge.findings(closeness, target.gate.parity, classes)
-        compared = {key: value for key, value in part["parity"].items() if key != "reason"}
-        parity = ParityFacts(**common, **compared, runtime_precision=part["runtime_precision"])
-        parts[name] = PartEvidence(part["ops_delegated"], parity)
-    accuracy = Accuracy.from_json(found["accuracy"]) if scored else None
-    measured = AccuracyFacts.model_validate({**found["accuracy"], "split": samples.split}) if scored else None
-    evidence = Evidence(samples.split, found["by"], found["stand_in"], parts, measured, tuple(odd), found["agreement"])
-    made = replace(made, evidence=evidence, proof_entry=entry)
-    if accuracy is None:
-        return judging.judge_evidence(made, verdicts, None)
-    share = order.plan.share(samples.split)
-    return judging.judge_evidence(
-        made, verdicts, judge.judge_accuracy(accuracy, target.gate, split=samples.split, share=share)
+    facts = {"reference": samples.reference.value["by"], "inputs": "generated" if order.plan.generated else "data"}
+    scores = Scores(
+        samples.split,
+        order.plan.share(samples.split),
+        facts,
+        {name: loaded.classes(name, scored=entry.value["accuracy"] is not None) for name in loaded.parts},
     )
+    made = judging.judge_scores(replace(made, proof_entry=entry), scores, target.gate)
+    if made.status != "FAIL_PARITY":
+        return made
+    return judging.judge_scores(made, replace(scores, floor=noise_floor(run, order, loaded, samples)), target.gate)
+
+
+def noise_floor(run: Run, order: Order, loaded: Loaded, samples: Samples) -> dict[str, Any] | None:
+    """How far the framework's own outputs move when its inputs move by one rounding; None where none of them can."""
+    arguments = {**_in_framework(order, loaded, samples.file), "reference_folder": samples.outputs}
+    arguments["signatures"] = loaded.signatures
+    label = f"reference:{samples.split} with inputs moved by one rounding"
+    found: dict[str, Any] | None = run.step("reference:moved", loaded.environment, label, arguments).value
+    return found
 
 
 def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, samples: Samples) -> LatencyFacts:

@@ -131,7 +131,8 @@ class ParityFacts(_Frozen):
     """Closeness to the framework's own run on the same samples (of a stream: over all steps of so many sequences).
 
     ``sqnr_db`` relates the error to the size of the answers, ``variation_db`` to how far they move from sample to
-    sample, ``channel_db`` is that of the worst channel; see ``edgekit.proof.parity``.
+    sample, ``channel_db`` is that of the worst channel; see ``edgekit.proof.parity``. ``noise_floor_db`` is the SQNR of
+    the framework's own run when its inputs move by one rounding, measured where parity misses its limit.
     """
 
     reference: str
@@ -146,6 +147,7 @@ class ParityFacts(_Frozen):
     drift: DriftFacts | None = None
     variation_db: float | None = None
     channel_db: float | None = None
+    noise_floor_db: float | None = None
 
 
 class AccuracyFacts(_Frozen):

@@ -31,6 +31,7 @@ class TensorSpec:
         layout: where the channel axis lies, for tensors that have one; ``plain`` otherwise.
         channels: of an output, axes along which different things lie (``channel_axes``); None where nobody said.
         role: of an output, what it is for (``ROLES``), or empty.
+        span: of an input, the lowest and highest value that the model expects; None where it does not say.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TensorSpec:
     layout: Layout = "plain"
     channels: tuple[int, ...] | None = None
     role: str = ""
+    span: tuple[float, float] | None = None
 
     def for_framework(self, framework: Framework) -> TensorSpec:
         """Return the same tensor as the framework takes it (PyTorch: channels first)."""
@@ -101,10 +103,8 @@ class Signature:
 
 
 def _spec_from_json(row: dict[str, Any]) -> TensorSpec:
-    channels = row.get("channels")
-    return TensorSpec(
-        **{**row, "shape": tuple(row["shape"]), "channels": None if channels is None else tuple(channels)}
-    )
+    read = {key: None if row.get(key) is None else tuple(row[key]) for key in ("channels", "span")}
+    return TensorSpec(**{**row, **read, "shape": tuple(row["shape"])})
 
 
 def channel_axes(spec: TensorSpec, framework: Framework) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -152,6 +152,48 @@ def make_sequences(plan: DataPlan, split: Split, signatures: Mapping[str, Signat
     )
 
 
+#: Inputs at the edge of what a model meets, one sample each: silence, black and white images, padding.
+EDGES = (
+    "inputs that are all zero",
+    "inputs that are all at their smallest value",
+    "inputs that are all at their largest value",
+    "a sample whose second half is zero",
+)
+
+
+def edges(samples: Samples) -> Samples:
+    """Samples of the inputs' own kind that real data seldom hold, in the order of ``EDGES``.
+
+    A model that adds an epsilon before a logarithm or a division is finite on them; a file that lost it is not.
+    """
+
+    def of(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        one = array[:1]
+        padded = one.copy()
+        if one.ndim > 1:
+            padded[:, one.shape[1] // 2 :] = 0
+        constants = (np.full_like(one, value) for value in (0, array.min(), array.max()))
+        return np.concatenate([*constants, padded])
+
+    return Samples({name: of(array) for name, array in samples.inputs.items()}, None)
+
+
+def moved(samples: Samples) -> Samples | None:
+    """The same samples with every float moved by one rounding of its type, up or down; None where there is none."""
+    generator = np.random.default_rng(0)
+
+    def of(array: NDArray[Any]) -> NDArray[Any]:
+        if array.dtype.kind != "f":
+            return array
+        signs = generator.choice(np.array([-1, 1], array.dtype), array.shape)
+        found: NDArray[Any] = array * (1 + signs * np.finfo(array.dtype).eps)
+        return found.astype(array.dtype)
+
+    if not any(array.dtype.kind == "f" for array in samples.inputs.values()):
+        return None
+    return replace(samples, inputs={name: of(array) for name, array in samples.inputs.items()})
+
+
 def save(samples: Samples, path: Path) -> None:
     """Write samples as an npz file: ``x/<input>`` and, where there are labels, ``y``."""
     # Row after row, so that ``rows.read`` can take some.
@@ -185,6 +227,8 @@ def _generated(signature: Signature, seed: int) -> Samples:
 
     def one(spec: TensorSpec) -> NDArray[np.generic]:
         shape = (GENERATED, *spec.shape[1:])
+        if spec.span is not None:
+            return generator.uniform(*spec.span, shape).astype(spec.dtype)
         if np.issubdtype(np.dtype(spec.dtype), np.floating):
             return generator.standard_normal(shape).astype(spec.dtype)
         return generator.integers(0, 8, shape).astype(spec.dtype)  # small: it must lie inside any vocabulary

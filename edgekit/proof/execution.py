@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, NDArray[Any]]
 #: What every run writes, its arrays under this prefix.
 OUTPUTS = "outputs.npz"
+#: Where a run on inputs at the edge of what the model meets lies, beside the run itself.
+EDGES = "edges"
 PREFIX = "out/"
 
 #: Sequences of a split whose single steps are compared; all of them count for accuracy. 64 sequences of 100 steps are
@@ -53,6 +55,18 @@ def in_framework(
     return ran.steps
 
 
+def some_outputs(models: Mapping[str, LoadedModel], samples: Path, task: str | None) -> dict[str, NDArray[Any]]:
+    """A model's outputs on a few of the samples, for looking at how it behaves; nothing is written."""
+    signatures = {name: model.signature for name, model in models.items()}
+    if not stream.streams(signatures):
+        some = next(rows.read(samples, "x/"))
+        return dict(models[WHOLE].run({name: array[:SOME] for name, array in some.items()}))
+    calls = {name: model.run for name, model in models.items()}
+    inputs = {name: array[:1] for name, array in planning.load(samples).inputs.items()}
+    _, steps = stream.run(stream.host(task), signatures, calls, inputs, 1)
+    return {f"{part}/{name}": array for part, found in steps.items() for name, array in _outputs(found).items()}
+
+
 def in_runtime(
     sessions: Mapping[str, Session],
     signatures: Mapping[str, Signature],
@@ -70,6 +84,10 @@ def in_runtime(
     else:
         made = (_one_by_one(sessions[WHOLE], signatures[WHOLE], some) for some in rows.read(samples, "x/"))
         rows.write(folder / OUTPUTS, PREFIX, made)
+
+
+#: Samples that a look at a model's behaviour takes.
+SOME = 8
 
 
 @dataclass(frozen=True)
@@ -184,6 +202,37 @@ def scored(
         [labels] = y.values()
         floats, ours = (metric.read(answers(side, signatures, task), labels) for side in both)
         yield labels, floats, ours
+
+
+def lost_on_edges(
+    sessions: Mapping[str, Session],
+    signatures: Mapping[str, Signature],
+    samples: Path,
+    task: str | None,
+    expected: Path,
+    folder: Path,
+) -> list[str]:
+    """Run files on inputs at the edge of what they meet; say where they are not finite and the framework's run is.
+
+    Values are not compared: such inputs are outside of what a file was calibrated for.
+    """
+    (folder / EDGES).mkdir(exist_ok=True)
+    in_runtime(sessions, signatures, samples, task, folder / EDGES)
+    found = []
+    for part in signatures:
+        sides = [_outputs(_ran(side / EDGES, part, signatures)) for side in (expected, folder)]
+        for name, reference in sides[0].items():
+            wrong = np.isfinite(reference) & ~np.isfinite(sides[1][name])
+            for i, edge in enumerate(planning.EDGES):
+                if count := int(np.count_nonzero(wrong[i])):
+                    of = f"{count} of {wrong[i].size} values"
+                    found.append(f"output {name!r} is NaN or infinite in {of} on {edge}; the framework's is finite")
+    return found
+
+
+def _ran(folder: Path, part: str, signatures: Mapping[str, Signature]) -> dict[str, NDArray[Any]]:
+    """What a run wrote: the outputs of a model that is called once, the steps of a part."""
+    return steps_of(folder, part) if stream.streams(signatures) else _arrays(folder / OUTPUTS)
 
 
 def agreement(expected: Path, measured: Path, signature: Signature, name: str) -> float:

@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgekit.errors import DamagedFileError
-from edgekit.frameworks import python_file
+from edgekit.frameworks import LoadedModel, python_file, spans
 from edgekit.jobs.store import Entry, sha256_file
+from edgekit.signature import Signature
 from edgekit.sources.source import Source, with_weights
 from edgekit.steps import Json
 from edgekit.steps.load import framework, load
@@ -22,11 +23,20 @@ def run(folder: str, source: Json, environment: str, materialise: bool) -> Json:
     loaded = load(source, environment)
     saved = framework(environment).materialise(loaded, Path(folder)) if materialise else None
     return {
-        "signature": asdict(loaded.signature.with_channels(loaded.framework)),
+        "signature": asdict(_with_spans(loaded).with_channels(loaded.framework)),
         "framework": loaded.framework,
         "notes": list(getattr(loaded, "notes", ())),
         "checkpoint": _describe_checkpoint(saved, Path(folder)) if saved else None,
     }
+
+
+def _with_spans(loaded: LoadedModel) -> Signature:
+    """The signature with the values that a Keras model's first layer expects."""
+    if loaded.framework != "keras":
+        return loaded.signature
+    found = spans.spans(loaded.native, loaded.signature.inputs)
+    inputs = tuple(replace(t, span=found.get(t.name)) for t in loaded.signature.inputs)
+    return replace(loaded.signature, inputs=inputs)
 
 
 #: File of a whole model; every other checkpoint holds weights for a fresh build of the source.

@@ -25,12 +25,14 @@ def run(
     metric: str | None,
     task: str | None,
     agree_on: str | None = None,
+    edges_file: str | None = None,
 ) -> Json:
     """Execute a model's files in their runtime on samples and score them against the framework's run.
 
     Parity is of the parts' own outputs; accuracy is of what the task makes of them, and None where there is no metric
     (samples without labels have none; how often both sides agree on the largest value of the output ``agree_on`` is
-    told instead). Writes what ``execution.in_runtime`` says.
+    told instead). ``edges`` says where the files are not finite on ``edges_file`` and the framework is. Writes what
+    ``execution.in_runtime`` says.
     """
     sessions = toolchains.open_sessions(toolchain_name, files, precision)
     parts = {name: Signature.from_json(document) for name, document in signatures.items()}
@@ -41,6 +43,9 @@ def run(
     agreement = None
     if agree_on is not None:
         agreement = execution.agreement(expected, Path(folder), parts[WHOLE], agree_on)
+    edges = []
+    if edges_file is not None:
+        edges = execution.lost_on_edges(sessions, parts, Path(edges_file), task, expected, Path(folder))
     first = next(iter(sessions.values()))
     return {
         "by": first.by,
@@ -55,6 +60,7 @@ def run(
         },
         "accuracy": accuracy.to_json() if accuracy else None,
         "agreement": agreement,
+        "edges": edges,
     }
 
 

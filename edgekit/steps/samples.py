@@ -14,6 +14,9 @@ from edgekit.proof import execution, metrics, stream
 from edgekit.signature import WHOLE, Signature
 from edgekit.steps import Json
 
+#: Inputs at the edge of what the model meets, made of those of selection.
+EDGES = "edges.npz"
+
 
 def run(folder: str, plan: Json, split: str, signatures: Json) -> Json:
     """Make one split as ``samples.npz``; ``{"count": 0}`` where the plan has none.
@@ -37,6 +40,8 @@ def run(folder: str, plan: Json, split: str, signatures: Json) -> Json:
     planning.save(made, path)
     with path.open("rb") as written:
         sha256 = hashlib.file_digest(written, "sha256").hexdigest()
+    if split == "selection":
+        planning.save(planning.edges(made), Path(folder) / EDGES)
     return {
         "count": len(next(iter(made.inputs.values()))),
         "labels": made.labels is not None,

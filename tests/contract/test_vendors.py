@@ -58,6 +58,7 @@ def onnx(call: Call, folder: Path) -> dict[str, bool]:
     return {
         "TELEMETRY": call("runtime", "onnx_runtime_names_its_switch"),
         "SLOW_FUSED_NORM": times["Add"] > 1.3 * times["Sum"],
+        "LOST_EPSILONS": call("torch", "epsilons") == {"as it comes": [], "exact": ["Add", "Mul", "Sub"]},
     }
 
 

@@ -11,6 +11,7 @@ import onnx
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel, missing
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains.onnx import vendor
 from edgekit.toolchains.onnx.passes.compact import compact, shorten_many
 from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
 
@@ -102,9 +103,10 @@ def _dynamo(program: Any) -> onnx.ModelProto:
     import torch
 
     try:
-        exported = torch.onnx.export(
-            program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
-        )
+        with vendor.exact_constants():
+            exported = torch.onnx.export(
+                program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         if names := missing.operators(str(error)):
             raise missing.error("torch.onnx", names, missing.torch_places(program, names)) from error

@@ -1,7 +1,9 @@
-"""Rules for releases of ONNX Runtime."""
+"""Rules for releases of ONNX Runtime and of the exporter's optimizer."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 from edgekit.toolchains import Converted
@@ -22,6 +24,38 @@ TELEMETRY = Fault(
     last="1.32",
     reports=("https://github.com/microsoft/onnxruntime/pull/27379",),
 )
+LOST_EPSILONS = Fault(
+    "the optimizer behind torch.onnx takes an added 1e-8 or less for 0, and a factor within 1e-5 of 1 for 1, and drops "
+    "them: log(x + 1e-10) answers NaN on silence",
+    package="onnxscript",
+    first="0.7",
+    last="0.7",
+)
+
+
+@contextlib.contextmanager
+def exact_constants() -> Iterator[None]:
+    """Let the optimizer's rules match the constants that they name, and no others.
+
+    Its patterns compare with a relative tolerance of 1e-5 and an absolute one of 1e-8 (``_pattern_ir.Constant``). All
+    constants in its default rules are whole numbers, which floats hold exactly.
+    """
+    if not LOST_EPSILONS.here():
+        yield
+        return
+    from onnxscript import rewriter
+    from onnxscript.rewriter import _pattern_ir
+
+    nodes = [node for rule in rewriter._DEFAULT_REWRITE_RULES for node in rule._target_pattern]
+    constants = [value for node in nodes for value in node.inputs if isinstance(value, _pattern_ir.Constant)]
+    before = [(constant._rel_tol, constant._abs_tol) for constant in constants]
+    for constant in constants:
+        constant._rel_tol = constant._abs_tol = 0.0
+    try:
+        yield
+    finally:
+        for constant, (relative, absolute) in zip(constants, before, strict=True):
+            constant._rel_tol, constant._abs_tol = relative, absolute
 
 
 def with_plain_norms(made: Converted) -> Converted:

@@ -159,3 +159,27 @@ def _norm(kind: str, rows: int, width: int) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def epsilons() -> dict[str, list[str]]:
+    """Operators that are left of a sum, a product and a difference with almost nothing, with and without the guard.
+
+    A sum with 0 and a product with 1 are in it, too, and go in both.
+    """
+    import contextlib
+
+    import torch
+
+    from edgekit.toolchains.onnx import vendor
+
+    class Almost(torch.nn.Module):
+        def forward(self, x):
+            return ((x + 1e-10) * 1.000005 - 1e-9 + 0.0) * 1.0
+
+    program = torch.export.export(Almost(), (torch.zeros(1, 4),))
+    found = {}
+    for name, guard in (("as it comes", contextlib.nullcontext), ("exact", vendor.exact_constants)):
+        with guard():
+            made = torch.onnx.export(program, (), dynamo=True, opset_version=20, verbose=False, optimize=True)
+        found[name] = sorted(node.op_type for node in made.model_proto.graph.node if node.op_type != "Identity")
+    return found
