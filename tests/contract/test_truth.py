@@ -136,9 +136,9 @@ def test_a_lost_epsilon_is_found_on_silence(
     monkeypatch.setenv("PYTHONPATH", f"{home}")
     (home / "sitecustomize.py").write_text(
         "import contextlib, sys\n"
-        "sys.path.insert(0, %r)\n"
+        f"sys.path.insert(0, {str(Path(edgekit.__file__).parents[1])!r})\n"
         "from edgekit.toolchains.onnx import vendor\n"
-        "vendor.exact_constants = contextlib.nullcontext\n" % str(Path(edgekit.__file__).parents[1])
+        "vendor.exact_constants = contextlib.nullcontext\n"
     )
     with Workers() as own:
         result = edgekit.convert(
