@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from edgekit import candidate as judging
@@ -20,6 +21,7 @@ from edgekit.artifact import package
 from edgekit.candidate import Candidate, Part, Scores, is_slow
 from edgekit.conversion import Loaded, LoadedPart, Order, Outcome, Plan, PlannedRoute, Samples, nothing_to_try
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError, UsageError
+from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.jobs.store import Store, sha256_json
 from edgekit.jobs.workers import Workers
@@ -88,7 +90,8 @@ def load(run: Run, order: Order) -> Loaded:
     framework, notes = "", ()
     for part in sources.parts(source):
         arguments = {"source": _given(part), "environment": environment, "materialise": not has_weights(source)}
-        entry = run.step("describe", environment, "load", arguments)
+        with untrusted.damage(part):
+            entry = run.step("describe", environment, "load", arguments)
         part = checkpoint(part, entry)
         parts[part.part] = LoadedPart(part, entry.value["signature"])
         framework, notes = entry.value["framework"], tuple(entry.value["notes"])
@@ -108,8 +111,10 @@ def has_weights(source: Source) -> bool:
 
 
 def identify(run: Run, order: Order) -> Source:
-    """Decide the framework where it is open: the target's own for the zoo; for a function, by calling it."""
+    """Look at a file; decide the framework where it is open: the zoo's by the target, a function's by calling it."""
     source = order.source
+    if source.kind in sources.FILES:
+        return untrusted.examine(run, source)
     if source.framework is not None:
         return source
     if source.kind == "zoo":
@@ -399,7 +404,9 @@ def _given(source: Source) -> Given:
     """The source for a step: named by its content and by what the user declared about it, not by where it lies."""
     facts = source.to_json()
     declared = {key: facts[key] for key in ("sha256", "kind", "inputs", "trust", "part")}
-    return Given(facts, sha256_json(declared))
+    if not source.confined:
+        return Given(facts, sha256_json(declared))
+    return Given({**facts, "path": Path(str(source.path))}, sha256_json(declared), sources.size(source))
 
 
 def _files(made: Candidate) -> dict[str, Ref]:

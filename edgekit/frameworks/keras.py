@@ -16,7 +16,7 @@ from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
 from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
-from edgekit.sources import unsafe
+from edgekit.sources import keras_config
 from edgekit.sources.source import Source, resolve, with_weights
 
 #: Distributions whose versions change what is done here.
@@ -79,7 +79,7 @@ def _plain(model: Any) -> bool:
     """Whether the model loads again without the user's code."""
     if not isinstance(model, keras.Sequential | keras.src.models.functional.Functional):
         return False
-    return unsafe.first_code(keras.saving.serialize_keras_object(model)) is None
+    return keras_config.is_plain(keras.saving.serialize_keras_object(model))
 
 
 def _zoo(source: Source) -> Loaded:
@@ -110,7 +110,7 @@ def _file(source: Source) -> Loaded:
     try:
         model = keras.saving.load_model(source.path, compile=False, safe_mode=not source.trust)
     except (OSError, KeyError) as error:
-        raise DamagedFileError(f"Keras cannot read {source.path}: {error}") from error
+        raise DamagedFileError(f"Keras cannot read {source.given}: {source.named(error)}") from error
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise _not_loadable(source, error) from error
     return keras_outputs.describe(source, model, _runner(model))
@@ -118,8 +118,8 @@ def _file(source: Source) -> Loaded:
 
 def _not_loadable(source: Source, error: Exception) -> UsageError:
     return UsageError(
-        f"Keras {keras.__version__} cannot load {source.path}, written by Keras {source.keras_version or '(unknown)'}: "
-        f"{' '.join(str(error).split())[:400]}",
+        f"Keras {keras.__version__} cannot load {source.given}, written by Keras "
+        f"{source.keras_version or '(unknown)'}: {source.named(error)}",
         hint="HDF5 loses the arguments of keras.ops: save as .keras. Classes of your own need your code: hand in "
         "`file.py:function` that builds the model and loads its weights.",
     )

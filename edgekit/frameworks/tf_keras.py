@@ -28,11 +28,11 @@ def load(source: Source) -> Loaded:
     try:
         model = tf_keras.models.load_model(source.path, compile=False, safe_mode=not source.trust)
     except (OSError, KeyError) as error:
-        raise DamagedFileError(f"tf-keras cannot read {source.path}: {error}") from error
+        raise DamagedFileError(f"tf-keras cannot read {source.given}: {source.named(error)}") from error
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise UsageError(
-            f"tf-keras {tf_keras.__version__} cannot load {source.path}, written by Keras {source.keras_version}: "
-            f"{' '.join(str(error).split())[:400]}",
+            f"tf-keras {tf_keras.__version__} cannot load {source.given}, written by Keras {source.keras_version}: "
+            f"{source.named(error)}",
             hint="Classes of your own need your code: hand in `file.py:function` that builds a Keras 3 model.",
         ) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit import zoo
-from edgekit.data.archives import open_zip
-from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.loaded import (
     Arrays,
@@ -27,7 +25,6 @@ from edgekit.frameworks.loaded import (
     zeros,
 )
 from edgekit.signature import Signature, TensorSpec
-from edgekit.sources import unsafe
 from edgekit.sources.source import Source, with_weights
 
 #: Distributions whose versions change what is done here.
@@ -42,7 +39,6 @@ def load(source: Source) -> Loaded:
     Raises:
         UsageError: an input's shape cannot be found, a weight is NaN, the model returns no tensors.
         DamagedFileError: the file cannot be read.
-        UnsafeInputError: a pickled member would import more than tensors need.
     """
     loaders = {"zoo": _zoo, "pt2": _pt2, "torchscript": _torchscript, "python": _python}
     with torch.no_grad():
@@ -142,13 +138,10 @@ def _python(source: Source) -> Loaded:
 
 def _pt2(source: Source) -> Loaded:
     assert source.path is not None
-    path = Path(source.path)
-    if not source.trust:
-        _check_pickles(path)
     try:
-        program = torch.export.load(path)
+        program = torch.export.load(source.path)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise DamagedFileError(f"torch.export cannot load {path}: {error}") from error
+        raise DamagedFileError(f"torch.export cannot load {source.given}: {source.named(error)}") from error
     names = list(program.graph_signature.user_inputs)
     shapes = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
     found: list[TensorSpec | None] = []
@@ -164,7 +157,7 @@ def _torchscript(source: Source) -> Loaded:
     try:
         module = torch.jit.load(source.path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
-        raise DamagedFileError(f"TorchScript cannot load {source.path}: {error}") from error
+        raise DamagedFileError(f"TorchScript cannot load {source.given}: {source.named(error)}") from error
     names = [argument.name for argument in module.forward.schema.arguments[1:]]
     return _finish(source, module, module, names, [None] * len(names))
 
@@ -259,22 +252,6 @@ def _static(name: str, value: Any) -> tuple[TensorSpec | None, str]:
         )
     note = "" if isinstance(batch, int) else f"Dynamic batch of input {name!r} fixed to 1."
     return TensorSpec(name, (1, *(int(n) for n in rest)), _dtype(value.dtype)), note
-
-
-def _check_pickles(path: Path) -> None:
-    """Every pickled member must pass torch's weights-only unpickler before ``torch.export.load`` unpickles it."""
-    opened = open_zip(path, str(path))
-    for member in unsafe.pickled_members(opened):
-        data = opened.read(member)
-        if not data:
-            continue
-        try:
-            torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        except Exception as error:  # the unpickler raises many types on hostile input; all mean: do not load
-            raise UnsafeInputError(
-                f"{path}: {member!r} is a pickle that does more than hold tensors: {error}",
-                hint="Pass --trust if you know where the file comes from.",
-            ) from error
 
 
 def _load_state(model: torch.nn.Module, path: str) -> None:

@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import FailedError
 from edgekit.jobs import host as machine
 from edgekit.jobs import keys
 from edgekit.jobs.store import Entry, Lease, Store
-from edgekit.jobs.workers import Workers
+from edgekit.jobs.workers import Confined, Limits, Workers
 from edgekit.result import Host
+
+#: How large a file a confined step may write: a float32 file of a small model, or some copies of a large one in one.
+_SMALLEST_LIMIT = 2 << 30
+_LARGER_THAN_GIVEN = 8
 
 
 @dataclass(frozen=True)
@@ -26,16 +31,30 @@ class Ref:
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """Where the file lies.
+
+        Raises:
+            FailedError: not among the entry's files: a confined step may say anything.
+        """
+        if ".." in Path(self.name).parts or Path(self.name).is_absolute():
+            raise FailedError(f"a step says that it made {self.name!r}, which is none of its files")
         return self.entry.file(self.name)
 
 
 @dataclass(frozen=True)
 class Given:
-    """A file or text that the user handed in: named by its content's hash."""
+    """A file or text that the user handed in: named by its content's hash.
+
+    Attributes:
+        value: what the step gets; a ``Path`` in it is handed in where the step's child is confined.
+        sha256: of its content.
+        untrusted_bytes: size of a file that others made; steps that get it, or anything that was made from it, run in
+            confined children. None for what needs no such care.
+    """
 
     value: Any
     sha256: str
+    untrusted_bytes: int | None = None
 
 
 @dataclass
@@ -60,8 +79,12 @@ class Run:
         self.progress = progress
         self.host = host or machine.host()
         self.ledger = Ledger()
+        #: Entries that were made from what is not trusted, by their keys.
+        self._confined: dict[str, Confined] = {}
 
-    def step(self, name: str, environment: str, label: str, arguments: dict[str, Any]) -> Entry:
+    def step(
+        self, name: str, environment: str, label: str, arguments: dict[str, Any], *, limits: Limits | None = None
+    ) -> Entry:
         """Return a step's entry, running it in a child of that kind where the store has none.
 
         Args:
@@ -69,22 +92,39 @@ class Run:
             environment: kind of child.
             label: where its CPU seconds are booked in the manifest, and what the user is shown.
             arguments: JSON values, ``Ref`` and ``Given``, and dicts of them.
+            limits: of this step, where they are not those of all.
         """
         module, _, inner = name.partition(":")
         function = f"edgekit.steps.{module}:{inner or 'run'}"
         actual = {key: _actual(value) for key, value in arguments.items()}
         identities = {key: _identity(value) for key, value in arguments.items()}
         material = keys.material(name, environment, actual, identities, self.host, keys.installed())
+        confined = self._for_whom(arguments)
 
         def produce(folder: Path) -> dict[str, Any]:
             self.progress("start", label)
-            answer = self.workers.call(environment, function, {"folder": str(folder), **actual})
+            given = {"folder": folder, **actual}
+            answer = self.workers.call(environment, function, given, confined=confined, limits=limits)
             return {"value": answer.value, "cpu_seconds": answer.cpu_seconds, "peak_rss_bytes": answer.peak_rss_bytes}
 
         made = self.store.make(material, produce)
         self.ledger.tools |= {tool: version for tool, version in material["tools"].items() if version}
+        if confined:
+            self._confined[made.key] = confined
         self._book(made, label)
         return Entry(made.key, made.value["value"], made.folder, made.reused)
+
+    def _for_whom(self, arguments: dict[str, Any]) -> Confined | None:
+        """For whom the child is confined: for the file of others that a step gets, or that what it gets was made of."""
+        for value in arguments.values():
+            if isinstance(value, dict) and (found := self._for_whom(value)):
+                return found
+            if isinstance(value, Ref) and (found := self._confined.get(value.entry.key)):
+                return found
+            if isinstance(value, Given) and value.untrusted_bytes is not None:
+                size = max(_SMALLEST_LIMIT, _LARGER_THAN_GIVEN * value.untrusted_bytes)
+                return Confined(value.sha256, self.store.root.parent, size)
+        return None
 
     def _book(self, made: Entry, label: str) -> None:
         ledger, kind = self.ledger, label.split(":")[0]
@@ -104,7 +144,7 @@ def _identity(value: Any) -> Any:
 
 def _actual(value: Any) -> Any:
     if isinstance(value, Ref):
-        return str(value.path)
+        return value.path
     if isinstance(value, dict):
         return {key: _actual(inner) for key, inner in value.items()}
     return value.value if isinstance(value, Given) else value

@@ -54,6 +54,9 @@ _KEPT = (
     "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH",
 )  # fmt: skip
 
+#: PyTorch unpickles tensors alone, whatever the code that calls it asks for.
+_CONFINED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+
 #: A step answers with facts, not with data.
 _LONGEST_ANSWER = 64 << 20
 
@@ -152,7 +155,7 @@ class Worker:
         if confined and self.room:
             bounds = confined.bounds(self.room, limits or Limits())
             kept = {key: given[key] for key in given if key in _KEPT or key.startswith(("LC_", "EDGEKIT_"))}
-            given = {**kept, **variables(environment), **self.room.variables, **bounds.variables}
+            given = {**kept, **variables(environment), **_CONFINED, **self.room.variables, **bounds.variables}
         self._answers: IO[bytes] = os.fdopen(receive, "rb", buffering=0)
         try:
             with self.log.open("ab") as stream:

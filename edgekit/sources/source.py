@@ -1,7 +1,8 @@
-"""What a user hands in: recognised, checked and hashed, without importing a framework.
+"""What a user hands in: recognised by its name and hashed, nothing of it parsed.
 
-``resolve`` turns the text of the command line into a ``Source``; ``environments`` says which kinds of child process
-can load it; ``edgekit/frameworks`` loads it there.
+``resolve`` turns the text of the command line into a ``Source``. What is in a file, and whether it may be loaded, is
+told in a child (``edgekit/sources/check.py``); ``with_facts`` adds it. ``environments`` says which kinds of child
+process can load the source; ``edgekit/frameworks`` loads it there.
 """
 
 from __future__ import annotations
@@ -10,16 +11,15 @@ import ast
 import difflib
 import hashlib
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgekit import zoo
-from edgekit.data.archives import open_zip
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, unknown_name
 from edgekit.signature import WHOLE, Environment, Framework, TensorSpec
-from edgekit.sources import unsafe
 
 Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "python"]
 
@@ -30,15 +30,38 @@ DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "i
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
 
-#: Layers of a Keras 2 file that Keras 3 loads with equal outputs, measured class by class (3.15.1 against tf_keras
-#: 2.21): a file with any other layer is loaded by tf-keras, whose own format it is.
-_KERAS_3_LAYERS = (
-    "Functional Model Sequential InputLayer Conv1D Conv2D MaxPooling1D MaxPooling2D AveragePooling1D AveragePooling2D "
-    "GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D ZeroPadding1D ZeroPadding2D "
-    "Cropping1D Cropping2D UpSampling1D UpSampling2D BatchNormalization LayerNormalization GroupNormalization "
-    "Activation ReLU LeakyReLU PReLU ELU Softmax Dropout Flatten Reshape Permute Rescaling Dense Embedding "
-    "TimeDistributed RepeatVector Add Concatenate Multiply Subtract Average Maximum Minimum"
-)
+_LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras")
+#: What is not ours and is loaded by a framework: never without a look at it, never outside of a confined child.
+FILES: tuple[Kind, ...] = ("keras", "h5", "savedmodel", "pt2", "torchscript")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a file before a framework loads it; said by a child that is not believed.
+
+    Attributes:
+        environments: kinds of child process that can load it, the preferred one first.
+        keras_version: version that wrote a ``.keras`` or ``.h5``; empty where it does not apply.
+        file: name of the copy that was checked and is to be loaded; empty where the user trusts the file as it lies.
+    """
+
+    environments: tuple[Environment, ...]
+    keras_version: str = ""
+    file: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON document; ``from_json`` reads it back equal."""
+        return {**asdict(self), "environments": list(self.environments)}
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> Facts:
+        """Inverse of ``to_json``; raises ``ValueError``, ``TypeError`` or ``KeyError`` for what are no facts."""
+        facts = Facts(**{**document, "environments": tuple(document["environments"])})
+        if not set(facts.environments) <= set(_LOADERS) or not facts.environments:
+            raise ValueError(f"unknown environments {facts.environments}")
+        if facts.file not in ("", Path(facts.file).name):
+            raise ValueError(f"the file {facts.file!r}")
+        return facts
 
 
 @dataclass(frozen=True)
@@ -59,6 +82,8 @@ class Source:
         inputs: inputs declared with ``--input``, batch 1.
         trust: whether the user answers for code in the file.
         keras_version: version that wrote a ``.keras`` or ``.h5``; empty where it does not apply.
+        loaders: kinds of child process that can load a file, as its content says; empty before it was looked at.
+        confined: whether it is a file of others that is loaded in confined children only.
         weights: file whose weights replace those of a freshly built model (``frameworks.*.materialise``).
         part: which part of a model that is deployed as several.
     """
@@ -74,24 +99,32 @@ class Source:
     inputs: tuple[TensorSpec, ...] = ()
     trust: bool = False
     keras_version: str = ""
+    loaders: tuple[Environment, ...] = ()
+    confined: bool = False
     weights: str | None = None
     part: str = WHOLE
+
+    def named(self, error: Exception) -> str:
+        """What a framework says of the file, on one line, with the name that the user gave it."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        return (text.replace(self.path, self.given) if self.path else text)[:500]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON document; ``from_json`` reads it back equal."""
         document = asdict(self)
         document["inputs"] = [{**asdict(t), "shape": list(t.shape)} for t in self.inputs]
+        document["loaders"] = list(self.loaders)
         return document
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Source:
         """Inverse of ``to_json``."""
         inputs = tuple(TensorSpec(**{**t, "shape": tuple(t["shape"])}) for t in document["inputs"])
-        return Source(**{**document, "inputs": inputs})
+        return Source(**{**document, "inputs": inputs, "loaders": tuple(document["loaders"])})
 
 
 def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> Source:
-    """Recognise, check and hash what the user typed.
+    """Recognise and hash what the user typed.
 
     Args:
         text: a zoo name (``lenet5``, ``lenet5@torch``, ``lenet5:reference@keras``), a path, or ``file.py:function``.
@@ -100,8 +133,8 @@ def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> So
 
     Raises:
         UsageError: unknown name (nearest match in the hint), missing file, wrong extension, bad declaration.
-        DamagedFileError: the file is truncated or altered.
-        UnsafeInputError: the file could run code and ``trust`` is not given.
+        DamagedFileError: the file is empty.
+        UnsafeInputError: a link in a folder, or no file at all, and ``trust`` is not given.
     """
     declared = tuple(parse_input(declaration) for declaration in inputs)
     repeated = {t.name for t in declared if [u.name for u in declared].count(t.name) > 1}
@@ -160,36 +193,27 @@ def with_weights(source: Source, weights: Path) -> Source:
     return replace(source, weights=str(weights.resolve()), sha256=digest)
 
 
+def with_facts(source: Source, facts: Facts, folder: Path) -> Source:
+    """The same file after a look at it: what can load it, and the copy that was checked.
+
+    Args:
+        source: the file.
+        facts: what was found.
+        folder: where the copy lies.
+    """
+    found = replace(source, keras_version=facts.keras_version, loaders=facts.environments)
+    return replace(found, path=str(folder / facts.file), confined=True) if facts.file else found
+
+
 def environments(source: Source) -> tuple[Environment, ...]:
     """Kinds of child process that can load the source, the preferred one first."""
+    if source.loaders:
+        return source.loaders
     if source.framework is None:
         return ("torch", "keras-tensorflow", "keras-torch")
     if source.framework == "torch":
         return ("torch",)
-    if source.kind == "savedmodel":
-        return ("keras-tensorflow",)
-    if source.keras_version[:2] in ("1.", "2.") and not _keras_3_loads(source):
-        return ("tf-keras",)
     return ("keras-tensorflow", "keras-torch")
-
-
-def _keras_3_loads(source: Source) -> bool:
-    """Whether Keras 3 loads this file of Keras 2: HDF5, known layers only, no model inside the model."""
-    assert source.path is not None
-    if source.kind != "h5":
-        return False
-    config, _ = unsafe.keras_config(Path(source.path))
-    settings = config.get("config")
-    layers = settings.get("layers", []) if isinstance(settings, dict) else settings
-    inner = [node["class_name"] for layer in layers or [] for node in unsafe.nodes(layer) if "name" in _settings(node)]
-    return set(_KERAS_3_LAYERS.split()).issuperset(inner) and not {"Functional", "Model", "Sequential"}.intersection(
-        inner
-    )
-
-
-def _settings(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    settings = node.get("config")
-    return settings if isinstance(settings, dict) else {}
 
 
 def _zoo(text: str, name: str, config: str, framework: str | None) -> Source:
@@ -219,7 +243,7 @@ def _python(text: str, path: Path, function: str) -> Source:
     _existing(path)
     try:
         tree = ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UsageError(f"{path} is not valid Python: {error}") from error
     defined = _defined(tree)
     if function not in defined:
@@ -259,7 +283,7 @@ def _imports(path: Path) -> set[str]:
     found: set[str] = set()
     try:
         tree = ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return found  # a file beside the user's own; Python itself reports it, with its line, if it is imported
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -296,12 +320,37 @@ def _guess_framework(files: Iterable[Path]) -> Framework | None:
 def _file(text: str, path: Path, trust: bool) -> Source:
     _existing(path)
     kind, framework = _kind(path)
-    unsafe.refuse(path, kind, trust=trust)
-    version = unsafe.keras_config(path)[1] if kind in ("keras", "h5") else ""
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    digest = _files_sha256(files, path, "") if path.is_dir() else _file_sha256(path)
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    return Source(text, kind, framework, name, digest, path=str(path.resolve()), keras_version=version)
+    return Source(text, kind, framework, name, sha256(path, trust=trust), path=str(path.resolve()))
+
+
+def size(source: Source) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    path = Path(str(source.path))
+    files = (member for member in path.rglob("*") if member.is_file()) if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files)
+
+
+def sha256(path: Path, *, trust: bool = False) -> str:
+    """Hash of a file's bytes, or of the names and bytes of a folder's files.
+
+    Raises:
+        UnsafeInputError: something in the folder is a link or no file, unless ``trust``.
+    """
+    if not path.is_dir():
+        return _file_sha256(path)
+    files = []
+    for member in sorted(path.rglob("*")):
+        found = member.stat() if trust else member.lstat()
+        if stat.S_ISREG(found.st_mode):
+            files.append(member)
+        elif not stat.S_ISDIR(found.st_mode):
+            what = f"is a link to {member.readlink()}" if member.is_symlink() else "is no file"
+            raise UnsafeInputError(
+                f"{member} {what}",
+                hint="Hand in a folder of files, or pass --trust if you know where it comes from.",
+            )
+    return _files_sha256(files, path, "")
 
 
 def _kind(path: Path) -> tuple[Kind, Framework]:
@@ -310,6 +359,8 @@ def _kind(path: Path) -> tuple[Kind, Framework]:
             return "savedmodel", "keras"
         what = "an empty folder" if not any(path.iterdir()) else "a folder without saved_model.pb"
         raise UsageError(f"{path} is {what}, not a SavedModel", hint=f"Allowed: {ALLOWED}.")
+    if not path.is_file():
+        raise UsageError(f"{path} is neither a file nor a folder", hint=f"Allowed: {ALLOWED}.")
     if path.stat().st_size == 0:
         raise DamagedFileError(f"{path} is empty (0 bytes)")
     suffix = path.suffix.lower()
@@ -320,28 +371,8 @@ def _kind(path: Path) -> tuple[Kind, Framework]:
     if suffix == ".pt2":
         return "pt2", "torch"
     if suffix in _PICKLES:
-        _refuse_pickle(path)
         return "torchscript", "torch"
     raise UsageError(f"{path} has the extension {suffix or '(none)'!r}", hint=f"Allowed: {ALLOWED}.")
-
-
-def _refuse_pickle(path: Path) -> None:
-    """Tell TorchScript (a zip with code) from what ``torch.save`` writes (a pickle), which is never loaded."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK":
-        members = open_zip(path, str(path)).namelist()
-        if any(m.endswith("constants.pkl") for m in members) and any("/code/" in m for m in members):
-            return
-        if any(m.endswith("models/model.json") for m in members):
-            raise UsageError(f"{path} is a torch.export archive", hint="Rename it to .pt2.")
-    elif start[:1] != b"\x80":
-        raise DamagedFileError(f"{path} is neither TorchScript nor a pickle", hint=f"Allowed: {ALLOWED}.")
-    raise UnsafeInputError(
-        f"{path} is a pickle (torch.save), which runs code when it is loaded and may hold weights without a model",
-        hint="Hand in torch.export.save(...) as .pt2, torch.jit.save(...) as .pt, or `file.py:function` that builds "
-        "the model and loads the weights with torch.load(..., weights_only=True). --trust does not change this.",
-    )
 
 
 def _existing(path: Path) -> None:

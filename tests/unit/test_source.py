@@ -1,54 +1,29 @@
-"""What may be handed in, and what is refused, before any framework sees it."""
+"""What may be handed in: recognised by its name and hashed; nothing of it is parsed (for that see ``test_check_*``)."""
 
-import io
 import json
 import os
-import pickle
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
 from edgekit.signature import TensorSpec
-from edgekit.sources import saved_model_proto, unsafe
-from edgekit.sources.source import DTYPES, Source, environments, parse_input, resolve, with_framework, with_weights
-
-
-def layer(class_name, module="keras.layers", registered_name=None, **config):
-    return {"class_name": class_name, "module": module, "registered_name": registered_name, "config": config}
-
-
-def model(*layers):
-    return {"class_name": "Functional", "module": "keras", "config": {"name": "m", "layers": list(layers)}}
-
-
-def keras_file(path, *layers, version="3.15.1", members=()):
-    weights = io.BytesIO()
-    with h5py.File(weights, "w") as file:
-        file["w"] = np.arange(64, dtype="float32")
-    with zipfile.ZipFile(path, "w") as opened:
-        opened.writestr("metadata.json", json.dumps({"keras_version": version}))
-        opened.writestr("config.json", json.dumps(model(*layers)))
-        opened.writestr("model.weights.h5", weights.getvalue())
-        for name, data in members:
-            opened.writestr(name, data)
-    return path
-
-
-def h5_file(path, *layers, version="2.15.0"):
-    with h5py.File(path, "w") as file:
-        file.attrs["keras_version"] = version
-        file.attrs["model_config"] = json.dumps(model(*layers))
-        file["w"] = np.ones(3)
-    return path
-
+from edgekit.sources.source import (
+    DTYPES,
+    Facts,
+    Source,
+    environments,
+    parse_input,
+    resolve,
+    with_facts,
+    with_framework,
+    with_weights,
+)
+from tests.unit.handed_in import h5_file, keras_file, saved_model
 
 # --- the zoo -----------------------------------------------------------------------------------------------------
 
@@ -111,298 +86,68 @@ def test_a_folder_needs_a_saved_model(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".pt2", ".pt"])
-@pytest.mark.parametrize("content", [b"", b"not a model at all"])
-def test_a_file_that_is_not_what_it_says_is_damaged(tmp_path, suffix, content):
-    path = tmp_path / f"model{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="model"):
-        resolve(str(path))
+def test_an_empty_file_is_damaged(tmp_path, suffix):
+    (tmp_path / f"model{suffix}").write_bytes(b"")
+    with pytest.raises(DamagedFileError, match="0 bytes"):
+        resolve(str(tmp_path / f"model{suffix}"))
 
 
-@pytest.mark.parametrize("make", [keras_file, h5_file], ids=["keras", "h5"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_a_truncated_keras_file_is_damaged(tmp_path, make, share):
-    path = make(tmp_path / f"model.{'keras' if make is keras_file else 'h5'}")
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(DamagedFileError, match=r"model\.(keras|h5)"):
-        resolve(str(path))
-
-
-def test_a_flipped_bit_in_an_archive_is_found_wherever_a_member_is(tmp_path):
-    path = keras_file(tmp_path / "model.keras")
-    data = path.read_bytes()
-    with zipfile.ZipFile(path) as opened:
-        starts = [m.header_offset + 30 + len(m.filename) for m in opened.infolist()]
-    for start in starts:
-        path.write_bytes(data[: start + 5] + bytes([data[start + 5] ^ 4]) + data[start + 6 :])
-        with pytest.raises(DamagedFileError, match=r"model\.keras"):
-            resolve(str(path), trust=True)
-    path.write_bytes(data)
-    assert resolve(str(path)).kind == "keras"
-
-
-def test_an_archive_cannot_write_outside_of_its_folder(tmp_path):
-    for name in ("../evil.txt", "/etc/evil", "assets/..\\..\\evil"):
-        with pytest.raises(UnsafeInputError, match="evil"):
-            resolve(str(keras_file(tmp_path / "model.keras", members=[(name, b"x")])))
-
-
-def test_weights_without_a_model_are_told_from_a_model(tmp_path):
-    with h5py.File(tmp_path / "weights.h5", "w") as file:
-        file["w"] = np.ones(3)
-    with pytest.raises(UsageError, match="weights only"):
-        resolve(str(tmp_path / "weights.h5"))
-
-
-# --- Keras files that carry code -----------------------------------------------------------------------------------
-
-CODE = [
-    layer("Lambda", name="evil", function=["4wE=", None, None]),
-    layer("TFSMLayer", filepath="/tmp/x"),
-    layer("TorchModuleWrapper", module="keras.layers", torch_module="gASV"),
-    layer("Dense", name="d", activation={"value": ["4wEAAA==", None, None]}),
-    layer("Dense", name="d", activation={"class_name": "function", "config": ["4wEAAA==", None, None]}),
-    layer("TimeDistributed", layer=layer("Lambda", name="deep")),
-    layer("StringLookup", vocabulary="/etc/passwd"),
-    layer("Evil", module="os", name="e"),
-    layer("Mine", module=None, registered_name="Custom>Mine"),
-]
-
-
-@pytest.mark.parametrize("code", CODE, ids=lambda c: c["class_name"])
-@pytest.mark.parametrize("make", [keras_file, h5_file], ids=["keras", "h5"])
-def test_code_in_a_keras_file_is_refused_unless_trusted(tmp_path, make, code):
-    path = make(tmp_path / f"m.{'keras' if make is keras_file else 'h5'}", layer("InputLayer"), code, version="3.15.1")
-    with pytest.raises(UnsafeInputError) as error:
-        resolve(str(path))
-    assert error.value.exit_code == 8 and "--trust" in error.value.hint
-    assert resolve(str(path), trust=True).trust
-
-
-@pytest.mark.parametrize("function", ["io.write_file", "raw_ops.ReadFile", "py_function", "numpy_function", "print"])
-def test_a_tensorflow_function_by_name_may_only_compute(tmp_path, function):
-    with pytest.raises(UnsafeInputError, match="calls tf"):
-        resolve(str(h5_file(tmp_path / "m.h5", layer("TFOpLambda", name="t", function=function))))
-
-
-@pytest.mark.parametrize("function", ["math.multiply", "__operators__.add", "nn.relu", "compat.v1.shape"])
-def test_a_tensorflow_function_that_computes_is_allowed(tmp_path, function):
-    source = resolve(str(h5_file(tmp_path / "m.h5", layer("TFOpLambda", name="t", function=function))))
-    assert environments(source) == ("tf-keras",)
-
-
-def test_an_hdf5_link_to_another_file_is_refused(tmp_path):
-    path = h5_file(tmp_path / "m.h5")
-    with h5py.File(path, "a") as file:
-        file.create_group("g")["out"] = h5py.ExternalLink("/etc/passwd", "/x")
-    with pytest.raises(UnsafeInputError, match="/etc/passwd"):
-        resolve(str(path))
-
-
-def test_an_hdf5_dataset_kept_in_another_file_is_refused(tmp_path):
-    path = h5_file(tmp_path / "m.h5")
-    with h5py.File(path, "a") as file:
-        file.create_dataset("e", (4,), "u1", external=[("/etc/hostname", 0, 4)])
-    with pytest.raises(UnsafeInputError, match="other files"):
-        resolve(str(path))
-
-
-@pytest.mark.parametrize(
-    ("layers", "version", "expected"),
-    [
-        ([layer("Conv2D", groups=1, name="c"), layer("Dense", name="d")], "2.4.0", "keras-tensorflow"),
-        ([layer("DepthwiseConv2D", groups=1, name="c")], "2.4.0", "tf-keras"),
-        ([layer("MultiHeadAttention", name="c")], "2.11.0", "tf-keras"),
-        ([layer("Sequential", name="inner", layers=[layer("Dense", name="d")])], "2.11.0", "tf-keras"),
-        ([layer("DepthwiseConv2D", name="c")], "3.15.1", "keras-tensorflow"),
-        ([layer("MultiHeadAttention", name="c")], "3.0.0", "keras-tensorflow"),
-    ],
-)
-def test_an_h5_goes_where_it_can_be_loaded(tmp_path, layers, version, expected):
-    assert environments(resolve(str(h5_file(tmp_path / "m.h5", *layers, version=version))))[0] == expected
-
-
-def test_a_keras_2_archive_goes_to_tf_keras(tmp_path):
-    assert environments(resolve(str(keras_file(tmp_path / "m.keras", version="2.15.0")))) == ("tf-keras",)
-
-
-# --- SavedModels: a protocol buffer written by hand ----------------------------------------------------------------
-
-
-def field(number, payload):
-    size, out = len(payload), bytes([number << 3 | 2])
-    while size > 127:
-        out, size = out + bytes([size & 127 | 128]), size >> 7
-    return out + bytes([size]) + payload
-
-
-def node(op, calls=None):
-    called = field(5, field(1, b"f") + field(2, field(10, field(1, calls.encode())))) if calls else b""
-    return field(1, b"n") + field(2, op.encode()) + called
-
-
-def saved_model(folder, main=("Const",), functions=None):
-    library = b"".join(
-        field(1, field(1, field(1, name.encode())) + b"".join(field(3, n) for n in nodes))
-        for name, nodes in (functions or {}).items()
-    )
-    graph = b"".join(field(1, node(op)) for op in main) + field(2, library)
-    folder.mkdir(exist_ok=True)
-    meta = field(2, graph) + field(5, field(1, b"serving_default") + field(2, b""))
-    (folder / "saved_model.pb").write_bytes(b"\x08\x01" + field(2, meta))
-    return folder
-
-
-SAVERS = {
-    "__inference__traced_save_12": [node("SaveV2"), node("MergeV2Checkpoints"), node("ShardedFilename")],
-    "__inference__traced_restore_13": [node("RestoreV2")],
-}
-
-
-def test_the_proto_is_read_without_tensorflow(tmp_path):
-    graphs = saved_model_proto.read(saved_model(tmp_path / "m", ["MatMul"], {"f": [node("Relu", "g")], "g": []}))
-    assert graphs.main == {"MatMul"}
-    assert graphs.functions == {"f": {"Relu"}, "g": frozenset()}
-    assert graphs.calls["f"] == {"Relu", "g"}
-    assert graphs.signatures == ("serving_default",)
-
-
-def test_a_saved_model_may_save_and_restore_its_own_variables(tmp_path):
-    folder = saved_model(tmp_path / "m", ["SaveV2", "MatMul"], {**SAVERS, "f": [node("MatMul")]})
-    assert resolve(str(folder)).kind == "savedmodel"
-
-
-@pytest.mark.parametrize(
-    ("main", "functions"),
-    [
-        (["ReadFile"], {}),
-        (["WriteFile"], {}),
-        (["Const"], {"f": [node("EagerPyFunc")]}),
-        (["Const"], {"f": [node("PyFuncStateless")]}),
-        (["PyFunc"], {}),
-        (["Const"], {"f": [node("PrintV2")]}),
-        (["Const"], {"f": [node("RestoreV2")]}),
-        (["Const"], {**SAVERS, "f": [node("StatefulPartitionedCall", "__inference__traced_save_12")]}),
-        (["Const"], {**SAVERS, "f": [node("__inference__traced_restore_13")]}),
-        (["InitializeTableFromTextFileV2"], {}),
-        (["TextLineDataset"], {}),
-    ],
-)
-def test_a_saved_model_that_does_more_than_compute_is_refused(tmp_path, main, functions):
-    folder = saved_model(tmp_path / "m", main, functions)
-    with pytest.raises(UnsafeInputError) as error:
-        resolve(str(folder))
-    assert error.value.exit_code == 8
-    assert resolve(str(folder), trust=True).kind == "savedmodel"
-
-
-@given(st.integers(0, 400))
-def test_a_truncated_saved_model_never_passes(tmp_path_factory, cut):
-    folder = tmp_path_factory.mktemp("m")
-    path = saved_model(folder, ["MatMul"] * 9, SAVERS) / "saved_model.pb"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: min(cut, len(whole) - 1)])
-    with pytest.raises(DamagedFileError, match=r"saved_model\.pb"):
-        resolve(str(folder))
-
-
-def test_a_link_out_of_the_saved_model_is_refused(tmp_path):
+def test_what_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "model.h5")  # reading it would wait for ever
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        resolve(str(tmp_path / "model.h5"))
     folder = saved_model(tmp_path / "m")
-    (folder / "assets").symlink_to("/etc")
-    with pytest.raises(UnsafeInputError, match="/etc"):
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(UnsafeInputError, match="pipe is no file"):
         resolve(str(folder))
 
 
-# --- PyTorch files -------------------------------------------------------------------------------------------------
+def test_a_link_in_a_folder_is_refused_unless_trusted(tmp_path):
+    folder = saved_model(tmp_path / "m")
+    (folder / "assets").symlink_to("/etc/hostname")
+    with pytest.raises(UnsafeInputError, match="assets is a link to /etc/hostname"):
+        resolve(str(folder))
+    assert resolve(str(folder), trust=True).kind == "savedmodel"
+    (tmp_path / "typed").symlink_to(tmp_path / "m")  # the user's own link
+    (folder / "assets").unlink()
+    assert resolve(str(tmp_path / "typed")).sha256 == resolve(str(folder)).sha256
 
 
-class Evil:
-    def __reduce__(self):
-        return os.system, ("true",)
+@pytest.mark.parametrize("content", [b"not a model at all", b"PK\x03\x04" * 9, b"\x89HDF" * 9, b"[" * 100_000])
+def test_the_content_of_a_file_is_not_looked_at(tmp_path, content):
+    for suffix in (".keras", ".h5", ".pt2", ".pt"):
+        path = tmp_path / f"model{suffix}"
+        path.write_bytes(content)
+        source = resolve(str(path))
+        assert (source.confined, source.loaders, source.keras_version) == (False, (), "")
 
 
-def torch_zip(path, members):
-    with zipfile.ZipFile(path, "w") as opened:
-        for name, data in members.items():
-            opened.writestr(f"m/{name}", data)
-    return path
+def test_what_was_found_in_a_file_goes_with_its_copy(tmp_path):
+    source = resolve(str(keras_file(tmp_path / "m.keras")))
+    facts = Facts(("tf-keras",), "2.15.0", "model.keras")
+    found = with_facts(source, facts, tmp_path / "copy")
+    assert (found.path, found.confined, found.sha256) == (str(tmp_path / "copy" / "model.keras"), True, source.sha256)
+    assert environments(found) == ("tf-keras",)
+    assert Facts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+    trusted = with_facts(source, Facts(("tf-keras",), "2.15.0"), tmp_path / "copy")
+    assert (trusted.path, trusted.confined) == (source.path, False)
 
 
-def nested(obj, protocol=2):
-    inner = io.BytesIO()
-    with zipfile.ZipFile(inner, "w") as opened:
-        opened.writestr("m/data.pkl", pickle.dumps(obj, protocol))
-    return inner.getvalue()
-
-
-def pt2(path, sample, weights=None):
-    config = {"config": {"w": {"path_name": "weight_0", "use_pickle": weights is not None}}}
-    return torch_zip(
-        path,
-        {
-            "archive_format": b"pt2",
-            "models/model.json": b"{}",
-            "data/weights/model_weights_config.json": json.dumps(config).encode(),
-            "data/weights/weight_0": b"\x80\x00\x00\x00" if weights is None else weights,
-            "data/sample_inputs/model.pt": sample,
-        },
-    )
-
-
-@pytest.mark.parametrize("protocol", range(6))
-def test_a_pt2_whose_pickle_runs_code_is_refused(tmp_path, protocol):
-    for sample in (pickle.dumps(Evil(), protocol), nested(Evil(), protocol)):
-        with pytest.raises(UnsafeInputError, match="system"):
-            resolve(str(pt2(tmp_path / "m.pt2", sample)))
-    with pytest.raises(UnsafeInputError, match="weight_0"):
-        resolve(str(pt2(tmp_path / "m.pt2", nested([]), weights=pickle.dumps(Evil(), protocol))))
-    assert resolve(str(tmp_path / "m.pt2"), trust=True).trust
-
-
-def test_a_pt2_of_tensors_passes(tmp_path):
-    source = resolve(str(pt2(tmp_path / "m.pt2", nested({"a": [1, 2.0, ("x", None)]}))))
-    assert (source.kind, source.framework, environments(source)) == ("pt2", "torch", ("torch",))
-
-
-@pytest.mark.parametrize("member", ["data/aotinductor/model/x.so", "data/constants/custom_obj_0"])
-def test_a_pt2_with_compiled_code_or_pickled_objects_is_refused(tmp_path, member):
-    with pytest.raises(UnsafeInputError, match=member.split("/")[-1]):
-        resolve(str(torch_zip(tmp_path / "m.pt2", {"models/model.json": b"{}", member: b"x"})))
-
-
-def test_a_global_hidden_behind_the_memo_is_seen():
-    code = b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x30\x30h\x00h\x01\x93."
-    assert unsafe.pickle_globals(code, "x") == "os.system"
-    assert unsafe.pickle_globals(b"\x80\x02\x82\x01.", "x") == "unknown"
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".pkl"])
-def test_torch_save_files_are_refused_even_when_trusted(tmp_path, suffix):
-    for data in (nested({"w": 1}), pickle.dumps({"w": 1}, 2)):
-        (tmp_path / f"m{suffix}").write_bytes(data)
-        for trust in (False, True):
-            with pytest.raises(UnsafeInputError) as error:
-                resolve(str(tmp_path / f"m{suffix}"), trust=trust)
-            assert ".pt2" in error.value.hint and "weights_only" in error.value.hint
-
-
-def test_torchscript_is_told_from_a_pickle_and_may_only_compute(tmp_path):
-    code = {
-        "constants.pkl": b"x",
-        "data.pkl": b"x",
-        "code/__torch__/m.py": b"def forward(self, x): return torch.relu(x)",
-    }
-    assert resolve(str(torch_zip(tmp_path / "m.pt", code))).kind == "torchscript"
-    code["code/__torch__/m.py"] = b"  ops.aten.save(x, 'file')"
-    with pytest.raises(UnsafeInputError, match="save"):
-        resolve(str(torch_zip(tmp_path / "m.pt", code)))
-
-
-def test_an_exported_program_called_pt_is_named(tmp_path):
-    with pytest.raises(UsageError) as error:
-        resolve(str(torch_zip(tmp_path / "m.pt", {"models/model.json": b"{}"})))
-    assert ".pt2" in error.value.hint
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"environments": ["gpu"]},
+        {"environments": []},
+        {"environments": ["torch"], "file": "../../.ssh/id_rsa"},
+        {"environments": ["torch"], "file": "/etc/passwd"},
+        {"environments": ["torch"], "other": 1},
+        {"file": "model"},
+        [],
+    ],
+)
+def test_facts_of_a_confined_child_are_not_believed(said):
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        Facts.from_json(said)
 
 
 # --- Python files --------------------------------------------------------------------------------------------------
@@ -423,6 +168,12 @@ def test_a_python_function_is_found_without_running_the_file(tmp_path):
 
 def test_a_python_file_with_an_error_is_reported(tmp_path):
     (tmp_path / "net.py").write_text("def f(:\n")
+    with pytest.raises(UsageError, match="not valid Python"):
+        resolve(f"{tmp_path / 'net.py'}:f")
+
+
+def test_a_python_file_nested_too_deep_is_reported(tmp_path):
+    (tmp_path / "net.py").write_text("x = " + "(" * 5000 + ")" * 5000 + "\ndef f(): ...\n")
     with pytest.raises(UsageError, match="not valid Python"):
         resolve(f"{tmp_path / 'net.py'}:f")
 
@@ -478,6 +229,7 @@ def test_an_input_cannot_be_declared_twice():
 
 def test_a_source_goes_through_json(tmp_path):
     source = resolve(str(h5_file(tmp_path / "m.h5")), inputs=["a=1x2:int32", "b=1x3x4"], trust=True)
+    source = with_facts(source, Facts(("torch",), "", "model.pt2"), tmp_path)
     assert Source.from_json(json.loads(json.dumps(source.to_json()))) == source
 
 
