@@ -68,7 +68,7 @@ def preprocessing(folder: Path) -> Preprocessing:
         )
     try:
         settings = Preprocessing.model_validate(tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
@@ -190,7 +190,10 @@ def decoded(path: Path, settings: Preprocessing) -> NDArray[np.uint8]:
     cv2 = _opencv()
     grey = settings.colour == "grey"
     data = np.fromfile(path, np.uint8)
-    image: Any = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image: Any = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:  # larger than OpenCV decodes
+        raise DamagedFileError(f"{path} cannot be decoded: {error.err}") from error
     if image is None:
         raise DamagedFileError(f"{path} is not a whole image")
     found: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if settings.colour == "rgb" else image

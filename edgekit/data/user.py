@@ -8,7 +8,11 @@ framework is needed here; a Python function may import one, so that this runs in
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import struct
+import tokenize
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -199,17 +203,32 @@ def class_count(signature: Signature) -> int:
 
 
 def _npz(path: Path, signature: Signature) -> Samples:
-    archives.open_zip(path, str(path))
     try:
+        with archives.open_zip(path, str(path)) as opened:
+            for member in opened.infolist():
+                _check_header(opened, member, path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except ValueError as error:
+    except (*archives.ZIP_ERRORS, *_HEADER_ERRORS) as error:
         if "allow_pickle" in str(error):
             raise UnsafeInputError(f"{path} holds pickled objects", hint="Store plain arrays of numbers.") from error
-        raise DamagedFileError(f"{path} cannot be read: {error}") from error
-    except (OSError, EOFError, KeyError) as error:
-        raise DamagedFileError(f"{path} cannot be read: {error}") from error
+        raise DamagedFileError(f"{path} cannot be read: {error}", hint="Fetch or save it again.") from error
     return _named(arrays, signature)
+
+
+#: What NumPy raises on a header, which it reads as a Python literal, beside what zips raise.
+_HEADER_ERRORS = (SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError, struct.error)
+
+
+def _check_header(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    """NumPy makes room for what an array says to be before it reads what is there."""
+    with opened.open(member) as stored:
+        version = np.lib.format.read_magic(stored)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
+        shape, _, dtype = read(stored)
+    said = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and said > member.file_size:
+        raise DamagedFileError(f"{path}: {member.filename!r} says to be {shape} {dtype} in {member.file_size} bytes")
 
 
 def _named(arrays: Mapping[str, Any], signature: Signature) -> Samples:

@@ -309,6 +309,11 @@ class Lease:
         except OSError as error:
             self._refused = error  # what is there can be used all the same
 
+    @property
+    def root(self) -> Path:
+        """Where the entries lie."""
+        return self.store.root
+
     def make(self, material: Json, produce: Callable[[Path], Json]) -> Entry:
         """Return the entry for ``material``, calling ``produce(files_folder) -> value`` where there is none.
 
