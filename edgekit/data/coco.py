@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import DamagedFileError, UsageError
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("pydantic",)
+
 
 class _Image(BaseModel):
     id: int

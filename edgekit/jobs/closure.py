@@ -55,12 +55,12 @@ class Code:
         found = self.modules[module]
         if name == BODY:
             yield from ((parent, BODY) for parent in _parents(module) if parent in self.modules)
-            yield from ((self._place(dotted)[0], BODY) for dotted in found.imports)
+            yield from ((other, BODY) for dotted in found.imports for other, _ in self._places(dotted))
         else:
             yield module, BODY
         if name == ALL:
             yield from ((module, each) for each in found.mentions.keys() | found.by_name.keys())
-        yield from (self._place(dotted) for dotted in found.mentions.get(name, ()))
+        yield from (place for dotted in found.mentions.get(name, ()) for place in self._places(dotted))
         for pattern in found.by_name.get(name, ()):
             yield from ((each, ALL) for each in self._matching(pattern, names))
 
@@ -71,13 +71,12 @@ class Code:
             chosen = frozenset(m[len(start) :].partition(".")[0] for m in self.modules if m.startswith(start))
         return {f"{start}{name}{pattern.rest}" for name in chosen} & self.modules.keys()
 
-    def _place(self, dotted: str) -> Place:
-        """The module that a dotted name lies in, and the name's first part there."""
-        parts = dotted.split(".")
-        for end in range(len(parts), 0, -1):
+    def _places(self, dotted: str) -> Iterator[Place]:
+        """What a dotted name may stand for: a package may hold a module and a function of one name."""
+        parts = [*dotted.split("."), BODY]
+        for end in range(1, len(parts)):
             if (module := ".".join(parts[:end])) in self.modules:
-                return module, parts[end] if end < len(parts) else BODY
-        raise ValueError(f"there is no {dotted}")
+                yield module, parts[end]
 
 
 def read(root: Path, memory: Path | None = None) -> Code:

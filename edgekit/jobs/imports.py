@@ -168,6 +168,8 @@ class _Mentions(_AtRunTime):
             self.visit(root)
 
     def visit_Name(self, node: ast.Name) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            return
         # Of a module that is handed on as a value, anything may be called.
         self.mentions[self.definition] |= {f"{dotted}.{ALL}" for dotted in self.names.get(node.id, ())}
 

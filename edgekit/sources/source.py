@@ -189,7 +189,7 @@ def parts(source: Source) -> tuple[Source, ...]:
 
 def with_weights(source: Source, weights: Path) -> Source:
     """The same source whose freshly built model takes its weights from a file; the hash covers both."""
-    digest = hashlib.sha256(f"{source.sha256}\0{_file_sha256(weights)}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{source.sha256}\0{file_sha256(weights)}".encode()).hexdigest()
     return replace(source, weights=str(weights.resolve()), sha256=digest)
 
 
@@ -338,7 +338,7 @@ def sha256(path: Path, *, trust: bool = False) -> str:
         UnsafeInputError: something in the folder is a link or no file, unless ``trust``.
     """
     if not path.is_dir():
-        return _file_sha256(path)
+        return file_sha256(path)
     files = []
     for member in sorted(path.rglob("*")):
         found = member.stat() if trust else member.lstat()
@@ -387,7 +387,8 @@ def _existing(path: Path) -> None:
     )
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -396,7 +397,7 @@ def _files_sha256(files: Iterable[Path], root: Path, salt: str) -> str:
     """Hash of the files' relative names and contents, and of ``salt``."""
     digest = hashlib.sha256(salt.encode())
     for file in files:
-        digest.update(f"\0{file.relative_to(root).as_posix()}\0{_file_sha256(file)}".encode("utf-8", "surrogateescape"))
+        digest.update(f"\0{file.relative_to(root).as_posix()}\0{file_sha256(file)}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

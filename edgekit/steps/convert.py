@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit import toolchains
 from edgekit.data import plan as planning
@@ -10,8 +11,10 @@ from edgekit.scheme import Precision
 from edgekit.signature import Signature
 from edgekit.steps import Json
 from edgekit.steps.load import load
-from edgekit.target import Trait
 from edgekit.toolchains import Request
+
+if TYPE_CHECKING:
+    from edgekit.target import Trait
 
 
 def routes(folder: str, toolchain_name: str) -> Json:

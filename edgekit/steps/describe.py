@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.errors import DamagedFileError
 from edgekit.frameworks import LoadedModel, python_file, spans
-from edgekit.jobs.store import Entry, sha256_file
 from edgekit.signature import Signature
-from edgekit.sources.source import Source, with_weights
+from edgekit.sources.source import Source, file_sha256, with_weights
 from edgekit.steps import Json
 from edgekit.steps.load import framework, load
+
+if TYPE_CHECKING:
+    from edgekit.jobs.store import Entry
 
 
 def run(folder: str, source: Json, environment: str, materialise: bool) -> Json:
@@ -74,7 +77,7 @@ def checkpoint(source: Source, described: Entry) -> Source:
         framework="keras",
         path=str(file.resolve()),
         function=None,
-        sha256=sha256_file(file),
+        sha256=file_sha256(file),
         keras_version=str(found.get("keras_version", "")),
         trust=False,
     )

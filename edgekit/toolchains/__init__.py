@@ -23,12 +23,12 @@ from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Precision
 from edgekit.signature import Environment, State
-from edgekit.target import Trait
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.target import Trait
     from edgekit.toolchains._shared.traits import Graph
 
 

@@ -30,14 +30,16 @@ ZOO = {"source": {"kind": "zoo", "name": "lenet5", "framework": "torch"}}
 FILE = {"source": {"kind": "pt2", "name": "lenet5", "framework": "torch"}}
 IN_TORCH = ["frameworks.torch", "zoo.lenet5.spec", "zoo.lenet5.pytorch"]
 
+METRICS = [f"proof.metrics.{path.stem}" for path in (PACKAGE / "proof/metrics").glob("[a-z]*.py")]
+
 #: Steps with what each is known to import by a name that its arguments give.
 STEPS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
     "load from the zoo": ("describe", "torch", ZOO, IN_TORCH),
     "load in Keras": ("describe", "keras-torch", ZOO, ["frameworks.keras", "zoo.lenet5.spec", "zoo.lenet5.keras"]),
     "load a file": ("describe", "torch", FILE, ["frameworks.torch"]),
     "load with Keras 2": ("describe", "tf-keras", FILE, ["frameworks.tf_keras"]),
-    "samples of a task": ("samples", "data", {"plan": {"task": "digits"}}, ["data.tasks.digits"]),
-    "samples of the user": ("samples", "data", {"plan": {"task": None}}, []),
+    "samples of a task": ("samples", "data", {"plan": {"task": "digits"}}, ["data.tasks.digits", *METRICS]),
+    "samples of the user": ("samples", "data", {"plan": {"task": None}}, METRICS),
     "reference": (
         "reference", "torch", {"sources": {"model": ZOO["source"]}, "task": "digits"},
         [*IN_TORCH, "data.tasks.digits"],
@@ -53,8 +55,11 @@ STEPS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
     "audit": ("audit", "runtime", {"toolchain_name": "litert"}, ["toolchains.litert.audit"]),
     "prove": (
         "prove", "runtime", {"toolchain_name": "coreml", "task": "scenes"},
-        ["toolchains.coreml.session", "data.tasks.scenes"],
+        ["toolchains.coreml.session", "data.tasks.scenes", *METRICS],
     ),
+    "score of the float model": ("prove:baseline", "runtime", {"task": None}, METRICS),
+    "traits of a file": ("traits", "runtime", {"toolchain_name": "onnx"}, ["toolchains.onnx.traits"]),
+    "traits of a model": ("traits:source", "torch", FILE, ["frameworks.torch"]),
     "latency": ("latency", "runtime", {"toolchain_name": "openvino"}, ["toolchains.openvino.session"]),
     "golden data": ("golden", "runtime", {"part": None}, []),
 }  # fmt: skip
@@ -152,7 +157,7 @@ def test_a_changed_constant_changes_the_keys_of_the_steps_that_import_it_and_no_
 
 @pytest.mark.parametrize(
     ("module", "unmoved"),
-    [("sources/unsafe.py", {"samples of a task", "samples of the user", "audit", "latency"}), ("signature.py", set())],
+    [("sources/unsafe.py", {"audit", "latency"}), ("signature.py", set())],
 )
 def test_a_comment_counts(tree: Path, memory: Path, module: str, unmoved: set[str]) -> None:
     """Answers from a store of before the comment have been given out."""
@@ -196,6 +201,13 @@ def test_every_form_of_import_is_read(tmp_path: Path, text: str, found: set[str]
     )
     expected = {"edgekit", "edgekit.step", *(f"edgekit.{name}" for name in found)}
     assert code.closure([("edgekit.step", "run")], {}) == expected
+
+
+def test_a_package_may_hold_a_module_and_a_function_of_one_name(tmp_path: Path) -> None:
+    files = {"__init__.py": "", "a/b.py": "", "c/d.py": "", "step.py": "from edgekit import a\ndef run(): a.b('d')"}
+    package = "import importlib\nfrom edgekit.a import b\ndef b(name): importlib.import_module(f'edgekit.c.{name}')"
+    code = write(tmp_path, {**files, "a/__init__.py": package})
+    assert {"edgekit.a.b", "edgekit.c.d"} <= code.closure([("edgekit.step", "run")], {})
 
 
 def test_relative_imports_of_packages_and_modules(tmp_path: Path) -> None:
@@ -296,7 +308,7 @@ def test_what_was_read_is_remembered_until_it_changes(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("distribution", "moved"),
     [
-        ("onnxruntime", {"routes"}),
+        ("onnxruntime", {"routes", "traits of a file"}),
         ("openvino", {"latency", "routes"}),  # NNCF quantizes ONNX files too, and is driven from there
         ("ai-edge-litert", {"convert a model", "convert a file", "audit"}),
         ("scikit-learn", {"samples of a task", "reference"}),

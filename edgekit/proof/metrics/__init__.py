@@ -35,5 +35,5 @@ def metric(name: str) -> Metric:
 
 @functools.cache
 def _metrics() -> dict[str, Metric]:
-    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    modules = [importlib.import_module(f"edgekit.proof.metrics.{info.name}") for info in pkgutil.iter_modules(__path__)]
     return {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Metric)}

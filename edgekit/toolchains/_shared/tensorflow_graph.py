@@ -12,6 +12,9 @@ from typing import Any
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains._shared.traits import Body, Graph, Node, by_op
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("tensorflow",)
+
 _KINDS = by_op({
     "matmul": ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"),
     "conv": ("Conv2D", "Conv3D", "DepthwiseConv2dNative"),

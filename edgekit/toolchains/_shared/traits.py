@@ -40,10 +40,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgekit.signature import State
-from edgekit.target import Trait
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edgekit.target import Trait
 
 #: What the rules know of an operator; ``move`` gives its input's values in another place, shape or type.
 Kind = Literal[
