@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +20,7 @@ from typer.exceptions import TyperException
 from edgekit import __version__
 from edgekit.cli import columns
 from edgekit.errors import EdgekitError, printable
+from edgekit.jobs import interruption
 
 app = typer.Typer(
     name="edgekit",
@@ -41,17 +45,20 @@ _EXIT = {
     "NOT_RUN": 9,
 }
 _DEMAND_NOT_MET = 5
-_INTERRUPTED = 130
+#: What a shell reports for a process whose output nobody reads any more (SIGPIPE).
+_UNREAD = 141
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 
 def _print_json(document: Any) -> None:
+    interruption.finish()
     sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def _print(*values: object) -> None:
     """One line on stdout of what may have been named by others."""
+    interruption.finish()
     sys.stdout.write("  ".join(printable(str(value)) for value in values) + "\n")
 
 
@@ -145,6 +152,7 @@ def convert(
     if as_json:
         _print_json(result.to_json())
     else:
+        interruption.finish()
         show.result(result)
     if require_speedup and _EXIT[result.status] == 0 and not (result.latency and result.latency.verdict == "FASTER"):
         _say("a speed-up was required: " + (result.latency.verdict if result.latency else "latency was not measured"))
@@ -409,6 +417,14 @@ def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> 
     return exit_code
 
 
+def _interrupted(number: int, as_json: bool) -> int:
+    """Say that a signal came, on a terminal that may be gone by now; returns its exit code."""
+    with contextlib.suppress(OSError):
+        message = f"interrupted by {signal.Signals(number).name}; what was not complete is gone"
+        _fail("interrupted", 128 + number, message, "", as_json)
+    return 128 + number
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; nothing escapes but a bug, which exits 1."""
     as_json = "--json" in arguments
@@ -423,9 +439,15 @@ def run(arguments: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "edgekit"
         return _fail("usage", 2, error.format_message(), f"See `{where} --help`.", as_json)
+    except interruption.Interrupted as error:
+        return _interrupted(error.number, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", _INTERRUPTED, "interrupted; nothing was written", "", as_json)
+        return _interrupted(signal.SIGINT, as_json)
+    except BrokenPipeError:  # whoever read the output has had enough
+        return _UNREAD
     except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
+        if number := interruption.heard():  # what failed is the way out, for example a terminal that has hung up
+            return _interrupted(number, as_json)
         _say(traceback.format_exc())
         return _fail("internal", 1, f"{type(error).__name__}: {error}", "This is a bug in edgekit.", as_json)
 
@@ -439,10 +461,17 @@ def _is_utf8(text: str) -> bool:
 
 
 def main() -> None:
-    """Entry point of the ``edgekit`` command."""
+    """Run the command line on this process's arguments and end it."""
+    interruption.listen()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may know fewer characters than a name has
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody can read them any more, which Python would make an exit code of its own of
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 _HEARD = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(BaseException):
     """A signal asked the run to end.
 
     Attributes:
@@ -30,6 +30,13 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signal.Signals(number).name)
         self.number = number
         self.exit_code = 128 + number
+
+
+class InterruptedCall(Interrupted, KeyboardInterrupt):
+    """The same in a program of somebody's own, who expects what Ctrl-C gives in Python.
+
+    Not in the command line: typer turns a ``KeyboardInterrupt`` into exit code 130, whatever the signal was.
+    """
 
 
 class _State:
@@ -80,13 +87,17 @@ def _heed(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
     if _state.first is None and not _state.deaf:
         _state.first = number
-        raise Interrupted(number)
+        raise _interrupted(number)
 
 
 def check() -> None:
     """Raise the signal that was heard once more: Python swallows what is raised while it deletes an object."""
     if _state.first and not _state.finishing and threading.current_thread() is threading.main_thread():
-        raise Interrupted(_state.first)
+        raise _interrupted(_state.first)
+
+
+def _interrupted(number: int) -> Interrupted:
+    return Interrupted(number) if _state.process else InterruptedCall(number)
 
 
 def heard() -> int | None:
@@ -105,6 +116,8 @@ def _take_over(taken: dict[int, Any]) -> None:
 
 def listen() -> None:
     """Heed signals to the end of the process: for the command line, before it imports anything slow."""
+    if _state.process:
+        return
     _state.listening = _state.process = True
     _take_over({})
 
@@ -124,7 +137,7 @@ def listening() -> Iterator[None]:
     of its own, nothing changes.
 
     Raises:
-        Interrupted: a signal came; it is a ``KeyboardInterrupt``.
+        InterruptedCall: a signal came; it is a ``KeyboardInterrupt``.
     """
     if _state.listening or threading.current_thread() is not threading.main_thread():
         yield
