@@ -337,3 +337,18 @@ def test_nothing_imports_a_framework(data: Any) -> None:
 def test_an_unknown_route_is_a_fault_of_the_target(data: Any, home: Path) -> None:
     with pytest.raises(UsageError, match=r"names the route 'squared', which null does not have; it has .*rounded"):
         converted(ordered(["squared"], **data), home)
+
+
+def test_a_file_that_is_not_finite_on_silence_is_refused_though_its_parity_is_good(
+    home: Path, data: dict[str, str]
+) -> None:
+    """What a lost epsilon does: real data never show it."""
+    result = converted(ordered(["silenced"], **data), home)
+    assert result.status == "FAIL_PARITY"
+    assert "'logits' is NaN or infinite in 4 of 4 values on inputs that are all zero" in result.reason
+    assert result.parity is not None
+    assert result.parity.sqnr_db > 30
+    assert result.parity.variation_db is not None
+    assert result.parity.variation_db > 30
+    both = converted(ordered(["silenced", "rounded"], **data), home)
+    assert (both.status, both.route) == ("PASS", "rounded")

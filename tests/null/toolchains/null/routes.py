@@ -83,6 +83,7 @@ ROUTES = {
     "crushed": _from_file(rounded, steps=1),  # FAIL_PARITY
     "tilted": _from_file(rounded, shift=5.5),  # FAIL_ACCURACY
     "nudged": _from_file(rounded, shift=2.0),  # UNDECIDED
+    "silenced": _from_file(rounded, lost=True),  # FAIL_PARITY: not finite where all inputs are zero
     "kept": _from_file(kept),  # FAIL_PRECISION
     "elsewhere": _from_file(rounded, device=CHIP),  # NOT_RUN
     "refuses": _from_file(refuses),  # UNSUPPORTED
