@@ -240,7 +240,7 @@ def build(
         proven = None
         if machine.gpu and device.requires.builds_for in ((), (machine.compute_capability,)):
             proof = {"engine_file": str(engine), "golden_file": str(golden)}
-            proven = workers.call("gpu", "edgekit.steps.engine:run", proof | {"builder": device.builder}).value
+            proven = workers.call("gpu", "edgekit.artifact.engine:run", proof | {"builder": device.builder}).value
         derived = describe(folder, parent, device, machine, built, proven)
         files = {ENGINE: engine, TIMING_CACHE: cache, artifact.GOLDEN: golden}
         if derived.status != "PASS" and not (derived.status == "NOT_RUN" and allow_unproven):
@@ -345,7 +345,7 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
         "golden_file": str(folder / artifact.GOLDEN),
         "builder": derived.builder,
     }
-    replay = workers.call("gpu", "edgekit.steps.engine:run", proof).value
+    replay = workers.call("gpu", "edgekit.artifact.engine:run", proof).value
     verdict = _judge(replay, derived.parent.precision, derived.gate)
     if verdict.status == "PASS" and derived.status != "PASS":
         return artifact.answer(derived.status, artifact.WHOLE_BUT.format(derived.reason), replay)
