@@ -1,6 +1,6 @@
 """The one entrance for files that somebody hands in: checked, copied, and told about, without a framework.
 
-Runs in a child (``edgekit/steps/examine.py``). What is checked is what is loaded: zips are written anew, so that there
+Runs in a child (``edgekit/steps/describe.py``). What is checked is what is loaded: zips are written anew, so that there
 is one reading of them; of a SavedModel the files that TensorFlow reads are copied.
 """
 

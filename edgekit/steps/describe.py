@@ -6,9 +6,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import DamagedFileError
+from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, python_file, spans
 from edgekit.signature import Signature
+from edgekit.sources import check
+from edgekit.sources import source as sources
 from edgekit.sources.source import Source, file_sha256, with_weights
 from edgekit.steps import Json
 from edgekit.steps.load import framework, load
@@ -86,3 +88,14 @@ def checkpoint(source: Source, described: Entry) -> Source:
 def identify(folder: str, source: Json) -> Json:
     """Say which framework the model of a Python function belongs to."""
     return python_file.identify(Source.from_json(source))
+
+
+def examine(folder: str, file: str, kind: str, given: str, sha256: str, trust: bool) -> Json:
+    """Look at a file before a framework does, and leave the copy that may be loaded; see ``edgekit.sources.check``.
+
+    Raises:
+        UsageError: the file is not the one that was named by its hash.
+    """
+    if sources.sha256(Path(file), trust=trust) != sha256:
+        raise UsageError(f"{given} changed while it was read", hint="Convert it again when it is whole.")
+    return check.check(Path(file), kind, given, Path(folder), trust=trust).to_json()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from edgekit.jobs.confine import kernel
+
 #: What every program reads: libraries, time zone; facts about the machine; where there is nothing to be read.
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store")
 _FACTS = (
@@ -102,8 +104,6 @@ def enter(bounds: Bounds, answers: int) -> None:
     _limit(bounds)
     if not sys.platform.startswith("linux"):
         return
-    from edgekit.jobs.confine import kernel
-
     isolated = kernel.isolate()
     if isolated:
         _fork_twice(answers)
@@ -140,8 +140,6 @@ def _limit(bounds: Bounds) -> None:
 
 def _rights(bounds: Bounds) -> dict[Path, int]:
     """Path -> what may be done with it; the last of several rights to one path counts."""
-    from edgekit.jobs.confine import kernel
-
     python = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     libraries = {path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path}
     paths = {path for path in sys.path if path}

@@ -40,7 +40,7 @@ def examine(run: Run, source: Source) -> Source:
         min(most.memory_bytes or _MEMORY_BYTES, _MEMORY_BYTES + size),
     )
     with damage(source):
-        entry = run.step("examine", "data", "check", arguments, limits=limits)
+        entry = run.step("describe:examine", "data", "check", arguments, limits=limits)
         try:
             facts = Facts.from_json(entry.value)
         except (KeyError, TypeError, ValueError) as error:
