@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.toolchains._shared.traits import Graph, Node
 from edgekit.toolchains.null import session
+
+from edgekit.toolchains._shared.traits import Graph, Node
 
 
 def graph(file):
