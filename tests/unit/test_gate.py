@@ -17,7 +17,7 @@ from edgekit.proof import judge
 from edgekit.proof.accuracy import Accuracy, measure_accuracy
 from edgekit.proof.intervals import tango_interval
 from edgekit.proof.judge import judge_accuracy, judge_parity
-from edgekit.proof.parity import compare
+from edgekit.proof.parity import Parity, compare
 
 GATE = Gate(
     parity=PARITY["int8"].model_copy(update={"sqnr_db_min": 30.0, "cosine_min": 0.99}),
@@ -237,6 +237,29 @@ def test_integers_are_judged_by_how_many_are_equal() -> None:
     numbers = np.arange(100).reshape(50, 2)
     assert judge_parity(compare({"y": numbers}, {"y": numbers}), GATE.parity).status == "PASS"
     assert "50.0% of its integers" in judge_parity(compare({"y": numbers}, {"y": numbers // 2 * 2}), GATE.parity).reason
+
+
+def test_what_misses_its_limit_within_the_models_own_noise_is_undecided() -> None:
+    """The framework against itself, on inputs moved by one rounding, is as far off as the file is."""
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(64, 4))
+
+    def off(decibels: float) -> Parity:
+        noise = rng.normal(size=reference.shape) * 10 ** (-decibels / 20)
+        return compare({"y": reference}, {"y": reference + noise}, {"y": (1,)})
+
+    limits = PARITY["fp32"]
+    assert judge_parity(off(44), limits).status == "FAIL_PARITY"
+    status, reason, hint = judge_parity(off(44), limits, floor=off(45))
+    assert status == "UNDECIDED"
+    assert "SQNR 4" in reason
+    assert "the model amplifies rounding on these inputs" in reason
+    assert "real ones" in hint
+    assert judge_parity(off(44), limits, floor=off(60)).status == "FAIL_PARITY"  # a wrong file on steady inputs
+    assert judge_parity(off(10), limits, floor=off(45)).status == "FAIL_PARITY"  # worse than the noise
+    assert judge_parity(off(120), limits, floor=off(45)).status == "PASS"
+    broken = compare({"y": reference}, {"y": np.where(reference > 2, np.nan, reference)})
+    assert judge_parity(broken, limits, floor=off(45)).status == "FAIL_PARITY"
 
 
 def test_ceilings() -> None:

@@ -504,3 +504,39 @@ def test_two_lists_of_objects_are_one_too_many(tmp_path):
     (tmp_path / "objects.json").unlink()
     with pytest.raises(DamagedFileError, match="not COCO"):
         user.load(folder, BOXES, labels=True)
+
+
+# --- inputs that edgekit makes itself ------------------------------------------------------------------------------
+
+
+def test_edge_inputs_are_of_the_inputs_own_kind():
+    x, ids = x_of(), np.array([[3, 1, 7, 2]] * 6, "int32")
+    made = planning.edges(Samples({"x": x, "ids": ids}, np.zeros(6)))
+    assert len(planning.EDGES) == len(made.inputs["x"]) == len(made.inputs["ids"]) == 4
+    assert {name: array.dtype for name, array in made.inputs.items()} == {"x": x.dtype, "ids": ids.dtype}
+    zero, low, high, padded = made.inputs["ids"]
+    assert (zero.tolist(), low.tolist(), high.tolist()) == ([0] * 4, [1] * 4, [7] * 4)
+    assert padded.tolist() == [3, 1, 0, 0]
+    np.testing.assert_array_equal(made.inputs["x"][3, :2], x[0, :2])
+    assert not made.inputs["x"][3, 2:].any()
+    assert made.labels is None
+
+
+def test_inputs_move_by_one_rounding_of_their_type():
+    x, ids = x_of(), np.arange(18).reshape(6, 3)
+    x[0] = 0
+    made = planning.moved(Samples({"x": x, "ids": ids}, None)).inputs
+    np.testing.assert_array_equal(made["ids"], ids)
+    change = np.abs(made["x"] - x)[1:] / np.abs(x[1:])
+    assert (change > 0).mean() > 0.99
+    assert change.max() <= 2.0**-22
+    assert not made["x"][0].any()
+    assert planning.moved(Samples({"ids": ids}, None)) is None
+
+
+def test_generated_inputs_lie_where_the_model_wants_them():
+    pixels = Signature((TensorSpec("image", (1, 4, 4, 3), span=(0.0, 255.0)),), ONE.outputs)
+    made = planning.make(planning.DataPlan(), "selection", pixels).inputs["image"]
+    assert (made.dtype, 0 <= made.min() < 5, 250 < made.max() <= 255) == (np.float32, True, True)
+    bare = planning.make(planning.DataPlan(), "selection", ONE).inputs["image"]
+    assert abs(bare.mean()) < 0.1
