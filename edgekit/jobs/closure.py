@@ -29,7 +29,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Code:
-    """The sources of the package: each module's SHA-256, and what it says."""
+    """The sources of the package: each module's SHA-256 (of its text and its ``DATA``), and what it says."""
 
     hashes: Mapping[str, str]
     modules: Mapping[str, Module]
@@ -91,14 +91,18 @@ def read(root: Path, memory: Path | None = None) -> Code:
     hashes, modules, documents = {}, {}, {}
     for path in sorted(root.rglob("*.py")):
         where, text = path.relative_to(root), path.read_bytes()
-        name = _dotted(where)
-        hashes[name] = hashlib.sha256(text).hexdigest()
-        at = f"{where.as_posix()} {hashes[name]}"
+        name, sha256 = _dotted(where), hashlib.sha256(text)
+        at = f"{where.as_posix()} {sha256.hexdigest()}"
         if at in known:
             modules[name] = Module.from_json(known[at])
         else:
             modules[name] = imports.read(name, text, is_package=path.name == "__init__.py")
         documents[at] = known.get(at) or modules[name].to_json()
+        for file in sorted(found for pattern in modules[name].data for found in path.parent.glob(pattern)):
+            sha256.update(
+                f"{file.relative_to(root).as_posix()}\0".encode() + hashlib.sha256(file.read_bytes()).digest()
+            )
+        hashes[name] = sha256.hexdigest()
     if memory is not None and documents.keys() != known.keys():
         _remember(memory, documents)
     return Code(hashes, modules)

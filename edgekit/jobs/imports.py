@@ -39,6 +39,7 @@ class Module:
         by_name: for each of them the imports by name in it.
         packages: its ``PACKAGES``: distributions whose versions change what it does.
         measures: its ``MEASURES``: whether it takes measurements of the machine.
+        data: its ``DATA``: patterns of files, from its own folder on, that it reads as if they were part of it.
     """
 
     imports: frozenset[str]
@@ -46,6 +47,7 @@ class Module:
     by_name: Mapping[str, tuple[ByName, ...]]
     packages: tuple[str, ...]
     measures: bool
+    data: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON document; ``from_json`` reads it back equal."""
@@ -55,6 +57,7 @@ class Module:
             "by_name": {name: [asdict(one) for one in found] for name, found in self.by_name.items()},
             "packages": list(self.packages),
             "measures": self.measures,
+            "data": list(self.data),
         }
 
     @staticmethod
@@ -66,6 +69,7 @@ class Module:
             {name: tuple(ByName(**one) for one in found) for name, found in document["by_name"].items()},
             tuple(document["packages"]),
             document["measures"],
+            tuple(document["data"]),
         )
 
 
@@ -93,6 +97,7 @@ def read(name: str, text: bytes, *, is_package: bool) -> Module:
         {key: tuple(patterns) for key, patterns in reader.by_name.items()},
         tuple(_constant(tree, "PACKAGES", ())),
         bool(_constant(tree, "MEASURES", False)),
+        tuple(_constant(tree, "DATA", ())),
     )
 
 

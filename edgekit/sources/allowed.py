@@ -13,6 +13,8 @@ from pathlib import Path
 
 from edgekit.errors import UnsafeInputError, UnsupportedError
 
+#: Files that are read as if they stood here.
+DATA = ("lists/*.toml",)
 _LISTS = Path(__file__).parent / "lists"
 
 
