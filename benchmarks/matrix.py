@@ -107,12 +107,13 @@ class Nobody(Workers):
         raise NotMadeError
 
 
-def missing(cell: Cell, store: Store) -> str:
+def missing(cell: Cell, store: Store, *, latency: bool = True) -> str:
     """The first step of a cell that would have to be made; empty where the store has them all."""
     seen = ["load"]
     found = sources.resolve(cell.source)
     with Nobody() as nobody, tempfile.TemporaryDirectory() as scratch:
-        order = Order(found, target.load(cell.target), api.plan_for(found, None, None, "top1"), Path(scratch) / "out")
+        samples, out = api.plan_for(found, None, None, "top1"), Path(scratch) / "out"
+        order = Order(found, target.load(cell.target), samples, out, latency=latency)
         try:
             with store.lease() as lease:
                 pipeline.explore(Run(nobody, lease, lambda _, label: seen.append(label)), order)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import cells, matrix
@@ -70,7 +72,7 @@ def changed() -> list[list[str]]:
         return []
     store, covered = Store(), set(cells.covering())
     before = [cell for cell in cells.marked(store) if cell not in covered]
-    stale = [cell for cell in before if matrix.missing(cell, store)]
+    stale = [cell for cell in before if matrix.missing(cell, store, latency=False)]
     print(f"{len(before)} cells beyond the covering ones were made with {store.root}; {len(stale)} have other keys now")
     for cell in stale[:MOST_CHANGED]:
         print("  made again:", *cell)
@@ -94,8 +96,8 @@ def only(chosen: list[Cell]) -> list[list[str]]:
 
 
 def sizes() -> list[list[str]]:
-    """Configurations of the papers' sizes."""
-    return [[sys.executable, "-m", "pytest", "-m", "nightly", "tests"]]
+    """Configurations of the papers' sizes, one after the other: each takes gigabytes."""
+    return [[sys.executable, "-m", "pytest", "tests/nightly"]]
 
 
 Tier = Callable[[], list[list[str]]]
@@ -103,15 +105,38 @@ TIERS: tuple[Tier, ...] = (static, units, architectures, contracts, covering, ch
 NIGHTLY: tuple[Tier, ...] = (static, units, architectures, contracts, whole, sizes)
 
 
-def run(tier: Tier) -> tuple[str, float]:
-    """Run one tier; how it ended, and its seconds."""
+@dataclass(frozen=True)
+class Ended:
+    """How a tier ended: its wall seconds, and the CPU seconds of all its processes."""
+
+    how: str
+    seconds: float
+    cpu: float
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """Wall and CPU seconds."""
+        return self.seconds, self.cpu
+
+    def __str__(self) -> str:
+        return f"{self.seconds:6.0f} s, {self.cpu:6.0f} CPU s"
+
+
+def spent() -> float:
+    """CPU seconds of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(tier: Tier) -> Ended:
+    """Run one tier."""
     print(f"\n=== {tier.__name__}: {(tier.__doc__ or '').splitlines()[0]}", flush=True)
-    start = time.monotonic()
+    start, before = time.monotonic(), spent()
     codes = [subprocess.run(command, cwd=ROOT).returncode for command in tier()]
-    ended = ("nothing to do" if not codes else "passed") if not any(codes) else "FAILED"
-    seconds = time.monotonic() - start
-    print(f"=== {tier.__name__}: {ended} in {seconds:.0f} s", flush=True)
-    return ended, seconds
+    how = "FAILED" if any(codes) else "passed" if codes else "nothing to do"
+    ended = Ended(how, time.monotonic() - start, spent() - before)
+    print(f"=== {tier.__name__}: {how} in {ended}", flush=True)
+    return ended
 
 
 def main() -> int:
@@ -125,9 +150,13 @@ def main() -> int:
         parser.error(f"no tier {unknown[0]!r}; there are {', '.join(known)}")
     chosen = [known[name] for name in arguments.tiers] or list(NIGHTLY if arguments.nightly else TIERS)
     ended = {tier.__name__: run(tier) for tier in chosen}
-    print("\n" + "\n".join(f"{name:16} {seconds:6.0f} s  {how}" for name, (how, seconds) in ended.items()))
-    print(f"{'all':16} {sum(seconds for _, seconds in ended.values()):6.0f} s")
-    return int(any(how == "FAILED" for how, _ in ended.values()))
+    failed = any(one.how == "FAILED" for one in ended.values())
+    seconds, cpu = (sum(each) for each in zip(*(one.times for one in ended.values()), strict=True))
+    whole_run = Ended("FAILED" if failed else "passed", seconds, cpu)
+    print()
+    for name, one in [*ended.items(), ("all", whole_run)]:
+        print(f"{name:14} {one}  {one.how}")
+    return int(failed)
 
 
 if __name__ == "__main__":

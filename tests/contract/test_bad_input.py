@@ -77,7 +77,7 @@ def edgekit(files, workers, store, tmp_path, monkeypatch, capsys):
     convert = api.convert
 
     def shared(*arguments, **options):
-        return convert(*arguments, **{**options, "workers": workers, "store": store})
+        return convert(*arguments, **{**options, "workers": workers, "store": store, "latency": False})
 
     def run(text, *, own_children=False):
         with monkeypatch.context() as patch:

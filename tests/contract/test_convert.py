@@ -377,9 +377,8 @@ def test_a_file_that_stands_in_for_a_packaged_target_is_said(made, home, tmp_pat
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_full_integer_target_computes_in_float_only_where_that_is_allowed(workers, store, tmp_path, allowed):
     """The layer norms of a transformer take three times the float time in int8: whoever wants speed has to say so."""
-    result = edgekit.convert(
-        "gpt@keras", "tflite-int8", output=tmp_path / "gpt", workers=workers, store=store, allow_mixed=allowed
-    )
+    options = {"workers": workers, "store": store, "latency": False, "allow_mixed": allowed}
+    result = edgekit.convert("gpt@keras", "tflite-int8", output=tmp_path / "gpt", **options)
     assert result.status == "PASS", result.reason
     in_float, notes = set(result.audit.ops_float), " ".join(result.notes)
     if allowed:
@@ -388,7 +387,6 @@ def test_a_full_integer_target_computes_in_float_only_where_that_is_allowed(work
         assert "in float: ADD x" in result.precision_reached
     else:
         assert in_float == set(result.audit.ops_float_only) == {"NEG"}  # LiteRT has no integer kernel for it
-        assert "--allow-mixed also accepts quantizer-static-products" in notes
         over = {route.route: (route.by, route.reason) for route in result.routes_passed_over}
         assert (
             over["quantizer-static-products"][0] == "needs" and "--allow-mixed" in over["quantizer-static-products"][1]
@@ -401,13 +399,15 @@ def test_small_pointwise_layers_stay_float_while_the_file_may_be_called_int8(
     workers, store, tmp_path, model, pointwise
 ):
     """Quantizing their inputs in each run takes longer; MobileNetV2 has more of them than its share of int8 allows."""
-    result = edgekit.convert(model, "tflite-int8-dynamic", output=tmp_path / "out", workers=workers, store=store)
+    options = {"workers": workers, "store": store, "latency": False}
+    result = edgekit.convert(model, "tflite-int8-dynamic", output=tmp_path / "out", **options)
     assert (result.status, result.route) == ("PASS", "quantizer-dynamic-products"), result.reason
     assert len([op for op in result.audit.float_ops if op.startswith("CONV_2D")]) == pointwise
     assert 0.75 <= result.audit.macs_quantized_share < 1
 
 
 def test_a_table_that_is_also_the_last_layers_weights_is_stored_once_in_float16(workers, store, tmp_path):
-    result = edgekit.convert("gpt@keras", "tflite-fp16", output=tmp_path / "out", workers=workers, store=store)
+    options = {"workers": workers, "store": store, "latency": False}
+    result = edgekit.convert("gpt@keras", "tflite-fp16", output=tmp_path / "out", **options)
     assert (result.status, result.route) == ("PASS", "quantizer-fp16"), result.reason
     assert result.size_bytes < 0.54 * result.float_size_bytes  # 0.56 with the table twice

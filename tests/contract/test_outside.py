@@ -19,7 +19,7 @@ def convert(workers, store, tmp_path, monkeypatch, capsys):
     original = api.convert
 
     def shared(*arguments, **options):
-        return original(*arguments, **{**options, "workers": workers, "store": store})
+        return original(*arguments, **{**options, "workers": workers, "store": store, "latency": False})
 
     def run(source, name, *options):
         monkeypatch.setattr(api, "convert", shared)

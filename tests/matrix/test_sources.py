@@ -60,7 +60,7 @@ def convert(files, workers, store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(api, "convert", lambda *a, convert=api.convert, **k: convert(*a, **shared(k)))
 
     def shared(options):
-        return {**options, "workers": workers, "store": store}
+        return {**options, "workers": workers, "store": store, "latency": False}
 
     def run(kind, name):
         folder = files(kind["layout"])

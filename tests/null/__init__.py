@@ -1,7 +1,8 @@
 """A toolchain, a framework and a zoo without any vendor, so that the whole pipeline runs in milliseconds.
 
-``installed`` puts them beside the package's own, in this process or in a child. Sources are ``dense@torch`` and
-``pair@torch``; what stands in for PyTorch is ``frameworks/null.py``, and nothing imports a framework.
+``installed`` puts them beside the package's own, in this process or in a child. Sources are ``dense@torch``,
+``pair@torch`` (two parts) and ``again@torch`` (recurrent). No framework is imported: what loads a model in place of
+PyTorch is ``frameworks/null.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from edgekit.sources import source as sources
 from edgekit.steps import load
 
 HERE = Path(__file__).parent
-_MINE = ("edgekit.toolchains.null", "edgekit.frameworks.null", "edgekit.zoo.dense", "edgekit.zoo.pair")
+_MINE = (
+    "edgekit.toolchains.null",
+    "edgekit.frameworks.null",
+    "edgekit.zoo.again",
+    "edgekit.zoo.dense",
+    "edgekit.zoo.pair",
+)
 
 
 @contextlib.contextmanager

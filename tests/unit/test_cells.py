@@ -118,4 +118,6 @@ def test_every_test_file_is_in_one_tier() -> None:
                 assert path.exists(), word
                 named.update(path.rglob("test_*.py") if path.is_dir() else [path])
     assert set(named.values()) == {1}
-    assert set(named) == set((tiers.ROOT / "tests").rglob("test_*.py"))
+    nightly = {path for command in tiers.sizes() for path in (tiers.ROOT / command[-1]).rglob("test_*.py")}
+    assert nightly and not nightly & set(named)
+    assert set(named) | nightly == set((tiers.ROOT / "tests").rglob("test_*.py"))

@@ -61,12 +61,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def ordered(
-    routes: list[str] | None = None, name: str = "null-int8", *, source: str = "dense@torch", **options: Any
+    routes: list[str | dict[str, Any]] | None = None,
+    name: str = "null-int8",
+    *,
+    source: str = "dense@torch",
+    **options: Any,
 ) -> Order:
     """An order for a target whose routes are these."""
     made = target.load(name)
     if routes is not None:
-        tried = tuple(target.TargetRoute(name=route, because="the test's") for route in routes)
+        named = [{"name": route} if isinstance(route, str) else route for route in routes]
+        tried = tuple(target.TargetRoute.model_validate({"because": "the test's", **route}) for route in named)
         made = made.model_copy(update={"routes": tried})
     given = {side: options.pop(side, None) for side in ("calibrate", "evaluate")}
     found = sources.resolve(source)
@@ -245,6 +250,46 @@ def test_without_latency_the_first_that_passes_is_chosen(data: Any, tmp_path: Pa
     result = converted(order, tmp_path / "home", null.Here((1.9, 0.5)))
     assert (result.status, result.route, result.latency) == ("PASS", "rounded", None)
     assert "SLOWER" not in result.flags
+
+
+UNLESS = {"name": "refuses", "unless": ["recurrent"], "unless_because": "it stays float"}
+ONLY = {"name": "refuses", "only": ["attention"], "only_because": "it does no better"}
+
+
+@pytest.mark.parametrize(
+    ("route", "source", "options", "over"),
+    [
+        (UNLESS, "again@torch", {}, "unless"),
+        (UNLESS, "dense@torch", {}, None),
+        (UNLESS, "again@torch", {"search_routes": True}, None),
+        (ONLY, "dense@torch", {}, "only"),
+    ],
+    ids=["unless", "no-such-trait", "searched", "only"],
+)
+def test_a_route_is_passed_over_for_what_the_graph_is_made_of(
+    route: dict[str, Any], source: str, options: dict[str, Any], over: str | None, home: Path, tmp_path: Path
+) -> None:
+    """It is listed with its reason, and is no candidate."""
+    order = ordered([route, "dynamic"], "null-int8-dynamic", source=source, output=tmp_path / "out", **options)
+    result = converted(order, home)
+    assert (result.status, result.route) == ("PASS", "dynamic")
+    assert [t.route for t in result.routes_tried] == [*([] if over else ["refuses"]), "dynamic"]
+    assert [(passed.route, passed.by) for passed in result.routes_passed_over] == ([("refuses", over)] if over else [])
+    assert all(passed.reason.endswith(route[f"{over}_because"]) for passed in result.routes_passed_over)
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(1.9, True), (1.0, False)])
+def test_a_slow_file_says_which_routes_more_freedom_would_allow(
+    ratio: float, said: bool, data: Any, tmp_path: Path
+) -> None:
+    waiting = {"name": "rounded-whole", "needs": "allow-mixed", "needs_because": "it computes partly in float"}
+    order = ordered(["rounded", waiting], output=tmp_path / "out", **data)
+    result = converted(order, tmp_path / "home", null.Here((ratio, 1.0)))
+    assert (result.route, [t.route for t in result.routes_tried]) == ("rounded", ["rounded"])
+    assert any("--allow-mixed also accepts rounded-whole" in note for note in result.notes) == said
+    allowed = converted(replace(order, allow_mixed=True), tmp_path / "other", null.Here((ratio, 1.0)))
+    assert allowed.route == ("rounded-whole" if said else "rounded")
+    assert allowed.routes_passed_over == ()
 
 
 def test_a_crash_in_the_second_route_leaves_the_third_to_be_tried(data: Any, tmp_path: Path) -> None:
