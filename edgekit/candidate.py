@@ -122,6 +122,7 @@ class Candidate:
         evidence: what running it gave.
         latency: against its float twin; None where not measured.
         proof_entry: the store's entry of the latest proof, which holds the files' outputs.
+        golden: the store's entry of each part's golden data, once it is chosen.
         hint: the next step, where the route raised an error that knows one.
     """
 
@@ -133,6 +134,7 @@ class Candidate:
     evidence: Evidence | None = None
     latency: LatencyFacts | None = None
     proof_entry: Entry | None = None
+    golden: Mapping[str, Entry] = field(default_factory=dict)
     hint: str = ""
 
     def worst(self, claimed: Precision) -> Audit | None:

@@ -17,7 +17,7 @@ from typing import Any
 from edgekit import candidate as judging
 from edgekit import target as targets
 from edgekit import zoo
-from edgekit.artifact import package
+from edgekit.artifact import compact, package
 from edgekit.candidate import Candidate, Part, Scores, is_slow
 from edgekit.conversion import Loaded, LoadedPart, Order, Outcome, Plan, PlannedRoute, Samples, nothing_to_try
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError, UsageError
@@ -76,8 +76,9 @@ def explore(run: Run, order: Order) -> Outcome:
     twin = float_twin(run, order, loaded, selection)
     planned = plan(run, order, loaded, twin)
     candidates = try_routes(run, order, loaded, calibration, selection, twin, planned)
-    chosen = judging.choose(candidates, order.target.gate)
+    chosen = finish(run, order, loaded, judging.choose(candidates, order.target.gate), selection)
     test, tested = test_once(run, order, loaded, chosen)
+    twin = compact.named_shortly(run, order.target, twin) if twin else None  # sizes are compared under short names
     samples = [s for s in (calibration, selection, test) if s]
     return Outcome(loaded, samples, twin, planned, candidates, chosen, tested)
 
@@ -383,6 +384,23 @@ def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, sam
     entry = run.step("latency", "runtime", "latency", arguments)
     verdict = judge.judge_latency(entry.value["float_cpu_ms"], entry.value["ratio_ci95"])
     return LatencyFacts.model_validate({**entry.value, "verdict": verdict, "reused": entry.reused})
+
+
+def finish(run: Run, order: Order, loaded: Loaded, chosen: Candidate | None, selection: Samples) -> Candidate | None:
+    """Record golden data of the chosen files and give them short names: what is handed out is what was executed.
+
+    Until here layers and values are called as in the source. Files under short names run the golden data again; where
+    that is not the same to the last bit, they are proven anew.
+    """
+    if chosen is None or chosen.evidence is None:
+        return chosen
+    chosen = compact.recorded(run, loaded, chosen, selection)
+    if chosen.status not in judging.ACCEPTABLE:
+        return chosen
+    short = compact.named_shortly(run, order.target, chosen)
+    if short is chosen or compact.computes_the_same(run, order.target, loaded, short):
+        return short
+    return compact.recorded(run, loaded, prove(run, order, loaded, short, selection, label="compact"), selection)
 
 
 def test_once(

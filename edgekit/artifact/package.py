@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from edgekit import __version__
 from edgekit import candidate as judging
 from edgekit import target as targets
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
+from edgekit.artifact.compact import NAMES
 from edgekit.artifact.readme import readme
 from edgekit.candidate import Candidate, Evidence, is_slow
 from edgekit.conversion import FEW_CALIBRATION_SAMPLES, Loaded, Order, Outcome, Samples
-from edgekit.jobs.run import Ref, Run
+from edgekit.jobs.run import Run
 from edgekit.proof import precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import (
@@ -43,10 +43,6 @@ UNLABELLED = (
     "accuracy is unknown: the samples of --evaluate have no labels, so that the file is compared with the float model "
     "alone"
 )
-#: Golden samples in an artifact: enough to notice a wrong runtime, small enough to travel.
-GOLDEN_SAMPLES = 8
-#: Of a model that is called step by step: whole sequences, all steps of each.
-GOLDEN_SEQUENCES = 1
 
 
 def package(run: Run, order: Order, outcome: Outcome) -> Result:
@@ -60,10 +56,7 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
     if made is None or not made.parts:
         return result
     files = _paths(made)
-    if outcome.chosen is not None and outcome.chosen.evidence is not None:
-        selection = _split(outcome.samples, "selection")
-        for name, part in result.parts.items():
-            files[artifact.golden_of(part)] = _golden(run, outcome, name, selection)
+    files |= {artifact.golden_of(result.parts[name]): e.file(artifact.GOLDEN) for name, e in made.golden.items()}
     destination = destination_of(order, outcome.loaded.framework)
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
@@ -343,8 +336,10 @@ def _paths(made: Candidate | None) -> dict[str, Path]:
 
 
 def _size(made: Candidate | None) -> int | None:
-    """Bytes of the model's own files, without golden data and manifest."""
-    return sum(path.stat().st_size for path in _paths(made).values()) if made and made.parts else None
+    """Bytes of the model's own files, without golden data, manifest and what short names stand for."""
+    if not made or not made.parts:
+        return None
+    return sum(path.stat().st_size for path in _paths(made).values() if path.name != NAMES)
 
 
 def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
@@ -361,22 +356,3 @@ def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
 
 def _find(samples: list[Samples], split: str) -> Samples | None:
     return next((s for s in samples if s.split == split), None)
-
-
-def _split(samples: list[Samples], split: str) -> Samples:
-    found = _find(samples, split)
-    assert found is not None
-    return found
-
-
-def _golden(run: Run, outcome: Outcome, part: str, selection: Samples) -> Path:
-    assert outcome.chosen is not None and outcome.chosen.proof_entry is not None
-    streams = outcome.loaded.streams
-    arguments: dict[str, Any] = {
-        "part": part if streams else None,
-        "samples_file": selection.file,
-        "measured_folder": Ref(outcome.chosen.proof_entry, ""),
-        "reference_folder": selection.outputs,
-        "count": GOLDEN_SEQUENCES if streams else GOLDEN_SAMPLES,
-    }
-    return run.step("golden", "runtime", "golden", arguments).file(artifact.GOLDEN)

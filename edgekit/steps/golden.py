@@ -49,8 +49,10 @@ def replay(
 ) -> Json:
     """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact.
 
-    With ``steps`` they are sequences of steps, and the part feeds its own states back.
+    With ``steps`` they are sequences of steps, and the part feeds its own states back. ``identical``: to the last bit.
     """
     session = toolchains.open_session(toolchain_name, Path(file), precision)
     recorded = execution.Golden.load(Path(golden_file), steps, tuple(State(**row) for row in state))
-    return {"by": session.by, "parity": recorded.replay(session).to_json()}
+    found = recorded.replay(session)
+    identical = all(output.max_abs == 0 for output in found.per_output.values())
+    return {"by": session.by, "parity": found.to_json(), "identical": identical}

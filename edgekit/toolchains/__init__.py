@@ -8,12 +8,16 @@ modules that are imported in children only:
 - ``routes.ROUTES: Mapping[str, Route]``;
 - ``audit.audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
 - ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
-- ``session.open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session``.
+- ``session.open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session``;
+- ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
+  alone, before it is packaged.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +75,25 @@ class Converted:
 
     file: Path
     notes: tuple[str, ...] = ()
+
+
+#: Share of a file's bytes that short names must save to be worth it.
+WORTH = 0.00001
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the short names of a packaged file stand for.
+
+    Until a file is chosen its layers and values keep their names: sensitivity, mixed precision and people need them.
+
+    Attributes:
+        values: tensors, short name -> the name that it had until the file was chosen.
+        operators: the same of operators, found by the short name of their first output where they have no name left.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    operators: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,9 +210,7 @@ class Session(Protocol):
 
 def names() -> list[str]:
     """All toolchains, found by folder name."""
-    return sorted(
-        p.parent.name for p in Path(__file__).parent.glob("*/__init__.py") if not p.parent.name.startswith("_")
-    )
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg and found.name[0] != "_")
 
 
 def facts(name: str) -> Any:
@@ -238,6 +259,17 @@ def open_session(name: str, file: Path, precision: Precision, *, threads: int = 
 def open_sessions(name: str, files: Mapping[str, str], precision: Precision) -> dict[str, Session]:
     """Open every part's file in its runtime."""
     return {part: open_session(name, Path(file), precision) for part, file in files.items()}
+
+
+def shortens_names(name: str) -> bool:
+    """Whether names take room in files of a toolchain's format."""
+    return importlib.util.find_spec(f"edgekit.toolchains.{name}.compact") is not None
+
+
+def compact(name: str, file: Path, folder: Path) -> Names | None:
+    """Write a file under short names into an empty folder; None where its names stay. In a child only."""
+    made: Names | None = importlib.import_module(f"edgekit.toolchains.{name}.compact").compact(file, folder)
+    return made
 
 
 def for_file(path: Path) -> str:

@@ -18,6 +18,7 @@ from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.proof.precision import shortfall
 from edgekit.toolchains import Audit, Request
+from edgekit.toolchains.litert.compact import compact, short_name
 from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.passes import names as naming
 from edgekit.toolchains.litert.schema import packed_model
@@ -209,10 +210,12 @@ def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, 
         ("stages.0/relu/Relu;stages.0/convolution", "stages.0/relu/Relu"),
         ("constant7", "constant7"),
         (";", ";"),
+        ("a.Net;a.Net/torch.nn.modules.conv.Conv2d_conv;_fp16", "Net/Conv2d_conv_fp16"),
+        ("a.Net;a.Net/torch.nn.modules.conv.Conv2d_conv;2_quantized", "Net/Conv2d_conv_quantized"),
     ],
 )
 def test_a_tensor_is_named_after_one_operator(name: str, short: str) -> None:
-    assert naming.short_name(name) == short
+    assert short_name(name) == short
 
 
 def test_keras_embedding_tables_are_int8_without_samples(files: Path) -> None:
@@ -221,14 +224,20 @@ def test_keras_embedding_tables_are_int8_without_samples(files: Path) -> None:
     assert not [op for op in audit.float_ops if op.startswith("GATHER")]
 
 
-def test_names_are_short_and_unique_and_those_of_the_borders_stay(files: Path) -> None:
+def test_names_of_a_chosen_file_are_short_and_unique_and_those_of_the_borders_stay(files: Path, tmp_path: Path) -> None:
     for framework, before in (("keras", "serving_default_image:0"), ("torch", "serving_default_args_0")):
-        content = (files / framework / "conv" / "quantizer-static" / "model.tflite").read_bytes()
+        file = files / framework / "conv" / "quantizer-static" / "model.tflite"
+        long = compact(file, tmp_path)
+        assert long is not None
+        content = (tmp_path / file.name).read_bytes()
         graph = packed_model(content, Path("model.tflite")).Subgraphs(0)
         names = [graph.Tensors(i).Name().decode() for i in range(graph.TensorsLength())]
         assert len(set(names)) == len(names)
         assert any(name.startswith(before) for name in names)
         assert max(map(len, names)) < 80, max(names, key=len)
+        before = packed_model(file.read_bytes(), file).Subgraphs(0)
+        full = [before.Tensors(i).Name().decode() for i in range(before.TensorsLength())]
+        assert [long.values.get(name, name) for name in names] == full, "names.json gives each tensor's full name"
 
 
 def test_pt2e_with_identities_kept_is_found(files: Path) -> None:

@@ -20,9 +20,10 @@ from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noq
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx import export  # noqa: E402
+from edgekit.toolchains.onnx.compact import compact, name_shortly  # noqa: E402
 from edgekit.toolchains.onnx.passes import sums  # noqa: E402
-from edgekit.toolchains.onnx.passes.compact import compact, shorten_many  # noqa: E402
 from edgekit.toolchains.onnx.passes.names import number  # noqa: E402
+from edgekit.toolchains.onnx.passes.sharing import share_parameters  # noqa: E402
 
 TORCH = ROUTES["onnx", "torch"]
 LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}
@@ -97,7 +98,7 @@ def test_names_of_a_saved_model_are_those_of_its_layers(keras_files: Path) -> No
     assert len(set(called)) == len(called) > 0
 
 
-def test_compact_files_compute_the_same(files: Path, tmp_path: Path) -> None:
+def test_compact_files_compute_the_same_and_their_names_are_found_again(files: Path, tmp_path: Path) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -106,16 +107,22 @@ def test_compact_files_compute_the_same(files: Path, tmp_path: Path) -> None:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.left, None)
 
-    plain, small = tmp_path / "plain.onnx", tmp_path / "small.onnx"
+    plain, shared, small = tmp_path / "plain.onnx", tmp_path / "model.onnx", tmp_path / "small" / "model.onnx"
+    small.parent.mkdir()
     source, unsigned = file_of(files, "conv", "torch-dynamo"), QuantType.QUInt8
     quantize_static(source, plain, Reader(), per_channel=True, activation_type=unsigned, weight_type=QuantType.QInt8)
     model = onnx.load(plain)
-    compact(model.graph)
-    onnx.save(model, small)
+    share_parameters(model.graph)
+    onnx.save(model, shared)
+    names = compact(shared, small.parent)
+    assert names is not None
     assert small.stat().st_size < 0.9 * plain.stat().st_size
     assert exchange.same_outputs(
         files, "conv", *(toolchains.open_session("onnx", file, "int8") for file in (plain, small))
     )
+    full, short = (list(onnx.load(file).graph.node) for file in (shared, small))
+    assert [names.values.get(v, v) for n in short for v in n.output] == [v for n in full for v in n.output]
+    assert [n.name or names.operators.get(n.output[0], "") for n in short] == [n.name for n in full]
     assert toolchains.audit("onnx", small).macs_quantized == toolchains.audit("onnx", plain).macs_quantized > 0
     used = {name for node in model.graph.node for name in node.input}
     assert {tensor.name for tensor in model.graph.initializer} <= used
@@ -131,7 +138,7 @@ def test_names_of_hundreds_of_small_operators_are_numbered_and_what_has_weights_
         weights = onnx.numpy_helper.from_array(np.zeros((size, size), np.float32), "w")
         sides = [[value(name, floats, [1, size])] for name in ("x", "y")]
         graph = onnx.helper.make_graph(nodes, "g", *sides, [weights])
-        shorten_many(graph)
+        name_shortly(graph)
         assert [graph.node[0].name, graph.node[0].input[0], graph.node[-1].output[0]] == ["layer/product", "x", "y"]
         assert (graph.node[0].output[0] == "v0") == shortened
         assert (graph.node[1].name == "") == shortened

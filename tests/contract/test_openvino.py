@@ -18,6 +18,7 @@ from exchange_child import MODELS, ROUTES
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.proof.precision import shortfall
+from edgekit.toolchains.openvino.compact import compact
 
 TORCH = ROUTES["openvino", "torch"]
 LEAST_DB = {"fp32": 120, "fp16": 60, "int8": 28, "int8-weights": 38}
@@ -195,3 +196,26 @@ def test_nan_in_a_constant_is_found(files: Path, tmp_path: Path) -> None:
     content[:4] = np.float32(np.nan).tobytes()  # the first constant is the first convolution's weight
     (tmp_path / "model.bin").write_bytes(content)
     assert any("NaN" in finding for finding in toolchains.audit("openvino", tmp_path / "model.xml").findings)
+
+
+@pytest.mark.parametrize(("model", "route"), [("conv", "torch-traced"), ("conv", "nncf"), ("lstm", "unrolled-nncf")])
+def test_layers_keep_their_names_until_a_file_is_chosen_and_are_found_again(
+    files: Path, tmp_path: Path, model: str, route: str
+) -> None:
+    import openvino
+
+    def layers(file: Path) -> list[str]:
+        return [node.get_friendly_name() for node in openvino.Core().read_model(file).get_ordered_ops()]
+
+    file = file_of(files, model, route)
+    full = layers(file)
+    assert len(set(full)) == len(full)
+    assert [name for name in full if "/aten::" in name or "aten." in name], full
+    names = compact(file, tmp_path)
+    if names is None:  # nothing to gain
+        return
+    assert [names.operators.get(name, name) for name in layers(tmp_path / file.name)] == full
+    before, after = (sum(p.stat().st_size for p in folder.glob("model.*")) for folder in (file.parent, tmp_path))
+    assert after < before
+    sessions = (toolchains.open_session("openvino", one, TORCH[route]) for one in (file, tmp_path / file.name))
+    assert exchange.same_outputs(files, model, *sessions)

@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgekit import api, cli, pipeline, target
+from edgekit import api, cli, pipeline, target, toolchains
+from edgekit.artifact import folder as artifact
 from edgekit.conversion import Order
 from edgekit.errors import EdgekitError, FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.jobs.store import Store
@@ -397,3 +399,36 @@ def test_a_file_that_is_not_finite_on_silence_is_refused_though_its_parity_is_go
     assert result.parity.variation_db > 30
     both = converted(ordered(["silenced", "rounded"], **data), home)
     assert (both.status, both.route) == ("PASS", "rounded")
+
+
+@pytest.mark.parametrize(
+    ("shift", "status"), [(0.0, "PASS"), (1e-3, "PASS"), (50.0, "FAIL_PARITY")], ids=["same", "bent", "broken"]
+)
+def test_what_is_handed_out_is_what_was_executed_also_under_short_names(
+    shift: float, status: str, data: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Files that do not compute the same under short names, to the last bit, are proven anew."""
+    shortened = []
+
+    def compact(name: str, file: Path, folder: Path) -> toolchains.Names:
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        arrays["0/1"] = arrays["0/1"] + np.float32(shift)
+        with (folder / file.name).open("wb") as stream:
+            np.savez(stream, **arrays)
+        shortened.append(file)
+        return toolchains.Names({"v0": "dense/BiasAdd"})
+
+    monkeypatch.setattr(toolchains, "shortens_names", lambda name: True)
+    monkeypatch.setattr(toolchains, "compact", compact)
+    result = converted(ordered(["tilted", "rounded"], output=tmp_path / "out", **data), tmp_path / "home")
+    assert (result.status, result.route) == (status, "rounded")
+    assert len(shortened) == 2, "the chosen file and its float twin, for its size"
+    folder = Path(str(result.artifact or result.rejected))
+    assert json.loads((folder / "names.json").read_text())["values"] == {"v0": "dense/BiasAdd"}
+    assert "names.json" in [file.path for file in result.files]
+    assert result.size_bytes == (folder / "model.null").stat().st_size
+    if status == "PASS":
+        with null.Here() as here:
+            verified = artifact.verify(folder, here)
+        assert (verified["status"], verified["replay"]["identical"]) == ("PASS", True)

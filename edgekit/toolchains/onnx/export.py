@@ -12,8 +12,8 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel, missing
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains.onnx import vendor
-from edgekit.toolchains.onnx.passes.compact import compact, shorten_many
 from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
+from edgekit.toolchains.onnx.passes.sharing import share_parameters
 
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
 #: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
@@ -126,7 +126,7 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
 
     Exporters write source paths and stack traces into the file; without them the same model gives the same bytes
     on every machine, and tells nothing about the machine. Shapes between the operators are left out (up to 9 % of a
-    small file); a ``quantized`` file is made compact.
+    small file); of a ``quantized`` file, equal parameters are kept once.
 
     Raises:
         FailedError: the exporter wrote an invalid model (tf2onnx writes exact GELU as a non-existent ``Erfc``).
@@ -147,9 +147,7 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
     for graph in graphs(model.graph):  # all of them can be inferred again
         del graph.value_info[:]
     if quantized:
-        compact(model.graph)
-    else:
-        shorten_many(model.graph)
+        share_parameters(model.graph)
     file = request.folder / name
     file.write_bytes(model.SerializeToString(deterministic=True))
     return Converted(file)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ LOOPS = ("TensorIterator", "Loop")
 #: weights of matrix products in every run: up to 31 % slower than float32 up to 1 MB (zoo LSTM from Keras: 1.35 to 1.5
 #: times the time), equal from 4 MB on, and 6 to 9 % faster on BERT-base and GPT-2 small, whose weights no cache holds.
 WIDENED_ONCE = 2 << 20
+_NUMBERED = re.compile(r"^([A-Z][A-Za-z0-9]*)_\d+$")
 DECOMPRESSION = re.compile(r'\s*<attribute name="decompression"[^>]*/>')
 
 
@@ -155,11 +156,12 @@ def _name(model: ov.Model, request: Request) -> None:
     for port, name in zip(model.outputs, request.outputs, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(f"{name}/result")
-    seen: Counter[str] = Counter(request.inputs)
+    taken = set(request.inputs)
     for node in model.get_ordered_ops():
         if node.get_type_name() in ("Parameter", "Result"):
             continue
-        # Unnamed nodes are called by their type and a number that counts through the whole process.
-        plain = re.sub(r"_\d+", "", node.get_friendly_name())
-        seen[plain] += 1
-        node.set_friendly_name(plain if seen[plain] == 1 else f"{plain}_{seen[plain]}")
+        # Unnamed nodes, and what OpenVINO makes of them, are called by a type and a number of the whole process.
+        plain = _NUMBERED.sub(r"\1", node.get_friendly_name())
+        free = itertools.chain([plain], (f"{plain}_{i}" for i in itertools.count(2)))
+        node.set_friendly_name(next(name for name in free if name not in taken))
+        taken.add(node.get_friendly_name())

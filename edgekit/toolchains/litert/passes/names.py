@@ -1,19 +1,14 @@
-"""Names in a .tflite model: the source's for inputs and outputs, short ones between them."""
+"""Names of a .tflite model's inputs and outputs: the source's."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgekit.errors import FailedError
 from edgekit.toolchains import Request
-from edgekit.toolchains.litert.schema import packed, packed_model
-
-#: Share of a file from which on the tensors' names are worth writing it anew.
-NAMES_SHARE = 0.01
+from edgekit.toolchains.litert.schema import packed_model
 
 
 def rename_signature(content: bytes, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> bytes:
@@ -83,48 +78,4 @@ def write_named(content: bytes, file: Path, request: Request, given: Sequence[st
     found_in, found_out = signature_names(content)
     inputs = match_names(found_in, request.inputs, "input", given)
     named = rename_signature(content, inputs, match_names(found_out, request.outputs, "output"))
-    file.write_bytes(shorten_names(named))
-
-
-def shorten_names(content: bytes) -> bytes:
-    """Name each tensor after one operator, where names take more than a hundredth of the file.
-
-    Converters join the names of all operators that they fused, PyTorch's with the module path of every class: 23 % of
-    a small MobileNetV2 from PyTorch, 40 % once its weights are int8. Names of a graph's inputs and outputs stay.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    found = packed_model(content, Path("model.tflite"))
-    graphs = [found.Subgraphs(i) for i in range(found.SubgraphsLength())]
-    letters = sum(len(graph.Tensors(i).Name() or b"") for graph in graphs for i in range(graph.TensorsLength()))
-    outside = any(found.Buffers(i).Offset() > 1 for i in range(found.BuffersLength()))
-    if letters < NAMES_SHARE * len(content) or outside:  # weights behind the FlatBuffer are found by their offset
-        return content
-    model = schema.ModelT.InitFromObj(found)
-    for graph in model.subgraphs:
-        fixed = {int(i) for side in (graph.inputs, graph.outputs) for i in side}
-        taken = {graph.tensors[i].name for i in fixed}
-        for index, tensor in enumerate(graph.tensors):
-            if index not in fixed and tensor.name:
-                tensor.name = _free(short_name(tensor.name.decode()), taken).encode()
-                taken.add(tensor.name)
-    return packed(model, len(content))
-
-
-def short_name(name: str) -> str:
-    """One operator's name of those joined by ``;``: TensorFlow's first, which made the output; PyTorch's last.
-
-    ``a.b.Net;;a.b.Net/a.b.Block_3/torch.nn.modules.conv.Conv2d_conv;`` becomes ``Net/Block_3/Conv2d_conv``.
-    """
-    parts = [part for part in name.split(";") if part and not part.isdecimal()]
-    if not parts:
-        return name
-    if not re.search(r";\d*$", name):  # litert-torch ends all names so
-        return parts[0]
-    return "/".join(segment.rpartition(".")[2] for segment in parts[-1].split("/"))
-
-
-def _free(name: str, taken: set[bytes]) -> str:
-    """The name, numbered where another tensor has it."""
-    numbered = itertools.chain([name], (f"{name};{i}" for i in itertools.count(1)))
-    return next(text for text in numbered if text.encode() not in taken)
+    file.write_bytes(named)
