@@ -173,8 +173,9 @@ def _agreement(outcome: Outcome) -> AgreementFacts | None:
     made = outcome.tested or outcome.chosen
     if made is None or made.evidence is None or made.evidence.agreement is None:
         return None
-    count = _split(outcome.samples, made.evidence.split).count
-    return AgreementFacts(share=made.evidence.agreement, samples=count)
+    ran = _find(outcome.samples, made.evidence.split)
+    assert ran is not None
+    return AgreementFacts(share=made.evidence.agreement, samples=ran.count)
 
 
 def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
