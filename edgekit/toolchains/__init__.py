@@ -235,7 +235,7 @@ def audit(name: str, file: Path) -> Audit:
     return found
 
 
-def traits(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[Trait]:
+def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[Trait]:
     """What a float file's graph is made of, see ``_shared/traits.py``; in a child only.
 
     Args:

@@ -162,7 +162,7 @@ def main(toolchain: str, framework: str, folder: Path) -> None:
                 outcome[route] = f"{type(error).__name__}: {error}"
                 continue
             if float_file is None:
-                float_file, traits = done.file, toolchains.traits(toolchain, done.file)
+                float_file, traits = done.file, toolchains.traits_of(toolchain, done.file)
         np.savez(folder / name / "samples.npz", **samples)
         np.savez(folder / name / "reference.npz", **reference)
         (folder / name / "outcome.json").write_text(json.dumps(outcome))

@@ -86,6 +86,13 @@ def test_cache_commands(tmp_path, monkeypatch, capsys):
     from edgekit.jobs.store import Store
 
     Store().make({"step": "x"}, lambda folder: (folder / "f").write_text("abc"))
+    monkeypatch.setenv("EDGEKIT_STORE_LIMIT", "500MB")
+    assert cli.run(["cache", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["entries"], found["limit_bytes"], found["in_use"]) == (1, 500_000_000, 0)
+    assert found["bytes"] > 3
+    assert cli.run(["cache"]) == 0
+    assert "500,000,000" in capsys.readouterr().out
     assert cli.run(["cache", "list", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)["entries"]
     assert cli.run(["cache", "verify"]) == 0

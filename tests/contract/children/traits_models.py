@@ -191,7 +191,7 @@ def main(toolchain: str, route: str, framework: str, folder: Path) -> None:
         names = ([t.name for t in side] for side in (model.signature.inputs, model.signature.outputs))
         request = Request(into, "fp32", False, None, None, *map(tuple, names), "iOS18")
         file = toolchains.routes(toolchain)[route].convert(model, request).file
-        found[name] = sorted(toolchains.traits(toolchain, file, model.signature.state))
+        found[name] = sorted(toolchains.traits_of(toolchain, file, model.signature.state))
     (folder / "traits.json").write_text(json.dumps(found))
 
 
