@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,8 @@ from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
 from edgekit.jobs import extras
 from edgekit.jobs.interruption import listening
-from edgekit.jobs.store import Store, sha256_file, sha256_json
-from edgekit.jobs.workers import Limits, Workers
+from edgekit.jobs.store import Store, home, sha256_file, sha256_json
+from edgekit.jobs.workers import Confined, Limits, Workers, reading
 from edgekit.result import Result
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
@@ -150,10 +153,28 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
     if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
-    with Workers() as workers:
-        arguments = {"folder": "", "toolchain_name": name, "file": str(path)}
-        audit: dict[str, Any] = workers.call("runtime", "edgekit.steps.audit:run", arguments).value
+    with Workers() as workers, tempfile.TemporaryDirectory() as folder:
+        arguments = {"folder": folder, "toolchain_name": name, "file": str(path.resolve())}
+        confined = reading(path)
+        audit: dict[str, Any] = workers.call("runtime", "edgekit.steps.audit:run", arguments, confined=confined).value
     return {"file": str(path), "toolchain": name, **audit}
+
+
+def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str, Any]:
+    """Execute a Core ML package once on arrays from a file, in a child process; see ``edgekit.mil.run_file``."""
+    for path in (model, inputs):
+        if not path.exists():
+            raise UsageError(f"no such file or folder: {path}", hint="Give an .mlpackage folder and an npz file.")
+    with Workers() as workers, tempfile.TemporaryDirectory() as folder:
+        arguments = {"folder": folder, "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        confined = reading(model, inputs)
+        found: dict[str, Any] = workers.call("runtime", "edgekit.steps.execute:run", arguments, confined=confined).value
+        if outputs is not None:
+            try:
+                shutil.copyfile(Path(folder) / "outputs.npz", outputs)
+            except OSError as error:
+                raise UsageError(f"{outputs} cannot be written: {error.strerror or error}") from error
+    return found
 
 
 def train(name: str, *, output: Path | None, seed: int | None, progress: Callable[[str, str], None]) -> dict[str, Any]:
@@ -171,6 +192,20 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
         answer = workers.call("torch", "edgekit.steps.train:run", arguments)
     progress("done", f"train:{model}:{config}")
     return {"file": str(destination), **answer.value, "cpu_seconds": answer.cpu_seconds}
+
+
+def confinement() -> list[dict[str, Any]]:
+    """What a child that loads a file of others is kept from on this machine, found by trying it."""
+    from edgekit.jobs.confine import trial
+
+    with Workers() as workers:
+        confined = Confined("doctor", home(), 1 << 20)
+        held = trial.held(
+            lambda arguments: (
+                workers.call("data", "edgekit.jobs.confine.trial:attempt", arguments, confined=confined).value
+            )
+        )
+    return [asdict(row) for row in held]
 
 
 def doctor() -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, Self, TypeVar
@@ -17,7 +18,7 @@ from edgekit import toolchains
 from edgekit.artifact import contents, publishing
 from edgekit.artifact.contents import MANIFEST, SEAL
 from edgekit.errors import DamagedFileError, UsageError, unknown_name
-from edgekit.jobs.workers import Workers
+from edgekit.jobs.workers import Workers, reading
 from edgekit.result import File, Proof, StateFacts, Status
 
 GOLDEN = "golden.npz"
@@ -185,13 +186,16 @@ def answer(status: Status, reason: str, replay: dict[str, Any] | None = None) ->
 def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[str, Any]:
     """Run one part's golden data again, see ``steps.replay``."""
     part, state = sealed.parts[name], sealed.state.get(name, ())
+    lies = folder.resolve()
     arguments = {
-        "folder": str(folder),
         "toolchain_name": sealed.toolchain,
-        "file": str(folder / part.file),
+        "file": str(lies / part.file),
         "precision": sealed.precision,
-        "golden_file": str(folder / golden_of(part)),
+        "golden_file": str(lies / golden_of(part)),
         "steps": len(sealed.parts) > 1 or bool(state),
         "state": [one.model_dump() for one in state],
     }
-    return {"part": name, **workers.call("runtime", "edgekit.steps.golden:replay", arguments).value}
+    with tempfile.TemporaryDirectory() as scratch:  # not the artifact's: what a child writes is copied into it
+        arguments["folder"] = scratch
+        found = workers.call("runtime", "edgekit.steps.golden:replay", arguments, confined=reading(folder / SEAL))
+    return {"part": name, **found.value}

@@ -227,9 +227,9 @@ def run_file(
     as_json: AsJson = False,
 ) -> int:
     """Execute a Core ML ML Program on any machine with edgekit's evaluator."""
-    from edgekit import mil
+    from edgekit import api
 
-    found = mil.run_file(model, input, output)
+    found = api.run_file(model, input, output)
     if as_json:
         _print_json({"status": "PASS", "reason": "", **found})
     else:
@@ -352,7 +352,15 @@ def doctor(as_json: AsJson = False) -> int:
     """What works here, what does not, and the install line for it."""
     from edgekit import api
 
-    return _rows("toolchains", api.doctor(), as_json)
+    extras, confinement = api.doctor(), api.confinement()
+    if as_json:
+        _print_json({"status": "PASS", "reason": "", "toolchains": extras, "confinement": confinement})
+        return 0
+    sys.stdout.write(columns.columns(extras))
+    kept = "a file of others is kept from"
+    rows = [{kept: row["name"], "holds": row["holds"], "by": row["by"]} for row in confinement]
+    sys.stdout.write("\n" + columns.columns(rows))
+    return 0
 
 
 @cache_app.callback(invoke_without_command=True)

@@ -34,6 +34,7 @@ from edgekit.jobs import extras, interruption
 from edgekit.jobs.confine.entering import Bounds
 from edgekit.jobs.confine.room import Room
 from edgekit.jobs.scratch import Scratch, sweep
+from edgekit.jobs.store import home, sha256_json
 from edgekit.signature import Environment
 
 _COMMON = {
@@ -92,6 +93,16 @@ class Confined:
         """What the child may use."""
         read = (room.inside, *self.read)
         return Bounds(read, room.out, limits.memory_bytes, limits.seconds, self.file_bytes)
+
+
+def reading(*paths: Path) -> Confined:
+    """For files of others that are looked at where they lie, with what lies beside them (weights, for one).
+
+    The child serves those that have these names, for as long as its workers live.
+    """
+    folders = tuple(path.resolve().parent for path in paths)
+    names = sha256_json([str(path.resolve()) for path in paths])
+    return Confined(names, home(), 2 << 30, folders)
 
 
 def _key(environment: str, confined: Confined | None) -> str:

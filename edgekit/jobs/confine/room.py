@@ -19,14 +19,24 @@ class Room:
     """A folder with ``in``, which the child reads, and ``out``, which it writes into."""
 
     def __init__(self, near: Path) -> None:
-        """Make the folder below ``near``, the store's, whose files can then be handed in without being copied."""
+        """Make the folder below ``near``, the store's, whose files can then be handed in without being copied.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
         rooms, self._near = near / "rooms", near
-        rooms.mkdir(parents=True, exist_ok=True)
-        sweep(rooms, _PREFIX)
-        self._folder = Scratch(rooms, _PREFIX)
-        self.inside, self.out = self._folder.path / "in", self._folder.path / "out"
-        for folder in (self.inside, self.out, self.out / "home", self.out / "tmp"):
-            folder.mkdir()
+        try:
+            rooms.mkdir(parents=True, exist_ok=True)
+            sweep(rooms, _PREFIX)
+            self._folder = Scratch(rooms, _PREFIX)
+            self.inside, self.out = self._folder.path / "in", self._folder.path / "out"
+            for folder in (self.inside, self.out, self.out / "home", self.out / "tmp"):
+                folder.mkdir()
+        except OSError as error:
+            raise UsageError(
+                f"{rooms} cannot be written: {error.strerror or error}",
+                hint="Free space there, or point EDGEKIT_HOME at a folder that can be written.",
+            ) from error
         self._brought: dict[Path, Path] = {}
         self._count = 0
 
