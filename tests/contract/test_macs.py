@@ -62,7 +62,7 @@ FLOAT: dict[tuple[str, str], dict[str, int] | None] = {
     ("openvino", "weights-symmetric"): None,
     # Nothing quantizes the input of the only product behind a table.
     ("openvino", "nncf"): {"lookup": WEIGHTED["lookup"]},
-    ("openvino", "nncf-all"): {},
+    ("openvino", "nncf-all"): {"lookup": WEIGHTED["lookup"]},
     ("coreml", "trace"): None,
     ("coreml", "weights"): None,
     ("coreml", "activations"): {},
