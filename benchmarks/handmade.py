@@ -333,7 +333,7 @@ def _cost_once(model: str, framework: str, name: str, work: Path, group: dict[st
         )
         converting, where = _conversion(result.route or "", name, store)
         near = {call: row for call, row in calls.items() if row["environment"] in where}
-        words = _words(result.route or "")  # routes and calls are named by tools, most of them
+        words = _words(tool(result.route or ""))  # calls are named by tools, most of them
         same_tool = {call: row for call, row in near.items() if words & _words(call.partition(": ")[2])}
         alike = bool(rivals.finalists(same_tool or near))
         best = rivals.finalists(same_tool) or rivals.finalists(near) or rivals.finalists(calls)
@@ -354,6 +354,11 @@ def _cost_once(model: str, framework: str, name: str, work: Path, group: dict[st
     row |= {"reference_load_cpu_s": 0.0 if shared else load}
     row |= {"hand_cpu_s": hand, "edgekit_cpu_s": ours, "overhead": ours / hand, "memory": result.peak_rss_bytes / rss}
     return row | {"same_bytes_as_made_before": same, "same_calls": alike}
+
+
+def tool(route: str) -> str:
+    """A route's name from its tool on: ``export-TOOL``, or ``METHOD-NUMBERS-TOOL-SCOPE``."""
+    return route.split("-", 1 if route.startswith("export-") else 2)[-1]
 
 
 def _words(name: str) -> set[str]:

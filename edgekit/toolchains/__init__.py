@@ -5,12 +5,26 @@ A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the 
 vendor's libraries need it), so that the parent process may read them. What needs a framework or a runtime lies in
 modules that are imported in children only:
 
-- ``routes.ROUTES: Mapping[str, Route]``;
+- ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
 - ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
 - ``session.open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session``;
 - ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
   alone, before it is packaged.
+
+A route's name says what it does: ``export-TOOL`` for float files, else ``METHOD-NUMBERS-TOOL[-SCOPE ...]``.
+
+- METHOD: ``cast`` (weights to a shorter float), ``weights`` (weights alone to integers), ``dynamic`` (activations get
+  their scale at run time), ``ptq`` (activations have ranges from calibration samples).
+- NUMBERS: ``w8a8``, ``w8a16``, ``w8``: integer bits of weights and activations; ``wf16``, ``wf16af16``: float16
+  weights, computed in float32 or in float16.
+- TOOL: what exports or quantizes. ``converter`` is TensorFlow's, ``quantizer`` ai-edge-quantizer, ``qdq`` and ``ort``
+  are ONNX Runtime's, static and dynamic; the others go by their own names.
+- SCOPE, where it is not all that the tool does by itself: ``matmuls`` (matrix products and convolutions alone: norms,
+  softmax, sums and gates stay float), ``all`` (also what the tool leaves float by itself), ``noconv`` and
+  ``nodepthwise`` (such convolutions use their integer weights in float), ``mixed`` (so do pointwise ones),
+  ``unrolled`` (recurrent layers taken apart), ``dynamic-cells`` (they get their scales at run time), ``per-tensor``
+  and ``symmetric`` (the scales of weights).
 """
 
 from __future__ import annotations

@@ -17,19 +17,36 @@ import numpy as np
 RNG = np.random.default_rng(0)
 ROUTES = {
     ("onnx", "torch"): {
-        "torch-dynamo": "fp32", "qdq-all": "int8", "qdq-products": "int8", "qdq-dynamic-cells": "int8",
-        "unrolled-qdq": "int8", "nncf": "int8", "dynamic-products-tensor": "int8-dynamic",
-        "dynamic-products": "int8-dynamic", "dynamic": "int8-dynamic",
+        "export-torch-dynamo": "fp32",
+        "ptq-w8a8-qdq": "int8",
+        "ptq-w8a8-qdq-matmuls": "int8",
+        "ptq-w8a8-qdq-dynamic-cells": "int8",
+        "ptq-w8a8-qdq-unrolled": "int8",
+        "ptq-w8a8-nncf": "int8",
+        "dynamic-w8a8-ort-noconv-per-tensor": "int8-dynamic",
+        "dynamic-w8a8-ort-noconv": "int8-dynamic",
+        "dynamic-w8a8-ort": "int8-dynamic",
     },
-    ("onnx", "keras"): {"tf2onnx": "fp32"},
-    ("tensorrt", "torch"): {"torch-dynamo": "fp32", "half": "fp16", "qdq": "int8", "unrolled-qdq": "int8"},
-    ("tensorrt", "keras"): {"tf2onnx": "fp32", "half": "fp16", "qdq": "int8"},
+    ("onnx", "keras"): {"export-tf2onnx": "fp32"},
+    ("tensorrt", "torch"): {
+        "export-torch-dynamo": "fp32",
+        "cast-wf16af16-onnx": "fp16",
+        "ptq-w8a8-qdq": "int8",
+        "ptq-w8a8-qdq-unrolled": "int8",
+    },
+    ("tensorrt", "keras"): {"export-tf2onnx": "fp32", "cast-wf16af16-onnx": "fp16", "ptq-w8a8-qdq": "int8"},
     ("openvino", "torch"): {
-        "torch-traced": "fp32", "torch-exported": "fp32", "fp16": "fp16", "nncf": "int8", "nncf-all": "int8",
-        "unrolled-nncf": "int8", "weights": "int8-weights", "weights-symmetric": "int8-weights",
+        "export-torch-trace": "fp32",
+        "export-torch-export": "fp32",
+        "cast-wf16-openvino": "fp16",
+        "ptq-w8a8-nncf": "int8",
+        "ptq-w8a8-nncf-all": "int8",
+        "ptq-w8a8-nncf-unrolled": "int8",
+        "weights-w8-nncf": "int8-weights",
+        "weights-w8-nncf-symmetric": "int8-weights",
     },
-    ("openvino", "keras"): {"saved-model": "fp32"},
-}  # fmt: skip
+    ("openvino", "keras"): {"export-saved-model": "fp32"},
+}
 MODELS = {"torch": ("conv", "lstm", "attention"), "keras": ("outputs", "lstm", "gelu", "attention")}
 INPUTS = {
     "conv": lambda n: {"image": RNG.normal(size=(n, 3, 16, 16)).astype(np.float32)},

@@ -14,28 +14,62 @@ import numpy as np
 
 RNG = np.random.default_rng(0)
 PRECISION = {
-    "converter": "fp32", "litert-torch": "fp32", "quantizer-fp16": "fp16", "converter-fp16": "fp16",
-    "converter-ptq": "int8", "quantizer-static": "int8", "quantizer-static-products": "int8",
-    "pt2e": "int8", "pt2e-with-identities": "int8", "unrolled-int8": "int8",
-    "quantizer-dynamic": "int8-dynamic", "converter-dynamic": "int8-dynamic",
-    "quantizer-dynamic-products": "int8-dynamic",
-    "converter-16x8": "int16x8", "quantizer-16x8": "int16x8", "unrolled-16x8": "int16x8",
-}  # fmt: skip
+    "export-converter": "fp32",
+    "export-litert-torch": "fp32",
+    "cast-wf16-quantizer": "fp16",
+    "cast-wf16-converter": "fp16",
+    "ptq-w8a8-converter": "int8",
+    "ptq-w8a8-quantizer": "int8",
+    "ptq-w8a8-quantizer-matmuls": "int8",
+    "ptq-w8a8-pt2e": "int8",
+    "pt2e-with-identities": "int8",
+    "ptq-w8a8-quantizer-unrolled": "int8",
+    "dynamic-w8a8-quantizer": "int8-dynamic",
+    "dynamic-w8a8-converter": "int8-dynamic",
+    "dynamic-w8a8-quantizer-nodepthwise": "int8-dynamic",
+    "ptq-w8a16-converter": "int16x8",
+    "ptq-w8a16-quantizer": "int16x8",
+    "ptq-w8a16-quantizer-unrolled": "int16x8",
+}
 ROUTES = {
-    "keras": ("converter", "quantizer-fp16", "converter-ptq", "quantizer-static", "quantizer-dynamic",
-              "quantizer-static-products", "quantizer-dynamic-products", "converter-16x8", "quantizer-16x8"),
-    "torch": ("litert-torch", "quantizer-fp16", "quantizer-static", "quantizer-static-products", "pt2e",
-              "quantizer-dynamic", "quantizer-dynamic-products", "quantizer-16x8"),
-}  # fmt: skip
+    "keras": (
+        "export-converter",
+        "cast-wf16-quantizer",
+        "ptq-w8a8-converter",
+        "ptq-w8a8-quantizer",
+        "dynamic-w8a8-quantizer",
+        "ptq-w8a8-quantizer-matmuls",
+        "dynamic-w8a8-quantizer-nodepthwise",
+        "ptq-w8a16-converter",
+        "ptq-w8a16-quantizer",
+    ),
+    "torch": (
+        "export-litert-torch",
+        "cast-wf16-quantizer",
+        "ptq-w8a8-quantizer",
+        "ptq-w8a8-quantizer-matmuls",
+        "ptq-w8a8-pt2e",
+        "dynamic-w8a8-quantizer",
+        "dynamic-w8a8-quantizer-nodepthwise",
+        "ptq-w8a16-quantizer",
+    ),
+}
 MORE = {
     ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
-    ("keras", "conv"): (*ROUTES["keras"], "unrolled-16x8", "unrolled-int8"),
-    ("keras", "lstm"): (*ROUTES["keras"], "unrolled-16x8", "unrolled-int8"),
-    ("keras", "long"): ("converter", "converter-ptq", "quantizer-dynamic", "quantizer-static", "quantizer-16x8",
-                        "unrolled-16x8", "unrolled-int8"),
-    ("keras", "attention_infinite"): ("converter", "quantizer-static"),
-    ("torch", "pool"): ("litert-torch", "quantizer-fp16", "quantizer-static", "quantizer-16x8"),
-}  # fmt: skip
+    ("keras", "conv"): (*ROUTES["keras"], "ptq-w8a16-quantizer-unrolled", "ptq-w8a8-quantizer-unrolled"),
+    ("keras", "lstm"): (*ROUTES["keras"], "ptq-w8a16-quantizer-unrolled", "ptq-w8a8-quantizer-unrolled"),
+    ("keras", "long"): (
+        "export-converter",
+        "ptq-w8a8-converter",
+        "dynamic-w8a8-quantizer",
+        "ptq-w8a8-quantizer",
+        "ptq-w8a16-quantizer",
+        "ptq-w8a16-quantizer-unrolled",
+        "ptq-w8a8-quantizer-unrolled",
+    ),
+    ("keras", "attention_infinite"): ("export-converter", "ptq-w8a8-quantizer"),
+    ("torch", "pool"): ("export-litert-torch", "cast-wf16-quantizer", "ptq-w8a8-quantizer", "ptq-w8a16-quantizer"),
+}
 
 
 def images(count: int) -> dict[str, np.ndarray]:

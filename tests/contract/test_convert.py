@@ -389,9 +389,10 @@ def test_a_full_integer_target_computes_in_float_only_where_that_is_allowed(work
         assert in_float == set(result.audit.ops_float_only) == {"NEG"}  # LiteRT has no integer kernel for it
         over = {route.route: (route.by, route.reason) for route in result.routes_passed_over}
         assert (
-            over["quantizer-static-products"][0] == "needs" and "--allow-mixed" in over["quantizer-static-products"][1]
+            over["ptq-w8a8-quantizer-matmuls"][0] == "needs"
+            and "--allow-mixed" in over["ptq-w8a8-quantizer-matmuls"][1]
         )
-        assert "quantizer-static-products" not in {tried.route for tried in result.routes_tried}
+        assert "ptq-w8a8-quantizer-matmuls" not in {tried.route for tried in result.routes_tried}
 
 
 @pytest.mark.parametrize(("model", "pointwise"), [("unet@torch", 1), ("mobilenet_v2@torch", 1)])
@@ -401,7 +402,7 @@ def test_small_pointwise_layers_stay_float_while_the_file_may_be_called_int8(
     """Quantizing their inputs in each run takes longer; MobileNetV2 has more of them than its share of int8 allows."""
     options = {"workers": workers, "store": store, "latency": False}
     result = edgekit.convert(model, "tflite-int8-dynamic", output=tmp_path / "out", **options)
-    assert (result.status, result.route) == ("PASS", "quantizer-dynamic-products"), result.reason
+    assert (result.status, result.route) == ("PASS", "dynamic-w8a8-quantizer-nodepthwise"), result.reason
     assert len([op for op in result.audit.float_ops if op.startswith("CONV_2D")]) == pointwise
     assert 0.75 <= result.audit.macs_quantized_share < 1
 
@@ -409,5 +410,5 @@ def test_small_pointwise_layers_stay_float_while_the_file_may_be_called_int8(
 def test_a_table_that_is_also_the_last_layers_weights_is_stored_once_in_float16(workers, store, tmp_path):
     options = {"workers": workers, "store": store, "latency": False}
     result = edgekit.convert("gpt@keras", "tflite-fp16", output=tmp_path / "out", **options)
-    assert (result.status, result.route) == ("PASS", "quantizer-fp16"), result.reason
+    assert (result.status, result.route) == ("PASS", "cast-wf16-quantizer"), result.reason
     assert result.size_bytes < 0.54 * result.float_size_bytes  # 0.56 with the table twice

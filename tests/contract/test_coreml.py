@@ -42,7 +42,12 @@ samples = {names[0]: samples["image"]}
 outputs = tuple(t.name for t in loaded.signature.outputs)
 np.savez(root / "reference.npz", **{"in": samples[names[0]], "out": loaded.run(samples)[outputs[0]]})
 float_file = None
-for route, precision in (("trace", "fp32"), ("trace", "fp16"), ("activations", "int8"), ("weights", "int8-weights")):
+for route, precision in (
+    ("export-torch-trace", "fp32"),
+    ("export-torch-trace", "fp16"),
+    ("ptq-w8a8-coremltools", "int8"),
+    ("weights-w8-coremltools", "int8-weights"),
+):
     folder = root / precision
     folder.mkdir()
     request = Request(folder, precision, False, samples, float_file, names, outputs, "iOS17")

@@ -29,31 +29,31 @@ from edgekit.toolchains.executorch.passes import transposes
 
 CHILD = Path(__file__).parent / "children" / "executorch_models.py"
 PRECISIONS = {
-    "xnnpack": "fp32",
-    "xnnpack-half-weights": "fp16",
-    "xnnpack-half": "fp16",
-    "pt2e": "int8",
-    "pt2e-products": "int8",
-    "pt2e-dynamic": "int8-dynamic",
+    "export-xnnpack": "fp32",
+    "cast-wf16-xnnpack": "fp16",
+    "cast-wf16af16-xnnpack": "fp16",
+    "ptq-w8a8-pt2e": "int8",
+    "ptq-w8a8-pt2e-matmuls": "int8",
+    "dynamic-w8a8-pt2e": "int8-dynamic",
 }
-READ_BACK = {"xnnpack": "f32", "xnnpack-half-weights": "f32", "xnnpack-half": "f16"}
+READ_BACK = {"export-xnnpack": "f32", "cast-wf16-xnnpack": "f32", "cast-wf16af16-xnnpack": "f16"}
 #: Model function, kind of child, route, lowest SQNR in dB, multiply-accumulates of the float network.
 CASES = {
-    "conv": ("conv", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
-    "conv-int8": ("conv", "torch", "pt2e", 25, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
-    "conv-half-weights": ("conv", "torch", "xnnpack-half-weights", 60, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
-    "shared-half-weights": ("shared", "torch", "xnnpack-half-weights", 60, 16 * 16 * 16),
-    "tokens-half-weights": ("keras_tokens", "keras-torch", "xnnpack-half-weights", 60, 6 * (16 * 32 + 32 * 4)),
-    "conv-half": ("conv", "torch", "xnnpack-half", 45, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
-    "after-onnx": ("after_onnx_export", "torch", "xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "conv": ("conv", "torch", "export-xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "conv-int8": ("conv", "torch", "ptq-w8a8-pt2e", 25, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "conv-half-weights": ("conv", "torch", "cast-wf16-xnnpack", 60, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "shared-half-weights": ("shared", "torch", "cast-wf16-xnnpack", 60, 16 * 16 * 16),
+    "tokens-half-weights": ("keras_tokens", "keras-torch", "cast-wf16-xnnpack", 60, 6 * (16 * 32 + 32 * 4)),
+    "conv-half": ("conv", "torch", "cast-wf16af16-xnnpack", 45, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
+    "after-onnx": ("after_onnx_export", "torch", "export-xnnpack", 110, 64 * 16 * (27 + 9) + 16 * 32 + 32 * 5),
     # The state before the first step is zero, and its product with the recurrent weights is not in the file.
-    "cell-int8": ("cell", "torch", "pt2e-products", 30, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
-    "cell-dynamic": ("cell", "torch", "pt2e-dynamic", 35, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
-    "pooled-int8": ("pooled", "torch", "pt2e", 25, 256 * 8 * 27 + 16 * 8 * 72 + 8 * 5),
-    "padded-dynamic": ("padded", "torch", "pt2e-dynamic", 30, 64 * 16 * (27 + 144) + 64 * 16 * 8 * 4 + 8 * 5),
-    "image": ("keras_image", "keras-torch", "xnnpack", 110, 64 * 8 * (27 + 9) + 8 * 4),
-    "image-int8": ("keras_image", "keras-torch", "pt2e", 25, 64 * 8 * (27 + 9) + 8 * 4),
-    "keras-int8": ("keras_tokens", "keras-torch", "pt2e", 25, 6 * (16 * 32 + 32 * 4)),
+    "cell-int8": ("cell", "torch", "ptq-w8a8-pt2e-matmuls", 30, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
+    "cell-dynamic": ("cell", "torch", "dynamic-w8a8-pt2e", 35, 3 * 64 * 16 + 2 * 64 * 16 + 16 * 4),
+    "pooled-int8": ("pooled", "torch", "ptq-w8a8-pt2e", 25, 256 * 8 * 27 + 16 * 8 * 72 + 8 * 5),
+    "padded-dynamic": ("padded", "torch", "dynamic-w8a8-pt2e", 30, 64 * 16 * (27 + 144) + 64 * 16 * 8 * 4 + 8 * 5),
+    "image": ("keras_image", "keras-torch", "export-xnnpack", 110, 64 * 8 * (27 + 9) + 8 * 4),
+    "image-int8": ("keras_image", "keras-torch", "ptq-w8a8-pt2e", 25, 64 * 8 * (27 + 9) + 8 * 4),
+    "keras-int8": ("keras_tokens", "keras-torch", "ptq-w8a8-pt2e", 25, 6 * (16 * 32 + 32 * 4)),
 }
 SAMPLES = 16
 
@@ -123,10 +123,10 @@ def sqnr(file: Path, outputs: dict[str, Any]) -> float:
 def test_gates_of_unrolled_cells_cost_several_db_in_int8(children: Workers, tmp_path: Path) -> None:
     """Which is why the target passes over the route that quantizes them."""
     found = {}
-    for route in ("pt2e", "pt2e-products"):
+    for route in ("ptq-w8a8-pt2e", "ptq-w8a8-pt2e-matmuls"):
         file = convert(children, tmp_path / route, "cell", "torch", route)
         found[route] = sqnr(file, ran(children, file)["outputs"])
-    assert found["pt2e-products"] > found["pt2e"] + 3
+    assert found["ptq-w8a8-pt2e-matmuls"] > found["ptq-w8a8-pt2e"] + 3
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -225,7 +225,7 @@ def test_weights_of_every_layer_are_float16(files: dict[str, Path]) -> None:
 
 
 def test_a_weight_beyond_float16_is_refused(children: Workers, tmp_path: Path) -> None:
-    for route in ("xnnpack-half-weights", "xnnpack-half"):
+    for route in ("cast-wf16-xnnpack", "cast-wf16af16-xnnpack"):
         with pytest.raises(UnsupportedError, match=r"1e\+05; float16 ends at 65504"):
             convert(children, tmp_path / route, "steep", "torch", route)
 
@@ -243,8 +243,10 @@ def test_a_file_that_the_runtime_refuses_is_one_route_that_failed(children: Work
         source, "executorch-int8", calibrate=str(samples), output=tmp_path / "out", trust=True, workers=children
     )
     tried = {route.route: (route.status, route.reason) for route in result.routes_tried}
-    assert tried["pt2e"][0] == "FAILED" and "does not open what was just converted" in tried["pt2e"][1]
-    assert "pt2e-products" in tried, "the next route was tried"
+    assert (
+        tried["ptq-w8a8-pt2e"][0] == "FAILED" and "does not open what was just converted" in tried["ptq-w8a8-pt2e"][1]
+    )
+    assert "ptq-w8a8-pt2e-matmuls" in tried, "the next route was tried"
     assert result.status == "FAILED" and not (tmp_path / "out").exists()
 
 

@@ -34,19 +34,25 @@ MODELS = ("conv", "lstm", "attention")
 LEAST_DB = {"fp32": 95, "fp16": 55, "int8": 18, "int8-dynamic": 25, "int16x8": 24}
 #: Routes that say that they cannot, and what they say.
 REFUSED = {
-    ("keras", "long", "quantizer-static"): "loop over time",
-    ("keras", "long", "quantizer-16x8"): "loop over time",
-    ("keras", "lstm", "converter-16x8"): "float inputs only",
+    ("keras", "long", "ptq-w8a8-quantizer"): "loop over time",
+    ("keras", "long", "ptq-w8a16-quantizer"): "loop over time",
+    ("keras", "lstm", "ptq-w8a16-converter"): "float inputs only",
     **{("keras", "conv", f"unrolled-{kind}"): "no recurrent Keras layer" for kind in ("16x8", "int8")},
-    ("keras", "attention", "converter-16x8"): "float inputs only",
+    ("keras", "attention", "ptq-w8a16-converter"): "float inputs only",
 }
 #: Files that are not what was asked, which the audit must say (nn.LSTM is one opaque node to PT2E).
-SHORT = {("torch", "lstm", "pt2e")}
+SHORT = {("torch", "lstm", "ptq-w8a8-pt2e")}
 #: Files that compute partly in float: what is not convolutions and products, and what PT2E's quantizer does not know.
-MIXED = {(f, m, "quantizer-static-products") for f in FRAMEWORKS for m in MODELS} | {("torch", "attention", "pt2e")}
+MIXED = {(f, m, "ptq-w8a8-quantizer-matmuls") for f in FRAMEWORKS for m in MODELS} | {
+    ("torch", "attention", "ptq-w8a8-pt2e")
+}
 CELLS = [(f, m, r) for f in FRAMEWORKS for m in MODELS for r in ROUTES[f]]
 CELLS += [("keras", "long", route) for route in MORE["keras", "long"]]
-CELLS += [("keras", model, route) for model in ("conv", "lstm") for route in ("unrolled-16x8", "unrolled-int8")]
+CELLS += [
+    ("keras", model, route)
+    for model in ("conv", "lstm")
+    for route in ("ptq-w8a16-quantizer-unrolled", "ptq-w8a8-quantizer-unrolled")
+]
 #: Padded max pooling is PADV2 with -inf: an infinite scale, on which the runtime aborts, unless the route bounds it.
 CELLS += [("torch", "pool", route) for route in MORE["torch", "pool"]]
 
@@ -54,9 +60,13 @@ CELLS += [("torch", "pool", route) for route in MORE["torch", "pool"]]
 def child(framework: str, folder: Path, *models: str) -> None:
     """Run the conversions of one framework in a process of its own."""
     variables = {
-        **os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "", "PYTHONHASHSEED": str(len(models)),
-    }  # fmt: skip
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONHASHSEED": str(len(models)),
+    }
     command = [sys.executable, str(Path(__file__).parent / "litert_child.py"), framework, str(folder), *models]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -113,17 +123,19 @@ def test_every_route(files: Path, framework: str, model: str, route: str) -> Non
 
 
 def test_static_recurrent_files_are_unrolled_and_short_float_ones(files: Path) -> None:
-    audit = toolchains.audit("litert", files / "keras/lstm/quantizer-static-products/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/lstm/ptq-w8a8-quantizer-matmuls/model.tflite")
     assert audit.macs_quantized_share == 1.0
-    assert audit.macs_total == toolchains.audit("litert", files / "keras/lstm/converter/model.tflite").macs_total
-    long, apart = (files / f"keras/long/{route}/model.tflite" for route in ("converter", "unrolled-16x8"))
+    assert audit.macs_total == toolchains.audit("litert", files / "keras/lstm/export-converter/model.tflite").macs_total
+    long, apart = (
+        files / f"keras/long/{route}/model.tflite" for route in ("export-converter", "ptq-w8a16-quantizer-unrolled")
+    )
     assert (
         toolchains.audit("litert", long).ops_total < toolchains.audit("litert", apart).ops_total / 10
     )  # the body of a loop counts once
 
 
 def test_steps_of_an_embedding_reach_an_unrolled_layer_in_int8(files: Path) -> None:
-    file = files / "keras/lstm/quantizer-static-products/model.tflite"
+    file = files / "keras/lstm/ptq-w8a8-quantizer-matmuls/model.tflite"
     [graph] = read_subgraphs(packed_model(file.read_bytes(), file))
     steps = [t for o in graph.operators if o.type == "UNPACK" and o.outputs[0].type == "int8" for t in o.outputs]
     readers = [o.type for o in graph.operators if any(t in steps for t in o.inputs)]
@@ -131,7 +143,7 @@ def test_steps_of_an_embedding_reach_an_unrolled_layer_in_int8(files: Path) -> N
 
 
 def test_operators_that_the_quantizer_does_not_know_compute_in_integers_where_litert_can(files: Path) -> None:
-    for route, kind in (("quantizer-static", "int8"), ("quantizer-16x8", "int16")):
+    for route, kind in (("ptq-w8a8-quantizer", "int8"), ("ptq-w8a16-quantizer", "int16")):
         file = files / f"torch/pool/{route}/model.tflite"
         [graph] = read_subgraphs(packed_model(file.read_bytes(), file))
         [leaky] = [operator for operator in graph.operators if operator.type == "LEAKY_RELU"]
@@ -140,14 +152,19 @@ def test_operators_that_the_quantizer_does_not_know_compute_in_integers_where_li
 
 
 def test_macs_are_those_of_the_formula(files: Path) -> None:
-    audit = toolchains.audit("litert", files / "keras/conv/converter-ptq/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/conv/ptq-w8a8-converter/model.tflite")
     conv, depthwise, transposed, dense = 8 * 8 * 8 * 27, 8 * 8 * 8 * 9, 8 * 8 * 8 * 6 * 4, 6 * (3 + 5)
     assert audit.macs_total == audit.macs_quantized == conv + depthwise + transposed + dense
     assert audit.weight_elements["int8"] == 8 * 27 + 8 * 9 + 8 * 6 * 4 + 6 * 8
 
 
 def test_delegation_is_counted(files: Path) -> None:
-    for route, share in (("converter", 1), ("converter-ptq", 1), ("quantizer-fp16", 1), ("converter-16x8", 0)):
+    for route, share in (
+        ("export-converter", 1),
+        ("ptq-w8a8-converter", 1),
+        ("cast-wf16-quantizer", 1),
+        ("ptq-w8a16-converter", 0),
+    ):
         file = files / "keras/conv" / route / "model.tflite"
         assert (
             toolchains.open_session("litert", file, "fp32").ops_delegated
@@ -160,15 +177,17 @@ def test_execution_precision_is_read_back(files: Path) -> None:
         r: toolchains.open_session("litert", files / "keras/conv" / r / "model.tflite", "fp32").precision
         for r in ROUTES["keras"]
     }
-    assert said["converter"] == "f32"
-    assert said["converter-ptq"] == said["quantizer-static"] == "int8"
-    assert said["converter-16x8"] == "int16x8"
-    assert said["quantizer-fp16"] == "f32 (float16 weights, widened on load)"
-    assert said["quantizer-dynamic"] == "int8 weights, activations quantized at run time"
+    assert said["export-converter"] == "f32"
+    assert said["ptq-w8a8-converter"] == said["ptq-w8a8-quantizer"] == "int8"
+    assert said["ptq-w8a16-converter"] == "int16x8"
+    assert said["cast-wf16-quantizer"] == "f32 (float16 weights, widened on load)"
+    assert said["dynamic-w8a8-quantizer"] == "int8 weights, activations quantized at run time"
 
 
 def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: Path) -> None:
-    everything, products = (files / f"keras/conv/quantizer-dynamic{kind}/model.tflite" for kind in ("", "-products"))
+    everything, products = (
+        files / f"keras/conv/dynamic-w8a8-quantizer{kind}/model.tflite" for kind in ("", "-products")
+    )
     audits = [toolchains.audit("litert", file) for file in (everything, products)]
     assert [op.partition(":")[0] for op in audits[1].float_ops] == ["DEPTHWISE_CONV_2D"]
     assert audits[0].weight_elements == audits[1].weight_elements and audits[1].float_weights == ()
@@ -186,10 +205,10 @@ def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: 
 def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, framework: str) -> None:
     folder = files / framework / "attention"
     everything, products = (
-        toolchains.audit("litert", folder / f"quantizer-static{kind}/model.tflite") for kind in ("", "-products")
+        toolchains.audit("litert", folder / f"ptq-w8a8-quantizer{kind}/model.tflite") for kind in ("", "-products")
     )
     assert products.ops_quantized < everything.ops_quantized
-    assert worst_db(folder, "quantizer-static-products") > worst_db(folder, "quantizer-static")
+    assert worst_db(folder, "ptq-w8a8-quantizer-matmuls") > worst_db(folder, "ptq-w8a8-quantizer")
     assert {t.dtype for t in products.outputs} == {"int8"}
     assert products.weight_elements["int8"] > 0.9 * sum(products.weight_elements.values())
     assert {"ADD", "SOFTMAX"} <= set(products.ops_float or {})
@@ -219,14 +238,14 @@ def test_a_tensor_is_named_after_one_operator(name: str, short: str) -> None:
 
 
 def test_keras_embedding_tables_are_int8_without_samples(files: Path) -> None:
-    audit = toolchains.audit("litert", files / "keras/attention/quantizer-dynamic-products/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/attention/dynamic-w8a8-quantizer-nodepthwise/model.tflite")
     assert audit.weight_elements["int8"] > 0.9 * sum(audit.weight_elements.values())
     assert not [op for op in audit.float_ops if op.startswith("GATHER")]
 
 
 def test_names_of_a_chosen_file_are_short_and_unique_and_those_of_the_borders_stay(files: Path, tmp_path: Path) -> None:
     for framework, before in (("keras", "serving_default_image:0"), ("torch", "serving_default_args_0")):
-        file = files / framework / "conv" / "quantizer-static" / "model.tflite"
+        file = files / framework / "conv" / "ptq-w8a8-quantizer" / "model.tflite"
         long = compact(file, tmp_path)
         assert long is not None
         content = (tmp_path / file.name).read_bytes()
@@ -245,12 +264,12 @@ def test_pt2e_with_identities_kept_is_found(files: Path) -> None:
     folder = files / "torch/conv"
     broken = toolchains.audit("litert", folder / "pt2e-with-identities/model.tflite")
     assert any("bias scale" in finding for finding in broken.findings)
-    assert worst_db(folder, "pt2e-with-identities") < worst_db(folder, "pt2e") - 10
+    assert worst_db(folder, "pt2e-with-identities") < worst_db(folder, "ptq-w8a8-pt2e") - 10
 
 
 def test_infinite_mask_shows_in_parity(files: Path) -> None:
-    assert worst_db(files / "keras/attention_infinite", "quantizer-static") < LEAST_DB["int8"] - 3
-    assert worst_db(files / "keras/attention_infinite", "converter") > LEAST_DB["fp32"]
+    assert worst_db(files / "keras/attention_infinite", "ptq-w8a8-quantizer") < LEAST_DB["int8"] - 3
+    assert worst_db(files / "keras/attention_infinite", "export-converter") > LEAST_DB["fp32"]
 
 
 def test_blockwise_no_op_is_not_int8(files: Path, tmp_path: Path) -> None:
@@ -263,7 +282,7 @@ def test_blockwise_no_op_is_not_int8(files: Path, tmp_path: Path) -> None:
         regex=".*", operation_name=qtyping.TFLOperationName.ALL_SUPPORTED, num_bits=4,
         granularity=qtyping.QuantGranularity.BLOCKWISE_32,
     )  # fmt: skip
-    source = files / "torch/attention/litert-torch/model.tflite"
+    source = files / "torch/attention/export-litert-torch/model.tflite"
     made = quantizer.Quantizer(str(source), recipe.get_quantization_recipe()).quantize(enable_progress_report=False)
     (tmp_path / "no_op.tflite").write_bytes(bytes(made.quantized_model))
     assert "only 0%" in shortfall("int8-dynamic", toolchains.audit("litert", tmp_path / "no_op.tflite"))
@@ -274,8 +293,10 @@ def test_calibration_keeps_the_true_range(files: Path, tmp_path: Path) -> None:
     folder = files / "keras/conv"
     samples = {k: a.copy() for k, a in np.load(folder / "calibration.npz").items()}
     samples["image"][3, 0, 0, 0] = 100.0
-    request = Request(tmp_path, "int8", True, samples, folder / "converter/model.tflite", ("image",), ("aux", "logits"))
-    made = toolchains.routes("litert")["quantizer-static"].convert(None, request)
+    request = Request(
+        tmp_path, "int8", True, samples, folder / "export-converter/model.tflite", ("image",), ("aux", "logits")
+    )
+    made = toolchains.routes("litert")["ptq-w8a8-quantizer"].convert(None, request)
     (image,) = toolchains.audit("litert", made.file).inputs
     assert image.scale == pytest.approx((100.0 - samples["image"].min()) / 255, rel=1e-3)
 
@@ -299,7 +320,7 @@ def test_reset_forgets_the_state_of_a_fused_lstm(files: Path) -> None:
 
 
 def test_damaged_files_never_crash_the_audit(files: Path, tmp_path: Path) -> None:
-    content = (files / "keras/attention/converter-ptq/model.tflite").read_bytes()
+    content = (files / "keras/attention/ptq-w8a8-converter/model.tflite").read_bytes()
     rng, file = np.random.default_rng(0), tmp_path / "damaged.tflite"
     found, start = 0, time.process_time()
     for turn in range(150):
@@ -340,7 +361,7 @@ def _conv_weights(model: Any) -> Any:
 
 
 def test_static_checks_see_wrong_scales_and_weights(files: Path, tmp_path: Path) -> None:
-    int8, out = files / "keras/conv/converter-ptq/model.tflite", tmp_path / "altered.tflite"
+    int8, out = files / "keras/conv/ptq-w8a8-converter/model.tflite", tmp_path / "altered.tflite"
     assert _altered(int8, out, lambda model: None).findings == ()
 
     def zero_scale(model: Any) -> None:
@@ -359,12 +380,12 @@ def test_static_checks_see_wrong_scales_and_weights(files: Path, tmp_path: Path)
 
     for change, said in ((zero_scale, "scale that is zero"), (zero_point, "zero point"), (one_scale, "1 scales for 8")):
         assert any(said in finding for finding in _altered(int8, out, change).findings)
-    floats = files / "keras/conv/converter/model.tflite"
+    floats = files / "keras/conv/export-converter/model.tflite"
     assert any("NaN" in finding for finding in _altered(floats, out, not_a_number).findings)
 
 
 def test_the_session_checks_its_inputs(files: Path) -> None:
-    session = toolchains.open_session("litert", files / "keras/conv/converter-ptq/model.tflite", "int8")
+    session = toolchains.open_session("litert", files / "keras/conv/ptq-w8a8-converter/model.tflite", "int8")
     image = np.zeros((1, 16, 16, 3), np.float32)
     with pytest.raises(UsageError, match="picture"):
         session.run({"picture": image})
@@ -379,10 +400,12 @@ def test_the_session_checks_its_inputs(files: Path) -> None:
 
 
 def test_static_routes_need_samples(files: Path, tmp_path: Path) -> None:
-    request = Request(tmp_path, "int8", True, None, files / "keras/conv/converter/model.tflite", ("image",), ("a", "b"))
+    request = Request(
+        tmp_path, "int8", True, None, files / "keras/conv/export-converter/model.tflite", ("image",), ("a", "b")
+    )
     for calibration in (None, {"image": np.empty((0, 16, 16, 3), np.float32)}):
         with pytest.raises(UsageError, match="calibration"):
-            toolchains.routes("litert")["quantizer-static"].convert(None, replace(request, calibration=calibration))
+            toolchains.routes("litert")["ptq-w8a8-quantizer"].convert(None, replace(request, calibration=calibration))
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -404,5 +427,5 @@ def test_names_numbered_by_the_converter_map_in_order() -> None:
 
 def test_float16_reaches_the_tables_that_keras_looks_up_in(files: Path) -> None:
     """ai-edge-quantizer leaves them in float32, and stores a table twice that is the last layer's weights as well."""
-    audit = toolchains.audit("litert", files / "keras/attention/quantizer-fp16/model.tflite")
+    audit = toolchains.audit("litert", files / "keras/attention/cast-wf16-quantizer/model.tflite")
     assert audit.weight_elements["float16"] > 0.9 * sum(audit.weight_elements.values()), audit.weight_elements

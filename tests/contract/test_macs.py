@@ -43,32 +43,32 @@ WEIGHTED = {
 BETWEEN = {"attention": 2 * 4 * 12 * 12 * 8, "llama": 2 * 4 * 8 * 8 * 8}
 #: What computes in float although a file quantizes it: by toolchain and route, by model. None: everything.
 FLOAT: dict[tuple[str, str], dict[str, int] | None] = {
-    ("litert", "litert-torch"): None,
-    ("litert", "quantizer-dynamic-products"): {"cnn": DEPTHWISE},
-    ("litert", "quantizer-dynamic-mixed"): {"cnn": DEPTHWISE + POINTWISE},
-    ("litert", "quantizer-dynamic"): {},
-    ("litert", "quantizer-static"): {},
-    ("litert", "quantizer-static-products"): {},
-    ("litert", "quantizer-16x8"): {},
-    ("onnx", "torch-dynamo"): None,
-    ("onnx", "dynamic-products-tensor"): {"cnn": STEM + GROUPED + DEPTHWISE + POINTWISE + UP},
-    ("onnx", "dynamic"): {"cnn": UP},
-    ("onnx", "qdq-products"): {"cnn": UP, "lstm": CELL},
-    ("onnx", "qdq-dynamic-cells"): {},
-    ("tensorrt", "torch-dynamo"): None,
-    ("tensorrt", "half"): None,
-    ("tensorrt", "qdq"): {"lstm": CELL},
-    ("openvino", "torch-traced"): None,
-    ("openvino", "weights-symmetric"): None,
+    ("litert", "export-litert-torch"): None,
+    ("litert", "dynamic-w8a8-quantizer-nodepthwise"): {"cnn": DEPTHWISE},
+    ("litert", "dynamic-w8a8-quantizer-mixed"): {"cnn": DEPTHWISE + POINTWISE},
+    ("litert", "dynamic-w8a8-quantizer"): {},
+    ("litert", "ptq-w8a8-quantizer"): {},
+    ("litert", "ptq-w8a8-quantizer-matmuls"): {},
+    ("litert", "ptq-w8a16-quantizer"): {},
+    ("onnx", "export-torch-dynamo"): None,
+    ("onnx", "dynamic-w8a8-ort-noconv-per-tensor"): {"cnn": STEM + GROUPED + DEPTHWISE + POINTWISE + UP},
+    ("onnx", "dynamic-w8a8-ort"): {"cnn": UP},
+    ("onnx", "ptq-w8a8-qdq-matmuls"): {"cnn": UP, "lstm": CELL},
+    ("onnx", "ptq-w8a8-qdq-dynamic-cells"): {},
+    ("tensorrt", "export-torch-dynamo"): None,
+    ("tensorrt", "cast-wf16af16-onnx"): None,
+    ("tensorrt", "ptq-w8a8-qdq"): {"lstm": CELL},
+    ("openvino", "export-torch-trace"): None,
+    ("openvino", "weights-w8-nncf-symmetric"): None,
     # Nothing quantizes the input of the only product behind a table.
-    ("openvino", "nncf"): {"lookup": WEIGHTED["lookup"]},
-    ("openvino", "nncf-all"): {"lookup": WEIGHTED["lookup"]},
-    ("coreml", "trace"): None,
-    ("coreml", "weights"): None,
-    ("coreml", "activations"): {},
-    ("executorch", "xnnpack"): None,
-    ("executorch", "pt2e-dynamic"): {"cnn": DEPTHWISE},
-    ("executorch", "pt2e-products"): {},
+    ("openvino", "ptq-w8a8-nncf"): {"lookup": WEIGHTED["lookup"]},
+    ("openvino", "ptq-w8a8-nncf-all"): {"lookup": WEIGHTED["lookup"]},
+    ("coreml", "export-torch-trace"): None,
+    ("coreml", "weights-w8-coremltools"): None,
+    ("coreml", "ptq-w8a8-coremltools"): {},
+    ("executorch", "export-xnnpack"): None,
+    ("executorch", "dynamic-w8a8-pt2e"): {"cnn": DEPTHWISE},
+    ("executorch", "ptq-w8a8-pt2e-matmuls"): {},
 }  # fmt: skip
 
 
@@ -119,10 +119,16 @@ def test_six_graphs_have_the_counts_computed_by_hand(made: Any, toolchain: str) 
 
 @pytest.mark.parametrize(
     ("toolchain", "route", "precision"),
-    [("litert", "quantizer-static", "int8"), ("litert", "quantizer-16x8", "int16x8"), ("onnx", "qdq-products", "int8"),
-     ("tensorrt", "qdq", "int8"), ("openvino", "nncf", "int8"), ("coreml", "activations", "int8"),
-     ("executorch", "pt2e-products", "int8")],
-)  # fmt: skip
+    [
+        ("litert", "ptq-w8a8-quantizer", "int8"),
+        ("litert", "ptq-w8a16-quantizer", "int16x8"),
+        ("onnx", "ptq-w8a8-qdq-matmuls", "int8"),
+        ("tensorrt", "ptq-w8a8-qdq", "int8"),
+        ("openvino", "ptq-w8a8-nncf", "int8"),
+        ("coreml", "ptq-w8a8-coremltools", "int8"),
+        ("executorch", "ptq-w8a8-pt2e-matmuls", "int8"),
+    ],
+)
 def test_products_of_attention_decide_nothing(made: Any, toolchain: str, route: str, precision: Any) -> None:
     audit = toolchains.audit(toolchain, made(toolchain)["llama", route])
     assert shortfall(precision, audit) == ""
@@ -181,7 +187,12 @@ def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: An
     rng = np.random.default_rng(0)
     plain = rng.integers(-1, 2, (1, 4, 8, 8)).astype(np.float32)
     moved = plain + np.where(plain == 0, rng.normal(0, 1e-3, plain.shape), 0).astype(np.float32)
-    for route in ("litert-torch", "quantizer-dynamic", "quantizer-dynamic-products", "quantizer-dynamic-mixed"):
+    for route in (
+        "export-litert-torch",
+        "dynamic-w8a8-quantizer",
+        "dynamic-w8a8-quantizer-nodepthwise",
+        "dynamic-w8a8-quantizer-mixed",
+    ):
         session = toolchains.open_session("litert", files[layer, route], "int8-dynamic")
         (first,), (second,) = session.run({"x": plain}).values(), session.run({"x": moved}).values()
         audit = toolchains.audit("litert", files[layer, route])
@@ -251,12 +262,26 @@ def _sees_everything(audit: Audit, kind: str) -> None:
 @pytest.mark.parametrize(
     ("toolchain", "routes"),
     [
-        ("litert", {"litert-torch": "float32", "quantizer-dynamic-products": "int8", "quantizer-static": "int8"}),
-        ("onnx", {"torch-dynamo": "float32", "qdq-products": "int8", "dynamic-products-tensor": "int8"}),
-        ("tensorrt", {"torch-dynamo": "float32", "qdq": "int8"}),
-        ("openvino", {"torch-traced": "float32", "weights-symmetric": "int8"}),
-        ("coreml", {"trace": "float32", "weights": "int8"}),
-        ("executorch", {"xnnpack": "float32", "pt2e-dynamic": "int8"}),
+        (
+            "litert",
+            {
+                "export-litert-torch": "float32",
+                "dynamic-w8a8-quantizer-nodepthwise": "int8",
+                "ptq-w8a8-quantizer": "int8",
+            },
+        ),
+        (
+            "onnx",
+            {
+                "export-torch-dynamo": "float32",
+                "ptq-w8a8-qdq-matmuls": "int8",
+                "dynamic-w8a8-ort-noconv-per-tensor": "int8",
+            },
+        ),
+        ("tensorrt", {"export-torch-dynamo": "float32", "ptq-w8a8-qdq": "int8"}),
+        ("openvino", {"export-torch-trace": "float32", "weights-w8-nncf-symmetric": "int8"}),
+        ("coreml", {"export-torch-trace": "float32", "weights-w8-coremltools": "int8"}),
+        ("executorch", {"export-xnnpack": "float32", "dynamic-w8a8-pt2e": "int8"}),
     ],
 )
 def test_more_than_four_megabytes_of_weights_are_seen(made: Any, toolchain: str, routes: dict[str, str]) -> None:
@@ -268,7 +293,7 @@ def test_more_than_four_megabytes_of_weights_are_seen(made: Any, toolchain: str,
 def test_weights_behind_a_flatbuffer_are_checked(made: Any, tmp_path: Path) -> None:
     from edgekit.toolchains.litert.schema import packed_model
 
-    file = made("litert", "large")["large", "quantizer-dynamic-products"]
+    file = made("litert", "large")["large", "dynamic-w8a8-quantizer-nodepthwise"]
     content = bytearray(file.read_bytes())
     packed = packed_model(content, file)
     outside = [b for b in map(packed.Buffers, range(packed.BuffersLength())) if b.Offset() > 1]
@@ -289,7 +314,7 @@ def test_weights_behind_a_flatbuffer_are_checked(made: Any, tmp_path: Path) -> N
 def test_weights_beside_an_onnx_file_are_seen(made: Any, tmp_path: Path) -> None:
     import onnx
 
-    inside = made("onnx", "large")["large", "qdq-products"]
+    inside = made("onnx", "large")["large", "ptq-w8a8-qdq-matmuls"]
     file = tmp_path / "model.onnx"
     onnx.save(onnx.load(inside), file, save_as_external_data=True, location="model.data", size_threshold=0)
     assert (tmp_path / "model.data").stat().st_size > LARGE > file.stat().st_size
@@ -297,7 +322,8 @@ def test_weights_beside_an_onnx_file_are_seen(made: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("toolchain", "route", "beside"), [("openvino", "torch-traced", "model.bin"), ("coreml", "trace", "weight.bin")]
+    ("toolchain", "route", "beside"),
+    [("openvino", "export-torch-trace", "model.bin"), ("coreml", "export-torch-trace", "weight.bin")],
 )
 def test_weights_beside_other_files_are_seen(made: Any, toolchain: str, route: str, beside: str) -> None:
     file = made(toolchain, "large")["large", route]

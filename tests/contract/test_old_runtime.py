@@ -79,17 +79,17 @@ def run_old(python: str, folder: Path, *routes: str) -> dict[str, Any]:
 
 def test_what_the_old_kernels_compute_wrongly_is_refused(python: str, folder: Path) -> None:
     """They read only the first of a matrix's scales and answer zeros, without an error."""
-    said = run_old(python, folder / "attention", "quantizer-dynamic")
-    assert said["quantizer-dynamic"].startswith("UnsupportedError")
-    assert "FULLY_CONNECTED" in said["quantizer-dynamic"]
+    said = run_old(python, folder / "attention", "dynamic-w8a8-quantizer")
+    assert said["dynamic-w8a8-quantizer"].startswith("UnsupportedError")
+    assert "FULLY_CONNECTED" in said["dynamic-w8a8-quantizer"]
 
 
 def test_the_session_runs_on_tflite_runtime(python: str, folder: Path) -> None:
-    routes = ("converter", "converter-ptq", "quantizer-static", "quantizer-fp16")
+    routes = ("export-converter", "ptq-w8a8-converter", "ptq-w8a8-quantizer", "cast-wf16-quantizer")
     folder /= "conv"
     said = run_old(python, folder, *routes)
-    assert said["converter"] == ["tflite-runtime 2.14.0 XNNPACK", "f32"]
-    assert said["converter-ptq"][1] == said["quantizer-static"][1] == "int8"
+    assert said["export-converter"] == ["tflite-runtime 2.14.0 XNNPACK", "f32"]
+    assert said["ptq-w8a8-converter"][1] == said["ptq-w8a8-quantizer"][1] == "int8"
     inputs = np.load(folder / "samples.npz")
     for route in routes:
         file = folder / route / "model.tflite"

@@ -28,11 +28,16 @@ from edgekit.toolchains.onnx.passes.sharing import share_parameters  # noqa: E40
 TORCH = ROUTES["onnx", "torch"]
 LEAST_DB = {"fp32": 120, "int8": 28, "int8-dynamic": 33}
 #: What routes for recurrent cells say of other models, which targets do not ask them for.
-NEED_CELLS = {"qdq-dynamic-cells": "no LSTM", "unrolled-qdq": "no recurrent cell"}
+NEED_CELLS = {"ptq-w8a8-qdq-dynamic-cells": "no LSTM", "ptq-w8a8-qdq-unrolled": "no recurrent cell"}
 #: ONNX Runtime and NNCF leave the LSTM operator float; the audit must say so. A transposed convolution, and NNCF's
 #: products with float biases, are quantized in the file and computed in float.
-SHORT = {("lstm", "qdq-all"), ("lstm", "qdq-products"), ("lstm", "nncf"), ("attention", "nncf")}
-SHORT |= {("conv", route) for route in ("qdq-all", "qdq-products", "nncf")}
+SHORT = {
+    ("lstm", "ptq-w8a8-qdq"),
+    ("lstm", "ptq-w8a8-qdq-matmuls"),
+    ("lstm", "ptq-w8a8-nncf"),
+    ("attention", "ptq-w8a8-nncf"),
+}
+SHORT |= {("conv", route) for route in ("ptq-w8a8-qdq", "ptq-w8a8-qdq-matmuls", "ptq-w8a8-nncf")}
 
 
 @pytest.fixture(scope="module")
@@ -65,33 +70,33 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
 
 
 def test_int8_lstm_names_what_stayed_float_and_its_cures_leave_nothing(files: Path) -> None:
-    left = toolchains.audit("onnx", file_of(files, "lstm", "qdq-all"))
+    left = toolchains.audit("onnx", file_of(files, "lstm", "ptq-w8a8-qdq"))
     assert any(name.startswith("LSTM:") for name in left.float_ops)
-    for route in ("unrolled-qdq", "qdq-dynamic-cells"):
+    for route in ("ptq-w8a8-qdq-unrolled", "ptq-w8a8-qdq-dynamic-cells"):
         assert toolchains.audit("onnx", file_of(files, "lstm", route)).macs_quantized_share == 1.0
         assert toolchains.open_session("onnx", file_of(files, "lstm", route), "int8").precision == "int8"
 
 
 def test_uint8_activations_let_every_convolution_run_in_int8(files: Path) -> None:
-    session = toolchains.open_session("onnx", file_of(files, "conv", "qdq-all"), "int8")
+    session = toolchains.open_session("onnx", file_of(files, "conv", "ptq-w8a8-qdq"), "int8")
     assert session.executed["Conv"] == 0 and session.executed["QLinearConv"] == 2
     assert session.executed["ConvTranspose"] == 1  # ONNX Runtime has no integer one
     assert session.precision == "int8 x3, f32 x1"
 
 
 def test_stored_convolutions_are_restored_once_and_counted_as_int8(files: Path) -> None:
-    file = file_of(files, "conv", "dynamic-products")
+    file = file_of(files, "conv", "dynamic-w8a8-ort-noconv")
     executed = toolchains.open_session("onnx", file, "int8-dynamic").executed
     assert executed["Conv"] + executed["FusedConv"] == 2 and executed["ConvTranspose"] == 1
     assert not executed["Cast"] + executed["Mul"] + executed["DequantizeLinear"]  # folded when the file is loaded
     audit = toolchains.audit("onnx", file)
-    float_weights = toolchains.audit("onnx", file_of(files, "conv", "torch-dynamo")).weight_elements["float32"]
+    float_weights = toolchains.audit("onnx", file_of(files, "conv", "export-torch-dynamo")).weight_elements["float32"]
     assert audit.macs_quantized == 16 * 6, "the last layer alone"
     assert audit.float_weights == () and audit.weight_elements["int8"] > 0.9 * float_weights
 
 
 def test_names_of_a_saved_model_are_those_of_its_layers(keras_files: Path) -> None:
-    graph = onnx.load(keras_files / "outputs" / "tf2onnx" / "model.onnx").graph
+    graph = onnx.load(keras_files / "outputs" / "export-tf2onnx" / "model.onnx").graph
     names = [v for node in graph.node for v in (node.name, *node.input, *node.output)]
     assert not [name for name in names if "PartitionedCall" in name]
     called = [node.name for node in graph.node if node.name]
@@ -109,7 +114,7 @@ def test_compact_files_compute_the_same_and_their_names_are_found_again(files: P
 
     plain, shared, small = tmp_path / "plain.onnx", tmp_path / "model.onnx", tmp_path / "small" / "model.onnx"
     small.parent.mkdir()
-    source, unsigned = file_of(files, "conv", "torch-dynamo"), QuantType.QUInt8
+    source, unsigned = file_of(files, "conv", "export-torch-dynamo"), QuantType.QUInt8
     quantize_static(source, plain, Reader(), per_channel=True, activation_type=unsigned, weight_type=QuantType.QInt8)
     model = onnx.load(plain)
     share_parameters(model.graph)
@@ -158,7 +163,7 @@ def test_layer_norms_keep_float_weights(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "float.onnx")
     samples = {"x": np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)}
     request = Request(tmp_path, "int8", False, samples, tmp_path / "float.onnx", ("x",), ("y",))
-    made = onnx.load(toolchains.routes("onnx")["qdq-all"].convert(None, request).file).graph
+    made = onnx.load(toolchains.routes("onnx")["ptq-w8a8-qdq"].convert(None, request).file).graph
     kept = {t.name for t in made.initializer if t.data_type == floats}
     [norm] = [node for node in made.node if node.op_type == "LayerNormalization"]
     assert set(norm.input[1:]) <= kept
@@ -169,10 +174,10 @@ def test_attention_keeps_its_masks_and_norms_in_float(files: Path) -> None:
     """In int8 they cost decibels, which is why targets pass over the route that does it."""
     close, all_int8 = (
         exchange.sqnr(files, "attention", toolchains.open_session("onnx", file_of(files, "attention", route), "int8"))
-        for route in ("qdq-products", "qdq-all")
+        for route in ("ptq-w8a8-qdq-matmuls", "ptq-w8a8-qdq")
     )
     assert close > all_int8 + 1
-    audit = toolchains.audit("onnx", file_of(files, "attention", "qdq-products"))
+    audit = toolchains.audit("onnx", file_of(files, "attention", "ptq-w8a8-qdq-matmuls"))
     integers = audit.weight_elements["int8"] + audit.weight_elements["uint8"]  # the latter are the embedding's
     assert integers > 0.9 * sum(audit.weight_elements.values())
 
@@ -209,7 +214,7 @@ def test_onnx_runtime_does_not_fuse_sums_with_layer_norms_which_is_slow(files: P
         onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         return {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
 
-    for route in ("torch-dynamo", "qdq-products", "dynamic-products"):
+    for route in ("export-torch-dynamo", "ptq-w8a8-qdq-matmuls", "dynamic-w8a8-ort-noconv"):
         found = kernels(file_of(files, "attention", route))
         assert "LayerNormalization" in found
         assert "SkipLayerNormalization" not in found
@@ -232,7 +237,7 @@ def test_onnx_runtime_does_not_fuse_sums_with_layer_norms_which_is_slow(files: P
 
 def test_opset_is_one_whose_int8_files_load(files: Path) -> None:
     for model in MODELS["torch"]:
-        assert onnx.load(file_of(files, model, "qdq-products")).opset_import[0].version == 20
+        assert onnx.load(file_of(files, model, "ptq-w8a8-qdq-matmuls")).opset_import[0].version == 20
 
 
 def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_path: Path) -> None:
@@ -245,21 +250,21 @@ def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_pa
 
 
 def test_keras_outputs_keep_their_order_and_loops_stay_loops(keras_files: Path) -> None:
-    session = toolchains.open_session("onnx", file_of(keras_files, "outputs", "tf2onnx"), "fp32")
+    session = toolchains.open_session("onnx", file_of(keras_files, "outputs", "export-tf2onnx"), "fp32")
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     for model in ("lstm", "attention"):
-        session = toolchains.open_session("onnx", file_of(keras_files, model, "tf2onnx"), "fp32")
+        session = toolchains.open_session("onnx", file_of(keras_files, model, "export-tf2onnx"), "fp32")
         assert exchange.sqnr(keras_files, model, session) >= 120
-    loop = toolchains.audit("onnx", file_of(keras_files, "lstm", "tf2onnx"))
+    loop = toolchains.audit("onnx", file_of(keras_files, "lstm", "export-tf2onnx"))
     assert loop.macs_total == 2 * 12 * 4 * 8 * (8 + 8) + 16 * 5 and loop.macs_quantized == 0
 
 
 def test_invalid_file_of_an_exporter_is_an_error(keras_files: Path) -> None:
-    assert "Erfc" in exchange.outcome(keras_files, "gelu")["tf2onnx"]
+    assert "Erfc" in exchange.outcome(keras_files, "gelu")["export-tf2onnx"]
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:
-    session = toolchains.open_session("onnx", file_of(files, "lstm", "torch-dynamo"), "fp32")
+    session = toolchains.open_session("onnx", file_of(files, "lstm", "export-torch-dynamo"), "fp32")
     tokens = np.arange(12, dtype=np.int64)[None]
     assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
     session.bind({"tokens": tokens})()
@@ -269,7 +274,7 @@ def test_sessions_check_inputs_and_bind(files: Path) -> None:
 
 
 def test_truncated_file_is_damaged(files: Path, tmp_path: Path) -> None:
-    content = file_of(files, "conv", "qdq-all").read_bytes()
+    content = file_of(files, "conv", "ptq-w8a8-qdq").read_bytes()
     damaged = tmp_path / "model.onnx"
     for length in (0, 100, len(content) // 2, len(content) - 1):
         damaged.write_bytes(content[:length])
@@ -280,7 +285,7 @@ def test_truncated_file_is_damaged(files: Path, tmp_path: Path) -> None:
 
 
 def test_weights_outside_of_the_folder_are_refused(files: Path, tmp_path: Path) -> None:
-    model = onnx.load(file_of(files, "conv", "torch-dynamo"))
+    model = onnx.load(file_of(files, "conv", "export-torch-dynamo"))
     weight = model.graph.initializer[0]
     weight.ClearField("raw_data")
     weight.data_location = onnx.TensorProto.EXTERNAL
@@ -291,7 +296,7 @@ def test_weights_outside_of_the_folder_are_refused(files: Path, tmp_path: Path) 
 
 
 def test_static_checks_find_a_wrong_bias_scale_nan_and_an_unknown_operator(files: Path, tmp_path: Path) -> None:
-    model = onnx.load(file_of(files, "conv", "qdq-all"))
+    model = onnx.load(file_of(files, "conv", "ptq-w8a8-qdq"))
     tensors = {t.name: t for t in model.graph.initializer}
     producer = {output: node for node in model.graph.node for output in node.output}
     gemm = next(n for n in model.graph.node if n.op_type == "Gemm")
@@ -303,7 +308,7 @@ def test_static_checks_find_a_wrong_bias_scale_nan_and_an_unknown_operator(files
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     findings = " ".join(toolchains.audit("onnx", tmp_path / "model.onnx").findings)
     assert "bias scale is off" in findings and "50.0%" in findings and "com.nobody.Mystery" in findings
-    model = onnx.load(file_of(files, "conv", "torch-dynamo"))
+    model = onnx.load(file_of(files, "conv", "export-torch-dynamo"))
     weight = next(t for t in model.graph.initializer if len(t.dims) == 4)
     broken = onnx.numpy_helper.to_array(weight).copy()
     broken.flat[0] = np.nan

@@ -23,7 +23,7 @@ from edgekit.toolchains.openvino.compact import compact
 TORCH = ROUTES["openvino", "torch"]
 LEAST_DB = {"fp32": 120, "fp16": 60, "int8": 28, "int8-weights": 38}
 #: Nothing quantizes the input of the recurrent cell, which is looked up in a table: it computes in float.
-SHORT = {("lstm", "nncf"), ("lstm", "nncf-all")}
+SHORT = {("lstm", "ptq-w8a8-nncf"), ("lstm", "ptq-w8a8-nncf-all")}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
 
 @pytest.mark.parametrize("model", MODELS["torch"])
 def test_float_is_executed_in_float32_also_where_the_cpu_has_less(files: Path, model: str) -> None:
-    for route in ("torch-traced", "fp16", "weights"):
+    for route in ("export-torch-trace", "cast-wf16-openvino", "weights-w8-nncf"):
         assert toolchains.open_session("openvino", file_of(files, model, route), TORCH[route]).precision == "f32"
 
 
@@ -65,11 +65,17 @@ def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> 
     import openvino
 
     core = openvino.Core()
-    small = [n for n in core.read_model(file_of(files, "conv", "fp16")).get_ops() if n.get_type_name() == "Constant"]
+    small = [
+        n
+        for n in core.read_model(file_of(files, "conv", "cast-wf16-openvino")).get_ops()
+        if n.get_type_name() == "Constant"
+    ]
     assert {n.get_element_type().get_type_name() for n in small} >= {"f16"}
     assert (
         60
-        <= exchange.sqnr(files, "conv", toolchains.open_session("openvino", file_of(files, "conv", "fp16"), "fp16"))
+        <= exchange.sqnr(
+            files, "conv", toolchains.open_session("openvino", file_of(files, "conv", "cast-wf16-openvino"), "fp16")
+        )
         <= 100
     )
 
@@ -102,14 +108,14 @@ def test_small_float16_weights_are_stored_once_and_widened_once(tmp_path: Path, 
 
 
 def test_int8_is_what_really_runs(files: Path) -> None:
-    conv = toolchains.open_session("openvino", file_of(files, "conv", "nncf"), "int8")
+    conv = toolchains.open_session("openvino", file_of(files, "conv", "ptq-w8a8-nncf"), "int8")
     assert conv.precision == "int8", conv.executed
-    cell = toolchains.open_session("openvino", file_of(files, "lstm", "nncf"), "int8")
+    cell = toolchains.open_session("openvino", file_of(files, "lstm", "ptq-w8a8-nncf"), "int8")
     assert cell.executed["RNNSeq:f32"] == 2 and cell.precision == "int8 x1, f32 x2"
-    unrolled = toolchains.open_session("openvino", file_of(files, "lstm", "unrolled-nncf"), "int8")
+    unrolled = toolchains.open_session("openvino", file_of(files, "lstm", "ptq-w8a8-nncf-unrolled"), "int8")
     assert (
         unrolled.precision == "int8"
-        and toolchains.audit("openvino", file_of(files, "lstm", "unrolled-nncf")).ops_quantized >= 25
+        and toolchains.audit("openvino", file_of(files, "lstm", "ptq-w8a8-nncf-unrolled")).ops_quantized >= 25
     )
 
 
@@ -129,7 +135,7 @@ def test_a_port_is_called_as_in_the_file_also_where_the_compiler_gives_it_more_n
 
 
 def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:
-    audit = toolchains.audit("openvino", file_of(files, "lstm", "weights"))
+    audit = toolchains.audit("openvino", file_of(files, "lstm", "weights-w8-nncf"))
     assert audit.weight_elements["int8"] == 2 * 4 * 24 * (16 + 24)
     assert audit.macs_quantized_share == 0.0 and audit.float_weights == ()
 
@@ -149,24 +155,24 @@ def test_no_telemetry_in_this_process() -> None:
 
 
 def test_keras_outputs_keep_their_order_and_loops_stay_loops(keras_files: Path) -> None:
-    session = toolchains.open_session("openvino", file_of(keras_files, "outputs", "saved-model"), "fp32")
+    session = toolchains.open_session("openvino", file_of(keras_files, "outputs", "export-saved-model"), "fp32")
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     assert (
         exchange.sqnr(
             keras_files,
             "gelu",
-            toolchains.open_session("openvino", file_of(keras_files, "gelu", "saved-model"), "fp32"),
+            toolchains.open_session("openvino", file_of(keras_files, "gelu", "export-saved-model"), "fp32"),
         )
         >= 120
     )
-    loop = toolchains.audit("openvino", file_of(keras_files, "lstm", "saved-model"))
+    loop = toolchains.audit("openvino", file_of(keras_files, "lstm", "export-saved-model"))
     assert sum("while" in name for name in loop.float_ops) == 4  # both directions, input and state
-    whole = toolchains.open_session("openvino", file_of(keras_files, "attention", "saved-model"), "fp32")
+    whole = toolchains.open_session("openvino", file_of(keras_files, "attention", "export-saved-model"), "fp32")
     assert exchange.sqnr(keras_files, "attention", whole) >= 120
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:
-    session = toolchains.open_session("openvino", file_of(files, "lstm", "torch-traced"), "fp32")
+    session = toolchains.open_session("openvino", file_of(files, "lstm", "export-torch-trace"), "fp32")
     tokens = np.arange(12, dtype=np.int64)[None]
     assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
     session.bind({"tokens": tokens})()
@@ -178,7 +184,7 @@ def test_sessions_check_inputs_and_bind(files: Path) -> None:
 @pytest.mark.parametrize("suffix", [".xml", ".bin"])
 def test_truncated_files_are_damaged(files: Path, tmp_path: Path, suffix: str) -> None:
     for part in (".xml", ".bin"):
-        shutil.copy(file_of(files, "conv", "nncf").with_suffix(part), tmp_path / f"model{part}")
+        shutil.copy(file_of(files, "conv", "ptq-w8a8-nncf").with_suffix(part), tmp_path / f"model{part}")
     damaged = tmp_path / f"model{suffix}"
     content = damaged.read_bytes()
     for length in (0, len(content) // 2, len(content) - 9):
@@ -191,14 +197,16 @@ def test_truncated_files_are_damaged(files: Path, tmp_path: Path, suffix: str) -
 
 def test_nan_in_a_constant_is_found(files: Path, tmp_path: Path) -> None:
     for part in (".xml", ".bin"):
-        shutil.copy(file_of(files, "conv", "torch-traced").with_suffix(part), tmp_path / f"model{part}")
+        shutil.copy(file_of(files, "conv", "export-torch-trace").with_suffix(part), tmp_path / f"model{part}")
     content = bytearray((tmp_path / "model.bin").read_bytes())
     content[:4] = np.float32(np.nan).tobytes()  # the first constant is the first convolution's weight
     (tmp_path / "model.bin").write_bytes(content)
     assert any("NaN" in finding for finding in toolchains.audit("openvino", tmp_path / "model.xml").findings)
 
 
-@pytest.mark.parametrize(("model", "route"), [("conv", "torch-traced"), ("conv", "nncf"), ("lstm", "unrolled-nncf")])
+@pytest.mark.parametrize(
+    ("model", "route"), [("conv", "export-torch-trace"), ("conv", "ptq-w8a8-nncf"), ("lstm", "ptq-w8a8-nncf-unrolled")]
+)
 def test_layers_keep_their_names_until_a_file_is_chosen_and_are_found_again(
     files: Path, tmp_path: Path, model: str, route: str
 ) -> None:

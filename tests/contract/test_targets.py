@@ -1,5 +1,6 @@
 """Every target file: it parses, its gate is not looser than the ceilings, its routes exist, its twin is fp32."""
 
+import re
 import tomllib
 
 import pytest
@@ -8,6 +9,17 @@ from edgekit import catalogue, target, toolchains
 from edgekit.errors import UsageError
 
 NAMES = target.names()
+#: How routes are named, see ``edgekit/toolchains/__init__.py``.
+TOOL = "converter|litert-torch|quantizer|pt2e|qdq|ort|nncf|onnx|openvino|xnnpack|coremltools"
+SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric"
+DECODES = {
+    "fp32": r"export-[a-z0-9-]+",
+    "fp16": rf"export-[a-z0-9-]+|cast-wf16(af16)?-({TOOL})",
+    "int8": rf"ptq-w8a8-({TOOL})(-({SCOPE}))*",
+    "int16x8": rf"ptq-w8a16-({TOOL})(-({SCOPE}))*",
+    "int8-dynamic": rf"dynamic-w8a8-({TOOL})(-({SCOPE}))*",
+    "int8-weights": rf"weights-w8-({TOOL})(-({SCOPE}))*",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,6 +35,12 @@ def test_target(name):
         twin = target.load(found.float_twin)
         assert (twin.precision, twin.format, twin.toolchain) == ("fp32", found.format, found.toolchain)
     assert all(len(route.because) > 20 for route in found.routes), "each place in the order cites its reason"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_routes_decode(name):
+    found = target.load(name)
+    assert [r.name for r in found.routes if not re.fullmatch(DECODES[found.precision], r.name)] == []
 
 
 @pytest.mark.parametrize("name", toolchains.names())

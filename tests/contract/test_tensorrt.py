@@ -33,7 +33,9 @@ CASES = [
     for route in ROUTES["tensorrt", framework]
 ]
 #: TensorRT has no int8 LSTM; the audit must say what stayed float.
-SHORT = {("torch", "lstm", "qdq"), ("keras", "lstm", "qdq")}
+SHORT = {("torch", "lstm", "ptq-w8a8-qdq"), ("keras", "lstm", "ptq-w8a8-qdq")}
+#: A table as large as all other weights of the small model together stays float.
+SHORT |= {("keras", "attention", "ptq-w8a8-qdq")}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_route_is_close_and_is_what_tensorrt_takes(folders, framework, model, ro
     if (framework, model) == ("keras", "gelu"):  # tf2onnx makes an invalid operator of it; nothing is left
         assert refused is not None
         return
-    if route == "unrolled-qdq" and model != "lstm":
+    if route == "ptq-w8a8-qdq-unrolled" and model != "lstm":
         assert "no recurrent cell" in refused
         return
     assert refused is None
@@ -73,7 +75,7 @@ def nodes(model, kind):
 
 
 def test_placement_is_what_tensorrt_fuses(folders):
-    model = onnx.load(file_of(folders, "torch", "conv", "qdq"))
+    model = onnx.load(file_of(folders, "torch", "conv", "ptq-w8a8-qdq"))
     graph = Graph(model)
     for kind in ("Conv", "ConvTranspose", "Gemm"):
         assert nodes(model, kind)
@@ -149,8 +151,8 @@ def test_the_arithmetic_is_that_of_the_definition(tmp_path):
 
 
 def test_files_do_not_differ(folders, tmp_path):
-    source = file_of(folders, "torch", "conv", "torch-dynamo")
-    for route, convert in (("half", half.half), ("qdq", quantize.qdq)):
+    source = file_of(folders, "torch", "conv", "export-torch-dynamo")
+    for route, convert in (("cast-wf16af16-onnx", half.half), ("ptq-w8a8-qdq", quantize.qdq)):
         again = []
         for number in range(2):
             folder = tmp_path / f"{route}{number}"
@@ -414,7 +416,7 @@ def test_build_reads_no_weights_from_outside_of_the_artifact(converted, tmp_path
 
 
 def test_truncated_files_are_damaged(folders, tmp_path):
-    content = file_of(folders, "torch", "conv", "qdq").read_bytes()
+    content = file_of(folders, "torch", "conv", "ptq-w8a8-qdq").read_bytes()
     damaged = tmp_path / "model.onnx"
     for length in (0, 100, len(content) // 2, len(content) - 1):
         damaged.write_bytes(content[:length])
@@ -447,7 +449,7 @@ def test_500_mutants_are_refused_or_read_and_harm_nobody(folders, tmp_path):
     """In a child of its own, as in the product: what is not a typed error there ends this test."""
     from edgekit.jobs.workers import Limits, Workers
 
-    content = file_of(folders, "torch", "conv", "qdq").read_bytes()
+    content = file_of(folders, "torch", "conv", "ptq-w8a8-qdq").read_bytes()
     for number, changed in enumerate(mutants(content, 500)):
         (tmp_path / f"{number}.onnx").write_bytes(changed)
     with Workers(Limits(120.0, 4 * 2**30)) as workers:

@@ -40,15 +40,15 @@ TAKEN_APART = ("executorch", "litert")
     ("toolchain", "route", "framework"),
     [
         ("source", "none", "torch"),
-        ("onnx", "torch-dynamo", "torch"),
-        ("openvino", "torch-traced", "torch"),
-        ("coreml", "trace", "torch"),
-        ("executorch", "xnnpack", "torch"),
-        ("litert", "litert-torch", "torch"),
+        ("onnx", "export-torch-dynamo", "torch"),
+        ("openvino", "export-torch-trace", "torch"),
+        ("coreml", "export-torch-trace", "torch"),
+        ("executorch", "export-xnnpack", "torch"),
+        ("litert", "export-litert-torch", "torch"),
         ("source", "none", "keras"),
-        ("onnx", "tf2onnx", "keras"),
-        ("openvino", "saved-model", "keras"),
-        ("litert", "converter", "keras"),
+        ("onnx", "export-tf2onnx", "keras"),
+        ("openvino", "export-saved-model", "keras"),
+        ("litert", "export-converter", "keras"),
     ],
 )
 def test_every_toolchain_finds_the_same(tmp_path: Path, toolchain: str, route: str, framework: str) -> None:

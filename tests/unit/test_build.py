@@ -40,13 +40,26 @@ def proven(noise=0.01):
 
 def result(toolchain="tensorrt"):
     return Result(
-        status="PASS", proof=Proof(kind="stand-in", by="ONNX Runtime"), artifact=None, target=f"{toolchain}-int8",
-        format=toolchain, toolchain=toolchain, precision="int8", precision_reached="int8", framework="torch",
-        source=SourceFacts(given="lenet5", kind="zoo", name="lenet5", sha256="0" * 64), route="qdq", routes_tried=(),
-        parts={"main": Part(file="model.onnx", inputs=(), outputs=(), audit=AUDITED, parity=None)}, gate=LIMITS,
-        samples=SamplesFacts(origin="task", seed=0, splits={}), tools={}, cpu_seconds={}, peak_rss_bytes=0,
+        status="PASS",
+        proof=Proof(kind="stand-in", by="ONNX Runtime"),
+        artifact=None,
+        target=f"{toolchain}-int8",
+        format=toolchain,
+        toolchain=toolchain,
+        precision="int8",
+        precision_reached="int8",
+        framework="torch",
+        source=SourceFacts(given="lenet5", kind="zoo", name="lenet5", sha256="0" * 64),
+        route="ptq-w8a8-qdq",
+        routes_tried=(),
+        parts={"main": Part(file="model.onnx", inputs=(), outputs=(), audit=AUDITED, parity=None)},
+        gate=LIMITS,
+        samples=SamplesFacts(origin="task", seed=0, splits={}),
+        tools={},
+        cpu_seconds={},
+        peak_rss_bytes=0,
         host=Host(system="Linux", machine="x86_64", processor="", cores=2, memory_bytes=1, python="3.11"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -15,13 +15,27 @@ TIMED = LatencyFacts(
 
 def result(latency: LatencyFacts | None) -> Result:
     return Result(
-        status="PASS", flags=("REUSED",), proof=Proof(kind="runtime", by="ONNX Runtime"), artifact=None,
-        target="onnxruntime-int8", format="onnx", toolchain="onnx", precision="int8", precision_reached="int8",
-        framework="torch", source=SourceFacts(given="lenet5", kind="zoo", name="lenet5", sha256="0" * 64),
-        route="qdq", routes_tried=(), gate={}, samples=SamplesFacts(origin="task", seed=0, splits={}), tools={},
-        cpu_seconds={}, peak_rss_bytes=0, latency=latency,
+        status="PASS",
+        flags=("REUSED",),
+        proof=Proof(kind="runtime", by="ONNX Runtime"),
+        artifact=None,
+        target="onnxruntime-int8",
+        format="onnx",
+        toolchain="onnx",
+        precision="int8",
+        precision_reached="int8",
+        framework="torch",
+        source=SourceFacts(given="lenet5", kind="zoo", name="lenet5", sha256="0" * 64),
+        route="ptq-w8a8-qdq",
+        routes_tried=(),
+        gate={},
+        samples=SamplesFacts(origin="task", seed=0, splits={}),
+        tools={},
+        cpu_seconds={},
+        peak_rss_bytes=0,
+        latency=latency,
         host=Host(system="Linux", machine="x86_64", processor="", cores=2, memory_bytes=1, python="3.11"),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

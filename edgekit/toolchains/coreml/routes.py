@@ -11,12 +11,12 @@ from edgekit.toolchains.coreml import export, quantize
 _RUNTIME: Mapping[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 
 ROUTES = {
-    "trace": Route({"torch": "torch", "keras": "keras-torch"}, export.from_trace),
-    "exported-program": Route({"torch": "torch", "keras": "keras-torch"}, export.from_program),
-    "tf-concrete": Route({"keras": "keras-tensorflow"}, export.from_concrete),
-    "activations": Route(_RUNTIME, quantize.activations, quantizes_file=True),
-    "activations-products": Route(_RUNTIME, quantize.activations_of_products, quantizes_file=True),
-    "unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled),
-    "pt2e": Route({"torch": "torch", "keras": "keras-torch"}, quantize.pt2e),
-    "weights": Route(_RUNTIME, quantize.weights, quantizes_file=True),
+    "export-torch-trace": Route({"torch": "torch", "keras": "keras-torch"}, export.from_trace),
+    "export-torch-export": Route({"torch": "torch", "keras": "keras-torch"}, export.from_program),
+    "export-tf-concrete": Route({"keras": "keras-tensorflow"}, export.from_concrete),
+    "ptq-w8a8-coremltools": Route(_RUNTIME, quantize.activations, quantizes_file=True),
+    "ptq-w8a8-coremltools-matmuls": Route(_RUNTIME, quantize.activations_of_products, quantizes_file=True),
+    "ptq-w8a8-coremltools-unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled),
+    "ptq-w8a8-pt2e": Route({"torch": "torch", "keras": "keras-torch"}, quantize.pt2e),
+    "weights-w8-coremltools": Route(_RUNTIME, quantize.weights, quantizes_file=True),
 }

@@ -44,10 +44,10 @@ def _dynamic(model: LoadedModel | None, request: Request) -> Converted:
 
 # Lowering imports torch and the compiler; the audit of a file needs neither.
 ROUTES = {
-    "xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _fp32),
-    "xnnpack-half-weights": Route({"torch": "torch", "keras": "keras-torch"}, _half_weights),
-    "xnnpack-half": Route({"torch": "torch", "keras": "keras-torch"}, _half),
-    "pt2e": Route({"torch": "torch", "keras": "keras-torch"}, _static),
-    "pt2e-products": Route({"torch": "torch", "keras": "keras-torch"}, _static_products),
-    "pt2e-dynamic": Route({"torch": "torch", "keras": "keras-torch"}, _dynamic),
+    "export-xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _fp32),
+    "cast-wf16-xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _half_weights),
+    "cast-wf16af16-xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _half),
+    "ptq-w8a8-pt2e": Route({"torch": "torch", "keras": "keras-torch"}, _static),
+    "ptq-w8a8-pt2e-matmuls": Route({"torch": "torch", "keras": "keras-torch"}, _static_products),
+    "dynamic-w8a8-pt2e": Route({"torch": "torch", "keras": "keras-torch"}, _dynamic),
 }

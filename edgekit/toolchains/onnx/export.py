@@ -25,7 +25,7 @@ OPSET_TENSORFLOW = 18
 def from_torch(model: LoadedModel | None, request: Request) -> Converted:
     """Export through ``torch.export`` and the dynamo exporter (torch modules, and Keras on the torch backend)."""
     if model is not None and model.kind == "torchscript":  # what converts it to a program leaves its axes dynamic
-        raise UnsupportedError("torch.export does not read TorchScript", hint="The route torch-script does.")
+        raise UnsupportedError("torch.export does not read TorchScript", hint="The route export-torch-script does.")
     return finish(_dynamo(torch_program(model)), request)
 
 
@@ -37,7 +37,7 @@ def from_torchscript(model: LoadedModel | None, request: Request) -> Converted:
     if not isinstance(model.native, torch.jit.ScriptModule):
         raise UnsupportedError(
             f"the TorchScript route takes a ScriptModule, not {type(model.native).__name__}",
-            hint="Use the route torch-dynamo.",
+            hint="Use the route export-torch-dynamo.",
         )
     sample = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
     with tempfile.TemporaryDirectory() as folder:

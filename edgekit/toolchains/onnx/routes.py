@@ -26,16 +26,15 @@ def _quantizes(convert: _Convert) -> Route:
 
 
 ROUTES = {
-    "torch-dynamo": _route({"torch": "torch"}, export.from_torch),
-    "torch-script": _route({"torch": "torch"}, export.from_torchscript),
-    "tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),
-    "keras-torch": _route({"keras": "keras-torch"}, export.from_torch),
-    "qdq-all": _quantizes(quantize.qdq_all),
-    "qdq-products": _quantizes(quantize.qdq_products),
-    "nncf": _quantizes(quantize.nncf_qdq),
-    "qdq-dynamic-cells": _quantizes(quantize.qdq_dynamic_cells),
-    "unrolled-qdq": _route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
-    "dynamic": _quantizes(quantize.dynamic),
-    "dynamic-products-tensor": _quantizes(quantize.dynamic_products_tensor),
-    "dynamic-products": _quantizes(quantize.dynamic_products),
+    "export-torch-dynamo": _route({"torch": "torch", "keras": "keras-torch"}, export.from_torch),
+    "export-torch-script": _route({"torch": "torch"}, export.from_torchscript),
+    "export-tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),
+    "ptq-w8a8-qdq": _quantizes(quantize.qdq_all),
+    "ptq-w8a8-qdq-matmuls": _quantizes(quantize.qdq_products),
+    "ptq-w8a8-nncf": _quantizes(quantize.nncf_qdq),
+    "ptq-w8a8-qdq-dynamic-cells": _quantizes(quantize.qdq_dynamic_cells),
+    "ptq-w8a8-qdq-unrolled": _route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
+    "dynamic-w8a8-ort": _quantizes(quantize.dynamic),
+    "dynamic-w8a8-ort-noconv-per-tensor": _quantizes(quantize.dynamic_products_tensor),
+    "dynamic-w8a8-ort-noconv": _quantizes(quantize.dynamic_products),
 }

@@ -34,7 +34,9 @@ def from_trace(model: LoadedModel | None, request: Request) -> Converted:
 
     assert model is not None
     if model.kind == "pt2":
-        raise UnsupportedError("an exported program is not traced again", hint="The route torch-exported reads it.")
+        raise UnsupportedError(
+            "an exported program is not traced again", hint="The route export-torch-export reads it."
+        )
     example = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
     with torch.no_grad():
         converted = _convert(model.native, example_input=example[0] if len(example) == 1 else example)

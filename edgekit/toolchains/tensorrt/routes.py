@@ -25,11 +25,10 @@ def _checked(convert: Callable[[LoadedModel | None, Request], Converted]) -> Cal
 
 
 ROUTES = {
-    "torch-dynamo": Route({"torch": "torch"}, _checked(export.from_torch)),
-    "torch-script": Route({"torch": "torch"}, _checked(export.from_torchscript)),
-    "tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),
-    "keras-torch": Route({"keras": "keras-torch"}, _checked(export.from_torch)),
-    "half": Route({"keras": "runtime", "torch": "runtime"}, half.half, quantizes_file=True),
-    "qdq": Route({"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True),
-    "unrolled-qdq": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
+    "export-torch-dynamo": Route({"torch": "torch", "keras": "keras-torch"}, _checked(export.from_torch)),
+    "export-torch-script": Route({"torch": "torch"}, _checked(export.from_torchscript)),
+    "export-tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),
+    "cast-wf16af16-onnx": Route({"keras": "runtime", "torch": "runtime"}, half.half, quantizes_file=True),
+    "ptq-w8a8-qdq": Route({"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True),
+    "ptq-w8a8-qdq-unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
 }

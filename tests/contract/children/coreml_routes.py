@@ -51,16 +51,16 @@ def main(folder):
     with torch.no_grad():
         np.savez(folder / "lstm.npz", x=samples, y=model(torch.from_numpy(samples)).numpy())
     given = {"x": calibration}
-    file = attempt("lstm", model, (10, 12), "trace", "fp32", "iOS17")
-    attempt("activations", model, (10, 12), "activations", "int8", "iOS17", given, file)
-    attempt("unrolled", model, (10, 12), "unrolled", "int8", "iOS17", given)
-    apart = attempt("exported", model, (10, 12), "exported-program", "fp32", "iOS17")
-    attempt("exported-int8", model, (10, 12), "activations-products", "int8", "iOS17", given, apart)
-    attempt("unrolled-old", model, (10, 12), "unrolled", "int8", "iOS16", given)
-    attempt("no-samples", model, (10, 12), "unrolled", "int8", "iOS17", {"x": calibration[:0]})
-    attempt("shuffle-old", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "trace", "fp32", "iOS15")
-    attempt("shuffle", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "trace", "fp32", "iOS16")
-    attempt("no-such-target", nn.Linear(4, 2).eval(), (4,), "trace", "fp32", "iOS99")
+    file = attempt("lstm", model, (10, 12), "export-torch-trace", "fp32", "iOS17")
+    attempt("activations", model, (10, 12), "ptq-w8a8-coremltools", "int8", "iOS17", given, file)
+    attempt("unrolled", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS17", given)
+    apart = attempt("exported", model, (10, 12), "export-torch-export", "fp32", "iOS17")
+    attempt("exported-int8", model, (10, 12), "ptq-w8a8-coremltools-matmuls", "int8", "iOS17", given, apart)
+    attempt("unrolled-old", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS16", given)
+    attempt("no-samples", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS17", {"x": calibration[:0]})
+    attempt("shuffle-old", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "export-torch-trace", "fp32", "iOS15")
+    attempt("shuffle", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "export-torch-trace", "fp32", "iOS16")
+    attempt("no-such-target", nn.Linear(4, 2).eval(), (4,), "export-torch-trace", "fp32", "iOS99")
     (folder / "outcome.json").write_text(json.dumps(outcome))
 
 

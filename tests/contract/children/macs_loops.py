@@ -15,7 +15,7 @@ from edgekit import toolchains
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 
-ROUTES = {"litert": "converter", "onnx": "tf2onnx", "openvino": "saved-model"}
+ROUTES = {"litert": "export-converter", "onnx": "export-tf2onnx", "openvino": "export-saved-model"}
 
 
 def main(folder: Path) -> None:

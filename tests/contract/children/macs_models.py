@@ -18,18 +18,21 @@ from torch.nn import functional
 #: Routes by toolchain, the float one first: the others may start from its file.
 ROUTES = {
     "litert": {
-        "litert-torch": "fp32", "quantizer-dynamic-products": "int8-dynamic", "quantizer-dynamic-mixed": "int8-dynamic",
-        "quantizer-dynamic": "int8-dynamic", "quantizer-static": "int8", "quantizer-static-products": "int8",
-        "quantizer-16x8": "int16x8",
+        "export-litert-torch": "fp32", "dynamic-w8a8-quantizer-nodepthwise": "int8-dynamic",
+        "dynamic-w8a8-quantizer-mixed": "int8-dynamic",
+        "dynamic-w8a8-quantizer": "int8-dynamic", "ptq-w8a8-quantizer": "int8", "ptq-w8a8-quantizer-matmuls": "int8",
+        "ptq-w8a16-quantizer": "int16x8",
     },
     "onnx": {
-        "torch-dynamo": "fp32", "dynamic-products-tensor": "int8-dynamic", "dynamic": "int8-dynamic",
-        "qdq-products": "int8", "qdq-dynamic-cells": "int8", "nncf": "int8",
+        "export-torch-dynamo": "fp32", "dynamic-w8a8-ort-noconv-per-tensor": "int8-dynamic",
+        "dynamic-w8a8-ort": "int8-dynamic",
+        "ptq-w8a8-qdq-matmuls": "int8", "ptq-w8a8-qdq-dynamic-cells": "int8", "ptq-w8a8-nncf": "int8",
     },
-    "tensorrt": {"torch-dynamo": "fp32", "half": "fp16", "qdq": "int8"},
-    "openvino": {"torch-traced": "fp32", "weights-symmetric": "int8-weights", "nncf": "int8", "nncf-all": "int8"},
-    "coreml": {"trace": "fp32", "weights": "int8-weights", "activations": "int8"},
-    "executorch": {"xnnpack": "fp32", "pt2e-dynamic": "int8-dynamic", "pt2e-products": "int8"},
+    "tensorrt": {"export-torch-dynamo": "fp32", "cast-wf16af16-onnx": "fp16", "ptq-w8a8-qdq": "int8"},
+    "openvino": {"export-torch-trace": "fp32", "weights-w8-nncf-symmetric": "int8-weights", "ptq-w8a8-nncf": "int8",
+                 "ptq-w8a8-nncf-all": "int8"},
+    "coreml": {"export-torch-trace": "fp32", "weights-w8-coremltools": "int8-weights", "ptq-w8a8-coremltools": "int8"},
+    "executorch": {"export-xnnpack": "fp32", "dynamic-w8a8-pt2e": "int8-dynamic", "ptq-w8a8-pt2e-matmuls": "int8"},
 }  # fmt: skip
 MODELS = ("cnn", "mlp", "attention", "lstm", "lookup", "llama")
 RNG = np.random.default_rng(0)
