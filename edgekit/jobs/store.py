@@ -183,7 +183,7 @@ class Store:
     def _names(self) -> list[str]:
         try:
             return sorted(path.name for path in self.root.iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def rows(self) -> list[Json]:

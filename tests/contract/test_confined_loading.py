@@ -92,6 +92,7 @@ def test_a_file_that_no_check_has_stopped_finds_nothing_to_do(load, places, name
     said = load(name, environment, inputs, confined=True)
     assert not target.exists()
     if seen:
+        assert "ATTACK " in said, said
         found = json.loads(said[said.index("ATTACK ") + 7 : said.index("}") + 1])
         assert found.pop("token") == "absent"
         assert "DONE" not in found.values(), found

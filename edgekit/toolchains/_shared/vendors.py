@@ -29,8 +29,12 @@ class Fault:
     reports: tuple[str, ...] = ()
 
     def here(self) -> bool:
-        """Whether the installed release is one of those that have it (patch releases and builds do not count)."""
-        return _release(self.first) <= _release(metadata.version(self.package)) <= _release(self.last)
+        """Whether a release that has it is installed (patch releases and builds do not count)."""
+        try:
+            installed = _release(metadata.version(self.package))
+        except metadata.PackageNotFoundError:
+            return False
+        return _release(self.first) <= installed <= _release(self.last)
 
 
 def _release(version: str) -> tuple[int, ...]:
