@@ -218,9 +218,9 @@ def find_traits(run: Run, order: Order, loaded: Loaded, twin: Candidate | None, 
     if twin is not None:
         file = Ref(twin.parts[name].entry, twin.parts[name].file)
         arguments = {"toolchain_name": order.target.toolchain, "file": file, "signature": part.signature}
-        return frozenset(run.step("traits", "runtime", "traits", arguments).value)
+        return frozenset(run.step("audit:traits", "runtime", "traits", arguments).value)
     arguments = {"source": _given(part.source), "environment": loaded.environment}
-    return frozenset(run.step("traits:source", loaded.environment, "traits", arguments).value)
+    return frozenset(run.step("traits", loaded.environment, "traits", arguments).value)
 
 
 def try_routes(

@@ -43,7 +43,7 @@ def named_shortly(run: Run, target: Target, made: Candidate) -> Candidate:
     parts = dict(made.parts)
     for name, part in made.parts.items():
         arguments = {"toolchain_name": target.toolchain, "file": Ref(part.entry, part.file)}
-        entry = run.step("compact", "runtime", "compact", arguments)
+        entry = run.step("audit:compact", "runtime", "compact", arguments)
         if entry.value["file"] is not None:
             parts[name] = replace(part, entry=entry)
     return replace(made, parts=parts) if parts != made.parts else made

@@ -59,8 +59,8 @@ STEPS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
         ["toolchains.coreml.session", "data.tasks.scenes", *METRICS],
     ),
     "score of the float model": ("prove:baseline", "runtime", {"task": None}, METRICS),
-    "traits of a file": ("traits", "runtime", {"toolchain_name": "onnx"}, ["toolchains.onnx.traits"]),
-    "traits of a model": ("traits:source", "torch", FILE, ["frameworks.torch"]),
+    "traits of a file": ("audit:traits", "runtime", {"toolchain_name": "onnx"}, ["toolchains.onnx.traits"]),
+    "traits of a model": ("traits", "torch", FILE, ["frameworks.torch"]),
     "latency": ("latency", "runtime", {"toolchain_name": "openvino"}, ["toolchains.openvino.session"]),
     "golden data": ("golden", "runtime", {"part": None}, []),
 }  # fmt: skip
@@ -162,7 +162,7 @@ def test_a_changed_constant_changes_the_keys_of_the_steps_that_import_it_and_no_
 @pytest.mark.parametrize(
     ("module", "unmoved"),
     [
-        ("sources/source.py", {"audit", "latency"}),
+        ("sources/source.py", {"audit", "traits of a file", "latency"}),
         ("signature.py", set()),
         ("sources/lists/torch.toml", set(STEPS) - CHECKING),
     ],
