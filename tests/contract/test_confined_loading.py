@@ -48,11 +48,12 @@ def places(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def children():
+def children(tmp_path_factory):
     path = os.pathsep.join(p for p in (str(CHILDREN), os.environ.get("PYTHONPATH")) if p)
     with pytest.MonkeyPatch.context() as patch, Workers(Limits(300, 4 << 30)) as workers:
         patch.setenv("PYTHONPATH", path)
         patch.setenv("HUB_TOKEN", "secret")
+        patch.chdir(tmp_path_factory.mktemp("current"))  # where the free children leave what they do
         yield workers
 
 

@@ -214,7 +214,7 @@ def test_nothing_that_chooses_ever_receives_a_test_sample(tmp_path):
     choosing = [i for i, (step, _) in enumerate(steps) if step in ("convert", "audit", "latency")]
     assert max(choosing) < made_test
     after = [step for step, _ in steps[made_test + 1 :]]
-    assert after == ["reference", "prove", "compact"], "the test split is run once, on the chosen artifact"
+    assert after == ["reference", "prove", "audit:compact"], "the test split is run once, on the chosen artifact"
     assert all(test_entry not in json.dumps(a, default=str) for _, a in steps[: made_test + 1])
     golden = np.load(tmp_path / "a" / "golden.npz")
     selection = {k: v for step, a in steps if step == "golden" for k, v in np.load(a["samples_file"]).items()}
