@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from edgekit.jobs.store import Entry
 from edgekit.signature import WHOLE
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
-from edgekit.target import PassedOver, Target, Trait
+from edgekit.target import PassedOver, Target, TargetRoute, Trait
 
 #: Fewer calibration samples than this are used, but warned about.
 FEW_CALIBRATION_SAMPLES = 32
@@ -83,11 +83,26 @@ class Loaded:
         said = [output["name"] for output in outputs if output["role"] == "classes"]
         return said or ([outputs[0]["name"]] if scored else [])
 
-    def environment_for(self, route: Mapping[str, Any]) -> str | None:
-        """The kind of child that runs a route for this source; None where the route does not serve it.
+    def serving(self, target: Target, facts: Mapping[str, Mapping[str, Any]]) -> list[tuple[TargetRoute, str]]:
+        """The target's routes that serve this source, in order, each with the kind of child that runs it.
 
-        ``route``: its facts, as ``edgekit.steps.convert.routes`` tells them.
+        Args:
+            target: whose routes.
+            facts: of all routes of its toolchain, as ``edgekit.steps.convert.routes`` tells them.
+
+        Raises:
+            UsageError: the target names a route that its toolchain does not have.
         """
+        if unknown := [route.name for route in target.routes if route.name not in facts]:
+            raise UsageError(
+                f"target {target.name} names the route {unknown[0]!r}, which {target.toolchain} does not have; "
+                f"it has {', '.join(sorted(facts))}",
+                hint="Correct the target's TOML.",
+            )
+        kinds = [(route, self._environment_for(facts[route.name])) for route in target.routes]
+        return [(route, environment) for route, environment in kinds if environment]
+
+    def _environment_for(self, route: Mapping[str, Any]) -> str | None:
         wanted = route["environments"].get(self.framework)
         if wanted is None or route["quantizes_file"]:
             return wanted and "runtime"
@@ -130,7 +145,20 @@ class Plan:
     routes: tuple[PlannedRoute, ...]
     traits: Mapping[str, frozenset[Trait]] | None
 
-    def of(self, part: str) -> frozenset[Trait]:
+    @classmethod
+    def of(
+        cls,
+        order: Order,
+        serving: Iterable[tuple[TargetRoute, str]],
+        traits: Mapping[str, frozenset[Trait]] | None,
+    ) -> Plan:
+        """Decide about each route that serves the source; a trait of one part is one of the whole."""
+        found = frozenset[Trait]().union(*(traits or {}).values())
+        options = {"search": order.search_routes, "allow_mixed": order.allow_mixed}
+        routes = (PlannedRoute(r.name, environment, r.passed_over(found, **options)) for r, environment in serving)
+        return cls(tuple(routes), traits)
+
+    def of_part(self, part: str) -> frozenset[Trait]:
         """The traits of one part."""
         return self.traits[part] if self.traits is not None else frozenset()
 

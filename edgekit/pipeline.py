@@ -33,7 +33,7 @@ from edgekit.sources.source import Source
 from edgekit.steps.describe import checkpoint
 from edgekit.steps.samples import EDGES
 from edgekit.target import Target, Trait
-from edgekit.toolchains import Audit, IOTensor
+from edgekit.toolchains import Audit
 
 Progress = Callable[[str, str], None]
 
@@ -193,23 +193,12 @@ def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Ca
 
 
 def plan(run: Run, order: Order, loaded: Loaded, twin: Candidate | None) -> Plan:
-    """Which of the target's routes serve this source, and which of them its graph is passed over by."""
-    chain, wanted = order.target.toolchain, order.target.routes
-    facts = run.step("convert:routes", "runtime", "routes", {"toolchain_name": chain}).value
-    if unknown := [route.name for route in wanted if route.name not in facts]:
-        raise UsageError(
-            f"target {order.target.name} names the route {unknown[0]!r}, which {chain} does not have; "
-            f"it has {', '.join(sorted(facts))}",
-            hint="Correct the target's TOML.",
-        )
-    serving = [(r, environment) for r in wanted if (environment := loaded.environment_for(facts[r.name]))]
-    traits: dict[str, frozenset[Trait]] | None = None
-    if twin is not None or any(route.asks for route, _ in serving):
-        traits = {name: find_traits(run, order, loaded, twin, name) for name in loaded.parts}
-    found = frozenset[Trait]().union(*(traits or {}).values())
-    over = [r.passed_over(found, search=order.search_routes, allow_mixed=order.allow_mixed) for r, _ in serving]
-    routes = tuple(PlannedRoute(r.name, environment, o) for (r, environment), o in zip(serving, over, strict=True))
-    return Plan(routes, traits)
+    """Which of the target's routes serve this source, and which are passed over for what its graph is made of."""
+    facts = run.step("convert:routes", "runtime", "routes", {"toolchain_name": order.target.toolchain}).value
+    serving = loaded.serving(order.target, facts)
+    asked = twin is not None or any(route.asks for route, _ in serving)
+    traits = {name: find_traits(run, order, loaded, twin, name) for name in loaded.parts} if asked else None
+    return Plan.of(order, serving, traits)
 
 
 def find_traits(run: Run, order: Order, loaded: Loaded, twin: Candidate | None, name: str) -> frozenset[Trait]:
@@ -266,7 +255,7 @@ def try_route(
         for name, part in loaded.parts.items():
             ranges = calibration.parts[name] if calibration else None
             floats = twin.parts[name] if twin else None
-            parts[name] = make_part(run, target, part, ranges, floats, planned.of(name), route, what)
+            parts[name] = make_part(run, target, part, ranges, floats, planned.of_part(name), route, what)
         made = Candidate(route.name, "PASS", parts=parts)
         made = judging.judge_audit(target, made, allow_mixed=order.allow_mixed)
         if made.status == "FAIL_PRECISION":
@@ -323,10 +312,7 @@ def make_part(
 def look(run: Run, target: Target, file: Ref) -> Audit:
     """Audit a file without executing it."""
     arguments = {"toolchain_name": target.toolchain, "file": file}
-    found = run.step("audit", "runtime", "audit", arguments).value
-    tensors = {side: tuple(IOTensor(**{**t, "shape": tuple(t["shape"])}) for t in found[side]) for side in _SIDES}
-    lists = {key: tuple(found[key]) for key in ("float_ops", "float_weights", "ops_float_only", "findings")}
-    return Audit(**{**found, **tensors, **lists})
+    return Audit.from_json(run.step("audit", "runtime", "audit", arguments).value)
 
 
 def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samples, *, label: str) -> Candidate:
@@ -413,9 +399,6 @@ def test_once(
     if test.count == 0:
         return test, None
     return test, prove(run, order, loaded, chosen, test, label="test")
-
-
-_SIDES = ("inputs", "outputs")
 
 
 def _given(source: Source) -> Given:

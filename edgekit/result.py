@@ -70,6 +70,7 @@ class RouteTried(_Frozen):
     sqnr_db: float | None = None
     latency_ratio: float | None = None
     measured_at: str | None = None
+    size_bytes: int | None = None
 
 
 class RoutePassedOver(_Frozen):

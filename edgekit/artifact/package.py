@@ -281,6 +281,7 @@ def _tried(candidate: Candidate) -> RouteTried:
         sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,
         latency_ratio=candidate.latency.ratio if candidate.latency else None,
         measured_at=candidate.latency.measured_at if candidate.latency else None,
+        size_bytes=_size(candidate),
     )
 
 

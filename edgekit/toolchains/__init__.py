@@ -187,6 +187,16 @@ class Audit:
     ops_delegated: int | None = None
     findings: tuple[str, ...] = field(default=())
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Audit:
+        """Read it from the JSON form of ``dataclasses.asdict``."""
+        sides = {
+            side: tuple(IOTensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in document[side])
+            for side in ("inputs", "outputs")
+        }
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        return cls(**values | sides)
+
     @property
     def macs_quantized_share(self) -> float | None:
         """Share of multiply-accumulates that run in integers; None where the file has none."""
