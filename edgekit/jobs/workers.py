@@ -241,9 +241,12 @@ class Worker:
             seen = len(self._pending)
             interruption.check()
             ended = not self.alive  # before looking: what it wrote before it ended is then there
-            readable, _, _ = select.select([self._answers], [], [], 0 if ended else 0.2)
+            try:
+                readable, _, _ = select.select([self._answers], [], [], 0 if ended else 0.2)
+                chunk = self._answers.read(1 << 16) if readable else b""
+            except ValueError:  # another thread has ended the child, and closed its pipe
+                raise EOFError from None
             if readable:
-                chunk = self._answers.read(1 << 16)
                 if not chunk:
                     raise EOFError
                 self._pending += chunk

@@ -22,7 +22,7 @@ PRECISION = {
     "ptq-w8a8-quantizer": "int8",
     "ptq-w8a8-quantizer-matmuls": "int8",
     "ptq-w8a8-pt2e": "int8",
-    "pt2e-with-identities": "int8",
+    "ptq-w8a8-pt2e-with-identities": "int8",
     "ptq-w8a8-quantizer-unrolled": "int8",
     "dynamic-w8a8-quantizer": "int8-dynamic",
     "dynamic-w8a8-converter": "int8-dynamic",
@@ -55,7 +55,7 @@ ROUTES = {
     ),
 }
 MORE = {
-    ("torch", "conv"): (*ROUTES["torch"], "pt2e-with-identities"),
+    ("torch", "conv"): (*ROUTES["torch"], "ptq-w8a8-pt2e-with-identities"),
     ("keras", "conv"): (*ROUTES["keras"], "ptq-w8a16-quantizer-unrolled", "ptq-w8a8-quantizer-unrolled"),
     ("keras", "lstm"): (*ROUTES["keras"], "ptq-w8a16-quantizer-unrolled", "ptq-w8a8-quantizer-unrolled"),
     ("keras", "long"): (
@@ -223,7 +223,7 @@ def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]
         made = toolchains.routes("litert")[route.replace("-with-identities", "")]
         kept = routes_torch.erase_identities
         try:
-            if route == "pt2e-with-identities":
+            if route == "ptq-w8a8-pt2e-with-identities":
                 routes_torch.erase_identities = lambda graph: graph
             outcome[route] = list(made.convert(None if made.quantizes_file else model, request).notes)
         except EdgekitError as error:

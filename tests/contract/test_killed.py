@@ -152,8 +152,9 @@ def test_signals_at_random_moments_leave_nothing(tmp_path, seconds, first, secon
     assert "Traceback" not in said or run.returncode < 0, said
     if answer:
         document = json.loads(answer)
-        assert document["status"] == ("PASS" if run.returncode == 0 else "FAILED")
-    if run.returncode == 0:
+        # What was said stays said where the signal comes between the answer and the end.
+        assert document["status"] in (("PASS",) if run.returncode == 0 else ("PASS", "FAILED"))
+    if run.returncode == 0 or (answer and document["status"] == "PASS"):
         assert (place.out / "made").is_dir()
 
 

@@ -262,7 +262,7 @@ def test_names_of_a_chosen_file_are_short_and_unique_and_those_of_the_borders_st
 def test_pt2e_with_identities_kept_is_found(files: Path) -> None:
     """Dropout keeps an observer of its own; the bias is then quantized with a scale that is not there any more."""
     folder = files / "torch/conv"
-    broken = toolchains.audit("litert", folder / "pt2e-with-identities/model.tflite")
+    broken = toolchains.audit("litert", folder / "ptq-w8a8-pt2e-with-identities/model.tflite")
     assert any("bias scale" in finding for finding in broken.findings)
     assert worst_db(folder, "pt2e-with-identities") < worst_db(folder, "ptq-w8a8-pt2e") - 10
 
