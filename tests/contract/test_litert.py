@@ -264,7 +264,7 @@ def test_pt2e_with_identities_kept_is_found(files: Path) -> None:
     folder = files / "torch/conv"
     broken = toolchains.audit("litert", folder / "ptq-w8a8-pt2e-with-identities/model.tflite")
     assert any("bias scale" in finding for finding in broken.findings)
-    assert worst_db(folder, "pt2e-with-identities") < worst_db(folder, "ptq-w8a8-pt2e") - 10
+    assert worst_db(folder, "ptq-w8a8-pt2e-with-identities") < worst_db(folder, "ptq-w8a8-pt2e") - 10
 
 
 def test_infinite_mask_shows_in_parity(files: Path) -> None:
