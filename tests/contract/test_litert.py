@@ -37,7 +37,7 @@ REFUSED = {
     ("keras", "long", "ptq-w8a8-quantizer"): "loop over time",
     ("keras", "long", "ptq-w8a16-quantizer"): "loop over time",
     ("keras", "lstm", "ptq-w8a16-converter"): "float inputs only",
-    **{("keras", "conv", f"unrolled-{kind}"): "no recurrent Keras layer" for kind in ("16x8", "int8")},
+    **{("keras", "conv", f"ptq-{bits}-quantizer-unrolled"): "no recurrent Keras layer" for bits in ("w8a16", "w8a8")},
     ("keras", "attention", "ptq-w8a16-converter"): "float inputs only",
 }
 #: Files that are not what was asked, which the audit must say (nn.LSTM is one opaque node to PT2E).
@@ -186,7 +186,7 @@ def test_execution_precision_is_read_back(files: Path) -> None:
 
 def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: Path) -> None:
     everything, products = (
-        files / f"keras/conv/dynamic-w8a8-quantizer{kind}/model.tflite" for kind in ("", "-products")
+        files / f"keras/conv/dynamic-w8a8-quantizer{kind}/model.tflite" for kind in ("", "-nodepthwise")
     )
     audits = [toolchains.audit("litert", file) for file in (everything, products)]
     assert [op.partition(":")[0] for op in audits[1].float_ops] == ["DEPTHWISE_CONV_2D"]
@@ -205,7 +205,7 @@ def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: 
 def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, framework: str) -> None:
     folder = files / framework / "attention"
     everything, products = (
-        toolchains.audit("litert", folder / f"ptq-w8a8-quantizer{kind}/model.tflite") for kind in ("", "-products")
+        toolchains.audit("litert", folder / f"ptq-w8a8-quantizer{kind}/model.tflite") for kind in ("", "-matmuls")
     )
     assert products.ops_quantized < everything.ops_quantized
     assert worst_db(folder, "ptq-w8a8-quantizer-matmuls") > worst_db(folder, "ptq-w8a8-quantizer")

@@ -20,6 +20,7 @@ from edgekit import cli, toolchains  # noqa: E402
 from edgekit.artifact import folder as artifact  # noqa: E402
 from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UnsafeInputError, UnsupportedError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
+from edgekit.result import Result  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx.graph import Graph  # noqa: E402
 from edgekit.toolchains.tensorrt import checks, operators, quantize  # noqa: E402
@@ -407,7 +408,7 @@ def test_build_reads_no_weights_from_outside_of_the_artifact(converted, tmp_path
     from edgekit.artifact import derived as build
     from edgekit.jobs.workers import Workers
 
-    whole = artifact.read(Path(converted.artifact))
+    whole = Result.model_validate_json((Path(converted.artifact) / artifact.MANIFEST).read_bytes())
     model, golden = tmp_path / "bad.onnx", Path(converted.artifact) / artifact.GOLDEN
     model.write_bytes(external("initializer").SerializeToString())
     artifact.write(tmp_path / "bad", {"model.onnx": model, artifact.GOLDEN: golden}, {}, whole)
