@@ -195,9 +195,9 @@ def test_a_metric_that_cannot_read_the_outputs_says_so_before_any_file_is_made(
     seen: list[str] = []
     call = workers.call
 
-    def watched(environment: str, step: str, arguments: dict[str, Any]) -> Any:
+    def watched(environment: str, step: str, arguments: dict[str, Any], **options: Any) -> Any:
         seen.append(step)
-        return call(environment, step, arguments)
+        return call(environment, step, arguments, **options)
 
     monkeypatch.setattr(workers, "call", watched)
     with pytest.raises(UsageError, match=r"goes from 1\.01e\+03 to") as raised:

@@ -48,5 +48,5 @@ def test_it_is_kept_only_where_the_user_says_so_and_exits_9_all_the_same(target,
     weights = next(folder.rglob("weight.bin"))
     weights.write_bytes(weights.read_bytes()[:-1])
     code, checked = run("verify", str(folder))
-    assert (code, checked["status"]) == (6, "FAILED")
+    assert (code, checked["status"]) == (4, "FAIL_INTEGRITY")
     assert "weight.bin" in checked["reason"]
