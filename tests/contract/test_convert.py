@@ -409,3 +409,15 @@ def test_a_table_that_is_also_the_last_layers_weights_is_stored_once_in_float16(
     result = edgekit.convert("gpt@keras", "tflite-fp16", output=tmp_path / "out", **options)
     assert (result.status, result.route) == ("PASS", "cast-wf16-quantizer"), result.reason
     assert result.size_bytes < 0.54 * result.float_size_bytes  # 0.56 with the table twice
+
+
+@pytest.mark.parametrize("target", ["openvino-fp32", "onnxruntime-fp32", "executorch-fp32"])
+def test_a_file_of_others_goes_on_with_all_that_lies_beside_what_was_made_of_it(workers, store, tmp_path, target):
+    """Confined children are handed files, and weights lie in files of their own."""
+    import torch
+
+    program = torch.export.export(torch.nn.Linear(4, 3).eval(), (torch.zeros(1, 4),))
+    torch.export.save(program, tmp_path / "linear.pt2")
+    options = {"workers": workers, "store": store, "latency": False}
+    made = edgekit.convert(str(tmp_path / "linear.pt2"), target, output=tmp_path / "out", **options)
+    assert made.status == "PASS", made.reason

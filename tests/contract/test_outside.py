@@ -76,12 +76,17 @@ def hum(count, seed):
 
 
 def test_the_anomaly_autoencoder_in_int8(convert, outside, tmp_path):
-    """Without labels only closeness is judged: on the part of the samples that does not calibrate."""
+    """Without labels only closeness is judged: on the part of the samples that does not calibrate.
+
+    27 dB of the signal, most of which is a constant level, hide that the error is a sixth of what the answers move by:
+    what is left of an anomaly score is for whoever has labels to say.
+    """
     np.savez(tmp_path / "hum.npz", x=hum(200, 0))
     source, data = outside / "anomaly_autoencoder" / "ad01.h5", ("--calibrate", str(tmp_path / "hum.npz"))
     code, document = convert(source, "onnxruntime-int8", *data)
-    assert (code, document["status"]) == (0, "PASS"), document["reason"]
-    assert document["parity"]["sqnr_db"] > 20
+    assert (code, document["status"]) == (4, "FAIL_PARITY"), document["reason"]
+    assert "variation" in document["reason"] and document["error"]["hint"]
+    assert document["parity"]["sqnr_db"] > 20 > 15 > document["parity"]["variation_db"]
     assert document["accuracy"] is None
     assert document["audit"]["macs_quantized_share"] == 1
     assert document["size_bytes"] < document["float_size_bytes"] / 2

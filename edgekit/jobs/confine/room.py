@@ -48,14 +48,19 @@ class Room:
     def bring(self, path: Path) -> Path:
         """Hand a file or a folder in, once; returns where the child finds it, under the same name.
 
-        What lies in the store never changes and gets a second name. All else is not ours and is copied.
+        What lies in the store never changes and gets a second name, with all that was made beside it: weights lie in
+        files of their own (``model.bin``). All else is not ours and is copied, with the files of its name.
         """
         if path not in self._brought:
             place = self._numbered(self.inside) / path.name
             if not path.is_relative_to(self._near):
                 copy(path, place, follow=True)
+                for beside in _of_its_name(path):
+                    copy(beside, place.with_name(beside.name), follow=False)
             elif path.is_file():
-                _link(path, place)
+                for beside in path.parent.iterdir():
+                    if beside.is_file() and not beside.is_symlink():
+                        _link(beside, place.with_name(beside.name))
             else:
                 shutil.copytree(path, place, copy_function=_link)
             self._brought[path] = place
@@ -89,6 +94,14 @@ class Room:
         folder = parent / str(self._count)
         folder.mkdir()
         return folder
+
+
+def _of_its_name(path: Path) -> list[Path]:
+    """Files beside a model file that carry its name: ``model.bin`` of ``model.xml``, ``model.onnx.data``."""
+    if not path.is_file():
+        return []
+    siblings = (p for p in path.parent.iterdir() if p != path and p.name.startswith(f"{path.stem}."))
+    return [p for p in siblings if p.is_file() and not p.is_symlink()]
 
 
 def copy(source: Path, destination: Path, *, follow: bool) -> None:
