@@ -164,7 +164,7 @@ INPUTS = {
     "lookup": {"tokens": tokens(6)},
     "llama": {"tokens": tokens(8)},
     "large": {"x": floats(1024)},
-    **{name: {"x": floats(4, 8, 8)} for name in LAYERS},
+    **{name: {"input": floats(4, 8, 8)} for name in LAYERS},
 }
 CLASSES = {"cnn": Cnn, "mlp": Mlp, "attention": Attention, "lstm": Lstm, "lookup": Lookup, "llama": Llama}
 CLASSES |= {"large": Large, **LAYERS}
