@@ -57,6 +57,8 @@ def made(cell: Cell, workers: Workers, store: Store, folder: Path) -> dict[str, 
     row |= {"float_size_bytes": result.float_size_bytes, "cpu_seconds": sum(result.cpu_seconds.values())}
     if result.parity:
         row |= {"sqnr_db": round(result.parity.sqnr_db, 2)}
+        figures = {"variation_db": result.parity.variation_db, "channel_db": result.parity.channel_db}
+        row |= {name: round(value, 2) for name, value in figures.items() if value is not None}
     if a := result.accuracy:
         row |= {"metric": a.metric, "samples": a.samples, "float": a.float_, "artifact": a.artifact, "drop": a.drop}
         row |= {"drop_ci95": list(a.drop_ci95), "agreement": a.agreement}

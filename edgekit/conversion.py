@@ -77,7 +77,7 @@ class Loaded:
 
         Args:
             part: the part's name.
-            scored: whether an accuracy metric reads classes: of the first output, where none is said to hold them.
+            scored: whether a metric of classes was measured: the first output holds them, where none is said to.
         """
         outputs = self.signatures[part]["outputs"]
         said = [output["name"] for output in outputs if output["role"] == "classes"]

@@ -25,7 +25,7 @@ from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.jobs.store import Store, sha256_json
 from edgekit.jobs.workers import Workers
-from edgekit.proof import judge
+from edgekit.proof import judge, metrics
 from edgekit.result import LatencyFacts, Result
 from edgekit.signature import WHOLE
 from edgekit.sources import source as sources
@@ -337,11 +337,13 @@ def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samp
     kind = "prove" if label == "convert" else label
     entry = run.step("prove", "runtime", f"{kind}:{made.route} on {samples.split}", arguments)
     facts = {"reference": samples.reference.value["by"], "inputs": "generated" if order.plan.generated else "data"}
+    accuracy = entry.value["accuracy"]
+    scored = accuracy is not None and metrics.metric(accuracy["metric"]).reads_classes
     scores = Scores(
         samples.split,
         order.plan.share(samples.split),
         facts,
-        {name: loaded.classes(name, scored=entry.value["accuracy"] is not None) for name in loaded.parts},
+        {name: loaded.classes(name, scored=scored) for name in loaded.parts},
     )
     made = judging.judge_scores(replace(made, proof_entry=entry), scores, target.gate)
     if made.status != "FAIL_PARITY":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.proof.parity import FEWEST
 from edgekit.result import AccuracyFacts, Result
 
 
@@ -42,6 +43,8 @@ def _parity(result: Result) -> str:
     figures = f"SQNR {p.sqnr_db:.1f} dB, cosine {p.cosine:.5f}"
     if p.variation_db is not None:
         figures += f", variation {p.variation_db:.1f} dB"
+    elif p.samples < FEWEST:
+        figures += f", variation not measured (fewer than {FEWEST} samples)"
     if p.channel_db is not None:
         figures += f" (worst channel {p.channel_db:.1f} dB)"
     text = f"{figures} against {p.reference}, {p.samples} {on}"

@@ -82,6 +82,13 @@ def test_scores_beside_boxes_are_kept_or_the_channel_is_named(convert: Convert, 
     assert first.status == "FAIL_PARITY" or result.status == "PASS"
 
 
+def test_a_metric_of_quantities_excuses_no_channel(convert: Convert) -> None:
+    """The first output holds classes for a metric of classes alone."""
+    result = convert("boxes_and_scores", "tflite-int8", evaluate="images_labelled", metric="r2", calibrate="others")
+    assert result.status == "FAIL_PARITY", result.reason
+    assert re.search(r"channel [456] of axis 1: variation", result.reason)
+
+
 def test_only_the_largest_value_counts_where_the_user_says_so(convert: Convert) -> None:
     result = convert("boxes_and_scores", "tflite-int8", calibrate="images", outputs=["output=classes"])
     assert result.status == "PASS", result.reason

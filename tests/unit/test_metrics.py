@@ -295,3 +295,9 @@ def test_a_relative_error_is_a_fraction_of_something_even_where_the_float_model_
     assert accuracy.float_ == 0.0
     assert accuracy.drop == pytest.approx(1e-4 / (0.05 * labels.std()))
     assert accuracy.drop_ci95 == pytest.approx((accuracy.drop, accuracy.drop))
+
+
+def test_only_metrics_of_classes_let_a_bad_channel_pass_as_a_note() -> None:
+    """Of boxes, quantities and signals every channel counts, whatever scores them."""
+    lenient = {name for name in names() if metric(name).reads_classes}
+    assert lenient == {"top1", "top5", "binary", "binary_logit", "auc", "miou", "perplexity"}

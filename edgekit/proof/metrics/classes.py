@@ -245,7 +245,7 @@ def _proportion(
     return Metric(
         name, about, True, "top1", binary=True, bounded=True, check=check, contributions=contributions,
         trivial=trivial, statistic=functools.partial(OfMeans, function=_mean), read=read, decisions=decisions,
-        check_values=check_values,
+        reads_classes=True, check_values=check_values,
     )  # fmt: skip
 
 
@@ -287,6 +287,7 @@ AUC = Metric(
     statistic=RankedPairs,
     read=_one_unit,
     decisions=None,
+    reads_classes=True,
 )
 MIOU = Metric(
     "miou",
@@ -299,6 +300,7 @@ MIOU = Metric(
     contributions=_miou_contributions,
     trivial=_majority_everywhere,
     statistic=functools.partial(OfMeans, function=_miou_value),
+    reads_classes=True,
 )
 PERPLEXITY = Metric(
     "perplexity",
@@ -311,4 +313,5 @@ PERPLEXITY = Metric(
     contributions=_nll_contributions,
     trivial=_unigram,
     statistic=functools.partial(OfMeans, function=_exp_mean),
+    reads_classes=True,
 )

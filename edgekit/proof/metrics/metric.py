@@ -65,6 +65,7 @@ class Metric:
         statistic: contributions of all samples -> the metric as a function of how often each sample counts.
         read: ``(outputs by name, labels) ->`` the array that is scored; logits with the classes last by default.
         decisions: that array -> the class chosen at each position, -1 where it is not finite; None for signals.
+        reads_classes: whether only the largest value (or the side of a threshold) counts of the output that it reads.
         check_values: raises ``UsageError`` where a float model's array of read is not what the metric takes it for.
         zero_is_perfect: whether it is an error that a model may make none of; see ``accuracy.LEAST_ERROR``.
     """
@@ -81,6 +82,7 @@ class Metric:
     statistic: Callable[[Floats], Statistic]
     read: Callable[[Arrays, Array], Array] = first_output
     decisions: Callable[[Array], NDArray[np.int64]] | None = predictions
+    reads_classes: bool = False
     check_values: Callable[[Array], None] | None = None
     zero_is_perfect: bool = False
 

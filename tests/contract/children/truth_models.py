@@ -61,6 +61,20 @@ def images():
     return [rng().normal(size=(128, 3, 32, 32)).astype("float32")]
 
 
+def others():
+    return [rng(9).normal(size=(128, 3, 32, 32)).astype("float32")]
+
+
+def images_labelled():
+    """The model's own answers, a little off."""
+    import torch
+
+    x = images()[0]
+    with torch.no_grad():
+        y = boxes_and_scores().eval()(torch.from_numpy(x)).numpy()
+    return x, y + rng(7).normal(size=y.shape).astype("float32")
+
+
 # --- masked, silent, constant and whole-numbered outputs ------------------------------------------------------------
 
 
