@@ -192,6 +192,8 @@ def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: An
     files = made("litert", "conv", "pointwise", "depthwise", "up", "dense")
     rng = np.random.default_rng(0)
     plain = rng.integers(-1, 2, (1, 4, 8, 8)).astype(np.float32)
+    # Rows get a scale each: every row, of channels or of features, holds both ends.
+    plain[:, 0], plain[:, 1], plain[..., 0], plain[..., 1] = -1, 1, -1, 1
     moved = plain + np.where(plain == 0, rng.normal(0, 1e-3, plain.shape), 0).astype(np.float32)
     for route in (
         "export-litert-torch",
