@@ -115,6 +115,7 @@ def test_a_measurement_of_an_earlier_run_is_flagged_with_its_date(made, home, tm
     """Also where the run did something itself: here it converts by a second route, and times that one."""
     start, first, second, *_ = Path("targets/onnxruntime-int8.toml").read_text().split("[[route]]")
     (tmp_path / "two.toml").write_text("[[route]]".join((start, first, second)))
+    time.sleep(1)  # dates are in whole seconds
     with Workers() as workers:
         again = edgekit.convert(
             "lenet5@torch", str(tmp_path / "two.toml"), search_routes=True, output=tmp_path / "again", workers=workers,
