@@ -172,10 +172,10 @@ def nothing_to_try(order: Order, loaded: Loaded, plan: Plan) -> Candidate:
     target, framework = order.target.name, loaded.framework
     if plan.routes:
         over = [(route.name, route.passed_over) for route in plan.routes if route.passed_over]
-        ways = {"unless": "pass --search-routes", "needs": "pass --allow-mixed", "only": "take another target"}
+        ways = [f"pass --{o.option}" if o.option else "take another target" for _, o in over]
         raise UsageError(
             f"{target} passes over all routes for this model: {'; '.join(f'{name}: {o.reason}' for name, o in over)}",
-            hint=f"To have it converted, {' or '.join(dict.fromkeys(ways[o.by] for _, o in over))}.",
+            hint=f"To have it converted, {' or '.join(dict.fromkeys(ways))}.",
         )
     reason = f"{target} has no route for a {order.source.kind} source of {framework}"
     instead = ".keras" if framework == "keras" else ".pt2"

@@ -25,14 +25,17 @@ Trait = Literal[
     "transposed",
 ]  # fmt: skip
 TRAITS: tuple[Trait, ...] = get_args(Trait)
+#: What a user asks for by an option, and is not given otherwise.
+Option = Literal["allow-mixed", "search-routes"]
 
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Why a route is not tried: by which key of the target's TOML, and the reason that it gives."""
+    """Why a route is not tried: by which key of the TOML, the reason that it gives, the option that would ask for it."""
 
     by: Literal["unless", "only", "needs"]
     reason: str
+    option: Option | None = None
 
 
 class TargetRoute(BaseModel):
@@ -43,7 +46,7 @@ class TargetRoute(BaseModel):
         because: the measured reason for its place.
         unless: traits of graphs that it could convert and is not wanted for; ``--search-routes`` tries it all the same.
         only: traits of which a graph must have one: without them there is nothing that it does better than others.
-        needs: the option without which its files would be refused.
+        needs: the option that asks for it: its files would be refused without, or are no better everywhere.
         unless_because: the reason; likewise for the other two.
     """
 
@@ -55,7 +58,7 @@ class TargetRoute(BaseModel):
     unless_because: str = ""
     only: tuple[Trait, ...] = ()
     only_because: str = ""
-    needs: Literal["allow-mixed"] | None = None
+    needs: Option | None = None
     needs_because: str = ""
 
     @field_validator("unless", "only", mode="before")
@@ -89,11 +92,11 @@ class TargetRoute(BaseModel):
         """
         unwanted = [trait for trait in self.unless if trait in traits]
         if unwanted and not search:
-            return PassedOver("unless", f"unless {', '.join(unwanted)}: {self.unless_because}")
+            return PassedOver("unless", f"unless {', '.join(unwanted)}: {self.unless_because}", "search-routes")
         if self.only and not any(trait in traits for trait in self.only):
             return PassedOver("only", f"only {' or '.join(self.only)}: {self.only_because}")
-        if self.needs and not allow_mixed:
-            return PassedOver("needs", f"needs --{self.needs}: {self.needs_because}")
+        if self.needs and not {"allow-mixed": allow_mixed, "search-routes": search}[self.needs]:
+            return PassedOver("needs", f"needs --{self.needs}: {self.needs_because}", self.needs)
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgekit import __version__
@@ -36,7 +36,7 @@ from edgekit.result import (
     TargetFile,
 )
 from edgekit.signature import WHOLE
-from edgekit.target import Target
+from edgekit.target import Option, PassedOver, Target
 from edgekit.toolchains import Audit
 
 UNLABELLED = (
@@ -148,7 +148,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         cpu_seconds=dict(run.ledger.cpu_seconds),
         peak_rss_bytes=run.ledger.peak_rss_bytes,
         reused=tuple(run.ledger.reused),
-        error=_error(verdict, _waiting(outcome)),
+        error=_error(verdict, _waiting(outcome, "allow-mixed")),
     )
 
 
@@ -244,13 +244,15 @@ def _warnings(order: Order, outcome: Outcome) -> list[str]:
         notes += selection.entry.value["notes"]
         if names := selection.entry.value["classes"]:
             notes.append("classes in the order of the outputs: " + _listed(names))
-    mixed = [c.route for c in outcome.candidates if c.hint == judging.ALLOW_MIXED] + _waiting(outcome)
     latency = outcome.chosen.latency if outcome.chosen else None
-    if mixed and latency and is_slow(latency):
-        notes.append(
-            f"takes {latency.ratio:.1f} times the float time; --allow-mixed also accepts {' and '.join(mixed)}, which "
-            "compute partly in float and may be faster"
-        )
+    if latency and is_slow(latency):
+        slow = f"takes {latency.ratio:.1f} times the float time; "
+        mixed = [c.route for c in outcome.candidates if c.hint == judging.ALLOW_MIXED]
+        if mixed := mixed + _waiting(outcome, "allow-mixed"):
+            also = f"--allow-mixed also accepts {' and '.join(mixed)}, which compute partly in float and may be faster"
+            notes.append(slow + also)
+        if others := _waiting(outcome, "search-routes"):
+            notes.append(f"{slow}--search-routes also tries {' and '.join(others)}, which may be faster")
     return notes
 
 
@@ -262,9 +264,16 @@ def _passed_over(outcome: Outcome) -> Iterator[RoutePassedOver]:
             yield RoutePassedOver(route=route.name, by=route.passed_over.by, reason=route.passed_over.reason)
 
 
-def _waiting(outcome: Outcome) -> list[str]:
-    """Routes that ``--allow-mixed`` would try as well."""
-    return list(dict.fromkeys(over.route for over in _passed_over(outcome) if over.by == "needs"))
+def _waiting(outcome: Outcome, option: Option) -> list[str]:
+    """Routes that wait for an option to ask for them."""
+    waiting = PassedOver("needs", "", option)
+    tried = {candidate.route for candidate in outcome.candidates}
+    found = [
+        route.name
+        for route in outcome.plan.routes
+        if route.passed_over and replace(route.passed_over, reason="") == waiting and route.name not in tried
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _traits(outcome: Outcome) -> tuple[str, ...] | None:

@@ -294,6 +294,17 @@ def test_a_slow_file_says_which_routes_more_freedom_would_allow(
     assert allowed.routes_passed_over == ()
 
 
+def test_a_route_that_waits_for_a_search_is_tried_by_one_only(data: Any, tmp_path: Path) -> None:
+    waiting = {"name": "rounded-whole", "needs": "search-routes", "needs_because": "it depends on the machine"}
+    order = ordered(["rounded", waiting], output=tmp_path / "out", **data)
+    result = converted(order, tmp_path / "home", null.Here((1.9, 1.0)))
+    assert (result.route, [t.route for t in result.routes_tried]) == ("rounded", ["rounded"])
+    assert [(over.route, over.by) for over in result.routes_passed_over] == [("rounded-whole", "needs")]
+    assert any("--search-routes also tries rounded-whole" in note for note in result.notes)
+    searched = converted(replace(order, search_routes=True), tmp_path / "other", null.Here((1.9, 1.0)))
+    assert [t.route for t in searched.routes_tried] == ["rounded", "rounded-whole"]
+
+
 def test_a_crash_in_the_second_route_leaves_the_third_to_be_tried(data: Any, tmp_path: Path) -> None:
     """In real children: the one that crashed is gone, and another serves what follows."""
     order = ordered(["crushed", "crashes", "rounded"], output=tmp_path / "out", **data)

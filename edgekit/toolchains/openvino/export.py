@@ -7,6 +7,7 @@ import itertools
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,8 @@ from edgekit.toolchains import Converted, Request
 FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
 
-#: Bytes of float32 weights up to which a float16 file is widened once, when it is opened. The CPU otherwise widens the
-#: weights of matrix products in every run: up to 31 % slower than float32 up to 1 MB (zoo LSTM from Keras: 1.35 to 1.5
-#: times the time), equal from 4 MB on, and 6 to 9 % faster on BERT-base and GPT-2 small, whose weights no cache holds.
-WIDENED_ONCE = 2 << 20
 _NUMBERED = re.compile(r"^([A-Z][A-Za-z0-9]*)_\d+$")
+#: The mark that keeps the conversion to float32 in the compiled model.
 DECOMPRESSION = re.compile(r'\s*<attribute name="decompression"[^>]*/>')
 
 
@@ -84,6 +82,17 @@ def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
     return finish(model, request, (), fp16=True)
 
 
+def to_fp16_widened(model: LoadedModel | None, request: Request) -> Converted:
+    """The same without the marks that keep weights in float16 in memory: they are widened once, when it is opened.
+
+    The CPU otherwise widens the weights of matmuls in every run, which costs time where a cache would hold them.
+    """
+    made = to_fp16(model, request)
+    text = made.file.read_text("utf-8")
+    made.file.write_text(DECOMPRESSION.sub("", text), "utf-8")
+    return replace(made, notes=(*made.notes, "float16 weights are widened once, when the file is opened"))
+
+
 def read(file: Path | None) -> ov.Model:
     """Read an IR that was verified before."""
     assert file is not None
@@ -108,8 +117,6 @@ def finish(
     # reads it when the file is opened.
     layers, found, _ = text.rpartition("\n\t<rt_info>\n")
     text = f"{layers}\n</net>\n" if found else text
-    if fp16 and sum(node.get_byte_size() for node in _weights(model)) <= WIDENED_ONCE:
-        text = DECOMPRESSION.sub("", text)  # the mark that keeps the conversion to float32 in the compiled model
     file.write_text(text, "utf-8")
     return Converted(file, (note,) if note else ())
 

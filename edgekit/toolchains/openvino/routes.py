@@ -13,6 +13,7 @@ ROUTES = {
     "export-torch-export": Route({"torch": "torch", "keras": "keras-torch"}, export.from_program),
     "export-saved-model": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
     "cast-wf16-openvino": Route(_RUNTIME, export.to_fp16, quantizes_file=True),
+    "cast-wf16-openvino-widened": Route(_RUNTIME, export.to_fp16_widened, quantizes_file=True),
     "ptq-w8a8-nncf": Route(_RUNTIME, quantize.static, quantizes_file=True),
     "ptq-w8a8-nncf-all": Route(_RUNTIME, quantize.static_all, quantizes_file=True),
     "ptq-w8a8-nncf-unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.static_unrolled),
