@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekit import pipeline, toolchains, zoo
+from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
 from edgekit.conversion import Order
 from edgekit.data.plan import DataPlan
@@ -125,8 +125,10 @@ def plan_for(source: Source, calibrate: str | None, evaluate: str | None, metric
 
 
 def _content(data: str) -> Any:
-    """What a data argument holds: a file's hash, or those of all files of a folder."""
+    """What a data argument holds: a file's hash, those of all files of a folder, or what a function depends on."""
     path = Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", data))
+    if path.suffix == ".py" and path.is_file():
+        return user_code.sha256(path, data.removeprefix(f"{path}:"))
     if path.is_dir():
         return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(path.rglob("*")) if p.is_file()]]
     if path.is_file():

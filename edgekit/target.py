@@ -31,7 +31,7 @@ Option = Literal["allow-mixed", "search-routes"]
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Why a route is not tried: by which key of the TOML, the reason that it gives, the option that would ask for it."""
+    """Why a route is not tried: by which key of the TOML, the reason it gives, the option that would ask for it."""
 
     by: Literal["unless", "only", "needs"]
     reason: str

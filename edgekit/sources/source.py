@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgekit import zoo
+from edgekit import user_code, zoo
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, unknown_name
 from edgekit.signature import WHOLE, Environment, Framework, TensorSpec
 
@@ -254,13 +254,13 @@ def _python(text: str, path: Path, function: str) -> Source:
             f"{what}; the file defines: {', '.join(sorted(defined)) or 'none'}",
             hint=f"Write it as {path}:{example}; the function takes no arguments and returns the model.",
         )
-    files = _imported_beside(path.resolve(), set())
+    files = user_code.files(path)
     return Source(
         text,
         "python",
         _guess_framework(files),
         f"{path.stem}-{function}",
-        _files_sha256(sorted(files), path.resolve().parent, function),
+        user_code.sha256(path, function),
         path=str(path.resolve()),
         function=function,
     )
@@ -278,38 +278,9 @@ def _defined(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("__")}
 
 
-def _imports(path: Path) -> set[str]:
-    """First parts of the modules that a Python file imports anywhere in it."""
-    found: set[str] = set()
-    try:
-        tree = ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return found  # a file beside the user's own; Python itself reports it, with its line, if it is imported
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {(node.module or alias.name).split(".")[0] for alias in node.names}
-    return found
-
-
-def _imported_beside(path: Path, seen: set[Path]) -> set[Path]:
-    """The file and the modules and packages in its folder that it imports, directly or not."""
-    if path in seen:
-        return seen
-    seen.add(path)
-    for name in _imports(path):
-        module, package = path.parent / f"{name}.py", path.parent / name
-        if module.is_file():
-            _imported_beside(module, seen)
-        elif (package / "__init__.py").is_file():
-            seen |= set(package.rglob("*.py"))
-    return seen
-
-
 def _guess_framework(files: Iterable[Path]) -> Framework | None:
     """Which framework the files import; None where it is neither or both, so that only running tells."""
-    imported = set().union(*(_imports(path) for path in files))
+    imported = set().union(*(user_code.imports(path) for path in files))
     keras = bool(imported & {"keras", "tensorflow", "tf_keras", "keras_hub"})
     torch = bool(imported & {"torch", "torchvision", "timm", "transformers"})
     if keras == torch:
