@@ -10,11 +10,11 @@ from edgekit.errors import UsageError
 
 NAMES = target.names()
 #: How routes are named, see ``edgekit/toolchains/__init__.py``.
-TOOL = "converter|litert-torch|quantizer|pt2e|qdq|ort|nncf|onnx|openvino|xnnpack|coremltools"
-SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric"
+TOOL = "[a-z0-9]+"
+SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened"
 DECODES = {
     "fp32": r"export-[a-z0-9-]+",
-    "fp16": rf"export-[a-z0-9-]+|cast-wf16(af16)?-({TOOL})",
+    "fp16": rf"export-[a-z0-9-]+|cast-wf16(af16)?-({TOOL})(-({SCOPE}))*",
     "int8": rf"ptq-w8a8-({TOOL})(-({SCOPE}))*",
     "int16x8": rf"ptq-w8a16-({TOOL})(-({SCOPE}))*",
     "int8-dynamic": rf"dynamic-w8a8-({TOOL})(-({SCOPE}))*",

@@ -15,7 +15,7 @@ from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 from executorch.exir.passes.external_constants_pass import delegate_external_constants_pass_unlifted
 
 sys.path.insert(0, str(Path(__file__).parent))
-from macs_models import model
+from graphs_torch import model
 
 
 def main(folder: Path) -> None:

@@ -1,39 +1,12 @@
-"""Six graphs, the same for every toolchain, and their files: ``python macs_models.py TOOLCHAIN FOLDER [MODEL...]``.
-
-Writes FOLDER/MODEL/ROUTE/ with what the route makes, and FOLDER/outcome.json (``MODEL ROUTE`` -> file or error). Other
-models by name: single layers, and a large one.
-"""
+"""Six graphs in PyTorch, the same for every toolchain; other models by name: single layers, and a large one."""
 
 from __future__ import annotations
-
-import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-#: Routes by toolchain, the float one first: the others may start from its file.
-ROUTES = {
-    "litert": {
-        "export-litert-torch": "fp32", "dynamic-w8a8-quantizer-nodepthwise": "int8-dynamic",
-        "dynamic-w8a8-quantizer-mixed": "int8-dynamic",
-        "dynamic-w8a8-quantizer": "int8-dynamic", "ptq-w8a8-quantizer": "int8", "ptq-w8a8-quantizer-matmuls": "int8",
-        "ptq-w8a16-quantizer": "int16x8",
-    },
-    "onnx": {
-        "export-torch-dynamo": "fp32", "dynamic-w8a8-ort-noconv-per-tensor": "int8-dynamic",
-        "dynamic-w8a8-ort": "int8-dynamic",
-        "ptq-w8a8-qdq-matmuls": "int8", "ptq-w8a8-qdq-dynamic-cells": "int8", "ptq-w8a8-nncf": "int8",
-    },
-    "tensorrt": {"export-torch-dynamo": "fp32", "cast-wf16af16-onnx": "fp16", "ptq-w8a8-qdq": "int8"},
-    "openvino": {"export-torch-trace": "fp32", "weights-w8-nncf-symmetric": "int8-weights", "ptq-w8a8-nncf": "int8",
-                 "ptq-w8a8-nncf-all": "int8"},
-    "coreml": {"export-torch-trace": "fp32", "weights-w8-coremltools": "int8-weights", "ptq-w8a8-coremltools": "int8"},
-    "executorch": {"export-xnnpack": "fp32", "dynamic-w8a8-pt2e": "int8-dynamic", "ptq-w8a8-pt2e-matmuls": "int8"},
-}  # fmt: skip
 MODELS = ("cnn", "mlp", "attention", "lstm", "lookup", "llama")
 RNG = np.random.default_rng(0)
 TOKENS = 40
@@ -180,44 +153,3 @@ def model(name: str) -> nn.Module:
 # Functions without arguments, as ``file.py:function`` sources want them.
 for _name in CLASSES:
     globals()[f"make_{_name}"] = lambda name=_name: model(name)
-
-
-def convert_all(toolchain: str, folder: Path, name: str) -> dict[str, str]:
-    from edgekit import toolchains
-    from edgekit.errors import EdgekitError
-    from edgekit.frameworks import torch as framework
-    from edgekit.sources.source import Source
-    from edgekit.toolchains import Request
-
-    function = f"make_{name}"
-    source = Source(function, "python", "torch", name, "0" * 64, path=__file__, function=function)
-    loaded = framework.load(source)
-    samples = {key: draw(8) for key, draw in INPUTS[name].items()}
-    outputs = tuple(t.name for t in loaded.signature.outputs)
-    found, float_file = {}, None
-    for route, precision in ROUTES[toolchain].items():
-        into = folder / name / route
-        into.mkdir(parents=True)
-        given = samples if precision in ("int8", "int16x8") else None
-        request = Request(into, precision, False, given, float_file, tuple(samples), outputs, "iOS18")
-        chosen = toolchains.routes(toolchain)[route]
-        try:
-            done = chosen.convert(None if chosen.quantizes_file else loaded, request)
-        except EdgekitError as error:
-            found[f"{name} {route}"] = f"{type(error).__name__}: {error}"
-            continue
-        found[f"{name} {route}"] = str(done.file.relative_to(folder))
-        float_file = float_file or done.file
-    return found
-
-
-def main(toolchain: str, folder: Path, names: list[str]) -> None:
-    torch.set_num_threads(1)
-    outcome: dict[str, str] = {}
-    for name in names or MODELS:
-        outcome |= convert_all(toolchain, folder, name)
-    (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,109 @@
+"""Every route of a toolchain on six graphs: ``python six_graphs.py TOOLCHAIN ENVIRONMENT FOLDER [MODEL...]``.
+
+Writes FOLDER/MODEL/ROUTE/ with what the route makes, and FOLDER/outcome.json: by ``MODEL ROUTE`` the file and how far
+its answers are from the framework's (``sqnr_db``, None where the runtime is not here), or the error. Routes that
+quantize a file run on PyTorch's alone: that file is all that they see; so do those that quantize either framework's
+program.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit import toolchains
+from edgekit.errors import NotRunError, UnsupportedError
+from edgekit.proof import parity
+from edgekit.sources.source import Source
+from edgekit.toolchains import Request
+
+SAMPLES = 8
+#: What the name of a route says about its file.
+PRECISIONS = {
+    "export": "fp32", "cast-wf16af16": "fp16", "cast-wf16": "fp16", "dynamic-w8a8": "int8-dynamic",
+    "weights-w8": "int8-weights", "ptq-w8a8": "int8", "ptq-w8a16": "int16x8",
+}  # fmt: skip
+
+
+def precision_of(route: str) -> str:
+    return next(precision for start, precision in PRECISIONS.items() if route.startswith(f"{start}-"))
+
+
+def routes_here(toolchain: str, environment: str, framework: str) -> dict[str, Any]:
+    """Float routes first: the others may start from their file. What PyTorch's graphs show is not shown twice."""
+    found = toolchains.routes(toolchain)
+    if framework == "torch":
+        here = [name for name, route in found.items() if route.environments.get("torch") in ("torch", "runtime")]
+    else:
+        own = {name: route for name, route in found.items() if route.environments.get("keras") == environment}
+        here = [name for name, route in own.items() if name.startswith("export-") or "torch" not in route.environments]
+    return {name: found[name] for name in sorted(here, key=lambda name: not name.startswith("export-"))}
+
+
+def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    graphs = importlib.import_module(f"graphs_{framework}")
+    source = Source(name, "python", framework, name, "0" * 64, path=graphs.__file__, function=f"make_{name}")
+    loaded = importlib.import_module(f"edgekit.frameworks.{framework}").load(source)
+    samples = {key: draw(SAMPLES) for key, draw in graphs.INPUTS[name].items()}
+    expected = loaded.run(samples)
+    outcome, float_file, traits = {}, None, frozenset()
+    for route, chosen in here.items():
+        into = folder / name / route
+        into.mkdir(parents=True)
+        precision = precision_of(route)
+        calibration = samples if precision in ("int8", "int16x8") else None
+        request = Request(
+            into, precision, False, calibration, float_file, tuple(samples), tuple(expected), "iOS18", traits
+        )
+        try:
+            file = chosen.convert(None if chosen.quantizes_file else loaded, request).file
+        except UnsupportedError as error:
+            outcome[f"{name} {route}"] = {"unsupported": str(error)}
+            continue
+        except Exception:
+            outcome[f"{name} {route}"] = {"raised": traceback.format_exc()}
+            continue
+        outcome[f"{name} {route}"] = {
+            "file": str(file.relative_to(folder)), "sqnr_db": distance(toolchain, file, precision, samples, expected),
+        }  # fmt: skip
+        if float_file is None:
+            float_file, traits = file, toolchains.traits_of(toolchain, file)
+    return outcome
+
+
+def distance(toolchain: str, file: Path, precision: Any, samples: Any, expected: Any) -> float | None:
+    try:
+        session = toolchains.open_session(toolchain, file, precision)
+    except NotRunError:
+        return None
+    answers = [session.run({key: array[i : i + 1] for key, array in samples.items()}) for i in range(SAMPLES)]
+    return parity.compare(
+        expected, {key: np.concatenate([answer[key] for answer in answers]) for key in expected}
+    ).sqnr_db
+
+
+def main(toolchain: str, environment: str, folder: Path, names: list[str]) -> None:
+    if environment in ("torch", "keras-torch"):
+        import torch
+
+        torch.set_num_threads(1)
+    outcome: dict[str, dict[str, Any]] = {}
+    framework = "torch" if environment == "torch" else "keras"
+    try:
+        here = routes_here(toolchain, environment, framework)
+    except ModuleNotFoundError as error:
+        (folder / "outcome.json").write_text(json.dumps({"missing": error.name}))
+        return
+    for name in () if not here else names or ("cnn", "mlp", "attention", "lstm", "lookup", "llama"):
+        outcome |= one(name, toolchain, folder, framework, here)
+    (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4:])

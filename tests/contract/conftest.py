@@ -1,0 +1,62 @@
+"""What several files of contracts convert once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit import frameworks
+
+ROOT = Path(__file__).parents[2]
+CHILDREN = Path(__file__).parent / "children"
+
+
+def child(script: str, *arguments: str, environment: str = "torch") -> None:
+    """Run a script of ``children`` in a process of its own."""
+    variables = {
+        **os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "", **frameworks.variables(environment),
+    }  # fmt: skip
+    command = [sys.executable, str(CHILDREN / script), *arguments]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="session")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tuple[str, str], dict[str, Any]]]:
+    """What routes made of small graphs, converted when first asked for: ``(model, route)`` -> ``six_graphs.py``'s row.
+
+    A row's ``file`` is a path.
+    """
+    found: dict[tuple[str, ...], dict[tuple[str, str], dict[str, Any]]] = {}
+
+    def rows(toolchain: str, *models: str, environment: str = "torch") -> dict[tuple[str, str], dict[str, Any]]:
+        key = (toolchain, environment, *models)
+        if key not in found:
+            folder = tmp_path_factory.mktemp(toolchain)
+            child("six_graphs.py", toolchain, environment, str(folder), *models, environment=environment)
+            made = json.loads((folder / "outcome.json").read_text())
+            if "missing" in made:
+                pytest.skip(f"{made['missing']} is not installed")
+            found[key] = {tuple(k.split()): {**row, "file": folder / row["file"]} if "file" in row else row
+                          for k, row in made.items()}  # type: ignore[misc]  # fmt: skip
+        return found[key]
+
+    return rows
+
+
+@pytest.fixture(scope="session")
+def made(outcomes: Any) -> Callable[..., dict[tuple[str, str], Path]]:
+    """The files of PyTorch's models, by model and route."""
+
+    def files(toolchain: str, *models: str) -> dict[tuple[str, str], Path]:
+        return {key: row["file"] for key, row in outcomes(toolchain, *models).items() if "file" in row}
+
+    return files
