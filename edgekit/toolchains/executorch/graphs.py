@@ -74,6 +74,17 @@ def drop_unread(graph: fx.GraphModule) -> None:
             delattr(graph.get_submodule(owner), leaf)
 
 
+def in_plain_order(graph: fx.GraphModule) -> None:
+    """Lay every stored tensor out as its shape says.
+
+    ExecuTorch reads the order of axes from strides. Those of an axis of one element say nothing, and what they happen
+    to be then swaps axes: XNNPACK refuses the shapes when the file runs.
+    """
+    with torch.no_grad():
+        for tensor in [*graph.parameters(), *graph.buffers()]:
+            tensor.data = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+
+
 def infer(graph: fx.GraphModule, example: Iterable[Any]) -> None:
     """Give every node its shape and type anew."""
     graph.recompile()

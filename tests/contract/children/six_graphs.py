@@ -63,15 +63,14 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
         )
         try:
             file = chosen.convert(None if chosen.quantizes_file else loaded, request).file
+            row = {"file": str(file.relative_to(folder))}
+            outcome[f"{name} {route}"] = row | {"sqnr_db": distance(toolchain, file, precision, samples, expected)}
         except UnsupportedError as error:
             outcome[f"{name} {route}"] = {"unsupported": str(error)}
             continue
         except Exception:
             outcome[f"{name} {route}"] = {"raised": traceback.format_exc()}
             continue
-        outcome[f"{name} {route}"] = {
-            "file": str(file.relative_to(folder)), "sqnr_db": distance(toolchain, file, precision, samples, expected),
-        }  # fmt: skip
         if float_file is None:
             float_file, traits = file, toolchains.traits_of(toolchain, file)
     return outcome
