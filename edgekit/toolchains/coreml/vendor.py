@@ -59,7 +59,12 @@ def coremltools() -> ModuleType:
 
 
 #: PyTorch's second names of operators, which Keras uses and coremltools does not know.
-_ALIASES = {"subtract": "sub", "multiply": "mul", "divide": "div"}
+_ALIASES = {
+    "subtract": "sub", "multiply": "mul", "divide": "div", "negative": "neg", "absolute": "abs", "greater": "gt",
+    "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne", "arccos": "acos", "arcsin": "asin",
+    "arctan": "atan", "arctan2": "atan2", "arccosh": "acosh", "arcsinh": "asinh", "arctanh": "atanh",
+    "concatenate": "cat", "special_expit": "sigmoid", "alias": "clone",
+}  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgekit import toolchains
-from edgekit.errors import NotRunError, UnsupportedError
+from edgekit.errors import EdgekitError, NotRunError, UnsupportedError
 from edgekit.proof import parity
 from edgekit.sources.source import Source
 from edgekit.toolchains import Request
@@ -67,6 +67,9 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
             outcome[f"{name} {route}"] = row | {"sqnr_db": distance(toolchain, file, precision, samples, expected)}
         except UnsupportedError as error:
             outcome[f"{name} {route}"] = {"unsupported": str(error)}
+            continue
+        except EdgekitError as error:
+            outcome[f"{name} {route}"] = {"failed": f"{type(error).__name__}: {error}"}
             continue
         except Exception:
             outcome[f"{name} {route}"] = {"raised": traceback.format_exc()}
