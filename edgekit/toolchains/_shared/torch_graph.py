@@ -1,12 +1,13 @@
-"""A PyTorch model as the graph that traits are found in: for float targets, before there is a file."""
+"""What is read in an exported PyTorch graph: its traits, for float targets, before there is a file, and places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains._shared.traits import Graph, Node, by_op
+from edgekit.user_code import source_line
 
 #: ATen operators without their overload.
 _KINDS = by_op({
@@ -46,6 +47,18 @@ def graph(model: LoadedModel) -> Graph:
     outputs = zip(signature.user_outputs, (t.name for t in model.signature.outputs), strict=False)
     nodes += [Node("move", "output", (named.get(value, value),), (name,)) for value, name in outputs]
     return Graph(tuple(nodes), constants)
+
+
+def places(program: Any, missing: Sequence[str]) -> list[str]:
+    """Layer and source line of every node of a ``torch.export`` program that calls one of the operators."""
+    stems = [name.split(".")[1].strip("_") for name in missing if "." in name]  # _linalg_svd was linalg_svdvals before
+    found = []
+    for node in program.graph.nodes:
+        if node.op == "call_function" and any(stem in str(node.target) for stem in stems):
+            path, kind = list(node.meta.get("nn_module_stack", {"": ("", "")}).values())[-1]
+            layer = f"layer {path}, " if path else ""
+            found.append(f"{layer}{source_line(node.meta.get('stack_trace') or '') or kind}")
+    return found
 
 
 def _array(tensor: Any) -> Any:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import FailedError, UnsupportedError, UsageError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
@@ -132,7 +133,7 @@ def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
     try:
         made = cto.linear_quantize_weights(found, cto.OptimizationConfig(global_config=settings))
     except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
-        raise FailedError(f"coremltools could not quantize the weights: {type(error).__name__}: {error}") from error
+        raise messages.raised("coremltools, quantizing weights,", error) from error
     return made.get_spec(), made.weights_dir
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError, FailedError, UsageError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 
 _SHORT = {"float32": "f32", "float16": "f16"}
@@ -75,7 +76,7 @@ class ExecuTorchSession:
         try:
             return [t for t in self._method.execute(given) if isinstance(t, torch.Tensor)]
         except RuntimeError as error:
-            raise FailedError(f"the ExecuTorch runtime failed while running: {error}") from error
+            raise FailedError(f"the ExecuTorch runtime failed while running: {sentence(error)}") from error
 
     def _tensors(self, inputs: Mapping[str, NDArray[np.generic]]) -> list[Any]:
         import torch
@@ -106,7 +107,7 @@ def _loaded(file: Path, threads: int) -> tuple[Any, Any]:
         return program, program.load_method("forward")
     except RuntimeError as error:
         raise DamagedFileError(
-            f"ExecuTorch cannot load {file.name}: {error}", hint="Convert again, or copy the file again."
+            f"ExecuTorch cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
 
 

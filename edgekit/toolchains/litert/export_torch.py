@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
-from edgekit.frameworks import LoadedModel, missing
+from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.passes.names import write_named
+from edgekit.user_code import source_line
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +49,7 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
                 prepared(*(torch.from_numpy(sample[name].copy()) for name in names))
         converted = convert_pt2e(prepared, fold_quantize=False)
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:  # observers on integer tensors
-        raise UnsupportedError(f"PT2E cannot observe this graph: {str(error)[:300]}") from error
+        raise UnsupportedError(f"PT2E cannot observe this graph: {messages.sentence(error)}") from error
     return _write(converted, _example(model), request, QuantConfig(pt2e_quantizer=quantizer))
 
 
@@ -110,11 +112,11 @@ def _write(module: Any, example: tuple[Any, ...], request: Request, quantization
 def _explained(error: Exception) -> FailedError | UnsupportedError:
     from edgekit.frameworks.torch import data_dependent
 
-    text = str(error).strip()
-    if names := missing.operators(text):
-        return missing.error("litert-torch", names, [missing.source_line(text)])
+    text = str(error)
+    if names := messages.operators(text):
+        return messages.lacking("litert-torch", names, [source_line(text)])
     if "data-dependent" in text:
         return data_dependent(error)
-    if "Lowering not found" in text or "is not supported" in text:
-        return UnsupportedError(f"litert-torch: {text[:400]}", hint="Replace the operator, or export to ONNX instead.")
-    return FailedError(f"litert-torch raised {type(error).__name__}: {text[:600]}")
+    if line := messages.line(error, "Lowering not found|is not supported"):
+        return UnsupportedError(f"litert-torch: {line}", hint="Replace the operator, or export to ONNX instead.")
+    return messages.raised("litert-torch", error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import compute_in_integers, quantize_unread_pieces
@@ -220,7 +221,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         loop = "a loop over time cannot be calibrated; " if "while" in str(error) else ""
         raise UnsupportedError(
-            f"ai-edge-quantizer: {loop}{str(error).strip()[:400]}", hint="Use int8-dynamic for this model."
+            f"ai-edge-quantizer: {loop}{sentence(error)}", hint="Use int8-dynamic for this model."
         ) from error
     file = request.folder / FILE
     file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekit.errors import DamagedFileError, UnsafeInputError
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.onnx.shapes import inferred
 
 QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -54,9 +55,8 @@ def reading(file: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DamagedFileError(
-            f"{file.name} is not a valid ONNX model: {lines[0][:300]}", hint="Convert again, or copy the file again."
+            f"{file.name} is not a valid ONNX model: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
 
 

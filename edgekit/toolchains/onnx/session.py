@@ -17,6 +17,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.messages import sentence
 
 _TYPES = {
     "tensor(float)": np.float32,
@@ -141,12 +142,12 @@ def _load(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.Infere
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except NoKernel as error:
-        raise UnsupportedError(f"ONNX Runtime lacks an operator of {file.name}: {_first(error)}") from error
+        raise UnsupportedError(f"ONNX Runtime lacks an operator of {file.name}: {sentence(error)}") from error
     except (
         Exception
     ) as error:  # ONNX Runtime's exceptions share no parent; each one here means that it refused the file
         raise DamagedFileError(
-            f"ONNX Runtime cannot load {file.name}: {_first(error)}", hint="Convert again, or copy the file again."
+            f"ONNX Runtime cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
 
 
@@ -157,10 +158,6 @@ def _executed_precision(kernels: Counter[str]) -> str:
     if integer and floating:
         return f"int8 x{integer}, f32 x{floating}"
     return "int8" if integer else "f32"
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _kernels(file: Path) -> Counter[str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.openvino.ir import read_checked
 
 #: Kernels of convolutions, matrix products and recurrent cells, as the CPU plugin names them.
@@ -59,8 +60,7 @@ class OpenVinoSession:
         try:
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            first = str(error).splitlines()[0][:300]
-            raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {first}") from error
+            raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {sentence(error)}") from error
         self._hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.executed = _executed(self._compiled)
         self.precision = self._hint if precision != "int8" else _int8_share(self.executed, self._hint)
