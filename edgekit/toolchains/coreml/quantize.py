@@ -15,7 +15,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import messages
+from edgekit.toolchains._shared import messages, torch_graph
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
@@ -87,7 +87,7 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
 
     samples = _calibration(request)
     assert model is not None
-    graph = without_identities(exported(model).module(check_guards=False))
+    graph = torch_graph.erase_identities(exported(model).module(check_guards=False))
     if len(graph.graph.nodes) > _MOST_NODES:
         raise UnsupportedError(
             f"the exported graph has {len(graph.graph.nodes)} operators (recurrent layers are unrolled); coremltools "
@@ -104,21 +104,6 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
             prepared(*example)
         program = torch.export.export(convert_pt2e(prepared), example, strict=False).run_decompositions({})
     return convert_program(program, request)
-
-
-def without_identities(graph: Any) -> Any:
-    """Remove operators that are the identity at inference, in place: each would get an observer of its own."""
-    import torch
-
-    aten = torch.ops.aten
-    identities = (aten.dropout.default, aten.clone.default, aten.detach.default, aten.alias.default)
-    for node in list(graph.graph.nodes):
-        if node.op == "call_function" and node.target in identities:
-            node.replace_all_uses_with(node.args[0])
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
 
 
 def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
