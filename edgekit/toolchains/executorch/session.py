@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import DamagedFileError, FailedError, UsageError
+from edgekit.errors import DamagedFileError, FailedError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 
@@ -81,17 +82,7 @@ class ExecuTorchSession:
     def _tensors(self, inputs: Mapping[str, NDArray[np.generic]]) -> list[Any]:
         import torch
 
-        if set(inputs) != set(self._inputs):
-            raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(self._inputs)}")
-        checked = []
-        for name, (shape, dtype) in self._inputs.items():
-            array = inputs[name]
-            if tuple(array.shape) != shape:
-                raise UsageError(f"input {name!r} has shape {tuple(array.shape)}; the file takes {shape}")
-            if not np.can_cast(array.dtype, dtype, casting="same_kind"):
-                raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
-            checked.append(torch.from_numpy(np.array(array, dtype=dtype, order="C")))
-        return checked
+        return [torch.from_numpy(array.copy()) for array in checked(inputs, self._inputs).values()]
 
 
 def _loaded(file: Path, threads: int) -> tuple[Any, Any]:

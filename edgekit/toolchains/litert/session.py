@@ -22,6 +22,7 @@ from edgekit.errors import (
     UsageError,
 )
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.inputs import check_shapes
 from edgekit.toolchains._shared.messages import line, sentence
 
 #: Modules with an ``Interpreter``, and the distribution whose version to report; the first that imports is used.
@@ -88,13 +89,9 @@ class LiteRTSession:
         self._interpreter.reset_all_variables()
 
     def _set(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        if set(inputs) != set(self._inputs):
-            raise UsageError(f"inputs {sorted(inputs)} given; the file takes {sorted(self._inputs)}")
+        check_shapes(inputs, {name: tuple(tensor["shape"].tolist()) for name, tensor in self._inputs.items()})
         for name, tensor in self._inputs.items():
-            array = np.asarray(inputs[name])
-            if array.shape != tuple(tensor["shape"]):
-                raise UsageError(f"input {name!r} has shape {array.shape}; the file takes {tuple(tensor['shape'])}")
-            self._interpreter.set_tensor(tensor["index"], _stored(array, tensor))
+            self._interpreter.set_tensor(tensor["index"], _stored(inputs[name], tensor))
 
 
 def open_session(file: Path, precision: Precision, *, threads: int = 1) -> LiteRTSession:

@@ -12,8 +12,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from edgekit.errors import DamagedFileError, UsageError
+from edgekit.errors import DamagedFileError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.openvino.ir import read_checked
 
@@ -77,7 +78,7 @@ class OpenVinoSession:
         Inputs are written into the request's own tensors: handed to ``infer`` as new ones, each call prepares the graph
         again (measured on a part of the denoiser: 183 CPU microseconds against 34).
         """
-        for name, array in self._checked(inputs).items():
+        for name, array in checked(inputs, self._inputs).items():
             self._request.get_tensor(name).data[...] = array
         _bare(self._request).infer(share_outputs=True)
         return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
@@ -85,7 +86,7 @@ class OpenVinoSession:
     def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:
         """Set the input tensors of a request of its own and return the bare call."""
         request = self._compiled.create_infer_request()
-        for name, array in self._checked(inputs).items():
+        for name, array in checked(inputs, self._inputs).items():
             request.set_tensor(name, ov.Tensor(array.copy()))
         raw = _bare(request)
 
@@ -98,19 +99,6 @@ class OpenVinoSession:
     def reset(self) -> None:
         """Forget the state of stateful models."""
         self._request.reset_state()
-
-    def _checked(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        if set(inputs) != set(self._inputs):
-            raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(self._inputs)}")
-        checked = {}
-        for name, array in inputs.items():
-            shape, dtype = self._inputs[name]
-            if tuple(array.shape) != shape:
-                raise UsageError(f"input {name!r} has shape {tuple(array.shape)}; the file takes {shape}")
-            if not np.can_cast(array.dtype, dtype, casting="same_kind"):
-                raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
-            checked[name] = np.ascontiguousarray(array, dtype=dtype)
-        return checked
 
 
 def _bare(request: Any) -> Any:
