@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Request
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains._shared.traits import Graph, Node, by_op
 from edgekit.user_code import source_line
 
 if TYPE_CHECKING:
+    import torch
     from torch import fx
 
 #: Distributions whose versions change what is done here.
@@ -58,6 +61,14 @@ def graph(model: LoadedModel) -> Graph:
     outputs = zip(signature.user_outputs, (t.name for t in model.signature.outputs), strict=False)
     nodes += [Node("move", "output", (named.get(value, value),), (name,)) for value, name in outputs]
     return Graph(tuple(nodes), constants)
+
+
+def samples(model: LoadedModel, request: Request) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The calibration samples one by one, each as the model is called; raises ``UsageError`` where there are none."""
+    import torch
+
+    for sample in one_by_one(calibration_of(request)):
+        yield tuple(torch.from_numpy(sample[t.name].astype(t.dtype)) for t in model.signature.inputs)
 
 
 def erase_identities(graph: fx.GraphModule) -> fx.GraphModule:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, torch_graph
+from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
@@ -63,7 +64,7 @@ def unrolled(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def _static(file: Path, request: Request, taken: Taken) -> Converted:
-    samples = _calibration(request)
+    samples = calibration_of(request)
     opened = read(file)
     program = read_program(opened)
     program.refuse_unknown()
@@ -85,8 +86,8 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
-    samples = _calibration(request)
     assert model is not None
+    samples = list(torch_graph.samples(model, request))
     graph = torch_graph.erase_identities(exported(model).module(check_guards=False))
     if len(graph.graph.nodes) > _MOST_NODES:
         raise UnsupportedError(
@@ -96,13 +97,10 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
         )
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
-    names = [t.name for t in model.signature.inputs]
-    example: tuple[Any, ...] = ()
     with torch.no_grad():
-        for sample in _one_by_one(samples):
-            example = tuple(torch.from_numpy(sample[name].copy()) for name in names)
-            prepared(*example)
-        program = torch.export.export(convert_pt2e(prepared), example, strict=False).run_decompositions({})
+        for sample in samples:
+            prepared(*sample)
+        program = torch.export.export(convert_pt2e(prepared), samples[-1], strict=False).run_decompositions({})
     return convert_program(program, request)
 
 
@@ -120,20 +118,6 @@ def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
     except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
         raise messages.raised("coremltools, quantizing weights,", error) from error
     return made.get_spec(), made.weights_dir
-
-
-def _calibration(request: Request) -> Arrays:
-    if not request.calibration or min(len(a) for a in request.calibration.values()) == 0:
-        raise UsageError(
-            f"{request.precision} needs calibration samples and got none",
-            hint="Give --calibrate DATA, or take coreml-int8-weights, which needs none.",
-        )
-    return request.calibration
-
-
-def _one_by_one(samples: Arrays) -> Iterator[dict[str, NDArray[np.generic]]]:
-    for i in range(min(len(a) for a in samples.values())):
-        yield {name: array[i : i + 1] for name, array in samples.items()}
 
 
 def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:

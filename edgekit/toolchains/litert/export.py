@@ -21,8 +21,8 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import identifiers
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, tensorflow_graph
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert import quantize as routes_quantizer
-from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.passes.integers import unread_pieces
 from edgekit.toolchains.litert.passes.names import write_named
 

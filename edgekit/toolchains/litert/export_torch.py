@@ -8,7 +8,6 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, torch_graph
-from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.passes.names import write_named
 from edgekit.user_code import source_line
 
@@ -37,13 +36,12 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     graph = torch_graph.erase_identities(torch_export(model).module(check_guards=False))
     quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
-    names = [t.name for t in model.signature.inputs]
-    samples = list(one_by_one(calibration_of(request)))
+    samples = list(torch_graph.samples(model, request))
     try:
         prepared = prepare_pt2e(graph, quantizer)
         with torch.no_grad():
             for sample in samples:
-                prepared(*(torch.from_numpy(sample[name].copy()) for name in names))
+                prepared(*sample)
         converted = convert_pt2e(prepared, fold_quantize=False)
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:  # observers on integer tensors
         raise UnsupportedError(f"PT2E cannot observe this graph: {messages.sentence(error)}") from error

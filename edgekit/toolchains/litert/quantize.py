@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains._shared.messages import sentence
-from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import compute_in_integers, quantize_unread_pieces
 from edgekit.toolchains.litert.schema import packed_model

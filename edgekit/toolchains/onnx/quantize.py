@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,15 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 #: Operators that carry nearly all multiply-accumulates; everything between them stays float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -114,19 +114,6 @@ def read_float(request: Request) -> onnx.ModelProto:
     return model
 
 
-def calibration_of(request: Request) -> Mapping[str, NDArray[np.generic]]:
-    """The request's calibration samples; raises ``UsageError`` where there are none."""
-    if not request.calibration or not all(len(a) for a in request.calibration.values()):
-        raise UsageError("static int8 needs calibration samples; got none", hint="Give --calibrate DATA.")
-    return request.calibration
-
-
-def samples(calibration: Mapping[str, NDArray[np.generic]]) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """One dict per sample, batch 1."""
-    for index in range(len(next(iter(calibration.values())))):
-        yield {name: array[index : index + 1] for name, array in calibration.items()}
-
-
 def prepared_file(model: onnx.ModelProto, folder: str) -> str:
     """Infer shapes and fuse (batch norm into convolutions, product + add into Gemm); independent of this CPU."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -203,7 +190,7 @@ def _static(
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.left = samples(calibration_of(request))
+            self.left = one_by_one(calibration_of(request))
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.left, None)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.toolchains._shared.calibration import one_by_one
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -44,12 +46,11 @@ def quantize(
     )
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
-    count = len(next(iter(calibration.values())))
-    rows = [{name: array[i : i + 1] for name, array in calibration.items()} for i in range(count)]
+    rows = list(one_by_one(calibration))
     return nncf.quantize(
         model,
         nncf.Dataset(rows),
-        subset_size=count,
+        subset_size=len(rows),
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
         advanced_parameters=None if attention else exact,
         ignored_scope=nncf.IgnoredScope(types=list(keep_float), validate=False),

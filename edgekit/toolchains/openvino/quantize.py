@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
 
@@ -38,13 +37,13 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     attention = "attention" in request.traits
     keep_float = (*(() if attention else NORMS), *(GATES if {"unrolled", "stateful"} & request.traits else ()))
     float_model = read(request.float_file)
-    quantized = nncf.quantize(float_model, _calibration(request), attention=attention, keep_float=keep_float)
+    quantized = nncf.quantize(float_model, calibration_of(request), attention=attention, keep_float=keep_float)
     return finish(quantized, request, ())
 
 
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF's default settings, the products of attention included."""
-    return finish(nncf.quantize(read(request.float_file), _calibration(request)), request, ())
+    return finish(nncf.quantize(read(request.float_file), calibration_of(request)), request, ())
 
 
 def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
@@ -56,7 +55,7 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         unrolled = read(from_program(model, replace(request, folder=Path(folder))).file)
-        quantized = nncf.quantize(unrolled, _calibration(request), keep_float=(*GATES, *NORMS))
+        quantized = nncf.quantize(unrolled, calibration_of(request), keep_float=(*GATES, *NORMS))
         note = "recurrent cells are unrolled to one set of matrix products per time step"
         return finish(quantized, request, (), note=note)
 
@@ -69,12 +68,6 @@ def weights_asymmetric(model: LoadedModel | None, request: Request) -> Converted
 def weights_symmetric(model: LoadedModel | None, request: Request) -> Converted:
     """Store weights as int8, per channel."""
     return _weights(request, "INT8_SYM")
-
-
-def _calibration(request: Request) -> Mapping[str, NDArray[np.generic]]:
-    if not request.calibration or not all(len(a) for a in request.calibration.values()):
-        raise UsageError("static int8 needs calibration samples; got none", hint="Give --calibrate DATA.")
-    return request.calibration
 
 
 def _weights(request: Request, mode: str) -> Converted:

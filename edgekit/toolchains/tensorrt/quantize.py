@@ -21,10 +21,11 @@ from onnx import helper, numpy_helper
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import rename
-from edgekit.toolchains.onnx.quantize import calibration_of, prepared_file, read_float, samples, share_constants
+from edgekit.toolchains.onnx.quantize import prepared_file, read_float, share_constants
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def ranges(
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     largest = dict.fromkeys(names, 0.0)
-    for sample in samples(calibration):
+    for sample in one_by_one(calibration):
         found = dict(zip(asked, session.run(asked, sample), strict=True)) if asked else {}
         for name in names:
             value = found[name] if name in found else sample[name]
