@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import int8
 from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
@@ -262,10 +262,7 @@ def store_convolutions(model: onnx.ModelProto) -> int:
 
 def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int) -> list[onnx.NodeProto]:
     values = numpy_helper.to_array(tensor)
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    largest = np.abs(values).max(axis=others, keepdims=True)
-    scale = np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(127)
-    integers = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
+    integers, scale = int8.symmetric(values, tuple(i for i in range(values.ndim) if i != axis))
     name = tensor.name
     graph.initializer.append(numpy_helper.from_array(integers, f"{name}/int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))

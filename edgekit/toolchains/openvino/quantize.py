@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import int8
 from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
@@ -90,10 +90,9 @@ def _compress(target: Any) -> bool:
     source = target.get_source_output().get_node()
     if source.get_type_name() != "Constant" or source.get_element_type() != ov.Type.f32:
         return False
-    values = source.get_data()
-    scale = np.maximum(np.abs(values).max(axis=-1, keepdims=True), np.finfo(np.float32).tiny) / 127
-    stored = opset.constant(np.clip(np.rint(values / scale), -127, 127).astype(np.int8))
-    restored = opset.multiply(opset.convert(stored, "f32"), opset.constant(scale.astype(np.float32)))
+    integers, scale = int8.symmetric(source.get_data(), -1)
+    stored = opset.constant(integers)
+    restored = opset.multiply(opset.convert(stored, "f32"), opset.constant(scale))
     name = source.get_friendly_name()
     stored.set_friendly_name(name)
     restored.set_friendly_name(f"{name}/restored")
