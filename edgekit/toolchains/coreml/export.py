@@ -54,7 +54,8 @@ def exported(model: LoadedModel | None) -> Any:
     known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
     program = torch_export(model)
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
-        # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here (77 dB).
+        # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here
+        # (targets/REASONS.md#tanh-gelu).
         known |= torch._decomp.get_decompositions([aten.gelu.default])
     return program.run_decompositions(known).run_decompositions({})
 
@@ -140,7 +141,7 @@ def _passes(ct: Any) -> Any:
     """Coremltools' graph passes without the one that scales by ``1 / sqrt(1 + 1e-5)``.
 
     It writes any multiply and add as a batch norm of variance 1 with the default epsilon; folded into the convolution
-    before it, every weight comes out 5e-6 too small (91 to 96 dB on Keras CNNs, 130 without it). Other passes fold the
+    before it, every weight comes out 5e-6 too small (targets/REASONS.md#coreml-batch-norm). Other passes fold the
     multiply and the add.
     """
     pipeline = ct.PassPipeline.DEFAULT

@@ -74,9 +74,9 @@ def _static(file: Path, request: Request, taken: Taken) -> Converted:
     return package.write(*_with_int8_weights(coremltools(), opened), request)
 
 
-#: coremltools took 14 s for 855 operators in float.
+#: coremltools takes seconds for a thousand operators in float (targets/REASONS.md#coreml-unrolled).
 _MOST_UNROLLED = 20_000
-#: The zoo's LSTM, unrolled to 855 operators before quantization, was not converted within five minutes.
+#: Of somewhat larger graphs coremltools comes to no end (targets/REASONS.md#coreml-pt2e).
 _MOST_NODES = 700
 
 

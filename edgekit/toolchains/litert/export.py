@@ -27,8 +27,8 @@ from edgekit.toolchains.litert.passes.integers import unread_pieces
 from edgekit.toolchains.litert.passes.names import write_named
 
 FILE = "model.tflite"
-#: Steps up to which a float recurrent layer is unrolled: without the loop, the zoo's LSTM of 32 steps takes three
-#: quarters of the time (two thirds in int8-dynamic), in a larger file.
+#: Steps up to which a float recurrent layer is unrolled: faster without the loop, in a larger file
+#: (targets/REASONS.md#short-loops).
 SHORT = 64
 
 

@@ -126,8 +126,8 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
     """Strip, name, check and write a model.
 
     Exporters write source paths and stack traces into the file; without them the same model gives the same bytes
-    on every machine, and tells nothing about the machine. Shapes between the operators are left out (up to 9 % of a
-    small file); of a ``quantized`` file, equal parameters are kept once.
+    on every machine, and tells nothing about the machine. Shapes between the operators are left out
+    (targets/REASONS.md#names); of a ``quantized`` file, equal parameters are kept once.
 
     Raises:
         FailedError: the exporter wrote an invalid model (tf2onnx writes exact GELU as a non-existent ``Erfc``).

@@ -99,9 +99,9 @@ def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def dynamic_products_tensor(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``dynamic_products``, with one scale for the weights of each product: about 1 dB off, and 7 % faster.
+    """As ``dynamic_products``, with one scale for the weights of each product: smaller and faster, a little less close.
 
-    Convolutions, which compute in float, keep a scale per channel.
+    See targets/REASONS.md#onnx-dynamic-per-tensor. Convolutions, which compute in float, keep a scale per channel.
     """
     return _dynamic(request, DYNAMIC, per_channel=False)
 
@@ -237,8 +237,8 @@ def store_convolutions(model: onnx.ModelProto) -> int:
     """Store float weights of convolutions as int8, symmetric, one scale per output channel; returns how many.
 
     A cast and a product restore them, which ONNX Runtime folds when it loads the file. DequantizeLinear it leaves for
-    each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout:
-    3.8 times the float time on the zoo's MobileNetV2, against 1.02 times.
+    each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout
+    (targets/REASONS.md#onnx-dynamic-noconv).
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     stored: set[str] = set()

@@ -39,8 +39,7 @@ def quantize(
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     # By default ranges are the mean of the samples' extremes, which clips, and biases are then corrected for that.
-    # True extremes and no correction, openvino-int8 on selection samples: 21.6 -> 32.3 dB on the zoo's ResNet, 23.0 ->
-    # 32.2 dB on its MobileNetV2.
+    # True extremes and no correction are much closer (targets/REASONS.md#openvino-nncf).
     exact = AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX, disable_bias_correction=True
     )

@@ -22,10 +22,10 @@ from edgekit.toolchains.openvino.export import finish, from_program, read
 #: Recurrent operators -> the positions of their input and recurrent weights.
 RECURRENT = {"LSTMSequence": (4, 5), "GRUSequence": (3, 4), "LSTMCell": (3, 4), "GRUCell": (2, 3)}
 
-#: Elementwise operators of a recurrent cell: quantized too, they cost 16 dB and a third of the speed.
+#: Elementwise operators of a recurrent cell: quantized too, they cost accuracy and speed (REASONS.md#openvino-nncf).
 GATES = ("Add", "Multiply", "Sigmoid", "Tanh")
 
-#: Normalisation of a quantized tensor: 8.7 dB on the states behind the denoiser's, 28.4 dB where it stays float.
+#: Normalisation of a quantized tensor loses most of what follows (REASONS.md#openvino-nncf).
 NORMS = ("MVN",)
 
 
@@ -49,7 +49,7 @@ def static_all(model: LoadedModel | None, request: Request) -> Converted:
 def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize recurrent cells as matrix products per time step, gates in float.
 
-    The CPU's int8 recurrent cell is far off (7 dB on the zoo's classifier), and with symmetric activations it runs
+    The CPU's int8 recurrent cell is far off (REASONS.md#openvino-unrolled), and with symmetric activations it runs
     the cell in float whatever the file says. Converting a ``torch.export`` program unrolls cells by itself.
     """
     assert model is not None

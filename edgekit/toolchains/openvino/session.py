@@ -27,8 +27,9 @@ _PRODUCT_NAME = re.compile(r"\bMatMul(_\d+)?$")
 def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OpenVinoSession:
     """Open an IR with float arithmetic pinned to float32.
 
-    By default the plugin computes in bfloat16 or float16 where the CPU has them: an "fp32" model then gives 20 to
-    55 dB. int8 operators run in int8 all the same, and fp16 files are widened when they are loaded.
+    By default the plugin computes in bfloat16 or float16 where the CPU has them, and an "fp32" file is none
+    (targets/REASONS.md#openvino-precision). int8 operators run in int8 all the same, and fp16 files are widened
+    when they are loaded.
 
     Raises:
         DamagedFileError: OpenVINO cannot read or compile the file.
@@ -76,7 +77,7 @@ class OpenVinoSession:
         """Run one sample.
 
         Inputs are written into the request's own tensors: handed to ``infer`` as new ones, each call prepares the graph
-        again (measured on a part of the denoiser: 183 CPU microseconds against 34).
+        again, which takes several times as long (targets/REASONS.md#openvino-inputs).
         """
         for name, array in checked(inputs, self._inputs).items():
             self._request.get_tensor(name).data[...] = array

@@ -44,8 +44,8 @@ def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False
     """A graph of the same inputs and outputs in the forms that quantizer and delegate know.
 
     The program is not changed. Its in-place operators become plain ones before any copy is removed. With ``exact_gelu``
-    the tanh form of GELU is left to XNNPACK, which computes the exact one in one operator instead of six: 79 dB on a
-    GPT-2, below the noise of int8.
+    the tanh form of GELU is left to XNNPACK, which computes the exact one in one operator instead of six: what that
+    costs is below the noise of int8 (targets/REASONS.md#tanh-gelu).
 
     Raises:
         UsageError: a layer was exported as it behaves in training.
@@ -170,7 +170,7 @@ def _tanh_gelu(graph: fx.GraphModule) -> None:
     """Write the tanh form of GELU out: ExecuTorch 1.4 gives it to XNNPACK as the exact one, without a word.
 
     0.5 x (1 + tanh(u)) with u = sqrt(2 / pi) (x + 0.044715 x^3), Hendrycks and Gimpel 2016, arXiv:1606.08415, which is
-    x sigmoid(2 u). A GPT-2 comes out at 79 dB otherwise (mended upstream in pytorch/executorch#22851).
+    x sigmoid(2 u). See targets/REASONS.md#tanh-gelu (mended upstream in pytorch/executorch#22851).
     """
     for node in list(graph.graph.nodes):
         if node.op != "call_function" or node.target is not aten.gelu.default:
