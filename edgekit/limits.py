@@ -55,9 +55,9 @@ def _parity(sqnr: float, cosine: float, variation: float, channel: float, equal:
     )
 
 
-#: fp32 and fp16 differ from the framework by rounding only (SQNR of the zoo 120 to 140 and 63 to 84 dB); an int8 file
-#: below 15 dB has something wrong with it, and weights alone in int8 cost less (35 to 60 dB). Cosine: noise of 15 dB
-#: alone gives 0.984; below 0.98 is more than noise.
+#: fp32 and fp16 differ from the framework by rounding only; an int8 file below 15 dB has something wrong with it, and
+#: weights alone in int8 cost less. The zoo lies well above (benchmarks/RESULTS.md). Cosine: noise of 15 dB alone gives
+#: 0.984; below 0.98 is more than noise.
 PARITY: Mapping[Precision, ParityLimits] = {
     "fp32": _parity(95, 0.9999, 60, 40, 0.99),
     "fp16": _parity(55, 0.999, 30, 20, 0.97),

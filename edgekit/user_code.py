@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import random
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any
 from edgekit.errors import UsageError
 
 SEED = 0
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]+\n\s*(?P<code>[^\n]+)')
 
 
 def call(path: str, function: str) -> Any:
@@ -35,6 +37,12 @@ def call(path: str, function: str) -> Any:
     np.random.seed(SEED)  # the user's code may use the global generator
     with blame(path, function):
         return getattr(_module(path), function)()
+
+
+def source_line(text: str) -> str:
+    """The innermost line of the user's own code in a Python traceback: ``file.py:26: code``; empty where none is."""
+    frames = [match for match in _FRAME.finditer(text) if "site-packages" not in match["file"]]
+    return f"{Path(frames[-1]['file']).name}:{frames[-1]['line']}: {frames[-1]['code'].strip()}" if frames else ""
 
 
 @contextlib.contextmanager

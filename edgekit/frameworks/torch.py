@@ -26,6 +26,7 @@ from edgekit.frameworks.loaded import (
 )
 from edgekit.signature import Signature, TensorSpec
 from edgekit.sources.source import Source, with_weights
+from edgekit.user_code import source_line
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("safetensors", "torch")
@@ -65,9 +66,7 @@ def torch_export(loaded: LoadedModel) -> torch.export.ExportedProgram:
 
 def data_dependent(error: Exception) -> UnsupportedError:
     """Say that a model's course depends on its data, and in which of its lines."""
-    from edgekit.frameworks import missing
-
-    line = missing.source_line(str(error))
+    line = source_line(str(error))
     return UnsupportedError(
         f"torch.export cannot read this model: its course depends on the data{f' ({line})' if line else ''}",
         hint="Replace the branch by torch.where or torch.cond, or hand in the part of the model without it.",

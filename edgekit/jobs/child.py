@@ -73,8 +73,8 @@ def main() -> None:
     """Serve requests until standard input ends."""
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its children itself
-    # Importing a framework and tracing a model make millions of objects that stay. Looking through them after every
-    # 700 new ones took a tenth to a fifth of the CPU time of torch.export and torch.onnx (zoo LSTM from Keras).
+    # Importing a framework and tracing a model make millions of objects that stay. By default Python looks through them
+    # so often that exporting takes notably longer (targets/REASONS.md#one-process).
     gc.set_threshold(20_000)
     descriptor = int(os.environ.pop("EDGEKIT_ANSWERS"))
     os.set_inheritable(descriptor, False)

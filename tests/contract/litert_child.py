@@ -195,7 +195,7 @@ def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]
     from edgekit.errors import EdgekitError
     from edgekit.sources.source import Source
     from edgekit.toolchains import Request
-    from edgekit.toolchains.litert import export_torch as routes_torch
+    from edgekit.toolchains._shared import torch_graph
 
     function = f"{framework}_{name}"
     source = Source(function, "python", framework, name, "0" * 64, path=__file__, function=function)
@@ -221,15 +221,15 @@ def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]
             tuple(t.name for t in names.inputs), tuple(t.name for t in names.outputs),
         )  # fmt: skip
         made = toolchains.routes("litert")[route.replace("-with-identities", "")]
-        kept = routes_torch.erase_identities
+        kept = torch_graph.erase_identities
         try:
             if route == "ptq-w8a8-pt2e-with-identities":
-                routes_torch.erase_identities = lambda graph: graph
+                torch_graph.erase_identities = lambda graph: graph
             outcome[route] = list(made.convert(None if made.quantizes_file else model, request).notes)
         except EdgekitError as error:
             outcome[route] = f"{type(error).__name__}: {error}"
         finally:
-            routes_torch.erase_identities = kept
+            torch_graph.erase_identities = kept
         if precision == "fp32":
             float_file = folder / route / "model.tflite"
     (folder / "outcome.json").write_text(json.dumps(outcome))

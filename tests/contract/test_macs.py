@@ -181,7 +181,10 @@ def test_a_loop_counts_its_body_as_often_as_it_runs(tmp_path: Path) -> None:
 
 
 def test_bodies_of_onnx_see_the_weights_outside_and_their_own(tmp_path: Path) -> None:
-    """A Scan over 7 steps, and an If whose branches multiply by 4 x 4 and by 4 x 6 x 4."""
+    """A Scan over 7 steps, and an If whose branches multiply by 4 x 4 and by 4 x 6 x 4.
+
+    One of the Scan's weights is handed on as a state.
+    """
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     make, value, floats = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
@@ -190,9 +193,10 @@ def test_bodies_of_onnx_see_the_weights_outside_and_their_own(tmp_path: Path) ->
         return onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
 
     step = onnx.helper.make_graph(
-        [make("MatMul", ["s", "outer"], ["h"]), make("MatMul", ["h", "own"], ["g"]), make("Add", ["g", "x"], ["o"]),
-         make("Identity", ["o"], ["y"])],
-        "step", [value(n, floats, [1, 4]) for n in ("s", "x")], [value(n, floats, [1, 4]) for n in ("o", "y")],
+        [make("MatMul", ["s", "outer"], ["h"]), make("MatMul", ["h", "own"], ["f"]),
+         make("MatMul", ["f", "same"], ["g"]), make("Add", ["g", "x"], ["o"]), make("Identity", ["o"], ["y"])],
+        "step", [value(n, floats, [4 if n == "same" else 1, 4]) for n in ("s", "same", "x")],
+        [value(n, floats, [4 if n == "same" else 1, 4]) for n in ("o", "same", "y")],
         [weights("own", 4, 4)],
     )  # fmt: skip
     less = onnx.helper.make_graph([make("MatMul", ["last", "outer"], ["a"])], "less", [], [value("a", floats, [1, 4])])
@@ -201,14 +205,16 @@ def test_bodies_of_onnx_see_the_weights_outside_and_their_own(tmp_path: Path) ->
         [value("b", floats, [1, 4])], [weights("wide", 4, 6), weights("back", 6, 4)],
     )  # fmt: skip
     nodes = [
-        make("Scan", ["zero", "xs"], ["last", "ys"], body=step, num_scan_inputs=1),
+        make("Scan", ["zero", "handed", "xs"], ["last", "", "ys"], body=step, num_scan_inputs=1),
         make("If", ["which"], ["result"], then_branch=less, else_branch=more),
     ]
     inputs = [value("zero", floats, [1, 4]), value("xs", floats, [7, 1, 4]), value("which", onnx.TensorProto.BOOL, [])]
-    graph = onnx.helper.make_graph(nodes, "g", inputs, [value("result", floats, [1, 4])], [weights("outer", 4, 4)])
+    graph = onnx.helper.make_graph(
+        nodes, "g", inputs, [value("result", floats, [1, 4])], [weights("outer", 4, 4), weights("handed", 4, 4)]
+    )
     opset = [onnx.helper.make_opsetid("", 20)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "model.onnx")
     audit = toolchains.audit("onnx", tmp_path / "model.onnx")
-    assert audit.macs_total == 7 * (16 + 16) + 2 * 24
-    assert audit.weight_elements == {"float32": 16 + 16 + 24 + 24}
+    assert audit.macs_total == 7 * 3 * 16 + 2 * 24
+    assert audit.weight_elements == {"float32": 3 * 16 + 24 + 24}
     assert audit.macs_between_activations == 0

@@ -1,4 +1,4 @@
-"""A TensorFlow-side model as the graph that traits are found in: for float targets, before there is a file.
+"""What is read in a TensorFlow-side graph: its traits, for float targets, before there is a file, and places.
 
 Calls of functions are written out, so that a value is followed through them. The number of groups of a convolution is
 not in TensorFlow's graph: ``grouped`` is not found here.
@@ -6,7 +6,8 @@ not in TensorFlow's graph: ``grouped`` is not found here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgekit.frameworks import LoadedModel
@@ -53,6 +54,19 @@ def graph(model: LoadedModel) -> Graph:
     outputs = zip(flat, (t.name for t in model.signature.outputs), strict=False)
     nodes += [Node("move", "output", (scope.value(_plain(t.name), "", named),), (name,)) for t, name in outputs]
     return Graph(tuple(nodes), constants)
+
+
+def places(folder: Path, missing: Sequence[str]) -> list[str]:
+    """Names, which begin with the layer's, of a SavedModel's nodes that are one of the operators."""
+    from edgekit.frameworks import saved_model
+
+    return [
+        f"at {node.name}"
+        for graph in saved_model.graphs(folder)
+        for function in graph.library.function
+        for node in function.node_def
+        if node.op in missing
+    ]
 
 
 def _plain(reference: str) -> str:

@@ -1,14 +1,30 @@
-"""A PyTorch model as the graph that traits are found in: for float targets, before there is a file."""
+"""Exported PyTorch graphs: traits, for float targets, before there is a file; places; identities taken out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import LoadedModel
+from edgekit.toolchains import Request
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains._shared.traits import Graph, Node, by_op
+from edgekit.user_code import source_line
 
-#: ATen operators without their overload.
+if TYPE_CHECKING:
+    import torch
+    from torch import fx
+
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
+#: Operators that are the identity at inference; here and below, ATen's without their overload.
+IDENTITIES = (
+    "dropout", "feature_dropout", "clone", "contiguous", "detach", "alias", "alias_copy", "lift_fresh",
+    "lift_fresh_copy",
+)  # fmt: skip
+#: Conversions: identities where the element type stays.
+CONVERSIONS = ("to", "_to_copy")
 _KINDS = by_op({
     "matmul": ("linear", "matmul", "mm", "bmm", "addmm", "einsum"),
     "cell": ("lstm", "gru", "rnn_tanh", "rnn_relu"),
@@ -20,9 +36,8 @@ _KINDS = by_op({
     "branch": ("cond",),
     "move": (
         "view", "reshape", "permute", "transpose", "t", "squeeze", "unsqueeze", "expand", "flatten",
-        "unflatten", "clone", "contiguous", "alias", "to", "_to_copy", "dropout", "split", "split_with_sizes",
-        "chunk", "unbind", "getitem", "select", "slice", "cat", "stack", "pad", "constant_pad_nd", "where",
-        "masked_fill",
+        "unflatten", "split", "split_with_sizes", "chunk", "unbind", "getitem", "select", "slice", "cat", "stack",
+        "pad", "constant_pad_nd", "where", "masked_fill", *IDENTITIES, *CONVERSIONS,
     ),
 })  # fmt: skip
 
@@ -46,6 +61,65 @@ def graph(model: LoadedModel) -> Graph:
     outputs = zip(signature.user_outputs, (t.name for t in model.signature.outputs), strict=False)
     nodes += [Node("move", "output", (named.get(value, value),), (name,)) for value, name in outputs]
     return Graph(tuple(nodes), constants)
+
+
+def samples(model: LoadedModel, request: Request) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The calibration samples one by one, each as the model is called; raises ``UsageError`` where there are none."""
+    import torch
+
+    for sample in one_by_one(calibration_of(request)):
+        yield tuple(torch.from_numpy(sample[t.name].astype(t.dtype)) for t in model.signature.inputs)
+
+
+def erase_identities(graph: fx.GraphModule) -> fx.GraphModule:
+    """Remove what hands a value on unchanged, in place; a squeeze that undoes an unsqueeze, and assertions, too.
+
+    PT2E gives each an observer of its own, and then two scales stand where there is one value. litert-torch drops the
+    operator with the second scale, and keeps the next bias quantized with it: the file is noise, without an error.
+    """
+    for node in list(graph.graph.nodes):
+        if _aten(node) == "_assert_tensor_metadata":
+            graph.graph.erase_node(node)
+        elif (source := _unchanged(node)) is not None:
+            node.replace_all_uses_with(source)
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _unchanged(node: fx.Node) -> Any:
+    """The node whose value an operator hands on; None where it makes another."""
+    op = _aten(node)
+    source: Any = node.args[0] if node.args else None
+    if op in IDENTITIES:
+        return source
+    if op in CONVERSIONS and node.meta["val"].dtype == source.meta["val"].dtype:
+        return source
+    return source.args[0] if str(node.target) == "aten.squeeze.dim" and _unsqueezed_at(source, node.args[1]) else None
+
+
+def _unsqueezed_at(node: Any, axis: Any) -> bool:
+    rank = node.meta["val"].dim()
+    return _aten(node) == "unsqueeze" and bool(node.args[1] % rank == axis % rank)
+
+
+def _aten(node: fx.Node) -> str:
+    """Name of ATen's operator; empty for a node that calls none."""
+    library, _, name = str(node.target).partition(".")
+    return name.partition(".")[0] if node.op == "call_function" and library == "aten" else ""
+
+
+def places(program: Any, missing: Sequence[str]) -> list[str]:
+    """Layer and source line of every node of a ``torch.export`` program that calls one of the operators."""
+    stems = [name.split(".")[1].strip("_") for name in missing if "." in name]  # _linalg_svd was linalg_svdvals before
+    found = []
+    for node in program.graph.nodes:
+        if node.op == "call_function" and any(stem in str(node.target) for stem in stems):
+            path, kind = list(node.meta.get("nn_module_stack", {"": ("", "")}).values())[-1]
+            layer = f"layer {path}, " if path else ""
+            found.append(f"{layer}{source_line(node.meta.get('stack_trace') or '') or kind}")
+    return found
 
 
 def _array(tensor: Any) -> Any:

@@ -12,6 +12,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import identifiers
 from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.vendor import coremltools, torch_frontend
 
@@ -53,7 +54,8 @@ def exported(model: LoadedModel | None) -> Any:
     known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
     program = torch_export(model)
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
-        # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here (77 dB).
+        # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here
+        # (targets/REASONS.md#tanh-gelu).
         known |= torch._decomp.get_decompositions([aten.gelu.default])
     return program.run_decompositions(known).run_decompositions({})
 
@@ -129,7 +131,7 @@ def _convert(ct: Any, model: Any, request: Request, **options: Any) -> Converted
                 **options,
             )
     except NotImplementedError as error:
-        raise UnsupportedError(f"coremltools: {_first(error)}", hint="Another route may do it.") from error
+        raise UnsupportedError(f"coremltools: {messages.sentence(error)}", hint="Another route may do it.") from error
     except Exception as error:  # coremltools raises RuntimeError, ValueError, TypeError, KeyError for one and the same
         raise _explained(error, name) from error
     return package.write(converted.get_spec(), converted.weights_dir, request)
@@ -139,7 +141,7 @@ def _passes(ct: Any) -> Any:
     """Coremltools' graph passes without the one that scales by ``1 / sqrt(1 + 1e-5)``.
 
     It writes any multiply and add as a batch norm of variance 1 with the default epsilon; folded into the convolution
-    before it, every weight comes out 5e-6 too small (91 to 96 dB on Keras CNNs, 130 without it). Other passes fold the
+    before it, every weight comes out 5e-6 too small (targets/REASONS.md#coreml-batch-norm). Other passes fold the
     multiply and the add.
     """
     pipeline = ct.PassPipeline.DEFAULT
@@ -148,16 +150,11 @@ def _passes(ct: Any) -> Any:
 
 
 def _explained(error: Exception, target: str) -> FailedError | UnsupportedError:
-    text = str(error).strip()
-    if "not implemented" in text or "Unsupported fx node" in text or "not supported" in text:
-        return UnsupportedError(f"coremltools: {text[:400]}", hint="Another route may do it.")
-    if "minimum_deployment_target" in text or "opset" in text.lower():
+    if line := messages.line(error, "not implemented|Unsupported fx node|not supported"):
+        return UnsupportedError(f"coremltools: {line}", hint="Another route may do it.")
+    if line := messages.line(error, "minimum_deployment_target|(?i:opset)"):
         return UnsupportedError(
-            f"the model needs more than {target} has: {text[:400]}",
+            f"the model needs more than {target} has: {line}",
             hint="Raise minimum_deployment_target in the target's TOML.",
         )
-    return FailedError(f"coremltools raised {type(error).__name__}: {text[:600]}")
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]
+    return messages.raised("coremltools", error)

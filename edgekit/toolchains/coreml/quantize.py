@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import FailedError, UnsupportedError, UsageError
+from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages, torch_graph
+from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
@@ -62,7 +64,7 @@ def unrolled(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def _static(file: Path, request: Request, taken: Taken) -> Converted:
-    samples = _calibration(request)
+    samples = calibration_of(request)
     opened = read(file)
     program = read_program(opened)
     program.refuse_unknown()
@@ -72,9 +74,9 @@ def _static(file: Path, request: Request, taken: Taken) -> Converted:
     return package.write(*_with_int8_weights(coremltools(), opened), request)
 
 
-#: coremltools took 14 s for 855 operators in float.
+#: coremltools takes seconds for a thousand operators in float (targets/REASONS.md#coreml-unrolled).
 _MOST_UNROLLED = 20_000
-#: The zoo's LSTM, unrolled to 855 operators before quantization, was not converted within five minutes.
+#: Of somewhat larger graphs coremltools comes to no end (targets/REASONS.md#coreml-pt2e).
 _MOST_NODES = 700
 
 
@@ -84,9 +86,9 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
-    samples = _calibration(request)
     assert model is not None
-    graph = without_identities(exported(model).module(check_guards=False))
+    samples = list(torch_graph.samples(model, request))
+    graph = torch_graph.erase_identities(exported(model).module(check_guards=False))
     if len(graph.graph.nodes) > _MOST_NODES:
         raise UnsupportedError(
             f"the exported graph has {len(graph.graph.nodes)} operators (recurrent layers are unrolled); coremltools "
@@ -95,29 +97,11 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
         )
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
-    names = [t.name for t in model.signature.inputs]
-    example: tuple[Any, ...] = ()
     with torch.no_grad():
-        for sample in _one_by_one(samples):
-            example = tuple(torch.from_numpy(sample[name].copy()) for name in names)
-            prepared(*example)
-        program = torch.export.export(convert_pt2e(prepared), example, strict=False).run_decompositions({})
+        for sample in samples:
+            prepared(*sample)
+        program = torch.export.export(convert_pt2e(prepared), samples[-1], strict=False).run_decompositions({})
     return convert_program(program, request)
-
-
-def without_identities(graph: Any) -> Any:
-    """Remove operators that are the identity at inference, in place: each would get an observer of its own."""
-    import torch
-
-    aten = torch.ops.aten
-    identities = (aten.dropout.default, aten.clone.default, aten.detach.default, aten.alias.default)
-    for node in list(graph.graph.nodes):
-        if node.op == "call_function" and node.target in identities:
-            node.replace_all_uses_with(node.args[0])
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
 
 
 def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
@@ -132,22 +116,8 @@ def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
     try:
         made = cto.linear_quantize_weights(found, cto.OptimizationConfig(global_config=settings))
     except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
-        raise FailedError(f"coremltools could not quantize the weights: {type(error).__name__}: {error}") from error
+        raise messages.raised("coremltools, quantizing weights,", error) from error
     return made.get_spec(), made.weights_dir
-
-
-def _calibration(request: Request) -> Arrays:
-    if not request.calibration or min(len(a) for a in request.calibration.values()) == 0:
-        raise UsageError(
-            f"{request.precision} needs calibration samples and got none",
-            hint="Give --calibrate DATA, or take coreml-int8-weights, which needs none.",
-        )
-    return request.calibration
-
-
-def _one_by_one(samples: Arrays) -> Iterator[dict[str, NDArray[np.generic]]]:
-    for i in range(min(len(a) for a in samples.values())):
-        yield {name: array[i : i + 1] for name, array in samples.items()}
 
 
 def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:

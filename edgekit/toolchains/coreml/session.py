@@ -17,6 +17,7 @@ from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
 from edgekit.scheme import Precision
 from edgekit.toolchains import Session
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.coreml.vendor import coremltools
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -79,7 +80,7 @@ class RuntimeSession:
             # On the CPU alone float32 programs are executed in float32; other units compute in float16.
             self._model = ct.models.MLModel(str(file), compute_units=ct.ComputeUnit.CPU_ONLY)
         except Exception as error:  # Core ML's own errors come as RuntimeError, its compiler's as others
-            raise DamagedFileError(f"Core ML cannot load {file.name}: {str(error)[:300]}") from error
+            raise DamagedFileError(f"Core ML cannot load {file.name}: {sentence(error)}") from error
         self.program = read_program(opened)
         self.precision = executed(self.program)
         self._names = opened.names

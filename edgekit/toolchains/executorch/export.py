@@ -12,6 +12,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
 from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
 from edgekit.toolchains.executorch.graphs import drop_unread, in_plain_order
@@ -68,7 +69,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     except RuntimeError as error:
         if "Missing out variants" in str(error):
             raise UnsupportedError(
-                f"ExecuTorch has no kernel for an operator of this model: {str(error)[:300]}",
+                f"ExecuTorch has no kernel for an operator of this model: {sentence(error)}",
                 hint="Replace the operator, or take another format.",
             ) from error
         raise

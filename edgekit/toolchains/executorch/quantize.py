@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import torch_graph
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.passes.rewriting import FLOAT
@@ -62,11 +62,11 @@ def _statically(graph: fx.GraphModule, model: LoadedModel, request: Request, onl
             quantizer.set_operator_type(operator, config)
     else:
         quantizer.set_global(config)
-    return _quantized(graph, model, request, quantizer, _calibration(model, request))
+    return _quantized(graph, model, request, quantizer, torch_graph.samples(model, request))
 
 
 def _quantized(
-    graph: fx.GraphModule, model: LoadedModel, request: Request, quantizer: Any, samples: Iterable[list[Tensor]]
+    graph: fx.GraphModule, model: LoadedModel, request: Request, quantizer: Any, samples: Iterable[Iterable[Tensor]]
 ) -> Converted:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
@@ -78,17 +78,6 @@ def _quantized(
             prepared(*sample)
         converted = convert_pt2e(prepared)
     return lowered(converted, model, request)
-
-
-def _calibration(model: LoadedModel, request: Request) -> Iterator[list[Tensor]]:
-    """The calibration samples one by one; raises ``UsageError`` where there are none."""
-    samples = request.calibration
-    if not samples or not all(len(a) for a in samples.values()):
-        raise UsageError("static int8 needs calibration samples; got none", hint="Give --calibrate DATA.")
-    specs = model.signature.inputs
-    arrays = [samples[spec.name].astype(spec.dtype) for spec in specs]
-    for i in range(len(arrays[0])):
-        yield [torch.from_numpy(array[i : i + 1].copy()) for array in arrays]
 
 
 def _floating(node: fx.Node) -> bool:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import DamagedFileError, FailedError, UsageError
+from edgekit.errors import DamagedFileError, FailedError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.inputs import checked
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 
 _SHORT = {"float32": "f32", "float16": "f16"}
@@ -75,22 +77,12 @@ class ExecuTorchSession:
         try:
             return [t for t in self._method.execute(given) if isinstance(t, torch.Tensor)]
         except RuntimeError as error:
-            raise FailedError(f"the ExecuTorch runtime failed while running: {error}") from error
+            raise FailedError(f"the ExecuTorch runtime failed while running: {sentence(error)}") from error
 
     def _tensors(self, inputs: Mapping[str, NDArray[np.generic]]) -> list[Any]:
         import torch
 
-        if set(inputs) != set(self._inputs):
-            raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(self._inputs)}")
-        checked = []
-        for name, (shape, dtype) in self._inputs.items():
-            array = inputs[name]
-            if tuple(array.shape) != shape:
-                raise UsageError(f"input {name!r} has shape {tuple(array.shape)}; the file takes {shape}")
-            if not np.can_cast(array.dtype, dtype, casting="same_kind"):
-                raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
-            checked.append(torch.from_numpy(np.array(array, dtype=dtype, order="C")))
-        return checked
+        return [torch.from_numpy(array.copy()) for array in checked(inputs, self._inputs).values()]
 
 
 def _loaded(file: Path, threads: int) -> tuple[Any, Any]:
@@ -106,7 +98,7 @@ def _loaded(file: Path, threads: int) -> tuple[Any, Any]:
         return program, program.load_method("forward")
     except RuntimeError as error:
         raise DamagedFileError(
-            f"ExecuTorch cannot load {file.name}: {error}", hint="Convert again, or copy the file again."
+            f"ExecuTorch cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
 
 

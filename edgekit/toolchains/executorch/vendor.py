@@ -122,7 +122,7 @@ def _is_own(tensor: fx.Node) -> bool:
 def shared_history() -> Iterator[None]:
     """While it is open, passes share the chain of nodes that a node came from: nothing changes a link of it.
 
-    The copies took a fifth of the CPU time in which an unrolled LSTM is lowered.
+    For unrolled layers the copies take a good part of the time (targets/REASONS.md#one-process).
     """
     from torch.fx.traceback import NodeSource
 
@@ -139,7 +139,7 @@ def shared_history() -> Iterator[None]:
 def forget_programs() -> None:
     """Clear the caches that keep whole programs.
 
-    By them an LSTM's float16 file took 18 % more memory after its float twin than alone.
+    By them a second file of a model takes notably more memory than the first (targets/REASONS.md#one-process).
     """
     from executorch.exir.backend import utils
     from torch._subclasses.fake_tensor import FakeTensorMode

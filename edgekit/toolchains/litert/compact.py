@@ -1,8 +1,8 @@
 """Short names for a chosen file: each tensor is called after one operator.
 
-Converters join the names of all operators that they fused, PyTorch's with the module path of every class: 23 % of a
-small MobileNetV2 from PyTorch, 40 % once its weights are int8. Until a file is chosen it keeps them, by which layers
-are found.
+Converters join the names of all operators that they fused, PyTorch's with the module path of every class: up
+to nearly half of a small file (targets/REASONS.md#names). Until a file is chosen it keeps them, by which layers are
+found.
 """
 
 from __future__ import annotations

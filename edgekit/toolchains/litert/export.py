@@ -17,17 +17,18 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from edgekit.errors import FailedError, UnsupportedError
-from edgekit.frameworks import LoadedModel, missing
+from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import identifiers
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages, tensorflow_graph
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert import quantize as routes_quantizer
-from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
 from edgekit.toolchains.litert.passes.integers import unread_pieces
 from edgekit.toolchains.litert.passes.names import write_named
 
 FILE = "model.tflite"
-#: Steps up to which a float recurrent layer is unrolled: without the loop, the zoo's LSTM of 32 steps takes three
-#: quarters of the time (two thirds in int8-dynamic), in a larger file.
+#: Steps up to which a float recurrent layer is unrolled: faster without the loop, in a larger file
+#: (targets/REASONS.md#short-loops).
 SHORT = 64
 
 
@@ -123,9 +124,8 @@ def _convert(
         try:
             content = converter.convert()
         except Exception as error:  # the converter raises ConverterError, RuntimeError, ValueError for one and the same
-            if names := missing.operators(str(error)):
-                places = missing.tensorflow_places(saved, names)
-                raise missing.error("TFLiteConverter", names, places) from error
+            if names := messages.operators(str(error)):
+                raise messages.lacking("TFLiteConverter", names, tensorflow_graph.places(saved, names)) from error
             raise _explained(error) from error
     file = request.folder / FILE
     write_named(content, file, request, identifiers(request.inputs))
@@ -241,8 +241,6 @@ def _refuse_loops(saved: Path) -> None:
 
 def _explained(error: Exception) -> FailedError | UnsupportedError:
     """The converter's many-line message as one sentence."""
-    text = str(error)
-    for line in text.splitlines():
-        if ("needs" in line and "quantiz" in line) or "is not supported" in line or "failed to legalize" in line:
-            return UnsupportedError(f"TFLiteConverter: {line.strip()[:300]}", hint="Use int8-dynamic for this model.")
-    return FailedError(f"TFLiteConverter raised {type(error).__name__}: {text.strip()[:600]}")
+    if line := messages.line(error, "needs.*quantiz|quantiz.*needs|is not supported|failed to legalize"):
+        return UnsupportedError(f"TFLiteConverter: {line}", hint="Use int8-dynamic for this model.")
+    return messages.raised("TFLiteConverter", error)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit.errors import FailedError, UnsupportedError
-from edgekit.frameworks import LoadedModel, missing
+from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
+from edgekit.toolchains._shared import messages, torch_graph
 from edgekit.toolchains.litert.passes.names import write_named
-
-if TYPE_CHECKING:
-    import torch
+from edgekit.user_code import source_line
 
 FILE = "model.tflite"
 
@@ -36,56 +34,18 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
     from edgekit.frameworks.torch import torch_export
 
     assert model is not None
-    graph = erase_identities(torch_export(model).module(check_guards=False))
+    graph = torch_graph.erase_identities(torch_export(model).module(check_guards=False))
     quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
-    names = [t.name for t in model.signature.inputs]
-    samples = list(one_by_one(calibration_of(request)))
+    samples = list(torch_graph.samples(model, request))
     try:
         prepared = prepare_pt2e(graph, quantizer)
         with torch.no_grad():
             for sample in samples:
-                prepared(*(torch.from_numpy(sample[name].copy()) for name in names))
+                prepared(*sample)
         converted = convert_pt2e(prepared, fold_quantize=False)
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:  # observers on integer tensors
-        raise UnsupportedError(f"PT2E cannot observe this graph: {str(error)[:300]}") from error
+        raise UnsupportedError(f"PT2E cannot observe this graph: {messages.sentence(error)}") from error
     return _write(converted, _example(model), request, QuantConfig(pt2e_quantizer=quantizer))
-
-
-def erase_identities(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Remove operators that are the identity at inference, in place.
-
-    PT2E gives each its own observer; litert-torch then drops the operator and the second scale, but keeps the next
-    bias quantized with it: a MobileNetV2 with dropout before its classifier comes out at 6.5 dB, without an error.
-    """
-    import torch
-
-    aten = torch.ops.aten
-    identities = (
-        aten.dropout.default,
-        aten.feature_dropout.default,
-        aten.clone.default,
-        aten.detach.default,
-        aten.alias.default,
-    )
-    for node in list(graph.graph.nodes):
-        undone = node.target is aten.squeeze.dim and _unsqueezed_at(node)
-        if node.op == "call_function" and (node.target in identities or undone):
-            node.replace_all_uses_with(node.args[0].args[0] if undone else node.args[0])
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
-
-
-def _unsqueezed_at(node: Any) -> bool:
-    """Whether a squeeze undoes the unsqueeze before it."""
-    import torch
-
-    before, axis = node.args[0], node.args[1]
-    if before.op != "call_function" or before.target is not torch.ops.aten.unsqueeze.default:
-        return False
-    rank = before.meta["val"].dim()
-    return bool(before.args[1] % rank == axis % rank)
 
 
 def _example(model: LoadedModel) -> tuple[Any, ...]:
@@ -110,11 +70,11 @@ def _write(module: Any, example: tuple[Any, ...], request: Request, quantization
 def _explained(error: Exception) -> FailedError | UnsupportedError:
     from edgekit.frameworks.torch import data_dependent
 
-    text = str(error).strip()
-    if names := missing.operators(text):
-        return missing.error("litert-torch", names, [missing.source_line(text)])
+    text = str(error)
+    if names := messages.operators(text):
+        return messages.lacking("litert-torch", names, [source_line(text)])
     if "data-dependent" in text:
         return data_dependent(error)
-    if "Lowering not found" in text or "is not supported" in text:
-        return UnsupportedError(f"litert-torch: {text[:400]}", hint="Replace the operator, or export to ONNX instead.")
-    return FailedError(f"litert-torch raised {type(error).__name__}: {text[:600]}")
+    if line := messages.line(error, "Lowering not found|is not supported"):
+        return UnsupportedError(f"litert-torch: {line}", hint="Replace the operator, or export to ONNX instead.")
+    return messages.raised("litert-torch", error)

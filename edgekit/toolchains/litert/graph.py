@@ -109,7 +109,7 @@ def read_subgraphs(packed: Any) -> Iterator[Subgraph]:
     """The subgraphs of a root table."""
     if packed.SubgraphsLength() == 0:
         raise IndexError("the model has no subgraph")
-    codes = [_code(packed.OperatorCodes(i)) for i in range(packed.OperatorCodesLength())]
+    codes = [code(packed.OperatorCodes(i)) for i in range(packed.OperatorCodesLength())]
     for index in range(packed.SubgraphsLength()):
         graph = packed.Subgraphs(index)
         tensors = [read_tensor(packed, graph.Tensors(i)) for i in range(graph.TensorsLength())]
@@ -130,7 +130,7 @@ def read_subgraphs(packed: Any) -> Iterator[Subgraph]:
                     tuple(tensors[i] for i in outs),
                     tuple(constants.get(i, tensors[i]) if i >= 0 else None for i in ins),
                     custom,
-                    _bodies(type_, packed_op),
+                    bodies(type_, packed_op),
                 )
             )
         used = {id(t) for op in ops for t in (*op.inputs, *op.outputs) if t is not None}
@@ -143,7 +143,7 @@ def read_subgraphs(packed: Any) -> Iterator[Subgraph]:
         )
 
 
-def _bodies(kind: str, packed: Any) -> tuple[int, ...]:
+def bodies(kind: str, packed: Any) -> tuple[int, ...]:
     """Numbers of the subgraphs that an operator runs."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -157,7 +157,7 @@ def _bodies(kind: str, packed: Any) -> tuple[int, ...]:
     return int(options.ThenSubgraphIndex()), int(options.ElseSubgraphIndex())
 
 
-def _code(packed: Any) -> tuple[str, str]:
+def code(packed: Any) -> tuple[str, str]:
     """Operator type and, for custom operators, its name."""
     number = max(packed.BuiltinCode(), packed.DeprecatedBuiltinCode())
     custom = packed.CustomCode()

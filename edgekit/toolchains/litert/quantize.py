@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains.litert.calibration import calibration_of, one_by_one
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import compute_in_integers, quantize_unread_pieces
 from edgekit.toolchains.litert.schema import packed_model
@@ -54,8 +55,8 @@ def dynamic_int8(model: LoadedModel | None, request: Request) -> Converted:
 def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
     """As ``dynamic_int8``, with depthwise convolutions used in float, from weights stored in int8.
 
-    XNNPACK has no depthwise kernel that quantizes activations at run time, and the built-in one is slow: 4.9 times
-    the float time on the zoo's MobileNetV2.
+    XNNPACK has no depthwise kernel that quantizes activations at run time, and the built-in one is slow
+    (targets/REASONS.md#litert-dynamic-nodepthwise).
     """
     return _dynamic(request, depthwise_in_float=True)
 
@@ -220,7 +221,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         loop = "a loop over time cannot be calibrated; " if "while" in str(error) else ""
         raise UnsupportedError(
-            f"ai-edge-quantizer: {loop}{str(error).strip()[:400]}", hint="Use int8-dynamic for this model."
+            f"ai-edge-quantizer: {loop}{sentence(error)}", hint="Use int8-dynamic for this model."
         ) from error
     file = request.folder / FILE
     file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
@@ -230,10 +231,10 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
 def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ranges]:
     """Ranges of every tensor over all samples.
 
-    ``Quantizer.calibrate`` keeps a 0.95 moving average of each sample's range, which clips (15.9 dB on an LSTM where
-    the true range gives 34.0 dB), so the calibrator underneath is given the rule to merge by. The profiler-based mode
-    gives the same ranges as the default one in a tenth of the time, and can do without
-    the values of outputs that nothing reads.
+    ``Quantizer.calibrate`` keeps a 0.95 moving average of each sample's range, which clips
+    (targets/REASONS.md#litert-quantizer), so the calibrator underneath is given the rule to merge by. The
+    profiler-based mode gives the same ranges as the default one in less time, and can do without the values of outputs
+    that nothing reads.
     """
     from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
     from ai_edge_quantizer.recipe_manager import RecipeManager

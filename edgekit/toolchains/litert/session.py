@@ -1,6 +1,6 @@
 """Running a .tflite file: LiteRT's interpreter with XNNPACK, or an older interpreter where only that is installed.
 
-Imports nothing but NumPy and the interpreter (Python 3.9 and later), so that it runs on old boards.
+Imports of other distributions NumPy and the interpreter alone (Python 3.9 and later), so that it runs on old boards.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from edgekit.errors import (
     UsageError,
 )
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.inputs import check_shapes
+from edgekit.toolchains._shared.messages import line, sentence
 
 #: Modules with an ``Interpreter``, and the distribution whose version to report; the first that imports is used.
 INTERPRETERS = (
@@ -73,7 +75,7 @@ class LiteRTSession:
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            raise FailedError(f"the LiteRT interpreter failed while running: {error}") from error
+            raise FailedError(f"the LiteRT interpreter failed while running: {sentence(error)}") from error
         return {name: _real(self._interpreter.get_tensor(t["index"]), t) for name, t in self._outputs.items()}
 
     def bind(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
@@ -87,13 +89,9 @@ class LiteRTSession:
         self._interpreter.reset_all_variables()
 
     def _set(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        if set(inputs) != set(self._inputs):
-            raise UsageError(f"inputs {sorted(inputs)} given; the file takes {sorted(self._inputs)}")
+        check_shapes(inputs, {name: tuple(tensor["shape"].tolist()) for name, tensor in self._inputs.items()})
         for name, tensor in self._inputs.items():
-            array = np.asarray(inputs[name])
-            if array.shape != tuple(tensor["shape"]):
-                raise UsageError(f"input {name!r} has shape {array.shape}; the file takes {tuple(tensor['shape'])}")
-            self._interpreter.set_tensor(tensor["index"], _stored(array, tensor))
+            self._interpreter.set_tensor(tensor["index"], _stored(inputs[name], tensor))
 
 
 def open_session(file: Path, precision: Precision, *, threads: int = 1) -> LiteRTSession:
@@ -189,29 +187,29 @@ def _allocated(module: Any, file: Path, threads: int) -> Any:
     try:
         interpreter = module.Interpreter(model_path=str(file), num_threads=threads)
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise _refusal(file, module, str(error).strip(), DamagedFileError) from error
+        raise _refusal(file, module, error, DamagedFileError) from error
     for tensor in interpreter.get_tensor_details():  # XNNPACK aborts the process on some of these
         if not np.isfinite(tensor["quantization_parameters"]["scales"]).all():
             raise FailedError(f"{file}: tensor {tensor['name']} has a scale that is not finite")
     try:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise _refusal(file, module, str(error).strip(), FailedError) from error
+        raise _refusal(file, module, error, FailedError) from error
     return interpreter
 
 
-def _refusal(file: Path, module: Any, text: str, otherwise: type[EdgekitError]) -> EdgekitError:
+def _refusal(file: Path, module: Any, error: Exception, otherwise: type[EdgekitError]) -> EdgekitError:
     """The interpreter's message as an error of ours."""
-    if "Select TensorFlow op" in text or "custom op" in text:
+    if text := line(error, "Select TensorFlow op|custom op"):
         return UnsupportedError(
-            f"{file} needs operators outside LiteRT: {text[:300]}", hint="Convert it again without SELECT_TF_OPS."
+            f"{file} needs operators outside LiteRT: {text}", hint="Convert it again without SELECT_TF_OPS."
         )
-    if "Didn't find op for builtin opcode" in text:
+    if text := line(error, "Didn't find op for builtin opcode"):
         return UnsupportedError(
-            f"{file} needs a newer interpreter than {module.__name__}: {text[:300]}",
+            f"{file} needs a newer interpreter than {module.__name__}: {text}",
             hint="Install ai-edge-litert on the device.",
         )
-    return otherwise(f"{file} cannot be opened by {module.__name__}: {text[:300]}")
+    return otherwise(f"{file} cannot be opened by {module.__name__}: {sentence(error)}")
 
 
 def _tensors(interpreter: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgekit.errors import DamagedFileError
-from edgekit.toolchains._shared.traits import Body, Graph, Kind, Node, by_op
-from edgekit.toolchains.litert.schema import UNREADABLE, damaged, packed_model
+from edgekit.toolchains._shared.traits import Body, Graph, Node, by_op
+from edgekit.toolchains.litert.graph import bodies, code
+from edgekit.toolchains.litert.schema import UNREADABLE, damaged, packed_model, stored
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _KINDS = by_op({
@@ -44,10 +44,9 @@ def graph(file: Path) -> Graph:
     Raises:
         DamagedFileError: the file is not a whole .tflite model.
     """
-    content = file.read_bytes()
-    packed = packed_model(content, file)
+    packed = packed_model(file.read_bytes(), file)
     try:
-        reading = _Reading(packed, content)
+        reading = _Reading(packed)
         found = reading.subgraph(reading.main)
         inputs, outputs = reading.signature()
         renamed = {value: name for name, value in inputs.items()}
@@ -65,7 +64,6 @@ class _Reading:
     """A root table; values are called ``subgraph:tensor``."""
 
     packed: Any
-    content: bytes
 
     @cached_property
     def main(self) -> int:
@@ -97,17 +95,11 @@ class _Reading:
     def _data(self, tensor: Any) -> NDArray[np.generic] | None:
         from ai_edge_litert import schema_py_generated as schema
 
-        buffer = self.packed.Buffers(tensor.Buffer())
-        stored: NDArray[np.generic]
-        if buffer.Offset() > 1:  # behind the FlatBuffer
-            stored = np.frombuffer(self.content, np.uint8, buffer.Size(), buffer.Offset())
-        elif buffer.DataLength():
-            stored = buffer.DataAsNumpy()
-        else:
+        if (data := stored(self.packed, tensor.Buffer())) is None:
             return None
         shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
         dtype = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.INT32: "<i4"}.get(tensor.Type())
-        return stored.view(dtype).reshape(shape) if dtype else stored
+        return data.view(dtype).reshape(shape) if dtype else data
 
     def _shape(self, table: Any, index: int) -> list[int]:
         tensor = table.Tensors(index)
@@ -126,35 +118,19 @@ class _Reading:
             # Weights hold the input channels of one group; those of a depthwise convolution have their channels last.
             groups = channels if op.startswith("DEPTHWISE") else channels // max(each, 1)
         inputs = tuple(f"{number}:{place}" for place in places if place >= 0)
-        bodies = tuple(self._bodies(kind, packed, inputs))
-        return Node(kind, op, inputs, outputs, groups, channels, bodies)
+        return Node(kind, op, inputs, outputs, groups, channels, tuple(self._bodies(op, packed, inputs)))
 
     @cached_property
     def _names(self) -> list[str]:
-        from ai_edge_litert import schema_py_generated as schema
+        return [code(self.packed.OperatorCodes(i))[0] for i in range(self.packed.OperatorCodesLength())]
 
-        names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-        codes = [self.packed.OperatorCodes(i) for i in range(self.packed.OperatorCodesLength())]
-        return [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
-
-    def _bodies(self, kind: Kind, packed: Any, inputs: tuple[str, ...]) -> Iterator[Body]:
-        from ai_edge_litert import schema_py_generated as schema
-
-        if kind not in ("loop", "branch"):
-            return
-        stored = packed.BuiltinOptions()
-        if kind == "loop":
-            options = schema.WhileOptions()
-            options.Init(stored.Bytes, stored.Pos)
-            numbers, given = [options.BodySubgraphIndex()], inputs
-        else:
-            options = schema.IfOptions()
-            options.Init(stored.Bytes, stored.Pos)
-            numbers, given = [options.ThenSubgraphIndex(), options.ElseSubgraphIndex()], inputs[1:]
-        for number in numbers:
+    def _bodies(self, op: str, packed: Any, inputs: tuple[str, ...]) -> Iterator[Body]:
+        loop = op == "WHILE"
+        for number in bodies(op, packed)[1 if loop else 0 :]:  # a loop's condition comes first
             table = self.packed.Subgraphs(number)
             into = [f"{number}:{table.Inputs(i)}" for i in range(table.InputsLength())]
             out = [f"{number}:{table.Outputs(i)}" for i in range(table.OutputsLength())]
             inside = self.subgraph(number)
-            again = tuple(zip(out, into, strict=True)) if kind == "loop" else ()
-            yield Body(Graph(inside.nodes, inside.constants, again), dict(zip(into, given, strict=True)))
+            again = tuple(zip(out, into, strict=True)) if loop else ()
+            given = zip(into, inputs if loop else inputs[1:], strict=True)
+            yield Body(Graph(inside.nodes, inside.constants, again), dict(given))

@@ -87,7 +87,7 @@ def _number_added(graph: onnx.GraphProto) -> None:
 def _number_all(graph: onnx.GraphProto) -> None:
     """Number every value, and name operators with weights alone.
 
-    An unrolled LSTM is hundreds of small operators: names are a tenth of the zoo's from Keras.
+    An unrolled LSTM is hundreds of small operators: names are a good part of the file (targets/REASONS.md#names).
     """
     fixed = _fixed(graph)
     weights = {tensor.name for inner in graphs(graph) for tensor in inner.initializer}

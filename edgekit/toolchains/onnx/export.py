@@ -9,8 +9,9 @@ from typing import Any
 import onnx
 
 from edgekit.errors import FailedError, UnsupportedError
-from edgekit.frameworks import LoadedModel, missing
+from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages, torch_graph
 from edgekit.toolchains.onnx import vendor
 from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
 from edgekit.toolchains.onnx.passes.sharing import share_parameters
@@ -63,7 +64,7 @@ def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
     }
     if foreign:  # tf2onnx passes on what it does not know
         places = [f"at {name.split('PartitionedCall/')[-1]}" for name in foreign.values()]
-        raise missing.error("tf2onnx", list(foreign), places)
+        raise messages.lacking("tf2onnx", list(foreign), places)
     found = sum(node.op_type in ("Loop", "Scan") for node in proto.graph.node)
     shorten(proto.graph)
     number(proto.graph)
@@ -108,9 +109,9 @@ def _dynamo(program: Any) -> onnx.ModelProto:
                 program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        if names := missing.operators(str(error)):
-            raise missing.error("torch.onnx", names, missing.torch_places(program, names)) from error
-        raise FailedError(f"torch.onnx raised {type(error).__name__}: {str(error.__cause__ or error)[:500]}") from error
+        if names := messages.operators(str(error)):
+            raise messages.lacking("torch.onnx", names, torch_graph.places(program, names)) from error
+        raise messages.raised("torch.onnx", error.__cause__ or error) from error
     assert exported is not None
     proto: onnx.ModelProto = exported.model_proto
     return proto
@@ -125,8 +126,8 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
     """Strip, name, check and write a model.
 
     Exporters write source paths and stack traces into the file; without them the same model gives the same bytes
-    on every machine, and tells nothing about the machine. Shapes between the operators are left out (up to 9 % of a
-    small file); of a ``quantized`` file, equal parameters are kept once.
+    on every machine, and tells nothing about the machine. Shapes between the operators are left out
+    (targets/REASONS.md#names); of a ``quantized`` file, equal parameters are kept once.
 
     Raises:
         FailedError: the exporter wrote an invalid model (tf2onnx writes exact GELU as a non-existent ``Erfc``).
@@ -136,9 +137,8 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        first = str(error).strip().splitlines()[0]
         raise FailedError(
-            f"the exporter wrote an invalid ONNX model: {first}", hint="Another route may do it."
+            f"the exporter wrote an invalid ONNX model: {messages.sentence(error)}", hint="Another route may do it."
         ) from error
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     for value in (*model.graph.input, *model.graph.output):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekit.errors import DamagedFileError, UnsafeInputError
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.onnx.shapes import inferred
 
 QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -54,9 +55,8 @@ def reading(file: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DamagedFileError(
-            f"{file.name} is not a valid ONNX model: {lines[0][:300]}", hint="Convert again, or copy the file again."
+            f"{file.name} is not a valid ONNX model: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
 
 
@@ -211,9 +211,21 @@ class Graph:
         return name in self.values and self.values[name].elem_type in _INT8
 
 
+def carried(node: onnx.NodeProto, body: onnx.GraphProto) -> list[tuple[str, str, str]]:
+    """What a loop hands from trip to trip: its name inside, the value before the first trip, and the one after each.
+
+    A Loop begins with its trip count and condition, its body with the number of the trip and the condition, and gives
+    the condition first; a Scan has what it takes apart behind the states.
+    """
+    inputs, outputs = [value.name for value in body.input], [value.name for value in body.output]
+    if node.op_type == "Loop":
+        return list(zip(inputs[2:], node.input[2:], outputs[1:], strict=False))
+    if node.op_type == "Scan":
+        parts = next(a.i for a in node.attribute if a.name == "num_scan_inputs")
+        return list(zip(inputs[: len(inputs) - parts], node.input, outputs, strict=False))
+    return []
+
+
 def _invariant(node: onnx.NodeProto, body: onnx.GraphProto) -> dict[str, str]:
     """Inputs of a loop's body that it hands on unchanged: weights, where the exporter made them a part of the state."""
-    if node.op_type != "Loop":
-        return {}
-    carried = zip(body.input[2:], node.input[2:], body.output[1:], strict=False)
-    return {inside.name: outside for inside, outside, after in carried if inside.name == after.name}
+    return {inside: outside for inside, outside, after in carried(node, body) if inside == after}

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import int8
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 #: Operators that carry nearly all multiply-accumulates; everything between them stays float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -99,9 +99,9 @@ def dynamic_products(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def dynamic_products_tensor(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``dynamic_products``, with one scale for the weights of each product: about 1 dB off, and 7 % faster.
+    """As ``dynamic_products``, with one scale for the weights of each product: smaller and faster, a little less close.
 
-    Convolutions, which compute in float, keep a scale per channel.
+    See targets/REASONS.md#onnx-dynamic-per-tensor. Convolutions, which compute in float, keep a scale per channel.
     """
     return _dynamic(request, DYNAMIC, per_channel=False)
 
@@ -112,19 +112,6 @@ def read_float(request: Request) -> onnx.ModelProto:
     model = onnx.load(request.float_file)
     sums.as_add(model.graph)
     return model
-
-
-def calibration_of(request: Request) -> Mapping[str, NDArray[np.generic]]:
-    """The request's calibration samples; raises ``UsageError`` where there are none."""
-    if not request.calibration or not all(len(a) for a in request.calibration.values()):
-        raise UsageError("static int8 needs calibration samples; got none", hint="Give --calibrate DATA.")
-    return request.calibration
-
-
-def samples(calibration: Mapping[str, NDArray[np.generic]]) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """One dict per sample, batch 1."""
-    for index in range(len(next(iter(calibration.values())))):
-        yield {name: array[index : index + 1] for name, array in calibration.items()}
 
 
 def prepared_file(model: onnx.ModelProto, folder: str) -> str:
@@ -203,7 +190,7 @@ def _static(
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.left = samples(calibration_of(request))
+            self.left = one_by_one(calibration_of(request))
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.left, None)
@@ -250,8 +237,8 @@ def store_convolutions(model: onnx.ModelProto) -> int:
     """Store float weights of convolutions as int8, symmetric, one scale per output channel; returns how many.
 
     A cast and a product restore them, which ONNX Runtime folds when it loads the file. DequantizeLinear it leaves for
-    each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout:
-    3.8 times the float time on the zoo's MobileNetV2, against 1.02 times.
+    each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout
+    (targets/REASONS.md#onnx-dynamic-noconv).
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     stored: set[str] = set()
@@ -275,10 +262,7 @@ def store_convolutions(model: onnx.ModelProto) -> int:
 
 def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int) -> list[onnx.NodeProto]:
     values = numpy_helper.to_array(tensor)
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    largest = np.abs(values).max(axis=others, keepdims=True)
-    scale = np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(127)
-    integers = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
+    integers, scale = int8.symmetric(values, tuple(i for i in range(values.ndim) if i != axis))
     name = tensor.name
     graph.initializer.append(numpy_helper.from_array(integers, f"{name}/int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,8 +14,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, UnsupportedError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.inputs import checked
+from edgekit.toolchains._shared.messages import sentence
 
 _TYPES = {
     "tensor(float)": np.float32,
@@ -95,13 +96,13 @@ class OnnxSession:
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample."""
-        found = self._session.run(self._outputs, self._checked(inputs))
+        found = self._session.run(self._outputs, checked(inputs, self._inputs))
         return dict(zip(self._outputs, found, strict=True))
 
     def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:
         """Bind inputs and outputs to memory once and return the bare call."""
         binding = self._session.io_binding()
-        for name, array in self._checked(inputs).items():
+        for name, array in checked(inputs, self._inputs).items():
             binding.bind_cpu_input(name, array)
         for name in self._outputs:
             binding.bind_output(name)
@@ -116,37 +117,17 @@ class OnnxSession:
     def reset(self) -> None:
         """Nothing is carried between runs."""
 
-    def _checked(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        if set(inputs) != set(self._inputs):
-            raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(self._inputs)}")
-        return {name: checked_input(name, array, *self._inputs[name]) for name, array in inputs.items()}
-
-
-def checked_input(
-    name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[np.generic]:
-    """Return an input as the runtime takes it: same kind of number, same shape, contiguous.
-
-    Raises:
-        UsageError: the shape differs, or floats were given for integers.
-    """
-    if tuple(array.shape) != shape:
-        raise UsageError(f"input {name!r} has shape {tuple(array.shape)}; the file takes {shape}")
-    if not np.can_cast(array.dtype, dtype, casting="same_kind"):
-        raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
-    return np.ascontiguousarray(array, dtype=dtype)
-
 
 def _load(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except NoKernel as error:
-        raise UnsupportedError(f"ONNX Runtime lacks an operator of {file.name}: {_first(error)}") from error
+        raise UnsupportedError(f"ONNX Runtime lacks an operator of {file.name}: {sentence(error)}") from error
     except (
         Exception
     ) as error:  # ONNX Runtime's exceptions share no parent; each one here means that it refused the file
         raise DamagedFileError(
-            f"ONNX Runtime cannot load {file.name}: {_first(error)}", hint="Convert again, or copy the file again."
+            f"ONNX Runtime cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
 
 
@@ -157,10 +138,6 @@ def _executed_precision(kernels: Counter[str]) -> str:
     if integer and floating:
         return f"int8 x{integer}, f32 x{floating}"
     return "int8" if integer else "f32"
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _kernels(file: Path) -> Counter[str]:

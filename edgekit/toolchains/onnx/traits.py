@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgekit.toolchains._shared.traits import Body, Graph, Node, by_op
+from edgekit.toolchains.onnx.graph import carried
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,25 +68,17 @@ def _node(node: onnx.NodeProto, constants: Constants) -> Node:
         channels = weights.shape[1] * groups if node.op_type == "Conv" else weights.shape[0]
     return Node(
         _KINDS.get(node.op_type, "other"), node.op_type, tuple(filter(None, node.input)),
-        tuple(filter(None, node.output)), groups, channels, tuple(_bodies(node, attributes)),
+        tuple(filter(None, node.output)), groups, channels, tuple(_bodies(node)),
     )  # fmt: skip
 
 
-def _bodies(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Iterator[Body]:
+def _bodies(node: onnx.NodeProto) -> Iterator[Body]:
     for attribute in node.attribute:
         if attribute.type != attribute.GRAPH:
             continue
-        inside = of(attribute.g)
-        inputs, outputs = ([value.name for value in values] for values in (attribute.g.input, attribute.g.output))
-        if node.op_type == "Loop":  # trip count and condition; iteration number and condition; then what is carried
-            again = list(zip(outputs[1:], inputs[2:], strict=False))
-            given = dict(zip(inputs[2:], node.input[2:], strict=True))
-        elif node.op_type == "Scan":
-            carried = len(inputs) - attributes["num_scan_inputs"]
-            again = list(zip(outputs[:carried], inputs[:carried], strict=True))
-            given = dict(zip(inputs, node.input, strict=True))
-        else:
-            again, given = [], {}
-        kept = {n.output[0]: n.input[0] for n in attribute.g.node if n.op_type == "Identity"}
-        again = [(kept[value] if kept.get(value) == into else value, into) for value, into in again]
-        yield Body(Graph(inside.nodes, inside.constants, tuple(again)), given)
+        inside, body = of(attribute.g), attribute.g
+        start = {"Loop": 2, "Scan": 0}.get(node.op_type, len(node.input))  # behind a trip count and conditions
+        given = dict(zip((value.name for value in body.input[start:]), node.input[start:], strict=True))
+        kept = {n.output[0]: n.input[0] for n in body.node if n.op_type == "Identity"}
+        again = tuple((into if kept.get(after) == into else after, into) for into, _, after in carried(node, body))
+        yield Body(Graph(inside.nodes, inside.constants, again), given)

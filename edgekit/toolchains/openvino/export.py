@@ -14,9 +14,10 @@ from typing import Any
 import openvino as ov
 
 from edgekit.errors import FailedError, UnsupportedError
-from edgekit.frameworks import LoadedModel, missing
+from edgekit.frameworks import LoadedModel
 from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages, tensorflow_graph, torch_graph
 
 FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
@@ -48,7 +49,7 @@ def from_program(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     program = torch_export(model)
     return finish(
-        _convert(program, places=lambda names: missing.torch_places(program, names)), request, model.signature.inputs
+        _convert(program, places=lambda names: torch_graph.places(program, names)), request, model.signature.inputs
     )
 
 
@@ -57,8 +58,8 @@ def _convert(source: Any, *, places: Callable[[list[str]], list[str]] = lambda n
     try:
         return ov.convert_model(source, **options)
     except ov.frontend.OpConversionFailure as error:
-        if names := missing.operators(str(error)):
-            raise missing.error("OpenVINO", names, places(names)) from error
+        if names := messages.operators(str(error)):
+            raise messages.lacking("OpenVINO", names, places(names)) from error
         raise
 
 
@@ -69,7 +70,7 @@ def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         saved = saved_model.export_saved_model(model, Path(folder))
-        converted = _convert(str(saved), places=lambda names: missing.tensorflow_places(saved, names))
+        converted = _convert(str(saved), places=lambda names: tensorflow_graph.places(saved, names))
         found = sum(node.get_type_name() in LOOPS for node in converted.get_ops())
         note = f"{found} of its operators are loops" if found else ""
         return finish(converted, request, model.signature.inputs, note=note)

@@ -8,6 +8,7 @@ from pathlib import Path
 import openvino as ov
 
 from edgekit.errors import DamagedFileError
+from edgekit.toolchains._shared.messages import sentence
 
 _CONSTANT = re.compile(r'<data [^>]*\boffset="(\d+)" size="(\d+)"')
 _AGAIN = "Convert again, or copy both files again."
@@ -32,5 +33,4 @@ def read_checked(file: Path) -> ov.Model:
     try:
         return ov.Core().read_model(file, weights) if ends else ov.Core().read_model(file)
     except RuntimeError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise DamagedFileError(f"OpenVINO cannot read {file.name}: {lines[-1][:300]}", hint=_AGAIN) from error
+        raise DamagedFileError(f"OpenVINO cannot read {file.name}: {sentence(error)}", hint=_AGAIN) from error

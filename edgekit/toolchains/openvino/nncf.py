@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.toolchains._shared.calibration import one_by_one
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,19 +39,17 @@ def quantize(
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     # By default ranges are the mean of the samples' extremes, which clips, and biases are then corrected for that.
-    # True extremes and no correction, openvino-int8 on selection samples: 21.6 -> 32.3 dB on the zoo's ResNet, 23.0 ->
-    # 32.2 dB on its MobileNetV2.
+    # True extremes and no correction are much closer (targets/REASONS.md#openvino-nncf).
     exact = AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX, disable_bias_correction=True
     )
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
-    count = len(next(iter(calibration.values())))
-    rows = [{name: array[i : i + 1] for name, array in calibration.items()} for i in range(count)]
+    rows = list(one_by_one(calibration))
     return nncf.quantize(
         model,
         nncf.Dataset(rows),
-        subset_size=count,
+        subset_size=len(rows),
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
         advanced_parameters=None if attention else exact,
         ignored_scope=nncf.IgnoredScope(types=list(keep_float), validate=False),

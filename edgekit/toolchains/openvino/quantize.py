@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import int8
+from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
 
 #: Recurrent operators -> the positions of their input and recurrent weights.
 RECURRENT = {"LSTMSequence": (4, 5), "GRUSequence": (3, 4), "LSTMCell": (3, 4), "GRUCell": (2, 3)}
 
-#: Elementwise operators of a recurrent cell: quantized too, they cost 16 dB and a third of the speed.
+#: Elementwise operators of a recurrent cell: quantized too, they cost accuracy and speed (REASONS.md#openvino-nncf).
 GATES = ("Add", "Multiply", "Sigmoid", "Tanh")
 
-#: Normalisation of a quantized tensor: 8.7 dB on the states behind the denoiser's, 28.4 dB where it stays float.
+#: Normalisation of a quantized tensor loses most of what follows (REASONS.md#openvino-nncf).
 NORMS = ("MVN",)
 
 
@@ -38,25 +37,25 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     attention = "attention" in request.traits
     keep_float = (*(() if attention else NORMS), *(GATES if {"unrolled", "stateful"} & request.traits else ()))
     float_model = read(request.float_file)
-    quantized = nncf.quantize(float_model, _calibration(request), attention=attention, keep_float=keep_float)
+    quantized = nncf.quantize(float_model, calibration_of(request), attention=attention, keep_float=keep_float)
     return finish(quantized, request, ())
 
 
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF's default settings, the products of attention included."""
-    return finish(nncf.quantize(read(request.float_file), _calibration(request)), request, ())
+    return finish(nncf.quantize(read(request.float_file), calibration_of(request)), request, ())
 
 
 def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize recurrent cells as matrix products per time step, gates in float.
 
-    The CPU's int8 recurrent cell is far off (7 dB on the zoo's classifier), and with symmetric activations it runs
+    The CPU's int8 recurrent cell is far off (REASONS.md#openvino-unrolled), and with symmetric activations it runs
     the cell in float whatever the file says. Converting a ``torch.export`` program unrolls cells by itself.
     """
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         unrolled = read(from_program(model, replace(request, folder=Path(folder))).file)
-        quantized = nncf.quantize(unrolled, _calibration(request), keep_float=(*GATES, *NORMS))
+        quantized = nncf.quantize(unrolled, calibration_of(request), keep_float=(*GATES, *NORMS))
         note = "recurrent cells are unrolled to one set of matrix products per time step"
         return finish(quantized, request, (), note=note)
 
@@ -69,12 +68,6 @@ def weights_asymmetric(model: LoadedModel | None, request: Request) -> Converted
 def weights_symmetric(model: LoadedModel | None, request: Request) -> Converted:
     """Store weights as int8, per channel."""
     return _weights(request, "INT8_SYM")
-
-
-def _calibration(request: Request) -> Mapping[str, NDArray[np.generic]]:
-    if not request.calibration or not all(len(a) for a in request.calibration.values()):
-        raise UsageError("static int8 needs calibration samples; got none", hint="Give --calibrate DATA.")
-    return request.calibration
 
 
 def _weights(request: Request, mode: str) -> Converted:
@@ -97,10 +90,9 @@ def _compress(target: Any) -> bool:
     source = target.get_source_output().get_node()
     if source.get_type_name() != "Constant" or source.get_element_type() != ov.Type.f32:
         return False
-    values = source.get_data()
-    scale = np.maximum(np.abs(values).max(axis=-1, keepdims=True), np.finfo(np.float32).tiny) / 127
-    stored = opset.constant(np.clip(np.rint(values / scale), -127, 127).astype(np.int8))
-    restored = opset.multiply(opset.convert(stored, "f32"), opset.constant(scale.astype(np.float32)))
+    integers, scale = int8.symmetric(source.get_data(), -1)
+    stored = opset.constant(integers)
+    restored = opset.multiply(opset.convert(stored, "f32"), opset.constant(scale))
     name = source.get_friendly_name()
     stored.set_friendly_name(name)
     restored.set_friendly_name(f"{name}/restored")

@@ -12,8 +12,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from edgekit.errors import DamagedFileError, UsageError
+from edgekit.errors import DamagedFileError
 from edgekit.scheme import Precision
+from edgekit.toolchains._shared.inputs import checked
+from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.openvino.ir import read_checked
 
 #: Kernels of convolutions, matrix products and recurrent cells, as the CPU plugin names them.
@@ -25,8 +27,9 @@ _PRODUCT_NAME = re.compile(r"\bMatMul(_\d+)?$")
 def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OpenVinoSession:
     """Open an IR with float arithmetic pinned to float32.
 
-    By default the plugin computes in bfloat16 or float16 where the CPU has them: an "fp32" model then gives 20 to
-    55 dB. int8 operators run in int8 all the same, and fp16 files are widened when they are loaded.
+    By default the plugin computes in bfloat16 or float16 where the CPU has them, and an "fp32" file is none
+    (targets/REASONS.md#openvino-precision). int8 operators run in int8 all the same, and fp16 files are widened
+    when they are loaded.
 
     Raises:
         DamagedFileError: OpenVINO cannot read or compile the file.
@@ -59,8 +62,7 @@ class OpenVinoSession:
         try:
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            first = str(error).splitlines()[0][:300]
-            raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {first}") from error
+            raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {sentence(error)}") from error
         self._hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.executed = _executed(self._compiled)
         self.precision = self._hint if precision != "int8" else _int8_share(self.executed, self._hint)
@@ -75,9 +77,9 @@ class OpenVinoSession:
         """Run one sample.
 
         Inputs are written into the request's own tensors: handed to ``infer`` as new ones, each call prepares the graph
-        again (measured on a part of the denoiser: 183 CPU microseconds against 34).
+        again, which takes several times as long (targets/REASONS.md#openvino-inputs).
         """
-        for name, array in self._checked(inputs).items():
+        for name, array in checked(inputs, self._inputs).items():
             self._request.get_tensor(name).data[...] = array
         _bare(self._request).infer(share_outputs=True)
         return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
@@ -85,7 +87,7 @@ class OpenVinoSession:
     def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:
         """Set the input tensors of a request of its own and return the bare call."""
         request = self._compiled.create_infer_request()
-        for name, array in self._checked(inputs).items():
+        for name, array in checked(inputs, self._inputs).items():
             request.set_tensor(name, ov.Tensor(array.copy()))
         raw = _bare(request)
 
@@ -98,19 +100,6 @@ class OpenVinoSession:
     def reset(self) -> None:
         """Forget the state of stateful models."""
         self._request.reset_state()
-
-    def _checked(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        if set(inputs) != set(self._inputs):
-            raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(self._inputs)}")
-        checked = {}
-        for name, array in inputs.items():
-            shape, dtype = self._inputs[name]
-            if tuple(array.shape) != shape:
-                raise UsageError(f"input {name!r} has shape {tuple(array.shape)}; the file takes {shape}")
-            if not np.can_cast(array.dtype, dtype, casting="same_kind"):
-                raise UsageError(f"input {name!r} is {array.dtype.name}; the file takes {dtype.name}")
-            checked[name] = np.ascontiguousarray(array, dtype=dtype)
-        return checked
 
 
 def _bare(request: Any) -> Any:

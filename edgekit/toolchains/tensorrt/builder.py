@@ -202,11 +202,11 @@ class EngineSession:
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample and return fresh arrays."""
-        from edgekit.toolchains.onnx.session import checked_input
+        from edgekit.toolchains._shared.inputs import checked
 
-        for name in self._inputs:
-            array = self._arrays[name]
-            self._driver.upload(checked_input(name, inputs[name], array.shape, array.dtype), self._addresses[name])
+        takes = {name: (self._arrays[name].shape, self._arrays[name].dtype) for name in self._inputs}
+        for name, array in checked(inputs, takes).items():
+            self._driver.upload(array, self._addresses[name])
         self._enqueue()
         outputs = {name: array for name, array in self._arrays.items() if name not in self._inputs}
         for name, array in outputs.items():

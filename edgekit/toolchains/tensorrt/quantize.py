@@ -21,17 +21,17 @@ from onnx import helper, numpy_helper
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import int8
+from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import rename
-from edgekit.toolchains.onnx.quantize import calibration_of, prepared_file, read_float, samples, share_constants
+from edgekit.toolchains.onnx.quantize import prepared_file, read_float, share_constants
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Largest int8 of symmetric quantization: -128 is not used, so that a value and its opposite cost the same.
-_LARGEST = 127
 _MOST_NODES = 20_000
 
 
@@ -75,7 +75,7 @@ def _names(model: onnx.ModelProto) -> set[str]:
 def _written(model: onnx.ModelProto, request: Request) -> Converted:
     placement = place(Graph(model))
     scales = {
-        name: max(top, float(np.finfo(np.float32).tiny)) / _LARGEST
+        name: max(top, float(np.finfo(np.float32).tiny)) / int8.LARGEST
         for name, top in ranges(model, placement.activations, calibration_of(request)).items()
     }
     insert(model, placement, scales)
@@ -154,7 +154,7 @@ def ranges(
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     largest = dict.fromkeys(names, 0.0)
-    for sample in samples(calibration):
+    for sample in one_by_one(calibration):
         found = dict(zip(asked, session.run(asked, sample), strict=True)) if asked else {}
         for name in names:
             value = found[name] if name in found else sample[name]
@@ -226,10 +226,7 @@ def _pair(graph: onnx.GraphProto, name: str, scales: Mapping[str, float]) -> Ite
 
 def _weight(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int | None, restored: str) -> onnx.NodeProto:
     values = numpy_helper.to_array(tensor)
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    largest = np.maximum(np.abs(values).max(axis=others, keepdims=True), np.finfo(np.float32).tiny)
-    scale = (largest / np.float32(_LARGEST)).astype(np.float32)
-    integers = np.clip(np.rint(values / scale), -_LARGEST, _LARGEST).astype(np.int8)
+    integers, scale = int8.symmetric(values, tuple(i for i in range(values.ndim) if i != axis))
     _constants(graph, restored, scale.reshape(()) if axis is None else scale.reshape(-1))
     graph.initializer.append(numpy_helper.from_array(integers, f"{restored}/int8"))
     inputs = [f"{restored}/int8", f"{restored}/scale", f"{restored}/zero"]

@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from edgekit.errors import UsageError
+from edgekit.toolchains._shared.torch_graph import erase_identities
 from edgekit.toolchains.executorch.graphs import attribute, fold_constants, infer, replace, tidy
 from edgekit.toolchains.executorch.passes.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.passes.layout import sink_permutes
@@ -25,13 +26,6 @@ aten = torch.ops.aten
 #: Key in a node's ``meta``: it stays in float when sums and products are quantized (a cube does not fit int8).
 FLOAT = "edgekit_float"
 
-#: Identities at inference. PT2E gives each its own observer, and then two scales stand where there is one value.
-_IDENTITIES = frozenset((
-    aten.dropout.default, aten.feature_dropout.default, aten.clone.default, aten.detach.default, aten.alias.default,
-    aten.contiguous.default, aten.lift_fresh_copy.default, aten.lift_fresh.default, aten.alias_copy.default,
-))  # fmt: skip
-#: Conversions: identities where the element type stays.
-_CASTS = frozenset((aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default))
 #: Other names of one and the same operator.
 _SYNONYMS = {
     aten.subtract.Tensor: aten.sub.Tensor, aten.multiply.Tensor: aten.mul.Tensor, aten.divide.Tensor: aten.div.Tensor,
@@ -50,8 +44,8 @@ def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False
     """A graph of the same inputs and outputs in the forms that quantizer and delegate know.
 
     The program is not changed. Its in-place operators become plain ones before any copy is removed. With ``exact_gelu``
-    the tanh form of GELU is left to XNNPACK, which computes the exact one in one operator instead of six: 79 dB on a
-    GPT-2, below the noise of int8.
+    the tanh form of GELU is left to XNNPACK, which computes the exact one in one operator instead of six: what that
+    costs is below the noise of int8 (targets/REASONS.md#tanh-gelu).
 
     Raises:
         UsageError: a layer was exported as it behaves in training.
@@ -100,11 +94,9 @@ def _refuse_training(program: torch.export.ExportedProgram) -> None:
 
 def _erase(graph: fx.GraphModule) -> None:
     """Remove identities; give operators that have several names one."""
+    erase_identities(graph)
     for node in list(graph.graph.nodes):
         if node.op != "call_function":
-            continue
-        if node.target is aten._assert_tensor_metadata.default:
-            graph.graph.erase_node(node)
             continue
         node.target = _SYNONYMS.get(node.target, node.target)
         if node.target is aten.pad.default and (len(node.args) < 3 or node.args[2] == "constant"):
@@ -120,11 +112,7 @@ def _erase(graph: fx.GraphModule) -> None:
             *data, momentum, epsilon = source.args
             node.target, node.args = aten.batch_norm.default, (*data, False, momentum, epsilon, False)
             continue
-        same = node.target in _CASTS and node.meta["val"].dtype == source.meta["val"].dtype
-        undone = node.target is aten.squeeze.dim and _unsqueezed_at(node, source)
-        if node.target in _IDENTITIES or same or undone:
-            replace(node, source.args[0] if undone else source)  # type: ignore[arg-type]
-        elif node.target in _SHAPE_ONLY:
+        if node.target in _SHAPE_ONLY:
             value = node.target(torch.zeros(source.meta["val"].shape, dtype=source.meta["val"].dtype), *node.args[1:],
                                 **{k: v for k, v in node.kwargs.items() if k == "dtype"})  # fmt: skip
             replace(node, attribute(graph, node, value))
@@ -141,15 +129,6 @@ def _order(node: fx.Node) -> list[int]:
         first, second = (int(a) % rank for a in axes)
         order[first], order[second] = order[second], order[first]
     return order
-
-
-def _unsqueezed_at(node: fx.Node, source: fx.Node) -> bool:
-    if source.op != "call_function" or source.target is not aten.unsqueeze.default:
-        return False
-    rank = source.meta["val"].dim()
-    added: Any = source.args[1]
-    removed: Any = node.args[1]
-    return bool(added % rank == removed % rank)
 
 
 def _pools(graph: fx.GraphModule) -> None:
@@ -191,7 +170,7 @@ def _tanh_gelu(graph: fx.GraphModule) -> None:
     """Write the tanh form of GELU out: ExecuTorch 1.4 gives it to XNNPACK as the exact one, without a word.
 
     0.5 x (1 + tanh(u)) with u = sqrt(2 / pi) (x + 0.044715 x^3), Hendrycks and Gimpel 2016, arXiv:1606.08415, which is
-    x sigmoid(2 u). A GPT-2 comes out at 79 dB otherwise (mended upstream in pytorch/executorch#22851).
+    x sigmoid(2 u). See targets/REASONS.md#tanh-gelu (mended upstream in pytorch/executorch#22851).
     """
     for node in list(graph.graph.nodes):
         if node.op != "call_function" or node.target is not aten.gelu.default:

@@ -1,4 +1,4 @@
-"""Calibration samples as the converters take them."""
+"""Calibration samples, one by one, as quantizers take them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def calibration_of(request: Request) -> Arrays:
     if not request.calibration or min(len(a) for a in request.calibration.values()) == 0:
         raise UsageError(
             f"{request.precision} needs calibration samples and got none",
-            hint="Give --calibrate DATA, or use the int8-dynamic target, which needs none.",
+            hint="Give --calibrate DATA, or take a target that needs none: int8-dynamic or int8-weights.",
         )
     return request.calibration
 
