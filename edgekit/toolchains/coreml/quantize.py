@@ -147,7 +147,7 @@ def _calibration(request: Request) -> Arrays:
 
 def _one_by_one(samples: Arrays) -> Iterator[dict[str, NDArray[np.generic]]]:
     for i in range(min(len(a) for a in samples.values())):
-        yield {name: array[i : i + 1] for name, array in samples.items()}
+        yield {name: array[i] for name, array in samples.items()}
 
 
 def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:

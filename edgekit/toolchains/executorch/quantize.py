@@ -88,7 +88,7 @@ def _calibration(model: LoadedModel, request: Request) -> Iterator[list[Tensor]]
     specs = model.signature.inputs
     arrays = [samples[spec.name].astype(spec.dtype) for spec in specs]
     for i in range(len(arrays[0])):
-        yield [torch.from_numpy(array[i : i + 1].copy()) for array in arrays]
+        yield [torch.from_numpy(array[i].copy()) for array in arrays]
 
 
 def _floating(node: fx.Node) -> bool:

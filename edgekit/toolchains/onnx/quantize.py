@@ -122,9 +122,9 @@ def calibration_of(request: Request) -> Mapping[str, NDArray[np.generic]]:
 
 
 def samples(calibration: Mapping[str, NDArray[np.generic]]) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """One dict per sample, batch 1."""
+    """One dict per sample, as a run takes it."""
     for index in range(len(next(iter(calibration.values())))):
-        yield {name: array[index : index + 1] for name, array in calibration.items()}
+        yield {name: array[index] for name, array in calibration.items()}
 
 
 def prepared_file(model: onnx.ModelProto, folder: str) -> str:

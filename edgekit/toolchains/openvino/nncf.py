@@ -45,7 +45,7 @@ def quantize(
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
     count = len(next(iter(calibration.values())))
-    rows = [{name: array[i : i + 1] for name, array in calibration.items()} for i in range(count)]
+    rows = [{name: array[i] for name, array in calibration.items()} for i in range(count)]
     return nncf.quantize(
         model,
         nncf.Dataset(rows),
