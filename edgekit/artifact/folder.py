@@ -73,10 +73,18 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class SealedInput(_Lenient):
+    """An input of a model file."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
 class SealedPart(_Lenient):
     """One model file of an artifact."""
 
     file: str
+    inputs: tuple[SealedInput, ...]
 
 
 class SealedSource(_Lenient):

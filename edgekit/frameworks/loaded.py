@@ -246,7 +246,7 @@ def merge_inputs(
     unknown = sorted(declared.keys() - set(names))
     if unknown:
         raise UsageError(f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}")
-    specs = [declared.get(name) or (one and one.fixed()) for name, one in zip(names, found, strict=True)]
+    specs = [declared.get(name) or (one.fixed() if one else None) for name, one in zip(names, found, strict=True)]
     missing = [name for name, spec in zip(names, specs, strict=True) if spec is None]
     if missing:
         raise UsageError(

@@ -198,7 +198,8 @@ def convert_all(toolchain: str, folder: Path, name: str) -> dict[str, str]:
     for route, precision in ROUTES[toolchain].items():
         into = folder / name / route
         into.mkdir(parents=True)
-        given = samples if precision in ("int8", "int16x8") else None
+        whole = {key: array[:, None] for key, array in samples.items()}
+        given = whole if precision in ("int8", "int16x8") else None
         request = Request(into, precision, False, given, float_file, tuple(samples), outputs, "iOS18")
         chosen = toolchains.routes(toolchain)[route]
         try:
