@@ -85,15 +85,22 @@ def describe(
 
 
 def _symbolic(model: Any, names: list[str] | None, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...] | None:
-    """Outputs as a functional model declares them; None where it does not, or leaves more than a batch of 1 open."""
+    """Outputs as a functional model declares them; None where it does not, or leaves more than a batch of 1 open.
+
+    Layers keep the batch. Other operations may fold it with another axis, which is open all the same.
+    """
     tensors = list(getattr(model, "outputs", None) or [])
-    if names is None or len(names) != len(tensors):
+    if names is None or len(names) != len(tensors) or not all(map(_is_layer, getattr(model, "operations", ()))):
         return None
     batches = (0,) if all(t.shape[:1] == (1,) for t in inputs) else ()
     specs = [
         Found(name, tuple(t.shape), _dtype(t), batches=batches).fixed() for name, t in zip(names, tensors, strict=True)
     ]
     return None if None in specs else tuple(spec for spec in specs if spec is not None)
+
+
+def _is_layer(operation: Any) -> bool:
+    return hasattr(operation, "weights") and type(operation).__name__ != "Lambda"
 
 
 def _measured(outputs: Arrays, names: list[str] | None) -> tuple[TensorSpec, ...]:

@@ -127,6 +127,10 @@ def test_a_dynamic_batch_is_fixed_and_said(look, children, files):
             ["Dynamic batch of input 'sequence' fixed to 5.", "Dynamic axis 1 of input 'sequence' fixed to 8."],
         ),
         (
+            "folded.keras", (), "keras-tensorflow", {"x": [1, 4, 8]}, [[4, 2]],
+            ["Dynamic batch of input 'x' fixed to 1."],
+        ),
+        (
             "table.pt2", (), "torch", {"x": [16, 8]}, [[8], []],
             ["Axis 0 of input 'x' is fixed to 16, as in the model."],
         ),
@@ -140,7 +144,7 @@ def test_a_dynamic_batch_is_fixed_and_said(look, children, files):
              "Axis 0 of input 'h' is fixed to 2, as in the model."],
         ),
     ],
-    ids=["keras", "keras-declared", "pt2", "torchscript", "pt2-states"],
+    ids=["keras", "keras-declared", "keras-folded", "pt2", "torchscript", "pt2-states"],
 )  # fmt: skip
 def test_only_a_declared_batch_is_fixed_to_one(
     look, children, files, tmp_path, name, inputs, environment, shapes, outputs, notes

@@ -92,6 +92,8 @@ def keras_files(folder: str) -> None:
     )
     fixed = keras.Input(batch_shape=(4, 3), name="x")
     keras.Model(fixed, layers.Dense(2)(fixed)).save(where / "batch4.keras")
+    rows = keras.Input((4, 8), name="x")
+    keras.Model(rows, layers.Dense(2)(keras.ops.reshape(rows, (-1, 8)))).save(where / "folded.keras")
 
     plain = tf.Module()
     plain.v = tf.Variable(np.arange(6, dtype="float32").reshape(3, 2))
