@@ -265,7 +265,7 @@ def try_route(
         timed = order.latency and twin is not None and twin.evidence is not None and not made.evidence.stand_in
         if timed and made.status in judging.ACCEPTABLE:
             assert twin is not None
-            made = replace(made, latency=time_against(run, target, made, twin, selection))
+            made = replace(made, latency=time_against(run, target, loaded, made, twin, selection))
     except UnsupportedError as error:
         return Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint)
     except FailedError as error:
@@ -360,7 +360,9 @@ def noise_floor(run: Run, order: Order, loaded: Loaded, samples: Samples) -> dic
     return found
 
 
-def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, samples: Samples) -> LatencyFacts:
+def time_against(
+    run: Run, target: Target, loaded: Loaded, made: Candidate, twin: Candidate, samples: Samples
+) -> LatencyFacts:
     """Time a candidate against its float twin: all parts, once each."""
     arguments = {
         "toolchain_name": target.toolchain,
@@ -368,6 +370,7 @@ def time_against(run: Run, target: Target, made: Candidate, twin: Candidate, sam
         "precision": target.precision,
         "float_files": _files(twin),
         "samples_files": dict(samples.parts),
+        "signatures": loaded.signatures,
     }
     entry = run.step("latency", "runtime", "latency", arguments)
     verdict = judge.judge_latency(entry.value["float_cpu_ms"], entry.value["ratio_ci95"])

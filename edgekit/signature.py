@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Framework = Literal["keras", "torch"]
 #: A kind of child process: which framework it imports, and Keras's backend.
@@ -22,11 +26,14 @@ WHOLE = "model"
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output, batch dimension first (edgekit fixes it to 1).
+    """One input or output.
+
+    A file takes one sample per run. Where the model declares a batch axis, that axis is fixed to 1; every other shape
+    is kept as it is: a table of 16x8, states of 2x1x64 (layers, batch, width), a single number.
 
     Attributes:
         name: the tensor's name in data files and in ``Session.run``.
-        shape: static shape, for example ``(1, 32, 32, 3)``.
+        shape: static shape of one sample as a run takes it, for example ``(1, 32, 32, 3)``.
         dtype: NumPy name of the element type, for example ``"float32"``.
         layout: where the channel axis lies, for tensors that have one; ``plain`` otherwise.
         channels: of an output, axes along which different things lie (``channel_axes``); None where nobody said.
@@ -41,6 +48,18 @@ class TensorSpec:
     channels: tuple[int, ...] | None = None
     role: str = ""
     span: tuple[float, float] | None = None
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """Shape of one sample in data, whose first axis is the sample: it stands in for a first axis of 1.
+
+        An array of ``n`` samples of a tensor ``1x32`` is ``(n, 32)``, of a tensor ``16x8`` it is ``(n, 16, 8)``.
+        """
+        return self.shape[1:] if self.shape[:1] == (1,) else self.shape
+
+    def sample(self, rows: NDArray[np.generic], number: int) -> NDArray[np.generic]:
+        """One sample of an array of them, in the shape in which a run takes it."""
+        return rows[number].reshape(self.shape)
 
     def for_framework(self, framework: Framework) -> TensorSpec:
         """Return the same tensor as the framework takes it (PyTorch: channels first)."""
@@ -87,8 +106,9 @@ class Signature:
 
     @property
     def channels(self) -> dict[str, tuple[int, ...]]:
-        """Axes of every output's channels, by its name."""
-        return {t.name: t.channels or () for t in self.outputs}
+        """Axes of every output's channels, by its name, in data (``TensorSpec.row``)."""
+        more = {t.name: len(t.row) + 1 - len(t.shape) for t in self.outputs}
+        return {t.name: tuple(axis + more[t.name] for axis in t.channels or ()) for t in self.outputs}
 
     @property
     def roles(self) -> dict[str, str]:
@@ -111,13 +131,16 @@ def channel_axes(spec: TensorSpec, framework: Framework) -> tuple[int, ...]:
     """Axes of an output along which different things lie: classes, coordinates and scores, features.
 
     What was said, else the layout's own; else the last axis for Keras and for two axes, and the second *and* the last
-    for PyTorch, whose convolutions put channels second and whose linear layers last.
+    for PyTorch, whose convolutions put channels second and whose linear layers last. A first axis that is no batch may
+    hold anything, so that it counts for PyTorch as well.
     """
-    rank = len(spec.shape)
+    rank, first = len(spec.shape), int(spec.shape[:1] == (1,))
     if spec.channels is not None:
         return spec.channels
     if spec.layout == "channels_first":
         return (1,)
-    if rank < 2 or spec.layout == "channels_last" or framework == "keras":
-        return (rank - 1,) if rank > 1 else ()
-    return (rank - 1,) if rank == 2 else (1, rank - 1)
+    if rank <= first:
+        return ()
+    if spec.layout == "channels_last" or framework == "keras":
+        return (rank - 1,)
+    return tuple(sorted({first, min(1, rank - 1), rank - 1}))

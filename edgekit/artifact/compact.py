@@ -59,6 +59,7 @@ def computes_the_same(run: Run, target: Target, loaded: Loaded, made: Candidate)
             "golden_file": Ref(made.golden[name], GOLDEN),
             "steps": loaded.streams,
             "state": loaded.signatures[name]["state"],
+            "shapes": {tensor.name: list(tensor.shape) for tensor in part.audit.inputs},
         }
         if not run.step("golden:replay", "runtime", "compact", arguments).value["identical"]:
             return False

@@ -20,11 +20,10 @@ def run(engine_file: str, golden_file: str, builder: str = "tensorrt") -> dict[s
         for side in ("in/", "out/", "float/")
     )
     session = EngineSession(Path(engine_file), builder)
+    shapes = session.input_shapes
     count = len(next(iter(inputs.values())))
-    rows = [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
-    measured = {
-        name: np.concatenate([row[name] for row in rows]).reshape(array.shape) for name, array in recorded.items()
-    }
+    rows = [session.run({name: array[i].reshape(shapes[name]) for name, array in inputs.items()}) for i in range(count)]
+    measured = {name: np.stack([row[name] for row in rows]).reshape(array.shape) for name, array in recorded.items()}
     return {
         "by": session.by,
         "samples": count,

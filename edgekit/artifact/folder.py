@@ -73,10 +73,18 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class SealedInput(_Lenient):
+    """An input of a model file."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
 class SealedPart(_Lenient):
     """One model file of an artifact."""
 
     file: str
+    inputs: tuple[SealedInput, ...]
 
 
 class SealedSource(_Lenient):
@@ -194,6 +202,7 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
         "golden_file": str(lies / golden_of(part)),
         "steps": len(sealed.parts) > 1 or bool(state),
         "state": [one.model_dump() for one in state],
+        "shapes": {tensor.name: list(tensor.shape) for tensor in part.inputs},
     }
     with tempfile.TemporaryDirectory() as scratch:  # not the artifact's: what a child writes is copied into it
         arguments["folder"] = scratch

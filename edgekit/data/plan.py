@@ -144,7 +144,7 @@ def make_sequences(plan: DataPlan, split: Split, signatures: Mapping[str, Signat
     generator = np.random.default_rng(plan.seed)
     return Samples(
         {
-            f"{part}/{t.name}": generator.standard_normal((GENERATED, GENERATED_STEPS, *t.shape[1:])).astype(t.dtype)
+            f"{part}/{t.name}": generator.standard_normal((GENERATED, GENERATED_STEPS, *t.row)).astype(t.dtype)
             for part, signature in signatures.items()
             for t in signature.given
         },
@@ -226,7 +226,7 @@ def _generated(signature: Signature, seed: int) -> Samples:
     generator = np.random.default_rng(seed)
 
     def one(spec: TensorSpec) -> NDArray[np.generic]:
-        shape = (GENERATED, *spec.shape[1:])
+        shape = (GENERATED, *spec.row)
         if spec.span is not None:
             return generator.uniform(*spec.span, shape).astype(spec.dtype)
         if np.issubdtype(np.dtype(spec.dtype), np.floating):

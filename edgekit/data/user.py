@@ -158,12 +158,10 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
 def _input(array: Array, spec: TensorSpec, where: str) -> Array:
     if array.ndim and len(array) == 0:
         raise UsageError(f"{where} is empty: input {spec.name!r} has no samples")
-    wanted_shape = spec.shape[1:]
-    if spec.layout == "channels_first" and array.shape[1:] == (*spec.shape[2:], spec.shape[1]) != wanted_shape:
+    if spec.layout == "channels_first" and array.shape[1:] == (*spec.shape[2:], spec.shape[1]) != spec.row:
         array = np.moveaxis(array, -1, 1)
-    if array.ndim == 0 or array.shape[1:] != wanted_shape:
-        axes = ", ".join(map(str, wanted_shape))
-        raise UsageError(f"{where}: input {spec.name!r} has shape {array.shape}; needed: (samples, {axes})")
+    if array.ndim == 0 or array.shape[1:] != spec.row:
+        raise _unlike(array, spec, where)
     wanted = np.dtype(spec.dtype)
     if wanted.kind != array.dtype.kind and not (wanted.kind in "iu" and array.dtype.kind in "iu"):
         raise UsageError(
@@ -178,6 +176,37 @@ def _input(array: Array, spec: TensorSpec, where: str) -> Array:
         raise UsageError(f"{where}: input {spec.name!r} has values that do not fit {spec.dtype}")
     converted: Array = np.ascontiguousarray(array, dtype=wanted)
     return converted
+
+
+def _unlike(array: Array, spec: TensorSpec, where: str) -> UsageError:
+    needed = f"({', '.join(map(str, ('samples', *spec.row)))})"
+    if spec.row == spec.shape:
+        needed += f", or {spec.shape} for one sample"
+    one = "x".join(map(str, (1, *spec.shape[1:])))
+    rows = array.ndim > 1 and array.shape[1:] == spec.shape[1:]
+    return UsageError(
+        f"{where}: input {spec.name!r} has shape {array.shape}; needed: {needed}",
+        hint=f"--input {spec.name}={one}:{spec.dtype} declares the first axis to be a batch." if rows else "",
+    )
+
+
+def _rows(samples: Samples, signature: Signature) -> Samples:
+    """Whole tensors as rows: samples that have their batch of 1, or a single one of a tensor without a batch.
+
+    What is neither stays as it is, for ``check`` to say so.
+    """
+    inputs, alone = dict(samples.inputs), False
+    for spec in signature.inputs:
+        if (array := inputs.get(spec.name)) is None or array.shape[1:] == spec.row:
+            continue
+        if array.shape[1:] == spec.shape:
+            inputs[spec.name] = array.reshape(len(array), *spec.row)
+        elif array.shape == spec.shape:
+            inputs[spec.name], alone = array[None], True
+    labels = samples.labels
+    if alone and labels is not None and len(labels) != 1:  # they belong to the one sample
+        labels = labels[None]
+    return replace(samples, inputs=inputs, labels=labels)
 
 
 def _labels(labels: Array | None, where: str) -> Array | None:
@@ -198,7 +227,7 @@ def class_count(signature: Signature) -> int:
     """
     by_role = {t.role: t for t in signature.outputs[::-1]}
     spec = next((by_role[role] for role in ("classes", "scores", "scores-logit") if role in by_role), None)
-    found = (spec or signature.outputs[0]).shape[-1]
+    *_, found = (1, *(spec or signature.outputs[0]).shape)
     return 2 if found == 1 else found
 
 
@@ -238,7 +267,7 @@ def _named(arrays: Mapping[str, Any], signature: Signature) -> Samples:
     labels = np.atleast_1d(found.pop("y")) if "y" in found and "y" not in names else None
     if len(names) == 1 and names[0] not in found and "x" in found:
         found[names[0]] = found.pop("x")
-    return Samples(found, labels)
+    return _rows(Samples(found, labels), signature)
 
 
 def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, labels: bool) -> Samples:
@@ -314,7 +343,7 @@ def _batch(batch: Any, signature: Signature, text: str) -> Samples:
             f"{text} yields {len(parts)} arrays; needed: {len(names)} inputs ({', '.join(names)}), then labels if any"
         )
     inputs = {name: _array(part) for name, part in zip(names, parts, strict=False)}
-    return Samples(inputs, _array(parts[-1]) if len(parts) > len(names) else None)
+    return _rows(Samples(inputs, _array(parts[-1]) if len(parts) > len(names) else None), signature)
 
 
 def _array(value: Any) -> Array:

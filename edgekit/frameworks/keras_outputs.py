@@ -11,6 +11,7 @@ from edgekit.errors import UsageError
 from edgekit.frameworks.loaded import (
     BATCH,
     Arrays,
+    Found,
     Loaded,
     check_finite,
     identifiers,
@@ -78,22 +79,28 @@ def describe(
         inputs, found = _declared(source, tensors)
         notes += found
     names = _output_names(model)
-    specs = _symbolic(model, names) or _measured(call(zeros(inputs)), names)
+    specs = _symbolic(model, names, inputs) or _measured(call(zeros(inputs)), names)
     dynamic = tensors is not None and all(t.shape[0] is None for t in tensors)
     return Loaded(model, "keras", source, Signature(inputs, specs), notes, call, BATCH if dynamic else 1)
 
 
-def _symbolic(model: Any, names: list[str] | None) -> tuple[TensorSpec, ...] | None:
-    """Outputs as a functional model declares them; None where it does not, or leaves an axis open."""
+def _symbolic(model: Any, names: list[str] | None, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...] | None:
+    """Outputs as a functional model declares them; None where it does not, or leaves more than a batch of 1 open.
+
+    Layers keep the batch. Other operations may fold it with another axis, which is open all the same.
+    """
     tensors = list(getattr(model, "outputs", None) or [])
-    if names is None or len(names) != len(tensors):
+    if names is None or len(names) != len(tensors) or not all(map(_is_layer, getattr(model, "operations", ()))):
         return None
-    if any(len(t.shape) == 0 or t.shape[0] not in (None, 1) or None in tuple(t.shape)[1:] for t in tensors):
-        return None
-    return tuple(
-        TensorSpec(name, (1, *(int(n) for n in tuple(t.shape)[1:])), _dtype(t))
-        for name, t in zip(names, tensors, strict=True)
-    )
+    batches = (0,) if all(t.shape[:1] == (1,) for t in inputs) else ()
+    specs = [
+        Found(name, tuple(t.shape), _dtype(t), batches=batches).fixed() for name, t in zip(names, tensors, strict=True)
+    ]
+    return None if None in specs else tuple(spec for spec in specs if spec is not None)
+
+
+def _is_layer(operation: Any) -> bool:
+    return hasattr(operation, "weights") and type(operation).__name__ != "Lambda"
 
 
 def _measured(outputs: Arrays, names: list[str] | None) -> tuple[TensorSpec, ...]:
@@ -127,14 +134,10 @@ def _declared(source: Source, tensors: Sequence[Any]) -> tuple[tuple[TensorSpec,
     """Inputs of a built model, and what was changed to make them static."""
     own = [t.name.split(":")[0] for t in tensors]
     names = identifiers(own)
-    inputs = merge_inputs([_static(name, t) for name, t in zip(names, tensors, strict=True)], names, source.inputs)
-    notes = [f"Input {was!r} is called {name!r}." for was, name in zip(own, names, strict=True) if was != name]
-    notes += [
-        f"Dynamic batch of input {name!r} fixed to 1."
-        for name, t in zip(names, tensors, strict=True)
-        if t.shape[0] is None
-    ]
-    return inputs, tuple(notes)
+    found = [Found(name, tuple(t.shape), _dtype(t)) for name, t in zip(names, tensors, strict=True)]
+    inputs, notes = merge_inputs(found, names, source.inputs)
+    renamed = [f"Input {was!r} is called {name!r}." for was, name in zip(own, names, strict=True) if was != name]
+    return inputs, (*renamed, *notes)
 
 
 def _inputs(model: Any) -> list[Any] | None:
@@ -143,18 +146,6 @@ def _inputs(model: Any) -> list[Any] | None:
     except (AttributeError, ValueError):  # a subclassed or unbuilt model
         return None
     return list(tensors) if tensors else None
-
-
-def _static(name: str, tensor: Any) -> TensorSpec | None:
-    batch, *rest = list(tensor.shape)
-    if None in rest:
-        return None
-    if batch not in (None, 1):
-        raise UsageError(
-            f"input {name!r} has a fixed batch of {batch}; edgekit deploys batch 1",
-            hint="Build the model with batch_size=None or 1.",
-        )
-    return TensorSpec(name, (1, *rest), _dtype(tensor))
 
 
 def _output_names(model: Any) -> list[str] | None:

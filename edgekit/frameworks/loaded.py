@@ -28,7 +28,7 @@ class Loaded:
         native: the framework's own object.
         framework: whose it is.
         source: what it was loaded from.
-        signature: static batch-1 inputs and outputs, in the model's own order and layout.
+        signature: static inputs and outputs of one sample, in the model's own order and layout.
         notes: facts the user must know, one sentence each.
         call: one forward pass: inputs in the signature's order to outputs in the signature's order.
         most: samples per forward pass at most; 1 where the model's own batch is fixed.
@@ -47,7 +47,10 @@ class Loaded:
     @functools.cached_property
     def batch(self) -> int:
         """Samples per forward pass, found when first needed: conversion alone does not pay for it."""
-        return batch_of(self.call, self.signature.inputs) if self.most > 1 and self.probed else self.most
+        tensors = (*self.signature.inputs, *self.signature.outputs)
+        if self.most == 1 or any(t.shape[:1] != (1,) for t in tensors):
+            return 1
+        return batch_of(self.call, self.signature.inputs) if self.probed else self.most
 
     @property
     def kind(self) -> str:
@@ -63,16 +66,25 @@ class Loaded:
         arrays = _checked(self.signature.inputs, inputs)
         count = len(arrays[0])
         batch = self.batch if count > 1 else 1
-        parts = (self.call([a[i : i + batch] for a in arrays]) for i in range(0, count, batch))
+        if batch == 1:
+            parts = (self._alone(arrays, i) for i in range(count))
+        else:
+            parts = (self.call([a[i : i + batch] for a in arrays]) for i in range(0, count, batch))
         names = [spec.name for spec in self.signature.outputs]
         return stack((dict(zip(names, part, strict=True)) for part in parts), count)
+
+    def _alone(self, arrays: Arrays, number: int) -> Arrays:
+        """One sample as it is, its outputs as rows of data; a shape that changes is told by ``stack``."""
+        given = [spec.sample(a, number) for spec, a in zip(self.signature.inputs, arrays, strict=True)]
+        found = zip(self.signature.outputs, self.call(given), strict=True)
+        return [output if spec.shape[:1] == (1,) else output[None] for spec, output in found]
 
 
 def stack(parts: Iterable[Mapping[str, NDArray[Any]]], count: int) -> dict[str, NDArray[Any]]:
     """Put parts of ``count`` samples below each other as they come: a list of them would take their memory twice.
 
     Raises:
-        UsageError: the parts hold more or fewer samples.
+        UsageError: the parts hold more or fewer samples, or an output's shape is not always the same.
     """
     stacked: dict[str, NDArray[Any]] = {}
     filled: dict[str, int] = {}
@@ -80,6 +92,11 @@ def stack(parts: Iterable[Mapping[str, NDArray[Any]]], count: int) -> dict[str, 
         for name, array in part.items():
             if name not in stacked:
                 stacked[name], filled[name] = np.empty((count, *array.shape[1:]), array.dtype), 0
+            if array.shape[1:] != (usual := stacked[name].shape[1:]):
+                raise UsageError(
+                    f"output {name!r} has shape {array.shape[1:]} for one sample and {usual} for another",
+                    hint="A file's outputs have one shape, whatever the values are: pad them, or return a mask.",
+                )
             end = filled[name] + len(array)
             if end <= count:
                 stacked[name][filled[name] : end] = array
@@ -97,10 +114,9 @@ def _checked(specs: Sequence[TensorSpec], inputs: Mapping[str, NDArray[np.generi
     if set(names) != set(inputs):
         raise UsageError(f"the model's inputs are {', '.join(names)}; given: {', '.join(inputs) or 'none'}")
     for spec in specs:
-        if inputs[spec.name].shape[1:] != spec.shape[1:]:
+        if inputs[spec.name].shape[1:] != spec.row:
             raise UsageError(
-                f"input {spec.name!r} has samples of shape {inputs[spec.name].shape[1:]}; the model takes "
-                f"{spec.shape[1:]}"
+                f"input {spec.name!r} has samples of shape {inputs[spec.name].shape[1:]}; the model takes {spec.row}"
             )
     counts = {name: len(inputs[name]) for name in names}
     if len(set(counts.values())) != 1 or 0 in counts.values():
@@ -121,7 +137,7 @@ def samples_of(specs: Sequence[TensorSpec], count: int) -> Arrays:
     rng = np.random.default_rng(0)
     made: Arrays = []
     for spec in specs:
-        shape = (count, *spec.shape[1:])
+        shape = (count, *spec.row)
         floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
         made.append((rng.normal(size=shape) if floating else rng.integers(0, 2, shape)).astype(spec.dtype))
     return made
@@ -147,12 +163,6 @@ def batch_of(call: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec]) -> i
 
 def output_specs(names: Sequence[str], outputs: Arrays) -> tuple[TensorSpec, ...]:
     """Specs of outputs from one sample's outputs."""
-    for name, output in zip(names, outputs, strict=True):
-        if output.ndim == 0 or output.shape[0] != 1:
-            raise UsageError(
-                f"output {name!r} has shape {output.shape} for a batch of 1",
-                hint="edgekit needs the batch as the first axis of every input and output.",
-            )
     return tuple(
         TensorSpec(name, tuple(int(n) for n in output.shape), output.dtype.name)
         for name, output in zip(names, outputs, strict=True)
@@ -194,10 +204,38 @@ def check_finite(tensors: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Found:
+    """An input as the model declares it, or as an example shows it.
+
+    Attributes:
+        name: what the model calls it.
+        shape: its axes; None for one that is open (of any length).
+        dtype: NumPy name of the element type.
+        batches: axes that are a batch where they are open, and are then fixed to 1.
+        example: whether an example shows it, which does not say what its axes are.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    batches: tuple[int, ...] = (0,)
+    example: bool = False
+
+    def fixed(self) -> TensorSpec | None:
+        """The input with its batch fixed to 1; None where another axis is open."""
+        shape = [1 if n is None and axis in self.batches else n for axis, n in enumerate(self.shape)]
+        static = tuple(n for n in shape if n is not None)
+        return TensorSpec(self.name, static, self.dtype) if len(static) == len(shape) else None
+
+
 def merge_inputs(
-    found: Sequence[TensorSpec | None], names: Sequence[str], given: Sequence[TensorSpec]
-) -> tuple[TensorSpec, ...]:
+    found: Sequence[Found | None], names: Sequence[str], given: Sequence[TensorSpec]
+) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
     """Inputs of a model: as found in it, or as declared with ``--input`` (by name, or by place for one input).
+
+    Returns:
+        The inputs, and a note for each axis that was open or that looks like a batch and is none.
 
     Raises:
         UsageError: an input is declared that the model does not have, or one is neither found nor declared.
@@ -208,14 +246,32 @@ def merge_inputs(
     unknown = sorted(declared.keys() - set(names))
     if unknown:
         raise UsageError(f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}")
-    specs = [declared.get(name) or spec for name, spec in zip(names, found, strict=True)]
+    specs = [declared.get(name) or (one.fixed() if one else None) for name, one in zip(names, found, strict=True)]
     missing = [name for name, spec in zip(names, specs, strict=True) if spec is None]
     if missing:
         raise UsageError(
             f"the shape of input {', '.join(missing)} cannot be found in the model",
             hint=" ".join(f"--input {name}=1x3x224x224:float32" for name in missing) + " (with your own shape)",
         )
-    return tuple(spec for spec in specs if spec is not None)
+    inputs = tuple(spec for spec in specs if spec is not None)
+    notes = [note for spec, one in zip(inputs, found, strict=True) for note in _notes(spec, one, spec.name in declared)]
+    return inputs, tuple(notes)
+
+
+def _notes(spec: TensorSpec, found: Found | None, declared: bool) -> list[str]:
+    """What was made of an input's axes, where the user may think that another length can be given."""
+    open_ = [axis for axis, n in enumerate(found.shape) if n is None and axis < len(spec.shape)] if found else []
+    of = f"of input {spec.name!r}"
+    notes = [f"Dynamic {'axis ' + str(axis) if axis else 'batch'} {of} fixed to {spec.shape[axis]}." for axis in open_]
+    if 0 in open_ or spec.shape[:1] in ((), (1,)):
+        return notes
+    where, otherwise = "the model", ""
+    if declared or found is None:
+        where = "--input"
+    elif found.example:
+        one = "x".join(map(str, (1, *spec.shape[1:])))
+        where, otherwise = "its example", f"; where it is a batch, --input {spec.name}={one}:{spec.dtype} makes it 1"
+    return [*notes, f"Axis 0 {of} is fixed to {spec.shape[0]}, as in {where}{otherwise}."]
 
 
 def identifiers(names: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import (
     BATCH,
     Arrays,
+    Found,
     Loaded,
     check_finite,
     identifiers,
@@ -24,7 +25,7 @@ from edgekit.frameworks.loaded import (
     output_specs,
     zeros,
 )
-from edgekit.signature import Signature, TensorSpec
+from edgekit.signature import Signature
 from edgekit.sources.source import Source
 
 #: Distributions whose versions change what is done here.
@@ -52,8 +53,7 @@ def load(source: Source) -> Loaded:
     order = [t.name.split(":")[0].removeprefix(f"{SIGNATURE}_") for t in function.inputs]
     names = sorted(described, key=lambda name: order.index(name) if name in order else len(order))
     dynamic = [name for name in names if described[name].shape.rank and described[name].shape[0] is None]
-    notes = tuple(f"Dynamic batch of input {name!r} fixed to 1." for name in dynamic)
-    inputs = merge_inputs([_static(name, described[name]) for name in names], names, source.inputs)
+    inputs, notes = merge_inputs([_found(name, described[name]) for name in names], names, source.inputs)
     # The file keeps outputs in no order; output_2 comes before output_10.
     outputs = sorted(function.structured_outputs, key=lambda name: (len(name), name))
 
@@ -154,13 +154,8 @@ def _signature(native: Any, source: Source | None) -> Any:
     )
 
 
-def _static(name: str, spec: Any) -> TensorSpec | None:
-    if spec.shape.rank is None or None in spec.shape[1:]:
-        return None
-    batch, *rest = spec.shape.as_list()
-    if batch not in (None, 1):
-        raise UsageError(f"input {name!r} has a fixed batch of {batch}; edgekit deploys batch 1")
-    return TensorSpec(name, (1, *rest), spec.dtype.name)
+def _found(name: str, spec: Any) -> Found | None:
+    return None if spec.shape.rank is None else Found(name, tuple(spec.shape.as_list()), spec.dtype.name)
 
 
 @contextlib.contextmanager

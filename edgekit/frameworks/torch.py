@@ -17,6 +17,7 @@ from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.loaded import (
     Arrays,
+    Found,
     Loaded,
     check_finite,
     merge_inputs,
@@ -24,7 +25,7 @@ from edgekit.frameworks.loaded import (
     output_specs,
     zeros,
 )
-from edgekit.signature import Signature, TensorSpec
+from edgekit.signature import Signature
 from edgekit.sources.source import Source, with_weights
 from edgekit.user_code import source_line
 
@@ -49,7 +50,7 @@ def load(source: Source) -> Loaded:
 
 
 def torch_export(loaded: LoadedModel) -> torch.export.ExportedProgram:
-    """A fresh ``torch.export`` program of static batch 1 (a program must not be lowered twice).
+    """A fresh ``torch.export`` program of static shapes (a program must not be lowered twice).
 
     Works for Keras models on the torch backend too. Inputs are the signature's, in its order.
     """
@@ -141,15 +142,10 @@ def _pt2(source: Source) -> Loaded:
         program = torch.export.load(source.path)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise DamagedFileError(f"torch.export cannot load {source.given}: {source.named(error)}") from error
-    names = list(program.graph_signature.user_inputs)
-    shapes = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
-    found: list[TensorSpec | None] = []
-    notes: list[str] = []
-    for name in names:
-        spec, note = _static(str(name), shapes[name])
-        found.append(spec)
-        notes += [note] if note else []
-    return _finish(source, program.module(), program, [str(n) for n in names], found, tuple(notes))
+    names = [str(name) for name in program.graph_signature.user_inputs]
+    values = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
+    found = _declared({name: values[name] for name in names})
+    return _finish(source, program.module(), program, names, found)
 
 
 def _torchscript(source: Source) -> Loaded:
@@ -166,17 +162,18 @@ def _finish(
     module: Any,
     program: Any,
     names: Sequence[str],
-    found: Sequence[TensorSpec | None],
-    notes: tuple[str, ...] = (),
+    found: Sequence[Found | None],
 ) -> Loaded:
     """Run one sample to learn the outputs."""
-    inputs = merge_inputs(found, names, source.inputs)
+    inputs, notes = merge_inputs(found, names, source.inputs)
     args = [torch.from_numpy(a) for a in zeros(inputs)]
     try:
         outputs = named(module(*args), torch.is_tensor)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         shapes = ", ".join(f"{t.name}={'x'.join(map(str, t.shape))}:{t.dtype}" for t in inputs)
-        raise UsageError(f"{source.given} does not run on {shapes}: {error}", hint="Check --input.") from error
+        said = "--input" if source.inputs else "the inputs that it was exported with"
+        hint = f"Check {'its example_inputs' if source.kind == 'python' and not source.inputs else said}."
+        raise UsageError(f"{source.given} does not run on {shapes}: {error}", hint=hint) from error
     if not outputs:
         raise UsageError(f"{source.given} returns no tensor")
     call = _caller(module, [name for name, _ in outputs])
@@ -219,7 +216,7 @@ def _parameters(model: torch.nn.Module) -> list[str]:
     return found
 
 
-def _from_examples(examples: Any, names: list[str]) -> tuple[list[str], list[TensorSpec | None]]:
+def _from_examples(examples: Any, names: list[str]) -> tuple[list[str], list[Found | None]]:
     """Inputs from a module's attribute ``example_inputs``: a tensor, or a tuple or dict of them."""
     if examples is None:
         return names, [None] * len(names)
@@ -229,28 +226,29 @@ def _from_examples(examples: Any, names: list[str]) -> tuple[list[str], list[Ten
         pairs = [(name, examples[name]) for name in names if name in examples]
     else:
         pairs = list(zip(names, examples, strict=False))
-    specs: list[TensorSpec | None] = [
-        TensorSpec(name, (1, *t.shape[1:]), _dtype(t.dtype)) for name, t in pairs if torch.is_tensor(t)
+    found: list[Found | None] = [
+        Found(name, tuple(t.shape), _dtype(t.dtype), example=True) for name, t in pairs if torch.is_tensor(t)
     ]
-    return [name for name, _ in pairs], specs
+    return [name for name, _ in pairs], found
 
 
 def _dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _static(name: str, value: Any) -> tuple[TensorSpec | None, str]:
-    """The input of an exported program with its batch fixed to 1; None where another axis is dynamic too."""
-    batch, *rest = value.shape
-    if not all(isinstance(n, int) for n in rest):
-        return None, f"Input {name!r} has dynamic axes besides the batch."
-    if isinstance(batch, int) and batch != 1:
-        raise UsageError(
-            f"input {name!r} was exported with a fixed batch of {batch}; edgekit deploys batch 1",
-            hint="Export it again with batch 1, or with dynamic_shapes for the batch.",
+def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:
+    """Inputs of an exported program; a batch is what its first axes are called, wherever that stands."""
+    called = {name: [n if isinstance(n, int) else str(n) for n in t.shape] for name, t in values.items()}
+    batches = {shape[0] for shape in called.values() if shape and isinstance(shape[0], str)}
+    return [
+        Found(
+            name,
+            tuple(n if isinstance(n, int) else None for n in shape),
+            _dtype(values[name].dtype),
+            batches=tuple(axis for axis, n in enumerate(shape) if n in batches),
         )
-    note = "" if isinstance(batch, int) else f"Dynamic batch of input {name!r} fixed to 1."
-    return TensorSpec(name, (1, *(int(n) for n in rest)), _dtype(value.dtype)), note
+        for name, shape in called.items()
+    ]
 
 
 def _load_state(model: torch.nn.Module, path: str) -> None:

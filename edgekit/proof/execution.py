@@ -148,15 +148,16 @@ class Golden:
     steps: bool
 
     @staticmethod
-    def load(file: Path, steps: bool, state: tuple[State, ...]) -> Golden:
-        """Read a ``golden.npz``."""
+    def load(file: Path, steps: bool, state: tuple[State, ...], shapes: Mapping[str, Sequence[int]]) -> Golden:
+        """Read a ``golden.npz`` of a file whose inputs have these shapes."""
         arrays = _arrays(file)
-        sides = [{n.partition("/")[2]: a for n, a in arrays.items() if n.startswith(side)} for side in ("in/", "out/")]
-        specs = [
-            tuple(TensorSpec(name, (1, *array.shape[1 + steps :]), array.dtype.name) for name, array in side.items())
-            for side in sides
-        ]
-        return Golden(Signature(specs[0], specs[1], state), sides[0], sides[1], steps)
+        inputs, outputs = (
+            {n.partition("/")[2]: a for n, a in arrays.items() if n.startswith(side)} for side in ("in/", "out/")
+        )
+        given = tuple(TensorSpec(name, tuple(shapes[name]), array.dtype.name) for name, array in inputs.items())
+        # What comes out is compared row by row, whatever its first axis is.
+        made = (TensorSpec(n, (1, *array.shape[1 + steps :]), array.dtype.name) for n, array in outputs.items())
+        return Golden(Signature(given, tuple(made), state), inputs, outputs, steps)
 
     def replay(self, session: Session) -> parity.Parity:
         """Run it again, states fed back from the first step on; compare with what was recorded."""
@@ -275,7 +276,7 @@ def check_metric(metric: Metric, labels: NDArray[Any], signatures: Mapping[str, 
         UsageError: what does not fit.
     """
     nothing = np.zeros(())
-    outputs = {t.name: np.broadcast_to(nothing, t.shape) for t in signatures[WHOLE].outputs}
+    outputs = {t.name: np.broadcast_to(nothing, (1, *t.row)) for t in signatures[WHOLE].outputs}
     shape = metric.read(answers(outputs, signatures, None), labels[:1]).shape
     metric.check(labels, (len(labels), *shape[1:]))
 
@@ -292,11 +293,11 @@ def _one_by_one(session: Session, signature: Signature, inputs: Arrays) -> dict[
 
 
 def _step(session: Session, signature: Signature) -> stream.Call:
-    """A session's run with its outputs in the shape in which the next step takes them."""
+    """A session's run of one row of data to one row: the next step takes them so."""
 
     def call(inputs: Arrays) -> Arrays:
-        found = _complete(session.run(inputs), signature)
-        return {t.name: _shaped(found[t.name], t.shape) for t in signature.outputs}
+        found = _complete(session.run({t.name: t.sample(inputs[t.name], 0) for t in signature.inputs}), signature)
+        return {t.name: _shaped(found[t.name], t.shape).reshape(1, *t.row) for t in signature.outputs}
 
     return call
 

@@ -49,7 +49,7 @@ class Channel:
     """One channel of an output.
 
     Attributes:
-        axis: of the output's shape, the batch included.
+        axis: of the output in data, whose first axis is the sample.
         index: on that axis.
         db: ``variation_db`` over its elements, or what ``by`` says, in dB.
         by: ``magnitude`` where the channel hardly varies, so that its error is compared with its size.

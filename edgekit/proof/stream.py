@@ -72,7 +72,7 @@ class Loop:
     def __post_init__(self) -> None:
         specs = {t.name: t for t in self.signature.inputs}
         self._states = {
-            s.input: np.full((self.count, *specs[s.input].shape[1:]), s.initial, specs[s.input].dtype)
+            s.input: np.full((self.count, *specs[s.input].row), s.initial, specs[s.input].dtype)
             for s in self.signature.state
         }
 

@@ -152,7 +152,7 @@ def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> So
 
 
 def parse_input(declaration: str) -> TensorSpec:
-    """Read ``name=1x3x224x224:float32`` (batch first, 1)."""
+    """Read ``name=1x3x224x224:float32``: the shape of one sample as a run takes it, a batch of 1 included."""
     match = re.fullmatch(r"(?P<name>[^=]+)=(?P<shape>\d+(x\d+)*)(:(?P<dtype>\w+))?", declaration.strip())
     if not match:
         raise UsageError(f"--input {declaration!r} cannot be read", hint="Write it as name=1x3x224x224:float32.")
@@ -160,10 +160,10 @@ def parse_input(declaration: str) -> TensorSpec:
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(f"--input {declaration!r}: unknown type {dtype!r}; allowed: {', '.join(DTYPES)}")
-    if shape[0] != 1 or 0 in shape:
+    if 0 in shape:
         raise UsageError(
-            f"--input {declaration!r}: shape {shape} must start with the batch, 1, and have no zero",
-            hint="edgekit fixes the batch to 1: give the shape of one sample after it.",
+            f"--input {declaration!r}: shape {shape} has a zero",
+            hint="Give the shape of one sample, a batch of 1 first.",
         )
     return TensorSpec(match["name"], shape, dtype)
 

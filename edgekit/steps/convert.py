@@ -14,6 +14,9 @@ from edgekit.steps.load import load
 from edgekit.toolchains import Request
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgekit.target import Trait
 
 
@@ -46,7 +49,7 @@ def run(
         folder=Path(folder),
         precision=precision,
         integer_io=integer_io,
-        calibration=planning.load(Path(calibration_file)).inputs if calibration_file else None,
+        calibration=_whole(names, Path(calibration_file)) if calibration_file else None,
         float_file=Path(float_file) if float_file else None,
         inputs=tuple(t.name for t in names.inputs),
         outputs=tuple(t.name for t in names.outputs),
@@ -55,3 +58,9 @@ def run(
     )
     made = toolchains.routes(toolchain_name)[route].convert(loaded, request)
     return {"file": str(made.file.relative_to(folder)), "notes": list(made.notes)}
+
+
+def _whole(names: Signature, file: Path) -> dict[str, NDArray[np.generic]]:
+    """Samples in the shape in which a run takes them."""
+    rows = planning.load(file).inputs
+    return {t.name: rows[t.name].reshape(-1, *t.shape) for t in names.inputs}

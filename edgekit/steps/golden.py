@@ -44,15 +44,17 @@ def replay(
     file: str,
     precision: Precision,
     golden_file: str,
-    steps: bool = False,
-    state: Json = (),
+    steps: bool,
+    state: Json,
+    shapes: dict[str, list[int]],
 ) -> Json:
     """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact.
 
-    With ``steps`` they are sequences of steps, and the part feeds its own states back. ``identical``: to the last bit.
+    With ``steps`` they are sequences of steps, and the part feeds its own states back. ``shapes`` are those of its
+    inputs. ``identical``: to the last bit.
     """
     session = toolchains.open_session(toolchain_name, Path(file), precision)
-    recorded = execution.Golden.load(Path(golden_file), steps, tuple(State(**row) for row in state))
+    recorded = execution.Golden.load(Path(golden_file), steps, tuple(State(**row) for row in state), shapes)
     found = recorded.replay(session)
     identical = all(output.max_abs == 0 for output in found.per_output.values())
     return {"by": session.by, "parity": found.to_json(), "identical": identical}

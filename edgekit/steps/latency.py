@@ -11,6 +11,7 @@ from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import latency
 from edgekit.scheme import Precision
+from edgekit.signature import Signature
 from edgekit.steps import Json
 from edgekit.toolchains import Session
 
@@ -22,6 +23,7 @@ def run(
     precision: Precision,
     float_files: dict[str, str],
     samples_files: dict[str, str],
+    signatures: Json,
 ) -> Json:
     """Time a model against its float twin on the same runtime and the same sample, in turns; all parts once each."""
 
@@ -29,7 +31,8 @@ def run(
         calls = []
         for name, session in sessions.items():
             some = next(rows.read(Path(samples_files[name]), "x/"))
-            calls.append(session.bind({key: array[:1] for key, array in some.items()}))
+            inputs = Signature.from_json(signatures[name]).inputs
+            calls.append(session.bind({t.name: t.sample(some[t.name], 0) for t in inputs}))
         return calls[0] if len(calls) == 1 else lambda: [call() for call in calls]
 
     floats, artifact = (

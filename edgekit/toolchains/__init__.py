@@ -59,8 +59,8 @@ class Request:
         folder: an empty folder; the route writes its files here and nowhere else.
         precision: what the target claims.
         integer_io: whether float inputs and outputs become integers (full-integer targets).
-        calibration: samples by input name, in the model's own layout, first axis is the sample; None where the
-            precision needs none. Never random, never selection or test samples.
+        calibration: samples by input name, in the model's own layout, each as a run takes it: ``array[i]`` is one,
+            its batch of 1 included. None where the precision needs none. Never random, never selection or test samples.
         float_file: the verified fp32 file of the same format, for routes that quantize a file.
         inputs: the source's input names, in order, which the written file must be mapped to.
         outputs: its output names, likewise.
@@ -221,7 +221,7 @@ class Session(Protocol):
     stand_in: bool
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        """Run one sample (batch 1 on the first axis) and return fresh arrays by output name."""
+        """Run one sample, in the shapes of the file's inputs, and return fresh arrays by output name."""
         ...
 
     def bind(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], object]:

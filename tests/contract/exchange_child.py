@@ -160,6 +160,7 @@ def main(toolchain: str, framework: str, folder: Path) -> None:
     routes = toolchains.routes(toolchain)
     for name in MODELS[framework]:
         calibration, samples = INPUTS[name](16), INPUTS[name](8)
+        whole = {key: array[:, None] for key, array in calibration.items()}
         model, reference = loaded(framework, name, samples)
         outcome: dict[str, str] = {}
         float_file, traits = None, frozenset()
@@ -170,7 +171,7 @@ def main(toolchain: str, framework: str, folder: Path) -> None:
             into = folder / name / route
             into.mkdir(parents=True)
             request = Request(
-                into, precision, False, calibration if precision == "int8" else None, float_file,
+                into, precision, False, whole if precision == "int8" else None, float_file,
                 tuple(samples), tuple(reference), traits=traits,
             )  # fmt: skip
             try:

@@ -207,6 +207,7 @@ def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]
 
     calibration, samples = layout(INPUTS[name](32)), layout(INPUTS[name](8))
     folder.mkdir(parents=True)
+    whole = {name: array[:, None] for name, array in calibration.items()}
     np.savez(folder / "samples.npz", **samples)
     np.savez(folder / "calibration.npz", **calibration)
     np.savez(folder / "reference.npz", **model.run(samples))
@@ -217,7 +218,7 @@ def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]
         precision = PRECISION[route]
         static = precision in ("int8", "int16x8")
         request = Request(
-            folder / route, precision, static, calibration if static else None, float_file,
+            folder / route, precision, static, whole if static else None, float_file,
             tuple(t.name for t in names.inputs), tuple(t.name for t in names.outputs),
         )  # fmt: skip
         made = toolchains.routes("litert")[route.replace("-with-identities", "")]

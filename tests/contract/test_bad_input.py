@@ -125,7 +125,6 @@ REFUSED = [
     (f"bad_torch.py:goood {FP32}", 2, "usage", "has no function 'goood'", "bad_torch.py:good"),
     (f"bad_torch.py:nan_weights {FP32}", 2, "usage", r"head\.weight", ""),
     (f"nan.keras {FP32}", 2, "usage", "kernel", ""),
-    (f"batch4.keras {FP32}", 2, "usage", "fixed batch of 4", "batch_size=None"),
     *[(f"cut_good.{kind} {FP32}", 2, "damaged-file", f"cut_good.{kind}", "") for kind in ("keras", "h5", "pt2", "pt")],
     *[(f"bit_good.{kind} {FP32}", 2, "damaged-file", f"bit_good.{kind}", "") for kind in ("keras", "pt2", "pt")],
     (f"cut_saved_model {FP32}", 2, "damaged-file", "cut_saved_model", ""),
@@ -164,6 +163,13 @@ def test_a_dynamic_batch_is_fixed_and_said(edgekit):
         assert any(re.fullmatch(r"Dynamic batch of input '\w+' fixed to 1\.", note) for note in document["notes"])
         assert document["parts"]["model"]["inputs"][0]["shape"][0] == 1
         shutil.rmtree(document["artifact"])
+
+
+def test_a_fixed_batch_is_kept_and_said(edgekit):
+    code, document = edgekit(f"batch4.keras {FP32}")
+    assert (code, document["parts"]["model"]["inputs"][0]["shape"]) == (0, [4, 3, 8, 8]), document["reason"]
+    assert "Axis 0 of input 'x' is fixed to 4, as in the model." in document["notes"]
+    shutil.rmtree(document["artifact"])
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ rng = np.random.default_rng(0)
 samples = {"image": rng.random((8, *loaded.signature.inputs[0].shape[1:]), np.float32)}
 names = tuple(t.name for t in loaded.signature.inputs)
 samples = {names[0]: samples["image"]}
+whole = {names[0]: samples[names[0]][:, None]}
 outputs = tuple(t.name for t in loaded.signature.outputs)
 np.savez(root / "reference.npz", **{"in": samples[names[0]], "out": loaded.run(samples)[outputs[0]]})
 float_file = None
@@ -50,7 +51,7 @@ for route, precision in (
 ):
     folder = root / precision
     folder.mkdir()
-    request = Request(folder, precision, False, samples, float_file, names, outputs, "iOS17")
+    request = Request(folder, precision, False, whole, float_file, names, outputs, "iOS17")
     made = ROUTES[route].convert(loaded, request)
     float_file = float_file or made.file
 """

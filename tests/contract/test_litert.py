@@ -291,8 +291,8 @@ def test_blockwise_no_op_is_not_int8(files: Path, tmp_path: Path) -> None:
 def test_calibration_keeps_the_true_range(files: Path, tmp_path: Path) -> None:
     """The quantizer's own moving average would forget 95 % of one outlier."""
     folder = files / "keras/conv"
-    samples = {k: a.copy() for k, a in np.load(folder / "calibration.npz").items()}
-    samples["image"][3, 0, 0, 0] = 100.0
+    samples = {k: a[:, None].copy() for k, a in np.load(folder / "calibration.npz").items()}
+    samples["image"][3, 0, 0, 0, 0] = 100.0
     request = Request(
         tmp_path, "int8", True, samples, folder / "export-converter/model.tflite", ("image",), ("aux", "logits")
     )
@@ -403,7 +403,7 @@ def test_static_routes_need_samples(files: Path, tmp_path: Path) -> None:
     request = Request(
         tmp_path, "int8", True, None, files / "keras/conv/export-converter/model.tflite", ("image",), ("a", "b")
     )
-    for calibration in (None, {"image": np.empty((0, 16, 16, 3), np.float32)}):
+    for calibration in (None, {"image": np.empty((0, 1, 16, 16, 3), np.float32)}):
         with pytest.raises(UsageError, match="calibration"):
             toolchains.routes("litert")["ptq-w8a8-quantizer"].convert(None, replace(request, calibration=calibration))
 

@@ -161,7 +161,7 @@ def test_layer_norms_keep_float_weights(tmp_path: Path) -> None:
     opsets = [helper.make_opsetid("", export.OPSET)]
     graph = helper.make_graph(nodes, "g", *sides, tensors)
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "float.onnx")
-    samples = {"x": np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)}
+    samples = {"x": np.random.default_rng(0).normal(size=(8, 1, 8)).astype(np.float32)}
     request = Request(tmp_path, "int8", False, samples, tmp_path / "float.onnx", ("x",), ("y",))
     made = onnx.load(toolchains.routes("onnx")["ptq-w8a8-qdq"].convert(None, request).file).graph
     kept = {t.name for t in made.initializer if t.data_type == floats}

@@ -115,6 +115,55 @@ def test_a_dynamic_batch_is_fixed_and_said(look, children, files):
     assert (facts["notes"], facts["batch"]) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs", "environment", "shapes", "outputs", "notes"),
+    [
+        (
+            "batch4.keras", (), "keras-tensorflow", {"x": [4, 3]}, [[4, 2]],
+            ["Axis 0 of input 'x' is fixed to 4, as in the model."],
+        ),
+        (
+            "free.keras", ("sequence=5x8x4",), "keras-tensorflow", {"sequence": [5, 8, 4]}, [[5, 2]],
+            ["Dynamic batch of input 'sequence' fixed to 5.", "Dynamic axis 1 of input 'sequence' fixed to 8."],
+        ),
+        (
+            "folded.keras", (), "keras-tensorflow", {"x": [1, 4, 8]}, [[4, 2]],
+            ["Dynamic batch of input 'x' fixed to 1."],
+        ),
+        (
+            "table.pt2", (), "torch", {"x": [16, 8]}, [[8], []],
+            ["Axis 0 of input 'x' is fixed to 16, as in the model."],
+        ),
+        (
+            "table.pt", ("x=16x8",), "torch", {"x": [16, 8]}, [[8], []],
+            ["Axis 0 of input 'x' is fixed to 16, as in --input."],
+        ),
+        (
+            "states.pt2", (), "torch", {"x": [1, 5, 6], "h": [2, 1, 8]}, [[1, 5, 8], [2, 1, 8]],
+            ["Dynamic batch of input 'x' fixed to 1.", "Dynamic axis 1 of input 'h' fixed to 1.",
+             "Axis 0 of input 'h' is fixed to 2, as in the model."],
+        ),
+    ],
+    ids=["keras", "keras-declared", "keras-folded", "pt2", "torchscript", "pt2-states"],
+)  # fmt: skip
+def test_only_a_declared_batch_is_fixed_to_one(
+    look, children, files, tmp_path, name, inputs, environment, shapes, outputs, notes
+):
+    random = np.random.default_rng(0)
+    rows = {key: shape[1:] if shape[0] == 1 else shape for key, shape in shapes.items()}
+    data = {f"in/{key}": random.normal(size=(3, *row)).astype("float32") for key, row in rows.items()}
+    np.savez(tmp_path / "data.npz", **data)
+    source = look(str(files / name), inputs=inputs)
+    facts = load(children, source, environment, tmp_path / "data.npz", tmp_path)
+    assert {t["name"]: t["shape"] for t in facts["signature"]["inputs"]} == shapes
+    assert [t["shape"] for t in facts["signature"]["outputs"]] == outputs
+    assert facts["notes"] == notes
+    assert facts["batch"] == 1
+    with np.load(tmp_path / "results.npz") as given:
+        found = [given[key].shape for key in given.files if key.startswith("out/")]
+    assert found == [(3, *(shape[1:] if shape[:1] == [1] else shape)) for shape in outputs]
+
+
 def test_names_order_and_layout_are_the_models_own(look, children, files):
     facts = load(children, look(str(files / "multi.keras")), "keras-tensorflow")
     assert [t["name"] for t in facts["signature"]["inputs"]] == ["image", "ids_1"]
@@ -193,8 +242,6 @@ def test_files_that_could_run_code_are_refused_before_a_framework_sees_them(look
         (f"{CHILDREN}/user_models.py:nan_weights", (), "torch", "fc.weight"),
         ("{}/free.keras", (), "keras-tensorflow", "input sequence cannot be found"),
         ("{}/free.keras", ("sequences=1x8x4",), "keras-tensorflow", "the model's inputs are sequence"),
-        ("{}/batch4.keras", (), "keras-tensorflow", "fixed batch of 4"),
-        ("{}/batch3.pt2", (), "torch", "fixed batch of 3"),
         ("{}/script.pt", (), "torch", "input image cannot be found"),
         ("{}/script.pt", ("image=1x4x8x8",), "torch", "does not run on image=1x4x8x8:float32"),
         (f"{CHILDREN}/user_models.py:torch_net", (), "torch", "input image, ids cannot be found"),

@@ -142,7 +142,7 @@ def test_the_arithmetic_is_that_of_the_definition(tmp_path):
     body = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "product")]
     constants = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")]
     model = made(body, {"x": [1, 64]}, {"y": [1, 8]}, constants)
-    file = quantize.qdq(None, request(tmp_path, model, {"x": x})).file
+    file = quantize.qdq(None, request(tmp_path, model, {"x": x[:, None]})).file
     session = toolchains.open_session("tensorrt", file, "int8")
     scale, scales = np.float32(np.abs(x).max() / 127), np.abs(w).max(0) / np.float32(127)
     for row in x:
@@ -159,7 +159,7 @@ def test_files_do_not_differ(folders, tmp_path):
             folder = tmp_path / f"{route}{number}"
             folder.mkdir()
             image = np.random.default_rng(0).normal(size=(4, 3, 16, 16)).astype(np.float32)
-            asked = Request(folder, "int8", False, {"image": image}, source, ("image",), ("logits",))
+            asked = Request(folder, "int8", False, {"image": image[:, None]}, source, ("image",), ("logits",))
             again.append(convert(None, asked).file.read_bytes())
         assert again[0] == again[1], route
 

@@ -121,10 +121,38 @@ def test_what_was_recorded_is_read_back_and_replayed(tmp_path) -> None:
     ran.save(tmp_path)
     again = execution.steps_of(tmp_path, "part")
     np.testing.assert_array_equal(again["out/y"], ran.steps["part"]["out/y"])
-    golden = execution.Golden.load(tmp_path / "part.npz", True, SIGNATURE.state)
+    shapes = {t.name: t.shape for t in SIGNATURE.inputs}
+    golden = execution.Golden.load(tmp_path / "part.npz", True, SIGNATURE.state, shapes)
     assert golden.replay(Toy()).sqnr_db == parity.SQNR_CAP_DB
     assert golden.replay(Toy(wrong=0.01)).sqnr_db < 40
-    assert execution.Golden.load(tmp_path / "part.npz", True, SWAPPED.state).replay(Toy()).sqnr_db < 10
+    assert execution.Golden.load(tmp_path / "part.npz", True, SWAPPED.state, shapes).replay(Toy()).sqnr_db < 10
+
+
+def test_states_that_begin_with_their_layers_are_fed_back_as_they_are(tmp_path) -> None:
+    """2x1x3: two layers, and no batch that several sequences could share."""
+    state, x = TensorSpec("state", (2, 1, 3)), TensorSpec("x", (1, 3))
+    signature = Signature((x, state), (TensorSpec("y", (1, 3)), replace(state, name="next")), (State("next", "state"),))
+
+    def layers(inputs):
+        assert inputs["state"].shape == (2, 1, 3) and inputs["x"].shape == (1, 3)
+        after = 0.5 * inputs["state"] + np.stack([inputs["x"], -inputs["state"][0]])
+        return {"y": after[1], "next": after}
+
+    class Layers(Toy):
+        def run(self, inputs):
+            return layers(inputs)
+
+    given = {"part/x": np.random.default_rng(0).normal(size=(3, 9, 3)).astype(np.float32)}
+    found = execution.in_sequences({"part": Layers()}, {"part": signature}, given, None)
+    assert {name: array.shape for name, array in found.steps["part"].items()} == {
+        "in/x": (3, 9, 3), "in/state": (3, 9, 2, 1, 3), "out/y": (3, 9, 3), "out/next": (3, 9, 2, 1, 3),
+    }  # fmt: skip
+    np.testing.assert_array_equal(found.steps["part"]["in/state"][:, 1:], found.steps["part"]["out/next"][:, :-1])
+    assert np.abs(found.steps["part"]["out/y"][:, 2:]).min() > 0
+    found.save(tmp_path)
+    shapes = {t.name: t.shape for t in signature.inputs}
+    golden = execution.Golden.load(tmp_path / "part.npz", True, signature.state, shapes)
+    assert golden.replay(Layers()).sqnr_db == parity.SQNR_CAP_DB
 
 
 def test_rows_are_drawn_over_all_sequences_and_steps() -> None:

@@ -56,6 +56,59 @@ def test_a_zoo_model_with_channels_first_takes_either_layout(tmp_path):
     assert first.shape == (6, 3, 4, 4)
 
 
+#: A table without a batch beside states of two layers; what comes out has no batch either.
+WHOLE_TENSORS = Signature(
+    (TensorSpec("x", (1, 5)), TensorSpec("table", (6, 3)), TensorSpec("h", (2, 1, 4))), (TensorSpec("y", (6, 2)),)
+)
+
+
+def whole(n):
+    return {"x": np.ones((n, 5)), "table": np.ones((n, 6, 3)), "h": np.arange(n * 8.0).reshape(n, 2, 1, 4)}
+
+
+def test_samples_of_whole_tensors_are_read_row_by_row(tmp_path):
+    for arrays in (whole(3), {**whole(3), "x": np.ones((3, 1, 5))}):
+        found = user.load(
+            npz(tmp_path / "d.npz", **arrays, y=np.arange(18).reshape(3, 6) % 2), WHOLE_TENSORS, labels=True
+        )
+        assert {name: a.shape for name, a in found.inputs.items()} == {
+            "x": (3, 5),
+            "table": (3, 6, 3),
+            "h": (3, 2, 1, 4),
+        }
+        np.testing.assert_array_equal(found.inputs["h"], whole(3)["h"])
+        assert found.labels is not None and found.labels.shape == (3, 6)
+
+
+def test_one_whole_tensor_is_one_sample_with_its_labels(tmp_path):
+    one = {name: array[0] for name, array in whole(1).items()} | {"x": np.ones((1, 5))}
+    for labels, shape in ((np.arange(6) % 2, (1, 6)), (np.array([1]), (1,))):
+        found = user.load(npz(tmp_path / "d.npz", **one, y=labels), WHOLE_TENSORS, labels=True)
+        assert {name: a.shape for name, a in found.inputs.items()} == {
+            "x": (1, 5),
+            "table": (1, 6, 3),
+            "h": (1, 2, 1, 4),
+        }
+        assert found.labels is not None and found.labels.shape == shape
+
+
+def test_a_function_may_yield_whole_tensors(tmp_path):
+    yielded = "yield np.full((6, 3), i, 'float32'), np.arange(6)"
+    (tmp_path / "d.py").write_text(f"import numpy as np\ndef f():\n    for i in range(4):\n        {yielded}\n")
+    table = Signature((TensorSpec("table", (6, 3)),), (TensorSpec("y", (6, 2)),))
+    found = user.load(f"{tmp_path / 'd.py'}:f", table, labels=True)
+    assert found.inputs["table"].shape == (4, 6, 3)
+    assert found.inputs["table"][:, 0, 0].tolist() == [0, 1, 2, 3]
+    assert found.labels is not None and found.labels.shape == (4, 6)
+
+
+def test_rows_of_a_table_are_no_samples_and_the_way_out_is_said(tmp_path):
+    table = Signature((TensorSpec("table", (6, 3)),), (TensorSpec("y", (6, 2)),))
+    with pytest.raises(UsageError, match=r"shape \(12, 3\); needed: \(samples, 6, 3\), or \(6, 3\) for one") as raised:
+        user.load(npz(tmp_path / "d.npz", x=np.ones((12, 3))), table)
+    assert raised.value.hint == "--input table=1x3:float32 declares the first axis to be a batch."
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [

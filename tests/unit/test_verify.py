@@ -28,8 +28,8 @@ def seal(folder, **more):
     listed = [file.model_dump() for file in contents.sealed_files(folder)]
     document = {
         "status": "PASS", "proof": {"kind": "runtime", "by": "x"}, "target": "onnxruntime-fp32", "toolchain": "onnx",
-        "precision": "fp32", "framework": "torch", "source": {"name": "x"}, "parts": {"main": {"file": "model.bin"}},
-        "gate": {}, "files": listed, **more,
+        "precision": "fp32", "framework": "torch", "source": {"name": "x"}, "gate": {}, "files": listed,
+        "parts": {"main": {"file": "model.bin", "inputs": [{"name": "x", "shape": [1, 2]}]}}, **more,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(document))
     (folder / "manifest.sha256").write_text(contents.seal_of(folder))
@@ -82,8 +82,8 @@ ALTERATIONS = {
         lambda f: listed(f, "../elsewhere"),
         lambda f: listed(f, "/etc/hostname"),
         lambda f: listed(f, "part/../model.bin"),
-        lambda f: seal(f, parts={"main": {"file": "../elsewhere"}}),
-        lambda f: seal(f, parts={"main": {"file": "/etc/hostname"}}),
+        lambda f: seal(f, parts={"main": {"file": "../elsewhere", "inputs": []}}),
+        lambda f: seal(f, parts={"main": {"file": "/etc/hostname", "inputs": []}}),
         lambda f: seal(f, parts=[]),
         lambda f: seal(f, status="GREAT"),
     ],

@@ -392,6 +392,27 @@ def test_nothing_imports_a_framework(data: Any) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_a_table_keeps_its_shape_from_the_samples_to_the_golden_data(home: Path, tmp_path: Path) -> None:
+    """6x8: not cut to 1x8 anywhere, and the file that is handed out takes what the model takes."""
+    tables = np.random.default_rng(2).normal(size=(128, 6, 8)).astype("float32")
+    np.savez(tmp_path / "tables.npz", x=tables)
+    order = ordered(source="table@torch", calibrate=str(tmp_path / "tables.npz"), output=tmp_path / "out")
+    result = converted(order, home)
+    assert result.status == "PASS", result.reason
+    assert result.parity is not None and result.latency is not None
+    assert result.parity.channel_db is not None
+    assert [t.shape for t in result.parts["model"].inputs] == [(6, 8)]
+    with np.load(tmp_path / "out" / "golden.npz") as golden:
+        assert {name: golden[name].shape[1:] for name in golden.files} == {
+            "in/x": (6, 8), "out/logits": (6, 4), "float/logits": (6, 4),
+        }  # fmt: skip
+        assert {row.tobytes() for row in golden["in/x"]} <= {row.tobytes() for row in tables}
+    with null.Here() as here:
+        verified = artifact.verify(tmp_path / "out", here)
+    assert verified["status"] == "PASS", verified["reason"]
+    assert verified["replay"]["parity"]["sqnr_db"] == 300.0
+
+
 def test_an_unknown_route_is_a_fault_of_the_target(data: Any, home: Path) -> None:
     with pytest.raises(UsageError, match=r"names the route 'squared', which null does not have; it has .*rounded"):
         converted(ordered(["squared"], **data), home)

@@ -26,6 +26,6 @@ def calibration_of(request: Request) -> Arrays:
 
 
 def one_by_one(samples: Arrays) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """Yield one batch-1 sample after another, each a dict by input name."""
+    """Yield one sample after another as a run takes it, each a dict by input name."""
     for i in range(min(len(a) for a in samples.values())):
-        yield {name: array[i : i + 1] for name, array in samples.items()}
+        yield {name: array[i] for name, array in samples.items()}

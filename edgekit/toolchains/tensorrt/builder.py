@@ -200,6 +200,11 @@ class EngineSession:
             if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
                 self._inputs.append(name)
 
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs, by name."""
+        return {name: self._arrays[name].shape for name in self._inputs}
+
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample and return fresh arrays."""
         from edgekit.toolchains._shared.inputs import checked

@@ -50,14 +50,16 @@ def main(folder):
     calibration, samples = (rng.normal(size=(n, 10, 12)).astype(np.float32) for n in (32, 8))
     with torch.no_grad():
         np.savez(folder / "lstm.npz", x=samples, y=model(torch.from_numpy(samples)).numpy())
-    given = {"x": calibration}
+    given = {"x": calibration[:, None]}
     file = attempt("lstm", model, (10, 12), "export-torch-trace", "fp32", "iOS17")
     attempt("activations", model, (10, 12), "ptq-w8a8-coremltools", "int8", "iOS17", given, file)
     attempt("unrolled", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS17", given)
     apart = attempt("exported", model, (10, 12), "export-torch-export", "fp32", "iOS17")
     attempt("exported-int8", model, (10, 12), "ptq-w8a8-coremltools-matmuls", "int8", "iOS17", given, apart)
     attempt("unrolled-old", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS16", given)
-    attempt("no-samples", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS17", {"x": calibration[:0]})
+    attempt(
+        "no-samples", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS17", {"x": calibration[:0, None]}
+    )
     attempt("shuffle-old", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "export-torch-trace", "fp32", "iOS15")
     attempt("shuffle", nn.PixelUnshuffle(2).eval(), (4, 8, 8), "export-torch-trace", "fp32", "iOS16")
     attempt("no-such-target", nn.Linear(4, 2).eval(), (4,), "export-torch-trace", "fp32", "iOS99")

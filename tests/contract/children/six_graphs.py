@@ -57,7 +57,8 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
         into = folder / name / route
         into.mkdir(parents=True)
         precision = precision_of(route)
-        calibration = samples if precision in ("int8", "int16x8") else None
+        whole = {key: array[:, None] for key, array in samples.items()}
+        calibration = whole if precision in ("int8", "int16x8") else None
         request = Request(
             into, precision, False, calibration, float_file, tuple(samples), tuple(expected), "iOS18", traits
         )

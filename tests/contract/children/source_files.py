@@ -90,8 +90,10 @@ def keras_files(folder: str) -> None:
     keras.Sequential([keras.Input((8, 8, 3)), layers.TFSMLayer(str(where / "keras3_sm"), call_endpoint="serve")]).save(
         where / "tfsm.keras"
     )
-    fixed = keras.Input(batch_shape=(4, 3))
+    fixed = keras.Input(batch_shape=(4, 3), name="x")
     keras.Model(fixed, layers.Dense(2)(fixed)).save(where / "batch4.keras")
+    rows = keras.Input((4, 8), name="x")
+    keras.Model(rows, layers.Dense(2)(keras.ops.reshape(rows, (-1, 8)))).save(where / "folded.keras")
 
     plain = tf.Module()
     plain.v = tf.Variable(np.arange(6, dtype="float32").reshape(3, 2))
@@ -162,10 +164,19 @@ def torch_files(folder: str) -> None:
         program = torch.export.export(net, args, dynamic_shapes=({0: dynamic}, {0: dynamic}), strict=False)
         torch.export.save(program, where / "dynamic.pt2")
         torch.export.save(torch.export.export(net, single, strict=False), where / "static.pt2")
-        torch.export.save(torch.export.export(net, args, strict=False), where / "batch3.pt2")
         script = torch.jit.trace(importlib.import_module("user_models").Plain().eval(), args[:1])
         script.save(str(where / "script.pt"))
         keep(folder, "script", {"image": image(True)}, {"output": script(args[0])})
+        table = importlib.import_module("user_models").Table().eval()
+        rows = torch.arange(128.0).reshape(16, 8)
+        torch.export.save(torch.export.export(table, (rows,), strict=False), where / "table.pt2")
+        torch.jit.trace(table, rows).save(str(where / "table.pt"))
+        states = importlib.import_module("user_models").States().eval()
+        shapes = {"x": {0: dynamic}, "h": {1: dynamic}}
+        program = torch.export.export(
+            states, (torch.zeros(3, 5, 6), torch.zeros(2, 3, 8)), dynamic_shapes=shapes, strict=False
+        )
+        torch.export.save(program, where / "states.pt2")
     torch.save(net.state_dict(), where / "state.pt")
     torch.save(net, where / "whole.pt")
     outputs = {"logits": got["logits"], "pair_0": got["pair"][0], "pair_1": got["pair"][1]}
@@ -196,7 +207,7 @@ def load(environment: str, source: dict[str, Any], data: str | None, out: str) -
     with np.load(data) as stored:
         inputs = {name[3:]: stored[name] for name in stored.files if name.startswith("in/")}
     results = {f"out/{name}": value for name, value in loaded.run(inputs).items()}
-    first = {name: value[:1] for name, value in inputs.items()}
+    first = {spec.name: spec.sample(inputs[spec.name], 0) for spec in loaded.signature.inputs}
     converted = _exported(environment, framework, loaded, first, Path(out))
     results |= {f"first/{name}": value for name, value in converted.items()}
     np.savez(Path(out) / "results.npz", **results)

@@ -75,7 +75,7 @@ def _ranges(program: Program, samples: Arrays, wanted: set[str]) -> dict[str, tu
     """Least and largest value of tensors over all samples."""
     found: dict[str, tuple[float, float]] = {}
     for i in range(min(len(a) for a in samples.values())):
-        values = program.values({name: array[i : i + 1] for name, array in samples.items()})
+        values = program.values({name: array[i] for name, array in samples.items()})
         for name in wanted:
             low, high = float(values[name].min()), float(values[name].max())
             if not np.isfinite([low, high]).all():

@@ -14,12 +14,13 @@ from edgekit.toolchains import Converted, Route
 
 def floats(model, request, *, scale=1.0, **more):
     """The model as it is, in float32; wrong where all kernels are scaled."""
-    return Converted(session.write(request.folder, request, [(k * scale, b) for k, b in model.native], **more))
+    layers, rows = [(k * scale, b) for k, b in model.native], model.signature.inputs[0].shape[0]
+    return Converted(session.write(request.folder, request, layers, rows, **more))
 
 
 def rounded(_, request, *, per_column=True, steps=127, shift=0.0, **more):
     """Kernels and activations in int8; ranges of the activations from the calibration samples."""
-    inputs, _, layers, _ = session.read(request.float_file)
+    inputs, _, layers, read = session.read(request.float_file)
     x, made = np.asarray(request.calibration[inputs[0]], np.float64), []
     for i, (kernel, bias) in enumerate(layers):
         x = session.relu(x) if i else x
@@ -27,21 +28,23 @@ def rounded(_, request, *, per_column=True, steps=127, shift=0.0, **more):
         made.append((np.round(kernel / scale).astype("int8"), bias, scale, np.abs(x).max() / 127))
         x = session.linear(x, kernel, bias)
     made[-1][1][0] += shift
-    return Converted(session.write(request.folder, request, made, **more))
+    return Converted(session.write(request.folder, request, made, read["rows"], **more))
 
 
 def dynamic(_, request, *, second=127):
     """Kernels in int8, activations at run time; ``second`` is the number of steps in a model that takes a code."""
-    layers, made = session.read(request.float_file)[2], []
+    _, _, layers, read = session.read(request.float_file)
+    made = []
     for kernel, bias in layers:
         scale = np.abs(kernel).max(axis=0) / (second if "code" in request.inputs else 127)
         made.append((np.round(kernel / scale).astype("int8"), bias, scale))
-    return Converted(session.write(request.folder, request, made))
+    return Converted(session.write(request.folder, request, made, read["rows"]))
 
 
 def kept(_, request):
     """Says that it quantizes, and does not."""
-    return Converted(session.write(request.folder, request, session.read(request.float_file)[2]))
+    _, _, layers, read = session.read(request.float_file)
+    return Converted(session.write(request.folder, request, layers, read["rows"]))
 
 
 def refuses(_, request):

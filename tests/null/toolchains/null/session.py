@@ -11,15 +11,15 @@ from edgekit.reference.linear import linear
 FILE = "model.null"
 
 
-def write(folder, request, layers, **more):
+def write(folder, request, layers, rows, **more):
     """Layers are ``(kernel, bias)`` or ``(int8 kernel, bias, scale of each column, scale of the input)``.
 
-    The last is left out where it is found at run time.
+    The last is left out where it is found at run time. ``rows`` are those that a run takes.
     """
     names = {"inputs": np.array(request.inputs), "outputs": np.array(request.outputs)}
     arrays = {f"{i}/{j}": np.asarray(a) for i, layer in enumerate(layers) for j, a in enumerate(layer)}
     with (folder / FILE).open("wb") as stream:
-        np.savez(stream, **names, **arrays, **more)
+        np.savez(stream, **names, **arrays, rows=rows, **more)
     return folder / FILE
 
 
@@ -50,14 +50,15 @@ class NullSession:
 
     def __init__(self, file):
         self.inputs, self.outputs, self.layers, more = read(file)
-        self.lost = "lost" in more
+        self.lost, self.rows = "lost" in more, int(more["rows"])
         self.precision = "int8" if len(self.layers[0]) > 2 else "f64"
         if "device" in more:
             raise NotRunError(f"this file runs on {more['device']} only", hint="Run it there.")
 
     def run(self, inputs):
+        assert inputs[self.inputs[0]].shape == (self.rows, len(self.layers[0][0]))
         if self.lost and not inputs[self.inputs[0]].any():
-            return {self.outputs[0]: np.full((1, self.layers[-1][0].shape[1]), np.nan, "float32")}
+            return {self.outputs[0]: np.full((self.rows, self.layers[-1][0].shape[1]), np.nan, "float32")}
         return {self.outputs[0]: apply(self.layers, inputs[self.inputs[0]]).astype("float32")}
 
     def bind(self, inputs):
