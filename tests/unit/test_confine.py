@@ -98,6 +98,33 @@ def test_it_has_no_network(call, tmp_path):
     assert found == {"tcp": DENIED, "unix": DENIED, "udp": DENIED, "netlink": DENIED, "pair": True}
 
 
+def test_it_reaches_no_service_that_takes_datagrams(call, tmp_path):
+    """Not by an end of a pair of its own either, which needs no call of socket(2)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(tmp_path / "service"))
+        service.setblocking(False)
+        assert call("send_datagram", unix=str(tmp_path / "service")) == [DENIED, DENIED]
+        with pytest.raises(BlockingIOError):
+            service.recv(100)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_it_changes_nothing_that_is_said_of_a_file(call, tmp_path, own):
+    """Landlock guards bytes and names alone; shutil copies modes and times, and fails where it is refused to."""
+    file = tmp_path / "private"
+    if own:
+        file = tmp_path / "home" / "store" / "file"
+        file.parent.mkdir()
+        file.write_text("of the store")
+    file.chmod(0o600)
+    before = file.stat()
+    found = call("change_facts", given=file) if own else call("change_facts", given=str(file))
+    assert found == {"mode": "done", "times": "done", "owner": DENIED, "attribute": DENIED, "length": DENIED}
+    after = file.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_size) == (before.st_mode, before.st_mtime_ns, before.st_size)
+    assert os.listxattr(file) == []
+
+
 def test_it_cannot_send_signals_to_others(call):
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
