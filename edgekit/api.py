@@ -128,7 +128,8 @@ def _content(data: str) -> Any:
     """What a data argument holds: a file's hash, or those of all files of a folder."""
     path = Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", data))
     if path.is_dir():
-        return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(path.rglob("*")) if p.is_file()]]
+        below = {*path.rglob("*"), *path.glob("*/*")}  # the first enters no folder that is a link
+        return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(below) if p.is_file()]]
     if path.is_file():
         return [data, sha256_file(path)]
     raise UsageError(f"no such file or folder: {path}", hint="Give an npz file, an image folder, or file.py:function.")

@@ -128,7 +128,9 @@ def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: boo
     """Make one split and run the model on it in its own framework."""
     plan = Given(asdict(order.plan.absolute()), order.plan.content) if order.plan.content else asdict(order.plan)
     wanted = {"plan": plan, "split": split, "signatures": loaded.signatures}
-    entry = run.step("samples", "data", f"samples:{split}", wanted)
+    reading = untrusted.data(order.plan, run.store.root.parent)
+    with untrusted.unread(order.plan):
+        entry = run.step("samples", "data", f"samples:{split}", wanted, reading=reading)
     if split == "calibration" and entry.value["count"] == 0:
         raise UsageError(
             f"{order.target.name} needs calibration samples and none were given",
