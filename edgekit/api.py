@@ -146,11 +146,14 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
 
     if (path / contents.MANIFEST).is_file():
         result = artifact.read(path)
-        parts = {name: path / part.file for name, part in result.parts.items()}
-        if len(parts) > 1:
-            found = {name: inspect(file, result.toolchain) for name, file in parts.items()}
-            return {"toolchain": result.toolchain, "parts": found}
-        toolchain, path = result.toolchain, next(iter(parts.values()))
+        found = {name: _audited(path / part.file, result.toolchain) for name, part in result.parts.items()}
+        if not found:
+            raise UsageError(f"{path} holds no model file", hint=f"{contents.MANIFEST} says what it is.")
+        return {"toolchain": result.toolchain, "parts": found} if len(found) > 1 else next(iter(found.values()))
+    return _audited(path, toolchain)
+
+
+def _audited(path: Path, toolchain: str | None) -> dict[str, Any]:
     if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)

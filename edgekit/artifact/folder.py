@@ -135,7 +135,8 @@ def read(folder: Path) -> Sealed:
         where = ".".join(str(part) for part in first["loc"])
         raise DamagedFileError(f"{MANIFEST}: {where}: {first['msg']}", hint="Convert the model again.") from error
     for name, part in found.parts.items():
-        if not any(file.path == part.file or file.path.startswith(f"{part.file}/") for file in found.files):
+        own = any(file.path == part.file or file.path.startswith(f"{part.file}/") for file in found.files)
+        if not own or not contents.is_inside(part.file):
             raise DamagedFileError(
                 f"{MANIFEST}: the file of part {name}, {part.file!r}, is none of its files",
                 hint="Convert the model again.",

@@ -9,7 +9,7 @@ import pytest
 from edgekit import cli
 from edgekit.artifact import contents
 from edgekit.artifact import folder as artifact
-from edgekit.errors import UsageError
+from edgekit.errors import DamagedFileError, UsageError
 
 FILES = ("model.bin", "golden.npz", "part/model.bin")
 
@@ -162,3 +162,21 @@ def test_a_manifest_that_names_no_toolchain_of_ours_is_refused(folder):
     seal(folder, toolchain="os")
     with pytest.raises(UsageError, match="unknown toolchain 'os'"):
         artifact.verify(folder, NoWorkers())
+
+
+@pytest.mark.parametrize("outside", ["../model.bin", "/etc/passwd", "model\0.bin", ".", "part/../../x"])
+def test_a_part_that_lies_elsewhere_is_not_looked_at(folder, capsys, outside):
+    """Whoever writes a manifest lists what it likes."""
+    listed = [{"path": outside, "sha256": "0" * 64, "bytes": 1}]
+    seal(folder, parts={"a": {"file": outside}, "b": {"file": outside}}, files=listed)
+    assert cli.run(["inspect", str(folder), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "damaged-file" and "is none of its files" in error["message"]
+    with pytest.raises(DamagedFileError):
+        artifact.read(folder)
+
+
+def test_an_artifact_without_a_model_file_is_said_to_have_none(folder, capsys):
+    seal(folder, parts={}, status="FAILED")
+    assert cli.run(["inspect", str(folder), "--json"]) == 2
+    assert "holds no model file" in json.loads(capsys.readouterr().out)["reason"]
