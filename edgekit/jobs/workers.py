@@ -224,7 +224,8 @@ class Worker:
             return self._ask(step, inside, limits)
         made = self.room.folder()
         answer = self._ask(step, {"folder": str(made), **inside}, limits)
-        self.room.fetch(made, Path(arguments["folder"]))
+        assert self.confined is not None
+        self.room.fetch(made, Path(arguments["folder"]), self.confined.file_bytes)
         return answer
 
     def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer:

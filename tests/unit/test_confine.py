@@ -209,8 +209,25 @@ def test_what_is_no_file_is_not_let_out(tmp_path):
         out.mkdir()
         make(made / "x")
         with pytest.raises(FailedError, match="not let out"):
-            room.fetch(made, out)
+            room.fetch(made, out, 1 << 20)
         assert list(out.iterdir()) == []
+    room.close()
+
+
+def test_no_more_is_let_out_than_it_may_write_into_a_file(tmp_path):
+    """A file that is one hole takes no room where it was made."""
+    room = Room(tmp_path)
+    made, out = room.folder(), tmp_path / "out"
+    (made / "inner").mkdir()
+    for name in ("one", "inner/two"):
+        with (made / name).open("wb") as file:
+            file.truncate(60 << 20)
+    out.mkdir()
+    with pytest.raises(FailedError, match="larger than what may be copied"):
+        room.fetch(made, out, 100 << 20)
+    (out / "again").mkdir()
+    room.fetch(made, out / "again", 120 << 20)
+    assert sum(path.stat().st_size for path in (out / "again").rglob("*") if path.is_file()) == 120 << 20
     room.close()
 
 
