@@ -108,7 +108,7 @@ def load(run: Run, order: Order) -> Loaded:
         part = checkpoint(part, entry)
         parts[part.part] = LoadedPart(part, entry.value["signature"])
         framework, notes = described.framework, described.notes
-    loaded = Loaded(parts, environment, framework, notes, order.roles)
+    loaded = Loaded(parts, environment, framework, notes + untrusted.unheld(source), order.roles)
     known = [output["name"] for signature in loaded.signatures.values() for output in signature["outputs"]]
     if unknown := [name for name in order.roles if name not in known]:
         raise UsageError(f"--outputs names {unknown[0]!r}; the model's outputs are {', '.join(known)}")

@@ -10,7 +10,7 @@ import pytest
 from edgekit import api, pipeline, target
 from edgekit.conversion import Loaded, LoadedPart, Order
 from edgekit.errors import UsageError
-from edgekit.jobs.confine import untrusted
+from edgekit.jobs.confine import kernel, untrusted
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Limits, Workers
@@ -86,3 +86,14 @@ def test_what_lies_in_a_class_folder_that_is_a_link_is_part_of_the_data(images):
     (images / "dog" / "0.png").write_bytes(b"other")
     assert api._content(str(images)) != before
     assert Path("dog/0.png").as_posix() in {name for name, _ in before[1]}
+
+
+def test_it_is_said_where_nothing_keeps_a_file_of_others_from_the_users(tmp_path, monkeypatch):
+    (tmp_path / "m.pt2").write_bytes(b"PK")
+    theirs, own = resolve(str(tmp_path / "m.pt2")), resolve("lenet5@torch")
+    monkeypatch.setattr(kernel, "landlock_version", lambda: 6)
+    assert untrusted.unheld(theirs) == ()
+    monkeypatch.setattr(kernel, "landlock_version", lambda: 0)
+    assert untrusted.unheld(own) == ()
+    [note] = untrusted.unheld(theirs)
+    assert "m.pt2" in note and "Landlock" in note and "edgekit doctor" in note

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgekit.data.plan import DataPlan
 from edgekit.errors import DamagedFileError, FailedError, UsageError
+from edgekit.jobs.confine import kernel
 from edgekit.jobs.run import Given, Run
 from edgekit.jobs.workers import Confined, Limits
 from edgekit.sources import source as sources
@@ -52,6 +54,16 @@ def examine(run: Run, source: Source) -> Source:
         except (KeyError, TypeError, ValueError) as error:
             raise FailedError(f"the check answered with what are no facts: {error!r}") from error
     return sources.with_facts(source, facts, entry.file(""))
+
+
+def unheld(source: Source) -> tuple[str, ...]:
+    """What the user has to know of how a file of others was loaded: nothing where it could reach no other file."""
+    if source.kind not in sources.FILES or (sys.platform.startswith("linux") and kernel.landlock_version() > 0):
+        return ()
+    return (
+        f"This system has no Landlock (Linux 5.13 has): what {source.given} does when it is loaded, beyond what its "
+        "check finds, is not kept from your files; see `edgekit doctor`.",
+    )
 
 
 def data(plan: DataPlan, near: Path) -> Confined | None:
