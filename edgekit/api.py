@@ -22,6 +22,7 @@ from edgekit.conversion import Order
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
 from edgekit.jobs import extras
+from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
@@ -160,7 +161,10 @@ def _audited(path: Path, toolchain: str | None) -> dict[str, Any]:
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         arguments = {"folder": folder, "toolchain_name": name, "file": str(path.resolve())}
         confined = reading(path)
-        audit: dict[str, Any] = workers.call("runtime", "edgekit.steps.audit:run", arguments, confined=confined).value
+        with untrusted.blame(str(path)):
+            audit: dict[str, Any] = workers.call(
+                "runtime", "edgekit.steps.audit:run", arguments, confined=confined
+            ).value
     return {"file": str(path), "toolchain": name, **audit}
 
 
@@ -172,7 +176,10 @@ def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         arguments = {"folder": folder, "model": str(model.resolve()), "inputs": str(inputs.resolve())}
         confined = reading(model, inputs)
-        found: dict[str, Any] = workers.call("runtime", "edgekit.steps.execute:run", arguments, confined=confined).value
+        with untrusted.blame(f"{model} or {inputs}"):
+            found: dict[str, Any] = workers.call(
+                "runtime", "edgekit.steps.execute:run", arguments, confined=confined
+            ).value
         if outputs is not None:
             try:
                 shutil.copyfile(Path(folder) / "outputs.npz", outputs)

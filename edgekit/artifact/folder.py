@@ -18,6 +18,7 @@ from edgekit import toolchains
 from edgekit.artifact import contents, publishing
 from edgekit.artifact.contents import MANIFEST, SEAL
 from edgekit.errors import DamagedFileError, UsageError, unknown_name
+from edgekit.jobs.confine import untrusted
 from edgekit.jobs.workers import Workers, reading
 from edgekit.result import File, Proof, StateFacts, Status
 
@@ -198,5 +199,6 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
     }
     with tempfile.TemporaryDirectory() as scratch:  # not the artifact's: what a child writes is copied into it
         arguments["folder"] = scratch
-        found = workers.call("runtime", "edgekit.steps.golden:replay", arguments, confined=reading(folder / SEAL))
+        with untrusted.blame(str(folder)):
+            found = workers.call("runtime", "edgekit.steps.golden:replay", arguments, confined=reading(folder / SEAL))
     return {"part": name, **found.value}

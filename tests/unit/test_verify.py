@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import socket
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit import cli
@@ -180,3 +183,17 @@ def test_an_artifact_without_a_model_file_is_said_to_have_none(folder, capsys):
     seal(folder, parts={}, status="FAILED")
     assert cli.run(["inspect", str(folder), "--json"]) == 2
     assert "holds no model file" in json.loads(capsys.readouterr().out)["reason"]
+
+
+def test_golden_data_that_cannot_be_read_are_damage_of_the_artifact(tmp_path, capsys):
+    """Sealed again by whoever changed them: nothing of ours has failed."""
+    made = tmp_path / "artifact"
+    shutil.copytree(Path(__file__).parents[1] / "contract" / "artifacts" / "0.1.0" / "onnxruntime-int8", made)
+    np.savez(made / "golden.npz", **{"in/x": np.array([{"pickled"}], object)})
+    document = json.loads((made / "manifest.json").read_text())
+    document["files"] = [file.model_dump() for file in contents.sealed_files(made)]
+    (made / "manifest.json").write_text(json.dumps(document))
+    (made / "manifest.sha256").write_text(contents.seal_of(made))
+    assert cli.run(["verify", str(made), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "damaged-file" and "pickle" in error["message"]

@@ -102,12 +102,17 @@ def unread(plan: DataPlan) -> Iterator[None]:
 @contextlib.contextmanager
 def damage(source: Source) -> Iterator[None]:
     """Say of a step that crashed, hung or took too much on a file of others that the file is damaged."""
+    with blame(source.given) if source.kind in sources.FILES else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def blame(given: str) -> Iterator[None]:
+    """Say of a step that crashed, hung, raised or took too much on what others made that this is damaged."""
     try:
         yield
     except FailedError as error:
-        if source.kind not in sources.FILES:
-            raise
+        said = str(error).partition("\n")[0]  # of a crash the rest is a log
         raise DamagedFileError(
-            f"{source.given} is damaged, or larger than what it may take: {error}",
-            hint=error.hint or "Fetch or save it again.",
+            f"{given} is damaged, or larger than what it may take: {said}", hint=error.hint or "Fetch or save it again."
         ) from error
