@@ -101,8 +101,21 @@ def reading(*paths: Path) -> Confined:
     The child serves those that have these names, for as long as its workers live.
     """
     folders = tuple(path.resolve().parent for path in paths)
-    names = sha256_json([str(path.resolve()) for path in paths])
+    names = sha256_json([*map(str, paths), identity(*folders)])
     return Confined(names, home(), 2 << 30, folders)
+
+
+def identity(*paths: Path) -> str:
+    """A hash that is another one where something else has taken a path.
+
+    What a child may read is no name to the kernel, but what had that name when the child was started.
+    """
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            found.append([str(path.resolve()), stat.st_dev, stat.st_ino])
+    return sha256_json(found)
 
 
 def _key(environment: str, confined: Confined | None) -> str:

@@ -13,6 +13,7 @@ from edgekit import cli
 from edgekit.artifact import contents
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, UsageError
+from edgekit.jobs.workers import Workers
 
 FILES = ("model.bin", "golden.npz", "part/model.bin")
 
@@ -185,10 +186,21 @@ def test_an_artifact_without_a_model_file_is_said_to_have_none(folder, capsys):
     assert "holds no model file" in json.loads(capsys.readouterr().out)["reason"]
 
 
+WHOLE = Path(__file__).parents[1] / "contract" / "artifacts" / "0.1.0" / "onnxruntime-int8"
+
+
+def test_an_artifact_that_took_the_place_of_another_is_read_by_the_same_workers(tmp_path):
+    with Workers() as workers:
+        for _ in range(2):
+            shutil.rmtree(tmp_path / "artifact", ignore_errors=True)
+            shutil.copytree(WHOLE, tmp_path / "artifact")
+            assert artifact.verify(tmp_path / "artifact", workers)["status"] == "PASS"
+
+
 def test_golden_data_that_cannot_be_read_are_damage_of_the_artifact(tmp_path, capsys):
     """Sealed again by whoever changed them: nothing of ours has failed."""
     made = tmp_path / "artifact"
-    shutil.copytree(Path(__file__).parents[1] / "contract" / "artifacts" / "0.1.0" / "onnxruntime-int8", made)
+    shutil.copytree(WHOLE, made)
     np.savez(made / "golden.npz", **{"in/x": np.array([{"pickled"}], object)})
     document = json.loads((made / "manifest.json").read_text())
     document["files"] = [file.model_dump() for file in contents.sealed_files(made)]

@@ -12,7 +12,7 @@ from edgekit.data.plan import DataPlan
 from edgekit.errors import DamagedFileError, FailedError, UsageError
 from edgekit.jobs.confine import kernel
 from edgekit.jobs.run import Given, Run
-from edgekit.jobs.workers import Confined, Limits
+from edgekit.jobs.workers import Confined, Limits, identity
 from edgekit.sources import source as sources
 from edgekit.sources.source import Facts, Source
 
@@ -81,7 +81,8 @@ def data(plan: DataPlan, near: Path) -> Confined | None:
     around = {path if path.is_dir() else path.parent for path in linked}
     if len(around) > _MOST_PLACES:
         around = {Path(os.path.commonpath(around))}
-    return Confined(plan.content, near, _MOST_BYTES_OF_SAMPLES, (*given, *sorted(around)))
+    read = (*given, *sorted(around))
+    return Confined(f"{plan.content} {identity(*read)}", near, _MOST_BYTES_OF_SAMPLES, read)
 
 
 @contextlib.contextmanager
