@@ -7,6 +7,7 @@ anything near it changed.
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import io
 import json
@@ -268,6 +269,9 @@ def _old_lambda(place: Place, config: dict[str, Any], file: Any) -> None:
         "function_type": "lambda",
         "module": "x",
         "arguments": {},
+        "output_shape": None,
+        "output_shape_type": "raw",
+        "output_shape_module": None,
     }
     _head(config).update({"class_name": "Lambda", "config": settings})
 
@@ -362,8 +366,8 @@ def _evil(place: Place) -> bytes:
 SCRIPTS = [
     _script("ts-save", '_s = torch.save(input, "TARGET")'),
     _script("ts-save-by-its-namespace", '_s = ops.aten.save(input, "TARGET")'),
-    _script("ts-from-file", '_s = ops.aten.from_file("SECRET", False, 1, dtype=0)'),
-    _script("ts-from-file-shared", '_s = torch.from_file("TARGET", True, 1)'),
+    _script("ts-from-file", 'input = torch.add(input, ops.aten.from_file("SECRET", False, 1, dtype=0))'),
+    _script("ts-from-file-shared", 'input = torch.add(input, torch.from_file("TARGET", True, 2))'),
     _script("ts-namespace-handed-on", "_s = ops.aten"),
     _script("ts-save-in-a-string-that-ends-early", '_s = "a\\\\"; _t = torch.save(input, "TARGET")'),
     _script("ts-rpc", '_s = rpc_async("w", input)'),
@@ -742,15 +746,13 @@ def _normally(bench: Bench, attack: Attack, path: Path) -> Ended:
     return bench.load(path)
 
 
-def _unchecked(workers: Workers, attack: Attack, path: Path, home: Path | None, out: Path) -> str:
-    """Load a file that nothing has looked at, in a child that is confined where it has a home; returns what was said."""
+def _unchecked(workers: Workers, source: dict[str, Any], attack: Attack, home: Path | None, out: Path) -> str:
+    """Load and run a model that nothing has looked at, in a child that is confined where it has a home; returns what was said."""
     out.mkdir(parents=True)
-    document = resolve(str(path), inputs=attack.inputs, trust=True).to_json()
-    document["path"] = path
-    arguments = {"folder": out, "source": document, "environment": attack.environment, "materialise": False}
+    arguments = {"folder": out, "source": source, "environment": attack.environment}
     confined = Confined("attacks", home, 1 << 30) if home else None
     try:
-        workers.call(attack.environment, "edgekit.steps.describe:run", arguments, confined=confined)
+        workers.call(attack.environment, "campaign.originals:load_and_run", arguments, confined=confined)
     except EdgekitError as error:
         return str(error) or type(error).__name__
     return "loaded"
@@ -769,7 +771,7 @@ def rows(originals: Path, scratch: Path, wanted: list[str]) -> Iterator[dict[str
     files.mkdir()
     bench = Bench()
     bench.scratch = files
-    with socket.socket() as listening:
+    with loading.own_steps(), socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         listening.setblocking(False)
@@ -794,9 +796,11 @@ def rows(originals: Path, scratch: Path, wanted: list[str]) -> Iterator[dict[str
                     said, would = "", []
                     if attack.environment:
                         out = scratch / f"out {attack.name}"
-                        said = _unchecked(bench.workers, attack, path, bench.home, out / "confined")
+                        source = {**resolve(str(path), inputs=attack.inputs, trust=True).to_json(), "path": path}
+                        seen()  # the hash of a link that the user trusts is that of what it leads to
+                        said = _unchecked(bench.workers, source, attack, bench.home, out / "confined")
                         did += seen() + _traces(place, listening, said)
-                        free = _unchecked(bench.workers, attack, path, None, out / "free")
+                        free = _unchecked(bench.workers, source, attack, None, out / "free")
                         would = seen() + _traces(place, listening, free)
                 yield {
                     "part": "hostile", "name": attack.name, "exit": normally.code, "said": normally.said[:160],
@@ -828,11 +832,10 @@ def _traces(place: Place, listening: socket.socket, said: str) -> list[str]:
     if place.target.exists():
         found.append("wrote the target")
         shutil.rmtree(place.target) if place.target.is_dir() else place.target.unlink()
-    try:
-        listening.accept()[0].close()
-        found.append("connected")
-    except BlockingIOError:
-        pass
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listening.accept()[0].close()
+            found.append("connected")
     return [*found, "told the secret"] if "CANARY" in said else found
 
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,12 @@ _SEVERAL = 80
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt ended: the exit code that the command line would have, what was said, and the seconds."""
+    """How an attempt ended: the exit code that the command line would have, what was said, the seconds; the document, where it was the command line."""
 
     code: int
     said: str
     seconds: float
+    document: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fault(self) -> str:

@@ -20,10 +20,13 @@ from campaign import loading, mutation
 from campaign.loading import Bench, Ended
 from edgekit import api
 from edgekit import target as targets
+from edgekit.artifact import contents
 from edgekit.artifact import folder as artifacts
 
 ROOT = Path(__file__).parents[2]
 ARTIFACT = ROOT / "tests" / "contract" / "artifacts" / "0.1.0" / "onnxruntime-int8"
+#: Kinds that are read where they lie, so that one child can serve all of them.
+IN_PLACE = ("manifest", "artifact")
 FP32 = ["--target", "onnxruntime-fp32"]
 
 #: What is done to a file of each kind, one of these by chance.
@@ -104,6 +107,23 @@ def _manifest(path: Path, chance: random.Random) -> None:
         (path / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
 
 
+def _files(path: Path, chance: random.Random) -> None:
+    """A file of an artifact, sealed again."""
+    name = chance.choice(["model.onnx", "model.onnx", "golden.npz"])
+    data = (path / name).read_bytes()
+    change = (
+        mutation.within_zip(r"\.npy$", _header)
+        if name.endswith("npz") and chance.random() < 0.6
+        else mutation.any_bytes
+    )
+    (path / name).write_bytes(change(data, chance))
+    document = json.loads((path / "manifest.json").read_text())
+    [file] = contents.list_files({name: path / name})
+    document["files"] = [one for one in document["files"] if one["path"] != name] + [file.model_dump()]
+    (path / "manifest.json").write_text(json.dumps(document))
+    (path / "manifest.sha256").write_text(contents.seal_of(path))
+
+
 #: kind -> the good file below the originals, what changes it, what is asked of the command line.
 KINDS: dict[str, tuple[str, Callable[[Path, random.Random], None]]] = {
     "keras": ("good.keras", lambda path, chance: _changed("keras", path, chance)),
@@ -116,11 +136,12 @@ KINDS: dict[str, tuple[str, Callable[[Path, random.Random], None]]] = {
     "target": ("target.toml", _toml),
     "npz": ("good.npz", lambda path, chance: _changed("npz", path, chance)),
     "manifest": ("artifact", _manifest),
+    "artifact": ("artifact", _files),
 }
 
 
 def _original(originals: Path, kind: str) -> Path:
-    if kind == "manifest":
+    if kind in IN_PLACE:
         return ARTIFACT
     return ROOT / "targets" / "onnxruntime-int8.toml" if kind == "target" else originals / KINDS[kind][0]
 
@@ -137,11 +158,9 @@ def mutant(originals: Path, folder: Path, kind: str, seed: int, number: int) -> 
     """Write one mutant, which its seed, kind and number name."""
     original = _original(originals, kind)
     # Each lies elsewhere, since a child that lives on has its copy by the path; an artifact is read where it lies.
-    path = (
-        folder / ("" if kind == "manifest" else str(number)) / (KINDS[kind][0] if kind != "target" else "mutant.toml")
-    )
+    path = folder / ("" if kind in IN_PLACE else str(number)) / (KINDS[kind][0] if kind != "target" else "mutant.toml")
     path.parent.mkdir(exist_ok=True)
-    shutil.rmtree(path.parent if kind != "manifest" else path, ignore_errors=True)
+    shutil.rmtree(path if kind in IN_PLACE else path.parent, ignore_errors=True)
     path.parent.mkdir(exist_ok=True)
     (shutil.copytree if original.is_dir() else shutil.copy)(original, path)
     KINDS[kind][1](path, random.Random(f"{seed} {kind} {number}"))
@@ -153,7 +172,7 @@ def _attempt(bench: Bench, kind: str, path: Path) -> Ended:
         return bench.samples(path)
     if kind == "target":
         return loading.attempt(lambda: targets.load(str(path)))
-    if kind == "manifest":
+    if kind in IN_PLACE:
         verified = loading.attempt(lambda: artifacts.verify(path, bench.workers))
         return verified if verified.fault else loading.attempt(lambda: api.inspect(path)) if _looks(path) else verified
     return bench.load(path)
@@ -165,7 +184,7 @@ def _looks(path: Path) -> bool:
 
 
 def _command(kind: str, path: Path, originals: Path) -> list[str]:
-    if kind == "manifest":
+    if kind in IN_PLACE:
         return ["verify", str(path)]
     if kind == "target":
         return ["convert", "mlp@torch", "--target", str(path)]
@@ -185,10 +204,11 @@ def by_command(arguments: list[str], folder: Path, *, seconds: float = 180.0) ->
     )  # fmt: skip
     took = round(time.monotonic() - start, 2)
     try:
-        said = json.loads(done.stdout).get("reason", "")
+        document = json.loads(done.stdout)
     except ValueError:
         return Ended(1, f"no document: {done.stdout[-300:]} {done.stderr[-1500:]}", took)
-    return Ended(done.returncode, done.stderr if "Traceback" in done.stderr else said, took)
+    said = done.stderr if "Traceback" in done.stderr else document.get("reason", "")
+    return Ended(done.returncode, said, took, document)
 
 
 def rows(

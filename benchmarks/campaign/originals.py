@@ -69,3 +69,13 @@ def data_files(folder: str) -> None:
         "schema = 1\nsize = [8, 8]\nscale = 0.00392\nmean = [0.5, 0.5, 0.5]\nstd = [0.5]\n"
         'layout = "channels_first"\ncolour = "rgb"\ncrop = 0.9\nclasses = ["a", "b", "c", "d"]\n'
     )
+
+
+def load_and_run(folder: str, source: dict[str, Any], environment: str) -> None:
+    """Load a model as edgekit does, and run it on zeros."""
+    import numpy as np
+
+    from edgekit.steps.load import load
+
+    loaded = load(source, environment)
+    loaded.run({spec.name: np.zeros(spec.shape, spec.dtype) for spec in loaded.signature.inputs})
