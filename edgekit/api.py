@@ -22,6 +22,7 @@ from edgekit.conversion import Order
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
 from edgekit.jobs import extras
+from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
@@ -130,7 +131,8 @@ def _content(data: str) -> Any:
     if path.suffix == ".py" and path.is_file():
         return user_code.sha256(path, data.removeprefix(f"{path}:"))
     if path.is_dir():
-        return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(path.rglob("*")) if p.is_file()]]
+        below = {*path.rglob("*"), *path.glob("*/*")}  # the first enters no folder that is a link
+        return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(below) if p.is_file()]]
     if path.is_file():
         return [data, sha256_file(path)]
     raise UsageError(f"no such file or folder: {path}", hint="Give an npz file, an image folder, or file.py:function.")
@@ -147,18 +149,24 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
 
     if (path / contents.MANIFEST).is_file():
         result = artifact.read(path)
-        parts = {name: path / part.file for name, part in result.parts.items()}
-        if len(parts) > 1:
-            found = {name: inspect(file, result.toolchain) for name, file in parts.items()}
-            return {"toolchain": result.toolchain, "parts": found}
-        toolchain, path = result.toolchain, next(iter(parts.values()))
+        found = {name: _audited(path / part.file, result.toolchain) for name, part in result.parts.items()}
+        if not found:
+            raise UsageError(f"{path} holds no model file", hint=f"{contents.MANIFEST} says what it is.")
+        return {"toolchain": result.toolchain, "parts": found} if len(found) > 1 else next(iter(found.values()))
+    return _audited(path, toolchain)
+
+
+def _audited(path: Path, toolchain: str | None) -> dict[str, Any]:
     if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         arguments = {"folder": folder, "toolchain_name": name, "file": str(path.resolve())}
         confined = reading(path)
-        audit: dict[str, Any] = workers.call("runtime", "edgekit.steps.audit:run", arguments, confined=confined).value
+        with untrusted.blame(str(path)):
+            audit: dict[str, Any] = workers.call(
+                "runtime", "edgekit.steps.audit:run", arguments, confined=confined
+            ).value
     return {"file": str(path), "toolchain": name, **audit}
 
 
@@ -170,7 +178,10 @@ def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         arguments = {"folder": folder, "model": str(model.resolve()), "inputs": str(inputs.resolve())}
         confined = reading(model, inputs)
-        found: dict[str, Any] = workers.call("runtime", "edgekit.steps.execute:run", arguments, confined=confined).value
+        with untrusted.blame(f"{model} or {inputs}"):
+            found: dict[str, Any] = workers.call(
+                "runtime", "edgekit.steps.execute:run", arguments, confined=confined
+            ).value
         if outputs is not None:
             try:
                 shutil.copyfile(Path(folder) / "outputs.npz", outputs)

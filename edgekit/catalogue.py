@@ -18,6 +18,8 @@ Catalogue = Literal["targets", "calibration", "benchmarks/devices"]
 _PACKAGE = Path(__file__).parent
 #: Bytes of an entry; the packaged ones have a few thousand.
 _LARGEST = 1 << 20
+#: Of one line. ``tomllib`` takes time by the square of how many parts a key has: a mebibyte of them takes it hours.
+_MOST_DOTS = 500
 
 
 def _packaged() -> Path:
@@ -69,14 +71,25 @@ def find(catalogue: Catalogue, name: str) -> Path:
 
 def read(path: Path) -> dict[str, Any]:
     """Parse a TOML file and check ``schema = 1``; raises ``UsageError`` naming the file and the place."""
+    content = toml(path)
+    if content.pop("schema", None) != 1:
+        raise UsageError(f"{path.name} has no `schema = 1`", hint="Add `schema = 1` as its first line.")
+    return content
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file of no more than a mebibyte; raises ``UsageError`` naming the file and the place."""
     try:
         if path.stat().st_size > _LARGEST:
             raise UsageError(f"{path.name} is larger than {_LARGEST >> 20} MiB", hint="Correct the file.")
-        content = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.count(".") > _MOST_DOTS:
+                raise UsageError(
+                    f"{path.name} has more than {_MOST_DOTS} dots in line {number}", hint="Break the line into several."
+                )
+        return tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint="Correct the file.") from error
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of thousands of digits, nested deep
         raise UsageError(f"{path.name} is not valid TOML: {error}", hint="Correct the file.") from error
-    if content.pop("schema", None) != 1:
-        raise UsageError(f"{path.name} has no `schema = 1`", hint="Add `schema = 1` as its first line.")
-    return content

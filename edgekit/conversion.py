@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from edgekit.candidate import Candidate
 from edgekit.data.plan import DataPlan
-from edgekit.errors import UsageError
+from edgekit.errors import FailedError, UsageError
 from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
-from edgekit.signature import WHOLE
+from edgekit.signature import WHOLE, Framework, Signature
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.target import PassedOver, Target, TargetRoute, Trait
@@ -38,6 +40,25 @@ class Order:
     allow_mixed: bool = False
     allow_unproven: bool = False
     latency: bool = True
+
+
+class Described(BaseModel):
+    """What a child said of a source that it loaded; one that loaded a file of others may say anything."""
+
+    model_config = ConfigDict(frozen=True)
+
+    signature: Signature
+    framework: Framework
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, answer: Any) -> Described:
+        """Hold an answer to what it should be; raises ``FailedError`` where it is something else."""
+        try:
+            return cls.model_validate(answer)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise FailedError(f"the model is described by what is no description: {where}") from error
 
 
 @dataclass(frozen=True)

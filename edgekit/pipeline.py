@@ -19,7 +19,17 @@ from edgekit import target as targets
 from edgekit import zoo
 from edgekit.artifact import compact, package
 from edgekit.candidate import Candidate, Part, Scores, is_slow
-from edgekit.conversion import Loaded, LoadedPart, Order, Outcome, Plan, PlannedRoute, Samples, nothing_to_try
+from edgekit.conversion import (
+    Described,
+    Loaded,
+    LoadedPart,
+    Order,
+    Outcome,
+    Plan,
+    PlannedRoute,
+    Samples,
+    nothing_to_try,
+)
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
@@ -88,15 +98,17 @@ def load(run: Run, order: Order) -> Loaded:
     source = identify(run, order)
     environment = sources.environments(source)[0]
     parts: dict[str, LoadedPart] = {}
-    framework, notes = "", ()
+    framework: str = ""
+    notes: tuple[str, ...] = ()
     for part in sources.parts(source):
         arguments = {"source": _given(part), "environment": environment, "materialise": not has_weights(source)}
         with untrusted.damage(part):
             entry = run.step("describe", environment, "load", arguments)
+            described = Described.read(entry.value)
         part = checkpoint(part, entry)
         parts[part.part] = LoadedPart(part, entry.value["signature"])
-        framework, notes = entry.value["framework"], tuple(entry.value["notes"])
-    loaded = Loaded(parts, environment, framework, notes, order.roles)
+        framework, notes = described.framework, described.notes
+    loaded = Loaded(parts, environment, framework, notes + untrusted.unheld(source), order.roles)
     known = [output["name"] for signature in loaded.signatures.values() for output in signature["outputs"]]
     if unknown := [name for name in order.roles if name not in known]:
         raise UsageError(f"--outputs names {unknown[0]!r}; the model's outputs are {', '.join(known)}")
@@ -128,7 +140,9 @@ def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: boo
     """Make one split and run the model on it in its own framework."""
     plan = Given(asdict(order.plan.absolute()), order.plan.content) if order.plan.content else asdict(order.plan)
     wanted = {"plan": plan, "split": split, "signatures": loaded.signatures}
-    entry = run.step("samples", "data", f"samples:{split}", wanted)
+    reading = untrusted.data(order.plan, run.store.root.parent)
+    with untrusted.unread(order.plan):
+        entry = run.step("samples", "data", f"samples:{split}", wanted, reading=reading)
     if split == "calibration" and entry.value["count"] == 0:
         raise UsageError(
             f"{order.target.name} needs calibration samples and none were given",

@@ -73,7 +73,7 @@ def faults(folder: Path) -> dict[str, str]:
     except ValidationError:
         return {MANIFEST: "is not a manifest", **found}
     known = {file.path: file for file in listed}
-    if outside := [name for name in known if not _is_inside(name)]:
+    if outside := [name for name in known if not is_inside(name)]:
         return {MANIFEST: f"lists {outside[0]!r}, which is no path inside of the folder", **found}
     for name in sorted((known.keys() | present.keys()) - {MANIFEST, SEAL} - found.keys()):
         if name not in present:
@@ -92,6 +92,8 @@ def sentence(found: Mapping[str, str]) -> str:
     return "; ".join([*named, *([f"and {rest} more"] if rest else [])])
 
 
-def _is_inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
+    """Whether a name from a manifest is that of something below its folder."""
     path = PurePosixPath(name)
-    return path.as_posix() == name and not path.is_absolute() and ".." not in path.parts and path.parts != ()
+    inside = not path.is_absolute() and ".." not in path.parts and path.parts != ()
+    return inside and path.as_posix() == name and "\0" not in name

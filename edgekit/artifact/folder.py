@@ -18,6 +18,7 @@ from edgekit import toolchains
 from edgekit.artifact import contents, publishing
 from edgekit.artifact.contents import MANIFEST, SEAL
 from edgekit.errors import DamagedFileError, UsageError, unknown_name
+from edgekit.jobs.confine import untrusted
 from edgekit.jobs.workers import Workers, reading
 from edgekit.result import File, Proof, StateFacts, Status
 
@@ -143,7 +144,8 @@ def read(folder: Path) -> Sealed:
         where = ".".join(str(part) for part in first["loc"])
         raise DamagedFileError(f"{MANIFEST}: {where}: {first['msg']}", hint="Convert the model again.") from error
     for name, part in found.parts.items():
-        if not any(file.path == part.file or file.path.startswith(f"{part.file}/") for file in found.files):
+        own = any(file.path == part.file or file.path.startswith(f"{part.file}/") for file in found.files)
+        if not own or not contents.is_inside(part.file):
             raise DamagedFileError(
                 f"{MANIFEST}: the file of part {name}, {part.file!r}, is none of its files",
                 hint="Convert the model again.",
@@ -206,5 +208,6 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
     }
     with tempfile.TemporaryDirectory() as scratch:  # not the artifact's: what a child writes is copied into it
         arguments["folder"] = scratch
-        found = workers.call("runtime", "edgekit.steps.golden:replay", arguments, confined=reading(folder / SEAL))
+        with untrusted.blame(str(folder)):
+            found = workers.call("runtime", "edgekit.steps.golden:replay", arguments, confined=reading(folder / SEAL))
     return {"part": name, **found.value}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgekit import catalogue
 from edgekit.errors import DamagedFileError, MissingDependencyError, UsageError
 
 #: Distributions whose versions change what is done here.
@@ -52,6 +52,16 @@ class Preprocessing(BaseModel):
     colour: Literal["rgb", "bgr", "grey"] = "rgb"
     classes: tuple[str, ...] = ()
 
+    @property
+    def channels(self) -> int:
+        """How many it makes."""
+        return 1 if self.colour == "grey" else 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the input that it makes of one image."""
+        return (self.channels, *self.size) if self.layout == "channels_first" else (*self.size, self.channels)
+
 
 def preprocessing(folder: Path) -> Preprocessing:
     """Read the folder's ``preprocess.toml``.
@@ -67,15 +77,13 @@ def preprocessing(folder: Path) -> Preprocessing:
             f"{folder} has no {FILE}, so that the preprocessing is unknown", hint=f"For example: {EXAMPLE}"
         )
     try:
-        settings = Preprocessing.model_validate(tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+        settings = Preprocessing.model_validate(catalogue.toml(path))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UsageError(f"{path}: {faults}", hint=f"For example: {EXAMPLE}") from error
     if len(set(settings.classes)) < len(settings.classes):
         raise UsageError(f"{path}: classes names one twice: {', '.join(settings.classes)}")
-    channels = 1 if settings.colour == "grey" else 3
+    channels = settings.channels
     for key, values in (("mean", settings.mean), ("std", settings.std)):
         if len(values) not in (1, channels):
             raise UsageError(f"{path}: {key} has {len(values)} values; allowed: 1 or {channels}")

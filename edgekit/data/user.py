@@ -275,9 +275,9 @@ def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, l
         raise UsageError(f"{path} is a folder of images, and the model has {len(signature.inputs)} inputs")
     name = signature.inputs[0].name
     if (listed := coco.find(path)) is not None:
-        return _objects(listed, name, signature, images.preprocessing(path))
+        return _objects(listed, name, signature, _preprocessing(path, signature))
     files, folders = images.listing(path)
-    settings = images.preprocessing(path)
+    settings = _preprocessing(path, signature)
     numbers: NDArray[np.int64] | None = None
     classes: tuple[str, ...] = ()
     if folders is not None and labels:
@@ -287,6 +287,13 @@ def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, l
         rows = drawn(len(files), limit, seed)
         files, numbers = [files[i] for i in rows], None if numbers is None else numbers[rows]
     return Samples({name: images.read(files, settings)}, numbers, classes)
+
+
+def _preprocessing(path: Path, signature: Signature) -> images.Preprocessing:
+    """The folder's own, which makes what the model takes: a size that it says is not made room for before that."""
+    settings = images.preprocessing(path)
+    _input(np.broadcast_to(np.float32(0), (1, *settings.shape)), signature.inputs[0], str(path / images.FILE))
+    return settings
 
 
 def _objects(listed: Path, name: str, signature: Signature, settings: images.Preprocessing) -> Samples:

@@ -111,7 +111,7 @@ def _file(source: Source) -> Loaded:
         model = keras.saving.load_model(source.path, compile=False, safe_mode=not source.trust)
     except (OSError, KeyError) as error:
         raise DamagedFileError(f"Keras cannot read {source.given}: {source.named(error)}") from error
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except Exception as error:  # a configuration that is no model's fails anywhere in Keras
         raise _not_loadable(source, error) from error
     return keras_outputs.describe(source, model, _runner(model))
 

@@ -29,7 +29,7 @@ def load(source: Source) -> Loaded:
         model = tf_keras.models.load_model(source.path, compile=False, safe_mode=not source.trust)
     except (OSError, KeyError) as error:
         raise DamagedFileError(f"tf-keras cannot read {source.given}: {source.named(error)}") from error
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except Exception as error:  # a configuration that is no model's fails anywhere in Keras
         raise UsageError(
             f"tf-keras {tf_keras.__version__} cannot load {source.given}, written by Keras {source.keras_version}: "
             f"{source.named(error)}",

@@ -140,7 +140,7 @@ def _pt2(source: Source) -> Loaded:
     assert source.path is not None
     try:
         program = torch.export.load(source.path)
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"torch.export cannot load {source.given}: {source.named(error)}") from error
     names = [str(name) for name in program.graph_signature.user_inputs]
     values = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
@@ -151,7 +151,7 @@ def _pt2(source: Source) -> Loaded:
 def _torchscript(source: Source) -> Loaded:
     try:
         module = torch.jit.load(source.path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"TorchScript cannot load {source.given}: {source.named(error)}") from error
     names = [argument.name for argument in module.forward.schema.arguments[1:]]
     return _finish(source, module, module, names, [None] * len(names))

@@ -28,7 +28,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 def _raised(error: Exception) -> dict[str, Any]:
     line = (str(error).strip() or "no message").splitlines()[0][:500]
-    return {"error": {"type": type(error).__name__, "message": line, "hint": "", "text": str(error)[:4000]}}
+    return {"error": {"type": type(error).__name__, "message": line, "hint": ""}}
 
 
 def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:

@@ -83,7 +83,14 @@ class Run:
         self._confined: dict[str, Confined] = {}
 
     def step(
-        self, name: str, environment: str, label: str, arguments: dict[str, Any], *, limits: Limits | None = None
+        self,
+        name: str,
+        environment: str,
+        label: str,
+        arguments: dict[str, Any],
+        *,
+        limits: Limits | None = None,
+        reading: Confined | None = None,
     ) -> Entry:
         """Return a step's entry, running it in a child of that kind where the store has none.
 
@@ -93,6 +100,8 @@ class Run:
             label: where its CPU seconds are booked in the manifest, and what the user is shown.
             arguments: JSON values, ``Ref`` and ``Given``, and dicts of them.
             limits: of this step, where they are not those of all.
+            reading: for files of others that the step reads where they lie, and of which it makes plain arrays: it runs
+                in a child that is confined so, and what it made can go to any child.
         """
         module, _, inner = name.partition(":")
         function = f"edgekit.steps.{module}:{inner or 'run'}"
@@ -104,7 +113,7 @@ class Run:
         def produce(folder: Path) -> dict[str, Any]:
             self.progress("start", label)
             given = {"folder": folder, **actual}
-            answer = self.workers.call(environment, function, given, confined=confined, limits=limits)
+            answer = self.workers.call(environment, function, given, confined=confined or reading, limits=limits)
             return {"value": answer.value, "cpu_seconds": answer.cpu_seconds, "peak_rss_bytes": answer.peak_rss_bytes}
 
         made = self.store.make(material, produce)

@@ -101,8 +101,21 @@ def reading(*paths: Path) -> Confined:
     The child serves those that have these names, for as long as its workers live.
     """
     folders = tuple(path.resolve().parent for path in paths)
-    names = sha256_json([str(path.resolve()) for path in paths])
+    names = sha256_json([*map(str, paths), identity(*folders)])
     return Confined(names, home(), 2 << 30, folders)
+
+
+def identity(*paths: Path) -> str:
+    """A hash that is another one where something else has taken a path.
+
+    What a child may read is no name to the kernel, but what had that name when the child was started.
+    """
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            found.append([str(path.resolve()), stat.st_dev, stat.st_ino])
+    return sha256_json(found)
 
 
 def _key(environment: str, confined: Confined | None) -> str:
@@ -122,6 +135,23 @@ class Answer:
     value: Any
     cpu_seconds: float
     peak_rss_bytes: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cpu_seconds, int | float) or not isinstance(self.peak_rss_bytes, int):
+            raise TypeError("what a request cost is no number")
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a request raised: an error of ``edgekit.errors`` or any other, by its name."""
+
+    type: str
+    message: str
+    hint: str
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(value, str) for value in (self.type, self.message, self.hint)):
+            raise TypeError("what a request raised is no text")
 
 
 @functools.cache
@@ -207,7 +237,8 @@ class Worker:
             return self._ask(step, inside, limits)
         made = self.room.folder()
         answer = self._ask(step, {"folder": str(made), **inside}, limits)
-        self.room.fetch(made, Path(arguments["folder"]))
+        assert self.confined is not None
+        self.room.fetch(made, Path(arguments["folder"]), self.confined.file_bytes)
         return answer
 
     def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer:
@@ -223,13 +254,15 @@ class Worker:
             raise self._crashed(step, log_start) from None
         try:
             answer = json.loads(line)
-            number, error = answer.pop("number"), answer.pop("error", None)
-            answered = error or Answer(**answer)
+            number = answer.pop("number")
+            error = Raised(**answer["error"]) if "error" in answer else None
+            answered = None if error else Answer(**answer)
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             raise FailedError(f"{step} answered with what is no answer: {line[:200]!r}") from None
         if number != self._requests:
             raise FailedError(f"{step} got the answer to request {number} instead of {self._requests}")
-        if error:
+        if answered is None:
+            assert error is not None
             raise self._raised(step, error)
         return answered
 
@@ -275,17 +308,17 @@ class Worker:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return FailedError(f"{step} ended its process ({how}): {self._tail(log_start)}")
 
-    def _raised(self, step: str, error: dict[str, Any]) -> EdgekitError:
-        kind = getattr(errors, error["type"], None)
-        if isinstance(kind, type) and issubclass(kind, EdgekitError):
-            known: EdgekitError = kind(error["message"], hint=error["hint"])
+    def _raised(self, step: str, error: Raised) -> EdgekitError:
+        kind = getattr(errors, error.type, None)
+        if isinstance(kind, type) and issubclass(kind, EdgekitError) and kind is not EdgekitError:
+            known: EdgekitError = kind(error.message, hint=error.hint)
             return known
-        if error["type"] in ("ModuleNotFoundError", "ImportError"):
-            missing = error["message"].partition("'")[2].partition("'")[0].split(".")[0]
+        if error.type in ("ModuleNotFoundError", "ImportError"):
+            missing = error.message.partition("'")[2].partition("'")[0].split(".")[0]
             if extra := extras.of_module(missing):
                 hint = f"Run: pip install 'edgekit[{extra}]'"
                 return MissingDependencyError(f"{missing} is not installed", hint=hint)
-        return FailedError(f"{step} raised {error['type']}: {error['message']}")
+        return FailedError(f"{step} raised {error.type}: {error.message}")
 
     def _log_size(self) -> int:
         try:

@@ -68,7 +68,10 @@ def _keras_archive(path: Path, given: str, folder: Path, trust: bool) -> Facts:
     if not trust:
         keras_config.check(config, given)
     version = str(metadata.get("keras_version", ""))
-    return Facts(("tf-keras",) if version[:2] in ("1.", "2.") else _BOTH, version, _name(copy, trust))
+    old = version[:2] in ("1.", "2.")
+    if old:
+        keras_config.check_order(config, given)
+    return Facts(("tf-keras",) if old else _BOTH, version, _name(copy, trust))
 
 
 def _h5(path: Path, given: str, folder: Path, trust: bool) -> Facts:
@@ -88,6 +91,8 @@ def _h5(path: Path, given: str, folder: Path, trust: bool) -> Facts:
     if not trust:
         keras_config.check(config, given)
     old = version[:2] in ("1.", "2.") and not keras_config.loads_in_keras_3(config)
+    if old:
+        keras_config.check_order(config, given)
     return Facts(("tf-keras",) if old else _BOTH, version, _name(copy, trust))
 
 

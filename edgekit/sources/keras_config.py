@@ -8,7 +8,7 @@ from its bytecode. So each name must be on the list of those that compute (``lis
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from edgekit.errors import DamagedFileError, EdgekitError
@@ -72,6 +72,58 @@ def loads_in_keras_3(config: Mapping[str, Any]) -> bool:
     layers = settings.get("layers", []) if isinstance(settings, dict) else settings
     inner = [str(node["class_name"]) for node in nodes(layers) if "name" in _settings(node)]
     return set(_KERAS_3_LAYERS.split()).issuperset(inner) and not _MODELS.intersection(inner)
+
+
+def check_order(config: Mapping[str, Any], given: str) -> None:
+    """Find the calls in a graph of Keras 2 whose inputs never come: tf-keras tries them again without end.
+
+    Raises:
+        DamagedFileError: a layer whose inputs come from itself, or from one that is not called so often.
+    """
+    for node in nodes(config):
+        layers = _settings(node).get("layers")
+        if node["class_name"] in _MODELS and isinstance(layers, list):
+            waiting = _waiting({str(layer.get("name")): layer for layer in layers if isinstance(layer, dict)})
+            if waiting:
+                raise DamagedFileError(
+                    f"{given}: the inputs of layer {waiting[0]!r} never come", hint="Fetch or save it again."
+                )
+
+
+def _waiting(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Layers that are left with calls when all were made whose inputs are there.
+
+    A layer may be called several times, and each call may take what an earlier one of another layer gave. Calls of a
+    model within the model are counted from one, all others from zero: of the first it is told too late, never wrongly.
+    """
+    made = {name: int(layer.get("class_name") == "InputLayer") for name, layer in layers.items()}
+    left = {}
+    for name, layer in layers.items():
+        calls = layer.get("inbound_nodes")
+        if isinstance(calls, list) and calls:
+            left[name] = [list(_taken(call, made)) for call in calls]
+    while True:
+        before = sum(map(len, left.values()))
+        for name, calls in left.items():
+            while calls and all(made[other] >= max(1, number) for other, number in calls[0]):
+                made[name] += 1
+                del calls[0]
+        left = {name: calls for name, calls in left.items() if calls}
+        if sum(map(len, left.values())) == before or not left:
+            return list(left)
+
+
+def _taken(call: Any, layers: Container[str]) -> Iterator[tuple[str, int]]:
+    """Layers, and which of their calls, that a call takes its inputs from: ``["conv", 0, 0, {...}]``, at any depth."""
+    todo = [call]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, list):
+            if len(value) > 2 and isinstance(value[0], str) and value[0] in layers and isinstance(value[1], int):
+                yield value[0], value[1]
+            todo += value
 
 
 def is_plain(config: Any) -> bool:

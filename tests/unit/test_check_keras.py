@@ -351,5 +351,39 @@ def test_an_h5_goes_where_it_can_be_loaded(tmp_path, layers, version, expected):
     assert (environments(source)[0], source.keras_version) == (expected, version)
 
 
+def called(name, *calls, kind="SeparableConv2D"):
+    """A layer of a graph of Keras 2: each call names the layers, and which of their calls, that it takes."""
+    nodes = [[[other, number, 0, {}] for other, number in call] for call in calls]
+    return {"class_name": kind, "name": name, "config": {"name": name}, "inbound_nodes": nodes}
+
+
+INPUT = called("x", kind="InputLayer")
+
+
+@pytest.mark.parametrize(
+    ("layers", "waits"),
+    [
+        ([INPUT, called("a", [("x", 0)]), called("b", [("a", 0), ("x", 0)])], None),
+        ([called("b", [("a", 0)]), called("a", [("x", 0)]), INPUT], None),  # in any order
+        ([INPUT, called("a", [("x", 0)], [("b", 0)]), called("b", [("a", 0)], [("a", 1)])], None),  # a(b(a(x)))
+        ([INPUT, called("a", [("x", 0)], [("x", 0)], kind="Functional"), called("b", [("a", 2)])], None),  # from one
+        ([INPUT, called("a"), called("b", [("a", 0)])], "b"),
+        ([INPUT, called("a", [("a", 0)])], "a"),
+        ([INPUT, called("a", [("b", 0)]), called("b", [("a", 0)])], "a"),
+        ([INPUT, called("a", [("x", 0)]), called("b", [("a", 2)])], "b"),
+        ([INPUT, {**called("a"), "inbound_nodes": {}}, called("b", [("a", 0)])], "b"),
+        ([INPUT, {**called("a"), "inbound_nodes": [[["x", 0, 0, {"mask": ["a", 0, 0]}]]]}], "a"),
+    ],
+)
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_graph_that_tf_keras_would_try_to_build_without_end_is_damaged(tmp_path, layers, waits, trust):
+    path = h5_file(tmp_path / "m.h5", *layers)
+    if waits is None:
+        assert look(path, tmp_path, trust=trust).loaders == ("tf-keras",)
+        return
+    with pytest.raises(DamagedFileError, match=f"the inputs of layer '{waits}' never come"):
+        look(path, tmp_path, trust=trust)
+
+
 def test_a_keras_2_archive_goes_to_tf_keras(tmp_path):
     assert environments(look(keras_file(tmp_path / "m.keras", version="2.15.0"), tmp_path)) == ("tf-keras",)

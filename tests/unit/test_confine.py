@@ -98,6 +98,33 @@ def test_it_has_no_network(call, tmp_path):
     assert found == {"tcp": DENIED, "unix": DENIED, "udp": DENIED, "netlink": DENIED, "pair": True}
 
 
+def test_it_reaches_no_service_that_takes_datagrams(call, tmp_path):
+    """Not by an end of a pair of its own either, which needs no call of socket(2)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(tmp_path / "service"))
+        service.setblocking(False)
+        assert call("send_datagram", unix=str(tmp_path / "service")) == [DENIED, DENIED]
+        with pytest.raises(BlockingIOError):
+            service.recv(100)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_it_changes_nothing_that_is_said_of_a_file(call, tmp_path, own):
+    """Landlock guards bytes and names alone; shutil copies modes and times, and fails where it is refused to."""
+    file = tmp_path / "private"
+    if own:
+        file = tmp_path / "home" / "store" / "file"
+        file.parent.mkdir()
+        file.write_text("of the store")
+    file.chmod(0o600)
+    before = file.stat()
+    found = call("change_facts", given=file) if own else call("change_facts", given=str(file))
+    assert found == {"mode": "done", "times": "done", "owner": DENIED, "attribute": DENIED, "length": DENIED}
+    after = file.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_size) == (before.st_mode, before.st_mtime_ns, before.st_size)
+    assert os.listxattr(file) == []
+
+
 def test_it_cannot_send_signals_to_others(call):
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
@@ -182,8 +209,25 @@ def test_what_is_no_file_is_not_let_out(tmp_path):
         out.mkdir()
         make(made / "x")
         with pytest.raises(FailedError, match="not let out"):
-            room.fetch(made, out)
+            room.fetch(made, out, 1 << 20)
         assert list(out.iterdir()) == []
+    room.close()
+
+
+def test_no_more_is_let_out_than_it_may_write_into_a_file(tmp_path):
+    """A file that is one hole takes no room where it was made."""
+    room = Room(tmp_path)
+    made, out = room.folder(), tmp_path / "out"
+    (made / "inner").mkdir()
+    for name in ("one", "inner/two"):
+        with (made / name).open("wb") as file:
+            file.truncate(60 << 20)
+    out.mkdir()
+    with pytest.raises(FailedError, match="larger than what may be copied"):
+        room.fetch(made, out, 100 << 20)
+    (out / "again").mkdir()
+    room.fetch(made, out / "again", 120 << 20)
+    assert sum(path.stat().st_size for path in (out / "again").rglob("*") if path.is_file()) == 120 << 20
     room.close()
 
 

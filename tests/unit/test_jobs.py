@@ -188,9 +188,15 @@ def test_a_child_whose_own_child_holds_its_pipe_is_seen_to_have_crashed(workers)
 
 
 def test_what_is_no_answer_fails_the_step_alone(workers):
-    for text in ("null", "{", '{"number": 1}', '{"number": 99, "value": 1, "cpu_seconds": 0, "peak_rss_bytes": 0}'):
+    cost = '"cpu_seconds": 0, "peak_rss_bytes": 0'
+    wrong = ['"error": {}', '"error": [1]', '"error": {"type": 1, "message": [], "hint": ""}', '"value": 1']
+    wrong += ['"value": 1, "cpu_seconds": "", "peak_rss_bytes": 0']
+    documents = [*(f'{{"number": 1, {rest}}}' for rest in wrong), f'{{"number": 99, "value": 1, {cost}}}']
+    for text in ("null", "{", '{"number": 1}', *documents):
         with pytest.raises(FailedError, match="answer"):
             call(workers, "answers", text=text)
+    with pytest.raises(FailedError, match="raised EdgekitError: mine"):  # which would be a bug of ours
+        call(workers, "answers", text='{"number": 1, "error": {"type": "EdgekitError", "message": "mine", "hint": ""}}')
     assert call(workers, "add", a=2, b=2).value["sum"] == 4
 
 

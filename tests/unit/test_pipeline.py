@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from edgekit.candidate import Candidate, Evidence, choose
+from edgekit.conversion import Described
+from edgekit.errors import FailedError
 from edgekit.limits import Gate, with_defaults
 from edgekit.pipeline import is_slow
 from edgekit.proof.judge import judge_latency
@@ -87,3 +89,16 @@ def test_undecided_candidates_are_chosen_by_their_latency_too(made: list[Candida
 
 def test_a_stand_in_has_no_latency_to_judge() -> None:
     assert not is_slow(None)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [None, [], {}, {"notes": [1]}, {"framework": "x"}, {"signature": {}}, {"signature": {"inputs": 1, "outputs": []}}],
+)
+def test_what_a_child_says_of_a_model_is_held_to_what_it_should_be(changed: Any) -> None:
+    """One that has loaded a file of others may say anything."""
+    said = {"signature": {"inputs": [{"name": "x", "shape": [1]}], "outputs": [], "state": []}, "framework": "torch"}
+    said |= {"notes": ["one"], "checkpoint": None}
+    assert Described.read(said).signature.inputs[0].shape == (1,)
+    with pytest.raises(FailedError, match="no description"):
+        Described.read({**said, **changed} if changed else changed)

@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 import socket
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit import cli
 from edgekit.artifact import contents
 from edgekit.artifact import folder as artifact
-from edgekit.errors import UsageError
+from edgekit.errors import DamagedFileError, UsageError
+from edgekit.jobs.workers import Workers
 
 FILES = ("model.bin", "golden.npz", "part/model.bin")
 
@@ -162,3 +166,46 @@ def test_a_manifest_that_names_no_toolchain_of_ours_is_refused(folder):
     seal(folder, toolchain="os")
     with pytest.raises(UsageError, match="unknown toolchain 'os'"):
         artifact.verify(folder, NoWorkers())
+
+
+@pytest.mark.parametrize("outside", ["../model.bin", "/etc/passwd", "model\0.bin", ".", "part/../../x"])
+def test_a_part_that_lies_elsewhere_is_not_looked_at(folder, capsys, outside):
+    """Whoever writes a manifest lists what it likes."""
+    listed = [{"path": outside, "sha256": "0" * 64, "bytes": 1}]
+    seal(folder, parts={"a": {"file": outside}, "b": {"file": outside}}, files=listed)
+    assert cli.run(["inspect", str(folder), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "damaged-file" and "is none of its files" in error["message"]
+    with pytest.raises(DamagedFileError):
+        artifact.read(folder)
+
+
+def test_an_artifact_without_a_model_file_is_said_to_have_none(folder, capsys):
+    seal(folder, parts={}, status="FAILED")
+    assert cli.run(["inspect", str(folder), "--json"]) == 2
+    assert "holds no model file" in json.loads(capsys.readouterr().out)["reason"]
+
+
+WHOLE = Path(__file__).parents[1] / "contract" / "artifacts" / "0.1.0" / "onnxruntime-int8"
+
+
+def test_an_artifact_that_took_the_place_of_another_is_read_by_the_same_workers(tmp_path):
+    with Workers() as workers:
+        for _ in range(2):
+            shutil.rmtree(tmp_path / "artifact", ignore_errors=True)
+            shutil.copytree(WHOLE, tmp_path / "artifact")
+            assert artifact.verify(tmp_path / "artifact", workers)["status"] == "PASS"
+
+
+def test_golden_data_that_cannot_be_read_are_damage_of_the_artifact(tmp_path, capsys):
+    """Sealed again by whoever changed them: nothing of ours has failed."""
+    made = tmp_path / "artifact"
+    shutil.copytree(WHOLE, made)
+    np.savez(made / "golden.npz", **{"in/x": np.array([{"pickled"}], object)})
+    document = json.loads((made / "manifest.json").read_text())
+    document["files"] = [file.model_dump() for file in contents.sealed_files(made)]
+    (made / "manifest.json").write_text(json.dumps(document))
+    (made / "manifest.sha256").write_text(contents.seal_of(made))
+    assert cli.run(["verify", str(made), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "damaged-file" and "pickle" in error["message"]

@@ -78,17 +78,18 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 38, 24
 _SECCOMP_SET_MODE_FILTER = 1
 #: Old kernels switch speculative stores off for filtered processes, which slows them; this asks them not to.
 _SPEC_ALLOW = 1 << 2
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
 _NEW_NAMESPACES = 0x7E020000
 
 #: Per architecture: its number in linux/audit.h, seccomp(2), clone(2).
 _ARCHITECTURES = {"x86_64": (0xC000003E, 317, 56), "aarch64": (0xC00000B7, 277, 220)}
-#: Calls that a confined process is denied, by their numbers on these: sockets (pipes and socketpair stay), io_uring,
-#: which has sockets of its own, other processes' memory, keyrings, mounts, namespaces, kernel modules, BPF, performance
-#: counters, files by handle.
-_DENIED = {
+#: Calls that a confined process is denied, by their numbers on these: sockets (pipes and pairs of streams stay),
+#: io_uring, which has sockets of its own, other processes' memory, keyrings, mounts, namespaces, kernel modules, BPF,
+#: performance counters, files by handle; and what Landlock does not guard (truncate: before its third version):
+#: owners and attributes of any file that has a path.
+_DENIED: dict[str, tuple[int | None, int | None]] = {
     "socket": (41, 198), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
@@ -97,8 +98,19 @@ _DENIED = {
     "fspick": (433, 433), "unshare": (272, 97), "setns": (308, 268),
     "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104),
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "open_by_handle_at": (304, 265),
+    "chown": (92, None), "lchown": (94, None), "fchown": (93, 55), "fchownat": (260, 54),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
+    "file_setattr": (469, 469), "truncate": (76, 45),
+}  # fmt: skip
+#: Modes and times of files, which Landlock does not guard either. Libraries set them on copies that they make, and take
+#: a refusal for a failure: these calls are answered as done, and change nothing.
+_UNDONE: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
 }  # fmt: skip
 _CLONE3 = 435
+_SOCKETPAIR, _KIND_OF_SOCKET, _STREAM = (53, 199), 0xF, 1
 
 
 def filter_calls() -> bool:
@@ -107,7 +119,9 @@ def filter_calls() -> bool:
     if found is None:
         return False
     architecture, seccomp, clone = found
-    denied = [numbers[list(_ARCHITECTURES).index(platform.machine())] for numbers in _DENIED.values()]
+    at = list(_ARCHITECTURES).index(platform.machine())
+    answers = [(numbers[at], _EPERM) for numbers in _DENIED.values()]
+    answers += [(numbers[at], 0) for numbers in _UNDONE.values()]
 
     def step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
         return struct.pack("HBBI", code, yes, no, value)
@@ -118,7 +132,10 @@ def filter_calls() -> bool:
     program = [
         step(_LOAD, 4), step(_EQUAL, architecture, 1), refuse(_ENOSYS),
         step(_LOAD, 0), step(_AT_LEAST, 1 << 30, 0, 1), refuse(_ENOSYS),  # x32: the same calls by other numbers
-        *(part for number in denied for part in (step(_EQUAL, number, 0, 1), refuse(_EPERM))),
+        *(part for number, error in answers if number for part in (step(_EQUAL, number, 0, 1), refuse(error))),
+        # An end of a pair of datagrams can be sent from to whatever service of this machine has a path.
+        step(_EQUAL, _SOCKETPAIR[at], 0, 5), step(_LOAD, 24), step(_AND, _KIND_OF_SOCKET),
+        step(_EQUAL, _STREAM, 0, 1), step(_RETURN, _ALLOW), refuse(_EPERM),
         # Its flags lie in memory, where a filter cannot look; the C library falls back to clone.
         step(_EQUAL, _CLONE3, 0, 1), refuse(_ENOSYS),
         step(_EQUAL, clone, 0, 3), step(_LOAD, 16), step(_ANY_BIT, _NEW_NAMESPACES, 0, 1), refuse(_EPERM),

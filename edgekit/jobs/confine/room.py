@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import FailedError, UnsafeInputError, UsageError
@@ -13,6 +15,7 @@ from edgekit.jobs.scratch import Scratch, sweep
 _PREFIX = "room-"
 #: A model folder that somebody hands in holds a handful of files.
 MOST_FILES = 10_000
+_CHUNK = 1 << 20
 
 
 class Room:
@@ -70,17 +73,19 @@ class Room:
         """A new folder that the child may write into."""
         return self._numbered(self.out)
 
-    def fetch(self, folder: Path, destination: Path) -> None:
+    def fetch(self, folder: Path, destination: Path, most_bytes: int) -> None:
         """Copy what the child wrote, and remove it there.
 
         Copied and not moved: the child may still hold the file open.
 
         Raises:
-            FailedError: there is something else than files and folders.
+            FailedError: there is something else than files and folders, or more than ``most_bytes`` in them. Holes in
+                files take the child no room, and their copies do.
         """
+        left = _Left(bytes=most_bytes)
         try:
             for path in folder.iterdir():
-                copy(path, destination / path.name, follow=False)
+                copy(path, destination / path.name, follow=False, left=left)
         except (UnsafeInputError, UsageError) as error:
             raise FailedError(f"a confined step wrote what is not let out: {error}") from error
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,40 +109,57 @@ def _of_its_name(path: Path) -> list[Path]:
     return [p for p in siblings if p.is_file() and not p.is_symlink()]
 
 
-def copy(source: Path, destination: Path, *, follow: bool) -> None:
+@dataclass
+class _Left:
+    """How much more may be copied."""
+
+    files: int = MOST_FILES
+    bytes: float = math.inf
+
+    def take(self, source: Path, *, files: int = 0, size: int = 0) -> None:
+        self.files -= files
+        self.bytes -= size
+        if self.files < 0:
+            raise UsageError(f"{source} holds more than {MOST_FILES} files")
+        if self.bytes < 0:
+            raise UsageError(f"{source} is larger than what may be copied")
+
+
+def copy(source: Path, destination: Path, *, follow: bool, left: _Left | None = None) -> None:
     """Copy a file, or a folder with its files, looking at what each is after it was opened.
 
     Args:
         source: what to copy; links below it are never followed.
         destination: does not exist yet.
         follow: whether ``source`` itself may be a link, as a path that the user typed may.
+        left: how much may be copied, where that is less than any model.
 
     Raises:
         UnsafeInputError: a link below a folder, or something that is neither a file nor a folder.
         UsageError: more files than a model has, or one that cannot be read.
     """
-    counted = [0]
     try:
         flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-        _copy(os.open(source, flags), source, destination, counted)
+        _copy(os.open(source, flags), source, destination, left or _Left())
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}") from error
 
 
-def _copy(descriptor: int, source: Path, destination: Path, counted: list[int]) -> None:
+def _copy(descriptor: int, source: Path, destination: Path, left: _Left) -> None:
     """Copy what was opened; closes it."""
     try:
-        kind = os.fstat(descriptor).st_mode
+        found = os.fstat(descriptor)
+        kind = found.st_mode
         if stat.S_ISREG(kind):
+            left.take(source, size=found.st_size)
             with open(descriptor, "rb", closefd=False) as read, destination.open("xb") as written:
-                shutil.copyfileobj(read, written, 1 << 20)
+                for start in range(0, found.st_size, _CHUNK):  # no further, should it grow
+                    written.write(read.read(min(_CHUNK, found.st_size - start)))
         elif stat.S_ISDIR(kind):
             destination.mkdir()
             for name in sorted(os.listdir(descriptor)):
-                counted[0] += 1
-                if counted[0] > MOST_FILES:
-                    raise UsageError(f"{source} holds more than {MOST_FILES} files")
-                _copy(_open_below(descriptor, name, source), source / name, destination / name, counted)
+                left.take(source, files=1)
+                _copy(_open_below(descriptor, name, source), source / name, destination / name, left)
         else:
             raise UnsafeInputError(f"{source} is neither a file nor a folder")
     finally:

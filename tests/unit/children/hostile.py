@@ -57,6 +57,31 @@ def change(given):
     return _try(lambda: Path(given).write_text("owned"))
 
 
+def change_facts(given):
+    """What is said of a file beside its bytes."""
+    made = {
+        "mode": lambda: os.chmod(given, 0o777),
+        "times": lambda: os.utime(given, (1, 1)),
+        "owner": lambda: os.chown(given, os.getuid(), os.getgid()),
+        "attribute": lambda: os.setxattr(given, "user.owned", b"1"),
+        "length": lambda: os.truncate(given, 0),
+    }
+    return {name: _try(action) for name, action in made.items()}
+
+
+def send_datagram(unix):
+    def send(connect):
+        for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
+            with one:
+                if connect:
+                    one.connect(unix)
+                    one.send(b"owned")
+                else:
+                    one.sendto(b"owned", unix)
+
+    return [_try(lambda connect=connect: send(connect)) for connect in (False, True)]
+
+
 def connect(port, unix):
     def reach(family, address):
         with socket.socket(family, socket.SOCK_STREAM) as made:

@@ -1,0 +1,1 @@
+"""Attacks on edgekit that can be repeated; see ``benchmarks/campaign.py``."""
