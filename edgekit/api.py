@@ -129,7 +129,7 @@ def _content(data: str) -> Any:
     """What a data argument holds: a file's hash, those of all files of a folder, or what a function depends on."""
     path = Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", data))
     if path.suffix == ".py" and path.is_file():
-        return user_code.sha256(path, data.removeprefix(f"{path}:"))
+        return [str(path.resolve()), user_code.sha256(path, data.removeprefix(f"{path}:"))]
     if path.is_dir():
         below = {*path.rglob("*"), *path.glob("*/*")}  # the first enters no folder that is a link
         return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(below) if p.is_file()]]

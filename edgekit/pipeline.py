@@ -421,9 +421,14 @@ def test_once(
 
 
 def _given(source: Source) -> Given:
-    """The source for a step: named by its content and by what the user declared about it, not by where it lies."""
+    """The source for a step: named by its content and by what the user declared about it, not by where it lies.
+
+    Code is named by its place as well: the files that it reads lie around it.
+    """
     facts = source.to_json()
     declared = {key: facts[key] for key in ("sha256", "kind", "inputs", "trust", "part")}
+    if source.kind == "python":
+        declared["path"] = source.path
     if not source.confined:
         return Given(facts, sha256_json(declared))
     return Given({**facts, "path": Path(str(source.path))}, sha256_json(declared), sources.size(source))

@@ -8,11 +8,12 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import random
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def call(path: str, function: str) -> Any:
     random.seed(SEED)
     np.random.seed(SEED)  # the user's code may use the global generator
     with blame(path, function):
-        return getattr(_module(path), function)()
+        made = getattr(_module(path), function)()
+    _note(_named(Path(path)))
+    return made
 
 
 def source_line(text: str) -> str:
@@ -47,9 +50,11 @@ def source_line(text: str) -> str:
 
 @contextlib.contextmanager
 def blame(path: str, function: str) -> Iterator[None]:
-    """Turn whatever the user's own code raises into a ``UsageError`` with its line."""
+    """Turn whatever the user's own code raises into a ``UsageError`` with its line; note the files that it reads."""
     try:
-        yield
+        with _listening() as opened:
+            yield
+        _note(opened)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise UsageError(
             f"{path}:{function} raised {type(error).__name__}: {error}{_where(error, path)}",
@@ -72,11 +77,107 @@ def _where(error: BaseException, path: str) -> str:
     return f" (line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
 
 
+#: What the user's code read in this process, as it was then: see ``read``.
+_read: dict[str, str | None] = {}
+_opened: set[str] | None = None
+#: Endings of files that native code opens, which Python does not hear of.
+_NATIVE = (".safetensors", ".h5", ".hdf5", ".pt")
+#: Time and size of each at that moment: a file that is opened for each batch is hashed once.
+_stamps: dict[str, tuple[int, int]] = {}
+
+
+def read() -> dict[str, str | None]:
+    """Files and folders that the user's code read in this process, each with the hash of what was there.
+
+    Seen are what Python opens and lists and, of what native code opens, the files that the user's code names as literal
+    texts. Not seen is what other processes read for it. A relative path is relative to the current folder.
+    """
+    return dict(_read)
+
+
+def changed(before: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What lies under the names of ``read`` now; empty where it is what was there."""
+    now = {path: _hash(Path(path)) for path in before}
+    return {} if now == dict(before) else now
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return hashlib.sha256(
+                "\0".join(sorted(p.name for p in path.iterdir())).encode("utf-8", "surrogateescape")
+            ).hexdigest()
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _note(paths: set[str]) -> None:
+    for path in sorted(paths):
+        with contextlib.suppress(OSError):
+            facts = Path(path).stat()
+            stamp = facts.st_mtime_ns, facts.st_size
+            if not _installed(path) and _stamps.get(path) != stamp and (found := _hash(Path(path))):
+                _read[path], _stamps[path] = found, stamp
+
+
+def _installed(path: str) -> bool:
+    """Whether a file belongs to Python, to what is installed, or to the system: their versions are in the key."""
+    ours = (sys.prefix, sys.base_prefix, str(Path(__file__).parent), "/proc", "/sys", "/dev", "/etc")
+    return path.endswith(".pyc") or any(Path(path).absolute().is_relative_to(folder) for folder in ours)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[set[str]]:
+    """Collect what is opened for reading or listed, by Python's audit events."""
+    global _opened
+    _add_hook()
+    before, _opened = _opened, set()
+    try:
+        yield _opened
+    finally:
+        _opened = before
+
+
+@functools.cache
+def _add_hook() -> None:
+    start = Path.cwd()
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        if _opened is None or event not in ("open", "os.listdir", "os.scandir"):
+            return
+        if event == "open":
+            _, mode, flags = arguments
+            if (mode and "+" not in mode and set(mode) & set("wax")) or (flags or 0) & os.O_ACCMODE == os.O_WRONLY:
+                return
+        elif "importlib" in sys._getframe(1).f_code.co_filename:
+            return  # Python looks for a module; the one that it finds is opened
+        if isinstance(arguments[0], str | bytes | os.PathLike):
+            path = os.fsdecode(arguments[0])
+            _opened.add(path if Path.cwd() == start else str(Path(path).absolute()))
+
+    sys.addaudithook(hear)
+
+
+def _named(path: Path) -> set[str]:
+    """Files for native code, beside the user's code or in the current folder, that it names as literal texts."""
+    found = set[str]()
+    for file in files(path):
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError, OSError):
+            texts = {n.value for n in ast.walk(ast.parse(file.read_bytes())) if isinstance(n, ast.Constant)}
+            names = {text for text in texts if isinstance(text, str) and text.endswith(_NATIVE)}
+            found |= {str(p) for name in names for p in (file.parent / name, Path(name)) if p.is_file()}
+    return found
+
+
 def sha256(path: Path, function: str) -> str:
     """Hash of what a function may depend on: the file and those beside it that it imports, and installed versions.
 
-    Versions are those of all distributions that these files import by name. What these import in turn, files that are
-    read, and packages that are edited where they are installed are not seen.
+    Versions are those of all distributions that these files import by name. What these import in turn and packages
+    that are edited where they are installed are not seen. Files that are read are known once it ran: ``read``.
     """
     path = path.resolve()
     found = sorted(files(path))

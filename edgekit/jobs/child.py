@@ -1,7 +1,8 @@
 """The child's main: reads requests from standard input, answers on a pipe of its own, logs all else.
 
 Request  ``{"number": 1, "step": "edgekit.steps.convert:run", "arguments": {...}}``, one JSON document per line.
-Answer   ``{"number": 1, "value": ..., "cpu_seconds": ..., "peak_rss_bytes": ...}`` or ``{"number": 1, "error": ...}``.
+Answer   ``{"number": 1, "value": ..., "cpu_seconds": ..., "peak_rss_bytes": ..., "read": {}}``
+or       ``{"number": 1, "error": ...}``.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
     cpu = sum(a.ru_utime + a.ru_stime for a in after)
     if not first:  # the first request also pays for starting the interpreter
         cpu -= sum(b.ru_utime + b.ru_stime for b in before)
-    return {"value": value, "cpu_seconds": round(cpu, 3), "peak_rss_bytes": after[0].ru_maxrss * 1024}
+    # A child that ran no code of the user's has not imported what notes its files.
+    noted = sys.modules.get("edgekit.user_code")
+    read = noted.read() if noted else {}
+    return {"value": value, "cpu_seconds": round(cpu, 3), "peak_rss_bytes": after[0].ru_maxrss * 1024, "read": read}
 
 
 def _end_with_parent() -> None:

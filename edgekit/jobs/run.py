@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekit import user_code
 from edgekit.errors import FailedError
 from edgekit.jobs import host as machine
 from edgekit.jobs import keys
@@ -113,10 +114,17 @@ class Run:
         def produce(folder: Path) -> dict[str, Any]:
             self.progress("start", label)
             given = {"folder": folder, **actual}
-            answer = self.workers.call(environment, function, given, confined=confined or reading, limits=limits)
-            return {"value": answer.value, "cpu_seconds": answer.cpu_seconds, "peak_rss_bytes": answer.peak_rss_bytes}
+            held = confined or reading
+            answer = self.workers.call(environment, function, given, confined=held, limits=limits)
+            spent = {"cpu_seconds": answer.cpu_seconds, "peak_rss_bytes": answer.peak_rss_bytes}
+            return {"value": answer.value, **spent, "read": {} if held else answer.read}
 
         made = self.store.make(material, produce)
+        # What the user's code reads is known once it ran. Where it has changed since, the entry of what is there now
+        # is the answer; that one may have read other files.
+        while made.reused and not confined and (read := user_code.changed(made.value["read"])):
+            material = {**material, "read": [*material.get("read", ()), read]}
+            made = self.store.make(material, produce)
         self.ledger.tools |= {tool: version for tool, version in material["tools"].items() if version}
         if confined:
             self._confined[made.key] = confined

@@ -21,7 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -130,11 +130,15 @@ def variables(environment: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gave: the step's JSON value, CPU seconds spent, peak resident bytes of the child so far."""
+    """What a request gave: the step's JSON value, CPU seconds spent, peak resident bytes of the child so far.
+
+    ``read`` has the files that code of the user's read in the child, see ``user_code.read``.
+    """
 
     value: Any
     cpu_seconds: float
     peak_rss_bytes: int
+    read: dict[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.cpu_seconds, int | float) or not isinstance(self.peak_rss_bytes, int):

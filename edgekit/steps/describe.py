@@ -25,7 +25,7 @@ def run(folder: str, source: Json, environment: str, materialise: bool) -> Json:
     With ``materialise`` the model is saved as well, so that every other child loads the same weights (a function
     with random initial weights gives new ones at each call).
     """
-    loaded = load(source, environment)
+    loaded = load(source, environment, anew=source["kind"] == "python")
     saved = framework(environment).materialise(loaded, Path(folder)) if materialise else None
     return {
         "signature": asdict(_with_spans(loaded).with_channels(loaded.framework)),

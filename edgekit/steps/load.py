@@ -25,6 +25,8 @@ def _load(source: str, environment: str) -> LoadedModel:
     return loaded
 
 
-def load(source: Json, environment: str) -> LoadedModel:
-    """Load a source, or return the one that is loaded already."""
+def load(source: Json, environment: str, *, anew: bool = False) -> LoadedModel:
+    """Load a source, or return the one that is loaded already; ``anew`` where the files that it reads may be others."""
+    if anew:
+        _load.cache_clear()
     return _load(json.dumps(source, sort_keys=True), environment)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit import api, user_code
+from edgekit.data.plan import DataPlan
+from edgekit.jobs.run import Run
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+from edgekit.signature import WHOLE, Signature, TensorSpec
 
 
 @pytest.fixture
@@ -47,3 +57,58 @@ def test_the_users_data_are_another_where_code_beside_their_function_is(model: P
     before = api.plan_for(api.sources.resolve(f"{model}:build"), f"{model}:build", None, "top1").content
     (model.parent / "blocks.py").write_text("def made():\n    return 2\n")
     assert api.plan_for(api.sources.resolve(f"{model}:build"), f"{model}:build", None, "top1").content != before
+
+
+def test_what_the_users_function_reads_is_part_of_the_answer(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened by Python, listed, opened relative to the current folder, or named for native code to open."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("runs/1.pth", "scale.npy", "native.safetensors", "unread.npz"):
+        (tmp_path / name).write_text("1")
+    model.write_text(
+        "import blocks, pathlib\n"
+        "def build():\n"
+        "    last = sorted(pathlib.Path(__file__).with_name('runs').iterdir())[-1]\n"
+        "    open('written.txt', 'w').close()\n"
+        "    return last.read_text(), open('scale.npy').read(), 'native.safetensors'\n"
+    )
+    reading = (
+        "import json; from edgekit import user_code; "
+        f"user_code.call({str(model)!r}, 'build'); print(json.dumps(user_code.read()))"
+    )
+    done = subprocess.run([sys.executable, "-c", reading], capture_output=True, text=True, check=True)
+    read = json.loads(done.stdout)
+    names = {Path(path).name for path in read}
+    assert {"1.pth", "runs", "scale.npy", "native.safetensors", "blocks.py"} <= names
+    assert not names & {"unread.npz", "written.txt", tmp_path.name}
+    assert user_code.changed(read) == {}
+    (tmp_path / "unread.npz").write_text("2")
+    assert user_code.changed(read) == {}
+    for name in ("runs/2.pth", "scale.npy", "native.safetensors"):
+        before = read | user_code.changed(read)
+        (tmp_path / name).write_text("2")
+        assert user_code.changed(before), name
+
+
+def test_a_step_whose_code_read_a_file_that_changed_is_made_again(tmp_path: Path) -> None:
+    """And the answer to the old file is found again when the file is the old one again."""
+    (tmp_path / "data.py").write_text(
+        "import numpy as np, pathlib\n"
+        "def batches():\n"
+        "    yield np.full((4, 2), float(pathlib.Path(__file__).with_name('level.txt').read_text()), np.float32)\n"
+    )
+    level, data = tmp_path / "level.txt", f"{tmp_path / 'data.py'}:batches"
+    signature = Signature((TensorSpec("x", (1, 2), "float32"),), (TensorSpec("y", (1, 2), "float32"),))
+    found = []
+    for text in ("1", "1", "2", "2", "1"):
+        level.write_text(text)
+        plan = asdict(DataPlan(evaluate=data, content="fixed"))
+        arguments = {"plan": plan, "split": "test", "signatures": {WHOLE: asdict(signature)}}
+        with Workers() as workers:
+            run = Run(workers, Store(tmp_path / "store"), lambda event, label: None)
+            made = run.step("samples", "data", "samples", arguments)
+        assert np.load(made.file("samples.npz"))["x/x"].max() == float(text)
+        found.append(made.reused)
+    assert found == [False, True, False, True, True]
