@@ -18,9 +18,9 @@ from unittest import mock
 
 import numpy as np
 
-from edgekit import frameworks, toolchains, zoo
+from edgekit import frameworks, toolchains, user_code, zoo
 from edgekit.jobs import child
-from edgekit.jobs.workers import Answer, Worker, Workers
+from edgekit.jobs.workers import Answer, Raised, Worker, Workers
 from edgekit.proof import latency
 from edgekit.sources import source as sources
 from edgekit.steps import load
@@ -46,6 +46,8 @@ def installed() -> Iterator[None]:
     zoo.__path__ = [str(zoo.ROOT)]
     frameworks.KINDS["torch"] = frameworks.Kind("null")
     load._load.cache_clear()
+    for noted in (user_code._read, user_code._stamps):  # a child has read nothing of an earlier one's
+        noted.clear()
     try:
         yield
     finally:
@@ -87,7 +89,7 @@ class Here(Workers):
         with mock.patch.object(latency, "measure", self._measure):
             answer = json.loads(json.dumps(child._answer(request, first=False)))
         if "error" in answer:
-            raise Worker._raised(self, step, answer["error"])  # type: ignore[arg-type]
+            raise Worker._raised(self, step, Raised(**answer["error"]))  # type: ignore[arg-type]
         return Answer(**answer)
 
     def _measure(self, float_invoke: Callable[[], object], artifact_invoke: Callable[[], object]) -> latency.Latency:

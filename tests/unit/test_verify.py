@@ -172,7 +172,8 @@ def test_a_manifest_that_names_no_toolchain_of_ours_is_refused(folder):
 def test_a_part_that_lies_elsewhere_is_not_looked_at(folder, capsys, outside):
     """Whoever writes a manifest lists what it likes."""
     listed = [{"path": outside, "sha256": "0" * 64, "bytes": 1}]
-    seal(folder, parts={"a": {"file": outside}, "b": {"file": outside}}, files=listed)
+    part = {"file": outside, "inputs": []}
+    seal(folder, parts={"a": part, "b": part}, files=listed)
     assert cli.run(["inspect", str(folder), "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "damaged-file" and "is none of its files" in error["message"]
