@@ -96,6 +96,10 @@ def printable(text: str, *, lines: bool = False) -> str:
     return shown.replace("\n", "\n       ") if lines else shown
 
 
+#: What `edgekit list` lists.
+_LISTED = ("target", "model", "device", "toolchain")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not in a catalogue, with the nearest match."""
     names = sorted(known)
@@ -103,5 +107,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return UsageError(
         f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}",
-        hint=f"{hint}See `edgekit list {kind}s`.",
+        hint=f"{hint}See `edgekit {f'list {kind}s' if kind in _LISTED else 'convert --help'}`.",
     )

@@ -47,6 +47,11 @@ def seal_of(folder: Path) -> str:
     return f"{sha256_file(folder / MANIFEST)}  {MANIFEST}\n"
 
 
+def no_artifact(folder: Path) -> str:
+    """Why a path is no artifact's folder: nothing is there, or no manifest in it."""
+    return f"{folder} holds no {MANIFEST}" if folder.is_dir() else f"no such folder: {folder}"
+
+
 def faults(folder: Path) -> dict[str, str]:
     """What is not as it was sealed: name in the folder -> what is wrong with it. Empty: all is whole.
 
@@ -57,7 +62,7 @@ def faults(folder: Path) -> dict[str, str]:
         UsageError: this is no artifact: neither a manifest nor its seal is there.
     """
     if not os.path.lexists(folder / MANIFEST) and not os.path.lexists(folder / SEAL):
-        raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
+        raise UsageError(no_artifact(folder), hint="Give the folder that `edgekit convert` wrote.")
     listing = look(folder)
     found = dict(listing.faults)
     present = {name: File(path=name, sha256=one.sha256, bytes=one.bytes) for name, one in listing.files.items()}

@@ -136,7 +136,7 @@ def read(folder: Path) -> Sealed:
     """Read an artifact's manifest; raises ``UsageError`` where there is none, ``DamagedFileError`` where it is bad."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise UsageError(f"{folder} holds no {MANIFEST}", hint="Give the folder that `edgekit convert` wrote.")
+        raise UsageError(contents.no_artifact(folder), hint="Give the folder that `edgekit convert` wrote.")
     try:
         found = Sealed.model_validate_json(path.read_bytes())
     except ValidationError as error:

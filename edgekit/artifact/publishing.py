@@ -231,9 +231,10 @@ def _turn(folder: Path) -> Iterator[None]:
 def unwritable(destination: Path, error: Exception) -> EdgekitError:
     """The error for a place that cannot be written."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return UsageError(
         f"the artifact {destination} cannot be written: {said}",
-        hint="Free space there, or give another folder with -o.",
+        hint=f"{'Free space there, or give' if full else 'Give'} another folder with -o.",
     )
 
 

@@ -27,6 +27,13 @@ from edgekit.jobs.confine import entering
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
+def _full(error: Exception) -> str | None:
+    """What a disk that takes no more says: by its number or, in errors of native code, by the system's words for it."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return str(error.strerror)
+    return next((os.strerror(code) for code in _FULL if f"{os.strerror(code)} (os error {code})" in str(error)), None)
+
+
 def _raised(error: Exception) -> dict[str, Any]:
     line = (str(error).strip() or "no message").splitlines()[0][:500]
     return {"error": {"type": type(error).__name__, "message": line, "hint": ""}}
@@ -43,17 +50,11 @@ def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
     except MemoryError:
         traceback.print_exc()
         return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}
-    except OSError as error:
-        traceback.print_exc()
-        if error.errno in _FULL:
-            message, hint = (
-                f"a file could not be written: {error.strerror}",
-                "Free space in EDGEKIT_HOME and in TMPDIR.",
-            )
-            return {"error": {"type": "UsageError", "message": message, "hint": hint}}
-        return _raised(error)
     except Exception as error:  # boundary: a toolchain may raise anything; the parent turns it into FAILED with the log
         traceback.print_exc()
+        if (full := _full(error)) is not None:
+            message, hint = f"a file could not be written: {full}", "Free space in EDGEKIT_HOME and in TMPDIR."
+            return {"error": {"type": "UsageError", "message": message, "hint": hint}}
         return _raised(error)
     after = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = sum(a.ru_utime + a.ru_stime for a in after)

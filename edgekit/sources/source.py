@@ -248,7 +248,8 @@ def _python(text: str, path: Path, function: str) -> Source:
     defined = _defined(tree)
     if function not in defined:
         close = difflib.get_close_matches(function, defined, n=1)
-        example = close[0] if close else next(iter(sorted(defined)), "function")
+        own = sorted(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+        example = (close or own or sorted(defined) or ["function"])[0]
         what = f"{path} has no function {function!r}" if function else f"{text} names no function"
         raise UsageError(
             f"{what}; the file defines: {', '.join(sorted(defined)) or 'none'}",

@@ -296,7 +296,7 @@ def test_files_that_lie_beside_a_module_are_part_of_it_or_known() -> None:
         "edgekit.catalogue",  # what the user hands in: steps get it as arguments
         "edgekit.data.tasks",  # names, to tell of an unknown one
         "edgekit.toolchains",  # likewise
-        "edgekit.user_code",  # which of the files that the user's code reads are the package's own
+        "edgekit.user_code",  # the package's own folder, which is in the key; what the user's code reads is noted
         "edgekit.zoo",  # weights are in the hash of their source
     }
 

@@ -36,7 +36,9 @@ def check_labels(labels: Array, shape: Shape) -> None:
         raise UsageError(
             f"labels have shape {labels.shape}, the output has shape {shape}; labels must be the output's "
             "shape without its last axis (classes)",
-            hint="Give one label per sample (per position for segmentation and text), classes on the last axis.",
+            hint="Give one label per sample, the class number, or pass --metric mae, rmse or r2 for quantities."
+            if labels.shape == shape
+            else "Give one label per sample (per position for segmentation and text), classes on the last axis.",
         )
     _check_numbers(labels, shape[-1])
 

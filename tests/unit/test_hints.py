@@ -1,0 +1,60 @@
+"""Hints name a next step that exists and that helps."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgekit.artifact import folder, publishing
+from edgekit.cli.main import app
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.jobs import child
+from edgekit.proof import metrics
+from edgekit.proof.metrics import classes
+from edgekit.sources import source as sources
+
+
+def _raised(call: object, *arguments: object) -> EdgekitError:
+    assert callable(call)
+    with pytest.raises(UsageError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def test_an_unknown_metric_names_a_command_that_exists() -> None:
+    hint = _raised(metrics.metric, "top3").hint
+    command = hint.split("`")[1].split()[1:]
+    assert CliRunner().invoke(app, command).exit_code == 0, hint
+
+
+def test_quantities_for_the_metric_of_classes_are_told_theirs() -> None:
+    assert "--metric mae" in _raised(classes.check_labels, np.zeros((9, 4)), (9, 4)).hint
+
+
+def test_a_file_without_a_named_function_is_offered_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("from blocks import Block\ndef build():\n    return Block()\n")
+    assert "model.py:build;" in _raised(sources.resolve, str(tmp_path / "model.py")).hint
+
+
+def test_a_place_that_is_not_there_is_not_said_to_be_full(tmp_path: Path) -> None:
+    for code, full in ((errno.ENOENT, False), (errno.ENOSPC, True)):
+        error = publishing.unwritable(tmp_path, OSError(code, os.strerror(code)))
+        assert ("Free space" in error.hint) == full
+    assert str(_raised(folder.read, tmp_path / "nothing")).startswith("no such folder")
+
+
+def test_native_code_that_fills_the_disk_is_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words are those of safetensors."""
+
+    def write() -> None:
+        raise ValueError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(os, "filling", write, raising=False)
+    error = child._answer({"step": "os:filling", "arguments": {}}, first=True)["error"]
+    assert error["type"] == "UsageError"
+    assert "EDGEKIT_HOME" in error["hint"]
