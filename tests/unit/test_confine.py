@@ -177,6 +177,12 @@ def test_memory_time_file_size_and_answers_are_limited(workers, near, tmp_path):
         call("spin", seconds=25)
 
 
+def test_its_cpu_time_is_measured_finely(call):
+    """A limit of CPU time makes the process's own clock one of ticks: short models took none, or a tick."""
+    found = sorted(call("clock", count=200))
+    assert found[0] > 0 and found[180] < 5 * found[20]
+
+
 def test_it_serves_one_thing_for_its_life(call, workers):
     first = call("whoami")
     assert call("whoami") == first

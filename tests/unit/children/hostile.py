@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from edgekit.proof import latency
+
 
 def _try(action):
     try:
@@ -131,6 +133,16 @@ def spin(seconds):
     while time.process_time() < end:
         pass
     return True
+
+
+def clock(count):
+    """How much CPU time each of some short calculations took."""
+    found = []
+    for _ in range(count):
+        start = latency.cpu_seconds()
+        sum(range(10_000))
+        found.append(latency.cpu_seconds() - start)
+    return found
 
 
 def fill(folder, size):
