@@ -125,6 +125,11 @@ def test_it_changes_nothing_that_is_said_of_a_file(call, tmp_path, own):
     assert os.listxattr(file) == []
 
 
+def test_it_sets_modes_of_what_it_has_opened_but_none_that_serves_others(call, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert call("change_modes", folder=tmp_path / "out") == ["0o200", "0o664", "0o600", "0o600"]
+
+
 def test_it_cannot_send_signals_to_others(call):
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))

@@ -71,6 +71,19 @@ def change_facts(given):
     return {name: _try(action) for name, action in made.items()}
 
 
+def change_modes(folder):
+    """Of an open file of its own, as a copy in C++ does; what the mode is after each."""
+    path = Path(folder) / "made"
+    path.write_text("made")
+    found = []
+    for mode in (0o200, 0o664, 0o666, 0o4755):
+        with path.open() as file:
+            os.fchmod(file.fileno(), mode)
+            found.append(oct(os.fstat(file.fileno()).st_mode & 0o7777))
+            os.fchmod(file.fileno(), 0o600)
+    return found
+
+
 def send_datagram(unix):
     def send(connect):
         for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
