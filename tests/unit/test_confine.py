@@ -125,6 +125,11 @@ def test_it_changes_nothing_that_is_said_of_a_file(call, tmp_path, own):
     assert os.listxattr(file) == []
 
 
+def test_it_sets_modes_of_what_it_has_opened_but_none_that_serves_others(call, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert call("change_modes", folder=tmp_path / "out") == ["0o200", "0o664", "0o600", "0o600"]
+
+
 def test_it_cannot_send_signals_to_others(call):
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
@@ -175,6 +180,12 @@ def test_memory_time_file_size_and_answers_are_limited(workers, near, tmp_path):
     call("spin", Limits(1.0), seconds=0)  # starts a child whose requests may take a second on each core
     with pytest.raises(FailedError, match="SIGXCPU"):
         call("spin", seconds=25)
+
+
+def test_its_cpu_time_is_measured_finely(call):
+    """A limit of CPU time makes the process's own clock one of ticks: short models took none, or a tick."""
+    found = sorted(call("clock", count=200))
+    assert found[0] > 0 and found[180] < 5 * found[20]
 
 
 def test_it_serves_one_thing_for_its_life(call, workers):

@@ -16,7 +16,7 @@ class Clock:
         self.cpu = self.wall = 0.0
         self.wait = wait
         self.calls: list[str] = []
-        monkeypatch.setattr(latency.time, "process_time", lambda: self.cpu)
+        monkeypatch.setattr(latency, "cpu_seconds", lambda: self.cpu)
         monkeypatch.setattr(latency.time, "perf_counter", lambda: self.wall)
 
     def takes(self, name: str, milliseconds: float) -> Callable[[], None]:

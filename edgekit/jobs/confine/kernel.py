@@ -103,13 +103,16 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
     "file_setattr": (469, 469), "truncate": (76, 45),
 }  # fmt: skip
-#: Modes and times of files, which Landlock does not guard either. Libraries set them on copies that they make, and take
-#: a refusal for a failure: these calls are answered as done, and change nothing.
+#: Modes and times of files by their paths, which Landlock does not guard either. Libraries set them on copies that they
+#: make, and take a refusal for a failure: these calls are answered as done, and change nothing.
 _UNDONE: dict[str, tuple[int | None, int | None]] = {
-    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "chmod": (90, None), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
 }  # fmt: skip
 _CLONE3 = 435
+#: The mode of an open file is set, since C++ makes a copy unreadable before it fills it; what is opened here may be
+#: read anyway. Not so that everybody could write into it, or that it would run as somebody else.
+_FCHMOD, _FOR_OTHERS = (91, 52), 0o7002
 _SOCKETPAIR, _KIND_OF_SOCKET, _STREAM = (53, 199), 0xF, 1
 
 
@@ -133,6 +136,8 @@ def filter_calls() -> bool:
         step(_LOAD, 4), step(_EQUAL, architecture, 1), refuse(_ENOSYS),
         step(_LOAD, 0), step(_AT_LEAST, 1 << 30, 0, 1), refuse(_ENOSYS),  # x32: the same calls by other numbers
         *(part for number, error in answers if number for part in (step(_EQUAL, number, 0, 1), refuse(error))),
+        step(_EQUAL, _FCHMOD[at], 0, 4), step(_LOAD, 24), step(_ANY_BIT, _FOR_OTHERS, 0, 1), refuse(0),
+        step(_RETURN, _ALLOW),
         # An end of a pair of datagrams can be sent from to whatever service of this machine has a path.
         step(_EQUAL, _SOCKETPAIR[at], 0, 5), step(_LOAD, 24), step(_AND, _KIND_OF_SOCKET),
         step(_EQUAL, _STREAM, 0, 1), step(_RETURN, _ALLOW), refuse(_EPERM),

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from edgekit.proof import latency
+
 
 def _try(action):
     try:
@@ -67,6 +69,19 @@ def change_facts(given):
         "length": lambda: os.truncate(given, 0),
     }
     return {name: _try(action) for name, action in made.items()}
+
+
+def change_modes(folder):
+    """Of an open file of its own, as a copy in C++ does; what the mode is after each."""
+    path = Path(folder) / "made"
+    path.write_text("made")
+    found = []
+    for mode in (0o200, 0o664, 0o666, 0o4755):
+        with path.open() as file:
+            os.fchmod(file.fileno(), mode)
+            found.append(oct(os.fstat(file.fileno()).st_mode & 0o7777))
+            os.fchmod(file.fileno(), 0o600)
+    return found
 
 
 def send_datagram(unix):
@@ -131,6 +146,16 @@ def spin(seconds):
     while time.process_time() < end:
         pass
     return True
+
+
+def clock(count):
+    """How much CPU time each of some short calculations took."""
+    found = []
+    for _ in range(count):
+        start = latency.cpu_seconds()
+        sum(range(10_000))
+        found.append(latency.cpu_seconds() - start)
+    return found
 
 
 def fill(folder, size):
