@@ -71,6 +71,7 @@ def convert(
         EdgekitError: the request is wrong, unsafe or cannot be served at all; nothing was written.
     """
     package.check_destination(order)
+    check_calibration(order)
     with (store or Store()).lease() as lease:
         run = Run(workers, lease, progress)
         return package.package(run, order, explore(run, order))
@@ -136,6 +137,16 @@ def identify(run: Run, order: Order) -> Source:
     return sources.with_framework(source, run.step("describe:identify", "keras-tensorflow", "load", arguments).value)
 
 
+def check_calibration(order: Order) -> None:
+    """Refuse a target whose ranges come from samples where there are none, before any work."""
+    if order.target.needs_calibration and order.plan.task is None and order.plan.calibrate is None:
+        raise UsageError(
+            f"{order.target.name} needs calibration samples and none were given",
+            hint="Pass --calibrate DATA (a few hundred real inputs), or take "
+            f"{' or '.join(targets.without_calibration(order.target)) or 'a dynamic target'}.",
+        )
+
+
 def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: bool = True) -> Samples:
     """Make one split and run the model on it in its own framework."""
     plan = Given(asdict(order.plan.absolute()), order.plan.content) if order.plan.content else asdict(order.plan)
@@ -143,12 +154,6 @@ def gather(run: Run, order: Order, loaded: Loaded, split: str, *, reference: boo
     reading = untrusted.data(order.plan, run.store.root.parent)
     with untrusted.unread(order.plan):
         entry = run.step("samples", "data", f"samples:{split}", wanted, reading=reading)
-    if split == "calibration" and entry.value["count"] == 0:
-        raise UsageError(
-            f"{order.target.name} needs calibration samples and none were given",
-            hint="Pass --calibrate DATA (a few hundred real inputs), or take "
-            f"{' or '.join(targets.without_calibration(order.target)) or 'a dynamic target'}.",
-        )
     file = Ref(entry, "samples.npz")
     if entry.value["count"] == 0 or not (reference or loaded.streams):
         return Samples(split, entry, None, dict.fromkeys(loaded.parts, file))

@@ -31,6 +31,7 @@ def call(path: str, function: str) -> Any:
     """
     import numpy as np
 
+    _forget_beside(Path(path))
     folder = str(Path(path).parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -60,6 +61,14 @@ def blame(path: str, function: str) -> Iterator[None]:
             f"{path}:{function} raised {type(error).__name__}: {error}{_where(error, path)}",
             hint="Call it yourself in Python; it takes no arguments.",
         ) from error
+
+
+def _forget_beside(path: Path) -> None:
+    """Let Python read the modules beside the user's file again: this process may have imported an earlier text."""
+    beside = {str(file) for file in files(path)}
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) in beside:
+            del sys.modules[name]
 
 
 def _module(path: str) -> Any:

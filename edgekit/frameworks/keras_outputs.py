@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +24,9 @@ from edgekit.frameworks.loaded import (
 )
 from edgekit.signature import Signature, TensorSpec
 from edgekit.sources.source import Source
+
+#: What Keras calls inputs that nobody named.
+_NOBODYS = re.compile(r"(input_layer|keras_tensor)(_\d+)?")
 
 
 def is_tensor(value: Any) -> bool:
@@ -132,12 +137,29 @@ def build(source: Source, model: Any) -> None:
 
 def _declared(source: Source, tensors: Sequence[Any]) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
     """Inputs of a built model, and what was changed to make them static."""
-    own = [t.name.split(":")[0] for t in tensors]
+    own = _own_names(tensors)
     names = identifiers(own)
     found = [Found(name, tuple(t.shape), _dtype(t)) for name, t in zip(names, tensors, strict=True)]
     inputs, notes = merge_inputs(found, names, source.inputs)
     renamed = [f"Input {was!r} is called {name!r}." for was, name in zip(own, names, strict=True) if was != name]
     return inputs, (*renamed, *notes)
+
+
+def _own_names(tensors: Sequence[Any]) -> list[str]:
+    """What inputs are called: as their layers are, which is what a saved model keeps.
+
+    Keras numbers those that nobody named through all models of the process; here they have the numbers of a fresh one.
+    """
+    found = []
+    for tensor in tensors:
+        history = getattr(tensor, "_keras_history", None)
+        layer = getattr(history, "operation", None) or getattr(history, "layer", None)
+        found.append(str(getattr(layer, "name", None) or tensor.name).split(":")[0])
+    numbers = itertools.count()
+    return [
+        "_".join(["input_layer", *([str(n)] if (n := next(numbers)) else [])]) if _NOBODYS.fullmatch(name) else name
+        for name in found
+    ]
 
 
 def _inputs(model: Any) -> list[Any] | None:

@@ -112,3 +112,10 @@ def test_a_step_whose_code_read_a_file_that_changed_is_made_again(tmp_path: Path
         assert np.load(made.file("samples.npz"))["x/x"].max() == float(text)
         found.append(made.reused)
     assert found == [False, True, False, True, True]
+
+
+def test_code_beside_the_file_is_read_again_in_a_process_that_knows_it(model: Path) -> None:
+    (model.parent / "blocks.py").write_text("def made():\n    return 'first'\n")
+    assert user_code.call(str(model), "build") == "first"
+    (model.parent / "blocks.py").write_text("def made():\n    return 'later'  # longer, so that no cached code fits\n")
+    assert user_code.call(str(model), "build") == "later"
