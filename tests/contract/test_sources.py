@@ -187,6 +187,7 @@ def test_a_model_that_takes_one_sample_at_a_time_gets_one(look, children):
     ("text", "inputs", "environment", "others"),
     [
         (f"{CHILDREN}/user_keras.py:network", (), "keras-tensorflow", ("keras-torch", "keras-tensorflow")),
+        (f"{CHILDREN}/user_keras.py:unnamed", (), "keras-tensorflow", ("keras-torch", "keras-tensorflow")),
         (f"{CHILDREN}/user_keras.py:own_layer", (), "keras-tensorflow", ("keras-torch",)),
         (f"{CHILDREN}/user_keras.py:subclassed", ("x=1x6",), "keras-tensorflow", ("keras-tensorflow",)),
         ("lenet5:reference@keras", (), "keras-tensorflow", ("keras-torch",)),
