@@ -43,9 +43,14 @@ def is_constant(node: Any) -> bool:
 
 
 def attribute(graph: fx.GraphModule, before: fx.Node, value: Tensor) -> fx.Node:
-    """Store a tensor and return its node, placed before another."""
+    """Store a tensor and return its node, placed before another.
+
+    Its strides are those of its shape: ``contiguous`` leaves those of axes of one as a permute made them, from which
+    ExecuTorch takes the tensor for one with the channels last, and XNNPACK refuses its shape when it runs.
+    """
     number = sum(1 for name, _ in graph.named_buffers() if name.startswith("_folded_"))
-    graph.register_buffer(f"_folded_{number}", value.detach().clone().contiguous())
+    value = value.detach().clone(memory_format=torch.contiguous_format)
+    graph.register_buffer(f"_folded_{number}", value)
     with graph.graph.inserting_before(before):
         made = graph.graph.get_attr(f"_folded_{number}")
     made.meta["val"] = value
