@@ -20,7 +20,7 @@ import numpy as np
 
 from edgekit import frameworks, toolchains, zoo
 from edgekit.jobs import child
-from edgekit.jobs.workers import Answer, Worker, Workers
+from edgekit.jobs.workers import Answer, Raised, Worker, Workers
 from edgekit.proof import latency
 from edgekit.sources import source as sources
 from edgekit.steps import load
@@ -86,7 +86,7 @@ class Here(Workers):
         with mock.patch.object(latency, "measure", self._measure):
             answer = json.loads(json.dumps(child._answer(request, first=False)))
         if "error" in answer:
-            raise Worker._raised(self, step, answer["error"])  # type: ignore[arg-type]
+            raise Worker._raised(self, step, Raised(**answer["error"]))  # type: ignore[arg-type]
         return Answer(**answer)
 
     def _measure(self, float_invoke: Callable[[], object], artifact_invoke: Callable[[], object]) -> latency.Latency:
