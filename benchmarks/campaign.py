@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,12 @@ def _rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     yield from mutants.rows(ORIGINALS, kinds, arguments.count, arguments.seed, arguments.commands, arguments.only)
 
 
+def _placeless(value: Any) -> Any:
+    """A sentence without the folders of this run."""
+    scratch = re.escape(tempfile.gettempdir()) + r"/campaign-\w+/((files|outside|\d+)/)?"
+    return re.sub(scratch, "", value) if isinstance(value, str) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["mutants", "attacks", "reports", "kills"])
@@ -57,6 +64,7 @@ def main() -> None:
     arguments.count = arguments.count or (60 if arguments.part == "kills" else 300)
     stamp = matrix.stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
     for row in _rows(arguments):
+        row = {key: _placeless(value) for key, value in row.items()}
         print(json.dumps(row), flush=True)
         if not arguments.dry and arguments.only is None:
             with RESULTS.open("a") as stream:

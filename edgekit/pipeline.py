@@ -194,7 +194,7 @@ def float_twin(run: Run, order: Order, loaded: Loaded, selection: Samples) -> Ca
     """
     if order.target.float_twin is None:
         return None
-    fp32 = replace(order, target=targets.load(order.target.float_twin), search_routes=False)
+    fp32 = replace(order, target=targets.float_twin(order.target), search_routes=False)
     planned = plan(run, fp32, loaded, None)
     tried = try_routes(run, fp32, loaded, None, selection, None, planned, label="float twin")
     twin = judging.choose(tried, fp32.target.gate)

@@ -139,6 +139,12 @@ class Target(BaseModel):
             return content  # which is an error of its own
         return {**content, "gate": limits.with_defaults(precision, given)}
 
+    @model_validator(mode="after")
+    def _has_a_twin(self) -> Target:
+        if (self.precision == "fp32") != (self.float_twin is None):
+            raise ValueError("every target names its float_twin, and one of fp32 has none")
+        return self
+
     @property
     def file(self) -> TargetFile:
         """The TOML that it was read from."""
@@ -173,8 +179,8 @@ def parse(path: Path) -> Target:
         found = Target.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path.name}: {where}: {first['msg']}", hint="Compare with the packaged targets.") from error
+        where = ": ".join([path.name, *filter(None, [".".join(str(part) for part in first["loc"])])])
+        raise UsageError(f"{where}: {first['msg']}", hint="Compare with the packaged targets.") from error
     packaged = catalogue.is_packaged("targets", path)
     found._file = TargetFile(
         name=found.name,
@@ -182,6 +188,17 @@ def parse(path: Path) -> Target:
         path=None if packaged else str(path),
         stands_in=catalogue.stands_in("targets", path),
     )
+    return found
+
+
+def float_twin(target: Target) -> Target:
+    """The fp32 target of a target's format; raises ``UsageError`` where what it names is another."""
+    assert target.float_twin is not None
+    found = load(target.float_twin)
+    if found.precision != "fp32" or (found.format, found.toolchain) != (target.format, target.toolchain):
+        raise UsageError(
+            f"{target.name}: float_twin: {found.name} is {found.format} {found.precision}; needed: {target.format} fp32"
+        )
     return found
 
 

@@ -204,7 +204,7 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
 
 def _target_files(target: Target) -> tuple[TargetFile, ...]:
     """The target's file and that of its float twin, whose limits and routes count as well."""
-    twin = (targets.load(target.float_twin),) if target.float_twin else ()
+    twin = (targets.float_twin(target),) if target.float_twin else ()
     return tuple(one.file for one in (target, *twin))
 
 

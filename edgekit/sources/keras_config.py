@@ -105,7 +105,7 @@ def _waiting(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     while True:
         before = sum(map(len, left.values()))
         for name, calls in left.items():
-            while calls and all(made[other] >= max(1, number) for other, number in calls[0]):
+            while calls and all(number >= 0 and made[other] >= max(1, number) for other, number in calls[0]):
                 made[name] += 1
                 del calls[0]
         left = {name: calls for name, calls in left.items() if calls}
@@ -114,16 +114,22 @@ def _waiting(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _taken(call: Any, layers: Container[str]) -> Iterator[tuple[str, int]]:
-    """Layers, and which of their calls, that a call takes its inputs from: ``["conv", 0, 0, {...}]``, at any depth."""
-    todo = [call]
+    """Layers, and which of their calls, that a call takes its inputs from: ``["conv", 0, 0, {...}]``, at any depth.
+
+    A place that is no number is -1. What stands among the arguments, in the fourth place, may be a list of anything.
+    """
+    todo = [(call, True)]
     while todo:
-        value = todo.pop()
+        value, is_input = todo.pop()
         if isinstance(value, dict):
-            todo += value.values()
+            todo += ((inner, is_input) for inner in value.values())
         elif isinstance(value, list):
-            if len(value) > 2 and isinstance(value[0], str) and value[0] in layers and isinstance(value[1], int):
-                yield value[0], value[1]
-            todo += value
+            if len(value) in (3, 4) and isinstance(value[0], str):
+                place = value[1] if type(value[1]) is int else -1
+                if value[0] in layers and (is_input or place >= 0):
+                    yield value[0], place
+                is_input = False
+            todo += ((inner, is_input) for inner in value)
 
 
 def is_plain(config: Any) -> bool:

@@ -172,6 +172,12 @@ def test_a_fixed_batch_is_kept_and_said(edgekit):
     shutil.rmtree(document["artifact"])
 
 
+def test_a_file_of_others_becomes_a_core_ml_package(edgekit):
+    """Its parts are copied in C++, where the child that does it is confined."""
+    code, document = edgekit("good.pt2 --target coreml-fp32")
+    assert (code, document["status"]) == (0, "PASS"), document["reason"]
+
+
 @pytest.mark.parametrize(
     ("text", "says", "hint"),
     [

@@ -463,3 +463,25 @@ def test_merged_transposes_change_no_output_and_leave_none_to_merge(graph: Any) 
     once = copy.deepcopy(graph)
     transposes.merge_transposes(graph)
     assert graph == once
+
+
+class NormedBehindRelu(nn.Module):
+    """What Keras makes of Conv2D(activation="relu") and BatchNormalization: channels last but for the convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("mean", torch.rand(1, 1, 1, 4))
+        self.register_buffer("scale", torch.rand(1, 1, 1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        return (y - self.mean) * self.scale
+
+
+def test_constants_that_moved_with_a_permute_have_the_strides_of_their_shape() -> None:
+    """By others ExecuTorch takes them for channels last, and XNNPACK refuses them when it runs."""
+    program = torch.export.export(NormedBehindRelu().eval(), (torch.zeros(1, 8, 8, 3),), strict=False)
+    constants = [value for _, value in rewritten(program).named_buffers() if value.shape == (1, 4, 1, 1)]
+    assert len(constants) == 2
+    assert {value.stride() for value in constants} == {(4, 1, 1, 1)}

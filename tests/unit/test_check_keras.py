@@ -372,6 +372,10 @@ INPUT = called("x", kind="InputLayer")
         ([INPUT, called("a", [("b", 0)]), called("b", [("a", 0)])], "a"),
         ([INPUT, called("a", [("x", 0)]), called("b", [("a", 2)])], "b"),
         ([INPUT, {**called("a"), "inbound_nodes": {}}, called("b", [("a", 0)])], "b"),
+        ([INPUT, called("a", [("x", "0")])], "a"),
+        ([INPUT, called("a", [("x", -1)])], "a"),
+        ([INPUT, called("a", [("x", None)])], "a"),
+        ([INPUT, {**called("a"), "inbound_nodes": [[["x", 0, 0, {"names": ["x", "y", "z"]}]]]}], None),
         ([INPUT, {**called("a"), "inbound_nodes": [[["x", 0, 0, {"mask": ["a", 0, 0]}]]]}], "a"),
     ],
 )

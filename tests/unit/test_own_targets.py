@@ -108,3 +108,22 @@ def test_one_bad_device_breaks_no_list(tmp_path, monkeypatch, capsys):
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["devices"]}
     assert rows["mine"]["title"].startswith("broken: mine.toml is not valid TOML")
     assert rows["nvidia-gpu"]["builder"]
+
+
+@pytest.mark.parametrize(
+    ("twin", "says"),
+    [
+        ("", "every target names its float_twin"),
+        ('float_twin = "onnxruntime-int8-dynamic"\n', "is onnx int8-dynamic; needed: onnx fp32"),
+        ('float_twin = "tflite-fp32"\n', "is tflite fp32; needed: onnx fp32"),
+    ],
+)
+def test_a_target_without_a_float_twin_of_its_format_is_the_users_error(tmp_path, twin, says):
+    """Its routes have no float file to start from, which was an assertion in each of them."""
+    packaged = target.load("onnxruntime-int8")
+    text = catalogue.find("targets", "onnxruntime-int8").read_text().replace('float_twin = "onnxruntime-fp32"\n', twin)
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        target.float_twin(target.load(str(path)))
+    assert target.float_twin(packaged).name == "onnxruntime-fp32"

@@ -15,7 +15,7 @@ from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
-from edgekit.toolchains.executorch.graphs import drop_unread, in_plain_order
+from edgekit.toolchains.executorch.graphs import drop_unread
 from edgekit.toolchains.executorch.passes.rewriting import rewritten
 
 FILE = "model.pte"
@@ -53,7 +53,6 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     drop_unread(graph)
-    in_plain_order(graph)
     example = tuple(torch.from_numpy(a) for a in zeros(model.signature.inputs))
     with torch.no_grad():
         program = torch.export.export(graph, example, strict=False)
