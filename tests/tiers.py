@@ -24,7 +24,7 @@ from edgekit.jobs.store import Store
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-PYTEST = [sys.executable, "-m", "pytest", "--durations=25", "--durations-min=5", "-n", "2", "--dist", "loadgroup"]
+PYTEST = [sys.executable, "-m", "pytest", "--durations=25", "--durations-min=5", "-n", "2"]
 #: Cells of which the store has older results are made again, as many as fit; `make nightly` does them all.
 MOST_CHANGED = 40
 

@@ -20,7 +20,6 @@ from edgekit import api, cli
 from edgekit.jobs.store import Store
 
 CHILDREN = Path(__file__).parent / "children"
-pytestmark = pytest.mark.xdist_group("bad-input")
 
 
 def images(count=40, value=None):

@@ -29,8 +29,6 @@ NAMES = ["stage1", "stage2"]
 CONFIG = zoo.architecture("denoiser_rnn").configs["tiny"]
 TARGETS = [("torch", "onnxruntime-fp32"), ("keras", "tflite-int8")]
 
-pytestmark = pytest.mark.xdist_group("denoiser")
-
 
 @pytest.fixture(scope="module")
 def convert(tmp_path_factory):

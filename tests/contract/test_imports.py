@@ -16,8 +16,6 @@ from edgekit.jobs.workers import Workers
 sys.path.insert(0, str(Path(__file__).parent))
 from watching import Watching, watching
 
-pytestmark = pytest.mark.xdist_group("imports")
-
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Watching]:

@@ -80,15 +80,16 @@ def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> 
     )
 
 
-@pytest.mark.parametrize(("width", "once"), [(256, True), (1024, False)])
-def test_small_float16_weights_are_stored_once_and_widened_once(tmp_path: Path, width: int, once: bool) -> None:
+@pytest.mark.parametrize("route", ["cast-wf16-openvino", "cast-wf16-openvino-widened"])
+def test_equal_float16_weights_are_stored_once_and_widened_once_by_a_route_of_its_own(
+    tmp_path: Path, route: str
+) -> None:
     import openvino
     from openvino import opset13
 
     from edgekit.toolchains import Request
-    from edgekit.toolchains.openvino.export import to_fp16
 
-    rng = np.random.default_rng(0)
+    rng, width = np.random.default_rng(0), 256
     weights = rng.normal(size=(width, width)).astype(np.float32) / width**0.5
     x = h = opset13.parameter([1, width], np.float32)
     for _ in range(2):
@@ -96,7 +97,10 @@ def test_small_float16_weights_are_stored_once_and_widened_once(tmp_path: Path, 
     for node, name in ((x, "x"), (h, "y")):
         node.output(0).get_tensor().set_names({name})
     openvino.save_model(openvino.Model([h], [x], "model"), tmp_path / "float.xml", compress_to_fp16=False)
-    made = to_fp16(None, Request(tmp_path, "fp16", False, None, tmp_path / "float.xml", ("x",), ("y",))).file
+    request = Request(tmp_path, "fp16", False, None, tmp_path / "float.xml", ("x",), ("y",))
+    converted = toolchains.routes("openvino")[route].convert(None, request)
+    made, once = converted.file, route.endswith("widened")
+    assert any("widened once" in note for note in converted.notes) == once
     halves = [n for n in openvino.Core().read_model(made).get_ops() if n.get_element_type() == openvino.Type.f16]
     assert len(halves) == 1 and made.with_suffix(".bin").stat().st_size < 2.1 * width**2
     assert ('name="decompression"' in made.read_text()) != once

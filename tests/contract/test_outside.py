@@ -10,7 +10,7 @@ import pytest
 from edgekit import api, cli
 
 CHILDREN = Path(__file__).parent / "children"
-pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("outside")]
+pytestmark = pytest.mark.outside
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ import pytest
 
 from edgekit import toolchains
 
-pytestmark = pytest.mark.xdist_group("six-graphs")
-
 GRAPHS = frozenset(("cnn", "mlp", "attention", "lstm", "lookup", "llama"))
 CELLS = frozenset(("lstm",))
 #: Decibels that tell a file whose graph is right: far below what the eight samples give, far above noise.

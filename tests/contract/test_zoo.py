@@ -29,8 +29,6 @@ SAMPLES = 16
 TOLERANCE = 1e-4
 BACKENDS = ("tensorflow", "torch")
 
-pytestmark = pytest.mark.xdist_group("zoo")
-
 
 def tiny(name: str) -> Config:
     return zoo.architecture(name).configs["tiny"]

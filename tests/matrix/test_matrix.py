@@ -26,10 +26,7 @@ CHOSEN = [Cell(*cell) for cell in json.loads(Path(GIVEN).read_text())] if GIVEN 
 
 @pytest.mark.parametrize(
     "cell",
-    [
-        pytest.param(cell, id="-".join(cell), marks=[pytest.mark.matrix, pytest.mark.xdist_group(cell.source)])
-        for cell in CHOSEN
-    ],
+    [pytest.param(cell, id="-".join(cell), marks=[pytest.mark.matrix]) for cell in CHOSEN],
 )
 def test_cell(cell, workers, kept, tmp_path):
     try:

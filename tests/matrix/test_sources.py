@@ -22,7 +22,7 @@ CELLS = [
         kind,
         name,
         id=f"{kind['name']}-{name}",
-        marks=[pytest.mark.matrix, pytest.mark.xdist_group(f"sources-{kind['layout']}")],
+        marks=[pytest.mark.matrix],
     )
     for kind in KINDS
     if "given" in kind

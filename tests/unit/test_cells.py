@@ -113,7 +113,7 @@ def test_every_test_file_is_in_one_tier() -> None:
     named: Counter[Path] = Counter()
     for tier in (tiers.units, tiers.architectures, tiers.contracts, tiers.covering):
         for command in tier():
-            for word in command[command.index("loadgroup") + 1 :]:
+            for word in command[command.index("-n") + 2 :]:
                 path = tiers.ROOT / word
                 assert path.exists(), word
                 named.update(path.rglob("test_*.py") if path.is_dir() else [path])

@@ -76,9 +76,14 @@ def erase_identities(graph: fx.GraphModule) -> fx.GraphModule:
 
     PT2E gives each an observer of its own, and then two scales stand where there is one value. litert-torch drops the
     operator with the second scale, and keeps the next bias quantized with it: the file is noise, without an error.
+    A view becomes a reshape: what made its input's strides fit may be gone.
     """
+    import torch
+
     for node in list(graph.graph.nodes):
-        if _aten(node) == "_assert_tensor_metadata":
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
+        elif _aten(node) == "_assert_tensor_metadata":
             graph.graph.erase_node(node)
         elif (source := _unchanged(node)) is not None:
             node.replace_all_uses_with(source)
