@@ -34,7 +34,7 @@ def edgekit(*arguments, **environment):
         (["convert", "lenet5", "--target", "tflite-int8", "--metric", "topp1"], 2, "usage", "top1"),
         (["convert", "lenet5"], 2, "usage", "--target"),
         (["convert", "lenet5", "--tarket", "x"], 2, "usage", "--target"),
-        (["verify", "nowhere"], 2, "usage", "manifest.json"),
+        (["verify", "nowhere"], 2, "usage", "no such folder"),
         (["inspect", "nowhere.tflite"], 2, "usage", "no such file"),
         (["train", "lenet5:huge"], 2, "usage", "tiny"),
     ],
