@@ -81,7 +81,7 @@ def erase_identities(graph: fx.GraphModule) -> fx.GraphModule:
     import torch
 
     for node in list(graph.graph.nodes):
-        if node.target is torch.ops.aten.view.default:
+        if _aten(node) in ("view", "_unsafe_view") and not isinstance(node.args[1], torch.dtype):
             node.target = torch.ops.aten.reshape.default
         elif _aten(node) == "_assert_tensor_metadata":
             graph.graph.erase_node(node)
