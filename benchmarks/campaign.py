@@ -22,7 +22,8 @@ from typing import Any
 
 import matrix
 import rows
-from campaign import attacks, kills, known, loading, mutants
+from campaign import kills, known, loading, mutants
+from campaign.attacks import trying
 
 RESULTS = rows.RESULTS / "campaign.jsonl"
 ORIGINALS = Path(tempfile.gettempdir()) / "edgekit-campaign-originals"
@@ -32,7 +33,7 @@ def _rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     loading.make_originals(ORIGINALS)
     if arguments.part == "attacks":
         with tempfile.TemporaryDirectory(prefix="campaign-") as scratch:
-            yield from attacks.rows(ORIGINALS, Path(scratch), arguments.name or [])
+            yield from trying.rows(ORIGINALS, Path(scratch), arguments.name or [])
         return
     if arguments.part == "kills":
         yield from kills.rows(arguments.count, arguments.seed)
