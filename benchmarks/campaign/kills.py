@@ -16,11 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.remains import Remains
 from campaign.mutants import ROOT
-from edgekit.artifact import contents
-from edgekit.jobs.store import Store
 
 WAYS: dict[str, list[signal.Signals]] = {
     "SIGKILL": [signal.SIGKILL],
@@ -33,13 +30,11 @@ WAYS: dict[str, list[signal.Signals]] = {
 CHAIN = 4
 
 
-class Place:
+class Place(Remains):
     """Where runs live: whatever they leave is found here."""
 
     def __init__(self, folder: Path, warm: Path | None = None) -> None:
-        self.home, self.tmp, self.out = folder / "home", folder / "tmp", folder / "out"
-        for path in (self.tmp, self.out):
-            path.mkdir(parents=True)
+        super().__init__(folder)
         if warm:
             shutil.copytree(warm, self.home)
 
@@ -52,29 +47,6 @@ class Place:
             [sys.executable, "-m", "edgekit", *arguments], env=environment, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
-
-    def processes(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("EDGEKIT_HOME") == str(self.home):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-
-    def left(self) -> list[str]:
-        """Whatever is neither a whole entry of the store nor a whole artifact."""
-        folders = [self.tmp, self.home / "runs", self.home / "locks", self.home / "rooms"]
-        left = [str(path) for folder in folders if folder.is_dir() for path in folder.iterdir()]
-        return left + [str(path) for path in self.out.iterdir() if path.name != "made"]
-
-    def faults(self) -> list[str]:
-        """What is there by its name and not whole."""
-        found = list(Store(self.home).verify())
-        if (self.out / "made").exists():
-            found += [f"{name} {what}" for name, what in contents.faults(self.out / "made").items()]
-        return found
 
 
 def _whole(place: Place) -> tuple[float, list[str]]:

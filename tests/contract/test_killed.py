@@ -13,10 +13,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 import edgekit
+from benchmarks.remains import Remains
 from edgekit import api
 from edgekit.artifact import contents
 from edgekit.jobs.store import Store
@@ -48,13 +48,12 @@ def installed(monkeypatch):
         yield
 
 
-class Place:
+class Place(Remains):
     """Where one run lives: whatever it leaves is found here."""
 
     def __init__(self, folder):
-        self.home, self.tmp, self.out = folder / "home", folder / "tmp", folder / "out"
+        super().__init__(folder)
         self.folder = folder
-        self.tmp.mkdir()
         arguments = ["convert", "dense@torch", "--target", "null-fp32", "--json", "-o", str(self.out / "made")]
         self.command = [sys.executable, "-c", PROGRAM, *arguments]
         self.environment = {
@@ -74,27 +73,6 @@ class Place:
             text=True,
             preexec_fn=_heeds_ctrl_c,
         )
-
-    def processes(self):
-        """Whatever runs with this home in its environment."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("EDGEKIT_HOME") == str(self.home):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
-
-    def left(self):
-        """Everything but whole entries of the store and a whole artifact."""
-        lie = [self.tmp, self.home / "runs", self.home / "locks", self.home / "rooms"]
-        left = [path for folder in lie if folder.is_dir() for path in folder.iterdir()]
-        left += [path for path in self.out.iterdir() if path.name != "made"] if self.out.is_dir() else []
-        if (self.out / "made").exists():
-            assert contents.faults(self.out / "made") == {}
-        assert Store(self.home).verify() == []
-        return left
 
 
 def _heeds_ctrl_c():
@@ -122,7 +100,7 @@ def seconds(tmp_path_factory):
     run = place.start()
     _, said = run.communicate(timeout=120)
     assert run.returncode == 0, said
-    assert place.left() == []
+    assert place.left() + place.faults() == []
     return time.monotonic() - start
 
 
@@ -148,7 +126,7 @@ def test_signals_at_random_moments_leave_nothing(tmp_path, seconds, first, secon
     while place.processes() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert place.processes() == [], (delay, said)
-    assert place.left() == [], (delay, said)
+    assert place.left() + place.faults() == [], (delay, said)
     assert "Traceback" not in said or run.returncode < 0, said
     if answer:
         document = json.loads(answer)
@@ -172,7 +150,7 @@ def test_what_a_hard_kill_leaves_goes_at_the_next_start(tmp_path, seconds):
     run = place.start()
     _, said = run.communicate(timeout=120)
     assert run.returncode == 0, said
-    assert place.left() == []
+    assert place.left() + place.faults() == []
 
 
 def test_eight_threads_convert_with_one_workers(tmp_path, monkeypatch):
