@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from edgekit import __version__
@@ -128,7 +127,9 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         ),
         route=made.route if made else None,
         routes_tried=tuple(_tried(c) for c in outcome.candidates),
-        routes_passed_over=tuple(_passed_over(outcome)),
+        routes_passed_over=tuple(
+            RoutePassedOver(route=name, by=over.by, reason=over.reason) for name, over in _passed_over(outcome)
+        ),
         traits=_traits(outcome),
         files=contents.list_files(_paths(made)),
         size_bytes=_size(made),
@@ -256,23 +257,15 @@ def _warnings(order: Order, outcome: Outcome) -> list[str]:
     return notes
 
 
-def _passed_over(outcome: Outcome) -> Iterator[RoutePassedOver]:
-    """Routes that were not tried, in order: the same route may have been tried further down."""
+def _passed_over(outcome: Outcome) -> list[tuple[str, PassedOver]]:
+    """Routes that were not tried and why, in order: the same route may have been tried further down."""
     tried = {candidate.route for candidate in outcome.candidates}
-    for route in outcome.plan.routes:
-        if route.passed_over and route.name not in tried:
-            yield RoutePassedOver(route=route.name, by=route.passed_over.by, reason=route.passed_over.reason)
+    return [(r.name, r.passed_over) for r in outcome.plan.routes if r.passed_over and r.name not in tried]
 
 
 def _waiting(outcome: Outcome, option: Option) -> list[str]:
     """Routes that wait for an option to ask for them."""
-    waiting = PassedOver("needs", "", option)
-    tried = {candidate.route for candidate in outcome.candidates}
-    found = [
-        route.name
-        for route in outcome.plan.routes
-        if route.passed_over and replace(route.passed_over, reason="") == waiting and route.name not in tried
-    ]
+    found = (name for name, over in _passed_over(outcome) if (over.by, over.option) == ("needs", option))
     return list(dict.fromkeys(found))
 
 

@@ -155,11 +155,8 @@ def _own_names(tensors: Sequence[Any]) -> list[str]:
         history = getattr(tensor, "_keras_history", None)
         layer = getattr(history, "operation", None) or getattr(history, "layer", None)
         found.append(str(getattr(layer, "name", None) or tensor.name).split(":")[0])
-    numbers = itertools.count()
-    return [
-        "_".join(["input_layer", *([str(n)] if (n := next(numbers)) else [])]) if _NOBODYS.fullmatch(name) else name
-        for name in found
-    ]
+    fresh = itertools.chain(["input_layer"], (f"input_layer_{number}" for number in itertools.count(1)))
+    return [next(fresh) if _NOBODYS.fullmatch(name) else name for name in found]
 
 
 def _inputs(model: Any) -> list[Any] | None:

@@ -45,7 +45,7 @@ class Scratch:
             self._unborn.mkdir(0o700)
             self._lock = locked_folder(self._unborn)
             self._unborn.rename(self.path)
-        except BaseException:
+        except BaseException:  # an interruption, too: no folder stays
             self.close()
             raise
 

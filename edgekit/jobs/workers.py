@@ -214,7 +214,7 @@ class Worker:
                     cwd=self.room.out if self.room else None,
                     start_new_session=True,
                 )
-        except BaseException:
+        except BaseException:  # an interruption, too: no pipe and no room stays
             self._answers.close()
             if self.room:
                 self.room.close()

@@ -87,7 +87,6 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
     assert model is not None
-    samples = list(torch_graph.samples(model, request))
     graph = torch_graph.erase_identities(exported(model).module(check_guards=False))
     if len(graph.graph.nodes) > _MOST_NODES:
         raise UnsupportedError(
@@ -98,9 +97,9 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
-        for sample in samples:
+        for sample in torch_graph.samples(model, request):
             prepared(*sample)
-        program = torch.export.export(convert_pt2e(prepared), samples[-1], strict=False).run_decompositions({})
+        program = torch.export.export(convert_pt2e(prepared), sample, strict=False).run_decompositions({})
     return convert_program(program, request)
 
 

@@ -32,7 +32,7 @@ INT_OF_ARRAYS = Fault(
     ),
 )
 SECOND_NAMES = Fault(
-    "in exported programs PyTorch's second names of operators (subtract, multiply, divide) are not known",
+    "in exported programs PyTorch's second names of operators (subtract, negative, alias ...) are not known",
     package="coremltools",
     first="9.0",
     last="9.0",

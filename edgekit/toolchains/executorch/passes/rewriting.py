@@ -29,8 +29,7 @@ FLOAT = "edgekit_float"
 #: Other names of one and the same operator.
 _SYNONYMS = {
     aten.subtract.Tensor: aten.sub.Tensor, aten.multiply.Tensor: aten.mul.Tensor, aten.divide.Tensor: aten.div.Tensor,
-    aten.absolute.default: aten.abs.default, aten._unsafe_view.default: aten.reshape.default,
-    aten.view.default: aten.reshape.default,
+    aten.absolute.default: aten.abs.default,
 }  # fmt: skip
 _TRAINING = frozenset((
     aten._native_batch_norm_legit_functional.default, aten._native_batch_norm_legit.default,
