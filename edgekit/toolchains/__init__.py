@@ -19,7 +19,8 @@ A route's name says what it does: ``export-TOOL`` for float files, else ``METHOD
 - NUMBERS: ``w8a8``, ``w8a16``, ``w8``: integer bits of weights and activations; ``wf16``, ``wf16af16``: float16
   weights, computed in float32 or in float16.
 - TOOL: what exports or quantizes. ``converter`` is TensorFlow's, ``quantizer`` ai-edge-quantizer, ``qdq`` and ``ort``
-  are ONNX Runtime's, static and dynamic; the others go by their own names.
+  are ONNX Runtime's, static and dynamic, ``nncf`` is OpenVINO's, ``pt2e`` torchao's, ``xnnpack`` ExecuTorch's; others
+  go by the name of a distribution in the folder's ``PACKAGES``.
 - SCOPE, where it is not all that the tool does by itself: ``matmuls`` (matrix products and convolutions alone: norms,
   softmax, sums and gates stay float), ``all`` (also what the tool leaves float by itself), ``noconv`` and
   ``nodepthwise`` (such convolutions use their integer weights in float), ``mixed`` (so do pointwise ones),

@@ -231,3 +231,29 @@ def test_layers_keep_their_names_until_a_file_is_chosen_and_are_found_again(
     assert after < before
     sessions = (toolchains.open_session("openvino", one, TORCH[route]) for one in (file, tmp_path / file.name))
     assert exchange.same_outputs(files, model, *sessions)
+
+
+@pytest.mark.parametrize(("threads", "right"), [(1, False), (2, True)])
+def test_what_the_runtime_answers_on_one_thread_is_what_is_compared(tmp_path: Path, threads: int, right: bool) -> None:
+    """Two int8 products without biases are one kernel of OpenVINO 2026.4 on one thread, and it answers zeros.
+
+    A file is proven on one thread, so that the gate sees it. Once both are right, this says so.
+    """
+    import nncf
+    import openvino
+    from openvino import opset13
+
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(32, 24)).astype(np.float32), rng.normal(size=(10, 32)).astype(np.float32)
+    x = opset13.parameter([1, 24], np.float32)
+    h = opset13.relu(opset13.matmul(x, opset13.constant(first), False, True))
+    y = opset13.matmul(h, opset13.constant(second), False, True)
+    for node, name in ((x, "x"), (y, "y")):
+        node.output(0).get_tensor().set_names({name})
+    samples = rng.normal(size=(32, 1, 24)).astype(np.float32)
+    quantized = nncf.quantize(openvino.Model([y], [x], "model"), nncf.Dataset([{"x": row} for row in samples]))
+    openvino.save_model(quantized, tmp_path / "model.xml", compress_to_fp16=False)
+    session = toolchains.open_session("openvino", tmp_path / "model.xml", "int8", threads=threads)
+    answer, expected = session.run({"x": samples[0]})["y"], np.maximum(samples[0] @ first.T, 0) @ second.T
+    assert np.allclose(answer, expected, atol=0.1 * np.abs(expected).max()) == right
+    assert right or not answer.any()

@@ -23,7 +23,7 @@ TOKENS = frozenset(("lookup", "llama"))
 NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
     ("litert", "keras-tensorflow", "ptq-w8a16-converter"): {
         "unsupported": TOKENS,  # its inputs must be floats
-        "failed": frozenset(("attention",)),  # no 16x8 form of NEG, which an exact GELU becomes
+        "failed": frozenset(("attention",)),  # TFLiteConverter: no 16x8 form of NEG
     },
     ("litert", "keras-tensorflow", "ptq-w8a8-quantizer-unrolled"): {"unsupported": NO_CELL},
     ("litert", "keras-tensorflow", "ptq-w8a16-quantizer-unrolled"): {"unsupported": NO_CELL},
@@ -39,9 +39,9 @@ NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
     ("coreml", "torch", "ptq-w8a8-coremltools-matmuls"): {"unsupported": CELLS},
     ("coreml", "keras-tensorflow", "export-tf-concrete"): {
         "unsupported": frozenset(("cnn", "attention")),
-        "failed": CELLS,  # first states that are inputs: IndexError
+        "failed": CELLS,  # coremltools: IndexError
     },
-    # XNNPACK does not open the file: a negated value in int8.
+    # ExecuTorch does not load the file that it wrote, and says no more than an error's number.
     ("executorch", "torch", "ptq-w8a8-pt2e"): {"failed": frozenset(("llama",))},
 }
 

@@ -9,17 +9,21 @@ from edgekit import catalogue, target, toolchains
 from edgekit.errors import UsageError
 
 NAMES = target.names()
-#: How routes are named, see ``edgekit/toolchains/__init__.py``.
-TOOL = "[a-z0-9]+"
 SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened"
-DECODES = {
-    "fp32": r"export-[a-z0-9-]+",
-    "fp16": rf"export-[a-z0-9-]+|cast-wf16(af16)?-({TOOL})(-({SCOPE}))*",
-    "int8": rf"ptq-w8a8-({TOOL})(-({SCOPE}))*",
-    "int16x8": rf"ptq-w8a16-({TOOL})(-({SCOPE}))*",
-    "int8-dynamic": rf"dynamic-w8a8-({TOOL})(-({SCOPE}))*",
-    "int8-weights": rf"weights-w8-({TOOL})(-({SCOPE}))*",
-}
+
+
+def decodes(toolchain, precision):
+    """How routes are named, see ``edgekit/toolchains/__init__.py``, which says which words stand for tools."""
+    told = re.search(r"- TOOL: (.*?)\n- SCOPE", toolchains.__doc__, re.DOTALL)[1]
+    tool = "|".join(map(re.escape, {*re.findall(r"``([a-z0-9]+)``", told), *toolchains.facts(toolchain).PACKAGES}))
+    return {
+        "fp32": r"export-[a-z0-9-]+",
+        "fp16": rf"export-[a-z0-9-]+|cast-wf16(af16)?-({tool})(-({SCOPE}))*",
+        "int8": rf"ptq-w8a8-({tool})(-({SCOPE}))*",
+        "int16x8": rf"ptq-w8a16-({tool})(-({SCOPE}))*",
+        "int8-dynamic": rf"dynamic-w8a8-({tool})(-({SCOPE}))*",
+        "int8-weights": rf"weights-w8-({tool})(-({SCOPE}))*",
+    }[precision]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +44,7 @@ def test_target(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_routes_decode(name):
     found = target.load(name)
-    assert [r.name for r in found.routes if not re.fullmatch(DECODES[found.precision], r.name)] == []
+    assert [r.name for r in found.routes if not re.fullmatch(decodes(found.toolchain, found.precision), r.name)] == []
 
 
 @pytest.mark.parametrize("name", toolchains.names())
