@@ -37,9 +37,10 @@ import handmade_report
 import rivals
 
 import edgekit
-from edgekit import api, pipeline
+from edgekit import api
 from edgekit import target as targets
-from edgekit.conversion import Order
+from edgekit.conversion import loading
+from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError
 from edgekit.jobs.host import host
 from edgekit.jobs.run import Run
@@ -169,10 +170,10 @@ def with_edgekit(model: str, framework: str, names: list[str], folder: Path, sto
         source = sources.resolve(f"{model}@{framework}")
         order = Order(source, targets.load("tflite-int8"), api.plan_for(source, calibrate, None, "top1"))
         run = Run(workers, store, lambda event, label: None)
-        loaded = pipeline.load(run, order)
-        selection = pipeline.gather(run, order, loaded, "selection")
+        checkpoint = loading.load(run, order)
+        selection = loading.gather(run, order, checkpoint, "selection")
         try:
-            calibration = pipeline.gather(run, order, loaded, "calibration", reference=False)
+            calibration = loading.gather(run, order, checkpoint, "calibration", ran=False)
         except EdgekitError:  # a model without data: no target here needs calibration
             calibration = selection
     data = {"samples": selection.file, "outputs": selection.outputs, "calibration": calibration.file}
@@ -371,17 +372,19 @@ def _conversion(route: str, target: str, store: Store) -> tuple[float, set[str]]
     Where it quantizes a file, converting to fp32 is part of it: by hand the model is converted first, too.
     """
     found = [json.loads(path.read_text()) for path in store.root.glob("*/entry.json")]
-    [routes] = [entry["value"]["value"] for entry in found if entry["material"]["step"] == "routes"]
+    [routes] = [
+        entry["value"]["value"] for entry in found if entry["material"]["step"] == "edgekit.steps.convert:routes"
+    ]
     wanted = {(route, targets.load(target).precision)}
     if routes[route]["quantizes_file"]:
         wanted |= {(name, "fp32") for name in routes}
     steps = [
         entry
         for entry in found
-        if entry["material"]["step"] == "convert"
-        and (entry["material"]["arguments"]["route"], entry["material"]["arguments"]["precision"]) in wanted
+        if entry["material"]["step"] == "edgekit.steps.convert:run"
+        and (entry["material"]["request"]["route"], entry["material"]["request"]["precision"]) in wanted
     ]
-    where = {entry["material"]["arguments"]["environment"] for entry in steps}
+    where = {entry["material"]["request"]["environment"] for entry in steps}
     return sum(entry["value"]["cpu_seconds"] for entry in steps), where
 
 

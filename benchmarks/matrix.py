@@ -32,7 +32,7 @@ import edgekit
 from benchmarks import cells, pages
 from benchmarks.cells import Cell
 from edgekit import api, pipeline, target
-from edgekit.conversion import Order
+from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError
 from edgekit.jobs.host import host
 from edgekit.jobs.interruption import listening

@@ -18,10 +18,10 @@ from typing import Any
 
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
-from edgekit.conversion import Order
+from edgekit.conversion.order import Order
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
-from edgekit.jobs import extras
+from edgekit.jobs import extras, wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
@@ -30,6 +30,7 @@ from edgekit.result import Result
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
+from edgekit.steps import audit, mlpackage
 
 
 def convert(
@@ -161,13 +162,10 @@ def _audited(path: Path, toolchain: str | None) -> dict[str, Any]:
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
-        arguments = {"folder": folder, "toolchain_name": name, "file": str(path.resolve())}
-        confined = reading(path)
+        request = audit.Request(name, path.resolve())
         with untrusted.blame(str(path)):
-            audit: dict[str, Any] = workers.call(
-                "runtime", "edgekit.steps.audit:run", arguments, confined=confined
-            ).value
-    return {"file": str(path), "toolchain": name, **audit}
+            found = workers.ask("runtime", audit.run, Path(folder), request, confined=reading(path)).value
+    return {"file": str(path), "toolchain": name, **wire.plain(found)}
 
 
 def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str, Any]:
@@ -176,15 +174,13 @@ def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str
         if not path.exists():
             raise UsageError(f"no such file or folder: {path}", hint="Give an .mlpackage folder and an npz file.")
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
-        arguments = {"folder": folder, "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        request = mlpackage.Request(model.resolve(), inputs.resolve())
         confined = reading(model, inputs)
         with untrusted.blame(f"{model} or {inputs}"):
-            found: dict[str, Any] = workers.call(
-                "runtime", "edgekit.steps.execute:run", arguments, confined=confined
-            ).value
+            found = workers.ask("runtime", mlpackage.run, Path(folder), request, confined=confined).value
         if outputs is not None:
             try:
-                shutil.copyfile(Path(folder) / "outputs.npz", outputs)
+                shutil.copyfile(Path(folder) / mlpackage.OUTPUTS, outputs)
             except OSError as error:
                 raise UsageError(f"{outputs} cannot be written: {error.strerror or error}") from error
     return found
@@ -201,8 +197,9 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
     destination = output or Path(f"{model}-{config}.safetensors")
     progress("start", f"train:{model}:{config}")
     with listening(), Workers(_limits(24 * 3600.0, None)) as workers:
-        arguments = {"name": model, "config": config, "seed": seed, "output": str(destination.absolute())}
-        answer = workers.call("torch", "edgekit.steps.train:run", arguments)
+        request = {"name": model, "config": config, "seed": seed, "output": destination.absolute()}
+        # By its name: the step imports PyTorch.
+        answer = workers.call("torch", "edgekit.steps.train:run", {"folder": "", "request": request})
     progress("done", f"train:{model}:{config}")
     return {"file": str(destination), **answer.value, "cpu_seconds": answer.cpu_seconds}
 

@@ -7,18 +7,15 @@ them; a limit that is looser than the default is the user's own, and the result 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgekit.result import Family
 from edgekit.scheme import Precision
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("pydantic",)
-
-#: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, R2), or a
-#: fraction of the float value.
-Family = Literal["top1", "map", "relative"]
 
 
 class ParityLimits(BaseModel):

@@ -26,6 +26,10 @@ Status = Literal[
 Flag = Literal["SLOWER", "LARGER", "WEAK_SOURCE", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE", "CUSTOM_TARGET"]
 
 
+#: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, R2), or a
+#: fraction of the float value.
+Family = Literal["top1", "map", "relative"]
+
 #: The latency of an artifact against its float twin's.
 Speed = Literal["FASTER", "SAME", "SLOWER", "TOO_SMALL_TO_TELL"]
 
@@ -120,42 +124,127 @@ class Audited(_Frozen):
     float_weights: tuple[str, ...] = ()
 
 
-class DriftFacts(_Frozen):
-    """Whether the error grows over a sequence: SQNR of the worst output over the first and the last 20 steps."""
+class Channel(_Frozen):
+    """One channel of an output.
+
+    Attributes:
+        axis: of the output in data, whose first axis is the sample.
+        index: on that axis.
+        db: ``variation_db`` over its elements, or what ``by`` says, in dB.
+        by: ``magnitude`` where the channel hardly varies, so that its error is compared with its size.
+    """
+
+    axis: int
+    index: int
+    db: float
+    by: Literal["variation", "magnitude"]
+
+
+class OutputParity(_Frozen):
+    """Closeness of one output over all samples; ``proof.parity`` measures it.
+
+    Attributes:
+        sqnr_db: ``10 log10(sum ref^2 / sum (ref - measured)^2)`` in dB, within +-300; 0 where the measured output is
+            not finite.
+        cosine: cosine of the two outputs taken as one vector each; 1 where both are all zero, 0 where one is.
+        max_abs: largest absolute error in the output's own unit; None where the measured output is not finite.
+        reason: what is wrong beyond mere distance (NaN, silent reference, masked places), or an empty string.
+        variation_db: ``10 log10(sum V / sum E)`` over the elements, ``V`` the variance of the reference over the
+            samples and ``E`` the mean square error; None where it was not measured, or the output hardly varies.
+        channel: the worst channel; None where there are none, or too few samples.
+        dead: why the output carries nothing although the reference does, or an empty string.
+        constant: whether that is because every sample gets the same answer.
+        equal: share of equal values, of integer and boolean outputs; None for others.
+        masked: values that the reference masks (``proof.masks``): they must be masked in the file, too, and count
+            nowhere else.
+    """
+
+    sqnr_db: float
+    cosine: float
+    max_abs: float | None
+    reason: str = ""
+    variation_db: float | None = None
+    channel: Channel | None = None
+    dead: str = ""
+    constant: bool = False
+    equal: float | None = None
+    masked: int = 0
+
+
+class Drift(_Frozen):
+    """Whether an error grows on the way, where a model feeds its own states back.
+
+    Attributes:
+        steps: length of the sequences.
+        first20_db: SQNR of the worst output over the first 20 steps, in dB.
+        last20_db: the same over the last 20.
+    """
 
     steps: int
     first20_db: float
     last20_db: float
 
 
-class ParityFacts(_Frozen):
-    """Closeness to the framework's own run on the same samples (of a stream: over all steps of so many sequences).
+class Parity(_Frozen):
+    """Closeness of a part's outputs to the checkpoint's own; each top-level figure is the worst over the outputs.
 
-    ``sqnr_db`` relates the error to the size of the answers, ``variation_db`` to how far they move from sample to
-    sample, ``channel_db`` is that of the worst channel; see ``edgekit.proof.parity``. ``noise_floor_db`` is the SQNR of
-    the framework's own run when its inputs move by one rounding, measured where parity misses its limit.
+    Attributes:
+        reference: who ran the checkpoint; None for what is compared with a recording.
+        inputs: whether both ran on data or on generated inputs.
+        samples: number of samples compared, or of sequences.
+        sqnr_db: smallest over the outputs, in dB; integers and booleans left out where there are others.
+        cosine: smallest over the same outputs.
+        max_abs: largest over the outputs; None where any output is not finite.
+        per_output: the same per output, by name.
+        runtime: what executed the file.
+        runtime_precision: in which precision, as the runtime says.
+        drift: of sequences that are long enough; None for everything else.
+        variation_db: smallest over the outputs; None where none was measured.
+        channel_db: that of the worst channel of all; None where none was measured.
+        noise_floor_db: SQNR of the framework's own run when its inputs move by one rounding, measured where a limit is
+            missed.
     """
 
-    reference: str
-    inputs: Literal["data", "generated"]
+    reference: str | None = None
+    inputs: Literal["data", "generated"] | None = None
     samples: int
     sqnr_db: float
     cosine: float
     max_abs: float | None
-    per_output: dict[str, dict[str, Any]]
-    runtime: str
-    runtime_precision: str
-    drift: DriftFacts | None = None
+    per_output: dict[str, OutputParity]
+    runtime: str | None = None
+    runtime_precision: str | None = None
+    drift: Drift | None = None
     variation_db: float | None = None
     channel_db: float | None = None
     noise_floor_db: float | None = None
 
+    @property
+    def reason(self) -> str:
+        """The outputs' reasons, joined; empty where there is none."""
+        return "; ".join(output.reason for output in self.per_output.values() if output.reason)
 
-class AccuracyFacts(_Frozen):
-    """The task metric on the test split, run once; ``drop`` positive is worse.
 
-    ``trivial`` is the metric of an answer that does not look at the sample (the majority class, the mean), and
-    ``gain_ci95`` the 95 % interval of how much better ``float`` is, in the unit of ``drop``.
+class Accuracy(_Frozen):
+    """The task metric of a model before and after, on the same samples; ``proof.accuracy`` measures it.
+
+    Attributes:
+        metric: name in ``edgekit.proof.metrics``, whose family says how a drop is judged.
+        higher_is_better: False for perplexity.
+        samples: number of samples.
+        float_: of the source as handed in, run by its framework (``float`` in JSON).
+        checkpoint: of the checkpoint, after a recipe; equal to ``float_`` where there was none.
+        artifact: of the artifact in its runtime.
+        drop: how much worse the artifact is than ``float_``: in points (0.01 is one percentage point), for family
+            ``relative`` as a fraction of ``float_``. Positive is worse.
+        drop_ci95: 95 % interval of the drop, paired by sample.
+        agreement: share of positions where float and artifact choose the same class; None where none is chosen.
+        flips: samples that only the float model gets right, and that only the artifact does; None where a sample
+            is not simply right or wrong.
+        split: which samples; the manifest's are those of test, run once.
+        trivial: the metric of an answer that does not look at the samples (the majority class, the mean); None where
+            it was not measured.
+        gain_ci95: 95 % interval of how much better ``float_`` is than that, in the unit of ``drop``.
     """
 
     metric: str
@@ -172,6 +261,11 @@ class AccuracyFacts(_Frozen):
     trivial: float | None = None
     gain_ci95: tuple[float, float] | None = None
 
+    @property
+    def weak(self) -> bool:
+        """Whether the float model is not certainly better than an answer that does not look at the samples."""
+        return self.gain_ci95 is not None and self.gain_ci95[0] <= 0
+
 
 class AgreementFacts(_Frozen):
     """Of samples without labels: how often float and artifact have the same largest value. Accuracy stays unknown."""
@@ -180,10 +274,13 @@ class AgreementFacts(_Frozen):
     samples: int
 
 
-class LatencyFacts(_Frozen):
+class Latency(_Frozen):
     """CPU milliseconds per inference (all parts once), one thread, in turns with the float twin on the same runtime.
 
+    Medians over blocks, and of the ratio artifact / float of two paired blocks; ``proof.latency`` measures it.
+
     Attributes:
+        verdict: what the ratio says; None until it is judged.
         measured_at: when, in UTC, as ISO 8601 has it.
         reused: whether that was in an earlier run, on this machine.
     """
@@ -192,7 +289,7 @@ class LatencyFacts(_Frozen):
     artifact_cpu_ms: float
     ratio: float
     ratio_ci95: tuple[float, float]
-    verdict: Speed
+    verdict: Speed | None = None
     noisy: bool
     blocks: int
     runs_per_block: tuple[int, int]
@@ -208,7 +305,7 @@ class Part(_Frozen):
     inputs: tuple[IO, ...]
     outputs: tuple[IO, ...]
     audit: Audited
-    parity: ParityFacts | None
+    parity: Parity | None
 
 
 class StateFacts(_Frozen):
@@ -288,10 +385,10 @@ class Result(_Frozen):
     parts: dict[str, Part] = {}
     state: dict[str, tuple[StateFacts, ...]] = {}
     audit: Audited | None = None
-    parity: ParityFacts | None = None
-    accuracy: AccuracyFacts | None = None
+    parity: Parity | None = None
+    accuracy: Accuracy | None = None
     agreement: AgreementFacts | None = None
-    latency: LatencyFacts | None = None
+    latency: Latency | None = None
     gate: dict[str, Any]
     samples: SamplesFacts
     notes: tuple[str, ...] = ()

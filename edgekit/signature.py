@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,13 @@ BOXES = tuple(f"boxes{kind}{unit}" for kind in ("", "-xywh", "-cxcywh", "-yxyx")
 #: What an output is for, as far as it is known: ``classes`` are told apart by their largest value; ``boxes`` and
 #: ``scores`` (one confidence per class within 0..1, or its ``-logit``) are a detector's.
 ROLES = ("classes", "scores", "scores-logit", *BOXES)
+
+#: What a graph may be made of; ``toolchains/_shared/traits.py`` says what each means and finds it.
+Trait = Literal[
+    "attention", "recurrent", "cells", "unrolled", "stateful", "looped", "loops", "gated", "depthwise", "grouped",
+    "transposed",
+]  # fmt: skip
+TRAITS: tuple[Trait, ...] = get_args(Trait)
 
 #: Name of the part of a model that is one.
 WHOLE = "model"
@@ -98,12 +105,6 @@ class Signature:
         carried = {state.input for state in self.state}
         return tuple(t for t in self.inputs if t.name not in carried)
 
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Signature:
-        """Read it from the JSON form of ``dataclasses.asdict``."""
-        inputs, outputs = (tuple(_spec_from_json(row) for row in document[side]) for side in ("inputs", "outputs"))
-        return cls(inputs, outputs, tuple(State(**row) for row in document["state"]))
-
     @property
     def channels(self) -> dict[str, tuple[int, ...]]:
         """Axes of every output's channels, by its name, in data (``TensorSpec.row``)."""
@@ -120,11 +121,6 @@ class Signature:
         states = {state.output for state in self.state}
         said = tuple(replace(t, channels=() if t.name in states else channel_axes(t, framework)) for t in self.outputs)
         return replace(self, outputs=said)
-
-
-def _spec_from_json(row: dict[str, Any]) -> TensorSpec:
-    read = {key: None if row.get(key) is None else tuple(row[key]) for key in ("channels", "span")}
-    return TensorSpec(**{**row, **read, "shape": tuple(row["shape"])})
 
 
 def channel_axes(spec: TensorSpec, framework: Framework) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -17,14 +17,8 @@ from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.result import TargetFile
 from edgekit.scheme import STATIC, Precision
-from edgekit.signature import Framework
+from edgekit.signature import TRAITS, Framework, Trait
 
-#: What a graph may be made of; ``toolchains/_shared/traits.py`` says what each means and finds it.
-Trait = Literal[
-    "attention", "recurrent", "cells", "unrolled", "stateful", "looped", "loops", "gated", "depthwise", "grouped",
-    "transposed",
-]  # fmt: skip
-TRAITS: tuple[Trait, ...] = get_args(Trait)
 #: What a user asks for by an option, and is not given otherwise.
 Option = Literal["allow-mixed", "search-routes"]
 

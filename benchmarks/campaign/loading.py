@@ -14,14 +14,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekit import pipeline
 from edgekit import target as targets
 from edgekit.api import plan_for
-from edgekit.conversion import Loaded, LoadedPart, Order
+from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import loading
+from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Entry, Store
@@ -74,13 +75,13 @@ class _Shared(Run):
 
     scratch = Path()
 
-    def step(self, *arguments: Any, reading: Confined | None = None, **options: Any) -> Entry:
+    def step(self, *arguments: Any, reading: Confined | None = None, **options: Any) -> Entry[Any]:
         if reading is not None:
             reading = Confined("campaign", reading.near, reading.file_bytes, (self.scratch,))
         return super().step(*arguments, reading=reading, **options)
 
-    def _for_whom(self, arguments: dict[str, Any]) -> Confined | None:
-        found = super()._for_whom(arguments)
+    def _for_whom(self, request: object) -> Confined | None:
+        found = super()._for_whom(request)
         return Confined("campaign", found.near, 2 << 30, found.read) if found else None
 
 
@@ -118,7 +119,7 @@ class Bench:
             inputs = ("x=1x3x8x8",) if path.suffix == ".pt" else ()
             order = Order(resolve(str(path), inputs=inputs), targets.load("onnxruntime-fp32"), plan_for_nothing())
             with self.run() as run:
-                pipeline.load(run, order)
+                loading.load(run, order)
 
         return attempt(action)
 
@@ -129,10 +130,10 @@ class Bench:
             source = resolve("lenet5@torch")
             order = Order(source, targets.load("onnxruntime-int8"), plan_for(source, str(path), str(path), "top1"))
             inputs, outputs = TensorSpec("x", (1, 3, 8, 8), "float32"), TensorSpec("y", (1, 4), "float32")
-            signature = asdict(Signature((inputs,), (outputs,)))
-            loaded = Loaded({WHOLE: LoadedPart(source, signature)}, "torch", "torch", (), {})
+            signature = Signature((inputs,), (outputs,))
+            checkpoint = Checkpoint(source, {WHOLE: source}, {WHOLE: signature}, "torch", "torch")
             with self.run() as run:
-                pipeline.gather(run, order, loaded, "test", reference=False)
+                loading.gather(run, order, checkpoint, "test", ran=False)
 
         return attempt(action)
 

@@ -75,7 +75,7 @@ def load_and_run(folder: str, source: dict[str, Any], environment: str) -> None:
     """Load a model as edgekit does, and run it on zeros."""
     import numpy as np
 
-    from edgekit.steps.load import load
+    from edgekit.frameworks.once import load
 
     loaded = load(source, environment)
     loaded.run({spec.name: np.zeros(spec.shape, spec.dtype) for spec in loaded.signature.inputs})

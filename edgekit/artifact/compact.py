@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from edgekit import toolchains
 from edgekit.artifact.folder import GOLDEN
-from edgekit.candidate import Candidate
-from edgekit.conversion import Loaded, Samples
+from edgekit.checkpoint import Checkpoint
+from edgekit.conversion.candidate import Candidate
+from edgekit.conversion.samples import SplitFiles
 from edgekit.jobs.run import Ref, Run
+from edgekit.steps import audit, golden
 from edgekit.target import Target
 
 #: Golden samples in an artifact: enough to notice a wrong runtime, small enough to travel.
@@ -20,20 +21,20 @@ GOLDEN_SEQUENCES = 1
 NAMES = "names.json"
 
 
-def recorded(run: Run, loaded: Loaded, made: Candidate, selection: Samples) -> Candidate:
-    """Record golden data of every part from its proof on selection samples."""
-    assert made.proof_entry is not None
-    golden = {}
+def recorded(run: Run, checkpoint: Checkpoint, made: Candidate, selection: SplitFiles) -> Candidate:
+    """Record golden data of every part from its run on selection samples."""
+    assert made.execution is not None
+    found = {}
     for name in made.parts:
-        arguments: dict[str, Any] = {
-            "part": name if loaded.streams else None,
-            "samples_file": selection.file,
-            "measured_folder": Ref(made.proof_entry, ""),
-            "reference_folder": selection.outputs,
-            "count": GOLDEN_SEQUENCES if loaded.streams else GOLDEN_SAMPLES,
-        }
-        golden[name] = run.step("golden", "runtime", "golden", arguments)
-    return replace(made, golden=golden)
+        request = golden.Request(
+            part=name if checkpoint.streams else None,
+            samples=selection.file,
+            measured=Ref(made.execution, ""),
+            reference=selection.outputs,
+            count=GOLDEN_SEQUENCES if checkpoint.streams else GOLDEN_SAMPLES,
+        )
+        found[name] = run.step(golden.run, "runtime", "golden", request)
+    return replace(made, golden=found)
 
 
 def named_shortly(run: Run, target: Target, made: Candidate) -> Candidate:
@@ -42,25 +43,24 @@ def named_shortly(run: Run, target: Target, made: Candidate) -> Candidate:
         return made
     parts = dict(made.parts)
     for name, part in made.parts.items():
-        arguments = {"toolchain_name": target.toolchain, "file": Ref(part.entry, part.file)}
-        entry = run.step("audit:compact", "runtime", "compact", arguments)
-        if entry.value["file"] is not None:
-            parts[name] = replace(part, entry=entry)
+        entry = run.step(audit.compact, "runtime", "compact", audit.Request(target.toolchain, part.ref))
+        if entry.value.file is not None:
+            parts[name] = replace(part, ref=Ref(entry, entry.value.file))
     return replace(made, parts=parts) if parts != made.parts else made
 
 
-def computes_the_same(run: Run, target: Target, loaded: Loaded, made: Candidate) -> bool:
+def computes_the_same(run: Run, target: Target, checkpoint: Checkpoint, made: Candidate) -> bool:
     """Whether files give what is recorded in the golden data, to the last bit."""
     for name, part in made.parts.items():
-        arguments = {
-            "toolchain_name": target.toolchain,
-            "file": Ref(part.entry, part.file),
-            "precision": target.precision,
-            "golden_file": Ref(made.golden[name], GOLDEN),
-            "steps": loaded.streams,
-            "state": loaded.signatures[name]["state"],
-            "shapes": {tensor.name: list(tensor.shape) for tensor in part.audit.inputs},
-        }
-        if not run.step("golden:replay", "runtime", "compact", arguments).value["identical"]:
+        request = golden.ReplayRequest(
+            toolchain=target.toolchain,
+            file=part.ref,
+            precision=target.precision,
+            golden=Ref(made.golden[name], GOLDEN),
+            steps=checkpoint.streams,
+            state=checkpoint.signatures[name].state,
+            shapes={tensor.name: tensor.shape for tensor in part.audit.inputs},
+        )
+        if not run.step(golden.replay, "runtime", "compact", request).value.identical:
             return False
     return True

@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -20,13 +21,14 @@ from edgekit import catalogue
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
+from edgekit.jobs import wire
 from edgekit.jobs.store import sha256_file
 from edgekit.jobs.workers import Workers
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import Verdict, judge_parity
-from edgekit.proof.parity import Parity
-from edgekit.result import File, Flag, Proof, Status
+from edgekit.result import File, Flag, Parity, Proof, Status
 from edgekit.scheme import Precision
+from edgekit.steps import audit
 from edgekit.toolchains._shared.machine import Machine, check_machine
 
 ENGINE = "model.engine"
@@ -240,7 +242,7 @@ def build(
         proven = None
         if machine.gpu and device.requires.builds_for in ((), (machine.compute_capability,)):
             proof = {"engine_file": str(engine), "golden_file": str(golden)}
-            proven = workers.call("gpu", "edgekit.artifact.engine:run", proof | {"builder": device.builder}).value
+            proven = _executed(workers, proof | {"builder": device.builder})
         derived = describe(folder, parent, device, machine, built, proven)
         files = {ENGINE: engine, TIMING_CACHE: cache, artifact.GOLDEN: golden}
         if derived.status != "PASS" and not (derived.status == "NOT_RUN" and allow_unproven):
@@ -264,8 +266,7 @@ def _checked_parent(folder: Path, device: Device, workers: Workers) -> tuple[art
             f"build takes an artifact of one part with {artifact.GOLDEN}; this one has {len(parent.parts)} parts"
         )
     file = folder / next(iter(parent.parts.values())).file
-    arguments = {"folder": "", "toolchain_name": parent.toolchain, "file": str(file)}
-    findings = workers.call("runtime", "edgekit.steps.audit:run", arguments).value["findings"]
+    findings = workers.ask("runtime", audit.run, folder, audit.Request(parent.toolchain, file)).value.findings
     if findings:
         raise UnsupportedError(f"{device.builder} would refuse {file.name}: {'; '.join(findings[:3])}")
     return parent, file
@@ -283,13 +284,30 @@ def _old_cache(destination: Path, machine: Machine) -> str | None:
     return str(cache)
 
 
+@dataclass(frozen=True)
+class Executed:
+    """What executing an engine on golden inputs gave.
+
+    Attributes:
+        by: what executed it.
+        samples: how many.
+        parity: closeness to the framework's outputs.
+        parity_to_parent: closeness to the parent's, as the stand-in gave them.
+    """
+
+    by: str
+    samples: int
+    parity: Parity
+    parity_to_parent: Parity
+
+
 def describe(
     folder: Path,
     parent: artifact.Sealed,
     device: Device,
     machine: Machine,
     built: Mapping[str, Any],
-    proven: Mapping[str, Any] | None,
+    proven: Executed | None,
 ) -> Derived:
     """Assemble the manifest of a derived artifact from what the children answered; ``proven`` None: not executed."""
     assert machine.builder_version
@@ -299,7 +317,7 @@ def describe(
     return Derived(
         status=verdict.status,
         reason=verdict.reason,
-        proof=Proof(kind="runtime", by=proven["by"]) if proven else Proof(kind="none"),
+        proof=Proof(kind="runtime", by=proven.by) if proven else Proof(kind="none"),
         parent=Parent(
             manifest_sha256=sha256_file(folder / contents.MANIFEST),
             target=parent.target,
@@ -316,9 +334,9 @@ def describe(
         driver=machine.driver,
         machine=machine.machine,
         built_for=built_for,
-        samples=proven["samples"] if proven else 0,
-        parity=proven["parity"] if proven else None,
-        parity_to_parent=proven["parity_to_parent"] if proven else None,
+        samples=proven.samples if proven else 0,
+        parity=proven.parity.model_dump(mode="json") if proven else None,
+        parity_to_parent=proven.parity_to_parent.model_dump(mode="json") if proven else None,
         gate=parent.gate,
         build_seconds=built["seconds"],
         layers=built["layers"],
@@ -345,14 +363,20 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
         "golden_file": str(folder / artifact.GOLDEN),
         "builder": derived.builder,
     }
-    replay = workers.call("gpu", "edgekit.artifact.engine:run", proof).value
-    verdict = _judge(replay, derived.parent.precision, derived.gate)
+    found = _executed(workers, proof)
+    replay = wire.plain(found)
+    verdict = _judge(found, derived.parent.precision, derived.gate)
     if verdict.status == "PASS" and derived.status != "PASS":
         return artifact.answer(derived.status, artifact.WHOLE_BUT.format(derived.reason), replay)
     return artifact.answer(verdict.status, verdict.reason, replay)
 
 
-def _judge(found: Mapping[str, Any], precision: str, gate: Mapping[str, Any]) -> Verdict:
+def _executed(workers: Workers, arguments: Mapping[str, str]) -> Executed:
+    """Run golden inputs through an engine, in a child; by its name, because the module imports the builder."""
+    return wire.read(Executed, workers.call("gpu", "edgekit.artifact.engine:run", arguments).value)
+
+
+def _judge(found: Executed, precision: str, gate: Mapping[str, Any]) -> Verdict:
     """The verdict on golden samples by the parent's limits; those that an older manifest lacks are the defaults."""
     limits = Gate.model_validate(with_defaults(cast(Precision, precision), gate))
-    return judge_parity(Parity.from_json(found["parity"]), limits.parity)
+    return judge_parity(found.parity, limits.parity)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from edgekit.artifact.derived import Executed
 from edgekit.proof import parity
 from edgekit.toolchains.tensorrt.builder import EngineSession
 
 
-def run(engine_file: str, golden_file: str, builder: str = "tensorrt") -> dict[str, Any]:
+def run(engine_file: str, golden_file: str, builder: str = "tensorrt") -> Executed:
     """Run golden inputs through an engine; compare with the framework's outputs and with the stand-in's."""
     with np.load(golden_file, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
@@ -24,9 +24,4 @@ def run(engine_file: str, golden_file: str, builder: str = "tensorrt") -> dict[s
     count = len(next(iter(inputs.values())))
     rows = [session.run({name: array[i].reshape(shapes[name]) for name, array in inputs.items()}) for i in range(count)]
     measured = {name: np.stack([row[name] for row in rows]).reshape(array.shape) for name, array in recorded.items()}
-    return {
-        "by": session.by,
-        "samples": count,
-        "parity": parity.compare(framework, measured).to_json(),
-        "parity_to_parent": parity.compare(recorded, measured).to_json(),
-    }
+    return Executed(session.by, count, parity.compare(framework, measured), parity.compare(recorded, measured))

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,9 +18,13 @@ from edgekit import toolchains
 from edgekit.artifact import contents, publishing
 from edgekit.artifact.contents import MANIFEST, SEAL
 from edgekit.errors import DamagedFileError, UsageError, unknown_name
+from edgekit.jobs import wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.workers import Workers, reading
 from edgekit.result import File, Proof, StateFacts, Status
+from edgekit.scheme import Precision
+from edgekit.signature import State
+from edgekit.steps import golden
 
 GOLDEN = "golden.npz"
 
@@ -197,17 +201,17 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
     """Run one part's golden data again, see ``steps.replay``."""
     part, state = sealed.parts[name], sealed.state.get(name, ())
     lies = folder.resolve()
-    arguments = {
-        "toolchain_name": sealed.toolchain,
-        "file": str(lies / part.file),
-        "precision": sealed.precision,
-        "golden_file": str(lies / golden_of(part)),
-        "steps": len(sealed.parts) > 1 or bool(state),
-        "state": [one.model_dump() for one in state],
-        "shapes": {tensor.name: list(tensor.shape) for tensor in part.inputs},
-    }
+    request = golden.ReplayRequest(
+        toolchain=sealed.toolchain,
+        file=lies / part.file,
+        precision=cast(Precision, sealed.precision),
+        golden=lies / golden_of(part),
+        steps=len(sealed.parts) > 1 or bool(state),
+        state=tuple(State(**one.model_dump()) for one in state),
+        shapes={tensor.name: tensor.shape for tensor in part.inputs},
+    )
     with tempfile.TemporaryDirectory() as scratch:  # not the artifact's: what a child writes is copied into it
-        arguments["folder"] = scratch
+        confined = reading(folder / SEAL)
         with untrusted.blame(str(folder)):
-            found = workers.call("runtime", "edgekit.steps.golden:replay", arguments, confined=reading(folder / SEAL))
-    return {"part": name, **found.value}
+            found = workers.ask("runtime", golden.replay, Path(scratch), request, confined=confined)
+    return {"part": name, **wire.plain(found.value)}

@@ -7,14 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgekit import __version__
-from edgekit import candidate as judging
 from edgekit import target as targets
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.artifact.compact import NAMES
 from edgekit.artifact.readme import readme
-from edgekit.candidate import Candidate, Evidence, is_slow
-from edgekit.conversion import FEW_CALIBRATION_SAMPLES, Loaded, Order, Outcome, Samples
+from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import candidate as judging
+from edgekit.conversion.candidate import Candidate, Evidence, is_slow
+from edgekit.conversion.order import FEW_CALIBRATION_SAMPLES, Order
+from edgekit.conversion.outcome import Outcome
+from edgekit.conversion.samples import SplitFiles
 from edgekit.jobs.run import Run
 from edgekit.proof import precision
 from edgekit.proof.judge import Verdict
@@ -56,7 +59,7 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
         return result
     files = _paths(made)
     files |= {artifact.golden_of(result.parts[name]): e.file(artifact.GOLDEN) for name, e in made.golden.items()}
-    destination = destination_of(order, outcome.loaded.framework)
+    destination = destination_of(order, outcome.checkpoint.framework)
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
         destination = publishing.rejected(destination)
@@ -91,7 +94,7 @@ def check_destination(order: Order, framework: str | None = None) -> None:
     if order.output is None and framework is None:
         return
     read = (order.source.path, order.plan.calibrate, order.plan.evaluate)
-    given = [Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", name)) for name in read if name is not None]
+    given = [Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", str(name))) for name in read if name is not None]
     publishing.check(destination_of(order, framework or ""), given)
 
 
@@ -116,14 +119,14 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         toolchain=target.toolchain,
         precision=target.precision,
         precision_reached=precision.describe(target.precision, worst) if worst else None,
-        framework=outcome.loaded.framework,
+        framework=outcome.checkpoint.framework,
         source=SourceFacts(
             given=order.source.given,
             kind=order.source.kind,
             name=order.source.name,
             config=order.source.config,
-            sha256=next(iter(outcome.loaded.parts.values())).source.sha256,
-            notes=outcome.loaded.notes,
+            sha256=next(iter(outcome.checkpoint.parts.values())).sha256,
+            notes=outcome.checkpoint.notes,
         ),
         route=made.route if made else None,
         routes_tried=tuple(_tried(c) for c in outcome.candidates),
@@ -135,7 +138,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         size_bytes=_size(made),
         float_size_bytes=_size(outcome.twin) or (_size(made) if target.precision == "fp32" else None),
         parts=parts,
-        state=_states(outcome.loaded) if parts else {},
+        state=_states(outcome.checkpoint) if parts else {},
         audit=next((part.audit for name, part in parts.items() if made and made.parts[name].audit is worst), None),
         parity=evidence.parity if evidence else None,
         accuracy=accuracy,
@@ -143,7 +146,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         latency=latency,
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
-        notes=(*outcome.loaded.notes, *_notes(made), *_warnings(order, outcome)),
+        notes=(*outcome.checkpoint.notes, *_notes(made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},
         host=run.host,
         cpu_seconds=dict(run.ledger.cpu_seconds),
@@ -188,7 +191,7 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
     if size and floats and size > floats:
         flags.append("LARGER")
     accuracy = made.evidence.accuracy if made and made.evidence else None
-    if accuracy and accuracy.gain_ci95 and accuracy.gain_ci95[0] <= 0:
+    if accuracy and accuracy.weak:
         flags.append("WEAK_SOURCE")
     if made and made.latency and made.latency.noisy:
         flags.append("NOISY")
@@ -216,8 +219,8 @@ def _notes(made: Candidate | None) -> list[str]:
     return list(dict.fromkeys([*each, *(made.notes if made else ()), *odd]))
 
 
-def _states(loaded: Loaded) -> dict[str, tuple[StateFacts, ...]]:
-    found = {name: tuple(StateFacts(**row) for row in s["state"]) for name, s in loaded.signatures.items()}
+def _states(checkpoint: Checkpoint) -> dict[str, tuple[StateFacts, ...]]:
+    found = {name: tuple(StateFacts(**asdict(row)) for row in s.state) for name, s in checkpoint.signatures.items()}
     return {name: states for name, states in found.items() if states}
 
 
@@ -235,16 +238,16 @@ def _warnings(order: Order, outcome: Outcome) -> list[str]:
             f"only {calibration.count} calibration samples: ranges may be too narrow; "
             f"give at least {FEW_CALIBRATION_SAMPLES}"
         )
-    if calibration is not None and (dropped := calibration.entry.value["dropped"]):
+    if calibration is not None and (dropped := calibration.entry.value.dropped):
         notes.append(f"{dropped} calibration samples were left out: they are among the evaluation samples, too")
     selection = _find(outcome.samples, "selection")
     if selection is not None and not selection.labelled:
         none = "accuracy was not measured: no labelled samples (--evaluate DATA)"
         notes.append(UNLABELLED if order.plan.evaluate else none)
     if selection is not None:
-        notes += selection.entry.value["notes"]
-        if names := selection.entry.value["classes"]:
-            notes.append("classes in the order of the outputs: " + _listed(names))
+        notes += selection.entry.value.notes
+        if names := selection.entry.value.classes:
+            notes.append("classes in the order of the outputs: " + _listed(list(names)))
     latency = outcome.chosen.latency if outcome.chosen else None
     if latency and is_slow(latency):
         slow = f"takes {latency.ratio:.1f} times the float time; "
@@ -352,11 +355,11 @@ def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
         f"{kind} {value}" for kind, value in (("--calibrate", plan.calibrate), ("--evaluate", plan.evaluate)) if value
     ]
     origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
-    facts = {s.split: s.entry.value for s in outcome.samples}
-    splits = {split: {key: value[key] for key in ("count", "sha256", "dropped")} for split, value in facts.items()}
-    classes = next((tuple(value["classes"]) for value in facts.values() if value["classes"]), ())
+    made = {s.split: s.entry.value for s in outcome.samples}
+    splits = {str(s): {"count": v.count, "sha256": v.sha256, "dropped": v.dropped} for s, v in made.items()}
+    classes = next((value.classes for value in made.values() if value.classes), ())
     return SamplesFacts(origin=origin, seed=plan.seed, splits=splits, classes=classes)
 
 
-def _find(samples: list[Samples], split: str) -> Samples | None:
+def _find(samples: list[SplitFiles], split: str) -> SplitFiles | None:
     return next((s for s in samples if s.split == split), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.proof.parity import FEWEST
-from edgekit.result import AccuracyFacts, Result
+from edgekit.result import Accuracy, Result
 
 
 def _bytes(size: int | None) -> str:
@@ -75,7 +75,7 @@ def _accuracy(result: Result) -> str:
     return f"{a.metric} {before} -> {after}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{_trivial(a)})"
 
 
-def _trivial(a: AccuracyFacts) -> str:
+def _trivial(a: Accuracy) -> str:
     """What an answer that does not look at the samples would reach."""
     if a.trivial is None:
         return ""
@@ -104,7 +104,7 @@ def _latency(result: Result) -> str:
     low, high = t.ratio_ci95
     return (
         f"{t.float_cpu_ms:.3f} -> {t.artifact_cpu_ms:.3f} CPU ms, ratio {t.ratio:.2f} "
-        f"(95 % interval {low:.2f} to {high:.2f}), {words[t.verdict]}"
+        f"(95 % interval {low:.2f} to {high:.2f}), {words.get(t.verdict or '', 'not judged')}"
     )
 
 

@@ -155,7 +155,10 @@ def convert(
         interruption.finish()
         show.result(result)
     if require_speedup and _EXIT[result.status] == 0 and not (result.latency and result.latency.verdict == "FASTER"):
-        _say("a speed-up was required: " + (result.latency.verdict if result.latency else "latency was not measured"))
+        _say(
+            "a speed-up was required: "
+            + (result.latency.verdict or "it was not judged" if result.latency else "latency was not measured")
+        )
         return _DEMAND_NOT_MET
     return _EXIT[result.status]
 

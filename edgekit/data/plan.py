@@ -6,7 +6,7 @@ Whatever chooses (routes, ranges) sees calibration and selection; test is made o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,10 @@ class DataPlan:
         """The plan for a child, which may have been started in another folder than the one that paths were typed in."""
         calibrate, evaluate = (path and str(Path(path).absolute()) for path in (self.calibrate, self.evaluate))
         return replace(self, calibrate=calibrate, evaluate=evaluate)
+
+    def identity(self) -> dict[str, Any]:
+        """What samples depend on: what was handed in by its content, not by where it lies."""
+        return {**asdict(self), "calibrate": self.calibrate is not None, "evaluate": self.evaluate is not None}
 
     def share(self, split: str) -> float:
         """Of the labelled samples that the user hands in, the share that comes into this split; 1 for a task's own."""

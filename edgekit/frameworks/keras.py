@@ -108,7 +108,7 @@ def _zoo(source: Source) -> Loaded:
 def _file(source: Source) -> Loaded:
     assert source.path is not None
     try:
-        model = keras.saving.load_model(source.path, compile=False, safe_mode=not source.trust)
+        model = keras.saving.load_model(str(source.path), compile=False, safe_mode=not source.trust)
     except (OSError, KeyError) as error:
         raise DamagedFileError(f"Keras cannot read {source.given}: {source.named(error)}") from error
     except Exception as error:  # a configuration that is no model's fails anywhere in Keras

@@ -34,7 +34,7 @@ def model_from(source: Source) -> Any:
         optional.seed_keras(sys.modules["keras"], user_code.SEED)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(user_code.SEED)
-    made = user_code.call(source.path, source.function)
+    made = user_code.call(str(source.path), source.function)
     if framework_of(made) is None:
         raise UsageError(
             f"{source.given} returned a {type(made).__name__}; allowed: torch.nn.Module, keras.Model",

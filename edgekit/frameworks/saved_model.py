@@ -43,7 +43,7 @@ def load(source: Source) -> Loaded:
         DamagedFileError: TensorFlow cannot load it (its checkpoint of variables carries checksums).
     """
     try:
-        native = tf.saved_model.load(source.path)
+        native = tf.saved_model.load(str(source.path))
     except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"TensorFlow cannot load {source.given}: {source.named(error)}") from error
     function = _signature(native, source)

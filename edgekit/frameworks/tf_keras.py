@@ -26,7 +26,7 @@ def load(source: Source) -> Loaded:
     """
     assert source.path is not None
     try:
-        model = tf_keras.models.load_model(source.path, compile=False, safe_mode=not source.trust)
+        model = tf_keras.models.load_model(str(source.path), compile=False, safe_mode=not source.trust)
     except (OSError, KeyError) as error:
         raise DamagedFileError(f"tf-keras cannot read {source.given}: {source.named(error)}") from error
     except Exception as error:  # a configuration that is no model's fails anywhere in Keras

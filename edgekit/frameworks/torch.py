@@ -139,7 +139,7 @@ def _python(source: Source) -> Loaded:
 def _pt2(source: Source) -> Loaded:
     assert source.path is not None
     try:
-        program = torch.export.load(source.path)
+        program = torch.export.load(str(source.path))
     except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"torch.export cannot load {source.given}: {source.named(error)}") from error
     names = [str(name) for name in program.graph_signature.user_inputs]
@@ -150,7 +150,7 @@ def _pt2(source: Source) -> Loaded:
 
 def _torchscript(source: Source) -> Loaded:
     try:
-        module = torch.jit.load(source.path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(source.path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"TorchScript cannot load {source.given}: {source.named(error)}") from error
     names = [argument.name for argument in module.forward.schema.arguments[1:]]
@@ -251,7 +251,7 @@ def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:
     ]
 
 
-def _load_state(model: torch.nn.Module, path: str) -> None:
+def _load_state(model: torch.nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     model.load_state_dict(load_file(path))

@@ -21,6 +21,7 @@ import traceback
 from typing import Any
 
 from edgekit.errors import EdgekitError
+from edgekit.jobs import wire
 from edgekit.jobs.confine import entering
 
 #: What a full disk, a full quota, a limit on file sizes and a read-only disk say.
@@ -43,7 +44,7 @@ def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
     module, _, function = request["step"].partition(":")
     before = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        value = getattr(importlib.import_module(module), function)(**request["arguments"])
+        value = wire.call(getattr(importlib.import_module(module), function), request["arguments"])
     except EdgekitError as error:
         traceback.print_exc()
         return {"error": {"type": type(error).__name__, "message": str(error), "hint": error.hint}}

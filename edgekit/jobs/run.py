@@ -1,33 +1,66 @@
 """One run's access to children and to the store: every step goes through ``Run.step``.
 
-A step is looked up under the SHA-256 of all that its result depends on (see ``keys.py``). Only a miss starts a child.
+A step is looked up under the SHA-256 of all that its result depends on (see ``keys``). Only a miss starts a child.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from edgekit import user_code
-from edgekit.errors import FailedError
+from edgekit.errors import DamagedFileError, FailedError
 from edgekit.jobs import host as machine
-from edgekit.jobs import keys
+from edgekit.jobs import keys, wire
 from edgekit.jobs.store import Entry, Lease, Store
-from edgekit.jobs.workers import Confined, Limits, Workers
+from edgekit.jobs.wire import Json
+from edgekit.jobs.workers import Answer, Confined, Limits, Workers
 from edgekit.result import Host
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 #: How large a file a confined step may write: a float32 file of a small model, or some copies of a large one in one.
 _SMALLEST_LIMIT = 2 << 30
 _LARGER_THAN_GIVEN = 8
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A value that a key names by less than all that it holds: a file by its content, wherever it lies."""
+
+    def identity(self) -> Json:
+        """What a result depends on."""
+        ...
+
+
+@runtime_checkable
+class Untrusted(Protocol):
+    """A value with a file of others, the sum of whose content names it.
+
+    Steps that get it, or anything that was made from it, run in confined children, where ``untrusted_bytes``, the size
+    of the file, is no None.
+    """
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what was handed in."""
+        ...
+
+    @property
+    def untrusted_bytes(self) -> int | None:
+        """How large it is; None for what needs no such care."""
+        ...
+
+
 @dataclass(frozen=True)
-class Ref:
+class Ref(os.PathLike[str]):
     """A file that an earlier step made: named by that step's key, opened by its path."""
 
-    entry: Entry
+    entry: Entry[Any]
     name: str
 
     @property
@@ -41,21 +74,34 @@ class Ref:
             raise FailedError(f"a step says that it made {self.name!r}, which is none of its files")
         return self.entry.file(self.name)
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def identity(self) -> Json:
+        """The step that made it, and its name."""
+        return {"entry": self.entry.key, "file": self.name}
+
 
 @dataclass(frozen=True)
-class Given:
-    """A file or text that the user handed in: named by its content's hash.
+class Given(os.PathLike[str]):
+    """A file that the user handed in: named by its content's hash.
 
     Attributes:
-        value: what the step gets; a ``Path`` in it is handed in where the step's child is confined.
+        path: where it lies.
         sha256: of its content.
-        untrusted_bytes: size of a file that others made; steps that get it, or anything that was made from it, run in
-            confined children. None for what needs no such care.
+        untrusted_bytes: its size where others made it, see ``Untrusted``.
     """
 
-    value: Any
+    path: Path
     sha256: str
     untrusted_bytes: int | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def identity(self) -> Json:
+        """Its content."""
+        return {"sha256": self.sha256}
 
 
 @dataclass
@@ -85,83 +131,81 @@ class Run:
 
     def step(
         self,
-        name: str,
+        step: Callable[[Path, Q], A],
         environment: str,
         label: str,
-        arguments: dict[str, Any],
+        request: Q,
         *,
         limits: Limits | None = None,
         reading: Confined | None = None,
-    ) -> Entry:
+    ) -> Entry[A]:
         """Return a step's entry, running it in a child of that kind where the store has none.
 
         Args:
-            name: ``module`` or ``module:function`` below ``edgekit.steps``; ``run`` is the function where none is said.
+            step: a function of a module of ``edgekit.steps``: of the folder that its files go into, and of its request.
             environment: kind of child.
             label: where its CPU seconds are booked in the manifest, and what the user is shown.
-            arguments: JSON values, ``Ref`` and ``Given``, and dicts of them.
+            request: what the step is asked to do; files in it are ``Ref`` or ``Given``.
             limits: of this step, where they are not those of all.
             reading: for files of others that the step reads where they lie, and of which it makes plain arrays: it runs
                 in a child that is confined so, and what it made can go to any child.
         """
-        module, _, inner = name.partition(":")
-        function = f"edgekit.steps.{module}:{inner or 'run'}"
-        actual = {key: _actual(value) for key, value in arguments.items()}
-        identities = {key: _identity(value) for key, value in arguments.items()}
-        material = keys.material(name, environment, actual, identities, self.host, keys.installed())
-        confined = self._for_whom(arguments)
+        material = keys.material(wire.name_of(step), environment, request, _identity(request), self.host)
+        confined = self._for_whom(request)
 
-        def produce(folder: Path) -> dict[str, Any]:
+        def produce(folder: Path) -> Json:
             self.progress("start", label)
-            given = {"folder": folder, **actual}
             held = confined or reading
-            answer = self.workers.call(environment, function, given, confined=held, limits=limits)
-            spent = {"cpu_seconds": answer.cpu_seconds, "peak_rss_bytes": answer.peak_rss_bytes}
-            return {"value": answer.value, **spent, "read": {} if held else answer.read}
+            answer = self.workers.ask(environment, step, folder, request, confined=held, limits=limits)
+            return wire.plain(replace(answer, read={}) if held else answer)
 
         made = self.store.make(material, produce)
         # What the user's code reads is known once it ran. Where it has changed since, the entry of what is there now
         # is the answer; that one may have read other files.
-        while made.reused and not confined and (read := user_code.changed(made.value["read"])):
+        while made.reused and not confined and (read := user_code.changed(_recorded(made).read)):
             material = {**material, "read": [*material.get("read", ()), read]}
             made = self.store.make(material, produce)
         self.ledger.tools |= {tool: version for tool, version in material["tools"].items() if version}
         if confined:
             self._confined[made.key] = confined
-        self._book(made, label)
-        return Entry(made.key, made.value["value"], made.folder, made.reused)
+        recorded = _recorded(made)
+        self._book(recorded, made.reused, label)
+        try:
+            value = wire.answer(step, recorded.value)
+        except ValueError as error:
+            raise DamagedFileError(f"{made.folder} holds no answer", hint="Run `edgekit cache clear`.") from error
+        return Entry(made.key, value, made.folder, made.reused)
 
-    def _for_whom(self, arguments: dict[str, Any]) -> Confined | None:
+    def _for_whom(self, request: object) -> Confined | None:
         """For whom the child is confined: for the file of others that a step gets, or that what it gets was made of."""
-        for value in arguments.values():
-            if isinstance(value, dict) and (found := self._for_whom(value)):
-                return found
+        for _, value in wire.within(request):
             if isinstance(value, Ref) and (found := self._confined.get(value.entry.key)):
                 return found
-            if isinstance(value, Given) and value.untrusted_bytes is not None:
+            if isinstance(value, Untrusted) and value.untrusted_bytes is not None:
                 size = max(_SMALLEST_LIMIT, _LARGER_THAN_GIVEN * value.untrusted_bytes)
                 return Confined(value.sha256, self.store.root.parent, size)
         return None
 
-    def _book(self, made: Entry, label: str) -> None:
+    def _book(self, answer: Answer[Json], reused: bool, label: str) -> None:
         ledger, kind = self.ledger, label.split(":")[0]
-        ledger.cpu_seconds[kind] = round(ledger.cpu_seconds.get(kind, 0.0) + made.value["cpu_seconds"], 3)
-        ledger.peak_rss_bytes = max(ledger.peak_rss_bytes, made.value["peak_rss_bytes"])
-        (ledger.reused if made.reused else ledger.made).append(label)
-        self.progress("reused" if made.reused else "done", label)
+        ledger.cpu_seconds[kind] = round(ledger.cpu_seconds.get(kind, 0.0) + answer.cpu_seconds, 3)
+        ledger.peak_rss_bytes = max(ledger.peak_rss_bytes, answer.peak_rss_bytes)
+        (ledger.reused if reused else ledger.made).append(label)
+        self.progress("reused" if reused else "done", label)
 
 
-def _identity(value: Any) -> Any:
-    if isinstance(value, Ref):
-        return {"entry": value.entry.key, "file": value.name}
-    if isinstance(value, dict):
-        return {key: _identity(inner) for key, inner in value.items()}
-    return {"sha256": value.sha256} if isinstance(value, Given) else value
+def _recorded(made: Entry[Json]) -> Answer[Json]:
+    return wire.read(Answer[Any], made.value)
 
 
-def _actual(value: Any) -> Any:
-    if isinstance(value, Ref):
-        return value.path
-    if isinstance(value, dict):
-        return {key: _actual(inner) for key, inner in value.items()}
-    return value.value if isinstance(value, Given) else value
+def _identity(request: object) -> Json:
+    """A request as a key names it."""
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, Identified):
+            return value.identity()
+        if isinstance(value, os.PathLike):
+            raise TypeError(f"{value} is no file of a step and none that was handed in: its path says nothing of it")
+        return value
+
+    return wire.plain(request, leaf)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Generic, TypeVar
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict
@@ -32,8 +32,9 @@ from pydantic import BaseModel, ConfigDict
 from edgekit.errors import DamagedFileError, FailedError, UsageError
 from edgekit.jobs import listing
 from edgekit.jobs.scratch import Scratch, claim, exclusively, flush, flush_folder, sweep, sweep_claims
+from edgekit.jobs.wire import Json
 
-Json = Any  # a JSON document: there is no recursive type for it that mypy and readers both like
+A = TypeVar("A")
 
 #: Size of the store where ``EDGEKIT_STORE_LIMIT`` does not say another.
 DEFAULT_LIMIT = "8 GiB"
@@ -82,11 +83,11 @@ def sha256_json(document: Json) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A finished step: its key, its JSON value, its files, and whether it was found or made."""
+class Entry(Generic[A]):
+    """A finished step: its key, its answer (of the store itself as JSON), its files, whether it was found or made."""
 
     key: str
-    value: Json
+    value: A
     folder: Path
     reused: bool
 
@@ -139,12 +140,12 @@ class Store:
         """What a run holds while it works; a context manager."""
         return Lease(self)
 
-    def make(self, material: Json, produce: Callable[[Path], Json]) -> Entry:
+    def make(self, material: Json, produce: Callable[[Path], Json]) -> Entry[Json]:
         """As ``Lease.make``, for one entry alone."""
         with self.lease() as lease:
             return lease.make(material, produce)
 
-    def find(self, key: str) -> Entry | None:
+    def find(self, key: str) -> Entry[Json] | None:
         """Return an entry with every file re-hashed; None where there is none, or not a whole one."""
         try:
             value = self._verified(key).value
@@ -314,7 +315,7 @@ class Lease:
         """Where the entries lie."""
         return self.store.root
 
-    def make(self, material: Json, produce: Callable[[Path], Json]) -> Entry:
+    def make(self, material: Json, produce: Callable[[Path], Json]) -> Entry[Json]:
         """Return the entry for ``material``, calling ``produce(files_folder) -> value`` where there is none.
 
         Raises:
@@ -331,7 +332,7 @@ class Lease:
                 stack.enter_context(claim(self.store.locks / key))
             return self._take(key) or self._produce(self._folder.path, key, material, produce)
 
-    def _take(self, key: str) -> Entry | None:
+    def _take(self, key: str) -> Entry[Json] | None:
         if not os.path.lexists(self.store.root / key):
             return None
         with _writable(self.store.root), self.store.guard(fcntl.LOCK_SH):
@@ -347,7 +348,7 @@ class Lease:
                 stream.write(f"{key}\n")
             self._noted.add(key)
 
-    def _produce(self, around: Path, key: str, material: Json, produce: Callable[[Path], Json]) -> Entry:
+    def _produce(self, around: Path, key: str, material: Json, produce: Callable[[Path], Json]) -> Entry[Json]:
         folder = around / f"make-{next(self._numbers)}"
         try:
             with _writable(self.store.root):

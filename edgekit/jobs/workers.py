@@ -19,23 +19,27 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 import psutil
 
 from edgekit import errors, frameworks, toolchains
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
-from edgekit.jobs import extras, interruption
+from edgekit.jobs import extras, interruption, wire
 from edgekit.jobs.confine.entering import Bounds
 from edgekit.jobs.confine.room import Room
 from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.jobs.store import home, sha256_json
+from edgekit.jobs.wire import Json
 from edgekit.signature import Environment
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 _COMMON = {
     # One thread: sums come out in one order, and no pool spins for work while another process needs the core (on two
@@ -129,20 +133,16 @@ def variables(environment: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a request gave: the step's JSON value, CPU seconds spent, peak resident bytes of the child so far.
+class Answer(Generic[A]):
+    """What a request gave: the step's answer, CPU seconds spent, peak resident bytes of the child so far.
 
     ``read`` has the files that code of the user's read in the child, see ``user_code.read``.
     """
 
-    value: Any
+    value: A
     cpu_seconds: float
     peak_rss_bytes: int
     read: dict[str, str | None] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.cpu_seconds, int | float) or not isinstance(self.peak_rss_bytes, int):
-            raise TypeError("what a request cost is no number")
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,6 @@ class Raised:
     type: str
     message: str
     hint: str
-
-    def __post_init__(self) -> None:
-        if not all(isinstance(value, str) for value in (self.type, self.message, self.hint)):
-            raise TypeError("what a request raised is no text")
 
 
 @functools.cache
@@ -224,19 +220,20 @@ class Worker:
         self._pending = bytearray()
         self._requests = 0
 
-    def call(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer:
+    def call(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer[Json]:
         """Run one step; raises the step's own ``EdgekitError``, or ``FailedError`` for all else.
 
         Args:
             step: ``module:function``.
-            arguments: JSON values; a ``Path`` among them is handed in to a confined child. ``folder`` is what the step
-                writes into.
+            arguments: values for ``wire.plain``; a path among them is handed in to a confined child. ``folder`` is what
+                the step writes into.
             limits: of this request.
         """
         if self.room is None:
-            return self._ask(step, _as_json(arguments), limits)
+            return self._ask(step, wire.plain(arguments), limits)
+        bring = self.room.bring
         given = {key: value for key, value in arguments.items() if key != "folder"}
-        inside = _as_json(given, self.room)
+        inside = wire.plain(given, lambda v: bring(Path(os.fspath(v))) if isinstance(v, os.PathLike) else v)
         if "folder" not in arguments:
             return self._ask(step, inside, limits)
         made = self.room.folder()
@@ -245,7 +242,7 @@ class Worker:
         self.room.fetch(made, Path(arguments["folder"]), self.confined.file_bytes)
         return answer
 
-    def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer:
+    def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer[Json]:
         log_start = self._log_size()
         self._requests += 1
         request = json.dumps({"number": self._requests, "step": step, "arguments": arguments}) + "\n"
@@ -259,9 +256,9 @@ class Worker:
         try:
             answer = json.loads(line)
             number = answer.pop("number")
-            error = Raised(**answer["error"]) if "error" in answer else None
-            answered = None if error else Answer(**answer)
-        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            error = wire.read(Raised, answer["error"]) if "error" in answer else None
+            answered = None if error else wire.read(Answer[Any], answer)
+        except (ValueError, AttributeError, KeyError, RecursionError):
             raise FailedError(f"{step} answered with what is no answer: {line[:200]!r}") from None
         if number != self._requests:
             raise FailedError(f"{step} got the answer to request {number} instead of {self._requests}")
@@ -361,15 +358,6 @@ class Worker:
             self.room.close()
 
 
-def _as_json(value: Any, room: Room | None = None) -> Any:
-    """Arguments with their paths as a child knows them: handed in where it has a room."""
-    if isinstance(value, Mapping):
-        return {key: _as_json(inner, room) for key, inner in value.items()}
-    if isinstance(value, Path):
-        return str(room.bring(value) if room else value)
-    return value
-
-
 def _descendants(pid: int) -> list[psutil.Process]:
     try:
         return list(psutil.Process(pid).children(recursive=True))
@@ -418,13 +406,13 @@ class Workers:
         *,
         confined: Confined | None = None,
         limits: Limits | None = None,
-    ) -> Answer:
-        """Run a step in a child of that kind; a child that fails is not used again.
+    ) -> Answer[Json]:
+        """Run a function in a child of that kind; a child that fails is not used again.
 
         Args:
             environment: kind of child.
             step: ``module:function``.
-            arguments: see ``Worker.call``.
+            arguments: by name, see ``Worker.call``.
             confined: run it in a child that is confined and serves this alone.
             limits: of this request, where they are not those of all.
         """
@@ -444,6 +432,25 @@ class Workers:
                     self._children.pop(key, None)
                     worker.end()
                 raise
+
+    def ask(
+        self,
+        environment: Environment | str,
+        step: Callable[[Path, Q], A],
+        folder: Path,
+        request: Q,
+        *,
+        confined: Confined | None = None,
+        limits: Limits | None = None,
+    ) -> Answer[A]:
+        """Run a step as ``call`` does, and hold its answer to what the step may return."""
+        name = wire.name_of(step)
+        given = {"folder": folder, "request": request}
+        answered = self.call(environment, name, given, confined=confined, limits=limits)
+        try:
+            return replace(answered, value=wire.answer(step, answered.value))
+        except ValueError as error:
+            raise FailedError(f"{name} answered with what is no answer: {wire.first(error)}") from None
 
     def _start(self, key: str, environment: str, confined: Confined | None, limits: Limits) -> Worker:
         """Start a child and register it, in the starter's thread, where no signal comes between the two."""

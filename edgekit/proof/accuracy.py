@@ -4,136 +4,67 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
-from edgekit.limits import Family
 from edgekit.proof import metrics
 from edgekit.proof.intervals import Change, bca_interval, tango_interval
 from edgekit.proof.metrics import Metric
+from edgekit.result import Accuracy
 
 #: No statement is planned beyond this many samples.
 _MOST_SAMPLES = 10**9
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """The metric of a model before and after, on the same test samples.
+def samples_needed(accuracy: Accuracy, decided: Callable[[float, float], bool]) -> int | None:
+    """About how many such samples would bring the interval of the drop to where it decides.
 
-    Attributes:
-        metric: name in ``edgekit.proof.metrics``.
-        higher_is_better: False for perplexity.
-        family: which table of the gate judges it.
-        samples: number of samples.
-        float_: of the source as handed in, run by its framework (``float`` in JSON).
-        checkpoint: of the checkpoint, after compression; equal to ``float_`` where there was none.
-        artifact: of the artifact in its runtime.
-        drop: how much worse the artifact is than ``float_``: in points (0.01 is one percentage point), for family
-            ``relative`` as a fraction of ``float_``. Positive is worse.
-        drop_ci95: 95 % interval of the drop, paired by sample.
-        agreement: share of positions where float and artifact choose the same class; None where none is chosen.
-        flips: samples that only the float model gets right, and that only the artifact does; None where a sample
-            is not simply right or wrong.
-        trivial: the metric of an answer that does not look at the samples (``Metric.trivial``); None where it was not
-            measured.
-        gain_ci95: 95 % interval of how much better ``float_`` is than that, in the unit of ``drop``.
+    It assumes that the rates seen so far stay: flips are scaled with n and Tango's bounds computed anew; other
+    bounds draw near the drop with the square root of n.
+
+    Args:
+        accuracy: what was measured.
+        decided: whether an interval, lower and upper bound, decides. More samples never undo it.
+
+    Returns:
+        None where no number of samples would.
     """
+    few, many = accuracy.samples, accuracy.samples
+    while not decided(*_interval_of(accuracy, many)):
+        few, many = many, 2 * many
+        if many > _MOST_SAMPLES:
+            return None
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if decided(*_interval_of(accuracy, middle)) else (middle, many)
+    return many
 
-    metric: str
-    higher_is_better: bool
-    family: Family
-    samples: int
-    float_: float
-    checkpoint: float
-    artifact: float
-    drop: float
-    drop_ci95: tuple[float, float]
-    agreement: float | None
-    flips: tuple[int, int] | None = None
-    trivial: float | None = None
-    gain_ci95: tuple[float, float] | None = None
 
-    @property
-    def weak(self) -> bool:
-        """Whether the float model is not certainly better than an answer that does not look at the samples."""
-        return self.gain_ci95 is not None and self.gain_ci95[0] <= 0
-
-    def to_json(self) -> dict[str, object]:
-        """Return the fields of the JSON result's ``accuracy``."""
-        return {
-            "metric": self.metric,
-            "higher_is_better": self.higher_is_better,
-            "samples": self.samples,
-            "float": self.float_,
-            "checkpoint": self.checkpoint,
-            "artifact": self.artifact,
-            "drop": self.drop,
-            "drop_ci95": list(self.drop_ci95),
-            "agreement": self.agreement,
-            "flips": None if self.flips is None else list(self.flips),
-            "trivial": self.trivial,
-            "gain_ci95": None if self.gain_ci95 is None else list(self.gain_ci95),
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Accuracy:
-        """Rebuild the value from ``to_json``; the family is the metric's."""
-        pairs = {
-            name: None if fields.get(name) is None else (fields[name][0], fields[name][1])
-            for name in ("drop_ci95", "flips", "gain_ci95")
-        }
-        rest = {name: value for name, value in fields.items() if name != "float" and name not in pairs}
-        family = metrics.metric(fields["metric"]).family
-        return cls(**{**rest, **pairs, "family": family, "float_": fields["float"]})
-
-    def samples_needed(self, decided: Callable[[float, float], bool]) -> int | None:
-        """Return about how many such samples would bring the interval of the drop to where it decides.
-
-        It assumes that the rates seen so far stay: flips are scaled with n and Tango's bounds computed anew; other
-        bounds draw near the drop with the square root of n.
-
-        Args:
-            decided: whether an interval, lower and upper bound, decides. More samples never undo it.
-
-        Returns:
-            None where no number of samples would.
-        """
-        few, many = self.samples, self.samples
-        while not decided(*self._interval_of(many)):
-            few, many = many, 2 * many
-            if many > _MOST_SAMPLES:
-                return None
-        while many - few > 1:
-            middle = (few + many) // 2
-            few, many = (few, middle) if decided(*self._interval_of(middle)) else (middle, many)
-        return many
-
-    def _interval_of(self, samples: int) -> tuple[float, float]:
-        """The interval that so many samples would probably give."""
-        scale = samples / self.samples
-        if self.flips is None:
-            low, high = ((bound - self.drop) / math.sqrt(scale) + self.drop for bound in self.drop_ci95)
-            return low, high
-        return tango_interval(self.flips[0] * scale, self.flips[1] * scale, samples)
+def _interval_of(accuracy: Accuracy, samples: int) -> tuple[float, float]:
+    """The interval that so many samples would probably give."""
+    scale = samples / accuracy.samples
+    if accuracy.flips is None:
+        low, high = ((bound - accuracy.drop) / math.sqrt(scale) + accuracy.drop for bound in accuracy.drop_ci95)
+        return low, high
+    return tango_interval(accuracy.flips[0] * scale, accuracy.flips[1] * scale, samples)
 
 
 def measure_accuracy(
     metric_name: str,
-    parts: Iterable[tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]],
+    parts: Iterable[Sequence[NDArray[np.generic]]],
     inputs: Callable[[], Mapping[str, NDArray[np.generic]]] = dict,
 ) -> Accuracy:
-    """Score float and artifact on the same samples, and the float model against a trivial answer.
+    """Score source, checkpoint and artifact on the same samples, and the source against a trivial answer.
 
     Args:
         metric_name: name in ``edgekit.proof.metrics``.
-        parts: labels, float outputs and artifact outputs of some samples at a time. Labels are what the metric takes,
-            mostly ``(samples, ...)`` integers, see ``Metric.check``; outputs what it reads of the source's and of the
-            artifact's (``Metric.read``), for most ``(samples, ..., classes)`` logits.
+        parts: labels and the outputs of source, checkpoint and artifact of some samples at a time; two sides where
+            source and checkpoint are one. Labels are what the metric takes, mostly ``(samples, ...)`` integers, see
+            ``Metric.check``; outputs what it reads of each side's (``Metric.read``), for most
+            ``(samples, ..., classes)`` logits.
         inputs: reads the samples' inputs, for metrics to which the input itself is an answer.
 
     Raises:
@@ -141,14 +72,16 @@ def measure_accuracy(
     """
     metric = metrics.metric(metric_name)
     contributions, known, agreed, shape = [], [], 0.0, (0,)
-    for labels, float_outputs, artifact_outputs in parts:
+    for labels, *sides in parts:
+        float_outputs, artifact_outputs = sides[0], sides[-1]
         _check_sides(metric, float_outputs, artifact_outputs)
-        contributions.append([metric.score(labels, side) for side in (float_outputs, artifact_outputs)])
+        contributions.append([metric.score(labels, side) for side in sides])
         known.append(labels)
         shape = float_outputs.shape
         if metric.decisions:
             agreed += len(labels) * metrics.agreement(float_outputs, artifact_outputs, metric.decisions)
-    before, after = (np.concatenate(side) for side in zip(*contributions, strict=True))
+    scored = [np.concatenate(side) for side in zip(*contributions, strict=True)]
+    before, after = scored[0], scored[-1]
     every = np.concatenate(known)
     trivial = metric.trivial(every, (len(every), *shape[1:]), inputs)
     float_value, artifact_value, trivial_value = (metric.value(side) for side in (before, after, trivial))
@@ -161,10 +94,9 @@ def measure_accuracy(
     return Accuracy(
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
-        family=metric.family,
         samples=len(before),
         float_=float_value,
-        checkpoint=float_value,  # no recipe changes the source yet
+        checkpoint=metric.value(scored[1]) if len(scored) > 2 else float_value,
         artifact=artifact_value,
         drop=drop,
         drop_ci95=drop_interval(metric, before, after, flips, least),

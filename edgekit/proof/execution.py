@@ -20,6 +20,7 @@ from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import stack
 from edgekit.proof import metrics, parity, stream
+from edgekit.result import Parity
 from edgekit.signature import BOXES, WHOLE, Signature, State, TensorSpec
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Golden:
         made = (TensorSpec(n, (1, *array.shape[1 + steps :]), array.dtype.name) for n, array in outputs.items())
         return Golden(Signature(given, tuple(made), state), inputs, outputs, steps)
 
-    def replay(self, session: Session) -> parity.Parity:
+    def replay(self, session: Session) -> Parity:
         """Run it again, states fed back from the first step on; compare with what was recorded."""
         if not self.steps:
             return parity.compare(self.outputs, _one_by_one(session, self.signature, self.inputs))
@@ -168,7 +169,7 @@ class Golden:
         return parity.compare_steps(self.outputs, _outputs(ran.steps["part"]))
 
 
-def compare(expected: Path, measured: Path, signatures: Mapping[str, Signature]) -> dict[str, parity.Parity]:
+def compare(expected: Path, measured: Path, signatures: Mapping[str, Signature]) -> dict[str, Parity]:
     """Closeness of what two runs wrote, per part; of a stream as ``compare_sequences`` says."""
     if not stream.streams(signatures):
         sides = (expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX)
@@ -179,9 +180,7 @@ def compare(expected: Path, measured: Path, signatures: Mapping[str, Signature])
     }
 
 
-def compare_sequences(
-    expected: Arrays, measured: Arrays, axes: Mapping[str, Sequence[int]] | None = None
-) -> parity.Parity:
+def compare_sequences(expected: Arrays, measured: Arrays, axes: Mapping[str, Sequence[int]] | None = None) -> Parity:
     """Closeness of one part over all its steps, states included, and whether it falls on the way."""
     return parity.compare_steps(_outputs(expected), _outputs(measured), axes)
 
@@ -191,37 +190,30 @@ def _outputs(steps: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def scored(
-    expected: Path,
-    measured: Path,
+    runs: Sequence[Path],
     samples: Path,
     task: str | None,
     metric: Metric,
     signatures: Mapping[str, Signature],
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """What a metric reads of two runs on the same samples: labels and both sides, some samples at a time."""
-    for y, *both in rows.side_by_side((samples, "y"), (expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX)):
+) -> Iterator[list[NDArray[Any]]]:
+    """What a metric reads of runs on the same samples: labels and each run, some samples at a time.
+
+    Neighbours that are one and the same run are read once.
+    """
+    folders = dict.fromkeys(runs)
+    for y, *sides in rows.side_by_side((samples, "y"), *((folder / OUTPUTS, PREFIX) for folder in folders)):
         [labels] = y.values()
-        floats, ours = (metric.read(answers(side, signatures, task), labels) for side in both)
-        yield labels, floats, ours
+        yield [labels, *(metric.read(answers(side, signatures, task), labels) for side in sides)]
 
 
-def lost_on_edges(
-    sessions: Mapping[str, Session],
-    signatures: Mapping[str, Signature],
-    samples: Path,
-    task: str | None,
-    expected: Path,
-    folder: Path,
-) -> list[str]:
-    """Run files on inputs at the edge of what they meet; say where they are not finite and the framework's run is.
+def lost_on_edges(expected: Path, measured: Path, signatures: Mapping[str, Signature]) -> list[str]:
+    """Where files are not finite on inputs at the edge of what they meet, and the framework's run is.
 
     Values are not compared: such inputs are outside of what a file was calibrated for.
     """
-    (folder / EDGES).mkdir(exist_ok=True)
-    in_runtime(sessions, signatures, samples, task, folder / EDGES)
     found = []
     for part in signatures:
-        sides = [_outputs(_ran(side / EDGES, part, signatures)) for side in (expected, folder)]
+        sides = [_outputs(_ran(side / EDGES, part, signatures)) for side in (expected, measured)]
         for name, reference in sides[0].items():
             wrong = np.isfinite(reference) & ~np.isfinite(sides[1][name])
             for i, edge in enumerate(planning.EDGES):

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from edgekit.limits import Gate, ParityLimits
-from edgekit.proof.accuracy import Accuracy
-from edgekit.proof.parity import OutputParity, Parity
-from edgekit.result import Speed, Status
+from edgekit.proof import metrics
+from edgekit.proof.accuracy import samples_needed
+from edgekit.result import Accuracy, OutputParity, Parity, Speed, Status
 
 
 class Verdict(NamedTuple):
@@ -133,11 +133,12 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
         is above the limit and its lower bound above 0 (three flips of 294 prove nothing); else UNDECIDED, with about
         how many samples would decide.
     """
-    limit = gate.drop_max(accuracy.family)
+    family = metrics.metric(accuracy.metric).family
+    limit = gate.drop_max(family)
     low, high = accuracy.drop_ci95
 
     def show(drop: float) -> str:
-        return f"{100 * drop:.2f} {'%' if accuracy.family == 'relative' else 'points'}"
+        return f"{100 * drop:.2f} {'%' if family == 'relative' else 'points'}"
 
     measured = (
         f"{accuracy.metric} drops by {show(accuracy.drop)} on {accuracy.samples} {split} samples "
@@ -147,12 +148,12 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
         if high <= 2 * limit:
             return Verdict("PASS", "")
         doubt = f"within the limit of {show(limit)}, but {show(2 * limit)} cannot be excluded"
-        needed = accuracy.samples_needed(lambda _, high: high <= 2 * limit)
+        needed = samples_needed(accuracy, lambda _, high: high <= 2 * limit)
     elif low > 0:
         return Verdict("FAIL_ACCURACY", f"{measured}; the limit is {show(limit)}")
     else:
         doubt = f"above the limit of {show(limit)}, but no drop at all cannot be excluded"
-        needed = accuracy.samples_needed(lambda low, _: low > 0)
+        needed = samples_needed(accuracy, lambda low, _: low > 0)
     if needed is None:
         return Verdict("UNDECIDED", f"{measured}: {doubt}; no number of samples would decide")
     handed = math.ceil(needed / share)

@@ -10,9 +10,9 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edgekit.proof.intervals import ratio_interval
+from edgekit.result import Latency
 
 #: What is found here is true of this machine alone.
 MEASURES = True
@@ -23,20 +23,6 @@ NOISY_WIDTH = 0.3
 #: paper's U-Net takes 2.5 s per inference: 41 blocks of both files were three and a half minutes.
 MOST_MS = 30_000.0
 FEWEST_BLOCKS = 11
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Medians over blocks of CPU milliseconds per inference, and of the ratio artifact / float of two paired blocks."""
-
-    float_cpu_ms: float
-    artifact_cpu_ms: float
-    ratio: float
-    ratio_ci95: tuple[float, float]
-    noisy: bool
-    blocks: int
-    runs_per_block: tuple[int, int]
-    wall_over_cpu: float
 
 
 def cpu_seconds() -> float:

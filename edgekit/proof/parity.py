@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.proof import masks
 from edgekit.proof.sums import MOST_DISTINCT, Sums
+from edgekit.result import Channel, Drift, OutputParity, Parity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,114 +42,6 @@ HARDLY = 2.0**-20
 
 #: Values of its own that a file takes at least where the reference takes four times as many, or more.
 DISTINCT = 8
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One channel of an output.
-
-    Attributes:
-        axis: of the output in data, whose first axis is the sample.
-        index: on that axis.
-        db: ``variation_db`` over its elements, or what ``by`` says, in dB.
-        by: ``magnitude`` where the channel hardly varies, so that its error is compared with its size.
-    """
-
-    axis: int
-    index: int
-    db: float
-    by: Literal["variation", "magnitude"]
-
-
-@dataclass(frozen=True)
-class OutputParity:
-    """Closeness of one output over all samples.
-
-    Attributes:
-        sqnr_db: ``10 log10(sum ref^2 / sum (ref - measured)^2)`` in dB, within +-``SQNR_CAP_DB``; 0 where the
-            measured output is not finite.
-        cosine: cosine of the two outputs taken as one vector each; 1 where both are all zero, 0 where one is.
-        max_abs: largest absolute error in the output's own unit; None where the measured output is not finite.
-        reason: what is wrong beyond mere distance (NaN, silent reference, masked places), or an empty string.
-        variation_db: ``10 log10(sum V / sum E)`` over the elements, ``V`` the variance of the reference over the
-            samples and ``E`` the mean square error; None where it was not measured (``FEWEST``), or the output hardly
-            varies.
-        channel: the worst channel; None where there are none, or too few samples (``FEWEST_PER_CHANNEL``).
-        dead: why the output carries nothing although the reference does, or an empty string.
-        constant: whether that is because every sample gets the same answer.
-        equal: share of equal values, of integer and boolean outputs; None for others.
-        masked: values that the reference masks (``proof.masks``): they must be masked in the file, too, and count
-            nowhere else.
-    """
-
-    sqnr_db: float
-    cosine: float
-    max_abs: float | None
-    reason: str = ""
-    variation_db: float | None = None
-    channel: Channel | None = None
-    dead: str = ""
-    constant: bool = False
-    equal: float | None = None
-    masked: int = 0
-
-
-@dataclass(frozen=True)
-class Drift:
-    """Whether an error grows on the way, where a model feeds its own states back.
-
-    Attributes:
-        steps: length of the sequences.
-        first20_db: SQNR of the worst output over the first 20 steps, in dB.
-        last20_db: the same over the last 20.
-    """
-
-    steps: int
-    first20_db: float
-    last20_db: float
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Closeness of all outputs; each top-level figure is the worst of its kind over the outputs.
-
-    Attributes:
-        samples: number of samples compared, or of sequences.
-        sqnr_db: smallest over the outputs, in dB; integers and booleans left out where there are others.
-        cosine: smallest over the same outputs.
-        max_abs: largest over the outputs; None where any output is not finite.
-        per_output: the same per output, by name.
-        reason: the outputs' reasons, joined; empty where there is none.
-        drift: of sequences of at least ``2 * DRIFT_STEPS`` steps; None for everything else.
-        variation_db: smallest over the outputs; None where none was measured.
-        channel_db: that of the worst channel of all; None where none was measured.
-    """
-
-    samples: int
-    sqnr_db: float
-    cosine: float
-    max_abs: float | None
-    per_output: dict[str, OutputParity] = field(default_factory=dict)
-    reason: str = ""
-    drift: Drift | None = None
-    variation_db: float | None = None
-    channel_db: float | None = None
-
-    def to_json(self) -> dict[str, object]:
-        """Return the fields as JSON values (no infinity, no NaN)."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Parity:
-        """Rebuild the value from ``to_json``."""
-        outputs = {name: _output_from_json(one) for name, one in fields["per_output"].items()}
-        drift = Drift(**fields["drift"]) if fields.get("drift") else None
-        return cls(**{**fields, "per_output": outputs, "drift": drift})
-
-
-def _output_from_json(fields: Mapping[str, Any]) -> OutputParity:
-    channel = Channel(**fields["channel"]) if fields.get("channel") else None
-    return OutputParity(**{**fields, "channel": channel})
 
 
 def compare(reference: Arrays, measured: Arrays, axes: Mapping[str, Sequence[int]] | None = None) -> Parity:
@@ -203,7 +95,6 @@ def _whole(samples: int, outputs: dict[str, OutputParity]) -> Parity:
         cosine=min(o.cosine for o in real),
         max_abs=None if None in errors else max(e for e in errors if e is not None),
         per_output=outputs,
-        reason="; ".join(o.reason for o in outputs.values() if o.reason),
         variation_db=min((o.variation_db for o in real if o.variation_db is not None), default=None),
         channel_db=min((o.channel.db for o in real if o.channel), default=None),
     )
@@ -233,7 +124,7 @@ def compare_steps(reference: Arrays, measured: Arrays, axes: Mapping[str, Sequen
     expected, found = (
         {name: a.reshape(-1, *a.shape[2:]) for name, a in side.items()} for side in (reference, measured)
     )
-    whole = replace(compare(expected, found, axes), samples=sequences)
+    whole = compare(expected, found, axes).model_copy(update={"samples": sequences})
     steps = min(array.shape[1] for array in reference.values())
     if steps < 2 * DRIFT_STEPS:
         return whole
@@ -242,13 +133,15 @@ def compare_steps(reference: Arrays, measured: Arrays, axes: Mapping[str, Sequen
         first, second = ({name: a[:, at] for name, a in side.items()} for side in (reference, measured))
         return compare(first, second).sqnr_db
 
-    return replace(whole, drift=Drift(steps, worst(slice(DRIFT_STEPS)), worst(slice(-DRIFT_STEPS, None))))
+    first, last = worst(slice(DRIFT_STEPS)), worst(slice(-DRIFT_STEPS, None))
+    return whole.model_copy(update={"drift": Drift(steps=steps, first20_db=first, last20_db=last)})
 
 
 def _output(name: str, found: Sums) -> OutputParity:
     named = f"output {name!r}"
     if found.bad:
-        return OutputParity(0.0, 0.0, None, f"{named}: NaN or infinity in {found.bad} of {found.size} values")
+        wrong = f"{named}: NaN or infinity in {found.bad} of {found.size} values"
+        return OutputParity(sqnr_db=0.0, cosine=0.0, max_abs=None, reason=wrong)
     reason = ""
     if found.moved_masks:
         reason = f"{named}: {found.moved_masks} of {found.size} values are masked on one side only"
@@ -295,7 +188,7 @@ def _worst_channel(found: Sums) -> Channel | None:
             ratios = np.where(one.mean_error > 0, np.where(varies, one.variance, size) / one.mean_error, np.inf)
         at = int(np.argmin(ratios))
         db = _decibels(float(ratios[at]), 1.0) if np.isfinite(ratios[at]) else SQNR_CAP_DB
-        worst.append(Channel(axis, at, db, "variation" if varies[at] else "magnitude"))
+        worst.append(Channel(axis=axis, index=at, db=db, by="variation" if varies[at] else "magnitude"))
     return min(worst, key=lambda channel: channel.db, default=None)
 
 

@@ -12,7 +12,7 @@ import difflib
 import hashlib
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -49,19 +49,12 @@ class Facts:
     keras_version: str = ""
     file: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON document; ``from_json`` reads it back equal."""
-        return {**asdict(self), "environments": list(self.environments)}
-
-    @staticmethod
-    def from_json(document: Mapping[str, Any]) -> Facts:
-        """Inverse of ``to_json``; raises ``ValueError``, ``TypeError`` or ``KeyError`` for what are no facts."""
-        facts = Facts(**{**document, "environments": tuple(document["environments"])})
-        if not set(facts.environments) <= set(_LOADERS) or not facts.environments:
-            raise ValueError(f"unknown environments {facts.environments}")
-        if facts.file not in ("", Path(facts.file).name):
-            raise ValueError(f"the file {facts.file!r}")
-        return facts
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for what are no facts."""
+        if not set(self.environments) <= set(_LOADERS) or not self.environments:
+            raise ValueError(f"unknown environments {self.environments}")
+        if self.file not in ("", Path(self.file).name):
+            raise ValueError(f"the file {self.file!r}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ class Source:
     framework: Framework | None
     name: str
     sha256: str
-    path: str | None = None
+    path: Path | None = None
     function: str | None = None
     config: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
@@ -101,26 +94,27 @@ class Source:
     keras_version: str = ""
     loaders: tuple[Environment, ...] = ()
     confined: bool = False
-    weights: str | None = None
+    weights: Path | None = None
     part: str = WHOLE
+
+    @property
+    def untrusted_bytes(self) -> int | None:
+        """Size of a file of others; None for what needs no confined child."""
+        return size(self) if self.confined else None
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on: the content and what the user declared about it, not where it lies.
+
+        Code is named by its place as well: the files that it reads lie around it.
+        """
+        inputs = [{**asdict(t), "shape": list(t.shape)} for t in self.inputs]
+        said = {"sha256": self.sha256, "kind": self.kind, "inputs": inputs, "trust": self.trust, "part": self.part}
+        return said | ({"path": str(self.path)} if self.kind == "python" else {})
 
     def named(self, error: Exception) -> str:
         """What a framework says of the file, on one line, with the name that the user gave it."""
         text = " ".join(str(error).split()) or type(error).__name__
-        return (text.replace(self.path, self.given) if self.path else text)[:500]
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON document; ``from_json`` reads it back equal."""
-        document = asdict(self)
-        document["inputs"] = [{**asdict(t), "shape": list(t.shape)} for t in self.inputs]
-        document["loaders"] = list(self.loaders)
-        return document
-
-    @staticmethod
-    def from_json(document: Mapping[str, Any]) -> Source:
-        """Inverse of ``to_json``."""
-        inputs = tuple(TensorSpec(**{**t, "shape": tuple(t["shape"])}) for t in document["inputs"])
-        return Source(**{**document, "inputs": inputs, "loaders": tuple(document["loaders"])})
+        return (text.replace(str(self.path), self.given) if self.path else text)[:500]
 
 
 def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> Source:
@@ -190,7 +184,7 @@ def parts(source: Source) -> tuple[Source, ...]:
 def with_weights(source: Source, weights: Path) -> Source:
     """The same source whose freshly built model takes its weights from a file; the hash covers both."""
     digest = hashlib.sha256(f"{source.sha256}\0{file_sha256(weights)}".encode()).hexdigest()
-    return replace(source, weights=str(weights.resolve()), sha256=digest)
+    return replace(source, weights=weights.resolve(), sha256=digest)
 
 
 def with_facts(source: Source, facts: Facts, folder: Path) -> Source:
@@ -202,7 +196,7 @@ def with_facts(source: Source, facts: Facts, folder: Path) -> Source:
         folder: where the copy lies.
     """
     found = replace(source, keras_version=facts.keras_version, loaders=facts.environments)
-    return replace(found, path=str(folder / facts.file), confined=True) if facts.file else found
+    return replace(found, path=folder / facts.file, confined=True) if facts.file else found
 
 
 def environments(source: Source) -> tuple[Environment, ...]:
@@ -262,7 +256,7 @@ def _python(text: str, path: Path, function: str) -> Source:
         _guess_framework(files),
         f"{path.stem}-{function}",
         user_code.sha256(path, function),
-        path=str(path.resolve()),
+        path=path.resolve(),
         function=function,
     )
 
@@ -293,12 +287,13 @@ def _file(text: str, path: Path, trust: bool) -> Source:
     _existing(path)
     kind, framework = _kind(path)
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    return Source(text, kind, framework, name, sha256(path, trust=trust), path=str(path.resolve()))
+    return Source(text, kind, framework, name, sha256(path, trust=trust), path=path.resolve())
 
 
 def size(source: Source) -> int:
     """Bytes of a file, or of all files of a folder."""
-    path = Path(str(source.path))
+    path = source.path
+    assert path is not None
     files = (member for member in path.rglob("*") if member.is_file()) if path.is_dir() else (path,)
     return sum(file.stat().st_size for file in files)
 

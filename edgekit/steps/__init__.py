@@ -1,8 +1,10 @@
-"""What runs in child processes: one file per step, JSON in and JSON out.
+"""What runs in child processes: each step is a function of the folder that its files go into, and of a frozen request.
 
-``pipeline.py`` says in which order and in which kind of child; files go into the ``folder`` that a step is given.
+It returns a frozen answer; both cross the pipe as ``jobs/wire.py`` says. ``pipeline.py`` says in which order, and in
+which kind of child.
 """
 
-from typing import Any
+from os import PathLike
 
-Json = Any
+#: A file or folder in a request: a ``Ref`` or ``Given`` of ``jobs/run.py`` where it is asked, a path where it runs.
+File = PathLike[str]

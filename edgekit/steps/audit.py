@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit import toolchains
-from edgekit.signature import Signature
-from edgekit.steps import Json
+from edgekit.signature import State, Trait
+from edgekit.steps import File
+from edgekit.toolchains import Audit
 
 
-def run(folder: str, toolchain_name: str, file: str) -> Json:
+@dataclass(frozen=True)
+class Request:
+    """A file of a toolchain."""
+
+    toolchain: str
+    file: File
+
+
+def run(folder: Path, request: Request) -> Audit:
     """What is inside."""
-    return asdict(toolchains.audit(toolchain_name, Path(file)))
+    return toolchains.audit(request.toolchain, Path(request.file))
 
 
-def traits(folder: str, toolchain_name: str, file: str, signature: Json) -> Json:
-    """What the graph of a proven float file is made of, sorted; of a model that has no file yet, see ``traits.py``."""
-    return sorted(toolchains.traits_of(toolchain_name, Path(file), Signature.from_json(signature).state))
+@dataclass(frozen=True)
+class TraitsRequest:
+    """A proven float file of a toolchain; ``states`` are those of the part that it was made of."""
+
+    toolchain: str
+    file: File
+    states: tuple[State, ...]
 
 
-def compact(folder: str, toolchain_name: str, file: str) -> Json:
-    """Write a file under short names, and beside it ``names.json``; ``file`` is None where its names stay."""
-    names = toolchains.compact(toolchain_name, Path(file), Path(folder))
+def traits(folder: Path, request: TraitsRequest) -> frozenset[Trait]:
+    """What the graph is made of; of a model that has no file yet, see ``traits.py``."""
+    return toolchains.traits_of(request.toolchain, Path(request.file), request.states)
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """Name of the file under short names; None where its names stay."""
+
+    file: str | None
+
+
+def compact(folder: Path, request: Request) -> Compacted:
+    """Write a file under short names, and beside it ``names.json``."""
+    names = toolchains.compact(request.toolchain, Path(request.file), folder)
     if names is None:
-        return {"file": None}
+        return Compacted(None)
     document = {"schema": 1, **asdict(names)}
-    (Path(folder) / "names.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
-    return {"file": Path(file).name}
+    (folder / "names.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
+    return Compacted(Path(request.file).name)

@@ -2,65 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import toolchains
 from edgekit.data import plan as planning
+from edgekit.frameworks.once import load
 from edgekit.scheme import Precision
-from edgekit.signature import Signature
-from edgekit.steps import Json
-from edgekit.steps.load import load
-from edgekit.toolchains import Request
+from edgekit.signature import Environment, Signature, Trait
+from edgekit.sources.source import Source
+from edgekit.steps import File
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgekit.target import Trait
+
+@dataclass(frozen=True)
+class RoutesRequest:
+    """Which toolchain."""
+
+    toolchain: str
 
 
-def routes(folder: str, toolchain_name: str) -> Json:
-    """The routes of a toolchain: ``{name: {"environments": {...}, "quantizes_file": bool}}``."""
-    return {
-        name: {"environments": dict(route.environments), "quantizes_file": route.quantizes_file}
-        for name, route in toolchains.routes(toolchain_name).items()
-    }
+@dataclass(frozen=True)
+class RouteFacts:
+    """Where a route runs, and whether it starts from a float file; see ``toolchains.Route``."""
+
+    environments: Mapping[str, Environment]
+    quantizes_file: bool
 
 
-def run(
-    folder: str,
-    toolchain_name: str,
-    route: str,
-    environment: str,
-    source: Json | None,
-    precision: Precision,
-    integer_io: bool,
-    signature: Json,
-    calibration_file: str | None,
-    float_file: str | None,
-    traits: list[Trait],
-    minimum_deployment_target: str | None = None,
-) -> Json:
-    """Convert by one route into ``folder``."""
-    loaded = load(source, environment) if source is not None else None
-    names = Signature.from_json(signature)
-    request = Request(
-        folder=Path(folder),
-        precision=precision,
-        integer_io=integer_io,
-        calibration=_whole(names, Path(calibration_file)) if calibration_file else None,
-        float_file=Path(float_file) if float_file else None,
-        inputs=tuple(t.name for t in names.inputs),
-        outputs=tuple(t.name for t in names.outputs),
-        traits=frozenset(traits),
-        minimum_deployment_target=minimum_deployment_target,
+def routes(folder: Path, request: RoutesRequest) -> Mapping[str, RouteFacts]:
+    """The routes of a toolchain, by name."""
+    found = toolchains.routes(request.toolchain)
+    return {name: RouteFacts(route.environments, route.quantizes_file) for name, route in found.items()}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is converted, and how; see ``toolchains.Request`` for what is not said here.
+
+    Attributes:
+        toolchain: whose route it is.
+        route: its name.
+        environment: kind of child.
+        source: what the route starts from; None where it starts from ``float_file``.
+        signature: the source's.
+        calibration: file of samples.
+    """
+
+    toolchain: str
+    route: str
+    environment: str
+    source: Source | None
+    precision: Precision
+    integer_io: bool
+    signature: Signature
+    calibration: File | None
+    float_file: File | None
+    traits: frozenset[Trait]
+    minimum_deployment_target: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Name of the main file in the step's folder, and what the user has to know of it, a sentence each."""
+
+    file: str
+    notes: tuple[str, ...] = ()
+
+
+def run(folder: Path, request: Request) -> Answer:
+    """Convert by one route."""
+    loaded = load(request.source, request.environment) if request.source is not None else None
+    asked = toolchains.Request(
+        folder=folder,
+        precision=request.precision,
+        integer_io=request.integer_io,
+        calibration=_whole(request.signature, Path(request.calibration)) if request.calibration else None,
+        float_file=Path(request.float_file) if request.float_file else None,
+        inputs=tuple(t.name for t in request.signature.inputs),
+        outputs=tuple(t.name for t in request.signature.outputs),
+        traits=request.traits,
+        minimum_deployment_target=request.minimum_deployment_target,
     )
-    made = toolchains.routes(toolchain_name)[route].convert(loaded, request)
-    return {"file": str(made.file.relative_to(folder)), "notes": list(made.notes)}
+    made = toolchains.routes(request.toolchain)[request.route].convert(loaded, asked)
+    return Answer(str(made.file.relative_to(folder)), tuple(made.notes))
 
 
-def _whole(names: Signature, file: Path) -> dict[str, NDArray[np.generic]]:
+def _whole(signature: Signature, file: Path) -> dict[str, NDArray[np.generic]]:
     """Samples in the shape in which a run takes them."""
     rows = planning.load(file).inputs
-    return {t.name: rows[t.name].reshape(-1, *t.shape) for t in names.inputs}
+    return {t.name: rows[t.name].reshape(-1, *t.shape) for t in signature.inputs}

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, python_file, spans
-from edgekit.signature import Signature
+from edgekit.frameworks.once import framework, load
+from edgekit.signature import Framework, Signature
 from edgekit.sources import check
 from edgekit.sources import source as sources
-from edgekit.sources.source import Source, file_sha256, with_weights
-from edgekit.steps import Json
-from edgekit.steps.load import framework, load
-
-if TYPE_CHECKING:
-    from edgekit.jobs.store import Entry
+from edgekit.sources.source import Facts, Kind, Source, file_sha256, with_weights
+from edgekit.steps import File
 
 
-def run(folder: str, source: Json, environment: str, materialise: bool) -> Json:
+@dataclass(frozen=True)
+class Request:
+    """What is loaded, in which kind of child; whether its weights are saved for all others (``run``)."""
+
+    source: Source
+    environment: str
+    materialise: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Weights that were saved when a source was described: which file, and the Keras version that wrote it."""
+
+    file: str
+    keras_version: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a source takes and gives.
+
+    Attributes:
+        signature: its inputs, outputs and states.
+        framework: whose model it is.
+        notes: facts that the user must know.
+        checkpoint: what was saved of it; None where nothing was.
+    """
+
+    signature: Signature
+    framework: Framework
+    notes: tuple[str, ...] = ()
+    checkpoint: Saved | None = None
+
+
+def run(folder: Path, request: Request) -> Answer:
     """Load a source and say what it takes and gives.
 
     With ``materialise`` the model is saved as well, so that every other child loads the same weights (a function
     with random initial weights gives new ones at each call).
     """
-    loaded = load(source, environment, anew=source["kind"] == "python")
-    saved = framework(environment).materialise(loaded, Path(folder)) if materialise else None
-    return {
-        "signature": asdict(_with_spans(loaded).with_channels(loaded.framework)),
-        "framework": loaded.framework,
-        "notes": list(getattr(loaded, "notes", ())),
-        "checkpoint": _describe_checkpoint(saved, Path(folder)) if saved else None,
-    }
+    loaded = load(request.source, request.environment, anew=request.source.kind == "python")
+    saved = framework(request.environment).materialise(loaded, folder) if request.materialise else None
+    return Answer(
+        signature=_with_spans(loaded).with_channels(loaded.framework),
+        framework=loaded.framework,
+        notes=tuple(getattr(loaded, "notes", ())),
+        checkpoint=_saved(saved, folder) if saved else None,
+    )
 
 
 def _with_spans(loaded: LoadedModel) -> Signature:
@@ -49,53 +79,70 @@ _WHOLE = "checkpoint.keras"
 _CHECKPOINTS = (_WHOLE, "checkpoint.weights.h5", "checkpoint.safetensors")
 
 
-def _describe_checkpoint(saved: Source, folder: Path) -> Json:
+def _saved(saved: Source, folder: Path) -> Saved | None:
     """What the parent needs to know beside its own source: which file, and who wrote it; None where none was saved."""
-    file = Path(saved.weights or saved.path or "")
-    if file.parent != folder.resolve():
+    file = saved.weights or saved.path
+    if file is None or file.parent != folder.resolve():
         return None
-    return {"file": file.name, "keras_version": saved.keras_version}
+    return Saved(file.name, saved.keras_version)
 
 
-def checkpoint(source: Source, described: Entry) -> Source:
+def with_saved(source: Source, saved: Saved | None, folder: Path) -> Source:
     """The source with the weights that were saved when it was described; itself where nothing was saved.
 
     Kind, path and trust are not read from the store, whose files anybody may have edited who can write there: a
     checkpoint is one of three files, a whole model among them holds no code and is loaded like any file that is handed
     in without ``--trust``, and weights are loaded over the source that the user named.
     """
-    found = described.value["checkpoint"]
-    if found is None:
+    if saved is None:
         return source
-    name = found.get("file") if isinstance(found, dict) else None
-    if name not in _CHECKPOINTS:
-        raise DamagedFileError(f"{name!r} is no checkpoint", hint="Run `edgekit cache clear`.")
-    file = described.file(name)
-    if name != _WHOLE:
+    if saved.file not in _CHECKPOINTS:
+        raise DamagedFileError(f"{saved.file!r} is no checkpoint", hint="Run `edgekit cache clear`.")
+    file = folder / saved.file
+    if saved.file != _WHOLE:
         return with_weights(source, file)
     return replace(
         source,
         kind="keras",
         framework="keras",
-        path=str(file.resolve()),
+        path=file.resolve(),
         function=None,
         sha256=file_sha256(file),
-        keras_version=str(found.get("keras_version", "")),
+        keras_version=saved.keras_version,
         trust=False,
     )
 
 
-def identify(folder: str, source: Json) -> Json:
+@dataclass(frozen=True)
+class IdentifyRequest:
+    """A Python function."""
+
+    source: Source
+
+
+def identify(folder: Path, request: IdentifyRequest) -> Framework:
     """Say which framework the model of a Python function belongs to."""
-    return python_file.identify(Source.from_json(source))
+    return python_file.identify(request.source)
 
 
-def examine(folder: str, file: str, kind: str, given: str, sha256: str, trust: bool) -> Json:
+@dataclass(frozen=True)
+class ExamineRequest:
+    """A file as it was handed in: its kind, its name as it was typed, its hash, whether the user answers for it."""
+
+    file: File
+    kind: Kind
+    given: str
+    sha256: str
+    trust: bool
+
+
+def examine(folder: Path, request: ExamineRequest) -> Facts:
     """Look at a file before a framework does, and leave the copy that may be loaded; see ``edgekit.sources.check``.
 
     Raises:
         UsageError: the file is not the one that was named by its hash.
     """
-    if sources.sha256(Path(file), trust=trust) != sha256:
-        raise UsageError(f"{given} changed while it was read", hint="Convert it again when it is whole.")
-    return check.check(Path(file), kind, given, Path(folder), trust=trust).to_json()
+    file = Path(request.file)
+    if sources.sha256(file, trust=request.trust) != request.sha256:
+        raise UsageError(f"{request.given} changed while it was read", hint="Convert it again when it is whole.")
+    return check.check(file, request.kind, request.given, folder, trust=request.trust)

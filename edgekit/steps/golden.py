@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,52 +11,96 @@ import numpy as np
 from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import execution
+from edgekit.result import Parity
 from edgekit.scheme import Precision
 from edgekit.signature import State
-from edgekit.steps import Json
+from edgekit.steps import File
 
 
-def run(
-    folder: str, part: str | None, samples_file: str, measured_folder: str, reference_folder: str, count: int
-) -> Json:
+@dataclass(frozen=True)
+class Request:
+    """What golden data are taken from.
+
+    Attributes:
+        part: of a model that is called step by step; None for one that is called once.
+        samples: file of the inputs.
+        measured: folder of the artifact's own outputs on them.
+        reference: folder of the framework's.
+        count: how many samples, or sequences.
+    """
+
+    part: str | None
+    samples: File
+    measured: File
+    reference: File
+    count: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How many samples, or sequences, there are."""
+
+    samples: int
+
+
+def run(folder: Path, request: Request) -> Answer:
     """Write ``golden.npz``: a few inputs with the artifact's own outputs and the framework's.
 
     With ``part``, the steps of that part in the first sequences: inputs as the artifact got them, states included.
     """
-    measured, reference = Path(measured_folder), Path(reference_folder)
-    if part:
-        own, floats = (execution.steps_of(side, part) for side in (measured, reference))
+    measured, reference, count = Path(request.measured), Path(request.reference), request.count
+    if request.part:
+        own, floats = (execution.steps_of(side, request.part) for side in (measured, reference))
         arrays = {name: array[:count] for name, array in own.items()}
         arrays |= {f"float/{name[4:]}": array[:count] for name, array in floats.items() if name.startswith("out/")}
     else:
         sources = {
-            "in": (Path(samples_file), "x/"),
+            "in": (Path(request.samples), "x/"),
             "out": (measured / execution.OUTPUTS, execution.PREFIX),
             "float": (reference / execution.OUTPUTS, execution.PREFIX),
         }
         found = next(rows.side_by_side(*sources.values()))
         arrays = {f"{side}/{n}": a[:count] for side, some in zip(sources, found, strict=True) for n, a in some.items()}
-    np.savez(Path(folder) / "golden.npz", **arrays)  # type: ignore[arg-type]
-    return {"samples": len(next(iter(arrays.values())))}
+    np.savez(folder / "golden.npz", **arrays)  # type: ignore[arg-type]
+    return Answer(len(next(iter(arrays.values()))))
 
 
-def replay(
-    folder: str,
-    toolchain_name: str,
-    file: str,
-    precision: Precision,
-    golden_file: str,
-    steps: bool,
-    state: Json,
-    shapes: dict[str, list[int]],
-) -> Json:
-    """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact.
+@dataclass(frozen=True)
+class ReplayRequest:
+    """A part's file and its golden data.
 
-    With ``steps`` they are sequences of steps, and the part feeds its own states back. ``shapes`` are those of its
-    inputs. ``identical``: to the last bit.
+    Attributes:
+        toolchain: whose file it is.
+        file: the file.
+        precision: what it claims.
+        golden: ``golden.npz``.
+        steps: whether they are sequences of steps, in which the part feeds its own states back.
+        state: its states.
+        shapes: of its inputs.
     """
-    session = toolchains.open_session(toolchain_name, Path(file), precision)
-    recorded = execution.Golden.load(Path(golden_file), steps, tuple(State(**row) for row in state), shapes)
+
+    toolchain: str
+    file: File
+    precision: Precision
+    golden: File
+    steps: bool
+    state: tuple[State, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Who ran the data again, how close that is to what was recorded, and whether it is the same to the last bit."""
+
+    by: str
+    parity: Parity
+    identical: bool
+
+
+def replay(folder: Path, request: ReplayRequest) -> Replayed:
+    """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact."""
+    session = toolchains.open_session(request.toolchain, Path(request.file), request.precision)
+    recorded = execution.Golden.load(Path(request.golden), request.steps, request.state, request.shapes)
     found = recorded.replay(session)
     identical = all(output.max_abs == 0 for output in found.per_output.values())
-    return {"by": session.by, "parity": found.to_json(), "identical": identical}
+    return Replayed(session.by, found, identical)

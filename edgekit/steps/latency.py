@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import latency
+from edgekit.result import Latency
 from edgekit.scheme import Precision
 from edgekit.signature import Signature
-from edgekit.steps import Json
+from edgekit.steps import File
 from edgekit.toolchains import Session
 
 
-def run(
-    folder: str,
-    toolchain_name: str,
-    files: dict[str, str],
-    precision: Precision,
-    float_files: dict[str, str],
-    samples_files: dict[str, str],
-    signatures: Json,
-) -> Json:
+@dataclass(frozen=True)
+class Request:
+    """The files of both sides by part, and samples of each part."""
+
+    toolchain: str
+    files: Mapping[str, File]
+    precision: Precision
+    float_files: Mapping[str, File]
+    samples: Mapping[str, File]
+    signatures: Mapping[str, Signature]
+
+
+def run(folder: Path, request: Request) -> Latency:
     """Time a model against its float twin on the same runtime and the same sample, in turns; all parts once each."""
 
     def bound(sessions: Mapping[str, Session]) -> Callable[[], object]:
         calls = []
         for name, session in sessions.items():
-            some = next(rows.read(Path(samples_files[name]), "x/"))
-            inputs = Signature.from_json(signatures[name]).inputs
-            calls.append(session.bind({t.name: t.sample(some[t.name], 0) for t in inputs}))
+            some = next(rows.read(Path(request.samples[name]), "x/"))
+            calls.append(session.bind({t.name: t.sample(some[t.name], 0) for t in request.signatures[name].inputs}))
         return calls[0] if len(calls) == 1 else lambda: [call() for call in calls]
 
     floats, artifact = (
-        toolchains.open_sessions(toolchain_name, float_files, "fp32"),
-        toolchains.open_sessions(toolchain_name, files, precision),
+        toolchains.open_sessions(request.toolchain, request.float_files, "fp32"),
+        toolchains.open_sessions(request.toolchain, request.files, request.precision),
     )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {**asdict(latency.measure(bound(floats), bound(artifact))), "measured_at": now}
+    return latency.measure(bound(floats), bound(artifact)).model_copy(update={"measured_at": now})

@@ -4,45 +4,69 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.data import plan as planning
 from edgekit.data.tasks import Samples
 from edgekit.frameworks import LoadedModel, repeat
+from edgekit.frameworks.once import load
 from edgekit.proof import execution, stream
-from edgekit.signature import Signature
-from edgekit.steps import Json
-from edgekit.steps.load import load
+from edgekit.sources.source import Source
+from edgekit.steps import File
 
 
-def run(
-    folder: str,
-    sources: Json,
-    environment: str,
-    samples_file: str,
-    task: str | None,
-    rows: int,
-    edges_file: str | None = None,
-) -> Json:
+@dataclass(frozen=True)
+class Request:
+    """A model and the samples that it is run on.
+
+    Attributes:
+        sources: by part.
+        environment: kind of child.
+        samples: file of the samples.
+        task: code that calls the parts of a model step by step; None where it is called once.
+        rows: steps that are kept of each part at most, see ``run``.
+        edges: file of inputs at the edge of what the model meets; None where it is not run on them.
+    """
+
+    sources: Mapping[str, Source]
+    environment: str
+    samples: File
+    task: str | None = None
+    rows: int = 0
+    edges: File | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Who ran it, and whether it also ran on inputs at the edge: a model may refuse them."""
+
+    by: str
+    edges: bool = False
+
+
+def run(folder: Path, request: Request) -> Answer:
     """Run the model in its own framework, in float; writes what ``execution.in_framework`` says.
 
     Of a model that is called step by step, at most ``rows`` steps of each part are written as samples of that part,
     states included (``<part>.samples.npz``): what a part is calibrated and timed with. Inputs at the edge of what it
-    meets are run by themselves (``edges/``); ``edges`` in the answer is false where the model refuses them.
+    meets are run by themselves (``edges/``).
 
     Raises:
         UsageError: the same inputs give other outputs in a second run.
     """
-    models = {name: load(source, environment) for name, source in sources.items()}
-    repeat.check(models, functools.partial(execution.some_outputs, models, Path(samples_file), task))
-    found = execution.in_framework(models, Path(samples_file), task, Path(folder))
+    models, samples = _models(request), Path(request.samples)
+    repeat.check(models, functools.partial(execution.some_outputs, models, samples, request.task))
+    found = execution.in_framework(models, samples, request.task, folder)
     for name, steps in found.items():
-        planning.save(Samples(stream.rows(steps, rows), None), Path(folder) / f"{name}.samples.npz")
+        planning.save(Samples(stream.rows(steps, request.rows), None), folder / f"{name}.samples.npz")
     framework = next(iter(models.values())).framework
-    return {
-        "by": f"{framework} ({environment})",
-        "edges": edges_file is not None and _edges(models, Path(edges_file), task, Path(folder)),
-    }
+    edges = request.edges is not None and _edges(models, Path(request.edges), request.task, folder)
+    return Answer(f"{framework} ({request.environment})", edges)
+
+
+def _models(request: Request) -> dict[str, LoadedModel]:
+    return {name: load(source, request.environment) for name, source in request.sources.items()}
 
 
 def _edges(models: Mapping[str, LoadedModel], samples: Path, task: str | None, folder: Path) -> bool:
@@ -55,26 +79,14 @@ def _edges(models: Mapping[str, LoadedModel], samples: Path, task: str | None, f
     return True
 
 
-def moved(
-    folder: str,
-    sources: Json,
-    environment: str,
-    samples_file: str,
-    task: str | None,
-    reference_folder: str,
-    signatures: Json,
-) -> Json:
-    """How far the framework's own outputs move when its inputs move by one rounding, as parity of each part.
+def moved(folder: Path, request: Request) -> bool:
+    """Run the model on the same inputs moved by one rounding each; False where none of them can move.
 
-    A model that amplifies that much gives no reference that a file could be held against. None where no input is a
-    float.
+    A model that amplifies that much gives no reference that a file could be held against.
     """
-    parts = {name: Signature.from_json(document) for name, document in signatures.items()}
-    shaken = planning.moved(planning.load(Path(samples_file)))
+    shaken = planning.moved(planning.load(Path(request.samples)))
     if shaken is None:
-        return None
-    planning.save(shaken, Path(folder) / "samples.npz")
-    models = {name: load(source, environment) for name, source in sources.items()}
-    execution.in_framework(models, Path(folder) / "samples.npz", task, Path(folder))
-    found = execution.compare(Path(reference_folder), Path(folder), parts)
-    return {name: parity.to_json() for name, parity in found.items()}
+        return False
+    planning.save(shaken, folder / "samples.npz")
+    execution.in_framework(_models(request), folder / "samples.npz", request.task, folder)
+    return True

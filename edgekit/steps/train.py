@@ -26,7 +26,6 @@ from edgekit import zoo
 from edgekit.data import tasks
 from edgekit.errors import FailedError, UsageError
 from edgekit.proof import metrics
-from edgekit.steps import Json
 from edgekit.zoo import Config, Training, weights
 
 #: Distributions whose versions change what is done here.
@@ -218,10 +217,26 @@ def _score(model: nn.Module, config: Config, inputs: list[Tensor], labels: NDArr
     return float(metric.value(np.concatenate(contributions)))
 
 
-def run(name: str, config: str, seed: int | None, output: str) -> Json:
+@dataclass(frozen=True)
+class Request:
+    """A configuration of an architecture, the seed (the spec's own where it is None), and the file to write."""
+
+    name: str
+    config: str
+    seed: int | None
+    output: Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Name of the task's metric, and its value on the selection split."""
+
+    metric: str
+    value: float
+
+
+def run(folder: Path, request: Request) -> Answer:
     """Train a zoo configuration and write its canonical weights."""
-    trained = train(name, config, seed=seed)
-    weights.write(Path(output), trained.tensors)  # type: ignore[arg-type]  # all are float32
-    task = zoo.architecture(name).configs[config].task
-    assert task is not None
-    return {"metric": tasks.task(task).metric, "value": trained.value}
+    trained = train(request.name, request.config, seed=request.seed)
+    weights.write(request.output, trained.tensors)  # type: ignore[arg-type]  # all are float32
+    return Answer(trained.metric, trained.value)

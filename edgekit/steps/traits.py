@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from edgekit.steps import Json
-from edgekit.steps.load import load
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.frameworks.once import load
+from edgekit.signature import Trait
+from edgekit.sources.source import Source
 from edgekit.toolchains._shared import tensorflow_graph, torch_graph
 from edgekit.toolchains._shared.traits import find
 
 
-def run(folder: str, source: Json, environment: str) -> Json:
-    """Its traits, sorted; of a file, see ``audit.py``."""
-    loaded = load(source, environment)
-    module = torch_graph if environment == "torch" else tensorflow_graph
-    return sorted(find(module.graph(loaded), loaded.signature.state))
+@dataclass(frozen=True)
+class Request:
+    """A model, and the kind of child that loads it."""
+
+    source: Source
+    environment: str
+
+
+def run(folder: Path, request: Request) -> frozenset[Trait]:
+    """Its traits; of a file, see ``audit.py``."""
+    loaded = load(request.source, request.environment)
+    module = torch_graph if request.environment == "torch" else tensorflow_graph
+    return find(module.graph(loaded), loaded.signature.state)

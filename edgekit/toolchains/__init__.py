@@ -36,6 +36,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgekit.target import Trait
+    from edgekit.signature import Trait
     from edgekit.toolchains._shared.traits import Graph
 
 
@@ -282,7 +283,7 @@ def open_session(name: str, file: Path, precision: Precision, *, threads: int = 
     return opened
 
 
-def open_sessions(name: str, files: Mapping[str, str], precision: Precision) -> dict[str, Session]:
+def open_sessions(name: str, files: Mapping[str, PathLike[str]], precision: Precision) -> dict[str, Session]:
     """Open every part's file in its runtime."""
     return {part: open_session(name, Path(file), precision) for part, file in files.items()}
 

@@ -15,6 +15,7 @@ from edgekit.errors import EdgekitError
 from edgekit.jobs.confine import kernel
 from edgekit.jobs.workers import Confined, Limits, Workers
 from edgekit.sources.source import resolve
+from edgekit.steps import describe
 
 CHILDREN = Path(__file__).parent / "children"
 pytestmark = pytest.mark.skipif(kernel.landlock_version() == 0, reason="this kernel has no Landlock")
@@ -72,14 +73,13 @@ def load(children, files, tmp_path):
     """Load a file that nothing has looked at; returns what was raised."""
 
     def loaded(name, environment, inputs, *, confined):
-        document = resolve(str(files / name), inputs=inputs, trust=True).to_json()
-        document["path"] = files / name
+        source = resolve(str(files / name), inputs=inputs, trust=True)
         out = tmp_path / f"{name} {confined}"
         out.mkdir()
-        arguments = {"folder": out, "source": document, "environment": environment, "materialise": False}
+        request = describe.Request(source, environment, materialise=False)
         whom = Confined(name, tmp_path / "home", 1 << 30) if confined else None
         try:
-            children.call(environment, "edgekit.steps.describe:run", arguments, confined=whom)
+            children.ask(environment, describe.run, out, request, confined=whom)
         except EdgekitError as error:
             return str(error)
         return ""

@@ -22,6 +22,7 @@ from edgekit import target as targets
 from edgekit.artifact import contents
 from edgekit.artifact import folder as artifact
 from edgekit.errors import UsageError
+from edgekit.jobs import wire
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.result import Result
@@ -209,16 +210,19 @@ def test_nothing_that_chooses_ever_receives_a_test_sample(tmp_path):
         )
     assert result.status == "PASS"
     steps = [(step.removeprefix("edgekit.steps.").removesuffix(":run"), arguments) for step, arguments in seen]
-    made_test = next(i for i, (step, a) in enumerate(steps) if step == "samples" and a["split"] == "test")
-    test_entry = Path(steps[made_test + 1][1]["samples_file"]).parent.parent.name
+    made_test = next(i for i, (step, a) in enumerate(steps) if step == "samples" and a["request"].split == "test")
+    test_entry = steps[made_test + 1][1]["request"].samples.path.parent.parent.name
     assert len(test_entry) == 64
     choosing = [i for i, (step, _) in enumerate(steps) if step in ("convert", "audit", "latency")]
     assert max(choosing) < made_test
     after = [step for step, _ in steps[made_test + 1 :]]
-    assert after == ["reference", "prove", "audit:compact"], "the test split is run once, on the chosen artifact"
-    assert all(test_entry not in json.dumps(a, default=str) for _, a in steps[: made_test + 1])
+    assert after == ["reference", "execute", "score", "audit:compact"], (
+        "the test split is run once, on the chosen artifact"
+    )
+    assert all(test_entry not in json.dumps(wire.plain(a)) for _, a in steps[: made_test + 1])
     golden = np.load(tmp_path / "a" / "golden.npz")
-    selection = {k: v for step, a in steps if step == "golden" for k, v in np.load(a["samples_file"]).items()}
+    recorded = [a["request"] for step, a in steps if step == "golden"]
+    selection = {name: array for request in recorded for name, array in np.load(request.samples).items()}
     assert np.array_equal(golden["in/image"], selection["x/image"][:8]), "golden data come from selection"
 
 

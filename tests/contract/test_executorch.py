@@ -23,6 +23,8 @@ from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, Usag
 from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import shortfall
 from edgekit.sources import source as sources
+from edgekit.steps import convert as steps_convert
+from edgekit.steps import describe, reference
 from edgekit.toolchains.executorch import flatbuffer, program, xnnpack
 from edgekit.toolchains.executorch.audit import inspect, sidecar
 from edgekit.toolchains.executorch.passes import transposes
@@ -75,34 +77,27 @@ def convert(children: Workers, folder: Path, model: str, environment: str, route
     """Convert one model in a child; returns the file."""
     folder.mkdir()
     framework = "keras" if environment.startswith("keras") else "torch"
-    source = sources.with_framework(sources.resolve(f"{CHILD}:{model}", trust=True), framework).to_json()
-    common = {"folder": str(folder), "source": source, "environment": environment}
-    signature = children.call(environment, "edgekit.steps.describe:run", common | {"materialise": False}).value[
-        "signature"
-    ]
+    source = sources.with_framework(sources.resolve(f"{CHILD}:{model}", trust=True), framework)
+    loaded = describe.Request(source, environment, materialise=False)
+    signature = children.ask(environment, describe.run, folder, loaded).value.signature
     rng = np.random.default_rng(0)
     data = {
-        f"x/{t['name']}": rng.normal(size=(SAMPLES, *t["shape"][1:])).astype("float32")
-        if t["dtype"] == "float32"
-        else rng.integers(0, 11, (SAMPLES, *t["shape"][1:])).astype(t["dtype"])
-        for t in signature["inputs"]
+        f"x/{t.name}": rng.normal(size=(SAMPLES, *t.shape[1:])).astype("float32")
+        if t.dtype == "float32"
+        else rng.integers(0, 11, (SAMPLES, *t.shape[1:])).astype(t.dtype)
+        for t in signature.inputs
     }
     np.savez(folder / "samples.npz", **data)
-    samples = str(folder / "samples.npz")
-    plain = {"folder": str(folder), "sources": {"model": source}, "environment": environment, "task": None, "rows": 0}
-    children.call(environment, "edgekit.steps.reference:run", plain | {"samples_file": samples})
-    arguments = common | {
-        "toolchain_name": "executorch",
-        "route": route,
-        "precision": PRECISIONS[route],
-        "integer_io": False,
-        "signature": signature,
-        "calibration_file": samples,
-        "float_file": None,
-        "traits": [],
-    }
-    made = children.call(environment, "edgekit.steps.convert:run", arguments).value
-    return folder / made["file"]
+    samples = folder / "samples.npz"
+    in_framework = reference.Request({"model": source}, environment, samples)
+    children.ask(environment, reference.run, folder, in_framework)
+    request = steps_convert.Request(
+        toolchain="executorch", route=route, environment=environment, source=source, precision=PRECISIONS[route],
+        integer_io=False, signature=signature, calibration=samples, float_file=None, traits=frozenset(),
+        minimum_deployment_target=None,
+    )  # fmt: skip
+    made = children.ask(environment, steps_convert.run, folder, request).value
+    return folder / made.file
 
 
 def ran(children: Workers, file: Path) -> dict[str, Any]:

@@ -78,5 +78,5 @@ def test_an_import_that_is_hidden_from_the_key_is_seen(workers: Watching) -> Non
 
 
 def test_every_kept_step_was_watched(workers: Watching) -> None:
-    kept = "describe samples reference convert:routes convert audit prove latency golden"
+    kept = "describe samples reference convert:routes convert audit execute score latency golden"
     assert workers.steps >= set(kept.split())

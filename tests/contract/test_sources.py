@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
+from edgekit.jobs import wire
 from edgekit.jobs.workers import Workers
 from edgekit.sources.check import check
 from edgekit.sources.source import FILES, Source, environments, resolve, with_facts, with_framework
@@ -50,7 +51,7 @@ def look(tmp_path):
 
 
 def load(children, source, environment, data=None, out="."):
-    arguments = {"environment": environment, "source": source.to_json(), "data": data and str(data), "out": str(out)}
+    arguments = {"environment": environment, "source": wire.plain(source), "data": data and str(data), "out": str(out)}
     return children.call(environment, "source_files:load", arguments).value
 
 
@@ -196,8 +197,8 @@ def test_a_model_that_takes_one_sample_at_a_time_gets_one(look, children):
 )
 def test_random_weights_are_kept_for_every_other_child(look, children, tmp_path, text, inputs, environment, others):
     given = look(text, inputs=inputs)
-    arguments = {"environment": environment, "source": given.to_json(), "data": None, "out": str(tmp_path)}
-    kept = Source.from_json(children.call(environment, "source_files:materialise", arguments).value)
+    arguments = {"environment": environment, "source": wire.plain(given), "data": None, "out": str(tmp_path)}
+    kept = wire.read(Source, children.call(environment, "source_files:materialise", arguments).value)
     assert kept.sha256 != given.sha256 and kept.given == given.given
     for other in others:
         out = tmp_path / other
@@ -210,7 +211,7 @@ def test_a_function_is_identified_by_what_it_returns(look, children):
     for function, framework in (("from_torch", "torch"), ("from_keras", "keras")):
         source = look(f"{CHILDREN}/user_either.py:{function}")
         assert source.framework is None
-        found = children.call("keras-tensorflow", "source_files:identify", {"source": source.to_json()}).value
+        found = children.call("keras-tensorflow", "source_files:identify", {"source": wire.plain(source)}).value
         assert found == framework
     load(children, with_framework(source, "keras"), "keras-tensorflow")
 

@@ -449,6 +449,7 @@ def mutants(content, count, seed=0):
 def test_500_mutants_are_refused_or_read_and_harm_nobody(folders, tmp_path):
     """In a child of its own, as in the product: what is not a typed error there ends this test."""
     from edgekit.jobs.workers import Limits, Workers
+    from edgekit.steps import audit
 
     content = file_of(folders, "torch", "conv", "ptq-w8a8-qdq").read_bytes()
     for number, changed in enumerate(mutants(content, 500)):
@@ -456,9 +457,9 @@ def test_500_mutants_are_refused_or_read_and_harm_nobody(folders, tmp_path):
     with Workers(Limits(120.0, 4 * 2**30)) as workers:
         outcome = {"read": 0, "refused": 0}
         for number in range(500):
-            arguments = {"folder": "", "toolchain_name": "tensorrt", "file": str(tmp_path / f"{number}.onnx")}
+            request = audit.Request("tensorrt", tmp_path / f"{number}.onnx")
             try:
-                workers.call("runtime", "edgekit.steps.audit:run", arguments)
+                workers.ask("runtime", audit.run, tmp_path, request)
                 outcome["read"] += 1
             except EdgekitError as error:
                 assert isinstance(error, DamagedFileError | UnsafeInputError), f"{number}: {error}"

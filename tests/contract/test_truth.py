@@ -150,19 +150,16 @@ def test_where_the_model_amplifies_rounding_no_file_can_be_told_from_a_wrong_one
 def test_generated_inputs_have_the_range_that_the_first_layer_wants(
     home: Path, workers: Workers, tmp_path: Path
 ) -> None:
+    from edgekit.data.plan import DataPlan
     from edgekit.sources import source as sources
+    from edgekit.steps import describe, samples
 
     source = sources.with_framework(sources.resolve(f"{home}/truth_models.py:wants_pixels"), "keras")
-    described = workers.call(
-        "keras-tensorflow", "edgekit.steps.describe:run",
-        {"folder": str(tmp_path), "source": source.to_json(), "environment": "keras-tensorflow", "materialise": False},
-    ).value  # fmt: skip
-    assert described["signature"]["inputs"][0]["span"] == [0.0, pytest.approx(255.0)]
-    made = workers.call(
-        "data", "edgekit.steps.samples:run",
-        {"folder": str(tmp_path), "plan": {}, "split": "selection", "signatures": {"model": described["signature"]}},
-    ).value  # fmt: skip
-    assert made["count"] == 32
+    loaded = describe.Request(source, "keras-tensorflow", materialise=False)
+    signature = workers.ask("keras-tensorflow", describe.run, tmp_path, loaded).value.signature
+    assert signature.inputs[0].span == (0.0, pytest.approx(255.0))
+    wanted = samples.Request(DataPlan(), "selection", {"model": signature})
+    assert workers.ask("data", samples.run, tmp_path, wanted).value.count == 32
     x = np.load(tmp_path / "samples.npz")["x/x"]
     assert 0 <= x.min() < 5
     assert 250 < x.max() <= 255

@@ -26,10 +26,10 @@ class Watching(Workers):
         self.steps: set[str] = set()
         self._lock = threading.Lock()
 
-    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer:
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer[Any]:
         answer = super().call(environment, "imported:run", {"watched_step": step, **arguments}, **options)
         name = step.removeprefix("edgekit.steps.").removesuffix(":run")
-        known = keys.imported(name, environment, arguments, keys.installed())
+        known = keys.imported(step, environment, arguments, keys.installed())
         with self._lock:
             self.steps.add(name)
             if unknown := set(answer.value["imported"]) - known:

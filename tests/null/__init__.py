@@ -19,11 +19,12 @@ from unittest import mock
 import numpy as np
 
 from edgekit import frameworks, toolchains, user_code, zoo
-from edgekit.jobs import child
+from edgekit.frameworks import once
+from edgekit.jobs import child, wire
 from edgekit.jobs.workers import Answer, Raised, Worker, Workers
 from edgekit.proof import latency
+from edgekit.result import Latency
 from edgekit.sources import source as sources
-from edgekit.steps import load
 
 HERE = Path(__file__).parent
 _MINE = (
@@ -45,7 +46,7 @@ def installed() -> Iterator[None]:
     zoo.ROOT = HERE / "zoo"
     zoo.__path__ = [str(zoo.ROOT)]
     frameworks.KINDS["torch"] = frameworks.Kind("null")
-    load._load.cache_clear()
+    once._load.cache_clear()
     for noted in (user_code._read, user_code._stamps):  # a child has read nothing of an earlier one's
         noted.clear()
     try:
@@ -53,7 +54,7 @@ def installed() -> Iterator[None]:
     finally:
         toolchains.__path__, frameworks.__path__, zoo.__path__, zoo.ROOT, kinds = before
         frameworks.KINDS.update(kinds)
-        load._load.cache_clear()
+        once._load.cache_clear()
         for name in [name for name in sys.modules if name.startswith(_MINE)]:
             del sys.modules[name]
 
@@ -62,13 +63,13 @@ def step(null_step: str, **arguments: Any) -> Any:
     """A step of edgekit's in a child of its own, with all this installed."""
     module, _, function = null_step.partition(":")
     with installed():
-        return getattr(importlib.import_module(module), function)(**arguments)
+        return wire.call(getattr(importlib.import_module(module), function), arguments)
 
 
 class Children(Workers):
     """Real children."""
 
-    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer:
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer[Any]:
         """Run a step in a child that has all this installed."""
         return super().call(environment, f"{__name__}:step", {"null_step": step, **arguments}, **options)
 
@@ -83,20 +84,23 @@ class Here(Workers):
         super().__init__()
         self.ratios = list(ratios)
 
-    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **_: Any) -> Answer:
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **_: Any) -> Answer[Any]:
         """Run a step."""
-        request = json.loads(json.dumps({"step": step, "arguments": arguments}, default=str))
+        request = json.loads(json.dumps({"step": step, "arguments": wire.plain(arguments)}))
         with mock.patch.object(latency, "measure", self._measure):
             answer = json.loads(json.dumps(child._answer(request, first=False)))
         if "error" in answer:
             raise Worker._raised(self, step, Raised(**answer["error"]))  # type: ignore[arg-type]
-        return Answer(**answer)
+        return wire.read(Answer[Any], answer)
 
-    def _measure(self, float_invoke: Callable[[], object], artifact_invoke: Callable[[], object]) -> latency.Latency:
+    def _measure(self, float_invoke: Callable[[], object], artifact_invoke: Callable[[], object]) -> Latency:
         for invoke in (float_invoke, artifact_invoke):
             invoke()
         ratio = self.ratios.pop(0) if self.ratios else 1.0
-        return latency.Latency(1.0, ratio, ratio, (ratio - 0.01, ratio + 0.01), False, 41, (10, 10), 1.0)
+        return Latency(
+            float_cpu_ms=1.0, artifact_cpu_ms=ratio, ratio=ratio, ratio_ci95=(ratio - 0.01, ratio + 0.01), noisy=False,
+            blocks=41, runs_per_block=(10, 10), wall_over_cpu=1.0,
+        )  # fmt: skip
 
 
 def samples(folder: Path, count: int = 800) -> dict[str, str]:
@@ -104,7 +108,7 @@ def samples(folder: Path, count: int = 800) -> dict[str, str]:
 
     Seven are lost when the first class gains 2, and a hundred more when it gains 5.5.
     """
-    model = load.framework("torch").load(sources.with_framework(sources.resolve("dense"), "torch"))
+    model = once.framework("torch").load(sources.with_framework(sources.resolve("dense"), "torch"))
     drawn = np.random.default_rng(0).uniform(-40, 40, (60 * count, 8)).astype("float32")
     calibration, x = drawn[:256], drawn[256:]
     logits = np.sort(found := model.run({"x": x})["logits"], axis=1)

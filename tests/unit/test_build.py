@@ -33,9 +33,9 @@ BUILT = {"seconds": 12.5, "layers": 20}
 def proven(noise=0.01):
     """What the child answers for eight golden samples."""
     reference = {"logits": np.random.default_rng(0).normal(size=(8, 10))}
-    closeness = compare(reference, {"logits": reference["logits"] + noise}).to_json()
+    closeness = compare(reference, {"logits": reference["logits"] + noise})
     by = "TensorRT 11.4.0 on NVIDIA H200"
-    return {"by": by, "samples": 8, "parity": closeness, "parity_to_parent": closeness}
+    return build.Executed(by, 8, closeness, closeness)
 
 
 def result(toolchain="tensorrt"):
@@ -140,8 +140,8 @@ def test_limits_that_an_older_manifest_lacks_are_the_defaults(parent):
     made = build.describe(parent, artifact.read(parent), device, H200, BUILT, proven(noise=2.0))
     assert made.status == "FAIL_PARITY" and "SQNR" in made.reason
     reference = 1013 + np.random.default_rng(0).normal(size=(8, 10))
-    flat = compare({"logits": reference}, {"logits": np.full_like(reference, 1013)}).to_json()
-    made = build.describe(parent, artifact.read(parent), device, H200, BUILT, {**proven(), "parity": flat})
+    flat = compare({"logits": reference}, {"logits": np.full_like(reference, 1013)})
+    made = build.describe(parent, artifact.read(parent), device, H200, BUILT, replace(proven(), parity=flat))
     assert made.status == "FAIL_PARITY" and "at least 15 dB" in made.reason
 
 

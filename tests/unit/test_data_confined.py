@@ -1,14 +1,15 @@
 """The user's images and arrays are read in a child that is confined, where they lie; their functions are theirs."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from edgekit import api, pipeline, target
-from edgekit.conversion import Loaded, LoadedPart, Order
+from edgekit import api, target
+from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import loading
+from edgekit.conversion.order import Order
 from edgekit.errors import UsageError
 from edgekit.jobs.confine import kernel, untrusted
 from edgekit.jobs.run import Run
@@ -47,15 +48,15 @@ def order(given):
 
 def gather(given, workers, home):
     source = resolve("lenet5@torch")
-    loaded = Loaded({WHOLE: LoadedPart(source, asdict(SIGNATURE))}, "torch", "torch", (), {})
+    checkpoint = Checkpoint(source, {WHOLE: source}, {WHOLE: SIGNATURE}, "torch", "torch")
     with Store(home).lease() as lease:
         run = Run(workers, lease, lambda event, label: None)
-        return pipeline.gather(run, order(given), loaded, "test", reference=False)
+        return loading.gather(run, order(given), checkpoint, "test", ran=False)
 
 
 def test_images_are_decoded_in_a_confined_child(images, tmp_path):
     with Workers(Limits(60, 4 << 30)) as workers:
-        assert gather(images, workers, tmp_path / "home").entry.value["count"] == 2  # of three: one is for selection
+        assert gather(images, workers, tmp_path / "home").entry.value.count == 2  # of three: one is for selection
         assert list(workers._children) == ["data-confined"]
         read = workers._children["data-confined"].confined.read
     assert read == (images, tmp_path / "elsewhere" / "dogs", tmp_path / "elsewhere" / "other")

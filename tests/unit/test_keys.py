@@ -18,51 +18,57 @@ from typing import Any
 
 import pytest
 
-from edgekit.jobs import closure, host, imports, keys
-from edgekit.jobs.closure import Code
-from edgekit.jobs.run import Run
+from edgekit.data.plan import DataPlan
+from edgekit.jobs import host, keys, wire
+from edgekit.jobs.keys import closure, imports
+from edgekit.jobs.keys.closure import Code
+from edgekit.jobs.run import Given, Run
 from edgekit.jobs.store import Store, sha256_json
 from edgekit.jobs.workers import Answer, Workers
 from edgekit.result import Host
+from edgekit.sources.source import Source
+from edgekit.steps import audit, golden, latency
 
 PACKAGE = Path(__file__).parents[2] / "edgekit"
-ZOO = {"source": {"kind": "zoo", "name": "lenet5", "framework": "torch"}}
-FILE = {"source": {"kind": "pt2", "name": "lenet5", "framework": "torch"}}
+AT = "edgekit.steps."
+ZOO = {"source": Source("lenet5", "zoo", "torch", "lenet5", "0" * 64, config="tiny")}
+FILE = {"source": Source("lenet5.pt2", "pt2", "torch", "lenet5", "0" * 64, path=Path("lenet5.pt2"))}
 IN_TORCH = ["frameworks.torch", "zoo.lenet5.spec", "zoo.lenet5.pytorch"]
 
 METRICS = [f"proof.metrics.{path.stem}" for path in (PACKAGE / "proof/metrics").glob("[a-z]*.py")]
 
-#: Steps with what each is known to import by a name that its arguments give.
+#: Steps with what each is known to import by a name that its request gives.
 STEPS: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
-    "load from the zoo": ("describe", "torch", ZOO, IN_TORCH),
-    "load in Keras": ("describe", "keras-torch", ZOO, ["frameworks.keras", "zoo.lenet5.spec", "zoo.lenet5.keras"]),
-    "load a file": ("describe", "torch", FILE, ["frameworks.torch"]),
-    "load with Keras 2": ("describe", "tf-keras", FILE, ["frameworks.tf_keras"]),
+    "load from the zoo": ("describe:run", "torch", ZOO, IN_TORCH),
+    "load in Keras": ("describe:run", "keras-torch", ZOO, ["frameworks.keras", "zoo.lenet5.spec", "zoo.lenet5.keras"]),
+    "load a file": ("describe:run", "torch", FILE, ["frameworks.torch"]),
+    "load with Keras 2": ("describe:run", "tf-keras", FILE, ["frameworks.tf_keras"]),
     "look at a file": ("describe:examine", "data", {"kind": "pt2", "trust": False}, []),
-    "samples of a task": ("samples", "data", {"plan": {"task": "digits"}}, ["data.tasks.digits", *METRICS]),
-    "samples of the user": ("samples", "data", {"plan": {"task": None}}, METRICS),
+    "samples of a task": ("samples:run", "data", {"plan": DataPlan(task="digits")}, ["data.tasks.digits", *METRICS]),
+    "samples of the user": ("samples:run", "data", {"plan": DataPlan()}, METRICS),
     "reference": (
-        "reference", "torch", {"sources": {"model": ZOO["source"]}, "task": "digits"},
+        "reference:run", "torch", {"sources": {"model": ZOO["source"]}, "task": "digits"},
         [*IN_TORCH, "data.tasks.digits"],
     ),
-    "routes": ("convert:routes", "runtime", {"toolchain_name": "onnx"}, ["toolchains.onnx.routes"]),
+    "routes": ("convert:routes", "runtime", {"toolchain": "onnx"}, ["toolchains.onnx.routes"]),
     "convert a model": (
-        "convert", "keras-tensorflow", {"toolchain_name": "litert", **FILE},
+        "convert:run", "keras-tensorflow", {"toolchain": "litert", **FILE},
         ["toolchains.litert.routes", "frameworks.keras"],
     ),
     "convert a file": (
-        "convert", "runtime", {"toolchain_name": "litert", "source": None}, ["toolchains.litert.routes"],
+        "convert:run", "runtime", {"toolchain": "litert", "source": None}, ["toolchains.litert.routes"],
     ),
-    "audit": ("audit", "runtime", {"toolchain_name": "litert"}, ["toolchains.litert.audit"]),
-    "prove": (
-        "prove", "runtime", {"toolchain_name": "coreml", "task": "scenes"},
-        ["toolchains.coreml.session", "data.tasks.scenes", *METRICS],
+    "audit": ("audit:run", "runtime", {"toolchain": "litert"}, ["toolchains.litert.audit"]),
+    "execute": (
+        "execute:run", "runtime", {"toolchain": "coreml", "task": "scenes"},
+        ["toolchains.coreml.session", "data.tasks.scenes"],
     ),
-    "score of the float model": ("prove:baseline", "runtime", {"task": None}, METRICS),
-    "traits of a file": ("audit:traits", "runtime", {"toolchain_name": "onnx"}, ["toolchains.onnx.traits"]),
-    "traits of a model": ("traits", "torch", FILE, ["frameworks.torch"]),
-    "latency": ("latency", "runtime", {"toolchain_name": "openvino"}, ["toolchains.openvino.session"]),
-    "golden data": ("golden", "runtime", {"part": None}, []),
+    "score": ("score:run", "runtime", {"task": "scenes"}, ["data.tasks.scenes", *METRICS]),
+    "score of the float model": ("score:baseline", "runtime", {"task": None}, METRICS),
+    "traits of a file": ("audit:traits", "runtime", {"toolchain": "onnx"}, ["toolchains.onnx.traits"]),
+    "traits of a model": ("traits:run", "torch", FILE, ["frameworks.torch"]),
+    "latency": ("latency:run", "runtime", {"toolchain": "openvino"}, ["toolchains.openvino.session"]),
+    "golden data": ("golden:run", "runtime", {"part": None}, []),
 }  # fmt: skip
 
 #: Those of them that look at files of others.
@@ -94,7 +100,7 @@ def file_of(module: str, tree: Path = PACKAGE) -> Path:
 
 def key(case: str, code: Code, at: Host = HERE) -> str:
     step, environment, arguments, _ = STEPS[case]
-    return sha256_json(keys.material(step, environment, arguments, arguments, at, code))
+    return sha256_json(keys.material(f"{AT}{step}", environment, arguments, wire.plain(arguments), at, code))
 
 
 def found_by_python(tree: Path, modules: list[str]) -> set[str]:
@@ -125,8 +131,13 @@ def depends(tree: Path) -> dict[str, set[str]]:
 
 def test_a_closure_is_what_python_itself_finds(tree: Path, depends: dict[str, set[str]]) -> None:
     code = closure.read(tree)
-    found = {case: set(keys.imported(*step[:3], code)) for case, step in STEPS.items()}
+    found = {case: set(imported(case, code)) for case in STEPS}
     assert found == depends
+
+
+def imported(case: str, code: Code) -> frozenset[str]:
+    step, *rest, _ = STEPS[case]
+    return keys.imported(f"{AT}{step}", *rest, code)
 
 
 def mutated(text: str) -> str:
@@ -412,8 +423,8 @@ def test_packages_name_nothing_that_is_not_used() -> None:
 @pytest.mark.parametrize("case", STEPS)
 def test_a_key_holds_the_versions_of_all_that_its_modules_import(case: str) -> None:
     step, environment, arguments, _ = STEPS[case]
-    tools = keys.material(step, environment, arguments, {}, HERE, keys.installed())["tools"]
-    used = set().union(*(third_party(file_of(module)) for module in keys.imported(*STEPS[case][:3], keys.installed())))
+    tools = keys.material(f"{AT}{step}", environment, arguments, {}, HERE)["tools"]
+    used = set().union(*(third_party(file_of(module)) for module in imported(case, keys.installed())))
     assert used <= tools.keys()
     assert tools["numpy"] == importlib.metadata.version("numpy")
 
@@ -429,34 +440,49 @@ OF_THE_PROCESSOR = {"machine", "processor", "processor_model", "features", "pyth
 
 
 class Counting(Workers):
-    """Answers every request with how many there were."""
+    """Answers every request, of how many rows there are or of how long it took, with how many requests there were."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
 
-    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer:
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer[Any]:
         self.count += 1
-        return Answer({"request": self.count}, 0.1, 1)
+        if step.endswith("golden:run"):
+            return Answer({"samples": self.count}, 0.1, 1)
+        times = {"float_cpu_ms": self.count, "artifact_cpu_ms": 1, "ratio": 1, "ratio_ci95": [1, 1], "noisy": False}
+        return Answer({**times, "blocks": 1, "runs_per_block": [1, 1], "wall_over_cpu": 1}, 0.1, 1)
+
+
+TIMED = latency.Request("onnx", {}, "int8", {}, {}, {})
+RECORDED = golden.Request(None, Given(Path("a"), "a"), Given(Path("b"), "b"), Given(Path("c"), "c"), 8)
 
 
 @pytest.mark.parametrize("fact", OTHERS)
-@pytest.mark.parametrize(("step", "measures"), [("latency", True), ("prove", False)])
+@pytest.mark.parametrize(("step", "request_", "measures"), [(latency.run, TIMED, True), (golden.run, RECORDED, False)])
 def test_two_hosts_share_no_measurement_and_unlike_processors_nothing(
-    tmp_path: Path, fact: str, step: str, measures: bool
+    tmp_path: Path, fact: str, step: Any, request_: Any, measures: bool
 ) -> None:
     other = HERE.model_copy(update={fact: OTHERS[fact]})
     with Counting() as workers:
         store = Store(tmp_path)
-        answers = [
-            Run(workers, store, lambda *_: None, at).step(
-                step, "runtime", step, {"toolchain_name": "onnx", "task": None}
-            )
-            for at in (HERE, other, HERE)
-        ]
+        runs = [Run(workers, store, lambda *_: None, at) for at in (HERE, other, HERE)]
+        answers = [run.step(step, "runtime", "step", request_) for run in runs]
     assert (answers[0].reused, answers[2].reused) == (False, True)
     assert answers[0].value == answers[2].value
     assert answers[1].reused == (not measures and fact not in OF_THE_PROCESSOR)
+
+
+def test_no_step_depends_on_what_judges_it() -> None:
+    """Moving a limit runs nothing again."""
+    judging = {"edgekit.limits", "edgekit.target", "edgekit.proof.judge", "edgekit.proof.precision"}
+    assert {case: found for case in STEPS if (found := imported(case, keys.installed()) & judging)} == {}
+
+
+def test_a_path_that_says_nothing_of_its_content_is_in_no_key(tmp_path: Path) -> None:
+    with Counting() as workers, pytest.raises(TypeError, match="says nothing"):
+        request = audit.Request("onnx", tmp_path / "model.onnx")
+        Run(workers, Store(tmp_path), lambda *_: None, HERE).step(audit.run, "runtime", "audit", request)
 
 
 def test_every_fact_of_the_host_is_in_the_key_of_a_measurement() -> None:
@@ -466,7 +492,7 @@ def test_every_fact_of_the_host_is_in_the_key_of_a_measurement() -> None:
 def test_measurements_are_declared() -> None:
     """Whatever reads a clock in a step measures this machine; what each step costs is measured around all of them."""
     code = keys.installed()
-    steps = {module for case in STEPS.values() for module in keys.imported(*case[:3], code)}
+    steps = {module for case in STEPS for module in imported(case, code)}
     clocks = {"time", "timeit", "resource", "psutil"}
     reading = {
         module

@@ -50,7 +50,7 @@ def test_measured_values_that_are_not_finite_score_zero_with_a_reason(value: flo
     parity = compare({"y": _logits()}, {"y": measured})
     assert (parity.sqnr_db, parity.cosine, parity.max_abs) == (0.0, 0.0, None)
     assert "1 of 80" in parity.reason
-    assert Parity.from_json(json.loads(json.dumps(parity.to_json(), allow_nan=False))) == parity
+    assert Parity.model_validate(json.loads(json.dumps(parity.model_dump(mode="json"), allow_nan=False))) == parity
 
 
 def test_silent_reference() -> None:

@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 
-from edgekit.candidate import Candidate, Evidence, choose
-from edgekit.conversion import Described
-from edgekit.errors import FailedError
+from edgekit.conversion.candidate import Candidate, Evidence, choose, is_slow
+from edgekit.jobs import wire
 from edgekit.limits import Gate, with_defaults
-from edgekit.pipeline import is_slow
 from edgekit.proof.judge import judge_latency
-from edgekit.result import AccuracyFacts, LatencyFacts
+from edgekit.result import Accuracy, Latency
+from edgekit.steps import describe
 
 GATE = Gate.model_validate(with_defaults("int8", {}))
 
 
-def facts(verdict: Any, ratio: float, spread: float = 0.02) -> LatencyFacts:
-    return LatencyFacts(
+def facts(verdict: Any, ratio: float, spread: float = 0.02) -> Latency:
+    return Latency(
         float_cpu_ms=0.1, artifact_cpu_ms=0.1 * ratio, ratio=ratio, ratio_ci95=(ratio, ratio + spread), verdict=verdict,
         noisy=False, blocks=41, runs_per_block=(10, 10), wall_over_cpu=1.0,
     )  # fmt: skip
@@ -62,7 +61,7 @@ def test_of_slow_routes_the_fastest_is_chosen_and_the_first_of_a_tie(
 
 
 def undecided(route: str, drop: float, ratio: float) -> Candidate:
-    accuracy = AccuracyFacts.model_validate(
+    accuracy = Accuracy.model_validate(
         {"metric": "top1", "higher_is_better": True, "samples": 60, "float": 0.9, "checkpoint": 0.9, "agreement": 1.0,
          "artifact": 0.9 - drop, "drop": drop, "drop_ci95": (-0.05, 0.1)}
     )  # fmt: skip
@@ -99,6 +98,6 @@ def test_what_a_child_says_of_a_model_is_held_to_what_it_should_be(changed: Any)
     """One that has loaded a file of others may say anything."""
     said = {"signature": {"inputs": [{"name": "x", "shape": [1]}], "outputs": [], "state": []}, "framework": "torch"}
     said |= {"notes": ["one"], "checkpoint": None}
-    assert Described.read(said).signature.inputs[0].shape == (1,)
-    with pytest.raises(FailedError, match="no description"):
-        Described.read({**said, **changed} if changed else changed)
+    assert wire.answer(describe.run, said).signature.inputs[0].shape == (1,)
+    with pytest.raises(ValueError):
+        wire.answer(describe.run, {**said, **changed} if changed else changed)

@@ -13,17 +13,18 @@ PACKAGE = Path(__file__).parents[2] / "edgekit"
 ROOMS = """
 errors
 signature scheme
-result limits catalogue user_code mil reference
+result
+limits catalogue user_code mil reference
 target
 data
 zoo
 sources
 frameworks
+checkpoint
 toolchains compress
 proof
 jobs
 steps
-candidate
 conversion devices
 artifact
 pipeline

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
+from edgekit.jobs import wire
 from edgekit.signature import TensorSpec
 from edgekit.sources.source import (
     DTYPES,
@@ -126,9 +127,9 @@ def test_what_was_found_in_a_file_goes_with_its_copy(tmp_path):
     source = resolve(str(keras_file(tmp_path / "m.keras")))
     facts = Facts(("tf-keras",), "2.15.0", "model.keras")
     found = with_facts(source, facts, tmp_path / "copy")
-    assert (found.path, found.confined, found.sha256) == (str(tmp_path / "copy" / "model.keras"), True, source.sha256)
+    assert (found.path, found.confined, found.sha256) == (tmp_path / "copy" / "model.keras", True, source.sha256)
     assert environments(found) == ("tf-keras",)
-    assert Facts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+    assert wire.read(Facts, json.loads(json.dumps(wire.plain(facts)))) == facts
     trusted = with_facts(source, Facts(("tf-keras",), "2.15.0"), tmp_path / "copy")
     assert (trusted.path, trusted.confined) == (source.path, False)
 
@@ -140,14 +141,13 @@ def test_what_was_found_in_a_file_goes_with_its_copy(tmp_path):
         {"environments": []},
         {"environments": ["torch"], "file": "../../.ssh/id_rsa"},
         {"environments": ["torch"], "file": "/etc/passwd"},
-        {"environments": ["torch"], "other": 1},
         {"file": "model"},
         [],
     ],
 )
 def test_facts_of_a_confined_child_are_not_believed(said):
-    with pytest.raises((ValueError, TypeError, KeyError)):
-        Facts.from_json(said)
+    with pytest.raises(ValueError):
+        wire.read(Facts, said)
 
 
 # --- Python files --------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_an_input_cannot_be_declared_twice():
 def test_a_source_goes_through_json(tmp_path):
     source = resolve(str(h5_file(tmp_path / "m.h5")), inputs=["a=1x2:int32", "b=1x3x4"], trust=True)
     source = with_facts(source, Facts(("torch",), "", "model.pt2"), tmp_path)
-    assert Source.from_json(json.loads(json.dumps(source.to_json()))) == source
+    assert wire.read(Source, json.loads(json.dumps(wire.plain(source)))) == source
 
 
 def test_replaced_weights_change_the_hash(tmp_path):

@@ -7,8 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from edgekit.signature import State
-from edgekit.target import TRAITS
+from edgekit.signature import TRAITS, State
 from edgekit.toolchains._shared import traits
 from edgekit.toolchains._shared.traits import Body, Graph, Kind, Node
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.signature import WHOLE, Signature, TensorSpec
+from edgekit.steps import samples
 
 
 @pytest.fixture
@@ -104,11 +104,10 @@ def test_a_step_whose_code_read_a_file_that_changed_is_made_again(tmp_path: Path
     found = []
     for text in ("1", "1", "2", "2", "1"):
         level.write_text(text)
-        plan = asdict(DataPlan(evaluate=data, content="fixed"))
-        arguments = {"plan": plan, "split": "test", "signatures": {WHOLE: asdict(signature)}}
+        wanted = samples.Request(DataPlan(evaluate=data, content="fixed"), "test", {WHOLE: signature})
         with Workers() as workers:
             run = Run(workers, Store(tmp_path / "store"), lambda event, label: None)
-            made = run.step("samples", "data", "samples", arguments)
+            made = run.step(samples.run, "data", "samples", wanted)
         assert np.load(made.file("samples.npz"))["x/x"].max() == float(text)
         found.append(made.reused)
     assert found == [False, True, False, True, True]

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 
 from edgekit import api, cli, pipeline, target, toolchains
 from edgekit.artifact import folder as artifact
-from edgekit.conversion import Order
+from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError, FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Answer
 from edgekit.result import Result
 from edgekit.sources import source as sources
 from tests import null
@@ -315,6 +317,37 @@ def test_a_crash_in_the_second_route_leaves_the_third_to_be_tried(data: Any, tmp
     assert "SIGSEGV" in tried["crashes"][1]
 
 
+class Noting(null.Here):
+    """Which steps were run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer[Any]:
+        self.steps.append(step)
+        return super().call(environment, step, arguments, **options)
+
+
+def test_moving_a_limit_executes_nothing_again(data: Any, tmp_path: Path) -> None:
+    """A file that passed is judged by its scores alone; what a refused one needs beyond them is all that runs."""
+    order = replace(ordered(["rounded"], output=tmp_path / "out", **data), latency=False)
+    with Noting() as first:
+        passed = pipeline.convert(order, workers=first, store=Store(tmp_path / "home"))
+    assert passed.status == "PASS" and passed.parity is not None
+    counted = {step.removeprefix("edgekit.steps."): first.steps.count(step) for step in first.steps}
+    assert (counted["execute:run"], counted["score:run"]) == (3, 3)  # float twin and file on selection, file on test
+    parity = order.target.gate.parity
+    for limit, status in ((passed.parity.sqnr_db - 1, "PASS"), (passed.parity.sqnr_db + 1, "FAIL_PARITY")):
+        gate = order.target.gate.model_copy(update={"parity": parity.model_copy(update={"sqnr_db_min": limit})})
+        moved = replace(order, target=order.target.model_copy(update={"gate": gate}), output=tmp_path / status)
+        with Noting() as again:
+            result = pipeline.convert(moved, workers=again, store=Store(tmp_path / "home"))
+        assert result.status == status
+        floor = ["edgekit.steps.reference:moved", "edgekit.steps.score:run"]
+        assert again.steps == ([] if status == "PASS" else floor)
+
+
 def test_here_and_children_find_the_same(data: Any, tmp_path: Path) -> None:
     """What other tests run in this process is what children give."""
     order = replace(ordered(output=tmp_path / "out", **data), latency=False)
@@ -330,6 +363,7 @@ import json, os, signal, sys
 from pathlib import Path
 from edgekit import pipeline
 from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Answer
 from tests import null
 from tests.unit.test_whole_pipeline import ordered
 

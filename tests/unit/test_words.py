@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from edgekit.artifact import words
-from edgekit.result import Host, LatencyFacts, Proof, Result, SamplesFacts, SourceFacts
+from edgekit.result import Host, Latency, Proof, Result, SamplesFacts, SourceFacts
 
-TIMED = LatencyFacts(
+TIMED = Latency(
     float_cpu_ms=0.5, artifact_cpu_ms=0.25, ratio=0.5, ratio_ci95=(0.49, 0.51), verdict="FASTER", noisy=False,
     blocks=41, runs_per_block=(10, 20), wall_over_cpu=1.0, measured_at="2026-11-28T06:50:09Z",
 )  # fmt: skip
 
 
-def result(latency: LatencyFacts | None) -> Result:
+def result(latency: Latency | None) -> Result:
     return Result(
         status="PASS",
         flags=("REUSED",),
@@ -49,7 +49,7 @@ def result(latency: LatencyFacts | None) -> Result:
         (None, "nothing was run again"),
     ],
 )
-def test_a_reused_measurement_says_when_it_was_taken(latency: LatencyFacts | None, said: str) -> None:
+def test_a_reused_measurement_says_when_it_was_taken(latency: Latency | None, said: str) -> None:
     meaning = dict(words.flags(result(latency)))["REUSED"]
     assert meaning.startswith(said)
     assert ("2026-11-28 06:50 UTC" in meaning) == bool(latency and latency.reused)

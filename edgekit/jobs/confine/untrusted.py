@@ -11,10 +11,9 @@ from pathlib import Path
 from edgekit.data.plan import DataPlan
 from edgekit.errors import DamagedFileError, FailedError, UsageError
 from edgekit.jobs.confine import kernel
-from edgekit.jobs.run import Given, Run
 from edgekit.jobs.workers import Confined, Limits, identity
 from edgekit.sources import source as sources
-from edgekit.sources.source import Facts, Source
+from edgekit.sources.source import Source
 
 #: A check reads, copies and hashes; a disk does that at more than this many bytes a second.
 _LEAST_BYTES_PER_SECOND = 10e6
@@ -26,34 +25,12 @@ _MOST_BYTES_OF_SAMPLES = 1 << 40
 _MOST_PLACES = 200
 
 
-def examine(run: Run, source: Source) -> Source:
-    """Have a file looked at in a confined child; returns the source that may be loaded.
-
-    Raises:
-        DamagedFileError: it is damaged, or the child did not get through with it.
-        UnsafeInputError, UnsupportedError, UsageError: see ``edgekit.sources.check``.
-    """
-    assert source.path is not None
-    size = sources.size(source)
-    arguments = {
-        "file": Given(Path(source.path), source.sha256, None if source.trust else size),
-        "kind": source.kind,
-        "given": source.given,
-        "sha256": source.sha256,
-        "trust": source.trust,
-    }
-    most = run.workers.limits
-    limits = Limits(
+def limits(most: Limits, size: int) -> Limits:
+    """What looking at a file of so many bytes may take."""
+    return Limits(
         min(most.seconds, _SECONDS + size / _LEAST_BYTES_PER_SECOND),
         min(most.memory_bytes or _MEMORY_BYTES, _MEMORY_BYTES + size),
     )
-    with damage(source):
-        entry = run.step("describe:examine", "data", "check", arguments, limits=limits)
-        try:
-            facts = Facts.from_json(entry.value)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FailedError(f"the check answered with what are no facts: {error!r}") from error
-    return sources.with_facts(source, facts, entry.file(""))
 
 
 def unheld(source: Source) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import UsageError
-from edgekit.limits import Family
+from edgekit.result import Family
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -44,7 +44,7 @@ from edgekit.signature import State
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.target import Trait
+    from edgekit.signature import Trait
 
 #: What the rules know of an operator; ``move`` gives its input's values in another place, shape or type.
 Kind = Literal[

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from edgekit.jobs import wire
+
 
 @contextlib.contextmanager
 def watched() -> Iterator[set[str]]:
@@ -40,7 +42,7 @@ def run(watched_step: str, **arguments: Any) -> dict[str, Any]:
     before = set(sys.modules)
     with watched() as asked:
         module, _, function = watched_step.partition(":")
-        value = getattr(importlib.import_module(module), function)(**arguments)
+        value = wire.call(getattr(importlib.import_module(module), function), arguments)
     found = (asked & sys.modules.keys()) | (sys.modules.keys() - before)
     files = {name for name in found if getattr(sys.modules[name], "__file__", None)}  # a folder may be no module
     return {"value": value, "imported": sorted(name for name in files if name.split(".")[0] == "edgekit")}

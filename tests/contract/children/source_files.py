@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.jobs import wire
+from edgekit.sources.source import Source
+
 MODULES = {"keras-tensorflow": "keras", "keras-torch": "keras", "tf-keras": "tf_keras", "torch": "torch"}
 COUNT = 3
 
@@ -190,12 +193,10 @@ def torch_files(folder: str) -> None:
             )
 
 
-def load(environment: str, source: dict[str, Any], data: str | None, out: str) -> dict[str, Any]:
+def load(environment: str, source: Source, data: str | None, out: str) -> dict[str, Any]:
     """Load a source, run it on the inputs of ``data``, and run what converters start from on the first sample."""
-    from edgekit.sources.source import Source
-
     framework = importlib.import_module(f"edgekit.frameworks.{MODULES[environment]}")
-    loaded = framework.load(Source.from_json(source))
+    loaded = framework.load(source)
     facts: dict[str, Any] = {
         "signature": json.loads(json.dumps(asdict(loaded.signature))),
         "notes": list(loaded.notes),
@@ -239,12 +240,10 @@ def _exported(environment: str, framework: Any, loaded: Any, first: dict[str, An
     return {name: value.numpy() for name, value in outputs.items()}
 
 
-def materialise(environment: str, source: dict[str, Any], data: str | None, out: str) -> dict[str, Any]:
+def materialise(environment: str, source: Source, data: str | None, out: str) -> dict[str, Any]:
     """Build the model, keep it, and leave this process's outputs; returns the source that others load."""
-    from edgekit.sources.source import Source
-
     framework = importlib.import_module(f"edgekit.frameworks.{MODULES[environment]}")
-    loaded = framework.load(Source.from_json(source))
+    loaded = framework.load(source)
     kept = framework.materialise(loaded, Path(out))
     rng = np.random.default_rng(0)
     inputs = {s.name: rng.normal(size=(2, *s.shape[1:])).astype(s.dtype) for s in loaded.signature.inputs}
@@ -253,12 +252,11 @@ def materialise(environment: str, source: dict[str, Any], data: str | None, out:
         **{f"in/{k}": v for k, v in inputs.items()},
         **{f"out/{k}": v for k, v in loaded.run(inputs).items()},
     )
-    found: dict[str, Any] = kept.to_json()
+    found: dict[str, Any] = wire.plain(kept)
     return found
 
 
-def identify(source: dict[str, Any]) -> str:
+def identify(source: Source) -> str:
     from edgekit.frameworks import python_file
-    from edgekit.sources.source import Source
 
-    return python_file.identify(Source.from_json(source))
+    return python_file.identify(source)

@@ -11,19 +11,23 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from edgekit import frameworks
-from edgekit.jobs import closure
-from edgekit.jobs.closure import Code, Names
+from edgekit.jobs import wire
+from edgekit.jobs.keys import closure
+from edgekit.jobs.keys.closure import Code, Names
 from edgekit.jobs.store import home
+from edgekit.jobs.wire import Json
 from edgekit.jobs.workers import variables
 from edgekit.result import Host
+from edgekit.sources.source import Source
 
 #: What a measurement depends on and the numbers that a model computes do not.
 _OF_THE_MACHINE = {"system", "cores", "memory_bytes"}
+
+#: Field of a request -> the package of which it chooses a module; None chooses none.
+_CHOOSES = {"toolchain": "edgekit.toolchains", "task": "edgekit.data.tasks"}
 
 #: The child's own code, which every step runs in.
 _CHILD = ("edgekit.jobs.child", "main")
@@ -32,7 +36,7 @@ _CHILD = ("edgekit.jobs.child", "main")
 @functools.cache
 def installed() -> Code:
     """The code of this installation."""
-    return closure.read(Path(__file__).parent.parent, home() / "imports.json")
+    return closure.read(Path(__file__).parent.parent.parent, home() / "imports.json")
 
 
 @functools.cache
@@ -45,24 +49,25 @@ def version(distribution: str) -> str | None:
 
 
 def material(
-    step: str, environment: str, arguments: Mapping[str, Any], identities: Any, host: Host, code: Code
-) -> dict[str, Any]:
+    step: str, environment: str, request: object, identity: Json, host: Host, code: Code | None = None
+) -> dict[str, Json]:
     """Everything that goes into a key, as JSON.
 
     Args:
-        step: ``module`` or ``module:function`` below ``edgekit.steps``.
+        step: ``module:function``.
         environment: kind of child.
-        arguments: as the step gets them.
-        identities: the same with files by the step that made them, and what the user handed in by its content.
+        request: as the step gets it.
+        identity: the same with files by the step that made them, and what the user handed in by its content.
         host: this machine.
-        code: the package's.
+        code: the package's; this installation's by default.
     """
-    modules = imported(step, environment, arguments, code)
+    code = code or installed()
+    modules = imported(step, environment, request, code)
     packages = {package for module in modules for package in code.modules[module].packages}
     measures = any(code.modules[module].measures for module in modules)
     return {
         "step": step,
-        "arguments": identities,
+        "request": identity,
         "environment": {"kind": environment, "variables": variables(environment)},
         "code": {module: code.hashes[module] for module in sorted(modules)},
         "tools": {package: version(package) for package in sorted(packages)},
@@ -70,32 +75,25 @@ def material(
     }
 
 
-def imported(step: str, environment: str, arguments: Mapping[str, Any], code: Code) -> frozenset[str]:
+def imported(step: str, environment: str, request: object, code: Code) -> frozenset[str]:
     """Modules of this package that a child imports for a step."""
     module, _, function = step.partition(":")
-    roots = [_CHILD, (f"edgekit.steps.{module}", function or "run")]
-    return code.closure(roots, names(environment, arguments))
+    return code.closure([_CHILD, (module, function)], names(environment, request))
 
 
-def names(environment: str, arguments: Mapping[str, Any]) -> Names:
-    """What a step may import by name, as its kind of child and its arguments say."""
+def names(environment: str, request: object) -> Names:
+    """What a step may import by name, as its kind of child and its request say.
+
+    A field ``toolchain`` names one, a field ``task`` another; a source may be an architecture of the zoo.
+    """
     found: dict[str, set[str]] = defaultdict(set)
     framework = frameworks.KINDS[environment].module if environment in frameworks.KINDS else None
-    for package, name in [("edgekit.frameworks", framework), *_said(arguments)]:
-        found[package].update([name] if name is not None else ())
+    found["edgekit.frameworks"].update([framework] if framework else [])
+    for field, value in wire.within(request):
+        if field in _CHOOSES:
+            found[_CHOOSES[field]].update([value] if value is not None else [])
+        elif field == "source" and value is None:
+            found["edgekit.zoo"].update()
+        elif isinstance(value, Source):
+            found["edgekit.zoo"].update([value.name] if value.kind == "zoo" else [])
     return {package: frozenset(chosen) for package, chosen in found.items()}
-
-
-def _said(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Packages and the names that arguments choose in them; None where they choose none."""
-    for key, value in arguments.items():
-        if key == "toolchain_name":
-            yield "edgekit.toolchains", value
-        elif key == "task":
-            yield "edgekit.data.tasks", value
-        elif key == "source":
-            yield "edgekit.zoo", value["name"] if value and value["kind"] == "zoo" else None
-        elif key == "sources":
-            yield from (said for source in value.values() for said in _said({"source": source}))
-        elif key == "plan":
-            yield from _said(value)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from edgekit import target as targets
+from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
 from edgekit.limits import Gate
 from edgekit.proof import judge, metrics, precision
-from edgekit.proof.accuracy import Accuracy
 from edgekit.proof.judge import Verdict
-from edgekit.proof.parity import Parity
-from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Status
+from edgekit.result import Accuracy, Latency, Parity, Status
 from edgekit.scheme import Precision
+from edgekit.steps import execute, golden, score
 from edgekit.target import Target
 from edgekit.toolchains import Audit
 
@@ -53,7 +53,7 @@ class PartEvidence:
     """
 
     ops_delegated: int | None
-    parity: ParityFacts
+    parity: Parity
 
 
 @dataclass(frozen=True)
@@ -74,39 +74,39 @@ class Evidence:
     by: str
     stand_in: bool
     parts: Mapping[str, PartEvidence]
-    accuracy: AccuracyFacts | None
+    accuracy: Accuracy | None
     findings: tuple[str, ...] = ()
     agreement: float | None = None
 
     @property
-    def parity(self) -> ParityFacts:
+    def parity(self) -> Parity:
         """That of the worst part."""
         return min((part.parity for part in self.parts.values()), key=lambda parity: parity.sqnr_db)
 
 
 @dataclass(frozen=True)
-class Part:
+class WrittenPart:
     """One part of a model as a route wrote it.
 
     Attributes:
-        entry: the store's entry that holds its files.
+        ref: its main file, in the store's entry that holds all its files.
         audit: what is inside.
         notes: facts the user must know.
     """
 
-    entry: Entry
+    ref: Ref
     audit: Audit
     notes: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
         """Name of the main file within its folder."""
-        return str(self.entry.value["file"])
+        return self.ref.name
 
     @property
     def folder(self) -> Path:
         """The folder of all its files."""
-        return self.entry.file("")
+        return self.ref.entry.file("")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Candidate:
         parts: every part, in the order in which a step calls them; empty where the route failed.
         evidence: what running it gave.
         latency: against its float twin; None where not measured.
-        proof_entry: the store's entry of the latest proof, which holds the files' outputs.
+        execution: the store's entry of the latest run, which holds the files' outputs.
         golden: the store's entry of each part's golden data, once it is chosen.
         hint: the next step, where the route raised an error that knows one.
     """
@@ -129,13 +129,18 @@ class Candidate:
     route: str
     status: Status
     reason: str = ""
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, WrittenPart] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     evidence: Evidence | None = None
-    latency: LatencyFacts | None = None
-    proof_entry: Entry | None = None
-    golden: Mapping[str, Entry] = field(default_factory=dict)
+    latency: Latency | None = None
+    execution: Entry[execute.Answer] | None = None
+    golden: Mapping[str, Entry[golden.Answer]] = field(default_factory=dict)
     hint: str = ""
+
+    @property
+    def files(self) -> Mapping[str, Ref]:
+        """The main file of every part."""
+        return {name: part.ref for name, part in self.parts.items()}
 
     def worst(self, claimed: Precision) -> Audit | None:
         """The audit of the part that is furthest from the precision that it claims; None without files."""
@@ -158,48 +163,55 @@ def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candid
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What is known of a run beside its scores, for judging them.
+class Judged:
+    """The scores of a run, and what is known beside them.
 
     Attributes:
+        scores: what ``steps/score.py`` found.
         split: which samples were run.
         share: of the samples that the user hands in, those that come into this split.
-        facts: who ran the reference, and whether on data or on generated inputs.
+        reference: who ran the checkpoint.
+        inputs: whether on data or on generated inputs.
         classes: of each part, outputs of which only the largest value counts.
-        floor: of each part, the framework's own run on inputs moved by one rounding as JSON; None where not measured.
+        floor: of each part, the framework's own run on inputs moved by one rounding; None where not measured.
     """
 
+    scores: score.Answer
     split: str
     share: float
-    facts: Mapping[str, str]
+    reference: str
+    inputs: Literal["data", "generated"]
     classes: Mapping[str, list[str]]
-    floor: Mapping[str, Any] | None = None
+    floor: Mapping[str, Parity] | None = None
 
 
-def judge_scores(made: Candidate, scores: Scores, gate: Gate) -> Candidate:
-    """Judge the latest proof of a candidate; nothing is run.
+def judge_scores(made: Candidate, judged: Judged, gate: Gate) -> Candidate:
+    """Judge the latest run of a candidate; nothing is executed.
 
     The first verdict that is not PASS counts: the parts' in the order in which a step calls them, then accuracy.
     """
-    assert made.proof_entry is not None
-    found, parts, odd = made.proof_entry.value, {}, []
-    verdicts = [Verdict("FAIL_PARITY", edge, LOST_EDGE) for edge in found["edges"][:1]]
-    for name, part in found["parts"].items():
-        closeness, classes = Parity.from_json(part["parity"]), scores.classes[name]
-        floor = Parity.from_json(scores.floor[name]) if scores.floor else None
+    assert made.execution is not None
+    ran, scores = made.execution.value, judged.scores
+    parts, odd = {}, []
+    verdicts = [Verdict("FAIL_PARITY", edge, LOST_EDGE) for edge in scores.edges[:1]]
+    for name, closeness in scores.parity.items():
+        classes, floor = judged.classes[name], judged.floor[name] if judged.floor else None
         verdict = judge.judge_parity(closeness, gate.parity, classes, floor)
         verdicts.append(verdict._replace(reason=_of_part(made, name, verdict.reason)))
         odd += judge.findings(closeness, gate.parity, classes)
-        compared = {key: value for key, value in part["parity"].items() if key != "reason"}
-        compared |= {**scores.facts, "runtime": found["by"], "runtime_precision": part["runtime_precision"]}
-        compared["noise_floor_db"] = floor and floor.sqnr_db
-        parts[name] = PartEvidence(part["ops_delegated"], ParityFacts.model_validate(compared))
+        said = {
+            "reference": judged.reference,
+            "inputs": judged.inputs,
+            "runtime": ran.by,
+            "runtime_precision": ran.parts[name].runtime_precision,
+            "noise_floor_db": floor.sqnr_db if floor else None,
+        }
+        parts[name] = PartEvidence(ran.parts[name].ops_delegated, closeness.model_copy(update=said))
     measured = None
-    if found["accuracy"]:
-        accuracy = Accuracy.from_json(found["accuracy"])
-        measured = AccuracyFacts.model_validate({**found["accuracy"], "split": scores.split})
-        verdicts.append(judge.judge_accuracy(accuracy, gate, split=scores.split, share=scores.share))
-    evidence = Evidence(scores.split, found["by"], found["stand_in"], parts, measured, tuple(odd), found["agreement"])
+    if scores.accuracy:
+        measured = scores.accuracy.model_copy(update={"split": judged.split})
+        verdicts.append(judge.judge_accuracy(measured, gate, split=judged.split, share=judged.share))
+    evidence = Evidence(judged.split, ran.by, ran.stand_in, parts, measured, tuple(odd), scores.agreement)
     status, reason, hint = next((v for v in verdicts if v.status != "PASS"), Verdict("PASS", ""))
     return replace(made, evidence=evidence, status=status, reason=reason, hint=hint)
 
@@ -215,7 +227,7 @@ def _of_part(made: Candidate, name: str, reason: str) -> str:
     return f"part {name}: {reason}" if len(made.parts) > 1 else reason
 
 
-def is_slow(latency: LatencyFacts | None) -> bool:
+def is_slow(latency: Latency | None) -> bool:
     """Whether another route is worth trying."""
     return latency is not None and latency.verdict == "SLOWER"
 

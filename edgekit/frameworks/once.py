@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 from types import ModuleType
 
 from edgekit import frameworks
 from edgekit.frameworks import LoadedModel
 from edgekit.sources.source import Source
-from edgekit.steps import Json
 
 
 def framework(environment: str) -> ModuleType:
@@ -19,14 +17,14 @@ def framework(environment: str) -> ModuleType:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(source: str, environment: str) -> LoadedModel:
-    """Load a source once per child; the key is its JSON text."""
-    loaded: LoadedModel = framework(environment).load(Source.from_json(json.loads(source)))
+def _load(source: Source, environment: str) -> LoadedModel:
+    """Load a source once per child."""
+    loaded: LoadedModel = framework(environment).load(source)
     return loaded
 
 
-def load(source: Json, environment: str, *, anew: bool = False) -> LoadedModel:
+def load(source: Source, environment: str, *, anew: bool = False) -> LoadedModel:
     """Load a source, or return the one that is loaded already; ``anew`` where the files that it reads may be others."""
     if anew:
         _load.cache_clear()
-    return _load(json.dumps(source, sort_keys=True), environment)
+    return _load(source, environment)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.jobs import imports
-from edgekit.jobs.imports import ALL, BODY, PACKAGE, ByName, Module
+from edgekit.jobs.keys import imports
+from edgekit.jobs.keys.imports import ALL, BODY, PACKAGE, ByName, Module
 
 #: Package whose modules are imported by name -> the names that one step may import from it.
 Names = Mapping[str, frozenset[str]]

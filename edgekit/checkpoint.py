@@ -1,0 +1,103 @@
+"""The model that is converted: the source after a recipe, as plain models that load without edgekit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from edgekit.signature import WHOLE, Framework, Signature
+from edgekit.sources import source as sources
+from edgekit.sources.source import Source
+
+
+@dataclass(frozen=True)
+class Range:
+    """The range of one tensor, learned or given by hand; ``ranges.json`` holds a list of them.
+
+    Attributes:
+        tensor: its name in the model.
+        low: smallest value that is represented, in the tensor's own unit.
+        high: largest.
+        bits: of the integers that represent it.
+        granularity: ``tensor`` or ``channel``.
+        symmetric: whether zero is represented by the integer 0.
+    """
+
+    tensor: str
+    low: float
+    high: float
+    bits: int = 8
+    granularity: str = "tensor"
+    symmetric: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What loading, and later a recipe, gives: parity is taken against it, a drop against the source.
+
+    Attributes:
+        source: as it was handed in, and looked at.
+        parts: the models, by name, in the order in which a step calls them.
+        signatures: inputs, outputs and states of every part; what outputs are for, as the user or else the zoo says.
+        environment: the kind of child that runs them.
+        framework: whose models they are.
+        notes: facts that the user must know.
+        recipe: what was done to the source; None where it is converted as it is.
+        ranges: of activations, where a recipe learned them or the user gives them.
+    """
+
+    source: Source
+    parts: Mapping[str, Source]
+    signatures: Mapping[str, Signature]
+    environment: str
+    framework: Framework
+    notes: tuple[str, ...] = ()
+    recipe: str | None = None
+    ranges: tuple[Range, ...] = field(default=())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that makes it this one: the models' content, the recipe, the ranges."""
+        parts = {name: part.identity() for name, part in self.parts.items()}
+        said = {"parts": parts, "recipe": self.recipe, "ranges": [asdict(one) for one in self.ranges]}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def changed(self) -> bool:
+        """Whether a recipe made another model of the source, so that both are run."""
+        return self.recipe is not None
+
+    def classes(self, part: str, *, scored: bool) -> list[str]:
+        """Outputs of a part that are told apart by their largest value.
+
+        Args:
+            part: the part's name.
+            scored: whether a metric of classes was measured: the first output holds them, where none is said to.
+        """
+        outputs = self.signatures[part].outputs
+        said = [output.name for output in outputs if output.role == "classes"]
+        return said or ([outputs[0].name] if scored else [])
+
+    @property
+    def agree_on(self) -> str | None:
+        """The output whose largest value is compared where there are no labels; None where no output has several."""
+        [name, *_] = self.parts
+        said = self.classes(name, scored=True)[0]
+        shape = next(o.shape for o in self.signatures[name].outputs if o.name == said)
+        return said if len(shape) > 1 and shape[-1] > 1 and not self.streams else None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the model is called step by step: several parts, or a state."""
+        return list(self.parts) != [WHOLE] or any(signature.state for signature in self.signatures.values())
+
+    def able(self) -> tuple[str, ...]:
+        """Kinds of child that can load it, the preferred one first."""
+        return sources.environments(next(iter(self.parts.values())))
+
+
+def with_roles(signature: Signature, roles: Mapping[str, str]) -> Signature:
+    """The signature with what outputs are for, as far as somebody says more than it does."""
+    return replace(signature, outputs=tuple(replace(o, role=roles.get(o.name, o.role)) for o in signature.outputs))

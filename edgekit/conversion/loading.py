@@ -1,0 +1,119 @@
+"""From what the user handed in to a checkpoint and samples that its framework ran on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgekit import checkpoint as checkpoints
+from edgekit import zoo
+from edgekit.checkpoint import Checkpoint
+from edgekit.conversion.order import Order
+from edgekit.conversion.samples import SplitFiles
+from edgekit.data.tasks import Split
+from edgekit.errors import UsageError
+from edgekit.jobs.confine import untrusted
+from edgekit.jobs.run import Given, Ref, Run
+from edgekit.signature import WHOLE, Signature
+from edgekit.sources import source as sources
+from edgekit.sources.source import Source
+from edgekit.steps import describe, reference, samples, score
+
+
+def load(run: Run, order: Order) -> Checkpoint:
+    """Load the source in its framework, part by part; fix its batch to 1 and read its inputs and outputs."""
+    source = identify(run, order)
+    environment = sources.environments(source)[0]
+    parts: dict[str, Source] = {}
+    signatures: dict[str, Signature] = {}
+    for part in sources.parts(source):
+        request = describe.Request(part, environment, materialise=not has_weights(source))
+        with untrusted.damage(part):
+            entry = run.step(describe.run, environment, "load", request)
+        parts[part.part] = describe.with_saved(part, entry.value.checkpoint, entry.file(""))
+        signatures[part.part] = checkpoints.with_roles(entry.value.signature, order.roles)
+    known = [output.name for signature in signatures.values() for output in signature.outputs]
+    if unknown := [name for name in order.roles if name not in known]:
+        raise UsageError(f"--outputs names {unknown[0]!r}; the model's outputs are {', '.join(known)}")
+    notes = entry.value.notes + untrusted.unheld(source)
+    whole = parts.get(WHOLE, source)  # with the weights that were saved, where it has none of its own
+    return Checkpoint(whole, parts, signatures, environment, entry.value.framework, notes)
+
+
+def has_weights(source: Source) -> bool:
+    """Whether every child that loads the source gets the same weights; else they are saved once and shared."""
+    if source.kind == "zoo":
+        assert source.config is not None
+        return zoo.weights_path(source.name, source.config) is not None
+    return source.kind != "python"
+
+
+def identify(run: Run, order: Order) -> Source:
+    """Look at a file; decide the framework where it is open: the zoo's by the target, a function's by calling it."""
+    source = order.source
+    if source.kind in sources.FILES:
+        return examine(run, source)
+    if source.framework is not None:
+        return source
+    if source.kind == "zoo":
+        return sources.with_framework(source, order.target.default_framework)
+    request = describe.IdentifyRequest(source)
+    return sources.with_framework(source, run.step(describe.identify, "keras-tensorflow", "load", request).value)
+
+
+def examine(run: Run, source: Source) -> Source:
+    """Have a file looked at in a confined child; returns the source that may be loaded.
+
+    Raises:
+        DamagedFileError: it is damaged, or the child did not get through with it.
+        UnsafeInputError, UnsupportedError, UsageError: see ``edgekit.sources.check``.
+    """
+    assert source.path is not None
+    size = sources.size(source)
+    file = Given(source.path, source.sha256, None if source.trust else size)
+    request = describe.ExamineRequest(file, source.kind, source.given, source.sha256, source.trust)
+    limits = untrusted.limits(run.workers.limits, size)
+    with untrusted.damage(source):
+        entry = run.step(describe.examine, "data", "check", request, limits=limits)
+    return sources.with_facts(source, entry.value, entry.file(""))
+
+
+def gather(run: Run, order: Order, checkpoint: Checkpoint, split: Split, *, ran: bool = True) -> SplitFiles:
+    """Make one split and, if ``ran``, run the checkpoint on it in its own framework."""
+    wanted = samples.Request(order.plan.absolute(), split, checkpoint.signatures)
+    reading = untrusted.data(order.plan, run.store.root.parent)
+    with untrusted.unread(order.plan):
+        entry = run.step(samples.run, "data", f"samples:{split}", wanted, reading=reading)
+    file = Ref(entry, "samples.npz")
+    if entry.value.count == 0 or not (ran or checkpoint.streams):
+        return SplitFiles(split, entry, None, dict.fromkeys(checkpoint.parts, file))
+    request = in_framework(order, checkpoint, file)
+    if split == "selection":
+        request = replace(request, edges=Ref(entry, samples.EDGES))
+    outputs = run.step(reference.run, checkpoint.environment, f"reference:{split}", request)
+    before = None
+    if checkpoint.changed:
+        handed_in = replace(request, sources={part.part: part for part in sources.parts(checkpoint.source)})
+        before = run.step(reference.run, checkpoint.environment, f"source:{split}", handed_in)
+    steps = {name: Ref(outputs, f"{name}.samples.npz") for name in checkpoint.parts}
+    return SplitFiles(split, entry, outputs, steps if checkpoint.streams else {WHOLE: file}, before)
+
+
+def in_framework(order: Order, checkpoint: Checkpoint, file: Ref) -> reference.Request:
+    """Ask for a run of the checkpoint in its framework."""
+    return reference.Request(
+        sources=checkpoint.parts,
+        environment=checkpoint.environment,
+        samples=file,
+        task=order.plan.task,
+        rows=order.plan.calibration_count,
+    )
+
+
+def baseline(run: Run, order: Order, checkpoint: Checkpoint, selection: SplitFiles) -> None:
+    """Score the framework's own run on the user's labels first: a metric that cannot is said before any work."""
+    if order.plan.task is None and order.plan.metric is not None and selection.labelled:
+        outputs = selection.outputs
+        request = score.Request(
+            checkpoint.signatures, selection.file, outputs, outputs, metric=order.plan.metric, task=None
+        )
+        run.step(score.baseline, "data", "reference:scored", request)

@@ -1,0 +1,212 @@
+"""One route: convert, look into the file, execute it, score it, judge it, time it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from edgekit import target as targets
+from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import candidate as judging
+from edgekit.conversion import loading
+from edgekit.conversion.candidate import Candidate, Judged, WrittenPart
+from edgekit.conversion.order import Order
+from edgekit.conversion.plan import Plan, PlannedRoute, serving
+from edgekit.conversion.samples import SplitFiles
+from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError
+from edgekit.jobs.run import Ref, Run
+from edgekit.proof import judge, metrics
+from edgekit.result import Latency, Parity
+from edgekit.signature import Trait
+from edgekit.steps import audit, convert, execute, latency, reference, score, traits
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What all routes of a target start from.
+
+    Attributes:
+        order: what was asked for.
+        checkpoint: what is converted.
+        calibration: samples that ranges come from; None where the target needs none.
+        selection: samples that choose.
+        twin: the proven float file of the same format; None where that is still to be made.
+        label: what the user is shown of it.
+    """
+
+    order: Order
+    checkpoint: Checkpoint
+    calibration: SplitFiles | None
+    selection: SplitFiles
+    twin: Candidate | None = None
+    label: str = "convert"
+
+    @property
+    def for_float_twin(self) -> Trial:
+        """The same for the format's float file."""
+        order = replace(self.order, target=targets.float_twin(self.order.target), search_routes=False)
+        return replace(self, order=order, calibration=None, label="float twin")
+
+
+def plan(run: Run, trial: Trial) -> Plan:
+    """Which of the target's routes serve this source, and which are passed over for what its graph is made of."""
+    target = trial.order.target
+    facts = run.step(convert.routes, "runtime", "routes", convert.RoutesRequest(target.toolchain)).value
+    served = serving(trial.checkpoint, target, facts)
+    asked = trial.twin is not None or any(route.asks for route, _ in served)
+    found = {name: find_traits(run, trial, name) for name in trial.checkpoint.parts} if asked else None
+    return Plan.of(trial.order, served, found)
+
+
+def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
+    """What the graph of a part is made of: of its proven float file, or of the model where that is still to be made."""
+    checkpoint = trial.checkpoint
+    if trial.twin is not None:
+        file, states = trial.twin.parts[name].ref, checkpoint.signatures[name].state
+        of_file = audit.TraitsRequest(trial.order.target.toolchain, file, states)
+        return run.step(audit.traits, "runtime", "traits", of_file).value
+    request = traits.Request(checkpoint.parts[name], checkpoint.environment)
+    return run.step(traits.run, checkpoint.environment, "traits", request).value
+
+
+def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
+    """Convert by one route, look into the file, execute it on selection samples, judge it."""
+    made = Candidate(route.name, "NOT_RUN")
+    try:
+        parts = {name: make_part(run, trial, name, planned.of_part(name), route) for name in trial.checkpoint.parts}
+        made = Candidate(route.name, "PASS", parts=parts)
+        made = judging.judge_audit(trial.order.target, made, allow_mixed=trial.order.allow_mixed)
+        if made.status == "FAIL_PRECISION":
+            return made
+        made = prove(run, trial, made, trial.selection, label=trial.label)
+        return time_against_twin(run, trial, made)
+    except UnsupportedError as error:
+        return Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint)
+    except FailedError as error:
+        return Candidate(route.name, "FAILED", str(error), hint=error.hint)
+    except NotRunError as error:  # the files are there, for --allow-unproven
+        return replace(made, status="NOT_RUN", reason=str(error), hint=error.hint)
+    except DamagedFileError as error:
+        if not made.parts:
+            raise  # the source is damaged, not what was made of it
+        return Candidate(route.name, "FAILED", f"the runtime does not open what was just converted: {error}")
+
+
+def make_part(run: Run, trial: Trial, name: str, found: frozenset[Trait], route: PlannedRoute) -> WrittenPart:
+    """Convert one part by one route and look into its file."""
+    target = trial.order.target
+    request = convert.Request(
+        toolchain=target.toolchain,
+        route=route.name,
+        environment=route.environment,
+        source=None if route.environment == "runtime" else trial.checkpoint.parts[name],
+        precision=target.precision,
+        integer_io=target.integer_io,
+        signature=trial.checkpoint.signatures[name],
+        calibration=trial.calibration.parts[name] if trial.calibration else None,
+        float_file=trial.twin.parts[name].ref if trial.twin else None,
+        traits=found,
+        minimum_deployment_target=target.minimum_deployment_target,
+    )
+    entry = run.step(convert.run, route.environment, f"{trial.label}:{route.name}", request)
+    file = Ref(entry, entry.value.file)
+    inside = run.step(audit.run, "runtime", "audit", audit.Request(target.toolchain, file))
+    return WrittenPart(file, inside.value, entry.value.notes)
+
+
+def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label: str) -> Candidate:
+    """Execute a candidate in its own runtime on one split, score it against the framework's run, judge it.
+
+    A stream is run as a closed loop: the files' own states go back into them, from step to step.
+    """
+    what = f"{'prove' if label == 'convert' else label}:{made.route} on {samples.split}"
+    made = replace(made, execution=run.step(execute.run, "runtime", what, executing(trial, made, samples)))
+    scores = run.step(score.run, "runtime", f"score:{samples.split}", scoring(trial, made, samples))
+    judged = as_judged(trial, samples, scores.value)
+    found = judging.judge_scores(made, judged, trial.order.target.gate)
+    if found.status != "FAIL_PARITY":
+        return found
+    floor = noise_floor(run, trial, samples)
+    return judging.judge_scores(made, replace(judged, floor=floor), trial.order.target.gate)
+
+
+def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Request:
+    """Ask for a run of a candidate's files: what any device can answer."""
+    return execute.Request(
+        toolchain=trial.order.target.toolchain,
+        files=made.files,
+        precision=trial.order.target.precision,
+        signatures=trial.checkpoint.signatures,
+        samples=samples.file,
+        task=trial.order.plan.task,
+        edges=samples.edges,
+    )
+
+
+def scoring(trial: Trial, made: Candidate, samples: SplitFiles) -> score.Request:
+    """Ask what a candidate's run is worth."""
+    data = trial.order.plan
+    assert made.execution is not None
+    return score.Request(
+        signatures=trial.checkpoint.signatures,
+        samples=samples.file,
+        reference=samples.outputs,
+        measured=Ref(made.execution, ""),
+        source=samples.source_outputs,
+        metric=data.metric if samples.labelled else None,
+        task=data.task,
+        agree_on=None if samples.labelled or not data.evaluate else trial.checkpoint.agree_on,
+        edges=samples.edges is not None,
+    )
+
+
+def as_judged(trial: Trial, samples: SplitFiles, scores: score.Answer) -> Judged:
+    """Scores with all that judging them takes."""
+    assert samples.reference is not None
+    reads_classes = scores.accuracy is not None and metrics.metric(scores.accuracy.metric).reads_classes
+    return Judged(
+        scores=scores,
+        split=samples.split,
+        share=trial.order.plan.share(samples.split),
+        reference=samples.reference.value.by,
+        inputs="generated" if trial.order.plan.generated else "data",
+        classes={name: trial.checkpoint.classes(name, scored=reads_classes) for name in trial.checkpoint.parts},
+    )
+
+
+def noise_floor(run: Run, trial: Trial, samples: SplitFiles) -> Mapping[str, Parity] | None:
+    """How far the framework's own outputs move when its inputs move by one rounding; None where none of them can."""
+    checkpoint = trial.checkpoint
+    label = f"reference:{samples.split} with inputs moved by one rounding"
+    request = loading.in_framework(trial.order, checkpoint, samples.file)
+    moved = run.step(reference.moved, checkpoint.environment, label, request)
+    if not moved.value:
+        return None
+    compared = score.Request(checkpoint.signatures, samples.file, samples.outputs, Ref(moved, ""))
+    return run.step(score.run, "runtime", f"score:{samples.split}", compared).value.parity
+
+
+def time_against_twin(run: Run, trial: Trial, made: Candidate) -> Candidate:
+    """Time an acceptable candidate against its float twin: all parts, once each."""
+    twin = trial.twin
+    assert made.evidence is not None
+    timed = trial.order.latency and twin is not None and twin.evidence is not None and not made.evidence.stand_in
+    if not timed or made.status not in judging.ACCEPTABLE:
+        return made
+    assert twin is not None
+    request = latency.Request(
+        toolchain=trial.order.target.toolchain,
+        files=made.files,
+        precision=trial.order.target.precision,
+        float_files=twin.files,
+        samples=trial.selection.parts,
+        signatures=trial.checkpoint.signatures,
+    )
+    entry = run.step(latency.run, "runtime", "latency", request)
+    return replace(made, latency=judged_latency(entry.value, reused=entry.reused))
+
+
+def judged_latency(measured: Latency, *, reused: bool) -> Latency:
+    """A measurement with what its ratio says."""
+    verdict = judge.judge_latency(measured.float_cpu_ms, measured.ratio_ci95)
+    return measured.model_copy(update={"verdict": verdict, "reused": reused})
