@@ -13,10 +13,11 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from edgekit import catalogue, limits
+from edgekit import scheme as schemes
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.result import TargetFile
-from edgekit.scheme import STATIC, Precision
+from edgekit.scheme import FP32, Precision, Scheme
 from edgekit.signature import Framework
 
 #: What a graph may be made of; ``toolchains/_shared/traits.py`` says what each means and finds it.
@@ -135,13 +136,21 @@ class Target(BaseModel):
     @classmethod
     def _fill_gate(cls, content: dict[str, Any]) -> dict[str, Any]:
         given, precision = content.get("gate", {}), content.get("precision")
-        if precision is None or precision not in limits.PARITY or not isinstance(given, dict):
+        if not isinstance(precision, str) or precision not in schemes.SCHEMES or not isinstance(given, dict):
             return content  # which is an error of its own
-        return {**content, "gate": limits.with_defaults(precision, given)}
+        return {**content, "gate": limits.with_defaults(schemes.find(precision), given)}
+
+    @field_validator("precision")
+    @classmethod
+    def _known(cls, precision: Precision) -> Precision:
+        try:
+            return schemes.find(precision).name
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _has_a_twin(self) -> Target:
-        if (self.precision == "fp32") != (self.float_twin is None):
+        if (self.scheme is FP32) != (self.float_twin is None):
             raise ValueError("every target names its float_twin, and one of fp32 has none")
         return self
 
@@ -152,9 +161,14 @@ class Target(BaseModel):
         return self._file
 
     @property
+    def scheme(self) -> Scheme:
+        """What its precision means."""
+        return schemes.find(self.precision)
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether activation ranges come from calibration samples."""
-        return self.precision in STATIC
+        return self.scheme.needs_calibration
 
 
 def names() -> list[str]:
@@ -195,7 +209,7 @@ def float_twin(target: Target) -> Target:
     """The fp32 target of a target's format; raises ``UsageError`` where what it names is another."""
     assert target.float_twin is not None
     found = load(target.float_twin)
-    if found.precision != "fp32" or (found.format, found.toolchain) != (target.format, target.toolchain):
+    if found.scheme is not FP32 or (found.format, found.toolchain) != (target.format, target.toolchain):
         raise UsageError(
             f"{target.name}: float_twin: {found.name} is {found.format} {found.precision}; needed: {target.format} fp32"
         )
@@ -213,7 +227,7 @@ def whole() -> list[Target]:
 
 def gentler(target: Target) -> list[str]:
     """Targets of the same format that quantize less, the smallest files first."""
-    order: tuple[Precision, ...] = ("int8", "int8-dynamic", "int8-weights", "int16x8", "fp16", "fp32")
+    order = list(schemes.SCHEMES)
     found = [
         t for t in whole() if t.format == target.format and order.index(t.precision) > order.index(target.precision)
     ]

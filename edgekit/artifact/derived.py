@@ -12,11 +12,11 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgekit import catalogue
+from edgekit import catalogue, scheme
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
@@ -26,7 +26,6 @@ from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import Verdict, judge_parity
 from edgekit.proof.parity import Parity
 from edgekit.result import File, Flag, Proof, Status
-from edgekit.scheme import Precision
 from edgekit.toolchains._shared.machine import Machine, check_machine
 
 ENGINE = "model.engine"
@@ -354,5 +353,5 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
 
 def _judge(found: Mapping[str, Any], precision: str, gate: Mapping[str, Any]) -> Verdict:
     """The verdict on golden samples by the parent's limits; those that an older manifest lacks are the defaults."""
-    limits = Gate.model_validate(with_defaults(cast(Precision, precision), gate))
+    limits = Gate.model_validate(with_defaults(scheme.find(precision), gate))
     return judge_parity(Parity.from_json(found["parity"]), limits.parity)

@@ -21,6 +21,7 @@ from edgekit.errors import DamagedFileError, UsageError, unknown_name
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.workers import Workers, reading
 from edgekit.result import File, Proof, StateFacts, Status
+from edgekit.scheme import FP32
 
 GOLDEN = "golden.npz"
 
@@ -175,7 +176,7 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
         return answer(sealed.status, WHOLE_BUT.format(sealed.reason))
     replays = {name: _replay(folder, sealed, name, workers) for name in sealed.parts}
     replay = min(replays.values(), key=lambda found: found["parity"]["sqnr_db"])
-    if replay["parity"]["sqnr_db"] < (REPLAY_FP32_DB if sealed.precision == "fp32" else REPLAY_DB):
+    if replay["parity"]["sqnr_db"] < (REPLAY_FP32_DB if sealed.precision == FP32.name else REPLAY_DB):
         reason = f"the golden data came out at {replay['parity']['sqnr_db']:.1f} dB (recorded: identical)"
         return answer("FAIL_PARITY", reason, replay)
     if sealed.status == "PASS":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import toolchains
+from edgekit import scheme, toolchains
 from edgekit.data import plan as planning
 from edgekit.scheme import Precision
 from edgekit.signature import Signature
@@ -47,7 +47,7 @@ def run(
     names = Signature.from_json(signature)
     request = Request(
         folder=Path(folder),
-        precision=precision,
+        scheme=scheme.find(precision),
         integer_io=integer_io,
         calibration=_whole(names, Path(calibration_file)) if calibration_file else None,
         float_file=Path(float_file) if float_file else None,

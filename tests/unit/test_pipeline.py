@@ -13,8 +13,9 @@ from edgekit.limits import Gate, with_defaults
 from edgekit.pipeline import is_slow
 from edgekit.proof.judge import judge_latency
 from edgekit.result import AccuracyFacts, LatencyFacts
+from edgekit.scheme import SCHEMES
 
-GATE = Gate.model_validate(with_defaults("int8", {}))
+GATE = Gate.model_validate(with_defaults(SCHEMES["int8"], {}))
 
 
 def facts(verdict: Any, ratio: float, spread: float = 0.02) -> LatencyFacts:

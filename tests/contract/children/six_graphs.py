@@ -20,6 +20,7 @@ import numpy as np
 from edgekit import toolchains
 from edgekit.errors import EdgekitError, NotRunError, UnsupportedError
 from edgekit.proof import parity
+from edgekit.scheme import SCHEMES
 from edgekit.sources.source import Source
 from edgekit.toolchains import Request
 
@@ -58,9 +59,10 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
         into.mkdir(parents=True)
         precision = precision_of(route)
         whole = {key: array[:, None] for key, array in samples.items()}
-        calibration = whole if precision in ("int8", "int16x8") else None
+        scheme = SCHEMES[precision]
+        calibration = whole if scheme.needs_calibration else None
         request = Request(
-            into, precision, False, calibration, float_file, tuple(samples), tuple(expected), "iOS18", traits
+            into, scheme, False, calibration, float_file, tuple(samples), tuple(expected), "iOS18", traits
         )
         try:
             file = chosen.convert(None if chosen.quantizes_file else loaded, request).file
