@@ -161,7 +161,7 @@ def _fidelity_bars(rows: list[Row]) -> list[Bar]:
 
 
 def _static(rows: list[Row]) -> list[Row]:
-    return [r for r in rows if target.load(r["target"]).scheme is STATIC and "drop" in r]
+    return [r for r in rows if target.load(r["target"]).scheme == STATIC and "drop" in r]
 
 
 def _int8_bars(rows: list[Row]) -> list[Bar]:

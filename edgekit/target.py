@@ -13,11 +13,10 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from edgekit import catalogue, limits
-from edgekit import scheme as schemes
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.result import TargetFile
-from edgekit.scheme import FP32, Precision, Scheme
+from edgekit.scheme import FP32, SCHEMES, Precision, Scheme, find
 from edgekit.signature import Framework
 
 #: What a graph may be made of; ``toolchains/_shared/traits.py`` says what each means and finds it.
@@ -136,21 +135,21 @@ class Target(BaseModel):
     @classmethod
     def _fill_gate(cls, content: dict[str, Any]) -> dict[str, Any]:
         given, precision = content.get("gate", {}), content.get("precision")
-        if not isinstance(precision, str) or precision not in schemes.SCHEMES or not isinstance(given, dict):
+        if not isinstance(precision, str) or precision not in SCHEMES or not isinstance(given, dict):
             return content  # which is an error of its own
-        return {**content, "gate": limits.with_defaults(schemes.find(precision), given)}
+        return {**content, "gate": limits.with_defaults(SCHEMES[precision], given)}
 
     @field_validator("precision")
     @classmethod
     def _known(cls, precision: Precision) -> Precision:
         try:
-            return schemes.find(precision).name
+            return find(precision).name
         except UsageError as error:
             raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _has_a_twin(self) -> Target:
-        if (self.scheme is FP32) != (self.float_twin is None):
+        if (self.scheme == FP32) != (self.float_twin is None):
             raise ValueError("every target names its float_twin, and one of fp32 has none")
         return self
 
@@ -163,7 +162,7 @@ class Target(BaseModel):
     @property
     def scheme(self) -> Scheme:
         """What its precision means."""
-        return schemes.find(self.precision)
+        return SCHEMES[self.precision]
 
     @property
     def needs_calibration(self) -> bool:
@@ -209,7 +208,7 @@ def float_twin(target: Target) -> Target:
     """The fp32 target of a target's format; raises ``UsageError`` where what it names is another."""
     assert target.float_twin is not None
     found = load(target.float_twin)
-    if found.scheme is not FP32 or (found.format, found.toolchain) != (target.format, target.toolchain):
+    if found.scheme != FP32 or (found.format, found.toolchain) != (target.format, target.toolchain):
         raise UsageError(
             f"{target.name}: float_twin: {found.name} is {found.format} {found.precision}; needed: {target.format} fp32"
         )
@@ -227,7 +226,7 @@ def whole() -> list[Target]:
 
 def gentler(target: Target) -> list[str]:
     """Targets of the same format that quantize less, the smallest files first."""
-    order = list(schemes.SCHEMES)
+    order = list(SCHEMES)
     found = [
         t for t in whole() if t.format == target.format and order.index(t.precision) > order.index(target.precision)
     ]

@@ -32,7 +32,7 @@ def test_target(name):
     assert found.gate.beyond_ceilings(found.scheme) == []
     assert found.toolchain in toolchains.names()
     assert found.name.endswith(found.precision)
-    if found.scheme is FP32:
+    if found.scheme == FP32:
         assert found.float_twin is None
     else:
         assert found.float_twin is not None
