@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import target, zoo
+from edgekit.scheme import SCHEMES
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "results" / "matrix.jsonl"
@@ -34,6 +35,8 @@ FRAMEWORKS = ("keras", "torch")
 #: The formats of the first matrix bar, and the least share of cells that must PASS for each bar.
 SPINE = ("tflite", "onnx", "openvino")
 SHARES = {"executorch": 0.90, "coreml": 0.85, "tensorrt": 0.85}
+#: Where quantization can cost most.
+STATIC = SCHEMES["int8"]
 #: Trained on the 32x32 colour-and-texture task.
 TEXTURE_MODELS = ("mobilenet_v2", "resnet", "unet")
 
@@ -158,7 +161,7 @@ def _fidelity_bars(rows: list[Row]) -> list[Bar]:
 
 
 def _static(rows: list[Row]) -> list[Row]:
-    return [r for r in rows if target.load(r["target"]).precision == "int8" and "drop" in r]
+    return [r for r in rows if target.load(r["target"]).scheme == STATIC and "drop" in r]
 
 
 def _int8_bars(rows: list[Row]) -> list[Bar]:
@@ -168,11 +171,13 @@ def _int8_bars(rows: list[Row]) -> list[Bar]:
         if not own:
             continue
         worst = max(own, key=lambda r: r["drop"])
-        found.append((f"{model}: worst drop of a static int8 file", "<= 1 point", _drop(worst), worst["drop"] <= 0.01))
+        found.append(
+            (f"{model}: worst drop of a {STATIC.words} file", "<= 1 point", _drop(worst), worst["drop"] <= 0.01)
+        )
         best = max(own, key=lambda r: r["artifact"])
         gap = best["artifact"] - min(r["artifact"] for r in own)
         value = f"{100 * gap:.2f} points below {best['target']}"
-        found.append((f"{model}: worst static int8 format against the best", "<= 1 point", value, gap <= 0.01))
+        found.append((f"{model}: worst {STATIC.words} format against the best", "<= 1 point", value, gap <= 0.01))
     for model in ("bert", "gpt"):
         own = [r for r in _static(rows) if r["model"] == model]
         if own:
@@ -180,7 +185,7 @@ def _int8_bars(rows: list[Row]) -> list[Bar]:
             relative = {id(r): r["drop"] if r["metric"] == "perplexity" else r["drop"] / r["float"] for r in own}
             worst = max(own, key=lambda r: relative[id(r)])
             value = f"{100 * relative[id(worst)]:+.2f} %: {worst['framework']} to {worst['target']}"
-            text = f"{model}: worst relative loss of a static int8 file"
+            text = f"{model}: worst relative loss of a {STATIC.words} file"
             found.append((text, "<= 2 %", value, relative[id(worst)] <= 0.02))
     return found
 
@@ -237,7 +242,7 @@ def page(rows: list[Row]) -> str:
         "",
         *_failing(rows),
         "",
-        "## Static int8: drop on the test split (positive is worse)",
+        f"## {STATIC.words.capitalize()}: drop on the test split (positive is worse)",
         "",
         *drops(rows),
         "",
@@ -256,7 +261,7 @@ def _failing(rows: list[Row]) -> list[str]:
 
 
 def drops(rows: list[Row]) -> list[str]:
-    """Accuracy of the static int8 targets, where quantization can cost most."""
+    """Accuracy of the static int8 targets."""
     lines = [
         "| model | target | metric | float | artifact | drop | 95 % interval | n | agreement |",
         "|---|---|---|---|---|---|---|---|---|",

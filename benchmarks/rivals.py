@@ -100,7 +100,7 @@ def verdict(
     """Whether a file by hand is a rival: it is what the target claims, and holds its parity gate."""
     made = Opened(file, target)
     found = {"bytes": size(file)}
-    if missing := precision.shortfall(target.precision, made.audit, integer_io=target.integer_io):
+    if missing := precision.shortfall(target.scheme, made.audit, integer_io=target.integer_io):
         return found | {"status": "FAIL_PRECISION", "reason": missing[:200]}
     closeness = compare(made, samples, outputs, count)
     judged = judge_parity(closeness, target.gate.parity)

@@ -1,18 +1,19 @@
 """The gate: limits on parity and accuracy, as data. ``proof.judge`` applies them.
 
-The defaults stand here, once, per precision and per metric family. A target's TOML names only what it asks beyond
-them; a limit that is looser than the default is the user's own, and the result says so (``CUSTOM_GATE``).
+The defaults stand once: per precision in ``edgekit.scheme``, per metric family here. A target's TOML names only what it
+asks beyond them; a limit that is looser than the default is the user's own, and the result says so (``CUSTOM_GATE``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgekit.result import Family
-from edgekit.scheme import Precision
+from edgekit.scheme import Scheme
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("pydantic",)
@@ -46,23 +47,11 @@ class DropLimit(BaseModel):
     drop_max: float = Field(gt=0, lt=1)
 
 
-def _parity(sqnr: float, cosine: float, variation: float, channel: float, equal: float) -> ParityLimits:
-    return ParityLimits(
-        sqnr_db_min=sqnr, cosine_min=cosine, variation_db_min=variation, channel_db_min=channel, equal_min=equal
-    )
+def parity(scheme: Scheme) -> ParityLimits:
+    """The defaults of a scheme."""
+    return ParityLimits(**{f"{name}_min": floor for name, floor in asdict(scheme.floors).items()})
 
 
-#: fp32 and fp16 differ from the framework by rounding only; an int8 file below 15 dB has something wrong with it, and
-#: weights alone in int8 cost less. The zoo lies well above (benchmarks/RESULTS.md). Cosine: noise of 15 dB alone gives
-#: 0.984; below 0.98 is more than noise.
-PARITY: Mapping[Precision, ParityLimits] = {
-    "fp32": _parity(95, 0.9999, 60, 40, 0.99),
-    "fp16": _parity(55, 0.999, 30, 20, 0.97),
-    "int8": _parity(15, 0.98, 15, 8, 0.90),
-    "int8-dynamic": _parity(20, 0.99, 20, 10, 0.95),
-    "int8-weights": _parity(20, 0.98, 20, 10, 0.95),
-    "int16x8": _parity(20, 0.99, 20, 10, 0.95),
-}
 DROP: Mapping[Family, DropLimit] = {
     "top1": DropLimit(drop_max=0.01),
     "map": DropLimit(drop_max=0.01),
@@ -88,11 +77,11 @@ class Gate(BaseModel):
         limits: Mapping[Family, DropLimit] = {"top1": self.top1, "map": self.map, "relative": self.relative}
         return limits[family].drop_max
 
-    def beyond_ceilings(self, precision: Precision) -> list[str]:
+    def beyond_ceilings(self, scheme: Scheme) -> list[str]:
         """Return one sentence per limit that is looser than a packaged target may be; empty where none is."""
-        mine, least = self.parity.model_dump(), PARITY[precision].model_dump()
+        mine, least = self.parity.model_dump(), parity(scheme).model_dump()
         found = [
-            f"{name} = {mine[name]} is below {floor} for {precision}"
+            f"{name} = {mine[name]} is below {floor} for {scheme.name}"
             for name, floor in least.items()
             if mine[name] < floor
         ]
@@ -104,9 +93,9 @@ class Gate(BaseModel):
         return found
 
 
-def with_defaults(precision: Precision, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``[gate]`` as it stands in a TOML file or an older manifest, filled up with the precision's defaults."""
-    filled: dict[str, Any] = {"parity": PARITY[precision].model_dump()}
+def with_defaults(scheme: Scheme, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``[gate]`` as it stands in a TOML file or an older manifest, filled up with the defaults of its scheme."""
+    filled: dict[str, Any] = {"parity": parity(scheme).model_dump()}
     filled |= {family: limit.model_dump() for family, limit in DROP.items()}
     for table, values in given.items():
         filled[table] = {**filled[table], **values} if table in filled and isinstance(values, dict) else values

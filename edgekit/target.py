@@ -16,7 +16,7 @@ from edgekit import catalogue, limits
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.result import TargetFile
-from edgekit.scheme import STATIC, Precision
+from edgekit.scheme import FP32, SCHEMES, Precision, Scheme, find
 from edgekit.signature import TRAITS, Framework, Trait
 
 #: What a user asks for by an option, and is not given otherwise.
@@ -129,13 +129,21 @@ class Target(BaseModel):
     @classmethod
     def _fill_gate(cls, content: dict[str, Any]) -> dict[str, Any]:
         given, precision = content.get("gate", {}), content.get("precision")
-        if precision is None or precision not in limits.PARITY or not isinstance(given, dict):
+        if not isinstance(precision, str) or precision not in SCHEMES or not isinstance(given, dict):
             return content  # which is an error of its own
-        return {**content, "gate": limits.with_defaults(precision, given)}
+        return {**content, "gate": limits.with_defaults(SCHEMES[precision], given)}
+
+    @field_validator("precision")
+    @classmethod
+    def _known(cls, precision: Precision) -> Precision:
+        try:
+            return find(precision).name
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _has_a_twin(self) -> Target:
-        if (self.precision == "fp32") != (self.float_twin is None):
+        if (self.scheme == FP32) != (self.float_twin is None):
             raise ValueError("every target names its float_twin, and one of fp32 has none")
         return self
 
@@ -146,9 +154,14 @@ class Target(BaseModel):
         return self._file
 
     @property
+    def scheme(self) -> Scheme:
+        """What its precision means."""
+        return SCHEMES[self.precision]
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether activation ranges come from calibration samples."""
-        return self.precision in STATIC
+        return self.scheme.needs_calibration
 
 
 def names() -> list[str]:
@@ -189,7 +202,7 @@ def float_twin(target: Target) -> Target:
     """The fp32 target of a target's format; raises ``UsageError`` where what it names is another."""
     assert target.float_twin is not None
     found = load(target.float_twin)
-    if found.precision != "fp32" or (found.format, found.toolchain) != (target.format, target.toolchain):
+    if found.scheme != FP32 or (found.format, found.toolchain) != (target.format, target.toolchain):
         raise UsageError(
             f"{target.name}: float_twin: {found.name} is {found.format} {found.precision}; needed: {target.format} fp32"
         )
@@ -207,7 +220,7 @@ def whole() -> list[Target]:
 
 def gentler(target: Target) -> list[str]:
     """Targets of the same format that quantize less, the smallest files first."""
-    order: tuple[Precision, ...] = ("int8", "int8-dynamic", "int8-weights", "int16x8", "fp16", "fp32")
+    order = list(SCHEMES)
     found = [
         t for t in whole() if t.format == target.format and order.index(t.precision) > order.index(target.precision)
     ]

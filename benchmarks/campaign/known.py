@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.mutants import by_command
+from edgekit.target import load
 
 REPORTS = Path(__file__).parent / "reports.py"
 BY_HAND = REPORTS.with_name("by_hand.py")
@@ -59,7 +60,7 @@ def _verdict(folder: Path, name: str, target: str) -> dict[str, Any]:
     out = folder / f"{name}-{target}"
     given = f"{REPORTS}:{name}_data"
     arguments = ["convert", f"{REPORTS}:{name}", "--target", target, "-o", str(out), "--evaluate", given]
-    if "int8" in target:
+    if load(target).needs_calibration:
         arguments = [*arguments[:-2], "--calibrate", given]
     ended = by_command(arguments, folder, seconds=600)
     document = ended.document

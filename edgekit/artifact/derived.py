@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgekit import catalogue
+from edgekit import catalogue, scheme
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
@@ -27,7 +27,6 @@ from edgekit.jobs.workers import Workers
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import Verdict, judge_parity
 from edgekit.result import File, Flag, Parity, Proof, Status
-from edgekit.scheme import Precision
 from edgekit.steps import audit
 from edgekit.toolchains._shared.machine import Machine, check_machine
 
@@ -378,5 +377,5 @@ def _executed(workers: Workers, arguments: Mapping[str, str]) -> Executed:
 
 def _judge(found: Executed, precision: str, gate: Mapping[str, Any]) -> Verdict:
     """The verdict on golden samples by the parent's limits; those that an older manifest lacks are the defaults."""
-    limits = Gate.model_validate(with_defaults(cast(Precision, precision), gate))
+    limits = Gate.model_validate(with_defaults(scheme.find(precision), gate))
     return judge_parity(found.parity, limits.parity)

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,7 +22,7 @@ from edgekit.jobs import wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.workers import Workers, reading
 from edgekit.result import File, Proof, StateFacts, Status
-from edgekit.scheme import Precision
+from edgekit.scheme import FP32
 from edgekit.signature import State
 from edgekit.steps import golden
 
@@ -179,7 +179,7 @@ def verify(folder: Path, workers: Workers) -> dict[str, Any]:
         return answer(sealed.status, WHOLE_BUT.format(sealed.reason))
     replays = {name: _replay(folder, sealed, name, workers) for name in sealed.parts}
     replay = min(replays.values(), key=lambda found: found["parity"]["sqnr_db"])
-    if replay["parity"]["sqnr_db"] < (REPLAY_FP32_DB if sealed.precision == "fp32" else REPLAY_DB):
+    if replay["parity"]["sqnr_db"] < (REPLAY_FP32_DB if sealed.precision == FP32.name else REPLAY_DB):
         reason = f"the golden data came out at {replay['parity']['sqnr_db']:.1f} dB (recorded: identical)"
         return answer("FAIL_PARITY", reason, replay)
     if sealed.status == "PASS":
@@ -204,7 +204,7 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
     request = golden.ReplayRequest(
         toolchain=sealed.toolchain,
         file=lies / part.file,
-        precision=cast(Precision, sealed.precision),
+        precision=sealed.precision,
         golden=lies / golden_of(part),
         steps=len(sealed.parts) > 1 or bool(state),
         state=tuple(State(**one.model_dump()) for one in state),

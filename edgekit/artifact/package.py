@@ -102,7 +102,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
     """Turn an outcome into the typed result; nothing is written."""
     target, made = order.target, outcome.tested or outcome.chosen
     verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested)
-    worst = made.worst(target.precision) if made else None
+    worst = made.worst(target.scheme) if made else None
     evidence = made.evidence if made else None
     parts = _parts(made)
     accuracy = outcome.tested.evidence.accuracy if outcome.tested and outcome.tested.evidence else None
@@ -118,7 +118,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         format=target.format,
         toolchain=target.toolchain,
         precision=target.precision,
-        precision_reached=precision.describe(target.precision, worst) if worst else None,
+        precision_reached=precision.describe(target.scheme, worst) if worst else None,
         framework=outcome.checkpoint.framework,
         source=SourceFacts(
             given=order.source.given,
@@ -136,7 +136,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         traits=_traits(outcome),
         files=contents.list_files(_paths(made)),
         size_bytes=_size(made),
-        float_size_bytes=_size(outcome.twin) or (_size(made) if target.precision == "fp32" else None),
+        float_size_bytes=_size(outcome.twin) or (_size(made) if target.float_twin is None else None),
         parts=parts,
         state=_states(outcome.checkpoint) if parts else {},
         audit=next((part.audit for name, part in parts.items() if made and made.parts[name].audit is worst), None),
@@ -199,7 +199,7 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
         flags.append("REUSED")
     if order.plan.generated:
         flags.append("ESTIMATE")
-    if order.target.gate.beyond_ceilings(order.target.precision):
+    if order.target.gate.beyond_ceilings(order.target.scheme):
         flags.append("CUSTOM_GATE")
     if any(file.stands_in for file in _target_files(order.target)):
         flags.append("CUSTOM_TARGET")

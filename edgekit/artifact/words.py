@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.proof.parity import FEWEST
 from edgekit.result import Accuracy, Result
+from edgekit.scheme import FP32
 
 
 def _bytes(size: int | None) -> str:
@@ -94,7 +95,7 @@ def _agreement(result: Result) -> str:
 def _latency(result: Result) -> str:
     t = result.latency
     if t is None:
-        return "is the float twin" if result.precision == "fp32" else f"not measured: {_untimed(result)}"
+        return "is the float twin" if result.precision == FP32.name else f"not measured: {_untimed(result)}"
     words = {
         "FASTER": "faster than its float twin",
         "SLOWER": "SLOWER than its float twin",

@@ -14,7 +14,7 @@ from edgekit.limits import Gate
 from edgekit.proof import judge, metrics, precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import Accuracy, Latency, Parity, Status
-from edgekit.scheme import Precision
+from edgekit.scheme import Scheme
 from edgekit.steps import execute, golden, score
 from edgekit.target import Target
 from edgekit.toolchains import Audit
@@ -142,8 +142,8 @@ class Candidate:
         """The main file of every part."""
         return {name: part.ref for name, part in self.parts.items()}
 
-    def worst(self, claimed: Precision) -> Audit | None:
-        """The audit of the part that is furthest from the precision that it claims; None without files."""
+    def worst(self, claimed: Scheme) -> Audit | None:
+        """The audit of the part that is furthest from the scheme that it claims; None without files."""
         audits = [part.audit for part in self.parts.values()]
         return min(audits, key=lambda audit: precision.reached(claimed, audit), default=None)
 
@@ -151,11 +151,11 @@ class Candidate:
 def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:
     """Refuse a file that is not what it claims; with ``allow_mixed`` layers may stay float, and it is noted."""
     for name, part in made.parts.items():
-        missing = precision.shortfall(target.precision, part.audit, integer_io=target.integer_io)
+        missing = precision.shortfall(target.scheme, part.audit, integer_io=target.integer_io)
         if not missing:
             continue
         missing = _of_part(made, name, missing)
-        mixed = not part.audit.findings and precision.weight_share(target.precision, part.audit)
+        mixed = not part.audit.findings and precision.weight_share(target.scheme, part.audit)
         if not (allow_mixed and mixed):
             return replace(made, status="FAIL_PRECISION", reason=missing, hint=ALLOW_MIXED if mixed else "")
         made = replace(made, notes=(*made.notes, f"mixed precision: {missing}"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import toolchains
+from edgekit import scheme, toolchains
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import load
 from edgekit.scheme import Precision
@@ -80,7 +80,7 @@ def run(folder: Path, request: Request) -> Answer:
     loaded = load(request.source, request.environment) if request.source is not None else None
     asked = toolchains.Request(
         folder=folder,
-        precision=request.precision,
+        scheme=scheme.find(request.precision),
         integer_io=request.integer_io,
         calibration=_whole(request.signature, Path(request.calibration)) if request.calibration else None,
         float_file=Path(request.float_file) if request.float_file else None,

@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
-from edgekit.scheme import Precision
+from edgekit.scheme import Precision, Scheme
 from edgekit.signature import Environment, State
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ class Request:
 
     Attributes:
         folder: an empty folder; the route writes its files here and nowhere else.
-        precision: what the target claims.
+        scheme: what the target claims.
         integer_io: whether float inputs and outputs become integers (full-integer targets).
         calibration: samples by input name, in the model's own layout, each as a run takes it: ``array[i]`` is one,
-            its batch of 1 included. None where the precision needs none. Never random, never selection or test samples.
+            its batch of 1 included. None where the scheme needs none. Never random, never selection or test samples.
         float_file: the verified fp32 file of the same format, for routes that quantize a file.
         inputs: the source's input names, in order, which the written file must be mapped to.
         outputs: its output names, likewise.
@@ -71,7 +71,7 @@ class Request:
     """
 
     folder: Path
-    precision: Precision
+    scheme: Scheme
     integer_io: bool
     calibration: Mapping[str, NDArray[np.generic]] | None
     float_file: Path | None

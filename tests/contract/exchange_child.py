@@ -155,6 +155,7 @@ def loaded(framework: str, name: str, inputs: dict[str, np.ndarray]) -> tuple[ob
 def main(toolchain: str, framework: str, folder: Path) -> None:
     from edgekit import toolchains
     from edgekit.errors import EdgekitError
+    from edgekit.scheme import SCHEMES
     from edgekit.toolchains import Request
 
     routes = toolchains.routes(toolchain)
@@ -170,8 +171,9 @@ def main(toolchain: str, framework: str, folder: Path) -> None:
                 continue
             into = folder / name / route
             into.mkdir(parents=True)
+            scheme = SCHEMES[precision]
             request = Request(
-                into, precision, False, whole if precision == "int8" else None, float_file,
+                into, scheme, False, whole if scheme.needs_calibration else None, float_file,
                 tuple(samples), tuple(reference), traits=traits,
             )  # fmt: skip
             try:

@@ -193,6 +193,7 @@ for _framework, _make in (("keras", keras_model), ("torch", torch_model)):
 def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]) -> None:
     from edgekit import toolchains
     from edgekit.errors import EdgekitError
+    from edgekit.scheme import SCHEMES
     from edgekit.sources.source import Source
     from edgekit.toolchains import Request
     from edgekit.toolchains._shared import torch_graph
@@ -216,9 +217,10 @@ def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]
     for route in routes:
         (folder / route).mkdir()
         precision = PRECISION[route]
-        static = precision in ("int8", "int16x8")
+        scheme = SCHEMES[precision]
+        static = scheme.needs_calibration
         request = Request(
-            folder / route, precision, static, whole if static else None, float_file,
+            folder / route, scheme, static, whole if static else None, float_file,
             tuple(t.name for t in names.inputs), tuple(t.name for t in names.outputs),
         )  # fmt: skip
         made = toolchains.routes("litert")[route.replace("-with-identities", "")]

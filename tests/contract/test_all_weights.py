@@ -11,6 +11,7 @@ import pytest
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError
 from edgekit.proof.precision import describe, shortfall
+from edgekit.scheme import SCHEMES
 from edgekit.toolchains import Audit
 from tests.contract.conftest import child
 
@@ -65,7 +66,7 @@ def test_weights_behind_a_flatbuffer_are_checked(made: Any, tmp_path: Path) -> N
     outside = [b for b in map(packed.Buffers, range(packed.BuffersLength())) if b.Offset() > 1]
     assert sum(buffer.Size() for buffer in outside) >= LARGE, "ai-edge-quantizer keeps them apart"
     audit = toolchains.audit("litert", file)
-    assert shortfall("int8-dynamic", audit) == "" and describe("int8-dynamic", audit).startswith(
+    assert shortfall(SCHEMES["int8-dynamic"], audit) == "" and describe(SCHEMES["int8-dynamic"], audit).startswith(
         "int8-dynamic (99% of weights int8, 100% of MACs in integers"
     )
     biases = next(b for b in outside if b.Size() == 4 * 1024)

@@ -19,6 +19,7 @@ from edgekit import cli, mil
 from edgekit.errors import DamagedFileError, EdgekitError, NotRunError, UnsafeInputError, UnsupportedError, UsageError
 from edgekit.jobs.store import sha256_file
 from edgekit.mil import proto
+from edgekit.scheme import SCHEMES
 from edgekit.toolchains.coreml.passes.activations import scale_and_zero_point
 
 #: Runs in a child: the parent must not import torch for it, and hash order differs from child to child.
@@ -26,6 +27,7 @@ _CONVERT = """
 import sys
 from pathlib import Path
 import numpy as np, torch
+from edgekit.scheme import SCHEMES
 from edgekit.sources import source
 from edgekit.frameworks import torch as frameworks
 from edgekit.toolchains import Request
@@ -51,7 +53,7 @@ for route, precision in (
 ):
     folder = root / precision
     folder.mkdir()
-    request = Request(folder, precision, False, whole, float_file, names, outputs, "iOS17")
+    request = Request(folder, SCHEMES[precision], False, whole, float_file, names, outputs, "iOS17")
     made = ROUTES[route].convert(loaded, request)
     float_file = float_file or made.file
 """
@@ -103,7 +105,7 @@ def test_file_is_what_it_claims(packages: Path, precision: Any, least: float, ki
     assert 10 * np.log10(float((expected**2).sum()) / noise) >= least
     assert session.precision == computes
     looked = audit(file)
-    assert shortfall(precision, looked) == ""
+    assert shortfall(SCHEMES[precision], looked) == ""
     assert looked.weight_elements[kind] > 0.9 * sum(looked.weight_elements.values())
     assert looked.macs_total > 0
     bound = session.bind({name: samples[:1]})
@@ -139,7 +141,7 @@ def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
     whole, apart = (routes / case / "model.mlpackage" for case in ("lstm", "unrolled"))
     assert any(o.type == "lstm" for o in mil.load(whole).block.all_operations())
     looked = audit(apart)
-    assert shortfall("int8", looked) == "" and looked.float_ops == ()
+    assert shortfall(SCHEMES["int8"], looked) == "" and looked.float_ops == ()
     assert looked.macs_quantized == looked.macs_total > 0
     kept = {o.type: o for o in mil.load(apart).block.all_operations() if o.type in ("add", "mul", "sigmoid", "tanh")}
     assert set(kept) == {"add", "mul", "sigmoid", "tanh"}, "gates are there, in float"

@@ -22,6 +22,7 @@ from edgekit import toolchains
 from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, UsageError
 from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import shortfall
+from edgekit.scheme import SCHEMES
 from edgekit.sources import source as sources
 from edgekit.steps import convert as steps_convert
 from edgekit.steps import describe, reference
@@ -128,7 +129,7 @@ def test_gates_of_unrolled_cells_cost_several_db_in_int8(children: Workers, tmp_
 def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], children: Workers, case: str) -> None:
     _, _, route, least, macs = CASES[case]
     audit = toolchains.audit("executorch", files[case])
-    assert shortfall(PRECISIONS[route], audit) == ""
+    assert shortfall(SCHEMES[PRECISIONS[route]], audit) == ""
     assert audit.macs_total == macs
     assert audit.findings == ()
     inside, total = inspect(files[case]).macs()

@@ -17,6 +17,7 @@ import pytest
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.proof.precision import shortfall
+from edgekit.scheme import SCHEMES
 from edgekit.toolchains import Audit, Request
 from edgekit.toolchains.litert.compact import compact, short_name
 from edgekit.toolchains.litert.graph import read_subgraphs
@@ -107,7 +108,7 @@ def test_every_route(files: Path, framework: str, model: str, route: str) -> Non
     assert isinstance(outcome, list), outcome
     precision = PRECISION[route]
     audit = toolchains.audit("litert", folder / route / "model.tflite")
-    missing = shortfall(precision, audit, integer_io=precision in ("int8", "int16x8"))  # type: ignore[arg-type]
+    missing = shortfall(SCHEMES[precision], audit, integer_io=SCHEMES[precision].needs_calibration)
     if (framework, model, route) in SHORT:
         assert "%" in missing
         return
@@ -212,9 +213,9 @@ def test_norms_and_softmax_may_stay_float_which_is_closer_and_said(files: Path, 
     assert {t.dtype for t in products.outputs} == {"int8"}
     assert products.weight_elements["int8"] > 0.9 * sum(products.weight_elements.values())
     assert {"ADD", "SOFTMAX"} <= set(products.ops_float or {})
-    assert shortfall("int8", products, integer_io=True).startswith("not full integer: ADD x")
+    assert shortfall(SCHEMES["int8"], products, integer_io=True).startswith("not full integer: ADD x")
     assert not set(everything.ops_float or {}) - set(everything.ops_float_only)  # Keras's NEG, PyTorch's lookup
-    assert shortfall("int8", everything, integer_io=True) == ""
+    assert shortfall(SCHEMES["int8"], everything, integer_io=True) == ""
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_blockwise_no_op_is_not_int8(files: Path, tmp_path: Path) -> None:
     source = files / "torch/attention/export-litert-torch/model.tflite"
     made = quantizer.Quantizer(str(source), recipe.get_quantization_recipe()).quantize(enable_progress_report=False)
     (tmp_path / "no_op.tflite").write_bytes(bytes(made.quantized_model))
-    assert "only 0%" in shortfall("int8-dynamic", toolchains.audit("litert", tmp_path / "no_op.tflite"))
+    assert "only 0%" in shortfall(SCHEMES["int8-dynamic"], toolchains.audit("litert", tmp_path / "no_op.tflite"))
 
 
 def test_calibration_keeps_the_true_range(files: Path, tmp_path: Path) -> None:
@@ -294,7 +295,13 @@ def test_calibration_keeps_the_true_range(files: Path, tmp_path: Path) -> None:
     samples = {k: a[:, None].copy() for k, a in np.load(folder / "calibration.npz").items()}
     samples["image"][3, 0, 0, 0, 0] = 100.0
     request = Request(
-        tmp_path, "int8", True, samples, folder / "export-converter/model.tflite", ("image",), ("aux", "logits")
+        tmp_path,
+        SCHEMES["int8"],
+        True,
+        samples,
+        folder / "export-converter/model.tflite",
+        ("image",),
+        ("aux", "logits"),
     )
     made = toolchains.routes("litert")["ptq-w8a8-quantizer"].convert(None, request)
     (image,) = toolchains.audit("litert", made.file).inputs
@@ -401,7 +408,13 @@ def test_the_session_checks_its_inputs(files: Path) -> None:
 
 def test_static_routes_need_samples(files: Path, tmp_path: Path) -> None:
     request = Request(
-        tmp_path, "int8", True, None, files / "keras/conv/export-converter/model.tflite", ("image",), ("a", "b")
+        tmp_path,
+        SCHEMES["int8"],
+        True,
+        None,
+        files / "keras/conv/export-converter/model.tflite",
+        ("image",),
+        ("a", "b"),
     )
     for calibration in (None, {"image": np.empty((0, 1, 16, 16, 3), np.float32)}):
         with pytest.raises(UsageError, match="calibration"):

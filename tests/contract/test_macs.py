@@ -13,6 +13,7 @@ import pytest
 
 from edgekit import toolchains
 from edgekit.proof.precision import describe, shortfall
+from edgekit.scheme import SCHEMES
 from tests.contract.conftest import child
 
 #: Multiply-accumulates by operator: positions x weights; of the products of two activations beside them.
@@ -89,8 +90,8 @@ def test_six_graphs_have_the_counts_computed_by_hand(made: Any, toolchain: str) 
 )
 def test_products_of_attention_decide_nothing(made: Any, toolchain: str, route: str, precision: Any) -> None:
     audit = toolchains.audit(toolchain, made(toolchain)["llama", route])
-    assert shortfall(precision, audit) == ""
-    assert "100% of MACs in integers" in describe(precision, audit)
+    assert shortfall(SCHEMES[precision], audit) == ""
+    assert "100% of MACs in integers" in describe(SCHEMES[precision], audit)
 
 
 def _onnx_kernels(file: Path) -> tuple[int, int]:

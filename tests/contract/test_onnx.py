@@ -18,6 +18,7 @@ from exchange_child import MODELS, ROUTES  # noqa: E402
 from edgekit import toolchains  # noqa: E402
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
+from edgekit.scheme import SCHEMES  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx import export  # noqa: E402
 from edgekit.toolchains.onnx.compact import compact, name_shortly  # noqa: E402
@@ -62,7 +63,7 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
         return
     file, precision = file_of(files, model, route), TORCH[route]
     audit = toolchains.audit("onnx", file)
-    assert bool(shortfall(precision, audit)) == ((model, route) in SHORT), shortfall(precision, audit)
+    assert bool(shortfall(SCHEMES[precision], audit)) == ((model, route) in SHORT), shortfall(SCHEMES[precision], audit)
     assert exchange.sqnr(files, model, toolchains.open_session("onnx", file, precision)) >= LEAST_DB[precision]
     assert [t.name for t in audit.outputs] == ["logits"]
     assert [t.dtype for t in audit.inputs] == ["float32" if model == "conv" else "int32"]
@@ -162,7 +163,7 @@ def test_layer_norms_keep_float_weights(tmp_path: Path) -> None:
     graph = helper.make_graph(nodes, "g", *sides, tensors)
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "float.onnx")
     samples = {"x": np.random.default_rng(0).normal(size=(8, 1, 8)).astype(np.float32)}
-    request = Request(tmp_path, "int8", False, samples, tmp_path / "float.onnx", ("x",), ("y",))
+    request = Request(tmp_path, SCHEMES["int8"], False, samples, tmp_path / "float.onnx", ("x",), ("y",))
     made = onnx.load(toolchains.routes("onnx")["ptq-w8a8-qdq"].convert(None, request).file).graph
     kept = {t.name for t in made.initializer if t.data_type == floats}
     [norm] = [node for node in made.node if node.op_type == "LayerNormalization"]

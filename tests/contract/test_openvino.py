@@ -18,6 +18,7 @@ from exchange_child import MODELS, ROUTES
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.proof.precision import shortfall
+from edgekit.scheme import SCHEMES
 from edgekit.toolchains.openvino.compact import compact
 
 TORCH = ROUTES["openvino", "torch"]
@@ -45,7 +46,7 @@ def file_of(files: Path, model: str, route: str) -> Path:
 def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: str) -> None:
     file, precision = file_of(files, model, route), TORCH[route]
     audit = toolchains.audit("openvino", file)
-    assert bool(shortfall(precision, audit)) == ((model, route) in SHORT), shortfall(precision, audit)
+    assert bool(shortfall(SCHEMES[precision], audit)) == ((model, route) in SHORT), shortfall(SCHEMES[precision], audit)
     assert exchange.sqnr(files, model, toolchains.open_session("openvino", file, precision)) >= LEAST_DB[precision]
     assert [t.name for t in audit.outputs] == ["logits"]
     assert [(t.name, t.dtype) for t in audit.inputs] == [
@@ -97,7 +98,7 @@ def test_equal_float16_weights_are_stored_once_and_widened_once_by_a_route_of_it
     for node, name in ((x, "x"), (h, "y")):
         node.output(0).get_tensor().set_names({name})
     openvino.save_model(openvino.Model([h], [x], "model"), tmp_path / "float.xml", compress_to_fp16=False)
-    request = Request(tmp_path, "fp16", False, None, tmp_path / "float.xml", ("x",), ("y",))
+    request = Request(tmp_path, SCHEMES["fp16"], False, None, tmp_path / "float.xml", ("x",), ("y",))
     converted = toolchains.routes("openvino")[route].convert(None, request)
     made, once = converted.file, route.endswith("widened")
     assert any("widened once" in note for note in converted.notes) == once

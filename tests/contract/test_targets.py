@@ -7,44 +7,44 @@ import pytest
 
 from edgekit import catalogue, target, toolchains
 from edgekit.errors import UsageError
+from edgekit.scheme import FP32, SCHEMES
 
 NAMES = target.names()
 SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened"
 
 
-def decodes(toolchain, precision):
+def decodes(toolchain, scheme):
     """How routes are named, see ``edgekit/toolchains/__init__.py``, which says which words stand for tools."""
     told = re.search(r"- TOOL: (.*?)\n- SCOPE", toolchains.__doc__, re.DOTALL)[1]
     tool = "|".join(map(re.escape, {*re.findall(r"``([a-z0-9]+)``", told), *toolchains.facts(toolchain).PACKAGES}))
-    return {
-        "fp32": r"export-[a-z0-9-]+",
-        "fp16": rf"export-[a-z0-9-]+|cast-wf16(af16)?-({tool})(-({SCOPE}))*",
-        "int8": rf"ptq-w8a8-({tool})(-({SCOPE}))*",
-        "int16x8": rf"ptq-w8a16-({tool})(-({SCOPE}))*",
-        "int8-dynamic": rf"dynamic-w8a8-({tool})(-({SCOPE}))*",
-        "int8-weights": rf"weights-w8-({tool})(-({SCOPE}))*",
-    }[precision]
+    if scheme.is_float:
+        shorter = rf"|cast-wf16(af16)?-({tool})(-({SCOPE}))*" if scheme.weights == "float16" else ""
+        return rf"export-[a-z0-9-]+{shorter}"
+    method = "weights" if scheme.weights_only else "dynamic" if scheme.dynamic else "ptq"
+    numbers = scheme.weights.replace("int", "w")
+    numbers += "" if scheme.weights_only else scheme.activations.replace("int", "a")
+    return rf"{method}-{numbers}-({tool})(-({SCOPE}))*"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_target(name):
     found = target.load(name)
-    assert found.gate.beyond_ceilings(found.precision) == []
+    assert found.gate.beyond_ceilings(found.scheme) == []
     assert found.toolchain in toolchains.names()
     assert found.name.endswith(found.precision)
-    if found.precision == "fp32":
+    if found.scheme == FP32:
         assert found.float_twin is None
     else:
         assert found.float_twin is not None
         twin = target.load(found.float_twin)
-        assert (twin.precision, twin.format, twin.toolchain) == ("fp32", found.format, found.toolchain)
+        assert (twin.scheme, twin.format, twin.toolchain) == (FP32, found.format, found.toolchain)
     assert all(len(route.because) > 20 for route in found.routes), "each place in the order cites its reason"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_routes_decode(name):
     found = target.load(name)
-    assert [r.name for r in found.routes if not re.fullmatch(decodes(found.toolchain, found.precision), r.name)] == []
+    assert [r.name for r in found.routes if not re.fullmatch(decodes(found.toolchain, found.scheme), r.name)] == []
 
 
 @pytest.mark.parametrize("name", toolchains.names())
@@ -84,4 +84,4 @@ def test_a_target_of_the_users_own_is_found_first(tmp_path, monkeypatch):
     loose = text + "\n[gate.parity]\nsqnr_db_min = 5.0\n"
     (tmp_path / "targets" / "tflite-int8.toml").write_text(loose)
     monkeypatch.chdir(tmp_path)
-    assert target.load("tflite-int8").gate.beyond_ceilings("int8") != []
+    assert target.load("tflite-int8").gate.beyond_ceilings(SCHEMES["int8"]) != []

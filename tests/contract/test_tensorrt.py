@@ -21,6 +21,7 @@ from edgekit.artifact import folder as artifact  # noqa: E402
 from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UnsafeInputError, UnsupportedError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.result import Result  # noqa: E402
+from edgekit.scheme import SCHEMES  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx.graph import Graph  # noqa: E402
 from edgekit.toolchains.tensorrt import checks, operators, quantize  # noqa: E402
@@ -64,7 +65,7 @@ def test_route_is_close_and_is_what_tensorrt_takes(folders, framework, model, ro
     file, precision = file_of(folders, framework, model, route), ROUTES["tensorrt", framework][route]
     audit = toolchains.audit("tensorrt", file)
     assert audit.findings == ()
-    assert bool(shortfall(precision, audit)) == ((framework, model, route) in SHORT)
+    assert bool(shortfall(SCHEMES[precision], audit)) == ((framework, model, route) in SHORT)
     session = toolchains.open_session("tensorrt", file, precision)
     assert session.stand_in and "stand-in for TensorRT" in session.by
     assert exchange.sqnr(folders[framework], model, session) >= LEAST_DB[precision]
@@ -132,7 +133,7 @@ def request(folder, model, calibration=None, precision="int8"):
     file = folder / "float.onnx"
     onnx.save(model, file)
     names = [[v.name for v in side] for side in (model.graph.input, model.graph.output)]
-    return Request(folder, precision, False, calibration, file, tuple(names[0]), tuple(names[1]))
+    return Request(folder, SCHEMES[precision], False, calibration, file, tuple(names[0]), tuple(names[1]))
 
 
 def test_the_arithmetic_is_that_of_the_definition(tmp_path):
@@ -159,7 +160,7 @@ def test_files_do_not_differ(folders, tmp_path):
             folder = tmp_path / f"{route}{number}"
             folder.mkdir()
             image = np.random.default_rng(0).normal(size=(4, 3, 16, 16)).astype(np.float32)
-            asked = Request(folder, "int8", False, {"image": image[:, None]}, source, ("image",), ("logits",))
+            asked = Request(folder, SCHEMES["int8"], False, {"image": image[:, None]}, source, ("image",), ("logits",))
             again.append(convert(None, asked).file.read_bytes())
         assert again[0] == again[1], route
 

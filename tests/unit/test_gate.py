@@ -12,15 +12,18 @@ import pytest
 from pydantic import ValidationError
 
 from edgekit.errors import UsageError
-from edgekit.limits import PARITY, DropLimit, Gate, with_defaults
+from edgekit.limits import DropLimit, Gate, parity, with_defaults
 from edgekit.proof import judge
 from edgekit.proof.accuracy import Accuracy, measure_accuracy
 from edgekit.proof.intervals import tango_interval
 from edgekit.proof.judge import judge_accuracy, judge_parity
 from edgekit.proof.parity import Parity, compare
+from edgekit.scheme import FP32, SCHEMES
+
+INT8 = SCHEMES["int8"]
 
 GATE = Gate(
-    parity=PARITY["int8"].model_copy(update={"sqnr_db_min": 30.0, "cosine_min": 0.99}),
+    parity=parity(INT8).model_copy(update={"sqnr_db_min": 30.0, "cosine_min": 0.99}),
     top1=DropLimit(drop_max=0.01),
     map=DropLimit(drop_max=0.01),
     relative=DropLimit(drop_max=0.02),
@@ -248,7 +251,7 @@ def test_what_misses_its_limit_within_the_models_own_noise_is_undecided() -> Non
         noise = rng.normal(size=reference.shape) * 10 ** (-decibels / 20)
         return compare({"y": reference}, {"y": reference + noise}, {"y": (1,)})
 
-    limits = PARITY["fp32"]
+    limits = parity(FP32)
     assert judge_parity(off(44), limits).status == "FAIL_PARITY"
     status, reason, hint = judge_parity(off(44), limits, floor=off(45))
     assert status == "UNDECIDED"
@@ -263,17 +266,17 @@ def test_what_misses_its_limit_within_the_models_own_noise_is_undecided() -> Non
 
 
 def test_ceilings() -> None:
-    assert GATE.beyond_ceilings("int8") == []
-    assert any("sqnr_db_min" in s for s in GATE.beyond_ceilings("fp32"))
+    assert GATE.beyond_ceilings(INT8) == []
+    assert any("sqnr_db_min" in s for s in GATE.beyond_ceilings(FP32))
     loose = Gate.model_validate(
         {
-            "parity": {**PARITY["int8"].model_dump(), "sqnr_db_min": 5, "cosine_min": 0.5},
+            "parity": {**parity(INT8).model_dump(), "sqnr_db_min": 5, "cosine_min": 0.5},
             "top1": {"drop_max": 0.1},
             "map": {"drop_max": 0.1},
             "relative": {"drop_max": 0.5},
         }
     )
-    assert len(loose.beyond_ceilings("int8")) == 5
+    assert len(loose.beyond_ceilings(INT8)) == 5
 
 
 @pytest.mark.parametrize(
@@ -286,8 +289,8 @@ def test_gate_refuses_what_it_does_not_know(change: dict[str, object]) -> None:
 
 
 def test_what_a_target_leaves_out_is_the_default_of_its_precision() -> None:
-    filled = with_defaults("int8", {"parity": {"cosine_min": 0.99}, "recall": {"drop_max": 1}})
-    assert filled["parity"] == {**PARITY["int8"].model_dump(), "cosine_min": 0.99}
+    filled = with_defaults(INT8, {"parity": {"cosine_min": 0.99}, "recall": {"drop_max": 1}})
+    assert filled["parity"] == {**parity(INT8).model_dump(), "cosine_min": 0.99}
     assert filled["relative"] == {"drop_max": 0.02}
     with pytest.raises(ValidationError, match="recall"):
         Gate.model_validate(filled)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
+from edgekit.scheme import SCHEMES
 from edgekit.toolchains import Request
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 def calibration_of(request: Request) -> Arrays:
     """The request's calibration samples; raises ``UsageError`` where a static precision got none."""
     if not request.calibration or min(len(a) for a in request.calibration.values()) == 0:
+        others = [s.name for s in SCHEMES.values() if not s.is_float and not s.needs_calibration]
         raise UsageError(
-            f"{request.precision} needs calibration samples and got none",
-            hint="Give --calibrate DATA, or take a target that needs none: int8-dynamic or int8-weights.",
+            f"{request.scheme.name} needs calibration samples and got none",
+            hint=f"Give --calibrate DATA, or take a target that needs none: {' or '.join(others)}.",
         )
     return request.calibration
 

@@ -116,7 +116,7 @@ def _dtype(spec: TensorSpec) -> Any:
 
 
 def _convert(ct: Any, model: Any, request: Request, **options: Any) -> Converted:
-    half = request.precision == "fp16"
+    half = request.scheme.weights == "float16"
     name = request.minimum_deployment_target or DEPLOYMENT_TARGET
     target = package.deployment_target(ct, name)
     try:

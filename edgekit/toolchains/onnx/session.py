@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 from edgekit.errors import DamagedFileError, UnsupportedError
-from edgekit.scheme import Precision
+from edgekit.scheme import Precision, find
 from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
 
@@ -86,7 +86,7 @@ class OnnxSession:
             options.add_session_config_entry(key, value)
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
-            if precision not in ("fp32", "fp16"):
+            if not find(precision).is_float:
                 options.optimized_model_filepath = str(optimized)
             self._session = _load(file, options)
             self.executed = _kernels(optimized) if optimized.exists() else Counter()

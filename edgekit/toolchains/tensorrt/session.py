@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 import onnxruntime
 
-from edgekit.scheme import Precision
+from edgekit.scheme import FP32, Activations, Precision, find
 from edgekit.toolchains.onnx.graph import load
 from edgekit.toolchains.onnx.session import OnnxSession
 from edgekit.toolchains.tensorrt.passes.half import rounded
@@ -35,20 +36,20 @@ class StandInSession(OnnxSession):
     stand_in = True
 
     def __init__(self, file: Path, precision: Precision, threads: int) -> None:
-        model = load(file)
-        if precision != "fp16":
-            super().__init__(file, "fp32", threads, _UNFUSED)
+        model, activations = load(file), find(precision).activations
+        if activations != "float16":
+            super().__init__(file, FP32.name, threads, _UNFUSED)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 spelled = Path(folder) / file.name
                 onnx.save(rounded(model), spelled)
-                super().__init__(spelled, "fp32", threads, _UNFUSED)
+                super().__init__(spelled, FP32.name, threads, _UNFUSED)
         self.by = f"ONNX Runtime {onnxruntime.__version__} CPU (stand-in for TensorRT)"
-        self.precision = _EXECUTED[precision]
+        self.precision = _EXECUTED[activations]
 
 
-_EXECUTED: dict[str, str] = {
-    "fp32": "f32",
-    "fp16": "f32, rounded to f16 after every operator",
+_EXECUTED: Mapping[Activations, str] = {
+    "float32": "f32",
+    "float16": "f32, rounded to f16 after every operator",
     "int8": "f32 on values of the int8 grid",
 }

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import EdgekitError
+from edgekit.scheme import SCHEMES
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 from edgekit.toolchains.coreml.routes import ROUTES
@@ -36,7 +37,7 @@ def main(folder):
         specs = Signature((TensorSpec("x", (1, *shape)),), (TensorSpec("y", ()),))
         loaded = SimpleNamespace(native=model, framework="torch", kind="python", signature=specs)
         (folder / case).mkdir()
-        request = Request(folder / case, precision, False, samples, float_file, ("x",), ("y",), target)
+        request = Request(folder / case, SCHEMES[precision], False, samples, float_file, ("x",), ("y",), target)
         try:
             return ROUTES[route].convert(loaded, request).file
         except EdgekitError as error:

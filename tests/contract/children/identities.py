@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.scheme import SCHEMES
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 
@@ -64,7 +65,7 @@ def left(folder: str, which: str) -> dict[str, list[list[str]]]:
     module, function = ROUTES[which]
     convert = getattr(importlib.import_module(f"edgekit.toolchains.{which}.{module}"), function)
     specs = (TensorSpec("x", SHAPE),)
-    request = Request(Path(folder), "int8", True, {"x": np.ones(SHAPE, np.float32)}, None, ("x",), ("y",))
+    request = Request(Path(folder), SCHEMES["int8"], True, {"x": np.ones(SHAPE, np.float32)}, None, ("x",), ("y",))
     found = {}
     for name, call in calls().items():
         model: Any = SimpleNamespace(

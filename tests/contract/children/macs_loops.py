@@ -12,6 +12,7 @@ import numpy as np
 from coremltools.converters.mil import Builder
 
 from edgekit import toolchains
+from edgekit.scheme import FP32
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 
@@ -26,7 +27,7 @@ def main(folder: Path) -> None:
     for toolchain, route in ROUTES.items():
         into = folder / toolchain
         into.mkdir()
-        request = Request(into, "fp32", False, None, None, ("x",), ("logits",))
+        request = Request(into, FP32, False, None, None, ("x",), ("logits",))
         toolchains.routes(toolchain)[route].convert(model, request)
     core_ml(folder / "model.mlpackage")
 

@@ -17,22 +17,21 @@ from typing import Any
 
 import numpy as np
 
+from edgekit import target as targets
 from edgekit import toolchains
 from edgekit.errors import EdgekitError, NotRunError, UnsupportedError
 from edgekit.proof import parity
+from edgekit.scheme import FP32, Scheme
 from edgekit.sources.source import Source
 from edgekit.toolchains import Request
 
 SAMPLES = 8
-#: What the name of a route says about its file.
-PRECISIONS = {
-    "export": "fp32", "cast-wf16af16": "fp16", "cast-wf16": "fp16", "dynamic-w8a8": "int8-dynamic",
-    "weights-w8": "int8-weights", "ptq-w8a8": "int8", "ptq-w8a16": "int16x8",
-}  # fmt: skip
 
 
-def precision_of(route: str) -> str:
-    return next(precision for start, precision in PRECISIONS.items() if route.startswith(f"{start}-"))
+def scheme_of(toolchain: str, route: str) -> Scheme:
+    """That of the target that has the route; what exports a model is asked for the float file."""
+    found = [t.scheme for t in targets.whole() if t.toolchain == toolchain and route in [r.name for r in t.routes]]
+    return FP32 if FP32 in found else found[0]
 
 
 def routes_here(toolchain: str, environment: str, framework: str) -> dict[str, Any]:
@@ -56,16 +55,16 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
     for route, chosen in here.items():
         into = folder / name / route
         into.mkdir(parents=True)
-        precision = precision_of(route)
+        scheme = scheme_of(toolchain, route)
         whole = {key: array[:, None] for key, array in samples.items()}
-        calibration = whole if precision in ("int8", "int16x8") else None
+        calibration = whole if scheme.needs_calibration else None
         request = Request(
-            into, precision, False, calibration, float_file, tuple(samples), tuple(expected), "iOS18", traits
+            into, scheme, False, calibration, float_file, tuple(samples), tuple(expected), "iOS18", traits
         )
         try:
             file = chosen.convert(None if chosen.quantizes_file else loaded, request).file
             row = {"file": str(file.relative_to(folder))}
-            outcome[f"{name} {route}"] = row | {"sqnr_db": distance(toolchain, file, precision, samples, expected)}
+            outcome[f"{name} {route}"] = row | {"sqnr_db": distance(toolchain, file, scheme.name, samples, expected)}
         except UnsupportedError as error:
             outcome[f"{name} {route}"] = {"unsupported": str(error)}
             continue

@@ -175,6 +175,7 @@ def loaded(framework: str, name: str) -> Any:
 
 def main(toolchain: str, route: str, framework: str, folder: Path) -> None:
     from edgekit import toolchains
+    from edgekit.scheme import FP32
     from edgekit.toolchains import Request
     from edgekit.toolchains._shared import tensorflow_graph, torch_graph, traits
 
@@ -189,7 +190,7 @@ def main(toolchain: str, route: str, framework: str, folder: Path) -> None:
         into = folder / name
         into.mkdir(parents=True)
         names = ([t.name for t in side] for side in (model.signature.inputs, model.signature.outputs))
-        request = Request(into, "fp32", False, None, None, *map(tuple, names), "iOS18")
+        request = Request(into, FP32, False, None, None, *map(tuple, names), "iOS18")
         file = toolchains.routes(toolchain)[route].convert(model, request).file
         found[name] = sorted(toolchains.traits_of(toolchain, file, model.signature.state))
     (folder / "traits.json").write_text(json.dumps(found))
