@@ -38,7 +38,7 @@ def timed(torch_file: str, keras_file: str, precision: str) -> dict[str, Any]:
     for file in (Path(torch_file), Path(keras_file)):
         inside, total = inspect(file).macs()
         shares.append(inside / total)
-        session: Any = toolchains.open_session("executorch", file, precision)  # type: ignore[arg-type]
+        session: Any = toolchains.open_session("executorch", file, toolchains.Options(precision))  # type: ignore[arg-type]
         rng = np.random.default_rng(0)
         inputs = toolchains.audit("executorch", file).inputs
         bound.append(session.bind({t.name: rng.random(t.shape).astype(t.dtype) for t in inputs}))

@@ -12,6 +12,7 @@ from edgekit.conversion.samples import SplitFiles
 from edgekit.jobs.run import Ref, Run
 from edgekit.steps import audit, golden
 from edgekit.target import Target
+from edgekit.toolchains import Options
 
 #: Golden samples in an artifact: enough to notice a wrong runtime, small enough to travel.
 GOLDEN_SAMPLES = 8
@@ -55,7 +56,7 @@ def computes_the_same(run: Run, target: Target, checkpoint: Checkpoint, made: Ca
         request = golden.ReplayRequest(
             toolchain=target.toolchain,
             file=part.ref,
-            precision=target.precision,
+            options=Options(target.precision),
             golden=Ref(made.golden[name], GOLDEN),
             steps=checkpoint.streams,
             state=checkpoint.signatures[name].state,

@@ -204,7 +204,7 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
     request = golden.ReplayRequest(
         toolchain=sealed.toolchain,
         file=lies / part.file,
-        precision=sealed.precision,
+        options=toolchains.Options(sealed.precision),
         golden=lies / golden_of(part),
         steps=len(sealed.parts) > 1 or bool(state),
         state=tuple(State(**one.model_dump()) for one in state),

@@ -19,6 +19,7 @@ from edgekit.proof import judge, metrics
 from edgekit.result import Latency, Parity
 from edgekit.signature import Trait
 from edgekit.steps import audit, convert, execute, latency, reference, score, traits
+from edgekit.toolchains import Options
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
     return execute.Request(
         toolchain=trial.order.target.toolchain,
         files=made.files,
-        precision=trial.order.target.precision,
+        options=Options(trial.order.target.precision),
         signatures=trial.checkpoint.signatures,
         samples=samples.file,
         task=trial.order.plan.task,
@@ -197,7 +198,7 @@ def time_against_twin(run: Run, trial: Trial, made: Candidate) -> Candidate:
     request = latency.Request(
         toolchain=trial.order.target.toolchain,
         files=made.files,
-        precision=trial.order.target.precision,
+        options=Options(trial.order.target.precision),
         float_files=twin.files,
         samples=trial.selection.parts,
         signatures=trial.checkpoint.signatures,

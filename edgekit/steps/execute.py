@@ -13,9 +13,9 @@ from pathlib import Path
 
 from edgekit import toolchains
 from edgekit.proof import execution
-from edgekit.scheme import Precision
 from edgekit.signature import Signature
 from edgekit.steps import File
+from edgekit.toolchains import Options
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Request:
     Attributes:
         toolchain: whose runtime.
         files: by part.
-        precision: what they claim.
+        options: how they are opened.
         signatures: of every part.
         samples: file of the samples.
         task: code that calls the parts of a model step by step; None where it is called once.
@@ -34,7 +34,7 @@ class Request:
 
     toolchain: str
     files: Mapping[str, File]
-    precision: Precision
+    options: Options
     signatures: Mapping[str, Signature]
     samples: File
     task: str | None = None
@@ -60,7 +60,7 @@ class Answer:
 
 def run(folder: Path, request: Request) -> Answer:
     """Run all parts on the samples, one by one; writes what ``execution.in_runtime`` says, ``edges/`` likewise."""
-    sessions = toolchains.open_sessions(request.toolchain, request.files, request.precision)
+    sessions = toolchains.open_sessions(request.toolchain, request.files, request.options)
     execution.in_runtime(sessions, request.signatures, Path(request.samples), request.task, folder)
     if request.edges is not None:
         (folder / execution.EDGES).mkdir()

@@ -12,9 +12,9 @@ from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import execution
 from edgekit.result import Parity
-from edgekit.scheme import Precision
 from edgekit.signature import State
 from edgekit.steps import File
+from edgekit.toolchains import Options
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ReplayRequest:
     Attributes:
         toolchain: whose file it is.
         file: the file.
-        precision: what it claims.
+        options: how it is opened.
         golden: ``golden.npz``.
         steps: whether they are sequences of steps, in which the part feeds its own states back.
         state: its states.
@@ -81,7 +81,7 @@ class ReplayRequest:
 
     toolchain: str
     file: File
-    precision: Precision
+    options: Options
     golden: File
     steps: bool
     state: tuple[State, ...]
@@ -99,7 +99,7 @@ class Replayed:
 
 def replay(folder: Path, request: ReplayRequest) -> Replayed:
     """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact."""
-    session = toolchains.open_session(request.toolchain, Path(request.file), request.precision)
+    session = toolchains.open_session(request.toolchain, Path(request.file), request.options)
     recorded = execution.Golden.load(Path(request.golden), request.steps, request.state, request.shapes)
     found = recorded.replay(session)
     identical = all(output.max_abs == 0 for output in found.per_output.values())

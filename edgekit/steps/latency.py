@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import latency
 from edgekit.result import Latency
-from edgekit.scheme import Precision
+from edgekit.scheme import FP32
 from edgekit.signature import Signature
 from edgekit.steps import File
-from edgekit.toolchains import Session
+from edgekit.toolchains import Options, Session
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Request:
 
     toolchain: str
     files: Mapping[str, File]
-    precision: Precision
+    options: Options
     float_files: Mapping[str, File]
     samples: Mapping[str, File]
     signatures: Mapping[str, Signature]
@@ -40,8 +40,8 @@ def run(folder: Path, request: Request) -> Latency:
         return calls[0] if len(calls) == 1 else lambda: [call() for call in calls]
 
     floats, artifact = (
-        toolchains.open_sessions(request.toolchain, request.float_files, "fp32"),
-        toolchains.open_sessions(request.toolchain, request.files, request.precision),
+        toolchains.open_sessions(request.toolchain, request.float_files, replace(request.options, precision=FP32.name)),
+        toolchains.open_sessions(request.toolchain, request.files, request.options),
     )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return latency.measure(bound(floats), bound(artifact)).model_copy(update={"measured_at": now})

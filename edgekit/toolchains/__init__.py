@@ -8,7 +8,7 @@ modules that are imported in children only:
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
 - ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
-- ``session.open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session``;
+- ``session.open_session(file: Path, options: Options) -> Session``;
 - ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
   alone, before it is packaged.
 
@@ -38,7 +38,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
@@ -206,6 +206,25 @@ class Audit:
         return self.macs_quantized / self.macs_total if self.macs_total else None
 
 
+#: Where a file is executed.
+Unit = Literal["cpu", "gpu", "npu"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a file is opened.
+
+    Attributes:
+        precision: what the file claims: sessions look closer at what is quantized.
+        threads: of the runtime.
+        unit: which of the machine's.
+    """
+
+    precision: Precision = "fp32"
+    threads: int = 1
+    unit: Unit = "cpu"
+
+
 class Session(Protocol):
     """An opened file in its runtime; float tensors in and out, whatever the file stores.
 
@@ -276,16 +295,20 @@ def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[
     return find(graph, states)
 
 
-def open_session(name: str, file: Path, precision: Precision, *, threads: int = 1) -> Session:
-    """Open a file in the runtime of a toolchain; in a child only."""
+def open_session(name: str, file: Path, options: Options) -> Session:
+    """Open a file in the runtime of a toolchain; in a child only.
+
+    Raises:
+        NotRunError: the runtime does not reach the unit here.
+    """
     module = importlib.import_module(f"edgekit.toolchains.{name}.session")
-    opened: Session = module.open_session(file, precision, threads=threads)
+    opened: Session = module.open_session(file, options)
     return opened
 
 
-def open_sessions(name: str, files: Mapping[str, PathLike[str]], precision: Precision) -> dict[str, Session]:
+def open_sessions(name: str, files: Mapping[str, PathLike[str]], options: Options) -> dict[str, Session]:
     """Open every part's file in its runtime."""
-    return {part: open_session(name, Path(file), precision) for part, file in files.items()}
+    return {part: open_session(name, Path(file), options) for part, file in files.items()}
 
 
 def shortens_names(name: str) -> bool:

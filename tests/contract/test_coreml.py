@@ -33,6 +33,8 @@ from edgekit.frameworks import torch as frameworks
 from edgekit.toolchains import Request
 from edgekit.toolchains.coreml.audit import audit
 from edgekit.toolchains.coreml.routes import ROUTES
+from edgekit.toolchains import Options
+from edgekit.toolchains import Options
 from edgekit.toolchains.coreml.session import open_session
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
@@ -92,13 +94,14 @@ def test_packages_are_the_same_in_every_process(packages: Path, tmp_path: Path) 
 )  # fmt: skip
 def test_file_is_what_it_claims(packages: Path, precision: Any, least: float, kind: str, computes: str) -> None:
     from edgekit.proof.precision import shortfall
+    from edgekit.toolchains import Options
     from edgekit.toolchains.coreml.audit import audit
     from edgekit.toolchains.coreml.session import open_session
 
     file = packages / precision / "model.mlpackage"
     with np.load(packages / "reference.npz") as stored:
         samples, expected = stored["in"], stored["out"]
-    session = open_session(file, precision)
+    session = open_session(file, Options(precision))
     (name,) = session.program.inputs  # type: ignore[attr-defined]
     found = np.concatenate([next(iter(session.run({name: samples[i : i + 1]}).values())) for i in range(8)])
     noise = float(((found - expected) ** 2).sum())
@@ -135,6 +138,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
     from edgekit.proof.precision import shortfall
+    from edgekit.toolchains import Options
     from edgekit.toolchains.coreml.audit import audit
     from edgekit.toolchains.coreml.session import open_session
 
@@ -148,7 +152,7 @@ def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
     with np.load(routes / "lstm.npz") as stored:
         samples, expected = stored["x"], stored["y"]
     for file, least in ((whole, 95), (apart, 30)):
-        session = open_session(file, "int8")
+        session = open_session(file, Options("int8"))
         found = np.concatenate([session.run({"x": row[None]})["y"] for row in samples])
         noise = float(((found - expected) ** 2).sum())
         assert 10 * np.log10(float((expected**2).sum()) / noise) >= least

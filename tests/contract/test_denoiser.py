@@ -122,7 +122,8 @@ def test_a_stage_with_its_states_swapped_is_caught(convert) -> None:
     made = convert(*TARGETS[0])
     signatures = {part: CONFIG.signature("torch", part) for part in CONFIG.parts}
     sessions = {
-        n: toolchains.open_session("onnx", Path(str(made.artifact)) / p.file, "fp32") for n, p in made.parts.items()
+        n: toolchains.open_session("onnx", Path(str(made.artifact)) / p.file, toolchains.Options("fp32"))
+        for n, p in made.parts.items()
     }
     inputs = tasks.load("noisy_speech", "selection", 4).inputs
     right = execution.in_sequences(sessions, signatures, inputs, "noisy_speech")

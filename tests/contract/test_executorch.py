@@ -116,6 +116,7 @@ def sqnr(file: Path, outputs: dict[str, Any]) -> float:
     return float(10 * np.log10(np.square(wanted).sum() / max(np.square(noise).sum(), 1e-300)))
 
 
+@pytest.mark.nightly  # half a minute
 def test_gates_of_unrolled_cells_cost_several_db_in_int8(children: Workers, tmp_path: Path) -> None:
     """Which is why the target passes over the route that quantizes them."""
     found = {}

@@ -155,7 +155,7 @@ def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: An
         "dynamic-w8a8-quantizer-nodepthwise",
         "dynamic-w8a8-quantizer-mixed",
     ):
-        session = toolchains.open_session("litert", files[layer, route], "int8-dynamic")
+        session = toolchains.open_session("litert", files[layer, route], toolchains.Options("int8-dynamic"))
         (first,), (second,) = session.run({"input": plain}).values(), session.run({"input": moved}).values()
         audit = toolchains.audit("litert", files[layer, route])
         assert audit.macs_quantized in (0, audit.macs_total)

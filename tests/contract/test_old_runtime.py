@@ -27,7 +27,7 @@ said = {}
 for route in sys.argv[2:]:
     folder = Path(sys.argv[1])
     try:
-        session = toolchains.open_session("litert", folder / route / "model.tflite", "int8")
+        session = toolchains.open_session("litert", folder / route / "model.tflite", toolchains.Options("int8"))
     except Exception as error:
         said[route] = type(error).__name__ + ": " + str(error)
         continue
@@ -94,7 +94,7 @@ def test_the_session_runs_on_tflite_runtime(python: str, folder: Path) -> None:
     for route in routes:
         file = folder / route / "model.tflite"
         session, steps = (
-            toolchains.open_session("litert", file, "int8"),
+            toolchains.open_session("litert", file, toolchains.Options("int8")),
             {t.name: t.scale for t in toolchains.audit("litert", file).outputs},
         )
         rows = [session.run({k: inputs[k][i : i + 1] for k in inputs.files}) for i in range(8)]

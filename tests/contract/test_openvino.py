@@ -47,7 +47,10 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
     file, precision = file_of(files, model, route), TORCH[route]
     audit = toolchains.audit("openvino", file)
     assert bool(shortfall(SCHEMES[precision], audit)) == ((model, route) in SHORT), shortfall(SCHEMES[precision], audit)
-    assert exchange.sqnr(files, model, toolchains.open_session("openvino", file, precision)) >= LEAST_DB[precision]
+    assert (
+        exchange.sqnr(files, model, toolchains.open_session("openvino", file, toolchains.Options(precision)))
+        >= LEAST_DB[precision]
+    )
     assert [t.name for t in audit.outputs] == ["logits"]
     assert [(t.name, t.dtype) for t in audit.inputs] == [
         ("image", "float32") if model == "conv" else ("tokens", "int32")
@@ -59,7 +62,12 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
 @pytest.mark.parametrize("model", MODELS["torch"])
 def test_float_is_executed_in_float32_also_where_the_cpu_has_less(files: Path, model: str) -> None:
     for route in ("export-torch-trace", "cast-wf16-openvino", "weights-w8-nncf"):
-        assert toolchains.open_session("openvino", file_of(files, model, route), TORCH[route]).precision == "f32"
+        assert (
+            toolchains.open_session(
+                "openvino", file_of(files, model, route), toolchains.Options(TORCH[route])
+            ).precision
+            == "f32"
+        )
 
 
 def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> None:
@@ -75,7 +83,11 @@ def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> 
     assert (
         60
         <= exchange.sqnr(
-            files, "conv", toolchains.open_session("openvino", file_of(files, "conv", "cast-wf16-openvino"), "fp16")
+            files,
+            "conv",
+            toolchains.open_session(
+                "openvino", file_of(files, "conv", "cast-wf16-openvino"), toolchains.Options("fp16")
+            ),
         )
         <= 100
     )
@@ -107,17 +119,20 @@ def test_equal_float16_weights_are_stored_once_and_widened_once_by_a_route_of_it
     assert ('name="decompression"' in made.read_text()) != once
     sample = {"x": rng.normal(size=(1, width)).astype(np.float32)}
     wide, small = (
-        toolchains.open_session("openvino", file, "fp16").run(sample)["y"] for file in (tmp_path / "float.xml", made)
+        toolchains.open_session("openvino", file, toolchains.Options("fp16")).run(sample)["y"]
+        for file in (tmp_path / "float.xml", made)
     )
     assert 0 < np.abs(wide - small).max() < 1e-3
 
 
 def test_int8_is_what_really_runs(files: Path) -> None:
-    conv = toolchains.open_session("openvino", file_of(files, "conv", "ptq-w8a8-nncf"), "int8")
+    conv = toolchains.open_session("openvino", file_of(files, "conv", "ptq-w8a8-nncf"), toolchains.Options("int8"))
     assert conv.precision == "int8", conv.executed
-    cell = toolchains.open_session("openvino", file_of(files, "lstm", "ptq-w8a8-nncf"), "int8")
+    cell = toolchains.open_session("openvino", file_of(files, "lstm", "ptq-w8a8-nncf"), toolchains.Options("int8"))
     assert cell.executed["RNNSeq:f32"] == 2 and cell.precision == "int8 x1, f32 x2"
-    unrolled = toolchains.open_session("openvino", file_of(files, "lstm", "ptq-w8a8-nncf-unrolled"), "int8")
+    unrolled = toolchains.open_session(
+        "openvino", file_of(files, "lstm", "ptq-w8a8-nncf-unrolled"), toolchains.Options("int8")
+    )
     assert (
         unrolled.precision == "int8"
         and toolchains.audit("openvino", file_of(files, "lstm", "ptq-w8a8-nncf-unrolled")).ops_quantized >= 25
@@ -134,7 +149,7 @@ def test_a_port_is_called_as_in_the_file_also_where_the_compiler_gives_it_more_n
     for node, name in ((tokens, "tokens"), (wide, "a"), (rows, "rows")):
         node.output(0).get_tensor().set_names({name})
     openvino.save_model(openvino.Model([rows], [tokens], "model"), tmp_path / "model.xml", compress_to_fp16=False)
-    session = toolchains.open_session("openvino", tmp_path / "model.xml", "fp32")
+    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("fp32"))
     found = session.run({"tokens": np.array([[0, 1, 2, 3]], np.int32)})
     np.testing.assert_array_equal(found["rows"], np.eye(8, 3, dtype=np.float32)[None, :4])
 
@@ -160,24 +175,32 @@ def test_no_telemetry_in_this_process() -> None:
 
 
 def test_keras_outputs_keep_their_order_and_loops_stay_loops(keras_files: Path) -> None:
-    session = toolchains.open_session("openvino", file_of(keras_files, "outputs", "export-saved-model"), "fp32")
+    session = toolchains.open_session(
+        "openvino", file_of(keras_files, "outputs", "export-saved-model"), toolchains.Options("fp32")
+    )
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     assert (
         exchange.sqnr(
             keras_files,
             "gelu",
-            toolchains.open_session("openvino", file_of(keras_files, "gelu", "export-saved-model"), "fp32"),
+            toolchains.open_session(
+                "openvino", file_of(keras_files, "gelu", "export-saved-model"), toolchains.Options("fp32")
+            ),
         )
         >= 120
     )
     loop = toolchains.audit("openvino", file_of(keras_files, "lstm", "export-saved-model"))
     assert sum("while" in name for name in loop.float_ops) == 4  # both directions, input and state
-    whole = toolchains.open_session("openvino", file_of(keras_files, "attention", "export-saved-model"), "fp32")
+    whole = toolchains.open_session(
+        "openvino", file_of(keras_files, "attention", "export-saved-model"), toolchains.Options("fp32")
+    )
     assert exchange.sqnr(keras_files, "attention", whole) >= 120
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:
-    session = toolchains.open_session("openvino", file_of(files, "lstm", "export-torch-trace"), "fp32")
+    session = toolchains.open_session(
+        "openvino", file_of(files, "lstm", "export-torch-trace"), toolchains.Options("fp32")
+    )
     tokens = np.arange(12, dtype=np.int64)[None]
     assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
     session.bind({"tokens": tokens})()
@@ -197,7 +220,7 @@ def test_truncated_files_are_damaged(files: Path, tmp_path: Path, suffix: str) -
         with pytest.raises(DamagedFileError):
             toolchains.audit("openvino", tmp_path / "model.xml")
         with pytest.raises(DamagedFileError):
-            toolchains.open_session("openvino", tmp_path / "model.xml", "int8")
+            toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("int8"))
 
 
 def test_nan_in_a_constant_is_found(files: Path, tmp_path: Path) -> None:
@@ -230,7 +253,10 @@ def test_layers_keep_their_names_until_a_file_is_chosen_and_are_found_again(
     assert [names.operators.get(name, name) for name in layers(tmp_path / file.name)] == full
     before, after = (sum(p.stat().st_size for p in folder.glob("model.*")) for folder in (file.parent, tmp_path))
     assert after < before
-    sessions = (toolchains.open_session("openvino", one, TORCH[route]) for one in (file, tmp_path / file.name))
+    sessions = (
+        toolchains.open_session("openvino", one, toolchains.Options(TORCH[route]))
+        for one in (file, tmp_path / file.name)
+    )
     assert exchange.same_outputs(files, model, *sessions)
 
 
@@ -254,7 +280,7 @@ def test_what_the_runtime_answers_on_one_thread_is_what_is_compared(tmp_path: Pa
     samples = rng.normal(size=(32, 1, 24)).astype(np.float32)
     quantized = nncf.quantize(openvino.Model([y], [x], "model"), nncf.Dataset([{"x": row} for row in samples]))
     openvino.save_model(quantized, tmp_path / "model.xml", compress_to_fp16=False)
-    session = toolchains.open_session("openvino", tmp_path / "model.xml", "int8", threads=threads)
+    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("int8", threads=threads))
     answer, expected = session.run({"x": samples[0]})["y"], np.maximum(samples[0] @ first.T, 0) @ second.T
     assert np.allclose(answer, expected, atol=0.1 * np.abs(expected).max()) == right
     assert right or not answer.any()

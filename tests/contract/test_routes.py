@@ -14,8 +14,9 @@ GRAPHS = frozenset(("cnn", "mlp", "attention", "lstm", "lookup", "llama"))
 CELLS = frozenset(("lstm",))
 #: Decibels that tell a file whose graph is right: far below what the eight samples give, far above noise.
 LEAST = {"export": 100, "cast": 50, "dynamic": 25, "weights": 25, "ptq": 20}
-#: Kinds of child that routes start in; those that quantize a file come with PyTorch's.
-STARTS = ("torch", "keras-tensorflow", "keras-torch")
+#: Kinds of child that routes start in; those that quantize a file come with PyTorch's. From Keras on PyTorch they start
+#: from the same kind of graph as from PyTorch itself.
+STARTS = ("torch", "keras-tensorflow", pytest.param("keras-torch", marks=pytest.mark.nightly))
 NO_CELL = GRAPHS - CELLS
 TOKENS = frozenset(("lookup", "llama"))
 #: Graphs of which a route gives no file, by toolchain, kind of child and route. ``unsupported``: it says so before it

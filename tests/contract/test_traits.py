@@ -43,7 +43,7 @@ TAKEN_APART = ("executorch", "litert")
         ("onnx", "export-torch-dynamo", "torch"),
         ("openvino", "export-torch-trace", "torch"),
         ("coreml", "export-torch-trace", "torch"),
-        ("executorch", "export-xnnpack", "torch"),
+        pytest.param("executorch", "export-xnnpack", "torch", marks=pytest.mark.nightly),  # a minute
         ("litert", "export-litert-torch", "torch"),
         ("source", "none", "keras"),
         ("onnx", "export-tf2onnx", "keras"),

@@ -1,11 +1,11 @@
-"""The machine that a device's builder runs on, and whether something was built for it."""
+"""The machine that files run on, or that a device's builder runs on, and whether something was built for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgekit.errors import WrongDeviceError
+from edgekit.errors import NotRunError, WrongDeviceError
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,9 @@ def check_machine(derived: Built, machine: Machine) -> None:
             f"this engine was built for another machine: {'; '.join(wrong)}",
             hint=f"Build it here from its parent: edgekit build ARTIFACT --device {derived.device}",
         )
+
+
+def only(able: str, wanted: str, runtime: str) -> None:
+    """Refuse a unit that a runtime does not reach."""
+    if wanted != able:
+        raise NotRunError(f"{runtime} runs on the {able}, not on the {wanted}")

@@ -15,23 +15,26 @@ from edgekit import mil
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.mil.package import Package, read
 from edgekit.mil.program import read as read_program
-from edgekit.scheme import Precision
-from edgekit.toolchains import Session
+from edgekit.toolchains import Options, Session, Unit
+from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.coreml.vendor import coremltools
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session:
-    """Open a package. ``threads`` is not used: Core ML chooses its own, and NumPy takes the process's.
+def open_session(file: Path, options: Options) -> Session:
+    """Open a package. Threads are not used: Core ML chooses its own, and NumPy takes the process's.
 
     Raises:
         DamagedFileError, UnsafeInputError: see ``edgekit.mil.load``.
         NotRunError: outside macOS, the evaluator lacks an operator.
     """
     opened = read(file)
-    return RuntimeSession(file, opened) if on_macos() else EvaluatorSession(opened)
+    if on_macos():
+        return RuntimeSession(file, opened, options.unit)
+    only("cpu", options.unit, "the ML Program evaluator")
+    return EvaluatorSession(opened)
 
 
 def on_macos() -> bool:
@@ -67,18 +70,21 @@ class EvaluatorSession:
         self._states = self.program.new_states()
 
 
+_UNITS: Mapping[Unit, str] = {"cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "npu": "CPU_AND_NE"}
+
+
 class RuntimeSession:
     """A program in Core ML (macOS only)."""
 
     ops_delegated: int | None = None
     stand_in = False
 
-    def __init__(self, file: Path, opened: Package) -> None:
+    def __init__(self, file: Path, opened: Package, unit: Unit) -> None:
         ct = coremltools()
         self.by = f"Core ML, macOS {platform.mac_ver()[0]}"
         try:
             # On the CPU alone float32 programs are executed in float32; other units compute in float16.
-            self._model = ct.models.MLModel(str(file), compute_units=ct.ComputeUnit.CPU_ONLY)
+            self._model = ct.models.MLModel(str(file), compute_units=ct.ComputeUnit[_UNITS[unit]])
         except Exception as error:  # Core ML's own errors come as RuntimeError, its compiler's as others
             raise DamagedFileError(f"Core ML cannot load {file.name}: {sentence(error)}") from error
         self.program = read_program(opened)

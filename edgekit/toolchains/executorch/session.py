@@ -16,22 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError, FailedError
-from edgekit.scheme import Precision
+from edgekit.toolchains import Options
 from edgekit.toolchains._shared.inputs import checked
+from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 
 _SHORT = {"float32": "f32", "float16": "f16"}
 
 
-def open_session(file: Path, precision: Precision, *, threads: int = 1) -> ExecuTorchSession:
+def open_session(file: Path, options: Options) -> ExecuTorchSession:
     """Open a program with a fixed number of threads.
 
     Raises:
         DamagedFileError: the file is truncated, altered, or the runtime refuses it.
     """
-    del precision  # written into the file: the runtime has no choice
-    return ExecuTorchSession(file, threads)
+    only("cpu", options.unit, "ExecuTorch's XNNPACK")
+    return ExecuTorchSession(file, options.threads)
 
 
 class ExecuTorchSession:

@@ -21,8 +21,9 @@ from edgekit.errors import (
     UnsupportedError,
     UsageError,
 )
-from edgekit.scheme import Precision
+from edgekit.toolchains import Options
 from edgekit.toolchains._shared.inputs import check_shapes
+from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import line, sentence
 
 #: Modules with an ``Interpreter``, and the distribution whose version to report; the first that imports is used.
@@ -94,10 +95,10 @@ class LiteRTSession:
             self._interpreter.set_tensor(tensor["index"], _stored(inputs[name], tensor))
 
 
-def open_session(file: Path, precision: Precision, *, threads: int = 1) -> LiteRTSession:
+def open_session(file: Path, options: Options) -> LiteRTSession:
     """Open a .tflite file with a pinned number of threads; the file alone decides in what precision it runs."""
-    del precision
-    return LiteRTSession(file, threads)
+    only("cpu", options.unit, "LiteRT's XNNPACK")
+    return LiteRTSession(file, options.threads)
 
 
 def operators(interpreter: Any) -> list[dict[str, Any]]:

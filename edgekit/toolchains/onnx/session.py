@@ -16,7 +16,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 
 from edgekit.errors import DamagedFileError, UnsupportedError
 from edgekit.scheme import Precision, find
+from edgekit.toolchains import Options
 from edgekit.toolchains._shared.inputs import checked
+from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import sentence
 
 _TYPES = {
@@ -47,14 +49,15 @@ _FLOAT = frozenset(
 )
 
 
-def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OnnxSession:
+def open_session(file: Path, options: Options) -> OnnxSession:
     """Open a file with a fixed number of threads and no spinning ones.
 
     Raises:
         DamagedFileError: ONNX Runtime cannot load the file.
         UnsupportedError: it has no kernel for one of the operators.
     """
-    return OnnxSession(file, precision, threads)
+    only("cpu", options.unit, "ONNX Runtime's CPU provider")
+    return OnnxSession(file, options.precision, options.threads)
 
 
 class OnnxSession:

@@ -12,8 +12,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from edgekit.errors import DamagedFileError
-from edgekit.scheme import Precision, find
+from edgekit.errors import DamagedFileError, NotRunError
+from edgekit.scheme import find
+from edgekit.toolchains import Options
 from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.openvino.ir import read_checked
@@ -24,7 +25,7 @@ _PRODUCTS = frozenset(("Convolution", "Deconvolution", "FullyConnected", "MatMul
 _PRODUCT_NAME = re.compile(r"\bMatMul(_\d+)?$")
 
 
-def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OpenVinoSession:
+def open_session(file: Path, options: Options) -> OpenVinoSession:
     """Open an IR with float arithmetic pinned to float32.
 
     By default the plugin computes in bfloat16 or float16 where the CPU has them, and an "fp32" file is none
@@ -33,8 +34,9 @@ def open_session(file: Path, precision: Precision, *, threads: int = 1) -> OpenV
 
     Raises:
         DamagedFileError: OpenVINO cannot read or compile the file.
+        NotRunError: the plugin of the unit sees no device here.
     """
-    return OpenVinoSession(file, precision, threads)
+    return OpenVinoSession(file, options)
 
 
 class OpenVinoSession:
@@ -48,24 +50,29 @@ class OpenVinoSession:
     ops_delegated: int | None = None
     stand_in = False
 
-    def __init__(self, file: Path, precision: Precision, threads: int) -> None:
-        self.by = f"openvino {ov.__version__.split('-')[0]} CPU"
+    def __init__(self, file: Path, options: Options) -> None:
+        device = options.unit.upper()
+        self.by = f"openvino {ov.__version__.split('-')[0]} {device}"
         core = ov.Core()
+        if not any(name.split(".")[0] == device for name in core.available_devices):
+            raise NotRunError(f"OpenVINO sees no {device} here; it sees {', '.join(core.available_devices)}")
         model = read_checked(file)
-        settings = {
+        settings: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "f32",
             # Without this, products with compressed weights quantize their activations at run time.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
         }
+        if device == "CPU":
+            settings |= {"INFERENCE_NUM_THREADS": options.threads, "NUM_STREAMS": 1}
         try:
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self._compiled = core.compile_model(model, device, settings)
         except RuntimeError as error:
             raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {sentence(error)}") from error
         self._hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.executed = _executed(self._compiled)
-        self.precision = _int8_share(self.executed, self._hint) if find(precision).promises_arithmetic else self._hint
+        self.precision = (
+            _int8_share(self.executed, self._hint) if find(options.precision).promises_arithmetic else self._hint
+        )
         self._request = self._compiled.create_infer_request()
         # Names as the file has them: where the compiler drops an operator, a port takes over its names, too.
         self._inputs = {

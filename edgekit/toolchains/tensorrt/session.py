@@ -10,6 +10,8 @@ import onnx
 import onnxruntime
 
 from edgekit.scheme import FP32, Activations, Precision, find
+from edgekit.toolchains import Options
+from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains.onnx.graph import load
 from edgekit.toolchains.onnx.session import OnnxSession
 from edgekit.toolchains.tensorrt.passes.half import rounded
@@ -19,7 +21,7 @@ from edgekit.toolchains.tensorrt.passes.half import rounded
 _UNFUSED = {"session.disable_quant_qdq": "1"}
 
 
-def open_session(file: Path, precision: Precision, *, threads: int = 1) -> StandInSession:
+def open_session(file: Path, options: Options) -> StandInSession:
     """Open a file in ONNX Runtime.
 
     Raises:
@@ -27,7 +29,8 @@ def open_session(file: Path, precision: Precision, *, threads: int = 1) -> Stand
         UnsafeInputError: its weights lie outside of its folder.
         UnsupportedError: ONNX Runtime lacks an operator.
     """
-    return StandInSession(file, precision, threads)
+    only("cpu", options.unit, "the stand-in, ONNX Runtime,")
+    return StandInSession(file, options.precision, options.threads)
 
 
 class StandInSession(OnnxSession):

@@ -81,7 +81,7 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
 
 def distance(toolchain: str, file: Path, precision: Any, samples: Any, expected: Any) -> float | None:
     try:
-        session = toolchains.open_session(toolchain, file, precision)
+        session = toolchains.open_session(toolchain, file, toolchains.Options(precision))
     except NotRunError:
         return None
     answers = [session.run({key: array[i : i + 1] for key, array in samples.items()}) for i in range(SAMPLES)]
