@@ -198,12 +198,14 @@ def scored(
 ) -> Iterator[list[NDArray[Any]]]:
     """What a metric reads of runs on the same samples: labels and each run, some samples at a time.
 
-    Neighbours that are one and the same run are read once.
+    What stands there twice is read once.
     """
     folders = dict.fromkeys(runs)
     for y, *sides in rows.side_by_side((samples, "y"), *((folder / OUTPUTS, PREFIX) for folder in folders)):
         [labels] = y.values()
-        yield [labels, *(metric.read(answers(side, signatures, task), labels) for side in sides)]
+        read = (metric.read(answers(side, signatures, task), labels) for side in sides)
+        found = dict(zip(folders, read, strict=True))
+        yield [labels, *(found[folder] for folder in runs)]
 
 
 def lost_on_edges(expected: Path, measured: Path, signatures: Mapping[str, Signature]) -> list[str]:

@@ -88,7 +88,7 @@ def converted(request, tmp_path_factory):
 
 def _describe_entry(store):
     documents = {key: json.loads((store.root / key / "entry.json").read_text()) for key in store.keys()}  # noqa: SIM118
-    [key] = [key for key, document in documents.items() if document["material"]["step"] == "describe"]
+    [key] = [key for key, document in documents.items() if document["material"]["step"] == "edgekit.steps.describe:run"]
     return store.root / key, documents[key]
 
 

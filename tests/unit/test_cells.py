@@ -68,9 +68,9 @@ def test_the_plan_names_the_first_step_that_the_store_lacks(small: Cell, tmp_pat
     by_step = {
         json.loads(path.read_text())["material"]["step"]: path.parent for path in store.root.glob("*/entry.json")
     }
-    shutil.rmtree(by_step["prove"])
+    shutil.rmtree(by_step["edgekit.steps.execute:run"])
     assert matrix.missing(small, store).endswith("floats on selection")
-    shutil.rmtree(by_step["samples"])
+    shutil.rmtree(by_step["edgekit.steps.samples:run"])
     assert matrix.missing(small, store) == "samples:selection"
     assert not (tmp_path / "home" / "out").exists(), "planning writes nothing"
 

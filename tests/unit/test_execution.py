@@ -13,6 +13,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.proof import execution, metrics
 from edgekit.proof.accuracy import measure_accuracy
 from edgekit.signature import WHOLE, Signature, TensorSpec
+from edgekit.steps import score
 
 COUNT = 7
 SIGNATURE = Signature((TensorSpec("x", (1, 3)),), (TensorSpec("logits", (1, 3)), TensorSpec("sum", (1, 1))))
@@ -62,12 +63,34 @@ def test_parts_are_compared_and_scored_as_the_whole(ran: dict[str, Path]) -> Non
     assert closeness.cosine == pytest.approx(-1)
     scored = list(
         execution.scored(
-            ran["floats"], ran["ours"], ran["samples.npz"], None, metrics.metric("top1"), {WHOLE: SIGNATURE}
+            [ran["floats"], ran["floats"], ran["ours"]],
+            ran["samples.npz"],
+            None,
+            metrics.metric("top1"),
+            {WHOLE: SIGNATURE},
         )
     )
-    assert [len(labels) for labels, _, _ in scored] == [3, 3, 1]
+    assert [len(labels) for labels, *_ in scored] == [3, 3, 1]
     accuracy = measure_accuracy("top1", scored)
     assert (accuracy.samples, accuracy.float_, accuracy.artifact, accuracy.agreement) == (COUNT, 1.0, 0.0, 0.0)
+
+
+def test_a_drop_is_taken_from_the_source_and_the_checkpoint_has_its_own_figure(ran: dict[str, Path]) -> None:
+    """A recipe makes another model: here one that is always wrong, and a file of it that is the source again."""
+    runs = [ran["floats"], ran["ours"], ran["floats"]]
+    read = execution.scored(runs, ran["samples.npz"], None, metrics.metric("top1"), {WHOLE: SIGNATURE})
+    _, source, _, again = next(iter(read))
+    assert source is again, "a run that stands there twice is read once"
+    answer = score.run(
+        Path(), score.Request(
+            {WHOLE: SIGNATURE}, ran["samples.npz"], reference=ran["ours"], measured=ran["ours"], source=ran["floats"],
+            metric="top1",
+        ),
+    )  # fmt: skip
+    assert answer.accuracy is not None
+    assert (answer.accuracy.float_, answer.accuracy.checkpoint, answer.accuracy.artifact) == (1.0, 0.0, 0.0)
+    assert answer.accuracy.drop == 1.0
+    assert answer.parity[WHOLE].sqnr_db == 300, "parity is against the checkpoint"
 
 
 def test_an_output_that_the_file_lacks_is_named(ran: dict[str, Path], tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from edgekit.errors import UsageError
 from edgekit.limits import DropLimit, Gate, parity, with_defaults
 from edgekit.proof import judge
-from edgekit.proof.accuracy import Accuracy, measure_accuracy
+from edgekit.proof.accuracy import measure_accuracy, samples_needed
 from edgekit.proof.intervals import tango_interval
 from edgekit.proof.judge import judge_accuracy, judge_parity
-from edgekit.proof.parity import Parity, compare
+from edgekit.proof.parity import compare
+from edgekit.result import Accuracy, Parity
 from edgekit.scheme import FP32, SCHEMES
 
 INT8 = SCHEMES["int8"]
@@ -49,12 +50,12 @@ def test_top1_figures() -> None:
 
 def test_json_has_the_fields_of_the_contract() -> None:
     accuracy = _top1(100, 1, 0)
-    found = json.loads(json.dumps(accuracy.to_json(), allow_nan=False))
-    assert Accuracy.from_json(found) == accuracy
+    found = json.loads(json.dumps(accuracy.model_dump(mode="json"), allow_nan=False))
+    assert Accuracy.model_validate(found) == accuracy
     expected = "metric higher_is_better samples float checkpoint artifact drop drop_ci95 agreement"
     assert set(expected.split()) <= set(found)
     text = _text(20, 0.1)
-    assert Accuracy.from_json(json.loads(json.dumps(text.to_json(), allow_nan=False))) == text
+    assert Accuracy.model_validate(json.loads(json.dumps(text.model_dump(mode="json"), allow_nan=False))) == text
 
 
 @pytest.mark.parametrize(
@@ -81,13 +82,13 @@ def test_top1_verdicts(n: int, only_float: int, only_artifact: int, status: str)
 @pytest.mark.parametrize(("only_float", "only_artifact", "n"), [(0, 0, 100), (2, 1, 200), (4, 4, 300)])
 def test_undecided_names_the_number_of_samples_that_decides(only_float: int, only_artifact: int, n: int) -> None:
     accuracy = _top1(n, only_float, only_artifact)
-    needed = accuracy.samples_needed(lambda _, high: high <= 0.02)
+    needed = samples_needed(accuracy, lambda _, high: high <= 0.02)
     assert f"about {needed} labelled samples would decide" in judge_accuracy(accuracy, GATE).reason
     scale = needed / n
     assert tango_interval(only_float * scale, only_artifact * scale, needed)[1] <= 0.02
     fewer = (needed - 1) / n
     assert tango_interval(only_float * fewer, only_artifact * fewer, needed - 1)[1] > 0.02
-    assert accuracy.samples_needed(lambda _, high: high <= accuracy.drop) is None
+    assert samples_needed(accuracy, lambda _, high: high <= accuracy.drop) is None
 
 
 def test_a_drop_that_may_be_none_needs_so_many_samples_to_hand_in() -> None:
@@ -103,7 +104,7 @@ def test_a_drop_that_may_be_none_needs_so_many_samples_to_hand_in() -> None:
         "30% of them",
     ):
         assert part in verdict.reason, verdict.reason
-    needed = accuracy.samples_needed(lambda low, _: low > 0)
+    needed = samples_needed(accuracy, lambda low, _: low > 0)
     assert needed is not None
     assert f"about {math.ceil(needed / 0.3)} labelled samples" in verdict.reason
     assert str(math.ceil(needed / 0.3)) in verdict.hint
@@ -134,7 +135,7 @@ def test_perplexity_verdicts() -> None:
     assert few.drop <= 0.02
     assert few.drop_ci95[1] > 0.04
     assert verdict.status == "UNDECIDED"
-    needed = few.samples_needed(lambda _, high: high <= 0.04)
+    needed = samples_needed(few, lambda _, high: high <= 0.04)
     assert needed is not None
     assert needed > 10
     assert "%" in verdict.reason

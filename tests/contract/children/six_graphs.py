@@ -47,7 +47,7 @@ def routes_here(toolchain: str, environment: str, framework: str) -> dict[str, A
 
 def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str, Any]) -> dict[str, dict[str, Any]]:
     graphs = importlib.import_module(f"graphs_{framework}")
-    source = Source(name, "python", framework, name, "0" * 64, path=graphs.__file__, function=f"make_{name}")
+    source = Source(name, "python", framework, name, "0" * 64, path=Path(graphs.__file__), function=f"make_{name}")
     loaded = importlib.import_module(f"edgekit.frameworks.{framework}").load(source)
     samples = {key: draw(SAMPLES) for key, draw in graphs.INPUTS[name].items()}
     expected = loaded.run(samples)
