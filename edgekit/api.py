@@ -21,7 +21,7 @@ from edgekit import target as targets
 from edgekit.conversion.order import Order
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
-from edgekit.jobs import extras, wire
+from edgekit.jobs import extras, interpreters, wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
@@ -31,6 +31,7 @@ from edgekit.signature import ROLES
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps import audit, mlpackage
+from edgekit.steps import convert as convert_step
 
 
 def convert(
@@ -218,6 +219,18 @@ def confinement() -> list[dict[str, Any]]:
     return [asdict(row) for row in held]
 
 
+def install(toolchain: str, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Give a toolchain an environment of its own, in which its jobs run from then on, and try that they do.
+
+    Returns:
+        ``toolchain``, ``python`` (the interpreter), ``routes`` (names that it answered with).
+    """
+    made = interpreters.install(toolchain, progress)
+    with Workers() as workers, tempfile.TemporaryDirectory() as folder:
+        routes = workers.ask("runtime", convert_step.routes, Path(folder), convert_step.RoutesRequest(toolchain)).value
+    return {"toolchain": toolchain, "python": made.python, "routes": sorted(routes)}
+
+
 def doctor() -> list[dict[str, Any]]:
     """For each extra: what is installed, and the install line for what is not."""
     rows = []
@@ -233,5 +246,7 @@ def doctor() -> list[dict[str, Any]]:
             except importlib.metadata.PackageNotFoundError:
                 missing.append(name)
         line = f"pip install 'edgekit[{extra}]'" if missing else ""
-        rows.append({"extra": extra, "works": not missing, "installed": installed, "missing": missing, "install": line})
+        own = interpreters.of(extra) if extra in toolchains.names() else None
+        row = {"extra": extra, "works": not missing, "installed": installed, "missing": missing, "install": line}
+        rows.append({**row, "environment": own.python if own else None})
     return rows

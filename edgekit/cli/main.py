@@ -351,10 +351,23 @@ def _rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> int:
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> int:
+def doctor(
+    install: Annotated[
+        str | None,
+        typer.Option(metavar="TOOLCHAIN", help="Give a toolchain whose pins part ways an environment of its own."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
     """What works here, what does not, and the install line for it."""
     from edgekit import api
 
+    if install is not None:
+        made = api.install(install, _say)
+        if as_json:
+            _print_json({"status": "PASS", "reason": "", **made})
+        else:
+            sys.stdout.write(f"jobs of {made['toolchain']} run on {made['python']} from now on\n")
+        return 0
     extras, confinement = api.doctor(), api.confinement()
     if as_json:
         _print_json({"status": "PASS", "reason": "", "toolchains": extras, "confinement": confinement})

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from edgekit import user_code
 from edgekit.errors import DamagedFileError, FailedError
 from edgekit.jobs import host as machine
-from edgekit.jobs import keys, wire
+from edgekit.jobs import interpreters, keys, wire
 from edgekit.jobs.store import Entry, Lease, Store
 from edgekit.jobs.wire import Json
 from edgekit.jobs.workers import Answer, Confined, Limits, Workers
@@ -166,6 +166,9 @@ class Run:
             material = {**material, "read": [*material.get("read", ()), read]}
             made = self.store.make(material, produce)
         self.ledger.tools |= {tool: version for tool, version in material["tools"].items() if version}
+        own = interpreters.for_job(environment, request)
+        if own.toolchain:  # what it shares with others may be there in other versions
+            self.ledger.tools[f"{own.toolchain}'s own environment"] = f"Python {own.version}, numpy {own.has('numpy')}"
         if confined:
             self._confined[made.key] = confined
         recorded = _recorded(made)

@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,9 +29,10 @@ import psutil
 
 from edgekit import errors, frameworks, toolchains
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
-from edgekit.jobs import extras, interruption, wire
+from edgekit.jobs import extras, interpreters, interruption, wire
 from edgekit.jobs.confine.entering import Bounds
 from edgekit.jobs.confine.room import Room
+from edgekit.jobs.interpreters import HERE, Interpreter
 from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.jobs.store import home, sha256_json
 from edgekit.jobs.wire import Json
@@ -122,8 +122,9 @@ def identity(*paths: Path) -> str:
     return sha256_json(found)
 
 
-def _key(environment: str, confined: Confined | None) -> str:
-    return f"{environment}-confined" if confined else environment
+def _key(environment: str, confined: Confined | None, interpreter: Interpreter) -> str:
+    own = f"-{interpreter.toolchain}" if interpreter.toolchain else ""
+    return f"{environment}{own}-confined" if confined else f"{environment}{own}"
 
 
 def variables(environment: str) -> dict[str, str]:
@@ -167,19 +168,27 @@ class Worker:
     """One child process."""
 
     def __init__(
-        self, environment: str, folder: Path, *, confined: Confined | None = None, limits: Limits | None = None
+        self,
+        environment: str,
+        folder: Path,
+        interpreter: Interpreter = HERE,
+        *,
+        confined: Confined | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Start it.
 
         Args:
             environment: kind of child.
             folder: where its log and its temporary files go; whoever made the folder removes it.
+            interpreter: what it runs on.
             confined: for whom it is confined.
             limits: what a confined child may use.
         """
         self.environment = environment
+        self.interpreter = interpreter
         self.confined = confined
-        self.log = folder / f"{_key(environment, confined)}.log"
+        self.log = folder / f"{_key(environment, confined, interpreter)}.log"
         temporary = folder / "tmp"
         temporary.mkdir(exist_ok=True)
         self.room = Room(confined.near) if confined else None
@@ -201,7 +210,7 @@ class Worker:
         try:
             with self.log.open("ab") as stream:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "edgekit.jobs.child"],
+                    [interpreter.python, "-P", "-m", "edgekit.jobs.child"],
                     stdin=subprocess.PIPE,
                     stdout=stream,
                     stderr=stream,
@@ -416,15 +425,16 @@ class Workers:
             confined: run it in a child that is confined and serves this alone.
             limits: of this request, where they are not those of all.
         """
-        key = _key(environment, confined)
+        interpreter = interpreters.for_job(environment, arguments)
+        key = _key(environment, confined, interpreter)
         limits = limits or self.limits
         with self._turns[key]:
             worker = self._children.get(key)
-            if worker is not None and worker.confined != confined:
+            if worker is not None and (worker.confined, worker.interpreter) != (confined, interpreter):
                 self._children.pop(key).end()
                 worker = None
             if worker is None or not worker.alive:
-                worker = _starter().submit(self._start, key, environment, confined, limits).result()
+                worker = _starter().submit(self._start, key, environment, interpreter, confined, limits).result()
             try:
                 return worker.call(step, arguments, limits)
             except BaseException as error:  # Ctrl-C while waiting, too: the child is in the middle of a request
@@ -452,11 +462,14 @@ class Workers:
         except ValueError as error:
             raise FailedError(f"{name} answered with what is no answer: {wire.first(error)}") from None
 
-    def _start(self, key: str, environment: str, confined: Confined | None, limits: Limits) -> Worker:
+    def _start(
+        self, key: str, environment: str, interpreter: Interpreter, confined: Confined | None, limits: Limits
+    ) -> Worker:
         """Start a child and register it, in the starter's thread, where no signal comes between the two."""
         if self._closed:
             raise RuntimeError("these workers are closed")
-        worker = self._children[key] = Worker(environment, self._folder.path, confined=confined, limits=limits)
+        worker = Worker(environment, self._folder.path, interpreter, confined=confined, limits=limits)
+        self._children[key] = worker
         return worker
 
     def log(self, environment: str) -> str:

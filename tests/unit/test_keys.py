@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from edgekit.data.plan import DataPlan
-from edgekit.jobs import host, keys, wire
+from edgekit.jobs import host, interpreters, keys, wire
 from edgekit.jobs.keys import closure, imports
 from edgekit.jobs.keys.closure import Code
 from edgekit.jobs.run import Given, Run
@@ -353,8 +353,8 @@ def test_another_version_changes_the_keys_of_the_steps_that_use_it(
 ) -> None:
     code = keys.installed()
     before = {case: key(case, code) for case in STEPS}
-    version = keys.version
-    monkeypatch.setattr(keys, "version", lambda name: "0.0.1" if name == distribution else version(name))
+    version = interpreters._version
+    monkeypatch.setattr(interpreters, "_version", lambda name: "0.0.1" if name == distribution else version(name))
     assert {case for case in STEPS if key(case, code) != before[case]} == moved
 
 

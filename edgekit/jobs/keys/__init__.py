@@ -9,12 +9,11 @@ last bits of a sum. Where a module that the step imports declares ``MEASURES``, 
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections import defaultdict
 from pathlib import Path
 
 from edgekit import frameworks
-from edgekit.jobs import wire
+from edgekit.jobs import interpreters, wire
 from edgekit.jobs.keys import closure
 from edgekit.jobs.keys.closure import Code, Names
 from edgekit.jobs.store import home
@@ -39,15 +38,6 @@ def installed() -> Code:
     return closure.read(Path(__file__).parent.parent.parent, home() / "imports.json")
 
 
-@functools.cache
-def version(distribution: str) -> str | None:
-    """The installed version; None where it is not installed."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def material(
     step: str, environment: str, request: object, identity: Json, host: Host, code: Code | None = None
 ) -> dict[str, Json]:
@@ -62,6 +52,7 @@ def material(
         code: the package's; this installation's by default.
     """
     code = code or installed()
+    interpreter = interpreters.for_job(environment, request)
     modules = imported(step, environment, request, code)
     packages = {package for module in modules for package in code.modules[module].packages}
     measures = any(code.modules[module].measures for module in modules)
@@ -70,8 +61,11 @@ def material(
         "request": identity,
         "environment": {"kind": environment, "variables": variables(environment)},
         "code": {module: code.hashes[module] for module in sorted(modules)},
-        "tools": {package: version(package) for package in sorted(packages)},
-        "host": host.model_dump(mode="json", exclude=set() if measures else _OF_THE_MACHINE),
+        "tools": {package: interpreter.has(package) for package in sorted(packages)},
+        "host": {
+            **host.model_dump(mode="json", exclude=set() if measures else _OF_THE_MACHINE),
+            **({"python": interpreter.version} if interpreter.toolchain else {}),
+        },
     }
 
 
