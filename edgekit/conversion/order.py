@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit import target as targets
 from edgekit.data.plan import DataPlan
+from edgekit.devices.device import HERE, Device
 from edgekit.errors import UsageError
 from edgekit.sources.source import Source
 from edgekit.target import Target
@@ -21,7 +22,7 @@ class Order:
     """One conversion.
 
     ``roles`` is what the user says that outputs are for, by name. Without ``latency`` nothing is timed: the first route
-    that passes is chosen, and the result names no speed.
+    that passes is chosen, and the result names no speed. ``device`` is what executes and times the files.
     """
 
     source: Source
@@ -33,6 +34,7 @@ class Order:
     allow_mixed: bool = False
     allow_unproven: bool = False
     latency: bool = True
+    device: Device = HERE
 
     def check(self) -> None:
         """Refuse a target whose ranges come from samples where there are none, before any work."""

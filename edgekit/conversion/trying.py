@@ -121,7 +121,9 @@ def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label
     A stream is run as a closed loop: the files' own states go back into them, from step to step.
     """
     what = f"{'prove' if label == 'convert' else label}:{made.route} on {samples.split}"
-    made = replace(made, execution=run.step(execute.run, "runtime", what, executing(trial, made, samples)))
+    made = replace(
+        made, execution=run.step(trial.order.device.execute, "runtime", what, executing(trial, made, samples))
+    )
     scores = run.step(score.run, "runtime", f"score:{samples.split}", scoring(trial, made, samples))
     judged = as_judged(trial, samples, scores.value)
     found = judging.judge_scores(made, judged, trial.order.target.gate)
@@ -189,12 +191,12 @@ def noise_floor(run: Run, trial: Trial, samples: SplitFiles) -> Mapping[str, Par
 
 def time_against_twin(run: Run, trial: Trial, made: Candidate) -> Candidate:
     """Time an acceptable candidate against its float twin: all parts, once each."""
-    twin = trial.twin
+    twin, time = trial.twin, trial.order.device.time
     assert made.evidence is not None
-    timed = trial.order.latency and twin is not None and twin.evidence is not None and not made.evidence.stand_in
-    if not timed or made.status not in judging.ACCEPTABLE:
+    if not trial.order.latency or time is None or twin is None or twin.evidence is None or made.evidence.stand_in:
         return made
-    assert twin is not None
+    if made.status not in judging.ACCEPTABLE:
+        return made
     request = latency.Request(
         toolchain=trial.order.target.toolchain,
         files=made.files,
@@ -203,7 +205,7 @@ def time_against_twin(run: Run, trial: Trial, made: Candidate) -> Candidate:
         samples=trial.selection.parts,
         signatures=trial.checkpoint.signatures,
     )
-    entry = run.step(latency.run, "runtime", "latency", request)
+    entry = run.step(time, "runtime", "latency", request)
     return replace(made, latency=judged_latency(entry.value, reused=entry.reused))
 
 

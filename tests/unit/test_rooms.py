@@ -25,7 +25,8 @@ toolchains compress
 proof
 jobs
 steps
-conversion devices
+devices
+conversion
 artifact
 pipeline
 api
