@@ -61,7 +61,7 @@ class Requirements(_Frozen):
     hint: str
 
 
-class Device(_Frozen):
+class BuilderDevice(_Frozen):
     """One file of ``benchmarks/devices``."""
 
     name: str
@@ -135,11 +135,11 @@ def devices() -> list[str]:
     return catalogue.names("benchmarks/devices")
 
 
-def load_device(name: str) -> Device:
+def load_device(name: str) -> BuilderDevice:
     """Read a device by name or by path of a TOML file; raises ``UsageError`` naming the wrong key or nearest name."""
     path = catalogue.find("benchmarks/devices", name)
     try:
-        return Device.model_validate({"name": path.stem, **catalogue.read(path)})
+        return BuilderDevice.model_validate({"name": path.stem, **catalogue.read(path)})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -150,7 +150,7 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def obstacles(device: Device, machine: Machine) -> list[str]:
+def obstacles(device: BuilderDevice, machine: Machine) -> list[str]:
     """Say why this machine cannot build for the device, one sentence each; empty where it can."""
     wanted = device.requires
     needless = bool(wanted.builds_for) and machine.builder_version is not None  # built ahead of time, without a GPU
@@ -249,7 +249,7 @@ def build(
         return artifact.write(destination, files, {}, derived)
 
 
-def _checked_parent(folder: Path, device: Device, workers: Workers) -> tuple[artifact.Sealed, Path]:
+def _checked_parent(folder: Path, device: BuilderDevice, workers: Workers) -> tuple[artifact.Sealed, Path]:
     if faults := contents.faults(folder):
         raise DamagedFileError(f"{folder}: {contents.sentence(faults)}", hint="Convert the model again.")
     if is_derived(folder):
@@ -303,7 +303,7 @@ class Executed:
 def describe(
     folder: Path,
     parent: artifact.Sealed,
-    device: Device,
+    device: BuilderDevice,
     machine: Machine,
     built: Mapping[str, Any],
     proven: Executed | None,
