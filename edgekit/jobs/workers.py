@@ -65,6 +65,9 @@ _CONFINED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
 #: A step answers with facts, not with data.
 _LONGEST_ANSWER = 64 << 20
 
+#: Files of the largest size that a confined child may keep at one time.
+_COPIES = 4
+
 #: The one kind of child that may see a GPU.
 _GPU = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
 
@@ -304,6 +307,9 @@ class Worker:
                     f"{step} did not finish within {limits.seconds:.0f} s and was ended",
                     hint="Raise --timeout, or try another target.",
                 )
+            elif self.room and self.confined and self.room.exceeds(_COPIES * self.confined.file_bytes):
+                self.end()
+                raise FailedError(f"{step} filled the disk with more than any model takes and was ended")
             elif limits.memory_bytes is not None and _resident(process) > limits.memory_bytes:
                 self.end()
                 raise FailedError(

@@ -175,6 +175,10 @@ def test_memory_time_file_size_and_answers_are_limited(workers, near, tmp_path):
         call("spin", Limits(1.0), seconds=60)
     with pytest.raises(UsageError, match="File too large"):
         call("fill", folder=tmp_path, size=2 << 20)
+    with pytest.raises(FailedError, match="filled the disk"):
+        call("fill_with_files", folder=tmp_path, count=8, size=900 << 10)
+    with pytest.raises(FailedError, match="filled the disk"):
+        call("fill_with_files", folder=tmp_path, count=10_001, size=1)
     with pytest.raises(FailedError, match="more than 64 MiB"):
         call("answer_with", count=100 << 20)
     call("spin", Limits(1.0), seconds=0)  # starts a child whose requests may take a second on each core

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -89,6 +90,18 @@ class Room:
         except (UnsafeInputError, UsageError) as error:
             raise FailedError(f"a confined step wrote what is not let out: {error}") from error
         shutil.rmtree(folder, ignore_errors=True)
+
+    def exceeds(self, most_bytes: int) -> bool:
+        """Whether what the child wrote takes more of the disk, or is more files than any model has."""
+        files = taken = 0
+        for folder, _, names in os.walk(self.out):
+            for name in names:
+                files += 1
+                with contextlib.suppress(OSError):  # gone again
+                    taken += 512 * os.lstat(os.path.join(folder, name)).st_blocks  # noqa: PTH118  # called often
+                if files > MOST_FILES or taken > most_bytes:
+                    return True
+        return False
 
     def close(self) -> None:
         """Remove the folder."""

@@ -162,6 +162,13 @@ def fill(folder, size):
     (Path(folder) / "large").write_bytes(bytes(size))
 
 
+def fill_with_files(folder, count, size):
+    """Each file is within the limit; then it waits."""
+    for number in range(count):
+        (Path(folder) / str(number)).write_bytes(bytes(size))
+    time.sleep(30)
+
+
 def allocate(size):
     return len(bytearray(size))
 
