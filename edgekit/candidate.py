@@ -14,10 +14,9 @@ from edgekit.proof import judge, metrics, precision
 from edgekit.proof.accuracy import Accuracy
 from edgekit.proof.judge import Verdict
 from edgekit.proof.parity import Parity
-from edgekit.result import AccuracyFacts, LatencyFacts, ParityFacts, Status
+from edgekit.result import AccuracyFacts, Inspected, LatencyFacts, ParityFacts, Status
 from edgekit.scheme import Precision
 from edgekit.target import Target
-from edgekit.toolchains import Audit
 
 #: From best to worst, for saying how a conversion ended where no route passed.
 _ORDER: tuple[Status, ...] = (
@@ -95,7 +94,7 @@ class Part:
     """
 
     entry: Entry
-    audit: Audit
+    audit: Inspected
     notes: tuple[str, ...] = ()
 
     @property
@@ -137,7 +136,7 @@ class Candidate:
     golden: Mapping[str, Entry] = field(default_factory=dict)
     hint: str = ""
 
-    def worst(self, claimed: Precision) -> Audit | None:
+    def worst(self, claimed: Precision) -> Inspected | None:
         """The audit of the part that is furthest from the precision that it claims; None without files."""
         audits = [part.audit for part in self.parts.values()]
         return min(audits, key=lambda audit: precision.reached(claimed, audit), default=None)

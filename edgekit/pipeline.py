@@ -36,14 +36,13 @@ from edgekit.jobs.run import Given, Ref, Run
 from edgekit.jobs.store import Store, sha256_json
 from edgekit.jobs.workers import Workers
 from edgekit.proof import judge, metrics
-from edgekit.result import LatencyFacts, Result
+from edgekit.result import Inspected, LatencyFacts, Result
 from edgekit.signature import WHOLE
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps.describe import checkpoint
 from edgekit.steps.samples import EDGES
 from edgekit.target import Target, Trait
-from edgekit.toolchains import Audit
 
 Progress = Callable[[str, str], None]
 
@@ -328,10 +327,10 @@ def make_part(
     return Part(entry, audit, tuple(entry.value["notes"]))
 
 
-def look(run: Run, target: Target, file: Ref) -> Audit:
+def look(run: Run, target: Target, file: Ref) -> Inspected:
     """Audit a file without executing it."""
     arguments = {"toolchain_name": target.toolchain, "file": file}
-    return Audit.from_json(run.step("audit", "runtime", "audit", arguments).value)
+    return Inspected.model_validate(run.step("audit", "runtime", "audit", arguments).value)
 
 
 def prove(run: Run, order: Order, loaded: Loaded, made: Candidate, samples: Samples, *, label: str) -> Candidate:

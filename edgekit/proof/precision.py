@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from edgekit.result import Audit, Inspected
 from edgekit.scheme import STATIC, Precision
-from edgekit.toolchains import Audit
 
 #: Share of the weights that must be stored in the precision's type for a file to be called by it. What is no weight of
 #: an operator, normalisation parameters and biases, stays float or int32 in every runtime; in small files it counts.
@@ -47,7 +47,7 @@ def reached(precision: Precision, audit: Audit) -> float:
     return 1.0 if share is None else share
 
 
-def shortfall(precision: Precision, audit: Audit, *, integer_io: bool = False) -> str:
+def shortfall(precision: Precision, audit: Inspected, *, integer_io: bool = False) -> str:
     """Say why a file is not what it claims; an empty string where it is.
 
     Findings of the static checks come first: such a file is wrong whatever its types are. Every precision promises how

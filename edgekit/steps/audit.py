@@ -13,7 +13,7 @@ from edgekit.steps import Json
 
 def run(folder: str, toolchain_name: str, file: str) -> Json:
     """What is inside."""
-    return asdict(toolchains.audit(toolchain_name, Path(file)))
+    return toolchains.audit(toolchain_name, Path(file)).model_dump(mode="json")
 
 
 def traits(folder: str, toolchain_name: str, file: str, signature: Json) -> Json:

@@ -18,7 +18,7 @@ from edgekit.cli import columns, show
 from edgekit.errors import printable
 from edgekit.result import (
     IO,
-    Audited,
+    Audit,
     ErrorFacts,
     Host,
     Part,
@@ -47,7 +47,7 @@ MARKDOWN = [
 def named(name):
     """A result in which everything that somebody else can name has this name."""
     io = IO(name=name, shape=(1, 4), dtype="float32", scale=0.5, zero_point=3)
-    audited = Audited(
+    audited = Audit(
         weight_bytes={}, weight_elements={}, activation_types={}, ops_total=1, ops_quantized=0, macs_total=1,
         macs_quantized_share=None, ops_delegated=None, transposes=0, float_ops=(name,), findings=(name,),
     )  # fmt: skip
