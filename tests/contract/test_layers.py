@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgekit import toolchains
-from edgekit.result import Audit
+from edgekit import cli, toolchains
+from edgekit.result import Audit, Layer
 from tests.contract.test_macs import DEPTHWISE, GROUPED, HEAD, LAST, POINTWISE, STEM, UP
 
 ARTIFACTS = Path(__file__).parent / "artifacts" / "0.1.0"
@@ -83,3 +83,18 @@ def test_manifests_without_layers_still_read(name: str) -> None:
     for document in (manifest["audit"], *(part["audit"] for part in manifest["parts"].values())):
         audit = Audit.model_validate(document)
         assert audit.layers == () and audit.macs_total == 6464
+
+
+def test_inspect_lists_layers_where_it_is_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(ARTIFACTS / "onnxruntime-int8")
+    assert cli.run(["inspect", folder]) == 0
+    assert "computed in" not in capsys.readouterr().out
+    assert cli.run(["inspect", folder, "--json"]) == 0
+    layers = [Layer.model_validate(row) for row in json.loads(capsys.readouterr().out)["layers"]]
+    assert sum(layer.macs for layer in layers) == 6464
+    assert cli.run(["inspect", folder, "--layers"]) == 0
+    heading, *rows = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert heading.split("  ")[0] == "kind" and len(rows) == len(layers)
+    for row, layer in zip(rows, layers, strict=True):
+        assert row.startswith(layer.kind) and row.endswith(f"{layer.operator}:{layer.name}")
+        assert "x".join(map(str, layer.shape)) in row and f"{layer.macs:,}" in row
