@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit import cli, toolchains
@@ -75,6 +77,85 @@ def test_zeros_are_counted_as_stored(made: Any, toolchain: str) -> None:
         assert [(layer.zeros, layer.zeros_2_4) for layer in layers] == [(0.5, 1.0), (0.5, 1.0), (0.5, 0.5)], route
         types |= {layer.weight_type for layer in layers}
     assert "float32" in types and types & {"int8", "uint8"}
+
+
+def _int4() -> Any:
+    """A matrix of 8 x 64 numbers of which every other one is zero."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, 8, (8, 64)) * rng.choice([-1, 1], (8, 64))
+    values[:, ::2] = 0
+    return values
+
+
+def _nibbles(values: Any) -> Any:
+    """Two numbers in a byte, the first in its lower half."""
+    low, high = values.reshape(-1, 2).T
+    return ((low & 15) | ((high & 15) << 4)).astype(np.uint8)
+
+
+def _onnx_int4(folder: Path) -> Path:
+    onnx = pytest.importorskip("onnx")
+    make, floats = onnx.helper, onnx.TensorProto.FLOAT
+    weights = make.make_tensor("w", onnx.TensorProto.INT4, (64, 8), _int4().T.ravel().tolist())
+    scale = onnx.numpy_helper.from_array(np.ones((2, 8), np.float32), "s")
+    nodes = [
+        make.make_node("DequantizeLinear", ["w", "s"], ["f"], axis=0, block_size=32),
+        make.make_node("MatMul", ["x", "f"], ["y"]),
+    ]
+    sides = [[make.make_tensor_value_info(name, floats, [1, size])] for name, size in (("x", 64), ("y", 8))]
+    graph = make.make_graph(nodes, "g", *sides, [weights, scale])
+    opset = [make.make_opsetid("", 21)]
+    onnx.save(make.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def _openvino_int4(folder: Path) -> Path:
+    """Stored from 0 to 15 with a zero point, as NNCF stores weights of whose range zero is not the middle."""
+    ov = pytest.importorskip("openvino")
+    op = importlib.import_module("openvino.opset13")
+    stored = ov.Tensor(_nibbles(_int4() + 8), ov.Shape([8, 2, 32]), ov.Type.u4)
+    point = ov.Tensor(_nibbles(np.full((8, 2), 8)), ov.Shape([8, 2, 1]), ov.Type.u4)
+    centred = op.subtract(*(op.convert(op.constant(tensor), "f32") for tensor in (stored, point)))
+    scaled = op.multiply(centred, op.constant(np.ones((8, 2, 1), np.float32)))
+    x = op.parameter([1, 64], ov.Type.f32, name="x")
+    y = op.matmul(x, op.reshape(scaled, op.constant(np.array([8, 64])), False), False, True)
+    ov.save_model(ov.Model([y], [x], "m"), folder / "model.xml", compress_to_fp16=False)
+    return folder / "model.xml"
+
+
+def _litert_int4(folder: Path) -> Path:
+    """The first layer of a packaged model with other weights, a scale for each of its channels."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from edgekit.toolchains.litert.schema import packed, unpacked
+
+    model = unpacked((ARTIFACTS / "tflite-fp16" / "model.tflite").read_bytes())
+    (graph,) = model.subgraphs
+    dense = next(op for op in graph.operators if len(op.inputs) == 3)
+    result = graph.tensors[dense.outputs[0]]
+    dense.inputs, result.shape = [dense.inputs[0], len(graph.tensors)], [1, 8]
+    weights = schema.TensorT()
+    weights.name, weights.shape, weights.type, weights.buffer = "w", [8, 64], schema.TensorType.INT4, len(model.buffers)
+    weights.quantization = schema.QuantizationParametersT()
+    weights.quantization.scale, weights.quantization.zeroPoint = np.ones(8, np.float32), np.zeros(8, np.int64)
+    graph.tensors.append(weights)
+    model.buffers.append(schema.BufferT())
+    model.buffers[-1].data = _nibbles(_int4())
+    graph.operators = [dense]
+    (folder / "model.tflite").write_bytes(packed(model, 4096))
+    return folder / "model.tflite"
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "make", "stored", "granularity"),
+    [("litert", _litert_int4, "int4", "channel"), ("onnx", _onnx_int4, "int4", "block:32"),
+     ("openvino", _openvino_int4, "uint4", "block:32")],
+)  # fmt: skip
+def test_int4_is_read_element_by_element(
+    tmp_path: Path, toolchain: str, make: Any, stored: str, granularity: str
+) -> None:
+    (layer,) = toolchains.audit(toolchain, make(tmp_path)).layers
+    assert (layer.kind, layer.shape, layer.weight_type, layer.granularity) == ("linear", (8, 64), stored, granularity)
+    assert (layer.zeros, layer.zeros_2_4) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime-int8", "tflite-fp16"])

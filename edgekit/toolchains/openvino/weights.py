@@ -91,29 +91,34 @@ def stored(value: Any, outside: Outside) -> Weights:
             return Weights(shape(value), element_type(value), None, None)
         node = (node.input_value(0) if held is None else held).get_node()
     kind = element_type(node.output(0))
-    # int4 is handed out unpacked where another type is asked for.
-    array = node.get_data(dtype=kind.replace("4", "8")) if kind in ("int4", "uint4") else node.get_data()
+    array = elements(node)
     integer = kind.startswith(("int", "uint"))
     scales = 1 if integer else None
     zero = array == 0
     for step in reversed(steps):
+        beside = behind(step.input_value(1)) if len(step.input_values()) > 1 else step
+        told = elements(beside) if beside.get_type_name() == "Constant" else None
         match step.get_type_name():
             case "Convert":
                 pass
-            case "Subtract" if integer:
-                zero = array == behind(step.input_value(1)).get_data(dtype=array.dtype)
+            case "Subtract" if integer and told is not None:
+                zero = array == told
             case "Multiply":
                 scales = math.prod(shape(step.input_value(1))) if integer else None
             case "FakeQuantize" if not integer:
                 pass
-            case "Transpose":
-                order = behind(step.input_value(1)).get_data()
-                array, zero = array.transpose(order), zero.transpose(order)
+            case "Transpose" if told is not None:
+                array, zero = array.transpose(told), zero.transpose(told)
             case move if move in _MOVES and math.prod(shape(step.output(0))) == zero.size:
                 array, zero = array.reshape(shape(step.output(0))), zero.reshape(shape(step.output(0)))
             case _:
                 return Weights(shape(value), kind, scales, None)
     return Weights(zero.shape, kind, scales, zero)
+
+
+def elements(node: Any) -> Any:
+    """The array of a constant; int4 is handed out two in a byte unless a wider type is asked for."""
+    return node.get_data(dtype=np.int16) if element_type(node.output(0)) in ("int4", "uint4") else node.get_data()
 
 
 def behind(value: Any) -> Any:
