@@ -165,7 +165,7 @@ class Audit(_Frozen):
         transposes: transposes in the file.
         ops_delegated: operators that the runtime gave to its fast delegate; None where that cannot be known.
         findings: static checks that failed, one sentence each (a non-empty tuple makes FAIL_PRECISION).
-        layers: every operator with weights, in the order of the file; of an ``If`` those of the costlier branch.
+        layers: every operator with weights; of an ``If`` those of the costlier branch.
     """
 
     weight_bytes: dict[str, int]

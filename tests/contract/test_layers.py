@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgekit import cli, toolchains
+from edgekit.errors import DamagedFileError
 from edgekit.result import Audit, Layer
 from tests.contract.test_macs import DEPTHWISE, GROUPED, HEAD, LAST, POINTWISE, STEM, UP
 
@@ -100,7 +101,7 @@ def _onnx_int4(folder: Path) -> Path:
     scale = onnx.numpy_helper.from_array(np.ones((2, 8), np.float32), "s")
     nodes = [
         make.make_node("DequantizeLinear", ["w", "s"], ["f"], axis=0, block_size=32),
-        make.make_node("MatMul", ["x", "f"], ["y"]),
+        make.make_node("MatMul", ["x", "f"], ["y"], name="product"),
     ]
     sides = [[make.make_tensor_value_info(name, floats, [1, size])] for name, size in (("x", 64), ("y", 8))]
     graph = make.make_graph(nodes, "g", *sides, [weights, scale])
@@ -156,6 +157,14 @@ def test_int4_is_read_element_by_element(
     (layer,) = toolchains.audit(toolchain, make(tmp_path)).layers
     assert (layer.kind, layer.shape, layer.weight_type, layer.granularity) == ("linear", (8, 64), stored, granularity)
     assert (layer.zeros, layer.zeros_2_4) == (0.5, 1.0)
+
+
+def test_a_layer_whose_name_is_no_text_is_of_a_damaged_file(tmp_path: Path) -> None:
+    file = _onnx_int4(tmp_path)
+    assert [layer.name for layer in toolchains.audit("onnx", file).layers] == ["product"]
+    file.write_bytes(file.read_bytes().replace(b"product", b"prod\x82ct"))
+    with pytest.raises(DamagedFileError, match="not a valid ONNX model"):
+        toolchains.audit("onnx", file)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime-int8", "tflite-fp16"])

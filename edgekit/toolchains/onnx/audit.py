@@ -179,7 +179,7 @@ class _Reading:
         return shape[axis] if shape else 1
 
     def _product(self, node: onnx.NodeProto) -> Iterator[Product]:
-        graph, name = self.graph, node.name or node.output[0]
+        graph, name = self.graph, _text(node.name or node.output[0])
         if node.op_type == "Gather" and node.input[0] in graph.fixed:
             table = constants.table(graph, node.input[0])
             stored = graph.int8_behind(node.input[0])
@@ -304,7 +304,12 @@ def _tensor(value: onnx.ValueInfoProto) -> IO:
     kind = value.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
-    return IO(name=value.name, shape=shape, dtype=dtype)
+    return IO(name=_text(value.name), shape=shape, dtype=dtype)
+
+
+def _text(name: str | bytes) -> str:
+    """A name; where it is not UTF-8 protobuf hands out bytes, and decoding these raises what ``reading`` waits for."""
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _known(node: onnx.NodeProto) -> bool:
