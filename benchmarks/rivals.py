@@ -24,7 +24,7 @@ from edgekit.errors import EdgekitError
 from edgekit.jobs.store import sha256_file
 from edgekit.proof import execution, latency, parity, precision
 from edgekit.proof.judge import judge_parity
-from edgekit.toolchains import Audit
+from edgekit.result import Inspected
 
 #: Selection samples on which a file by hand is compared with the framework.
 SAMPLES = 128
@@ -61,7 +61,7 @@ class Opened:
     """A file in its runtime, with tensors by position."""
 
     def __init__(self, file: Path, target: targets.Target) -> None:
-        self.audit: Audit = toolchains.audit(target.toolchain, file)
+        self.audit: Inspected = toolchains.audit(target.toolchain, file)
         self.session = toolchains.open_session(target.toolchain, file, toolchains.Options(target.precision))
         self.names = [t.name for t in self.audit.inputs]
 
@@ -73,7 +73,7 @@ class Opened:
         return list(self.session.run(dict(zip(self.names, arrays, strict=True))).values())
 
 
-def _kinds(audit: Audit) -> list[Any]:
+def _kinds(audit: Inspected) -> list[Any]:
     """Shapes and types of inputs and outputs, by position: int8 input is another contract than float input."""
     return [[(t.dtype, list(t.shape)) for t in side] for side in (audit.inputs, audit.outputs)]
 

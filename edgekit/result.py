@@ -103,8 +103,74 @@ class IO(_Frozen):
     zero_point: int | None = None
 
 
-class Audited(_Frozen):
-    """What is inside the file, read from the file itself; see ``edgekit.toolchains.Audit`` for each meaning."""
+#: What an operator does with its weights, one vocabulary for all formats. ``linear``: a matrix product with one matrix;
+#: ``matmul``: with several at once, or with weights on the left.
+Kind = Literal["conv", "depthwise-conv", "transposed-conv", "linear", "matmul", "recurrent", "embedding"]
+
+
+class Layer(_Frozen):
+    """An operator with weights, one row each: weights that two operators share are two layers.
+
+    Attributes:
+        name: as the file has it; the source's own until a file is given short names.
+        operator: its type in the words of the format.
+        kind: what it does, in words that all formats share.
+        shape: of the weights, laid out alike for all formats: output channels, input channels of a group, the kernel.
+            Of a recurrent layer the rows of all gates and directions, the columns of input and state beside each
+            other. Of an embedding its rows and their numbers.
+        weight_type: how a weight is stored (``int8``, ``int4``, ``float16``); with ``+`` between where matrices differ.
+        granularity: what shares a scale: ``tensor``, ``channel`` (each output channel, or row of a table, has its own),
+            ``block:32`` (so many weights of a channel have); None of floats.
+        zeros: share of the weights that are zero as stored, of integers that is equal to their zero point; None where
+            they cannot be read one by one.
+        zeros_2_4: share of the groups of four weights along the input channels of which at least two are zero: 1 in a
+            layer that is sparse 2:4. None where their number is no multiple of 4, and of tables.
+        macs: multiply-accumulates of one run.
+        in_integers: whether the runtime multiplies integers; of a table whether it is stored in them.
+    """
+
+    name: str
+    operator: str
+    kind: Kind
+    shape: tuple[int, ...]
+    weight_type: str
+    granularity: str | None
+    zeros: float | None
+    zeros_2_4: float | None
+    macs: int
+    in_integers: bool
+
+
+class Audit(_Frozen):
+    """What is really inside a file, read from the file itself.
+
+    ``macs_total``, ``macs_quantized`` and their share are sums over ``layers``, and ``float_ops`` and ``float_weights``
+    name some of them. ``weight_elements`` and ``weight_bytes`` are not: a constant that layers share counts once there,
+    and biases, norms and other constants count too. Manifests of 0.1.0 have no layers.
+
+    Attributes:
+        weight_bytes: bytes of constant tensors that hold numbers, per element type (``"int8"``, ``"float32"``).
+        weight_elements: number of elements, likewise.
+        activation_types: number of non-constant tensors per element type.
+        ops_total: operators in the file, constants not counted.
+        ops_quantized: operators whose arithmetic is integer (integer inputs and outputs).
+        macs_total: multiply-accumulates per inference of convolutions and matrix products with weights, at batch 1,
+            the bodies of loops times their trips (once where the file does not tell them).
+        macs_quantized: the part of them that the runtime executes in integers: int4 or int8 weights and int8 or int16
+            activations at that operator.
+        macs_quantized_share: the share of that part; None where the file has no such product.
+        macs_between_activations: multiply-accumulates of products of two activations (attention), which are not in
+            ``macs_total`` and belong to no layer.
+        float_ops: layers whose arithmetic stayed in float, at most 20, each as ``OPERATOR:name``.
+        float_weights: layers whose weights are stored as floats, likewise.
+        ops_float: operators that compute with float numbers, by type (those that only move or convert them left out);
+            None where the toolchain does not count them.
+        ops_float_only: types among them for which the runtime has no integer kernel.
+        transposes: transposes in the file.
+        ops_delegated: operators that the runtime gave to its fast delegate; None where that cannot be known.
+        findings: static checks that failed, one sentence each (a non-empty tuple makes FAIL_PRECISION).
+        layers: every operator with weights; of an ``If`` those of the costlier branch.
+    """
 
     weight_bytes: dict[str, int]
     weight_elements: dict[str, int]
@@ -112,16 +178,33 @@ class Audited(_Frozen):
     ops_total: int
     ops_quantized: int
     macs_total: int
+    macs_quantized: int | None = None
     macs_quantized_share: float | None
-    ops_delegated: int | None
-    transposes: int
-    float_ops: tuple[str, ...]
-    findings: tuple[str, ...]
+    macs_between_activations: int | None = None
+    float_ops: tuple[str, ...] = ()
+    float_weights: tuple[str, ...] = ()
     ops_float: dict[str, int] | None = None
     ops_float_only: tuple[str, ...] = ()
-    macs_quantized: int | None = None
-    macs_between_activations: int | None = None
-    float_weights: tuple[str, ...] = ()
+    transposes: int = 0
+    ops_delegated: int | None = None
+    findings: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()
+
+
+class Inspected(Audit):
+    """A file as a toolchain reads it: the audit, and what goes in and out, which a manifest has beside it.
+
+    Attributes:
+        inputs: inputs of the file, named as the source names them.
+        outputs: outputs of the file, likewise.
+    """
+
+    inputs: tuple[IO, ...]
+    outputs: tuple[IO, ...]
+
+    def alone(self) -> Audit:
+        """The audit alone."""
+        return Audit(**{name: getattr(self, name) for name in Audit.model_fields})
 
 
 class Channel(_Frozen):
@@ -304,7 +387,7 @@ class Part(_Frozen):
     file: str
     inputs: tuple[IO, ...]
     outputs: tuple[IO, ...]
-    audit: Audited
+    audit: Audit
     parity: Parity | None
 
 
@@ -384,7 +467,7 @@ class Result(_Frozen):
     float_size_bytes: int | None = None
     parts: dict[str, Part] = {}
     state: dict[str, tuple[StateFacts, ...]] = {}
-    audit: Audited | None = None
+    audit: Audit | None = None
     parity: Parity | None = None
     accuracy: Accuracy | None = None
     agreement: AgreementFacts | None = None

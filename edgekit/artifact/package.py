@@ -22,9 +22,7 @@ from edgekit.jobs.run import Run
 from edgekit.proof import precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import (
-    IO,
     AgreementFacts,
-    Audited,
     ErrorFacts,
     Flag,
     Part,
@@ -39,7 +37,6 @@ from edgekit.result import (
 )
 from edgekit.signature import WHOLE
 from edgekit.target import Option, PassedOver, Target
-from edgekit.toolchains import Audit
 
 UNLABELLED = (
     "accuracy is unknown: the samples of --evaluate have no labels, so that the file is compared with the float model "
@@ -290,38 +287,18 @@ def _tried(candidate: Candidate) -> RouteTried:
     )
 
 
-def _audited(audit: Audit, ops_delegated: int | None) -> Audited:
-    return Audited(
-        weight_bytes=audit.weight_bytes,
-        weight_elements=audit.weight_elements,
-        activation_types=audit.activation_types,
-        ops_total=audit.ops_total,
-        ops_quantized=audit.ops_quantized,
-        macs_total=audit.macs_total,
-        macs_quantized_share=audit.macs_quantized_share,
-        ops_delegated=ops_delegated,
-        transposes=audit.transposes,
-        float_ops=audit.float_ops,
-        findings=audit.findings,
-        ops_float=audit.ops_float,
-        ops_float_only=audit.ops_float_only,
-        macs_quantized=audit.macs_quantized,
-        macs_between_activations=audit.macs_between_activations,
-        float_weights=audit.float_weights,
-    )
-
-
 def _parts(made: Candidate | None) -> dict[str, Part]:
     """Each part with its own evidence; several lie in a folder each, of the part's name."""
     found = {}
     for name, part in made.parts.items() if made else ():
         assert made is not None
         evidence = made.evidence.parts[name] if made.evidence else None
+        delegated = evidence.ops_delegated if evidence else part.audit.ops_delegated
         found[name] = Part(
             file=_within(made, name, part.file),
-            inputs=tuple(IO(**asdict(t)) for t in part.audit.inputs),
-            outputs=tuple(IO(**asdict(t)) for t in part.audit.outputs),
-            audit=_audited(part.audit, evidence.ops_delegated if evidence else part.audit.ops_delegated),
+            inputs=part.audit.inputs,
+            outputs=part.audit.outputs,
+            audit=part.audit.alone().model_copy(update={"ops_delegated": delegated}),
             parity=evidence.parity if evidence else None,
         )
     return found

@@ -208,9 +208,10 @@ def build(
 def inspect(
     path: Annotated[Path, typer.Argument(help="An artifact's folder or a model file.")],
     toolchain: Annotated[str | None, typer.Option(help="Toolchain, where the file's ending does not tell.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="List every layer; --json always does.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Show what is really inside a file: types, operators, multiply-accumulates, static checks."""
+    """Show what is really inside a file: types, operators, multiply-accumulates, static checks, layers."""
     from edgekit import api
     from edgekit.cli import show
 
@@ -218,7 +219,7 @@ def inspect(
     if as_json:
         _print_json({"status": "PASS", "reason": "", **found})
     else:
-        show.audit(found)
+        show.audit(found, layers=layers)
     return 0
 
 

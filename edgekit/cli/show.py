@@ -79,19 +79,38 @@ def result(result: Result) -> None:
     _out.print(table)
 
 
-def audit(found: dict[str, Any]) -> None:
-    """What is inside a file, or in each of several parts."""
+def audit(found: dict[str, Any], *, layers: bool = False) -> None:
+    """What is inside a file, or in each of several parts; with ``layers`` one line each."""
     if "parts" in found:
         for name, part in found["parts"].items():
             _out.print(Text(f"part {printable(name)}", style="bold"))
-            audit(part)
+            audit(part, layers=layers)
         return
     table = _table()
     for name, value in found.items():
-        if name not in ("inputs", "outputs"):
+        if name not in ("inputs", "outputs", "layers", "macs_quantized_share"):
             table.add_row(name, _text(columns.text(value) or "none"))
     for side in ("inputs", "outputs"):
         for tensor in found.get(side, ()):
             shape = "x".join(map(str, tensor["shape"]))
             table.add_row(side[:-1], _text(f"{tensor['name']} {shape} {tensor['dtype']}"))
     _out.print(table)
+    if layers:
+        # A line each, however long names are: for grep and sort as well.
+        _out.out("\n" + columns.columns([_layer(layer) for layer in found["layers"]]), end="")
+
+
+def _layer(layer: dict[str, Any]) -> dict[str, Any]:
+    """One layer as a person reads it, its name last: names are long."""
+    shares = {key: "" if layer[key] is None else f"{layer[key]:.1%}" for key in ("zeros", "zeros_2_4")}
+    return {
+        "kind": layer["kind"],
+        "shape": "x".join(map(str, layer["shape"])),
+        "weights": layer["weight_type"],
+        "scales": layer["granularity"],
+        "zeros": shares["zeros"],
+        "2:4": shares["zeros_2_4"],
+        "MACs": layer["macs"],
+        "computed in": "integers" if layer["in_integers"] else "float",
+        "name": f"{layer['operator']}:{layer['name']}",
+    }

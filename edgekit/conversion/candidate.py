@@ -13,11 +13,10 @@ from edgekit.jobs.store import Entry
 from edgekit.limits import Gate
 from edgekit.proof import judge, metrics, precision
 from edgekit.proof.judge import Verdict
-from edgekit.result import Accuracy, Latency, Parity, Status
+from edgekit.result import Accuracy, Inspected, Latency, Parity, Status
 from edgekit.scheme import Scheme
 from edgekit.steps import execute, golden, score
 from edgekit.target import Target
-from edgekit.toolchains import Audit
 
 #: From best to worst, for saying how a conversion ended where no route passed.
 _ORDER: tuple[Status, ...] = (
@@ -95,7 +94,7 @@ class WrittenPart:
     """
 
     ref: Ref
-    audit: Audit
+    audit: Inspected
     notes: tuple[str, ...] = ()
 
     @property
@@ -142,7 +141,7 @@ class Candidate:
         """The main file of every part."""
         return {name: part.ref for name, part in self.parts.items()}
 
-    def worst(self, claimed: Scheme) -> Audit | None:
+    def worst(self, claimed: Scheme) -> Inspected | None:
         """The audit of the part that is furthest from the scheme that it claims; None without files."""
         audits = [part.audit for part in self.parts.values()]
         return min(audits, key=lambda audit: precision.reached(claimed, audit), default=None)

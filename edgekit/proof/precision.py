@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from edgekit.result import Audit, Inspected
 from edgekit.scheme import Scheme
-from edgekit.toolchains import Audit
 
 #: Element types that carry weights. Wider integers are biases, shapes and indices.
 _WEIGHTS = re.compile(r"b?float\d+\w*|u?int[1-8]")
@@ -28,7 +28,7 @@ def reached(scheme: Scheme, audit: Audit) -> float:
     return 1.0 if share is None else share
 
 
-def shortfall(scheme: Scheme, audit: Audit, *, integer_io: bool = False) -> str:
+def shortfall(scheme: Scheme, audit: Inspected, *, integer_io: bool = False) -> str:
     """Say why a file is not what it claims; an empty string where it is.
 
     Findings of the static checks come first: such a file is wrong whatever its types are. Every scheme promises how

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit import toolchains
+from edgekit.result import Inspected
 from edgekit.signature import State, Trait
 from edgekit.steps import File
-from edgekit.toolchains import Audit
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Request:
     file: File
 
 
-def run(folder: Path, request: Request) -> Audit:
+def run(folder: Path, request: Request) -> Inspected:
     """What is inside."""
     return toolchains.audit(request.toolchain, Path(request.file))
 

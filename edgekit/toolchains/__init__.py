@@ -6,7 +6,7 @@ vendor's libraries need it), so that the parent process may read them. What need
 modules that are imported in children only:
 
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
-- ``audit.audit(file: Path) -> Audit``: what is inside, from the file itself, nothing executed;
+- ``audit.audit(file: Path) -> Inspected``: what is inside, from the file itself, nothing executed;
 - ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
 - ``session.open_session(file: Path, options: Options) -> Session``;
 - ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.result import Inspected
     from edgekit.signature import Trait
     from edgekit.toolchains._shared.traits import Graph
 
@@ -129,83 +130,6 @@ class Route:
     quantizes_file: bool = False
 
 
-@dataclass(frozen=True)
-class IOTensor:
-    """An input or output as the file has it.
-
-    ``scale`` and ``zero_point`` are set for quantized tensors: real = (stored - zero_point) * scale.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What is really inside a file, read from the file itself.
-
-    Attributes:
-        inputs: inputs of the file, named as the source names them.
-        outputs: outputs of the file, likewise.
-        weight_bytes: bytes of constant tensors that carry weights, per element type (``"int8"``, ``"float32"``).
-        weight_elements: number of elements, likewise.
-        activation_types: number of non-constant tensors per element type.
-        ops_total: operators in the file, constants not counted.
-        ops_quantized: operators whose arithmetic is integer (integer inputs and outputs).
-        macs_total: multiply-accumulates per inference of convolutions and matrix products with weights, at batch 1,
-            the bodies of loops times their trips (once where the file does not tell them); see ``_shared.products``.
-        macs_quantized: the part of them that the runtime executes in integers: int4 or int8 weights and int8 or int16
-            activations at that operator.
-        macs_between_activations: multiply-accumulates of products of two activations (attention), which are not in
-            ``macs_total``.
-        float_ops: names of weight-carrying operators (convolution, matrix product, recurrent cell, embedding) whose
-            arithmetic stayed in float, at most 20, each as ``TYPE:name``.
-        float_weights: names of those whose weights are stored as floats, likewise.
-        ops_float: operators that compute with float numbers, by type (those that only move or convert them left out);
-            None where the toolchain does not count them.
-        ops_float_only: types among them for which the runtime has no integer kernel.
-        transposes: transposes in the file.
-        ops_delegated: operators that the runtime gave to its fast delegate; None where that cannot be known.
-        findings: static checks that failed, one sentence each (a non-empty tuple makes FAIL_PRECISION).
-    """
-
-    inputs: tuple[IOTensor, ...]
-    outputs: tuple[IOTensor, ...]
-    weight_bytes: dict[str, int]
-    weight_elements: dict[str, int]
-    activation_types: dict[str, int]
-    ops_total: int
-    ops_quantized: int
-    macs_total: int
-    macs_quantized: int
-    macs_between_activations: int = 0
-    float_ops: tuple[str, ...] = ()
-    float_weights: tuple[str, ...] = ()
-    ops_float: dict[str, int] | None = None
-    ops_float_only: tuple[str, ...] = ()
-    transposes: int = 0
-    ops_delegated: int | None = None
-    findings: tuple[str, ...] = field(default=())
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Audit:
-        """Read it from the JSON form of ``dataclasses.asdict``."""
-        sides = {
-            side: tuple(IOTensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in document[side])
-            for side in ("inputs", "outputs")
-        }
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
-        return cls(**values | sides)
-
-    @property
-    def macs_quantized_share(self) -> float | None:
-        """Share of multiply-accumulates that run in integers; None where the file has none."""
-        return self.macs_quantized / self.macs_total if self.macs_total else None
-
-
 #: Where a file is executed.
 Unit = Literal["cpu", "gpu", "npu"]
 
@@ -275,9 +199,9 @@ def routes(name: str) -> Mapping[str, Route]:
     return found
 
 
-def audit(name: str, file: Path) -> Audit:
+def audit(name: str, file: Path) -> Inspected:
     """Look into a file without executing it; in a child only."""
-    found: Audit = importlib.import_module(f"edgekit.toolchains.{name}.audit").audit(file)
+    found: Inspected = importlib.import_module(f"edgekit.toolchains.{name}.audit").audit(file)
     return found
 
 

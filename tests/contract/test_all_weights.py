@@ -11,15 +11,15 @@ import pytest
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError
 from edgekit.proof.precision import describe, shortfall
+from edgekit.result import Inspected
 from edgekit.scheme import SCHEMES
-from edgekit.toolchains import Audit
 from tests.contract.conftest import child
 
 PARAMETERS = 1024 * 1024 + 1024 + 1024 * 40 + 40
 LARGE = 1024 * 1024 + 1024 * 40
 
 
-def _sees_everything(audit: Audit, kind: str) -> None:
+def _sees_everything(audit: Inspected, kind: str) -> None:
     assert audit.weight_elements[kind] >= (PARAMETERS if kind.startswith("float") else LARGE)
     assert sum(audit.weight_elements.values()) == pytest.approx(PARAMETERS, abs=8)
     assert audit.weight_bytes[kind] >= audit.weight_elements[kind] * (4 if kind == "float32" else 1)

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ def test_a_file_holds_no_tensor_that_nothing_reads(files: dict[str, Path], case:
 def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None:
     audit = toolchains.audit("executorch", files["cell-dynamic"])
     assert audit.macs_quantized == audit.macs_total
-    assert audit.float_ops == ("aten::embedding.out",)
+    assert audit.float_ops == ("aten::embedding.out:0",)
     assert audit.weight_elements["int8"] == 2 * 64 * 16 + 16 * 4, "shared by the steps, so counted once"
 
 
@@ -365,7 +364,7 @@ def test_the_audit_of_500_damaged_files_ends_in_a_count_or_a_typed_error(
     for seed in range(500):
         file.write_bytes(mutant(content, seed))
         try:
-            asdict(toolchains.audit("executorch", file))
+            toolchains.audit("executorch", file).model_dump_json()
         except DamagedFileError:
             refused += 1
     assert 50 < refused < 500

@@ -17,8 +17,9 @@ import pytest
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.proof.precision import shortfall
+from edgekit.result import Inspected
 from edgekit.scheme import SCHEMES
-from edgekit.toolchains import Audit, Request
+from edgekit.toolchains import Request
 from edgekit.toolchains.litert.compact import compact, short_name
 from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.passes import names as naming
@@ -339,7 +340,7 @@ def test_damaged_files_never_crash_the_audit(files: Path, tmp_path: Path) -> Non
             damaged[at] ^= 1 << int(rng.integers(8))
         file.write_bytes(damaged[: rng.integers(1, len(content))] if turn % 5 == 0 else damaged)
         try:
-            assert isinstance(toolchains.audit("litert", file), Audit)
+            assert isinstance(toolchains.audit("litert", file), Inspected)
         except DamagedFileError:
             found += 1
     assert found >= 30
@@ -352,7 +353,7 @@ def test_damaged_files_never_crash_the_audit(files: Path, tmp_path: Path) -> Non
             toolchains.open_session("litert", file, toolchains.Options("fp32"))
 
 
-def _altered(file: Path, out: Path, change: Any) -> Audit:
+def _altered(file: Path, out: Path, change: Any) -> Inspected:
     """The audit of a file whose tensors ``change`` was applied to."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as tables

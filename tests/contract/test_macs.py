@@ -134,7 +134,7 @@ def test_openvino_runs_in_integers_what_the_audit_says(made: Any) -> None:
     from edgekit.toolchains.openvino.ir import read_checked
 
     for (model, route), file in made("openvino").items():
-        integer = [p.integer for p in _Reading(read_checked(file)).products() if p.macs and p.has_weights]
+        integer = [p.integer for p in _Reading(read_checked(file)).products() if p.macs and p.weights]
         kernels = _openvino_kernels(file)
         if sum(kernels):  # a chain of small products is one kernel of another kind
             assert (sum(integer), len(integer) - sum(integer)) == kernels, (model, route)
@@ -170,8 +170,14 @@ def test_a_loop_counts_its_body_as_often_as_it_runs(tmp_path: Path) -> None:
     for toolchain, name in (("litert", "model.tflite"), ("onnx", "model.onnx"), ("openvino", "model.xml")):
         audit = toolchains.audit(toolchain, tmp_path / toolchain / name)
         assert audit.macs_total == 72 * 4 * 8 * (4 + 8) + 8 * 3, toolchain
+        assert sum(layer.macs for layer in audit.layers) == audit.macs_total
+        assert {layer.shape for layer in audit.layers} == {(32, 4), (32, 8), (3, 8)}, toolchain
         assert audit.weight_elements["float32"] >= 4 * 8 * (4 + 8) + 8 * 3
-    assert toolchains.audit("coreml", tmp_path / "model.mlpackage").macs_total == 5 * 8 * 8 + 3 * 8
+    layers = toolchains.audit("coreml", tmp_path / "model.mlpackage").layers
+    assert [(layer.kind, layer.shape, layer.macs) for layer in layers] == [
+        ("linear", (8, 8), 5 * 8 * 8),
+        ("linear", (3, 8), 3 * 8),
+    ]
 
 
 def test_bodies_of_onnx_see_the_weights_outside_and_their_own(tmp_path: Path) -> None:
@@ -210,5 +216,9 @@ def test_bodies_of_onnx_see_the_weights_outside_and_their_own(tmp_path: Path) ->
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "model.onnx")
     audit = toolchains.audit("onnx", tmp_path / "model.onnx")
     assert audit.macs_total == 7 * 3 * 16 + 2 * 24
+    assert [(layer.kind, layer.shape, layer.macs) for layer in audit.layers] == [
+        *[("linear", (4, 4), 7 * 16)] * 3,
+        *[("linear", shape, 24) for shape in ((6, 4), (4, 6))],
+    ]
     assert audit.weight_elements == {"float32": 3 * 16 + 24 + 24}
     assert audit.macs_between_activations == 0

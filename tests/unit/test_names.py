@@ -18,7 +18,7 @@ from edgekit.cli import columns, show
 from edgekit.errors import printable
 from edgekit.result import (
     IO,
-    Audited,
+    Audit,
     ErrorFacts,
     Host,
     Part,
@@ -47,7 +47,7 @@ MARKDOWN = [
 def named(name):
     """A result in which everything that somebody else can name has this name."""
     io = IO(name=name, shape=(1, 4), dtype="float32", scale=0.5, zero_point=3)
-    audited = Audited(
+    audited = Audit(
         weight_bytes={}, weight_elements={}, activation_types={}, ops_total=1, ops_quantized=0, macs_total=1,
         macs_quantized_share=None, ops_delegated=None, transposes=0, float_ops=(name,), findings=(name,),
     )  # fmt: skip
@@ -113,7 +113,14 @@ def test_a_result_with_such_names_is_printed_as_text(monkeypatch, name, terminal
 def test_audits_progress_and_rows_with_such_names(monkeypatch, name, terminal):
     tensor = {"name": name, "shape": [1, 4], "dtype": "float32"}
     found = {"file": name, "float_ops": [name], "ops_float": {name: 1}, "inputs": [tensor], "outputs": [tensor]}
+    layer = {"operator": name, "name": name, "kind": "linear", "shape": [10, 4], "weight_type": name, "macs": 40,
+             "granularity": name, "zeros": 0.5, "zeros_2_4": None, "in_integers": True}  # fmt: skip
+    found["layers"] = [layer] * 50
     assert harmless(shown(monkeypatch, lambda: show.audit({"parts": {name: found}}), terminal=terminal))
+    said = shown(monkeypatch, lambda: show.audit(found, layers=True), terminal=terminal)
+    assert harmless(said)
+    rows = without_colours(said).split("computed in")[1].splitlines()[1:]
+    assert len(rows) == 50 and all(row.startswith("linear ") for row in rows), "one line each, however many"
 
     def steps():
         with show.progress() as tell:

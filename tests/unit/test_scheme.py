@@ -10,8 +10,8 @@ import pytest
 from edgekit import catalogue, limits, scheme, target
 from edgekit.errors import UsageError
 from edgekit.proof.precision import describe, reached, shortfall, weight_share
+from edgekit.result import IO, Inspected
 from edgekit.scheme import FP32, GROUPS, SCHEMES, Floors, Scheme
-from edgekit.toolchains import Audit, IOTensor
 
 FLOORS = Floors(sqnr_db=12, cosine=0.97, variation_db=12, channel_db=6, equal=0.9)
 INT8, FP16 = SCHEMES["int8"], SCHEMES["fp16"]
@@ -23,9 +23,11 @@ def weights_of(kind: Any, **said: Any) -> Scheme:
     return Scheme(**named | said)
 
 
-def file_of(elements: dict[str, int], macs: int = 100, in_integers: int = 0) -> Audit:
-    side = (IOTensor("x", (1, 4), "float32"),)
-    return Audit(side, side, elements, elements, {}, 3, 0, macs, in_integers)
+def file_of(elements: dict[str, int], macs: int = 100, in_integers: int = 0) -> Inspected:
+    side = (IO(name="x", shape=(1, 4), dtype="float32"),)
+    counted = {"weight_bytes": elements, "weight_elements": elements, "activation_types": {}}
+    sums = {"macs_total": macs, "macs_quantized": in_integers, "macs_quantized_share": in_integers / macs}
+    return Inspected(inputs=side, outputs=side, ops_total=3, ops_quantized=0, **counted, **sums)
 
 
 # The table ------------------------------------------------------------------------------------------------------------

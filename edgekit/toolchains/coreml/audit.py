@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 from edgekit.mil.package import read
 from edgekit.mil.program import Block, Operation, Program
 from edgekit.mil.program import read as read_program
-from edgekit.toolchains import Audit, IOTensor
+from edgekit.result import IO, Inspected, Kind
 from edgekit.toolchains._shared import products
-from edgekit.toolchains._shared.products import Product
+from edgekit.toolchains._shared.products import Product, Weights
 from edgekit.toolchains.coreml import checks
 
 #: Operator -> parameters that are multiplied: the activation, then weights or the second factor.
@@ -39,7 +40,7 @@ _MOVES = frozenset(
 _CELLS = frozenset(("lstm", "gru", "rnn"))
 
 
-def audit(file: Path) -> Audit:
+def audit(file: Path) -> Inspected:
     """Count what a file holds and check it statically; see ``Audit``.
 
     Constants and ``quantize`` / ``dequantize`` pairs are not counted as operators. A product whose factors are all int8
@@ -112,11 +113,11 @@ class _Reading:
         """Names of what a product multiplies."""
         return [n for key in _PRODUCTS[operation.type] for n in operation.inputs.get(key, ())]
 
-    def audit(self) -> Audit:
+    def audit(self) -> Inspected:
         """Count everything."""
         elements, sizes = self._weights()
         activations = Counter(kind.element.name for o in self.operations for _, kind in o.outputs if kind is not None)
-        return Audit(
+        return Inspected(
             inputs=tuple(self._tensor(name, kind) for name, kind in self.program.inputs.items()),
             outputs=tuple(self._tensor(name, kind) for name, kind in self.program.outputs.items()),
             weight_bytes=dict(sizes),
@@ -129,8 +130,8 @@ class _Reading:
             findings=tuple(self._findings()),
         )
 
-    def _tensor(self, name: str, kind: Any) -> IOTensor:
-        return IOTensor(self.names.get(name, name), kind.shape, kind.element.name)
+    def _tensor(self, name: str, kind: Any) -> IO:
+        return IO(name=self.names.get(name, name), shape=kind.shape, dtype=kind.element.name)
 
     def _stored_arrays(self) -> Iterator[tuple[str, str, int, int]]:
         """Name, element type, elements and bits of what carries weights, as it lies in the file.
@@ -169,16 +170,68 @@ class _Reading:
                 yield from self._product(operation)
 
     def _product(self, operation: Operation) -> Iterator[Product]:
-        name = f"{operation.type}:{operation.name}"
-        if operation.type == "gather" and (table := self.constant(operation.inputs["x"][0])) is not None:
-            matrix = len(self.program.types[table].shape) > 1 and self.stored(table).startswith("float")
-            yield Product(name, 0, True, not matrix, matrix)
-        if operation.type not in _PRODUCTS:
+        kind, name = operation.type, operation.name
+        if kind == "gather" and (table := self.constant(operation.inputs["x"][0])) is not None:
+            rows, stored = self._weights_of(table)._replace(axis=None), self.quantized(table)
+            if len(rows.shape) > 1 and (stored or "float" in rows.type):
+                yield Product(kind, name, "embedding", 0, stored, lambda: [rows])
+        if kind not in _PRODUCTS:
             return
-        data = self.factors(operation)
-        weights = [n for n in data if self.constant(n) is not None]
-        stored_float = not all(map(self.quantized, weights))
-        yield Product(name, self._macs(operation), bool(weights), self.in_integers(operation), stored_float)
+        fixed = any(self.constant(n) is not None for n in self.factors(operation))
+        weights = partial(self._laid_out, operation) if fixed else None
+        what = self._kind(operation)
+        yield Product(kind, name, what, self._macs(operation), self.in_integers(operation), weights)
+
+    def _kind(self, operation: Operation) -> Kind:
+        """What a product does."""
+        shapes = [self.program.types[name].shape for name in self.factors(operation)]
+        if operation.type in _CELLS:
+            return "recurrent"
+        if operation.type == "conv_transpose":
+            return "transposed-conv"
+        if operation.type == "conv":
+            return "depthwise-conv" if self._groups(operation) > 1 and shapes[1][1:2] == (1,) else "conv"
+        right = operation.inputs["y"][0] if operation.type == "matmul" else ""
+        single = self.constant(right) is not None and math.prod(shapes[1][:-2]) == 1
+        return "linear" if operation.type == "linear" or single else "matmul"
+
+    def _groups(self, operation: Operation) -> int:
+        groups = self._constant(operation, "groups")
+        return 1 if groups is None else int(groups)
+
+    def _laid_out(self, operation: Operation) -> list[Weights]:
+        """The constants among a product's factors as ``Layer.shape`` lays them out."""
+        found = []
+        for key in _PRODUCTS[operation.type]:
+            for constant in filter(None, map(self.constant, operation.inputs.get(key, ()))):
+                weights = self._weights_of(constant)
+                if operation.type == "conv_transpose":
+                    groups = self._groups(operation)
+                    weights = weights.laid_out(partial(products.transposed_filter, groups=groups))
+                elif operation.type in _CELLS:
+                    weights = weights._replace(state=key.startswith("weight_hh"))
+                elif operation.type == "matmul":
+                    turned = bool(self._constant(operation, f"transpose_{key}"))
+                    if turned != (key == "y") and len(weights.shape) > 1:
+                        weights = weights.laid_out(lambda a: a.swapaxes(-1, -2))
+                    linear = self._kind(operation) == "linear"
+                    weights = products.matrix(weights) if linear else weights._replace(axis=-1)
+                elif operation.type not in ("conv", "linear"):
+                    weights = weights._replace(axis=None)
+                found.append(weights)
+        return found
+
+    def _weights_of(self, constant: str) -> Weights:
+        """A constant as it is stored. A palette has values in the place of scales, a sparse one less elements."""
+        values = np.asarray(self.program.constants[constant])
+        scales, decoded = None, constant
+        while scales is None and (sources := self.program.compressed.get(decoded)):
+            data, *how = (np.asarray(self.program.constants[name]) for name in sources)
+            whole = data.ndim == values.ndim
+            scales = next((a.size for a in how if whole and a.dtype.kind == "f" and a.ndim <= data.ndim), None)
+            decoded = sources[0]
+        kind = self.stored(constant)
+        return Weights(values.shape, kind, None if "float" in kind else scales, values == 0)
 
     def in_integers(self, operation: Operation) -> bool:
         """Whether Core ML can compute a product in int8."""

@@ -7,15 +7,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgekit.toolchains import Audit, IOTensor
+from edgekit.result import IO, Inspected, Kind
 from edgekit.toolchains._shared import products
-from edgekit.toolchains._shared.products import Product
+from edgekit.toolchains._shared.products import Product, Weights
 from edgekit.toolchains.executorch import xnnpack
 from edgekit.toolchains.executorch.flatbuffer import BadBytesError
 from edgekit.toolchains.executorch.program import Call, Program, Tensor, damaged, read
@@ -57,7 +58,7 @@ def tensors_at(program: Program, places: tuple[int, ...]) -> list[Tensor]:
     return [t for t in (program.values[place] for place in places) if t is not None]
 
 
-def tensors(file: Path, program: Program) -> tuple[tuple[IOTensor, ...], tuple[IOTensor, ...]]:
+def tensors(file: Path, program: Program) -> tuple[tuple[IO, ...], tuple[IO, ...]]:
     """Inputs and outputs, named by the file beside it; numbered where there is none.
 
     Raises:
@@ -77,12 +78,13 @@ def tensors(file: Path, program: Program) -> tuple[tuple[IOTensor, ...], tuple[I
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(beside, f"it does not tell the names of {file.name}: {error!r}") from error
     inputs, outputs = (
-        tuple(IOTensor(n, t.shape, t.type) for n, t in zip(names[side], found[side], strict=True)) for side in found
+        tuple(IO(name=n, shape=t.shape, dtype=t.type) for n, t in zip(names[side], found[side], strict=True))
+        for side in found
     )
     return inputs, outputs
 
 
-def audit(file: Path) -> Audit:
+def audit(file: Path) -> Inspected:
     """Count what a file holds and check it statically; see ``Audit``.
 
     Operators inside the delegate and kernels outside count alike; the kernels compute in float. The body of a loop, of
@@ -135,25 +137,96 @@ class Contents:
         for i, nodes in enumerate(self.nodes):
             for j, node in enumerate(nodes):
                 if node.macs:
-                    weights = [v for v in node.inputs[:2] if v.constant is not None]
-                    stored = all(v.scaled for v in weights)
-                    found.append(Product(f"{node.type}:{i}/{j}", node.macs, bool(weights), node.integer, not stored))
+                    fixed = any(v.constant is not None for v in node.inputs[:2])
+                    weights = partial(_of_node, node) if fixed else None
+                    found.append(Product(node.type, f"{i}/{j}", _kind(node), node.macs, node.integer, weights))
         return found
 
     @cached_property
     def in_kernels(self) -> list[Product]:
         """Those outside, and lookups in tables."""
         found = []
-        for call in self.kernels:
+        for number, call in enumerate(self.kernels):
             if call.kernel in _PRODUCTS:
                 data, weights = (self._tensor(call, place) for place in _PRODUCTS[call.kernel])
                 macs = self._kernel_macs(call, data, weights, self._result(call))
                 fixed = any(call.arguments[place] in self._fixed for place in _PRODUCTS[call.kernel])
-                found.append(Product(call.kernel, macs, fixed, False, fixed))
+                read = partial(self._of_kernel, call) if fixed else None
+                found.append(Product(call.kernel, str(number), self._kernel_kind(call), macs, False, read))
             elif call.kernel in _TABLES:
                 stored = not self._tensor(call, _TABLES[call.kernel]).type.startswith(("float", "bfloat"))
-                found.append(Product(call.kernel, 0, True, stored, not stored))
+                read = partial(self._of_table, call)
+                found.append(Product(call.kernel, str(number), "embedding", 0, stored, read))
         return found
+
+    def _kernel_kind(self, call: Call) -> Kind:
+        """What a portable kernel does."""
+        data, weights = (self._tensor(call, place) for place in _PRODUCTS[call.kernel])
+        if call.kernel != "aten::convolution.out":
+            right = call.arguments[_PRODUCTS[call.kernel][1]]
+            return "linear" if right in self._fixed and math.prod(weights.shape[:-2]) == 1 else "matmul"
+        if self._transposed(call):
+            return "transposed-conv"
+        channels = data.shape[1] if len(data.shape) > 1 else 1
+        return "depthwise-conv" if weights.shape[1:2] == (1,) and channels > 1 else "conv"
+
+    def _transposed(self, call: Call) -> bool:
+        return self.program.switches.get(call.arguments[_TRANSPOSED], False)
+
+    def _of_kernel(self, call: Call) -> list[Weights]:
+        """The constants that a portable kernel multiplies with, laid out as ``Layer.shape`` says."""
+        found = []
+        for order, place in enumerate(_PRODUCTS[call.kernel]):
+            if call.arguments[place] not in self._fixed:
+                continue
+            weights = self._stored(call.arguments[place])
+            if call.kernel == "aten::convolution.out":
+                if self._transposed(call):
+                    channels = (*self._result(call).shape, 0, 0)[1]
+                    weights = weights.laid_out(partial(_grouped_filter, channels=channels))
+                found.append(weights)
+                continue
+            if order == 1 and call.kernel != "aten::linear.out":
+                weights = weights.laid_out(lambda a: a.swapaxes(-1, -2))
+            linear = self._kernel_kind(call) == "linear"
+            found.append(products.matrix(weights) if linear else weights._replace(axis=-1))
+        return found
+
+    def _of_table(self, call: Call) -> list[Weights]:
+        """The table of a lookup; of an integer one scales and zero points follow."""
+        rows = self._stored(call.arguments[_TABLES[call.kernel]])._replace(axis=None)
+        if "float" in rows.type:
+            return [rows]
+        scale, point = self._tensor(call, 1), self._tensor(call, 2)
+        points = self.program.array(point) if point.constant else np.zeros(1)
+        array = self.program.array(self._tensor(call, 0))
+        zero = None
+        if array is not None and points is not None and points.size in (1, len(array)):
+            zero = np.asarray(array == points.reshape(-1, 1))
+        return [rows._replace(scales=math.prod(scale.shape), zero=zero)]
+
+    def _stored(self, place: int) -> Weights:
+        """A constant, or what kernels make of one in every run: a matrix that they turn."""
+        source, turned = place, False
+        while source in self._made and not (tensor := self._at(source)).constant:
+            call = self._made[source]
+            if call.kernel not in _TRANSPOSES or len(tensor.shape) != 2:
+                break
+            source, turned = call.arguments[0], not turned
+        tensor, array = self._at(source), self.program.array(self._at(source))
+        zero = None if array is None else np.asarray((array.T if turned else array) == 0)
+        return Weights(self._at(place).shape, tensor.type, None if "float" in tensor.type else 1, zero)
+
+    def _at(self, place: int) -> Tensor:
+        found = self.program.values[place]
+        return found if found is not None else Tensor((), "float32", 0)
+
+    @cached_property
+    def _made(self) -> dict[int, Call]:
+        """What kernels compute, by its place: the last tensor among their arguments."""
+        return {
+            next((a for a in reversed(c.arguments) if self.program.values[a] is not None), -1): c for c in self.kernels
+        }
 
     @cached_property
     def _fixed(self) -> set[int]:
@@ -166,8 +239,7 @@ class Contents:
         return known
 
     def _tensor(self, call: Call, place: int) -> Tensor:
-        found = self.program.values[call.arguments[place]] if place < len(call.arguments) else None
-        return found if found is not None else Tensor((), "float32", 0)
+        return self._at(call.arguments[place]) if place < len(call.arguments) else Tensor((), "float32", 0)
 
     def _result(self, call: Call) -> Tensor:
         return next(
@@ -180,18 +252,17 @@ class Contents:
             return 0
         if call.kernel != "aten::convolution.out":
             return math.prod(result.shape) * data.shape[-1]
-        transposed = self.program.switches.get(call.arguments[_TRANSPOSED], False)
-        return math.prod((data if transposed else result).shape) * math.prod(weights.shape[1:])
+        return math.prod((data if self._transposed(call) else result).shape) * math.prod(weights.shape[1:])
 
     def macs(self) -> tuple[int, int]:
         """Multiply-accumulates inside the delegate, and of the whole program, those between activations too."""
         inside = sum(p.macs for p in self.in_delegate)
         return inside, inside + sum(p.macs for p in self.in_kernels)
 
-    def audit(self, inputs: tuple[IOTensor, ...], outputs: tuple[IOTensor, ...]) -> Audit:
+    def audit(self, inputs: tuple[IO, ...], outputs: tuple[IO, ...]) -> Inspected:
         """Count everything."""
         elements, sizes = self._weights()
-        return Audit(
+        return Inspected(
             inputs=inputs,
             outputs=outputs,
             weight_bytes=sizes,
@@ -243,6 +314,48 @@ class Contents:
                         yield f"{node.type}:{i}/{j} has a scale that is zero, negative or not finite"
                     if not _finite(value):
                         yield f"{node.type}:{i}/{j} has weights that hold NaN or infinity"
+
+
+def _kind(node: xnnpack.Node) -> Kind:
+    """What an operator of a delegate does."""
+    filled = node.inputs[1]
+    match node.type:
+        case "DepthwiseConv2d":
+            return "depthwise-conv" if node.channels[0] > 1 else "conv"
+        case "Conv2d":
+            return "depthwise-conv" if filled.shape[-1:] == (1,) and node.groups > 1 else "conv"
+        case "ConvTranspose2d":
+            return "transposed-conv"
+        case "FullyConnected":
+            return "linear"
+    single = filled.constant is not None and math.prod(filled.shape[:-2]) == 1
+    return "linear" if single and node.type == "BatchMatrixMultiply" else "matmul"
+
+
+def _of_node(node: xnnpack.Node) -> list[Weights]:
+    """The constants among an operator's factors, laid out as ``Layer.shape`` says."""
+    found = []
+    for order, value in enumerate(node.inputs[:2]):
+        if value.constant is None:
+            continue
+        weights = Weights(value.shape, value.type, value.scale_count, value.zero())
+        match node.type:
+            case "DepthwiseConv2d":
+                weights = weights.laid_out(partial(np.transpose, axes=(3, 0, 1, 2)))
+            case "Conv2d" | "ConvTranspose2d":
+                weights = weights.laid_out(partial(np.transpose, axes=(0, 3, 1, 2)))
+            case "BatchMatrixMultiply":
+                weights = weights.laid_out(lambda a: a.swapaxes(-1, -2), -1) if order else weights._replace(axis=-1)
+                weights = products.matrix(weights) if _kind(node) == "linear" else weights
+            case "ScaledDotProductAttention":
+                weights = weights._replace(axis=None)
+        found.append(weights)
+    return found
+
+
+def _grouped_filter(a: NDArray[np.bool_], channels: int) -> NDArray[np.bool_]:
+    """A transposed convolution's filter, which makes so many channels."""
+    return products.transposed_filter(a, channels // a.shape[1])
 
 
 def _finite(value: xnnpack.Value) -> bool:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit.errors import DamagedFileError
 from edgekit.toolchains.executorch import data
 from edgekit.toolchains.executorch.flatbuffer import BadBytesError, Table, root
@@ -37,12 +40,13 @@ class Tensor:
     """A tensor of the program.
 
     ``constant`` is the number of its stored data, or the name under which a file beside it stores them; 0 where it is
-    computed.
+    computed. ``order`` are its axes from the outermost in memory to the innermost.
     """
 
     shape: tuple[int, ...]
     type: str
     constant: int | str
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Program:
         calls: kernels and delegates in the order of their execution.
         delegates: by number.
         named: constants that delegates share by name, those in files beside the program included.
+        numbered: the segment of the program's own constants.
+        offsets: where in it each of them begins, by number.
         lists: lists of tensors in ``values`` by their own place: the places of their elements.
     """
 
@@ -88,6 +94,25 @@ class Program:
     delegates: tuple[Delegate, ...]
     named: dict[str, bytes]
     lists: dict[int, tuple[int, ...]]
+    numbered: bytes = b""
+    offsets: tuple[int, ...] = ()
+
+    def array(self, tensor: Tensor) -> NDArray[np.generic] | None:
+        """A constant; None where the program does not hold it whole in such a segment."""
+        start = 0
+        if isinstance(tensor.constant, str):
+            stored = self.named.get(tensor.constant, b"")
+        elif 0 < tensor.constant < len(self.offsets):
+            stored, start = self.numbered, self.offsets[tensor.constant]
+        else:
+            return None
+        kind = np.dtype("uint16" if tensor.type == "bfloat16" else tensor.type).newbyteorder("<")
+        order = tensor.order or tuple(range(len(tensor.shape)))
+        count = math.prod(tensor.shape)
+        if start + count * kind.itemsize > len(stored) or sorted(order) != list(range(len(tensor.shape))):
+            return None
+        outer_first = np.frombuffer(stored, kind, count, start).reshape([tensor.shape[axis] for axis in order])
+        return outer_first.transpose(np.argsort(order))
 
 
 def damaged(file: Path, why: object) -> DamagedFileError:
@@ -137,7 +162,10 @@ def parse(content: bytes, beside: Mapping[str, bytes] = MappingProxyType({})) ->
         if call.delegate is not None and not 0 <= call.delegate < len(delegates):
             raise BadBytesError(f"delegate {call.delegate} of {len(delegates)} is called")
     named = {**beside, **_named(packed, segments)}
-    return Program(values, switches, inputs, outputs, tuple(calls), delegates, named, lists)
+    own = packed.table(5)
+    segment, offsets = (own.number(0, "I"), own.numbers(1, "Q")) if own is not None else (0, ())
+    numbered = segments[segment] if segment < len(segments) else b""
+    return Program(values, switches, inputs, outputs, tuple(calls), delegates, named, lists, numbered, offsets)
 
 
 def _extent(content: bytes) -> tuple[int, int]:
@@ -174,7 +202,7 @@ def _value(packed: Table, constants: int, beside: Mapping[str, bytes]) -> Tensor
     if scalar not in SCALARS:
         raise BadBytesError(f"scalar type {scalar} is unknown")
     name, size = SCALARS[scalar]
-    shape = tensor.numbers(2, "i")
+    shape, order = tensor.numbers(2, "i"), tensor.numbers(3, "B")
     if tensor.table(6) is not None:  # memory is planned for it: it is computed
         return Tensor(shape, name, 0)
     more = tensor.table(9)
@@ -182,10 +210,10 @@ def _value(packed: Table, constants: int, beside: Mapping[str, bytes]) -> Tensor
         key = more.text(1)
         if len(beside.get(key, b"")) < math.prod(shape) * size:
             raise BadBytesError(f"the weight {key!r} lies in a .ptd file, and none beside the program holds all of it")
-        return Tensor(shape, name, key)
+        return Tensor(shape, name, key, order)
     if constant and constant >= constants:
         raise BadBytesError(f"stored tensor {constant} of {constants} is referred to")
-    return Tensor(shape, name, constant)
+    return Tensor(shape, name, constant, order)
 
 
 def _switch(packed: Table) -> Table | None:

@@ -11,6 +11,9 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit.toolchains.executorch.flatbuffer import BadBytesError, Table, root
 
 ID = "XnnpackBackend"
@@ -26,6 +29,9 @@ _TYPES: dict[int, tuple[str, float, bool]] = {
 }  # fmt: skip
 #: XNNDatatypes whose scale is found at run time, per row.
 _DYNAMIC = (9, 11)
+
+#: int4 is stored from 0 to 15, two numbers in a byte, the first in its lower half.
+_INT4_ZERO = 8
 
 #: Flags of values that are inputs or outputs of their delegate.
 _EXTERNAL = 1 | 2
@@ -63,6 +69,8 @@ class Value:
         scales: scale per tensor or per channel, as far as stored.
         number: of the value in its delegate.
         argument: of the delegate's call, where it comes from outside or goes there.
+        zero_point: the integer that stands for zero.
+        block: elements of a row that share a scale; 0 where one is for a row or more.
     """
 
     shape: tuple[int, ...]
@@ -75,11 +83,30 @@ class Value:
     scales: tuple[float, ...]
     number: int
     argument: int | None
+    zero_point: int = 0
+    block: int = 0
 
     @property
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def scale_count(self) -> int | None:
+        """Number of scales; None of floats."""
+        return None if not self.scaled else self.elements // self.block if self.block else max(len(self.scales), 1)
+
+    def zero(self) -> NDArray[np.bool_] | None:
+        """Where a constant is zero, of integers at their zero point; None where its rows are padded."""
+        if self.constant is None or (self.bytes_each < 1 and (self.shape or (1,))[-1] % 2):
+            return None
+        stored = np.frombuffer(self.constant, np.uint8, math.ceil(self.elements * self.bytes_each))
+        if self.bytes_each < 1:
+            stored = np.stack([stored & 15, stored >> 4], -1)
+        else:
+            kind = "uint16" if self.type == "bfloat16" else self.type
+            stored = stored.view(np.dtype(kind).newbyteorder("<"))
+        return np.asarray(stored.reshape(self.shape) == self.zero_point)
 
 
 @dataclass(frozen=True)
@@ -160,19 +187,28 @@ def _value(packed: Table, stored: list[tuple[str, bytes]]) -> tuple[int, Value]:
     if kind not in (1, 2) or value is None:
         raise BadBytesError(f"a value of an XNNPACK payload has the unknown type {kind}")
     tensor = value.need(0) if kind == 2 else value
-    scales = _scales(value, stored) if kind == 2 else ()
+    scales, point, block = (_scales(value, stored), *_grid(value)) if kind == 2 else ((), 0, 0)
     number, constant = tensor.number(0, "h"), tensor.number(3, "I")
     if number not in _TYPES:
         raise BadBytesError(f"XNNPACK element type {number} is unknown")
     name, size, scaled = _TYPES[number]
+    point = _INT4_ZERO if size < 1 else point
     key, content = stored[constant] if constant else ("", None)
     shape = tensor.numbers(2, "I")
     if content is not None and len(content) < math.floor(math.prod(shape) * size):
         raise BadBytesError(f"a constant of shape {shape} has only {len(content)} bytes")
     place = tensor.number(6, "I")
     argument = tensor.number(4, "I") if tensor.number(5, "I") & _EXTERNAL else None
-    made = Value(shape, name, size, scaled, number in _DYNAMIC, content, key, scales, place, argument)
+    made = Value(shape, name, size, scaled, number in _DYNAMIC, content, key, scales, place, argument, point, block)
     return place, made
+
+
+def _grid(packed: Table) -> tuple[int, int]:
+    """Zero point, and how many elements of a row share a scale."""
+    kind, parameters = packed.union(1)
+    if parameters is None:
+        return 0, 0
+    return parameters.number(1, "i") if kind == 2 else 0, parameters.number(2, "i") if kind == 4 else 0
 
 
 def _scales(packed: Table, stored: list[tuple[str, bytes]]) -> tuple[float, ...]:

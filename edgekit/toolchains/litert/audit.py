@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.errors import DamagedFileError
-from edgekit.toolchains import Audit, IOTensor
+from edgekit.result import IO, Inspected, Kind
 from edgekit.toolchains._shared import products
-from edgekit.toolchains._shared.products import Product
+from edgekit.toolchains._shared.products import Product, Weights
 from edgekit.toolchains.litert.graph import (
     FLOATS,
     INTEGERS,
+    OF_INPUT,
     RECURRENT,
     WEIGHTS,
     Op,
@@ -32,6 +34,11 @@ PER_CHANNEL = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0}
 #: int8 weights are symmetric and a bias is stored at input scale x weight scale: TensorFlow Lite 8-bit
 #: quantization specification. The tolerance covers the rounding of float32 scales.
 BIAS_TOLERANCE = 1e-3
+#: Axes of a filter in the order of ``Layer.shape``: output channels, input channels, the kernel.
+_LAYOUT = {
+    "CONV_2D": (0, 3, 1, 2), "TRANSPOSE_CONV": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2),
+    "CONV_3D": (4, 3, 0, 1, 2), "CONV_3D_TRANSPOSE": (3, 4, 0, 1, 2), "FULLY_CONNECTED": (0, 1),
+}  # fmt: skip
 #: Operators that change types or move numbers and compute nothing.
 NO_ARITHMETIC = frozenset((
     "QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "TRANSPOSE", "REVERSE_V2", "SLICE", "STRIDED_SLICE", "SPLIT",
@@ -44,7 +51,7 @@ FLOAT_ONLY = frozenset({"NEG", "EMBEDDING_LOOKUP"})
 FLOAT_ONLY_INT16 = FLOAT_ONLY | {"SQUARED_DIFFERENCE"}
 
 
-def audit(file: Path) -> Audit:
+def audit(file: Path) -> Inspected:
     """Read a .tflite file's types, weights, operators and multiply-accumulates.
 
     A DEQUANTIZE of a constant is storage and not an operator: what it feeds computes in float. Operators with int8
@@ -64,7 +71,7 @@ def audit(file: Path) -> Audit:
         raise damaged(file, f"{type(error).__name__}: {error}") from error
 
 
-def _summary(graphs: list[Subgraph], inputs: tuple[IOTensor, ...], outputs: tuple[IOTensor, ...]) -> Audit:
+def _summary(graphs: list[Subgraph], inputs: tuple[IO, ...], outputs: tuple[IO, ...]) -> Inspected:
     ops = [op for graph in graphs for op in graph.operators]
     tensors = [tensor for graph in graphs for tensor in graph.tensors]
     in_float = Counter(op.type for op in ops if op.type not in NO_ARITHMETIC and _touches_float(op))
@@ -73,7 +80,7 @@ def _summary(graphs: list[Subgraph], inputs: tuple[IOTensor, ...], outputs: tupl
     for tensor in _constants(ops):
         elements[tensor.type] += tensor.elements
         bytes_[tensor.type] += 0 if tensor.data is None else tensor.data.nbytes
-    return Audit(
+    return Inspected(
         inputs=inputs,
         outputs=outputs,
         weight_bytes=dict(sorted(bytes_.items())),
@@ -118,9 +125,52 @@ def _products(graphs: list[Subgraph], number: int) -> Iterator[Product]:
             yield from (product.times(trips) for part in bodies for product in part)
         elif bodies:
             yield from max(bodies, key=lambda part: sum(product.macs for product in part))
-        elif op.type in WEIGHTS and (op.weights() or _macs(op)):
-            stored_float = any(t.type in FLOATS for t in op.weights())
-            yield Product(op.name, _macs(op), bool(op.weights()), _in_integers(op), stored_float)
+        elif op.type in WEIGHTS and (kind := _kind(op)) is not None:
+            weights = partial(_laid_out, op, kind) if op.weights() else None
+            name = op.outputs[0].name if op.outputs else ""
+            yield Product(op.type, name, kind, _macs(op), _in_integers(op), weights)
+
+
+def _kind(op: Op) -> Kind | None:
+    """What an operator does; None of those that neither multiply nor look rows up in a table."""
+    weights = op.weights()
+    if op.type in ("GATHER", "EMBEDDING_LOOKUP"):
+        return "embedding" if weights and len(weights[0].shape) > 1 else None
+    if not weights and not _macs(op):
+        return None
+    if op.type in RECURRENT:
+        return "recurrent"
+    if op.type == "BATCH_MATMUL":
+        single = op.stored[0] not in weights and bool(weights) and math.prod(weights[0].shape[:-2]) == 1
+        return "linear" if single else "matmul"
+    if op.type == "FULLY_CONNECTED":
+        return "linear"
+    if op.type.startswith(("CONV_3D_T", "TRANSPOSE")):
+        return "transposed-conv"
+    source, factor = op.inputs[:2]
+    alone = factor is None or op.type == "DEPTHWISE_CONV_2D" or factor.shape[-1] == 1
+    return "depthwise-conv" if alone and source is not None and source.shape[-1] > 1 else "conv"
+
+
+def _laid_out(op: Op, kind: Kind) -> list[Weights]:
+    """The weights of an operator as ``Layer.shape`` lays them out; of a recurrent layer the matrices alone."""
+    found = []
+    for place in WEIGHTS[op.type][0]:
+        tensor = op.stored[place] if place < len(op.stored) else None
+        if tensor is None or not any(tensor is own for own in op.weights()):
+            continue
+        weights = Weights(tensor.shape, tensor.type, tensor.scale_count, tensor.zero())
+        if kind == "recurrent" and len(tensor.shape) == 2:
+            found.append(weights._replace(state=place not in OF_INPUT[op.type]))
+        elif kind == "embedding":
+            found.append(weights._replace(axis=None))
+        elif op.type == "BATCH_MATMUL":
+            swapped = op.turned[0] if place == 0 else not op.turned[1]
+            weights = weights.laid_out(lambda a: a.swapaxes(-1, -2), -1) if swapped else weights._replace(axis=-1)
+            found.append(products.matrix(weights) if kind == "linear" else weights)
+        elif kind != "recurrent":
+            found.append(weights.laid_out(partial(np.transpose, axes=_LAYOUT[op.type])))
+    return found
 
 
 def _trips(op: Op, condition: Subgraph, body: Subgraph) -> int:
@@ -229,7 +279,7 @@ def _bias_findings(op: Op) -> Iterator[str]:
         yield f"{op.name}: bias scale differs from input scale x weight scale by {worst:.1%}"
 
 
-def _signature(packed: Any) -> tuple[tuple[IOTensor, ...], tuple[IOTensor, ...]]:
+def _signature(packed: Any) -> tuple[tuple[IO, ...], tuple[IO, ...]]:
     """Inputs and outputs by the signature's names; by the tensors' own where the file has no signature."""
     graph = packed.Subgraphs(0)
     if packed.SignatureDefsLength():
@@ -247,13 +297,13 @@ def _signature(packed: Any) -> tuple[tuple[IOTensor, ...], tuple[IOTensor, ...]]
     )
 
 
-def _io(packed: Any, graph: Any, index: int, name: str = "") -> IOTensor:
+def _io(packed: Any, graph: Any, index: int, name: str = "") -> IO:
     tensor = read_tensor(packed, graph.Tensors(index))
     scaled = len(tensor.scales) == 1
-    return IOTensor(
-        name or tensor.name,
-        tensor.shape,
-        tensor.type,
-        float(tensor.scales[0]) if scaled else None,
-        int(tensor.zero_points[0]) if scaled and len(tensor.zero_points) else (0 if scaled else None),
+    return IO(
+        name=name or tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.type,
+        scale=float(tensor.scales[0]) if scaled else None,
+        zero_point=int(tensor.zero_points[0]) if scaled and len(tensor.zero_points) else (0 if scaled else None),
     )

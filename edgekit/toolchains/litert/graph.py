@@ -13,6 +13,8 @@ import numpy as np
 from edgekit.toolchains.litert.schema import stored
 
 INTEGERS = frozenset({"int2", "int4", "uint4", "int8", "uint8", "int16"})
+#: Types of which several elements lie in a byte, the first in its lowest bits.
+_BITS = {"int2": 2, "int4": 4, "uint4": 4}
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 
 #: Operators that carry weights: which operands, and which of them is the bias (None: the operator has none).
@@ -36,13 +38,29 @@ WEIGHTS: dict[str, tuple[tuple[int, ...], int | None]] = {
 }
 #: Recurrent layers as one operator: each matrix is used once per step.
 RECURRENT = frozenset({"SVDF", *(kind for kind in WEIGHTS if kind.endswith(("LSTM", "RNN")))})
+#: Which of a recurrent layer's operands are the matrices of its input; its other matrices are those of its state.
+OF_INPUT = {
+    "LSTM": range(1, 5),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": range(1, 5),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 5), *range(18, 22)),
+    "RNN": (1,),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (1,),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 5, 10, 11),
+    "SVDF": (1,),
+}
 #: Operand that carries the activations, where it is not the first.
 ACTIVATION = {"TRANSPOSE_CONV": 2, "CONV_3D_TRANSPOSE": 2}
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the file; ``data`` is None where it is computed at run time."""
+    """A tensor of the file.
+
+    Attributes:
+        data: its bytes; None where it is computed at run time.
+        axis: that scales and zero points belong to, where there are several.
+        block: elements along the last axis that share a scale, where these lie in a tensor of their own; else 0.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -51,11 +69,42 @@ class Tensor:
     zero_points: np.ndarray[Any, Any]
     data: np.ndarray[Any, Any] | None
     buffer: int
+    axis: int = 0
+    block: int = 0
 
     @property
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def scale_count(self) -> int | None:
+        """Number of scales; None of floats."""
+        return None if self.type in FLOATS else self.elements // self.block if self.block else len(self.scales)
+
+    def zero(self) -> np.ndarray[Any, Any] | None:
+        """Where a constant is zero, of integers at its zero point; None where it is not stored element by element."""
+        values = self._values()
+        if values is None or values.size < self.elements:
+            return None
+        points = self.zero_points if len(self.zero_points) else np.zeros(1, np.int64)
+        if len(points) > 1:
+            points = points.reshape([-1 if i == self.axis else 1 for i in range(len(self.shape))])
+        found: np.ndarray[Any, Any] = values[: self.elements].reshape(self.shape) == points
+        return found
+
+    def _values(self) -> np.ndarray[Any, Any] | None:
+        """The elements as stored, of bfloat16 without their sign."""
+        if self.data is None:
+            return None
+        if self.type in _BITS:
+            bits = _BITS[self.type]
+            parts = self.data[:, None] >> np.arange(0, 8, bits, dtype=np.uint8) & (2**bits - 1)
+            numbers = parts.reshape(-1).astype(np.int8)
+            return numbers if self.type[0] == "u" else numbers - ((numbers >> (bits - 1)) << bits).astype(np.int8)
+        if self.type == "bfloat16":
+            return self.data.view("<u2") & 0x7FFF
+        return self.data.view(np.dtype(self.type).newbyteorder("<"))
 
 
 @dataclass(frozen=True)
@@ -63,6 +112,7 @@ class Op:
     """An operator with its operands; a constant behind a DEQUANTIZE stands for itself (``stored``).
 
     ``bodies`` are the numbers of the subgraphs that it runs: condition and body of a WHILE, the branches of an IF.
+    ``turned`` says of either factor of a BATCH_MATMUL whether its last two axes are swapped.
     """
 
     type: str
@@ -71,6 +121,7 @@ class Op:
     stored: tuple[Tensor | None, ...]
     custom: str = ""
     bodies: tuple[int, ...] = ()
+    turned: tuple[bool, bool] = (False, False)
 
     @property
     def name(self) -> str:
@@ -131,6 +182,7 @@ def read_subgraphs(packed: Any) -> Iterator[Subgraph]:
                     tuple(constants.get(i, tensors[i]) if i >= 0 else None for i in ins),
                     custom,
                     bodies(type_, packed_op),
+                    _turned(type_, packed_op),
                 )
             )
         used = {id(t) for op in ops for t in (*op.inputs, *op.outputs) if t is not None}
@@ -157,6 +209,17 @@ def bodies(kind: str, packed: Any) -> tuple[int, ...]:
     return int(options.ThenSubgraphIndex()), int(options.ElseSubgraphIndex())
 
 
+def _turned(kind: str, packed: Any) -> tuple[bool, bool]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    table = packed.BuiltinOptions() if kind == "BATCH_MATMUL" else None
+    if table is None:
+        return False, False
+    options = schema.BatchMatMulOptions()
+    options.Init(table.Bytes, table.Pos)
+    return bool(options.AdjX()), bool(options.AdjY())
+
+
 def code(packed: Any) -> tuple[str, str]:
     """Operator type and, for custom operators, its name."""
     number = max(packed.BuiltinCode(), packed.DeprecatedBuiltinCode())
@@ -168,13 +231,25 @@ def read_tensor(packed: Any, table: Any) -> Tensor:
     """A tensor with its constant, wherever in the file that lies."""
     quantization = table.Quantization()
     scales, zero_points = np.empty(0, np.float32), np.empty(0, np.int64)
+    axis = quantization.QuantizedDimension() if quantization is not None else 0
     if quantization is not None and quantization.ScaleLength():
         scales = np.asarray(quantization.ScaleAsNumpy(), np.float32)
         if quantization.ZeroPointLength():
             zero_points = np.asarray(quantization.ZeroPointAsNumpy(), np.int64)
     data = stored(packed, table.Buffer())
     shape = tuple(int(table.Shape(i)) for i in range(table.ShapeLength()))
-    return Tensor((table.Name() or b"").decode(), shape, _type(table.Type()), scales, zero_points, data, table.Buffer())
+    name, kind, block = (table.Name() or b"").decode(), _type(table.Type()), _block(quantization)
+    return Tensor(name, shape, kind, scales, zero_points, data, table.Buffer(), axis, block)
+
+
+def _block(quantization: Any) -> int:
+    from ai_edge_litert import schema_py_generated as schema
+
+    if quantization is None or quantization.DetailsType() != schema.QuantizationDetails.BlockwiseQuantization:
+        return 0
+    details, table = schema.BlockwiseQuantization(), quantization.Details()
+    details.Init(table.Bytes, table.Pos)
+    return int(details.BlockSize())
 
 
 @cache

@@ -10,14 +10,16 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from edgekit.toolchains import Audit, IOTensor
+from edgekit.result import IO, Inspected
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.products import Product
+from edgekit.toolchains.onnx import weights as constants
 from edgekit.toolchains.onnx.graph import QDQ, Graph, load, reading
 
 #: Operator -> positions of its data inputs: the activation, then weights or the second factor.
@@ -52,7 +54,7 @@ _PACKED = frozenset({"int4", "uint4"})
 Rule = Callable[[Graph, onnx.NodeProto, list[str]], bool]
 
 
-def audit(file: Path) -> Audit:
+def audit(file: Path) -> Inspected:
     """Count what a file holds and check it statically; see ``Audit``.
 
     Raises:
@@ -62,7 +64,7 @@ def audit(file: Path) -> Audit:
         return look(load(file), fused)
 
 
-def look(model: onnx.ModelProto, rule: Rule) -> Audit:
+def look(model: onnx.ModelProto, rule: Rule) -> Inspected:
     """Count what a model holds; ``rule`` says which products between Q/DQ its runtime computes in integers."""
     return _Reading(Graph(model), rule).audit()
 
@@ -116,12 +118,12 @@ class _Reading:
     graph: Graph
     rule: Rule
 
-    def audit(self) -> Audit:
+    def audit(self) -> Inspected:
         """Count everything."""
         elements, sizes = self._weights()
         operators = self.operators()
         own = self.graph.graph
-        return Audit(
+        return Inspected(
             inputs=tuple(_tensor(v) for v in own.input if v.name not in self.graph.constants),
             outputs=tuple(_tensor(v) for v in own.output),
             weight_bytes=dict(sizes),
@@ -177,30 +179,31 @@ class _Reading:
         return shape[axis] if shape else 1
 
     def _product(self, node: onnx.NodeProto) -> Iterator[Product]:
-        graph, name = self.graph, f"{node.op_type}:{node.name}"
+        graph, name = self.graph, _text(node.name or node.output[0])
         if node.op_type == "Gather" and node.input[0] in graph.fixed:
-            table = graph.constants.get(node.input[0])
+            table = constants.table(graph, node.input[0])
             stored = graph.int8_behind(node.input[0])
-            if table is None or table.dtype.kind == "f" or stored:
-                yield Product(name, 0, True, stored, not stored)
+            if len(table.shape) > 1 and (stored or "float" in table.type):
+                yield Product(node.op_type, name, "embedding", 0, stored, lambda: [table])
             return
         every = tuple(range(len(node.input))) if node.op_type == "Einsum" else ()
-        kind, positions = _INTEGER.get(node.op_type, (node.op_type, _PRODUCTS.get(node.op_type, every)))
+        operator, positions = _INTEGER.get(node.op_type, (node.op_type, _PRODUCTS.get(node.op_type, every)))
         factors = [node.input[p] for p in positions if p < len(node.input) and node.input[p]]
         if not factors:
             return
-        weights = [factor for factor in factors if factor in graph.fixed]
+        fixed = [factor in graph.fixed for factor in factors]
         integer = node.op_type in _INTEGER or self.rule(graph, node, factors)
-        stored = all(map(graph.int8_behind, weights))
-        yield Product(name, self._macs(kind, node, factors), bool(weights), integer, bool(weights) and not stored)
+        kind = constants.kind_of(operator, node, [graph.shape(name) for name in factors], fixed)
+        read = partial(constants.of_product, graph, node, operator, kind, positions) if any(fixed) else None
+        yield Product(node.op_type, name, kind, self._macs(operator, node, factors), integer, read)
 
-    def _macs(self, kind: str, node: onnx.NodeProto, factors: list[str]) -> int:
+    def _macs(self, operator: str, node: onnx.NodeProto, factors: list[str]) -> int:
         first, *others = (self.graph.shape(name) for name in factors)
         second = others[0] if others else ()
         if not first:
             return 0
         given = {a.name: a for a in node.attribute}
-        match kind:
+        match operator:
             case "Conv":
                 return math.prod(self.graph.shape(node.output[0])) * math.prod(second[1:])
             case "ConvTranspose":
@@ -297,10 +300,16 @@ class _Reading:
             yield f"{node.op_type}:{node.name}: bias scale is off input scale x weight scale by {worst:.1%}"
 
 
-def _tensor(value: onnx.ValueInfoProto) -> IOTensor:
+def _tensor(value: onnx.ValueInfoProto) -> IO:
     kind = value.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
-    return IOTensor(value.name, shape, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name)
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+    return IO(name=_text(value.name), shape=shape, dtype=dtype)
+
+
+def _text(name: str | bytes) -> str:
+    """A name; where it is not UTF-8 protobuf hands out bytes, and decoding these raises what ``reading`` waits for."""
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _known(node: onnx.NodeProto) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,19 +13,17 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from edgekit.toolchains import Audit, IOTensor
+from edgekit.result import IO, Inspected
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.products import Product
+from edgekit.toolchains.openvino import weights as constants
 from edgekit.toolchains.openvino.export import LOOPS
 from edgekit.toolchains.openvino.ir import read_checked
 from edgekit.toolchains.openvino.loops import handed_in, shape, trips
 from edgekit.toolchains.openvino.quantize import RECURRENT
+from edgekit.toolchains.openvino.weights import behind, element_type
 
 _INT8 = (ov.Type.i8, ov.Type.u8, ov.Type.i4, ov.Type.u4)
-_NAMES = {
-    "f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8",
-    "i32": "int32", "i64": "int64", "boolean": "bool", "i4": "int4", "u4": "uint4",
-}  # fmt: skip
 #: Operators that move values without changing them: quantized where their source is.
 _MOVES = frozenset(
     (
@@ -47,7 +46,7 @@ _PRODUCTS: dict[str, tuple[int, ...]] = {
 }
 
 
-def audit(file: Path) -> Audit:
+def audit(file: Path) -> Inspected:
     """Count what a file holds and check it statically; see ``Audit``.
 
     ``FakeQuantize`` and the chain that restores compressed weights are annotations and not counted as operators.
@@ -80,16 +79,16 @@ class _Reading:
         found = [n for n in self.nodes if n.get_type_name() in LOOPS]
         self.bodies = [(_Reading(n.get_function(), self, dict(handed_in(n))), trips(n)) for n in found]
 
-    def audit(self) -> Audit:
+    def audit(self) -> Inspected:
         """Count everything."""
         operators = self.operators()
         elements, sizes = self.weights()
-        return Audit(
+        return Inspected(
             inputs=tuple(_tensor(p) for p in self.model.inputs),
             outputs=tuple(_tensor(p) for p in self.model.outputs),
             weight_bytes=dict(sizes),
             weight_elements=dict(elements),
-            activation_types=dict(Counter(_type(v) for n in operators for v in n.outputs())),
+            activation_types=dict(Counter(element_type(v) for n in operators for v in n.outputs())),
             ops_total=len(operators),
             ops_quantized=self.quantized(),
             **products.count(self.products()),
@@ -121,11 +120,11 @@ class _Reading:
         """Elements and bytes of constants per type; ranges, scales, zero points and shapes are not weights."""
         elements: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
-        parameters = {v.get_node().get_name() for v in self._parameters()}
+        parameters = {node.get_name() for node in self._parameters()}
         for node in self.nodes:
             if node.get_type_name() != "Constant" or node.get_name() in parameters or not tuple(node.shape):
                 continue
-            kind = _type(node.output(0))
+            kind = element_type(node.output(0))
             if kind not in ("int64", "int32", "bool"):
                 elements[kind] += math.prod(node.shape)
                 sizes[kind] += node.get_byte_size()
@@ -159,30 +158,39 @@ class _Reading:
         return False
 
     def _parameters(self) -> Iterator[Any]:
-        """Constants that say how others are to be read."""
+        """Nodes of constants that say how others are to be read."""
         for node in self.nodes:
             kind = node.get_type_name()
             if kind == "FakeQuantize":
-                yield from (_behind(v) for v in node.input_values()[1:])
+                yield from (behind(v) for v in node.input_values()[1:])
             elif kind in ("Multiply", "Subtract") and node.get_name() in self.fixed:
-                yield _behind(node.input_value(1))
+                yield behind(node.input_value(1))
 
     def _product(self, node: Any) -> Product | None:
-        kind = node.get_type_name()
-        name = f"{kind}:{node.get_friendly_name()}"
+        kind, name = node.get_type_name(), node.get_friendly_name()
         if kind == "Gather" and self._is_fixed(node.input_value(0)):
             table = node.input_value(0)
-            in_float = len(table.partial_shape) > 1 and table.element_type.is_real() and not self._int8(table)
-            return Product(name, 0, True, not in_float, in_float)
+            stored = self._int8(table)
+            if len(table.partial_shape) < 2 or not (stored or table.element_type.is_real()):
+                return None
+            return Product(kind, name, "embedding", 0, stored, lambda: [constants.table(table, self._outside)])
         if kind not in _PRODUCTS:
             return None
         data = [node.input_value(p) for p in _PRODUCTS[kind]] or list(node.input_values())
-        weights = [v for v in data if self._is_fixed(v)]
+        fixed = [self._is_fixed(v) for v in data]
         integer = self.static and all(self._int8(v) for v in data)
         if kind in RECURRENT:
             integer = integer and self._quantized_when_run(data[0])
-        stored = all(self._int8(v) for v in weights)
-        return Product(name, _macs(node, data), bool(weights), integer, bool(weights) and not stored)
+        what = constants.kind_of(node, data, fixed)
+        read = partial(constants.of_product, node, data, fixed, what, self._outside) if any(fixed) else None
+        return Product(kind, name, what, _macs(node, data), integer, read)
+
+    def _outside(self, node: Any) -> Any:
+        """The value that a parameter of a loop's body stands for in every trip, in the outermost graph."""
+        value, reading = self.same.get(node.get_name()), self.outer
+        while value is not None and reading is not None and value.get_node().get_name() in reading.same:
+            value, reading = reading.same[value.get_node().get_name()], reading.outer
+        return value
 
     def _quantized_when_run(self, value: Any) -> bool:
         """Whether a value comes from a FakeQuantize; a recurrent cell whose input is looked up in a table is float."""
@@ -203,7 +211,7 @@ class _Reading:
         return kind in _MOVES and self._int8(node.output(0))
 
     def _findings(self) -> Iterator[str]:
-        scales = {_behind(v).get_node().get_name() for v in self._parameters()}
+        scales = {node.get_name() for node in self._parameters()}
         for node in self.nodes:
             if node.get_type_name() != "Constant" or not node.get_element_type().is_real():
                 continue
@@ -220,12 +228,6 @@ def _constant(value: Any) -> Any:
     """The array of a constant; 1 where it is none."""
     node = value.get_node()
     return node.get_data() if node.get_type_name() == "Constant" else 1
-
-
-def _behind(value: Any) -> Any:
-    while value.get_node().get_type_name() in ("Convert", "Reshape"):
-        value = value.get_node().input_value(0)
-    return value
 
 
 def _macs(node: Any, data: list[Any]) -> int:
@@ -250,12 +252,7 @@ def _macs(node: Any, data: list[Any]) -> int:
     return steps * sum(math.prod(shape(value)) for value in data[1:])
 
 
-def _type(port: Any) -> str:
-    name: str = port.get_element_type().get_type_name()
-    return _NAMES.get(name, name)
-
-
-def _tensor(port: Any) -> IOTensor:
+def _tensor(port: Any) -> IO:
     shape = tuple(-1 if d.is_dynamic else d.get_length() for d in port.partial_shape)
     name = port.any_name if port.names else port.get_node().get_friendly_name()
-    return IOTensor(name, shape, _type(port))
+    return IO(name=name, shape=shape, dtype=element_type(port))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
-from edgekit.toolchains import Audit
+from edgekit.result import Inspected
 from edgekit.toolchains.onnx import audit as onnx_audit
 from edgekit.toolchains.onnx.graph import Graph, load, reading
 from edgekit.toolchains.tensorrt import builder, checks
 
 
-def audit(file: Path) -> Audit:
+def audit(file: Path) -> Inspected:
     """Count what a file holds, and hold it against what TensorRT takes; see ``Audit``.
 
     Where TensorRT-RTX is installed, its parser, which needs no GPU, reads the file as well.
@@ -23,7 +22,7 @@ def audit(file: Path) -> Audit:
         found = onnx_audit.look(model, quantized)
         static = checks.findings(model)
     parsed = [f"TensorRT-RTX's parser: {reason}" for reason in (builder.refusals(file) or ()) if not static]
-    return replace(found, findings=tuple(dict.fromkeys((*found.findings, *static, *parsed))))
+    return found.model_copy(update={"findings": tuple(dict.fromkeys((*found.findings, *static, *parsed)))})
 
 
 def quantized(graph: Graph, node: onnx.NodeProto, factors: list[str]) -> bool:

@@ -113,6 +113,30 @@ class Large(nn.Module):
         return self.second(torch.relu(self.first(x)))
 
 
+class Sparse(nn.Module):
+    """Half of all weights are zero: two of four input channels at every place, and the first half of every row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pairs, self.halves = nn.Conv2d(4, 8, 3), nn.Linear(8, 8), nn.Linear(8, 8)
+        generator = torch.Generator().manual_seed(0)
+        for layer in (self.conv, self.pairs, self.halves):
+            # No other weight is so small that it is rounded to zero.
+            size = layer.weight.shape
+            values = (1 + torch.rand(size, generator=generator)) * torch.randn(size, generator=generator).sign() / 8
+            zero = torch.rand(size, generator=generator)
+            if layer is self.halves:
+                values[:, :4] = 0
+            else:
+                groups = zero.reshape(size[0], -1, 4, *size[2:])
+                values[(groups.argsort(2).argsort(2) < 2).reshape(size)] = 0
+            layer.weight = nn.Parameter(values)
+
+    def forward(self, image):  # type: ignore[no-untyped-def]
+        x = torch.relu(self.conv(image)).mean((2, 3))
+        return self.halves(torch.relu(self.pairs(x)))
+
+
 def floats(*shape: int) -> object:
     return lambda count: RNG.normal(size=(count, *shape)).astype(np.float32)
 
@@ -137,10 +161,11 @@ INPUTS = {
     "lookup": {"tokens": tokens(6)},
     "llama": {"tokens": tokens(8)},
     "large": {"x": floats(1024)},
+    "sparse": {"image": floats(4, 8, 8)},
     **{name: {"input": floats(4, 8, 8)} for name in LAYERS},
 }
 CLASSES = {"cnn": Cnn, "mlp": Mlp, "attention": Attention, "lstm": Lstm, "lookup": Lookup, "llama": Llama}
-CLASSES |= {"large": Large, **LAYERS}
+CLASSES |= {"large": Large, "sparse": Sparse, **LAYERS}
 
 
 def model(name: str) -> nn.Module:

@@ -6,7 +6,9 @@ from collections import Counter
 
 from edgekit.toolchains.null import session
 
-from edgekit.toolchains import Audit, IOTensor
+from edgekit.result import IO, Inspected
+from edgekit.toolchains._shared import products
+from edgekit.toolchains._shared.products import Product, Weights
 
 
 def audit(file):
@@ -15,12 +17,17 @@ def audit(file):
     for kernel, *_rest in layers:
         elements[kernel.dtype.name] += kernel.size
         sizes[kernel.dtype.name] += kernel.nbytes
-    return Audit(
-        inputs=(IOTensor(inputs[0], (int(more["rows"]), layers[0][0].shape[0]), "float32"),),
-        outputs=(IOTensor(outputs[0], (int(more["rows"]), layers[-1][0].shape[1]), "float32"),),
+    rows = int(more["rows"])
+    return Inspected(
+        inputs=(IO(name=inputs[0], shape=(rows, layers[0][0].shape[0]), dtype="float32"),),
+        outputs=(IO(name=outputs[0], shape=(rows, layers[-1][0].shape[1]), dtype="float32"),),
         weight_bytes=dict(sizes), weight_elements=dict(elements), activation_types={"float32": len(layers) + 1},
         ops_total=len(layers), ops_quantized=sum(len(layer) > 2 for layer in layers),
-        macs_total=sum(layer[0].size for layer in layers),
-        macs_quantized=sum(layer[0].size for layer in layers if len(layer) > 2),
-        float_ops=tuple(f"DENSE:{i}" for i, layer in enumerate(layers) if len(layer) == 2),
+        **products.count(dense(str(i), *layer) for i, layer in enumerate(layers)),
     )  # fmt: skip
+
+
+def dense(name, kernel, _bias, scale=None, *static):
+    """A layer; its kernel's columns have a scale each, or all have the same."""
+    weights = Weights(kernel.T.shape, kernel.dtype.name, None if scale is None else scale.size, kernel.T == 0)
+    return Product("DENSE", name, "linear", kernel.size, scale is not None, lambda: [weights])
