@@ -260,11 +260,11 @@ def test_layers_keep_their_names_until_a_file_is_chosen_and_are_found_again(
     assert exchange.same_outputs(files, model, *sessions)
 
 
-@pytest.mark.parametrize(("threads", "right"), [(1, False), (2, True)])
-def test_what_the_runtime_answers_on_one_thread_is_what_is_compared(tmp_path: Path, threads: int, right: bool) -> None:
+def test_a_kernel_answers_zeros_on_one_thread(tmp_path: Path) -> None:
     """Two int8 products without biases are one kernel of OpenVINO 2026.4 on one thread, and it answers zeros.
 
-    A file is proven on one thread, so that the gate sees it. Once both are right, this says so.
+    On two it is mostly right, and not on every machine. A file is proven on one thread, so that the gate sees it. Once
+    it is right, this says so.
     """
     import nncf
     import openvino
@@ -280,7 +280,6 @@ def test_what_the_runtime_answers_on_one_thread_is_what_is_compared(tmp_path: Pa
     samples = rng.normal(size=(32, 1, 24)).astype(np.float32)
     quantized = nncf.quantize(openvino.Model([y], [x], "model"), nncf.Dataset([{"x": row} for row in samples]))
     openvino.save_model(quantized, tmp_path / "model.xml", compress_to_fp16=False)
-    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("int8", threads=threads))
-    answer, expected = session.run({"x": samples[0]})["y"], np.maximum(samples[0] @ first.T, 0) @ second.T
-    assert np.allclose(answer, expected, atol=0.1 * np.abs(expected).max()) == right
-    assert right or not answer.any()
+    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("int8"))
+    assert not session.run({"x": samples[0]})["y"].any()
+    assert np.abs(np.maximum(samples[0] @ first.T, 0) @ second.T).min() > 0
