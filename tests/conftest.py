@@ -18,7 +18,7 @@ from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 
 #: Files that share what is made once.
-TOGETHER = {"test_routes": "test_macs"}
+TOGETHER = {"test_routes": "test_macs", "test_layers": "test_macs"}
 
 
 class Together(LoadScopeScheduling):
