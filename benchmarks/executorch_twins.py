@@ -21,6 +21,7 @@ from typing import Any
 import edgekit
 from edgekit.jobs.host import host
 from edgekit.jobs.workers import Workers
+from edgekit.schemes import SCHEMES
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "executorch_twins.jsonl"
@@ -38,7 +39,7 @@ def timed(torch_file: str, keras_file: str, precision: str) -> dict[str, Any]:
     for file in (Path(torch_file), Path(keras_file)):
         inside, total = inspect(file).macs()
         shares.append(inside / total)
-        session: Any = toolchains.open_session("executorch", file, toolchains.Options(precision))  # type: ignore[arg-type]
+        session: Any = toolchains.open_session("executorch", file, toolchains.Options(SCHEMES[precision]))  # type: ignore[arg-type]
         rng = np.random.default_rng(0)
         inputs = toolchains.audit("executorch", file).inputs
         bound.append(session.bind({t.name: rng.random(t.shape).astype(t.dtype) for t in inputs}))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import target, zoo
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "results" / "matrix.jsonl"

@@ -62,7 +62,7 @@ class Opened:
 
     def __init__(self, file: Path, target: targets.Target) -> None:
         self.audit: Inspected = toolchains.audit(target.toolchain, file)
-        self.session = toolchains.open_session(target.toolchain, file, toolchains.Options(target.precision))
+        self.session = toolchains.open_session(target.toolchain, file, toolchains.Options(target.scheme))
         self.names = [t.name for t in self.audit.inputs]
 
     def invoke(self, arrays: list[Any]) -> Callable[[], object]:

@@ -1,17 +1,12 @@
 """Numeric formats. A precision is a name in TOML, in JSON and on the command line; a ``Scheme`` is what it means.
 
-Whatever edgekit knows of a precision is read from its row in ``SCHEMES``: another precision is another row.
+Whatever edgekit knows of a precision is read from it; those that there are stand in ``schemes.py``.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
-
-from edgekit.errors import UsageError
 
 #: The name of a scheme.
 Precision = str
@@ -83,6 +78,12 @@ class Scheme:
             if broken:
                 raise ValueError(f"scheme {self.name!r}: {rule}")
 
+    def identity(self) -> dict[str, object]:
+        """What files and runs depend on: all but what they are judged by."""
+        judged = {"floors", "stored", "integers"}
+        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in judged}
+        return {**said, "promises_arithmetic": self.promises_arithmetic}
+
     @property
     def is_float(self) -> bool:
         """Whether nothing is an integer."""
@@ -125,50 +126,3 @@ class Scheme:
 def _one_of(key: str, value: object, known: tuple[object, ...]) -> None:
     if value not in known:
         raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, known))}")
-
-
-#: From the one that quantizes most to the one that quantizes least: where one fails, those behind it may help.
-#:
-#: fp32 and fp16 differ from the framework by rounding only; an int8 file below 15 dB has something wrong with it, and
-#: weights alone in int8 cost less. The zoo lies well above (benchmarks/RESULTS.md). Cosine: noise of 15 dB alone gives
-#: 0.984; below 0.98 is more than noise.
-#:
-#: What is no weight of an operator, normalisation parameters and biases, stays float or int32 in every runtime; in
-#: small files it counts. So half of the weights are enough, and three quarters where storage is all that is promised.
-SCHEMES: Mapping[Precision, Scheme] = MappingProxyType({scheme.name: scheme for scheme in (
-    Scheme(
-        name="int8", weights="int8", activations="int8", granularity="channel", stored=0.5, integers=0.9,
-        floors=Floors(sqnr_db=15, cosine=0.98, variation_db=15, channel_db=8, equal=0.90),
-    ),
-    Scheme(
-        name="int8-dynamic", weights="int8", activations="int8", dynamic=True, granularity="channel", stored=0.75,
-        floors=Floors(sqnr_db=20, cosine=0.99, variation_db=20, channel_db=10, equal=0.95),
-    ),
-    Scheme(
-        name="int8-weights", weights="int8", activations="float32", granularity="channel", stored=0.75,
-        floors=Floors(sqnr_db=20, cosine=0.98, variation_db=20, channel_db=10, equal=0.95),
-    ),
-    Scheme(
-        name="int16x8", weights="int8", activations="int16", granularity="channel", stored=0.5, integers=0.9,
-        floors=Floors(sqnr_db=20, cosine=0.99, variation_db=20, channel_db=10, equal=0.95),
-    ),
-    Scheme(
-        name="fp16", weights="float16", activations="float16", stored=0.5,
-        floors=Floors(sqnr_db=55, cosine=0.999, variation_db=30, channel_db=20, equal=0.97),
-    ),
-    Scheme(
-        name="fp32", weights="float32", activations="float32", stored=1.0,
-        floors=Floors(sqnr_db=95, cosine=0.9999, variation_db=60, channel_db=40, equal=0.99),
-    ),
-)})  # fmt: skip
-#: What every float twin is in.
-FP32 = SCHEMES["fp32"]
-
-
-def find(name: Precision) -> Scheme:
-    """The scheme of a precision; raises ``UsageError`` with the nearest name."""
-    if name not in SCHEMES:
-        close = difflib.get_close_matches(name, SCHEMES, n=1, cutoff=0.5)
-        meant = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"unknown precision {name!r}; {meant}known: {', '.join(SCHEMES)}")
-    return SCHEMES[name]

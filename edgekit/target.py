@@ -16,7 +16,8 @@ from edgekit import catalogue, limits
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.result import TargetFile
-from edgekit.scheme import FP32, SCHEMES, Precision, Scheme, find
+from edgekit.scheme import Precision, Scheme
+from edgekit.schemes import FP32, SCHEMES, find
 from edgekit.signature import TRAITS, Framework, Trait
 
 #: What a user asks for by an option, and is not given otherwise.

@@ -56,7 +56,7 @@ def computes_the_same(run: Run, target: Target, checkpoint: Checkpoint, made: Ca
         request = golden.ReplayRequest(
             toolchain=target.toolchain,
             file=part.ref,
-            options=Options(target.precision),
+            options=Options(target.scheme),
             golden=Ref(made.golden[name], GOLDEN),
             steps=checkpoint.streams,
             state=checkpoint.signatures[name].state,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgekit import catalogue, scheme
+from edgekit import catalogue, schemes
 from edgekit.artifact import contents, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError, UsageError, WrongDeviceError
@@ -377,5 +377,5 @@ def _executed(workers: Workers, arguments: Mapping[str, str]) -> Executed:
 
 def _judge(found: Executed, precision: str, gate: Mapping[str, Any]) -> Verdict:
     """The verdict on golden samples by the parent's limits; those that an older manifest lacks are the defaults."""
-    limits = Gate.model_validate(with_defaults(scheme.find(precision), gate))
+    limits = Gate.model_validate(with_defaults(schemes.find(precision), gate))
     return judge_parity(found.parity, limits.parity)

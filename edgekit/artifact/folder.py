@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgekit import toolchains
+from edgekit import schemes, toolchains
 from edgekit.artifact import contents, publishing
 from edgekit.artifact.contents import MANIFEST, SEAL
 from edgekit.errors import DamagedFileError, UsageError, unknown_name
@@ -22,7 +22,7 @@ from edgekit.jobs import wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.workers import Workers, reading
 from edgekit.result import File, Proof, StateFacts, Status
-from edgekit.scheme import FP32
+from edgekit.schemes import FP32
 from edgekit.signature import State
 from edgekit.steps import golden
 
@@ -204,7 +204,7 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
     request = golden.ReplayRequest(
         toolchain=sealed.toolchain,
         file=lies / part.file,
-        options=toolchains.Options(sealed.precision),
+        options=toolchains.Options(schemes.find(sealed.precision)),
         golden=lies / golden_of(part),
         steps=len(sealed.parts) > 1 or bool(state),
         state=tuple(State(**one.model_dump()) for one in state),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.proof.parity import FEWEST
 from edgekit.result import Accuracy, Result
-from edgekit.scheme import FP32
+from edgekit.schemes import FP32
 
 
 def _bytes(size: int | None) -> str:

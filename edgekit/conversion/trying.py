@@ -17,6 +17,7 @@ from edgekit.errors import DamagedFileError, FailedError, NotRunError, Unsupport
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics
 from edgekit.result import Latency, Parity
+from edgekit.schemes import FP32
 from edgekit.signature import Trait
 from edgekit.steps import audit, convert, execute, latency, reference, score, traits
 from edgekit.toolchains import Options
@@ -101,7 +102,7 @@ def make_part(run: Run, trial: Trial, name: str, found: frozenset[Trait], route:
         route=route.name,
         environment=route.environment,
         source=None if route.environment == "runtime" else trial.checkpoint.parts[name],
-        precision=target.precision,
+        scheme=target.scheme,
         integer_io=target.integer_io,
         signature=trial.checkpoint.signatures[name],
         calibration=trial.calibration.parts[name] if trial.calibration else None,
@@ -138,7 +139,7 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
     return execute.Request(
         toolchain=trial.order.target.toolchain,
         files=made.files,
-        options=Options(trial.order.target.precision),
+        options=Options(trial.order.target.scheme),
         signatures=trial.checkpoint.signatures,
         samples=samples.file,
         task=trial.order.plan.task,
@@ -200,8 +201,9 @@ def time_against_twin(run: Run, trial: Trial, made: Candidate) -> Candidate:
     request = latency.Request(
         toolchain=trial.order.target.toolchain,
         files=made.files,
-        options=Options(trial.order.target.precision),
+        options=Options(trial.order.target.scheme),
         float_files=twin.files,
+        float_options=Options(FP32),
         samples=trial.selection.parts,
         signatures=trial.checkpoint.signatures,
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import scheme, toolchains
+from edgekit import toolchains
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import load
-from edgekit.scheme import Precision
+from edgekit.scheme import Scheme
 from edgekit.signature import Environment, Signature, Trait
 from edgekit.sources.source import Source
 from edgekit.steps import File
@@ -58,7 +58,7 @@ class Request:
     route: str
     environment: str
     source: Source | None
-    precision: Precision
+    scheme: Scheme
     integer_io: bool
     signature: Signature
     calibration: File | None
@@ -80,7 +80,7 @@ def run(folder: Path, request: Request) -> Answer:
     loaded = load(request.source, request.environment) if request.source is not None else None
     asked = toolchains.Request(
         folder=folder,
-        scheme=scheme.find(request.precision),
+        scheme=request.scheme,
         integer_io=request.integer_io,
         calibration=_whole(request.signature, Path(request.calibration)) if request.calibration else None,
         float_file=Path(request.float_file) if request.float_file else None,

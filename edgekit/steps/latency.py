@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import latency
 from edgekit.result import Latency
-from edgekit.scheme import FP32
 from edgekit.signature import Signature
 from edgekit.steps import File
 from edgekit.toolchains import Options, Session
@@ -25,6 +24,7 @@ class Request:
     files: Mapping[str, File]
     options: Options
     float_files: Mapping[str, File]
+    float_options: Options
     samples: Mapping[str, File]
     signatures: Mapping[str, Signature]
 
@@ -40,7 +40,7 @@ def run(folder: Path, request: Request) -> Latency:
         return calls[0] if len(calls) == 1 else lambda: [call() for call in calls]
 
     floats, artifact = (
-        toolchains.open_sessions(request.toolchain, request.float_files, replace(request.options, precision=FP32.name)),
+        toolchains.open_sessions(request.toolchain, request.float_files, request.float_options),
         toolchains.open_sessions(request.toolchain, request.files, request.options),
     )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel
-from edgekit.scheme import Precision, Scheme
+from edgekit.scheme import Scheme
 from edgekit.signature import Environment, State
 
 if TYPE_CHECKING:
@@ -139,12 +139,12 @@ class Options:
     """How a file is opened.
 
     Attributes:
-        precision: what the file claims: sessions look closer at what is quantized.
+        scheme: what the file claims: sessions look closer at what is quantized.
         threads: of the runtime.
         unit: which of the machine's.
     """
 
-    precision: Precision = "fp32"
+    scheme: Scheme
     threads: int = 1
     unit: Unit = "cpu"
 

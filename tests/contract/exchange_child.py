@@ -155,7 +155,7 @@ def loaded(framework: str, name: str, inputs: dict[str, np.ndarray]) -> tuple[ob
 def main(toolchain: str, framework: str, folder: Path) -> None:
     from edgekit import toolchains
     from edgekit.errors import EdgekitError
-    from edgekit.scheme import SCHEMES
+    from edgekit.schemes import SCHEMES
     from edgekit.toolchains import Request
 
     routes = toolchains.routes(toolchain)

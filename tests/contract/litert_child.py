@@ -193,7 +193,7 @@ for _framework, _make in (("keras", keras_model), ("torch", torch_model)):
 def convert_all(framework: str, folder: Path, name: str, routes: tuple[str, ...]) -> None:
     from edgekit import toolchains
     from edgekit.errors import EdgekitError
-    from edgekit.scheme import SCHEMES
+    from edgekit.schemes import SCHEMES
     from edgekit.sources.source import Source
     from edgekit.toolchains import Request
     from edgekit.toolchains._shared import torch_graph

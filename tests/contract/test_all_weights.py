@@ -12,7 +12,7 @@ from edgekit import toolchains
 from edgekit.errors import DamagedFileError
 from edgekit.proof.precision import describe, shortfall
 from edgekit.result import Inspected
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from tests.contract.conftest import child
 
 PARAMETERS = 1024 * 1024 + 1024 + 1024 * 40 + 40

@@ -19,7 +19,7 @@ from edgekit import cli, mil
 from edgekit.errors import DamagedFileError, EdgekitError, NotRunError, UnsafeInputError, UnsupportedError, UsageError
 from edgekit.jobs.store import sha256_file
 from edgekit.mil import proto
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.toolchains.coreml.passes.activations import scale_and_zero_point
 
 #: Runs in a child: the parent must not import torch for it, and hash order differs from child to child.
@@ -27,7 +27,7 @@ _CONVERT = """
 import sys
 from pathlib import Path
 import numpy as np, torch
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.sources import source
 from edgekit.frameworks import torch as frameworks
 from edgekit.toolchains import Request
@@ -101,7 +101,7 @@ def test_file_is_what_it_claims(packages: Path, precision: Any, least: float, ki
     file = packages / precision / "model.mlpackage"
     with np.load(packages / "reference.npz") as stored:
         samples, expected = stored["in"], stored["out"]
-    session = open_session(file, Options(precision))
+    session = open_session(file, Options(SCHEMES[precision]))
     (name,) = session.program.inputs  # type: ignore[attr-defined]
     found = np.concatenate([next(iter(session.run({name: samples[i : i + 1]}).values())) for i in range(8)])
     noise = float(((found - expected) ** 2).sum())
@@ -152,7 +152,7 @@ def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
     with np.load(routes / "lstm.npz") as stored:
         samples, expected = stored["x"], stored["y"]
     for file, least in ((whole, 95), (apart, 30)):
-        session = open_session(file, Options("int8"))
+        session = open_session(file, Options(SCHEMES["int8"]))
         found = np.concatenate([session.run({"x": row[None]})["y"] for row in samples])
         noise = float(((found - expected) ** 2).sum())
         assert 10 * np.log10(float((expected**2).sum()) / noise) >= least

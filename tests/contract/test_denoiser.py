@@ -20,6 +20,7 @@ from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.proof import execution
 from edgekit.result import Result
+from edgekit.schemes import SCHEMES
 from edgekit.signature import State
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -122,7 +123,7 @@ def test_a_stage_with_its_states_swapped_is_caught(convert) -> None:
     made = convert(*TARGETS[0])
     signatures = {part: CONFIG.signature("torch", part) for part in CONFIG.parts}
     sessions = {
-        n: toolchains.open_session("onnx", Path(str(made.artifact)) / p.file, toolchains.Options("fp32"))
+        n: toolchains.open_session("onnx", Path(str(made.artifact)) / p.file, toolchains.Options(SCHEMES["fp32"]))
         for n, p in made.parts.items()
     }
     inputs = tasks.load("noisy_speech", "selection", 4).inputs

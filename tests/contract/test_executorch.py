@@ -21,7 +21,7 @@ from edgekit import toolchains
 from edgekit.errors import DamagedFileError, FailedError, UnsupportedError, UsageError
 from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import shortfall
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.sources import source as sources
 from edgekit.steps import convert as steps_convert
 from edgekit.steps import describe, reference

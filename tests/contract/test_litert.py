@@ -18,7 +18,7 @@ from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.proof.precision import shortfall
 from edgekit.result import Inspected
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.toolchains import Request
 from edgekit.toolchains.litert.compact import compact, short_name
 from edgekit.toolchains.litert.graph import read_subgraphs
@@ -92,7 +92,7 @@ def sqnr(reference: np.ndarray[Any, Any], measured: np.ndarray[Any, Any]) -> flo
 
 def worst_db(folder: Path, route: str) -> float:
     """SQNR of the worst output over the test samples, each in a session without state."""
-    session = toolchains.open_session("litert", folder / route / "model.tflite", toolchains.Options("fp32"))
+    session = toolchains.open_session("litert", folder / route / "model.tflite", toolchains.Options(SCHEMES["fp32"]))
     inputs, reference = np.load(folder / "samples.npz"), np.load(folder / "reference.npz")
     rows = [session.run({k: inputs[k][i : i + 1] for k in inputs.files}) for i in range(8)]
     return min(sqnr(reference[k], np.concatenate([row[k] for row in rows])) for k in reference.files)
@@ -169,7 +169,7 @@ def test_delegation_is_counted(files: Path) -> None:
     ):
         file = files / "keras/conv" / route / "model.tflite"
         assert (
-            toolchains.open_session("litert", file, toolchains.Options("fp32")).ops_delegated
+            toolchains.open_session("litert", file, toolchains.Options(SCHEMES["fp32"])).ops_delegated
             == share * toolchains.audit("litert", file).ops_total
         )
 
@@ -177,7 +177,7 @@ def test_delegation_is_counted(files: Path) -> None:
 def test_execution_precision_is_read_back(files: Path) -> None:
     said = {
         r: toolchains.open_session(
-            "litert", files / "keras/conv" / r / "model.tflite", toolchains.Options("fp32")
+            "litert", files / "keras/conv" / r / "model.tflite", toolchains.Options(SCHEMES["fp32"])
         ).precision
         for r in ROUTES["keras"]
     }
@@ -199,7 +199,7 @@ def test_depthwise_layers_are_stored_in_int8_and_run_by_xnnpack_in_float(files: 
     assert audits[1].macs_quantized == audits[1].macs_total - 8 * 8 * 8 * 9
     # The kernel that quantizes activations of a depthwise layer at run time is not XNNPACK's.
     delegated = [
-        toolchains.open_session("litert", file, toolchains.Options("int8-dynamic")).ops_delegated
+        toolchains.open_session("litert", file, toolchains.Options(SCHEMES["int8-dynamic"])).ops_delegated
         for file in (everything, products)
     ]
     assert delegated[0] < toolchains.audit("litert", everything).ops_total
@@ -316,11 +316,11 @@ def test_flex_operators_are_found(files: Path) -> None:
     file = files / "keras/flex.tflite"
     assert any("SELECT_TF_OPS" in finding for finding in toolchains.audit("litert", file).findings)
     with pytest.raises(UnsupportedError, match="outside LiteRT"):
-        toolchains.open_session("litert", file, toolchains.Options("fp32"))
+        toolchains.open_session("litert", file, toolchains.Options(SCHEMES["fp32"]))
 
 
 def test_reset_forgets_the_state_of_a_fused_lstm(files: Path) -> None:
-    session = toolchains.open_session("litert", files / "keras/fused.tflite", toolchains.Options("fp32"))
+    session = toolchains.open_session("litert", files / "keras/fused.tflite", toolchains.Options(SCHEMES["fp32"]))
     (name,) = (t.name for t in toolchains.audit("litert", files / "keras/fused.tflite").inputs)
     sample = {name: np.random.default_rng(0).normal(size=(1, 6, 4)).astype(np.float32)}
     (first,), (second,) = session.run(sample).values(), session.run(sample).values()
@@ -350,7 +350,7 @@ def test_damaged_files_never_crash_the_audit(files: Path, tmp_path: Path) -> Non
         with pytest.raises(DamagedFileError):
             toolchains.audit("litert", file)
         with pytest.raises(DamagedFileError):
-            toolchains.open_session("litert", file, toolchains.Options("fp32"))
+            toolchains.open_session("litert", file, toolchains.Options(SCHEMES["fp32"]))
 
 
 def _altered(file: Path, out: Path, change: Any) -> Inspected:
@@ -397,7 +397,7 @@ def test_static_checks_see_wrong_scales_and_weights(files: Path, tmp_path: Path)
 
 def test_the_session_checks_its_inputs(files: Path) -> None:
     session = toolchains.open_session(
-        "litert", files / "keras/conv/ptq-w8a8-converter/model.tflite", toolchains.Options("int8")
+        "litert", files / "keras/conv/ptq-w8a8-converter/model.tflite", toolchains.Options(SCHEMES["int8"])
     )
     image = np.zeros((1, 16, 16, 3), np.float32)
     with pytest.raises(UsageError, match="picture"):

@@ -13,7 +13,7 @@ import pytest
 
 from edgekit import toolchains
 from edgekit.proof.precision import describe, shortfall
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from tests.contract.conftest import child
 
 #: Multiply-accumulates by operator: positions x weights; of the products of two activations beside them.
@@ -97,7 +97,7 @@ def test_products_of_attention_decide_nothing(made: Any, toolchain: str, route: 
 def _onnx_kernels(file: Path) -> tuple[int, int]:
     from edgekit.toolchains.onnx.session import _FLOAT, _INTEGER, OnnxSession
 
-    executed = OnnxSession(file, "int8", 1).executed
+    executed = OnnxSession(file, 1, look=True).executed
     return tuple(sum(n for kind, n in executed.items() if kind in kinds) for kinds in (_INTEGER, _FLOAT))  # type: ignore[return-value]
 
 
@@ -155,7 +155,7 @@ def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: An
         "dynamic-w8a8-quantizer-nodepthwise",
         "dynamic-w8a8-quantizer-mixed",
     ):
-        session = toolchains.open_session("litert", files[layer, route], toolchains.Options("int8-dynamic"))
+        session = toolchains.open_session("litert", files[layer, route], toolchains.Options(SCHEMES["int8-dynamic"]))
         (first,), (second,) = session.run({"input": plain}).values(), session.run({"input": moved}).values()
         audit = toolchains.audit("litert", files[layer, route])
         assert audit.macs_quantized in (0, audit.macs_total)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edgekit import toolchains
+from edgekit.schemes import SCHEMES
 
 pytest.importorskip("ai_edge_litert")
 ROOT = Path(__file__).parents[2]
@@ -23,11 +24,13 @@ import json, sys
 import numpy as np
 from pathlib import Path
 from edgekit import toolchains
+from edgekit.schemes import SCHEMES
 said = {}
 for route in sys.argv[2:]:
     folder = Path(sys.argv[1])
     try:
-        session = toolchains.open_session("litert", folder / route / "model.tflite", toolchains.Options("int8"))
+        options = toolchains.Options(SCHEMES["int8"])
+        session = toolchains.open_session("litert", folder / route / "model.tflite", options)
     except Exception as error:
         said[route] = type(error).__name__ + ": " + str(error)
         continue
@@ -94,7 +97,7 @@ def test_the_session_runs_on_tflite_runtime(python: str, folder: Path) -> None:
     for route in routes:
         file = folder / route / "model.tflite"
         session, steps = (
-            toolchains.open_session("litert", file, toolchains.Options("int8")),
+            toolchains.open_session("litert", file, toolchains.Options(SCHEMES["int8"])),
             {t.name: t.scale for t in toolchains.audit("litert", file).outputs},
         )
         rows = [session.run({k: inputs[k][i : i + 1] for k in inputs.files}) for i in range(8)]

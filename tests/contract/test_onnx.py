@@ -18,7 +18,7 @@ from exchange_child import MODELS, ROUTES  # noqa: E402
 from edgekit import toolchains  # noqa: E402
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
-from edgekit.scheme import SCHEMES  # noqa: E402
+from edgekit.schemes import SCHEMES  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx import export  # noqa: E402
 from edgekit.toolchains.onnx.compact import compact, name_shortly  # noqa: E402
@@ -65,7 +65,7 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
     audit = toolchains.audit("onnx", file)
     assert bool(shortfall(SCHEMES[precision], audit)) == ((model, route) in SHORT), shortfall(SCHEMES[precision], audit)
     assert (
-        exchange.sqnr(files, model, toolchains.open_session("onnx", file, toolchains.Options(precision)))
+        exchange.sqnr(files, model, toolchains.open_session("onnx", file, toolchains.Options(SCHEMES[precision])))
         >= LEAST_DB[precision]
     )
     assert [t.name for t in audit.outputs] == ["logits"]
@@ -79,13 +79,17 @@ def test_int8_lstm_names_what_stayed_float_and_its_cures_leave_nothing(files: Pa
     for route in ("ptq-w8a8-qdq-unrolled", "ptq-w8a8-qdq-dynamic-cells"):
         assert toolchains.audit("onnx", file_of(files, "lstm", route)).macs_quantized_share == 1.0
         assert (
-            toolchains.open_session("onnx", file_of(files, "lstm", route), toolchains.Options("int8")).precision
+            toolchains.open_session(
+                "onnx", file_of(files, "lstm", route), toolchains.Options(SCHEMES["int8"])
+            ).precision
             == "int8"
         )
 
 
 def test_uint8_activations_let_every_convolution_run_in_int8(files: Path) -> None:
-    session = toolchains.open_session("onnx", file_of(files, "conv", "ptq-w8a8-qdq"), toolchains.Options("int8"))
+    session = toolchains.open_session(
+        "onnx", file_of(files, "conv", "ptq-w8a8-qdq"), toolchains.Options(SCHEMES["int8"])
+    )
     assert session.executed["Conv"] == 0 and session.executed["QLinearConv"] == 2
     assert session.executed["ConvTranspose"] == 1  # ONNX Runtime has no integer one
     assert session.precision == "int8 x3, f32 x1"
@@ -93,7 +97,7 @@ def test_uint8_activations_let_every_convolution_run_in_int8(files: Path) -> Non
 
 def test_stored_convolutions_are_restored_once_and_counted_as_int8(files: Path) -> None:
     file = file_of(files, "conv", "dynamic-w8a8-ort-noconv")
-    executed = toolchains.open_session("onnx", file, toolchains.Options("int8-dynamic")).executed
+    executed = toolchains.open_session("onnx", file, toolchains.Options(SCHEMES["int8-dynamic"])).executed
     assert executed["Conv"] + executed["FusedConv"] == 2 and executed["ConvTranspose"] == 1
     assert not executed["Cast"] + executed["Mul"] + executed["DequantizeLinear"]  # folded when the file is loaded
     audit = toolchains.audit("onnx", file)
@@ -130,7 +134,9 @@ def test_compact_files_compute_the_same_and_their_names_are_found_again(files: P
     assert names is not None
     assert small.stat().st_size < 0.9 * plain.stat().st_size
     assert exchange.same_outputs(
-        files, "conv", *(toolchains.open_session("onnx", file, toolchains.Options("int8")) for file in (plain, small))
+        files,
+        "conv",
+        *(toolchains.open_session("onnx", file, toolchains.Options(SCHEMES["int8"])) for file in (plain, small)),
     )
     full, short = (list(onnx.load(file).graph.node) for file in (shared, small))
     assert [names.values.get(v, v) for n in short for v in n.output] == [v for n in full for v in n.output]
@@ -183,7 +189,7 @@ def test_attention_keeps_its_masks_and_norms_in_float(files: Path) -> None:
         exchange.sqnr(
             files,
             "attention",
-            toolchains.open_session("onnx", file_of(files, "attention", route), toolchains.Options("int8")),
+            toolchains.open_session("onnx", file_of(files, "attention", route), toolchains.Options(SCHEMES["int8"])),
         )
         for route in ("ptq-w8a8-qdq-matmuls", "ptq-w8a8-qdq")
     )
@@ -262,12 +268,12 @@ def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_pa
 
 def test_keras_outputs_keep_their_order_and_loops_stay_loops(keras_files: Path) -> None:
     session = toolchains.open_session(
-        "onnx", file_of(keras_files, "outputs", "export-tf2onnx"), toolchains.Options("fp32")
+        "onnx", file_of(keras_files, "outputs", "export-tf2onnx"), toolchains.Options(SCHEMES["fp32"])
     )
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     for model in ("lstm", "attention"):
         session = toolchains.open_session(
-            "onnx", file_of(keras_files, model, "export-tf2onnx"), toolchains.Options("fp32")
+            "onnx", file_of(keras_files, model, "export-tf2onnx"), toolchains.Options(SCHEMES["fp32"])
         )
         assert exchange.sqnr(keras_files, model, session) >= 120
     loop = toolchains.audit("onnx", file_of(keras_files, "lstm", "export-tf2onnx"))
@@ -279,7 +285,9 @@ def test_invalid_file_of_an_exporter_is_an_error(keras_files: Path) -> None:
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:
-    session = toolchains.open_session("onnx", file_of(files, "lstm", "export-torch-dynamo"), toolchains.Options("fp32"))
+    session = toolchains.open_session(
+        "onnx", file_of(files, "lstm", "export-torch-dynamo"), toolchains.Options(SCHEMES["fp32"])
+    )
     tokens = np.arange(12, dtype=np.int64)[None]
     assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
     session.bind({"tokens": tokens})()
@@ -296,7 +304,7 @@ def test_truncated_file_is_damaged(files: Path, tmp_path: Path) -> None:
         with pytest.raises(DamagedFileError):
             toolchains.audit("onnx", damaged)
         with pytest.raises(DamagedFileError):
-            toolchains.open_session("onnx", damaged, toolchains.Options("int8"))
+            toolchains.open_session("onnx", damaged, toolchains.Options(SCHEMES["int8"]))
 
 
 def test_weights_outside_of_the_folder_are_refused(files: Path, tmp_path: Path) -> None:

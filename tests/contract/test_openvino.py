@@ -18,7 +18,7 @@ from exchange_child import MODELS, ROUTES
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.proof.precision import shortfall
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.toolchains.openvino.compact import compact
 
 TORCH = ROUTES["openvino", "torch"]
@@ -48,7 +48,7 @@ def test_route_is_close_and_is_what_it_claims(files: Path, model: str, route: st
     audit = toolchains.audit("openvino", file)
     assert bool(shortfall(SCHEMES[precision], audit)) == ((model, route) in SHORT), shortfall(SCHEMES[precision], audit)
     assert (
-        exchange.sqnr(files, model, toolchains.open_session("openvino", file, toolchains.Options(precision)))
+        exchange.sqnr(files, model, toolchains.open_session("openvino", file, toolchains.Options(SCHEMES[precision])))
         >= LEAST_DB[precision]
     )
     assert [t.name for t in audit.outputs] == ["logits"]
@@ -64,7 +64,7 @@ def test_float_is_executed_in_float32_also_where_the_cpu_has_less(files: Path, m
     for route in ("export-torch-trace", "cast-wf16-openvino", "weights-w8-nncf"):
         assert (
             toolchains.open_session(
-                "openvino", file_of(files, model, route), toolchains.Options(TORCH[route])
+                "openvino", file_of(files, model, route), toolchains.Options(SCHEMES[TORCH[route]])
             ).precision
             == "f32"
         )
@@ -86,7 +86,7 @@ def test_fp16_differs_from_fp32_by_the_rounding_of_weights_only(files: Path) -> 
             files,
             "conv",
             toolchains.open_session(
-                "openvino", file_of(files, "conv", "cast-wf16-openvino"), toolchains.Options("fp16")
+                "openvino", file_of(files, "conv", "cast-wf16-openvino"), toolchains.Options(SCHEMES["fp16"])
             ),
         )
         <= 100
@@ -119,19 +119,23 @@ def test_equal_float16_weights_are_stored_once_and_widened_once_by_a_route_of_it
     assert ('name="decompression"' in made.read_text()) != once
     sample = {"x": rng.normal(size=(1, width)).astype(np.float32)}
     wide, small = (
-        toolchains.open_session("openvino", file, toolchains.Options("fp16")).run(sample)["y"]
+        toolchains.open_session("openvino", file, toolchains.Options(SCHEMES["fp16"])).run(sample)["y"]
         for file in (tmp_path / "float.xml", made)
     )
     assert 0 < np.abs(wide - small).max() < 1e-3
 
 
 def test_int8_is_what_really_runs(files: Path) -> None:
-    conv = toolchains.open_session("openvino", file_of(files, "conv", "ptq-w8a8-nncf"), toolchains.Options("int8"))
+    conv = toolchains.open_session(
+        "openvino", file_of(files, "conv", "ptq-w8a8-nncf"), toolchains.Options(SCHEMES["int8"])
+    )
     assert conv.precision == "int8", conv.executed
-    cell = toolchains.open_session("openvino", file_of(files, "lstm", "ptq-w8a8-nncf"), toolchains.Options("int8"))
+    cell = toolchains.open_session(
+        "openvino", file_of(files, "lstm", "ptq-w8a8-nncf"), toolchains.Options(SCHEMES["int8"])
+    )
     assert cell.executed["RNNSeq:f32"] == 2 and cell.precision == "int8 x1, f32 x2"
     unrolled = toolchains.open_session(
-        "openvino", file_of(files, "lstm", "ptq-w8a8-nncf-unrolled"), toolchains.Options("int8")
+        "openvino", file_of(files, "lstm", "ptq-w8a8-nncf-unrolled"), toolchains.Options(SCHEMES["int8"])
     )
     assert (
         unrolled.precision == "int8"
@@ -149,7 +153,7 @@ def test_a_port_is_called_as_in_the_file_also_where_the_compiler_gives_it_more_n
     for node, name in ((tokens, "tokens"), (wide, "a"), (rows, "rows")):
         node.output(0).get_tensor().set_names({name})
     openvino.save_model(openvino.Model([rows], [tokens], "model"), tmp_path / "model.xml", compress_to_fp16=False)
-    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("fp32"))
+    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options(SCHEMES["fp32"]))
     found = session.run({"tokens": np.array([[0, 1, 2, 3]], np.int32)})
     np.testing.assert_array_equal(found["rows"], np.eye(8, 3, dtype=np.float32)[None, :4])
 
@@ -176,7 +180,7 @@ def test_no_telemetry_in_this_process() -> None:
 
 def test_keras_outputs_keep_their_order_and_loops_stay_loops(keras_files: Path) -> None:
     session = toolchains.open_session(
-        "openvino", file_of(keras_files, "outputs", "export-saved-model"), toolchains.Options("fp32")
+        "openvino", file_of(keras_files, "outputs", "export-saved-model"), toolchains.Options(SCHEMES["fp32"])
     )
     assert exchange.sqnr(keras_files, "outputs", session) >= 120
     assert (
@@ -184,7 +188,7 @@ def test_keras_outputs_keep_their_order_and_loops_stay_loops(keras_files: Path) 
             keras_files,
             "gelu",
             toolchains.open_session(
-                "openvino", file_of(keras_files, "gelu", "export-saved-model"), toolchains.Options("fp32")
+                "openvino", file_of(keras_files, "gelu", "export-saved-model"), toolchains.Options(SCHEMES["fp32"])
             ),
         )
         >= 120
@@ -192,14 +196,14 @@ def test_keras_outputs_keep_their_order_and_loops_stay_loops(keras_files: Path) 
     loop = toolchains.audit("openvino", file_of(keras_files, "lstm", "export-saved-model"))
     assert sum("while" in name for name in loop.float_ops) == 4  # both directions, input and state
     whole = toolchains.open_session(
-        "openvino", file_of(keras_files, "attention", "export-saved-model"), toolchains.Options("fp32")
+        "openvino", file_of(keras_files, "attention", "export-saved-model"), toolchains.Options(SCHEMES["fp32"])
     )
     assert exchange.sqnr(keras_files, "attention", whole) >= 120
 
 
 def test_sessions_check_inputs_and_bind(files: Path) -> None:
     session = toolchains.open_session(
-        "openvino", file_of(files, "lstm", "export-torch-trace"), toolchains.Options("fp32")
+        "openvino", file_of(files, "lstm", "export-torch-trace"), toolchains.Options(SCHEMES["fp32"])
     )
     tokens = np.arange(12, dtype=np.int64)[None]
     assert session.run({"tokens": tokens})["logits"].shape == (1, 5)
@@ -220,7 +224,7 @@ def test_truncated_files_are_damaged(files: Path, tmp_path: Path, suffix: str) -
         with pytest.raises(DamagedFileError):
             toolchains.audit("openvino", tmp_path / "model.xml")
         with pytest.raises(DamagedFileError):
-            toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("int8"))
+            toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options(SCHEMES["int8"]))
 
 
 def test_nan_in_a_constant_is_found(files: Path, tmp_path: Path) -> None:
@@ -254,7 +258,7 @@ def test_layers_keep_their_names_until_a_file_is_chosen_and_are_found_again(
     before, after = (sum(p.stat().st_size for p in folder.glob("model.*")) for folder in (file.parent, tmp_path))
     assert after < before
     sessions = (
-        toolchains.open_session("openvino", one, toolchains.Options(TORCH[route]))
+        toolchains.open_session("openvino", one, toolchains.Options(SCHEMES[TORCH[route]]))
         for one in (file, tmp_path / file.name)
     )
     assert exchange.same_outputs(files, model, *sessions)
@@ -280,6 +284,6 @@ def test_a_kernel_answers_zeros_on_one_thread(tmp_path: Path) -> None:
     samples = rng.normal(size=(32, 1, 24)).astype(np.float32)
     quantized = nncf.quantize(openvino.Model([y], [x], "model"), nncf.Dataset([{"x": row} for row in samples]))
     openvino.save_model(quantized, tmp_path / "model.xml", compress_to_fp16=False)
-    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options("int8"))
+    session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options(SCHEMES["int8"]))
     assert not session.run({"x": samples[0]})["y"].any()
     assert np.abs(np.maximum(samples[0] @ first.T, 0) @ second.T).min() > 0

@@ -7,7 +7,7 @@ import pytest
 
 from edgekit import catalogue, target, toolchains
 from edgekit.errors import UsageError
-from edgekit.scheme import FP32, SCHEMES
+from edgekit.schemes import FP32, SCHEMES
 
 NAMES = target.names()
 SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened"

@@ -21,7 +21,7 @@ from edgekit.artifact import folder as artifact  # noqa: E402
 from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UnsafeInputError, UnsupportedError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.result import Result  # noqa: E402
-from edgekit.scheme import SCHEMES  # noqa: E402
+from edgekit.schemes import SCHEMES  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx.graph import Graph  # noqa: E402
 from edgekit.toolchains.tensorrt import checks, operators, quantize  # noqa: E402
@@ -66,7 +66,7 @@ def test_route_is_close_and_is_what_tensorrt_takes(folders, framework, model, ro
     audit = toolchains.audit("tensorrt", file)
     assert audit.findings == ()
     assert bool(shortfall(SCHEMES[precision], audit)) == ((framework, model, route) in SHORT)
-    session = toolchains.open_session("tensorrt", file, toolchains.Options(precision))
+    session = toolchains.open_session("tensorrt", file, toolchains.Options(SCHEMES[precision]))
     assert session.stand_in and "stand-in for TensorRT" in session.by
     assert exchange.sqnr(folders[framework], model, session) >= LEAST_DB[precision]
     assert {t.dtype for t in (*audit.inputs, *audit.outputs)} <= {"float32", "int32"}
@@ -144,7 +144,7 @@ def test_the_arithmetic_is_that_of_the_definition(tmp_path):
     constants = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")]
     model = made(body, {"x": [1, 64]}, {"y": [1, 8]}, constants)
     file = quantize.qdq(None, request(tmp_path, model, {"x": x[:, None]})).file
-    session = toolchains.open_session("tensorrt", file, toolchains.Options("int8"))
+    session = toolchains.open_session("tensorrt", file, toolchains.Options(SCHEMES["int8"]))
     scale, scales = np.float32(np.abs(x).max() / 127), np.abs(w).max(0) / np.float32(127)
     for row in x:
         integers = np.clip(np.rint(row / scale), -128, 127) @ np.rint(w / scales)
@@ -179,7 +179,7 @@ def test_float16_is_rounded_after_every_operator_and_overflows(tmp_path):
     x = np.array([[1.0, 0.05, 0.0333]], np.float32)
     with np.errstate(over="ignore"):
         expected = x.astype(np.float16) * np.float16(1000) * np.float16(1000) * np.float16(0.001)
-    found = toolchains.open_session("tensorrt", file, toolchains.Options("fp16")).run({"x": x})["y"]
+    found = toolchains.open_session("tensorrt", file, toolchains.Options(SCHEMES["fp16"])).run({"x": x})["y"]
     np.testing.assert_array_equal(found, expected.astype(np.float32))
     assert np.isinf(found[0, 0])
 
@@ -356,7 +356,7 @@ def test_weights_outside_of_the_folder_are_refused(place, tmp_path):
     file.write_bytes(external(place).SerializeToString())
     for look in (
         lambda path: toolchains.audit("tensorrt", path),
-        lambda path: toolchains.open_session("tensorrt", path, toolchains.Options("int8")),
+        lambda path: toolchains.open_session("tensorrt", path, toolchains.Options(SCHEMES["int8"])),
     ):
         with pytest.raises(UnsafeInputError, match=r"secret\.bin"):
             look(file)
@@ -424,7 +424,7 @@ def test_truncated_files_are_damaged(folders, tmp_path):
         damaged.write_bytes(content[:length])
         for look in (
             lambda path: toolchains.audit("tensorrt", path),
-            lambda path: toolchains.open_session("tensorrt", path, toolchains.Options("int8")),
+            lambda path: toolchains.open_session("tensorrt", path, toolchains.Options(SCHEMES["int8"])),
         ):
             with pytest.raises(DamagedFileError):
                 look(damaged)

@@ -19,7 +19,7 @@ from edgekit.proof.accuracy import measure_accuracy
 from edgekit.proof.judge import judge_accuracy, judge_parity
 from edgekit.proof.metrics import metric
 from edgekit.proof.parity import compare
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.signature import BOXES
 
 CLASSES = 3

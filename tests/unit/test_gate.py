@@ -18,7 +18,7 @@ from edgekit.proof.intervals import tango_interval
 from edgekit.proof.judge import judge_accuracy, judge_parity
 from edgekit.proof.parity import compare
 from edgekit.result import Accuracy, Parity
-from edgekit.scheme import FP32, SCHEMES
+from edgekit.schemes import FP32, SCHEMES
 
 INT8 = SCHEMES["int8"]
 

@@ -26,8 +26,10 @@ from edgekit.jobs.run import Given, Run
 from edgekit.jobs.store import Store, sha256_json
 from edgekit.jobs.workers import Answer, Workers
 from edgekit.result import Host
+from edgekit.schemes import FP32, SCHEMES
 from edgekit.sources.source import Source
 from edgekit.steps import audit, golden, latency
+from edgekit.toolchains import Options
 
 PACKAGE = Path(__file__).parents[2] / "edgekit"
 AT = "edgekit.steps."
@@ -454,7 +456,7 @@ class Counting(Workers):
         return Answer({**times, "blocks": 1, "runs_per_block": [1, 1], "wall_over_cpu": 1}, 0.1, 1)
 
 
-TIMED = latency.Request("onnx", {}, "int8", {}, {}, {})
+TIMED = latency.Request("onnx", {}, Options(SCHEMES["int8"]), {}, Options(FP32), {}, {})
 RECORDED = golden.Request(None, Given(Path("a"), "a"), Given(Path("b"), "b"), Given(Path("c"), "c"), 8)
 
 
@@ -475,7 +477,7 @@ def test_two_hosts_share_no_measurement_and_unlike_processors_nothing(
 
 def test_no_step_depends_on_what_judges_it() -> None:
     """Moving a limit runs nothing again."""
-    judging = {"edgekit.limits", "edgekit.target", "edgekit.proof.judge", "edgekit.proof.precision"}
+    judging = {"edgekit.schemes", "edgekit.limits", "edgekit.target", "edgekit.proof.judge", "edgekit.proof.precision"}
     assert {case: found for case in STEPS if (found := imported(case, keys.installed()) & judging)} == {}
 
 

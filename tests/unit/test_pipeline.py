@@ -11,7 +11,7 @@ from edgekit.jobs import wire
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import judge_latency
 from edgekit.result import Accuracy, Latency
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.steps import describe
 
 GATE = Gate.model_validate(with_defaults(SCHEMES["int8"], {}))

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.proof.precision import describe, reached, shortfall
 from edgekit.result import IO, Inspected
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.products import Product, Weights
 

@@ -14,7 +14,7 @@ ROOMS = """
 errors
 signature scheme
 result
-limits catalogue user_code mil reference
+schemes limits catalogue user_code mil reference
 target
 data
 zoo

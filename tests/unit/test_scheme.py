@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from edgekit import catalogue, limits, scheme, target
+from edgekit import catalogue, limits, schemes, target
 from edgekit.errors import UsageError
 from edgekit.proof.precision import describe, reached, shortfall, weight_share
 from edgekit.result import IO, Inspected
-from edgekit.scheme import FP32, GROUPS, SCHEMES, Floors, Scheme
+from edgekit.scheme import GROUPS, Floors, Scheme
+from edgekit.schemes import FP32, SCHEMES
 
 FLOORS = Floors(sqnr_db=12, cosine=0.97, variation_db=12, channel_db=6, equal=0.9)
 INT8, FP16 = SCHEMES["int8"], SCHEMES["fp16"]
@@ -60,7 +61,7 @@ def test_todays_precisions_say_what_they_are() -> None:
 def test_every_scheme_is_found_by_its_name_and_makes_a_gate() -> None:
     assert [s.name for s in SCHEMES.values()] == list(SCHEMES)
     for name, found in SCHEMES.items():
-        assert scheme.find(name) is found
+        assert schemes.find(name) is found
         assert limits.Gate.model_validate(limits.with_defaults(found, {})).beyond_ceilings(found) == []
 
 
@@ -82,7 +83,7 @@ def test_floors_are_the_limits_of_the_gate() -> None:
 )
 def test_an_unknown_precision_is_refused_with_the_nearest_name(name: str, meant: str) -> None:
     with pytest.raises(UsageError) as error:
-        scheme.find(name)
+        schemes.find(name)
     assert str(error.value) == f"unknown precision {name!r}; {meant}known: {', '.join(SCHEMES)}"
 
 
@@ -183,3 +184,12 @@ def test_int16_activations_on_int8_weights(granularity: Any, shared: str) -> Non
     assert found.words == f"static int16 on int8 weights{shared}"
     assert shortfall(found, file_of({"int8": 100}, in_integers=100)) == ""
     assert shortfall(found, file_of({"int8": 100}, in_integers=50)).startswith("only 50% of the multiply-accumulates")
+
+
+def test_what_judges_is_in_no_key() -> None:
+    """A floor or a share that moves makes no file again; all else does."""
+    one = SCHEMES["int8"]
+    moved = replace(one, floors=replace(one.floors, sqnr_db=1), stored=0.1, integers=0.1)
+    assert one.identity() == moved.identity()
+    for other in (replace(one, granularity="tensor"), replace(one, integers=None, dynamic=True)):
+        assert one.identity() != other.identity()

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
-from edgekit.scheme import SCHEMES
 from edgekit.toolchains import Request
 
 if TYPE_CHECKING:
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
 def calibration_of(request: Request) -> Arrays:
     """The request's calibration samples; raises ``UsageError`` where a static precision got none."""
     if not request.calibration or min(len(a) for a in request.calibration.values()) == 0:
-        others = [s.name for s in SCHEMES.values() if not s.is_float and not s.needs_calibration]
         raise UsageError(
             f"{request.scheme.name} needs calibration samples and got none",
-            hint=f"Give --calibrate DATA, or take a target that needs none: {' or '.join(others)}.",
+            hint="Give --calibrate DATA, or take a target that needs none: dynamic, or of weights alone.",
         )
     return request.calibration
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 from edgekit.errors import DamagedFileError, UnsupportedError
-from edgekit.scheme import Precision, find
 from edgekit.toolchains import Options
 from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.machine import only
@@ -57,15 +56,15 @@ def open_session(file: Path, options: Options) -> OnnxSession:
         UnsupportedError: it has no kernel for one of the operators.
     """
     only("cpu", options.unit, "ONNX Runtime's CPU provider")
-    return OnnxSession(file, options.precision, options.threads)
+    return OnnxSession(file, options.threads, look=not options.scheme.is_float)
 
 
 class OnnxSession:
     """One file in ONNX Runtime; see ``edgekit.toolchains.Session``.
 
     Attributes:
-        executed: kernels of the optimized graph by operator type, Q/DQ included: what really runs. Only for
-            quantized precisions; empty for the others.
+        executed: kernels of the optimized graph by operator type, Q/DQ included: what really runs. Only where it was
+            asked to ``look``; else empty.
 
     ``entries`` are further settings of the session, by ONNX Runtime's names.
     """
@@ -74,7 +73,7 @@ class OnnxSession:
     stand_in = False
 
     def __init__(
-        self, file: Path, precision: Precision, threads: int, entries: Mapping[str, str] = MappingProxyType({})
+        self, file: Path, threads: int, entries: Mapping[str, str] = MappingProxyType({}), *, look: bool = False
     ) -> None:
         self.by = f"onnxruntime {onnxruntime.__version__} CPU"
         options = onnxruntime.SessionOptions()
@@ -89,7 +88,7 @@ class OnnxSession:
             options.add_session_config_entry(key, value)
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
-            if not find(precision).is_float:
+            if look:
                 options.optimized_model_filepath = str(optimized)
             self._session = _load(file, options)
             self.executed = _kernels(optimized) if optimized.exists() else Counter()

@@ -13,7 +13,6 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError, NotRunError
-from edgekit.scheme import find
 from edgekit.toolchains import Options
 from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
@@ -70,9 +69,7 @@ class OpenVinoSession:
             raise DamagedFileError(f"OpenVINO cannot compile {file.name}: {sentence(error)}") from error
         self._hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.executed = _executed(self._compiled)
-        self.precision = (
-            _int8_share(self.executed, self._hint) if find(options.precision).promises_arithmetic else self._hint
-        )
+        self.precision = _int8_share(self.executed, self._hint) if options.scheme.promises_arithmetic else self._hint
         self._request = self._compiled.create_infer_request()
         # Names as the file has them: where the compiler drops an operator, a port takes over its names, too.
         self._inputs = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from edgekit.scheme import FP32, Activations, Precision, find
+from edgekit.scheme import Activations
 from edgekit.toolchains import Options
 from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains.onnx.graph import load
@@ -30,7 +30,7 @@ def open_session(file: Path, options: Options) -> StandInSession:
         UnsupportedError: ONNX Runtime lacks an operator.
     """
     only("cpu", options.unit, "the stand-in, ONNX Runtime,")
-    return StandInSession(file, options.precision, options.threads)
+    return StandInSession(file, options.scheme.activations, options.threads)
 
 
 class StandInSession(OnnxSession):
@@ -38,15 +38,15 @@ class StandInSession(OnnxSession):
 
     stand_in = True
 
-    def __init__(self, file: Path, precision: Precision, threads: int) -> None:
-        model, activations = load(file), find(precision).activations
+    def __init__(self, file: Path, activations: Activations, threads: int) -> None:
+        model = load(file)
         if activations != "float16":
-            super().__init__(file, FP32.name, threads, _UNFUSED)
+            super().__init__(file, threads, _UNFUSED)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 spelled = Path(folder) / file.name
                 onnx.save(rounded(model), spelled)
-                super().__init__(spelled, FP32.name, threads, _UNFUSED)
+                super().__init__(spelled, threads, _UNFUSED)
         self.by = f"ONNX Runtime {onnxruntime.__version__} CPU (stand-in for TensorRT)"
         self.precision = _EXECUTED[activations]
 

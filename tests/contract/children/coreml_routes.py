@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import EdgekitError
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 from edgekit.toolchains.coreml.routes import ROUTES

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.schemes import SCHEMES
+
 
 def conv() -> Any:
     """BatchNorm, ReLU6, dropout before the last layer, a pooling without stride, tanh GELU."""
@@ -202,7 +204,7 @@ def run(file: str, inputs: str) -> dict[str, Any]:
 
     from edgekit import toolchains
 
-    session = toolchains.open_session("executorch", Path(file), toolchains.Options("fp32"))
+    session = toolchains.open_session("executorch", Path(file), toolchains.Options(SCHEMES["fp32"]))
     with np.load(inputs) as stored:
         data = {name.removeprefix("x/"): stored[name] for name in stored.files}
     rows = [session.run({n: a[i : i + 1] for n, a in data.items()}) for i in range(len(next(iter(data.values()))))]
@@ -274,7 +276,7 @@ def fuzz(file: str, scratch: str, count: int, unread: bool = False) -> dict[str,
                     if unread:
                         run_unread(str(path))
                     else:
-                        session = toolchains.open_session("executorch", path, toolchains.Options("fp32"))
+                        session = toolchains.open_session("executorch", path, toolchains.Options(SCHEMES["fp32"]))
                         session.run({n: np.zeros(s, d) for n, (s, d) in session._inputs.items()})
                     stream.write("ran")
                 except EdgekitError:

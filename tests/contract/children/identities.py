@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.scheme import SCHEMES
+from edgekit.schemes import SCHEMES
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 

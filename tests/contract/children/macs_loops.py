@@ -12,7 +12,7 @@ import numpy as np
 from coremltools.converters.mil import Builder
 
 from edgekit import toolchains
-from edgekit.scheme import FP32
+from edgekit.schemes import FP32
 from edgekit.signature import Signature, TensorSpec
 from edgekit.toolchains import Request
 

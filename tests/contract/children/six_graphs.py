@@ -21,7 +21,8 @@ from edgekit import target as targets
 from edgekit import toolchains
 from edgekit.errors import EdgekitError, NotRunError, UnsupportedError
 from edgekit.proof import parity
-from edgekit.scheme import FP32, Scheme
+from edgekit.scheme import Scheme
+from edgekit.schemes import FP32
 from edgekit.sources.source import Source
 from edgekit.toolchains import Request
 
@@ -64,7 +65,7 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
         try:
             file = chosen.convert(None if chosen.quantizes_file else loaded, request).file
             row = {"file": str(file.relative_to(folder))}
-            outcome[f"{name} {route}"] = row | {"sqnr_db": distance(toolchain, file, scheme.name, samples, expected)}
+            outcome[f"{name} {route}"] = row | {"sqnr_db": distance(toolchain, file, scheme, samples, expected)}
         except UnsupportedError as error:
             outcome[f"{name} {route}"] = {"unsupported": str(error)}
             continue
@@ -79,9 +80,9 @@ def one(name: str, toolchain: str, folder: Path, framework: str, here: dict[str,
     return outcome
 
 
-def distance(toolchain: str, file: Path, precision: Any, samples: Any, expected: Any) -> float | None:
+def distance(toolchain: str, file: Path, scheme: Scheme, samples: Any, expected: Any) -> float | None:
     try:
-        session = toolchains.open_session(toolchain, file, toolchains.Options(precision))
+        session = toolchains.open_session(toolchain, file, toolchains.Options(scheme))
     except NotRunError:
         return None
     answers = [session.run({key: array[i : i + 1] for key, array in samples.items()}) for i in range(SAMPLES)]

@@ -175,7 +175,7 @@ def loaded(framework: str, name: str) -> Any:
 
 def main(toolchain: str, route: str, framework: str, folder: Path) -> None:
     from edgekit import toolchains
-    from edgekit.scheme import FP32
+    from edgekit.schemes import FP32
     from edgekit.toolchains import Request
     from edgekit.toolchains._shared import tensorflow_graph, torch_graph, traits
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.schemes import SCHEMES
+
 
 def lower(folder: str) -> dict[str, Any]:
     """A float16 convolution behind a permute, lowered by ExecuTorch alone."""
@@ -122,7 +124,7 @@ def open_session(folder: str) -> list[str]:
     os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
     os.environ.pop("CI", None)
     file.write_bytes(_norm("Add", 4, 8))
-    session = toolchains.open_session("onnx", file, toolchains.Options("fp32"))
+    session = toolchains.open_session("onnx", file, toolchains.Options(SCHEMES["fp32"]))
     session.run({name: np.zeros((1, 4, 8), np.float32) for name in "ab"})
     return [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file()]
 
