@@ -26,8 +26,8 @@ Status = Literal[
 Flag = Literal["SLOWER", "LARGER", "WEAK_SOURCE", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE", "CUSTOM_TARGET"]
 
 
-#: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, R2), or a
-#: fraction of the float value.
+#: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, equal and
+#: word error rate, R2), or a fraction of the float value.
 Family = Literal["top1", "map", "relative"]
 
 #: The latency of an artifact against its float twin's.
@@ -230,7 +230,7 @@ class Accuracy(_Frozen):
 
     Attributes:
         metric: name in ``edgekit.proof.metrics``, whose family says how a drop is judged.
-        higher_is_better: False for perplexity.
+        higher_is_better: False for perplexity and errors.
         samples: number of samples.
         float_: of the source as handed in, run by its framework (``float`` in JSON).
         checkpoint: of the checkpoint, after a recipe; equal to ``float_`` where there was none.

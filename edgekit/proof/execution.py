@@ -271,6 +271,8 @@ def check_metric(metric: Metric, labels: NDArray[Any], signatures: Mapping[str, 
     outputs = {t.name: np.broadcast_to(nothing, (1, *t.row)) for t in signatures[WHOLE].outputs}
     shape = metric.read(answers(outputs, signatures, None), labels[:1]).shape
     metric.check(labels, (len(labels), *shape[1:]))
+    if metric.check_set is not None:
+        metric.check_set(labels)
 
 
 def _one_by_one(session: Session, signature: Signature, inputs: Arrays) -> dict[str, NDArray[Any]]:
