@@ -309,11 +309,14 @@ class Part(_Frozen):
 
 
 class StateFacts(_Frozen):
-    """A state of a part: the output goes into the input at the next step; ``initial`` at the first of a sequence."""
+    """A state of a part: the output goes into the input at the next step; ``initial`` at the first of a sequence.
+
+    That is the value of every element, or one value for each of the input's shape, the last axis fastest.
+    """
 
     output: str
     input: str
-    initial: float
+    initial: float | tuple[float, ...]
 
 
 class SamplesFacts(_Frozen):

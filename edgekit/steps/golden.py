@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit import toolchains
 from edgekit.data import rows
-from edgekit.proof import execution
+from edgekit.proof import execution, stream
 from edgekit.result import Parity
 from edgekit.scheme import Precision
 from edgekit.signature import State
@@ -46,11 +46,12 @@ class Answer:
 def run(folder: Path, request: Request) -> Answer:
     """Write ``golden.npz``: a few inputs with the artifact's own outputs and the framework's.
 
-    With ``part``, the steps of that part in the first sequences: inputs as the artifact got them, states included.
+    With ``part``, the first steps of that part in the first sequences, at most ``stream.FIRST``: inputs as the artifact
+    got them, states included.
     """
     measured, reference, count = Path(request.measured), Path(request.reference), request.count
     if request.part:
-        own, floats = (execution.steps_of(side, request.part) for side in (measured, reference))
+        own, floats = (stream.beginning(execution.steps_of(side, request.part)) for side in (measured, reference))
         arrays = {name: array[:count] for name, array in own.items()}
         arrays |= {f"float/{name[4:]}": array[:count] for name, array in floats.items() if name.startswith("out/")}
     else:
