@@ -299,9 +299,14 @@ class Latency(_Frozen):
 
 
 class Part(_Frozen):
-    """One model file of an artifact with its own evidence."""
+    """One model of an artifact with its own evidence: a file, or one of several entries of a file that parts share.
+
+    ``entry`` is what the format calls it by: a LiteRT signature, an ExecuTorch method, a Core ML function. None: the
+    file's only one.
+    """
 
     file: str
+    entry: str | None = None
     inputs: tuple[IO, ...]
     outputs: tuple[IO, ...]
     audit: Audited

@@ -319,6 +319,7 @@ def _parts(made: Candidate | None) -> dict[str, Part]:
         evidence = made.evidence.parts[name] if made.evidence else None
         found[name] = Part(
             file=_within(made, name, part.file),
+            entry=part.entry,
             inputs=tuple(IO(**asdict(t)) for t in part.audit.inputs),
             outputs=tuple(IO(**asdict(t)) for t in part.audit.outputs),
             audit=_audited(part.audit, evidence.ops_delegated if evidence else part.audit.ops_delegated),

@@ -205,13 +205,16 @@ def build(
 def inspect(
     path: Annotated[Path, typer.Argument(help="An artifact's folder or a model file.")],
     toolchain: Annotated[str | None, typer.Option(help="Toolchain, where the file's ending does not tell.")] = None,
+    entry: Annotated[
+        str | None, typer.Option(help="One of the signatures, methods or functions of a file that has several.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Show what is really inside a file: types, operators, multiply-accumulates, static checks."""
     from edgekit import api
     from edgekit.cli import show
 
-    found = api.inspect(path, toolchain)
+    found = api.inspect(path, toolchain, entry)
     if as_json:
         _print_json({"status": "PASS", "reason": "", **found})
     else:

@@ -88,7 +88,7 @@ def audit(found: dict[str, Any]) -> None:
         return
     table = _table()
     for name, value in found.items():
-        if name not in ("inputs", "outputs"):
+        if name not in ("inputs", "outputs") and (name, value) != ("entries", []):  # most formats have none
             table.add_row(name, _text(columns.text(value) or "none"))
     for side in ("inputs", "outputs"):
         for tensor in found.get(side, ()):

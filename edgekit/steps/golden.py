@@ -78,6 +78,7 @@ class ReplayRequest:
         steps: whether they are sequences of steps, in which the part feeds its own states back.
         state: its states.
         shapes: of its inputs.
+        entry: which of several parts of the file it is.
     """
 
     toolchain: str
@@ -87,6 +88,7 @@ class ReplayRequest:
     steps: bool
     state: tuple[State, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Replayed:
 
 def replay(folder: Path, request: ReplayRequest) -> Replayed:
     """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact."""
-    session = toolchains.open_session(request.toolchain, Path(request.file), request.precision)
+    session = toolchains.open_session(request.toolchain, Path(request.file), request.precision, entry=request.entry)
     recorded = execution.Golden.load(Path(request.golden), request.steps, request.state, request.shapes)
     found = recorded.replay(session)
     identical = all(output.max_abs == 0 for output in found.per_output.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ _MOVES = frozenset(
 _CELLS = frozenset(("lstm", "gru", "rnn"))
 
 
-def audit(file: Path) -> Audit:
+def audit(file: Path, entry: str | None = None) -> Audit:
     """Count what a file holds and check it statically; see ``Audit``.
 
     Constants and ``quantize`` / ``dequantize`` pairs are not counted as operators. A product whose factors are all int8
@@ -49,7 +50,8 @@ def audit(file: Path) -> Audit:
         DamagedFileError, UnsafeInputError, UnsupportedError: see ``edgekit.mil.load``.
     """
     opened = read(file)
-    return _Reading(read_program(opened), opened.names).audit()
+    found = _Reading(read_program(opened, entry), opened.names).audit()
+    return replace(found, entries=tuple(sorted(opened.spec.mlProgram.functions)))
 
 
 def product_types(program: Program) -> Counter[str]:

@@ -23,15 +23,17 @@ from edgekit.toolchains.coreml.vendor import coremltools
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def open_session(file: Path, precision: Precision, *, threads: int = 1) -> Session:
-    """Open a package. ``threads`` is not used: Core ML chooses its own, and NumPy takes the process's.
+def open_session(file: Path, precision: Precision, *, threads: int = 1, entry: str | None = None) -> Session:
+    """Open a package, or one function of it.
+
+    ``threads`` is not used: Core ML chooses its own, and NumPy takes the process's.
 
     Raises:
         DamagedFileError, UnsafeInputError: see ``edgekit.mil.load``.
         NotRunError: outside macOS, the evaluator lacks an operator.
     """
     opened = read(file)
-    return RuntimeSession(file, opened) if on_macos() else EvaluatorSession(opened)
+    return RuntimeSession(file, opened, entry) if on_macos() else EvaluatorSession(opened, entry)
 
 
 def on_macos() -> bool:
@@ -46,8 +48,8 @@ class EvaluatorSession:
     ops_delegated: int | None = None
     stand_in = True
 
-    def __init__(self, opened: Package) -> None:
-        self.program = read_program(opened)
+    def __init__(self, opened: Package, entry: str | None = None) -> None:
+        self.program = read_program(opened, entry)
         self.program.refuse_unknown()
         self.precision = executed(self.program)
         self._names = opened.names
@@ -73,15 +75,15 @@ class RuntimeSession:
     ops_delegated: int | None = None
     stand_in = False
 
-    def __init__(self, file: Path, opened: Package) -> None:
+    def __init__(self, file: Path, opened: Package, entry: str | None = None) -> None:
         ct = coremltools()
         self.by = f"Core ML, macOS {platform.mac_ver()[0]}"
         try:
             # On the CPU alone float32 programs are executed in float32; other units compute in float16.
-            self._model = ct.models.MLModel(str(file), compute_units=ct.ComputeUnit.CPU_ONLY)
+            self._model = ct.models.MLModel(str(file), compute_units=ct.ComputeUnit.CPU_ONLY, function_name=entry)
         except Exception as error:  # Core ML's own errors come as RuntimeError, its compiler's as others
             raise DamagedFileError(f"Core ML cannot load {file.name}: {sentence(error)}") from error
-        self.program = read_program(opened)
+        self.program = read_program(opened, entry)
         self.precision = executed(self.program)
         self._names = opened.names
         self._state = self._new_state()
