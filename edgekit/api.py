@@ -140,8 +140,8 @@ def _content(data: str) -> Any:
     raise UsageError(f"no such file or folder: {path}", hint="Give an npz file, an image folder, or file.py:function.")
 
 
-def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
-    """Audit a model file, or the model files of an artifact, in a child process.
+def inspect(path: Path, toolchain: str | None = None, entry: str | None = None) -> dict[str, Any]:
+    """Audit a model file or one entry of it, or the parts of an artifact, in a child process.
 
     Returns:
         ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
@@ -151,22 +151,25 @@ def inspect(path: Path, toolchain: str | None = None) -> dict[str, Any]:
 
     if (path / contents.MANIFEST).is_file():
         result = artifact.read(path)
-        found = {name: _audited(path / part.file, result.toolchain) for name, part in result.parts.items()}
+        if entry is not None:
+            raise UsageError(f"{path} is an artifact, whose parts are named", hint="Give one of its files.")
+        found = {name: _audited(path / part.file, result.toolchain, part.entry) for name, part in result.parts.items()}
         if not found:
             raise UsageError(f"{path} holds no model file", hint=f"{contents.MANIFEST} says what it is.")
         return {"toolchain": result.toolchain, "parts": found} if len(found) > 1 else next(iter(found.values()))
-    return _audited(path, toolchain)
+    return _audited(path, toolchain, entry)
 
 
-def _audited(path: Path, toolchain: str | None) -> dict[str, Any]:
+def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, Any]:
     if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
-        request = audit.Request(name, path.resolve())
+        request = audit.Request(name, path.resolve(), entry)
         with untrusted.blame(str(path)):
             found = workers.ask("runtime", audit.run, Path(folder), request, confined=reading(path)).value
-    return {"file": str(path), "toolchain": name, **wire.plain(found)}
+    named = {} if entry is None else {"entry": entry}
+    return {"file": str(path), "toolchain": name, **named, **wire.plain(found)}
 
 
 def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str, Any]:

@@ -26,8 +26,8 @@ Status = Literal[
 Flag = Literal["SLOWER", "LARGER", "WEAK_SOURCE", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE", "CUSTOM_TARGET"]
 
 
-#: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, R2), or a
-#: fraction of the float value.
+#: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, equal and
+#: word error rate, R2), or a fraction of the float value.
 Family = Literal["top1", "map", "relative"]
 
 #: The latency of an artifact against its float twin's.
@@ -197,10 +197,12 @@ class Inspected(Audit):
     Attributes:
         inputs: inputs of the file, named as the source names them.
         outputs: outputs of the file, likewise.
+        entries: names of the signatures, methods or functions of the file; empty where its format has none.
     """
 
     inputs: tuple[IO, ...]
     outputs: tuple[IO, ...]
+    entries: tuple[str, ...] = ()
 
     def alone(self) -> Audit:
         """The audit alone."""
@@ -313,7 +315,7 @@ class Accuracy(_Frozen):
 
     Attributes:
         metric: name in ``edgekit.proof.metrics``, whose family says how a drop is judged.
-        higher_is_better: False for perplexity.
+        higher_is_better: False for perplexity and errors.
         samples: number of samples.
         float_: of the source as handed in, run by its framework (``float`` in JSON).
         checkpoint: of the checkpoint, after a recipe; equal to ``float_`` where there was none.
@@ -382,9 +384,14 @@ class Latency(_Frozen):
 
 
 class Part(_Frozen):
-    """One model file of an artifact with its own evidence."""
+    """One model of an artifact with its own evidence: a file, or one of several entries of a file that parts share.
+
+    ``entry`` is what the format calls it by: a LiteRT signature, an ExecuTorch method, a Core ML function. None: the
+    file's only one.
+    """
 
     file: str
+    entry: str | None = None
     inputs: tuple[IO, ...]
     outputs: tuple[IO, ...]
     audit: Audit
@@ -392,11 +399,14 @@ class Part(_Frozen):
 
 
 class StateFacts(_Frozen):
-    """A state of a part: the output goes into the input at the next step; ``initial`` at the first of a sequence."""
+    """A state of a part: the output goes into the input at the next step; ``initial`` at the first of a sequence.
+
+    That is the value of every element, or one value for each of the input's shape, the last axis fastest.
+    """
 
     output: str
     input: str
-    initial: float
+    initial: float | tuple[float, ...]
 
 
 class SamplesFacts(_Frozen):

@@ -83,12 +83,13 @@ class State:
     Attributes:
         output: the output that holds the state after a step.
         input: the input that takes it at the next one.
-        initial: value of every element at the first step of a sequence.
+        initial: at the first step of a sequence: the value of every element, or a value for each, the last axis
+            fastest.
     """
 
     output: str
     input: str
-    initial: float = 0.0
+    initial: float | tuple[float, ...] = 0.0
 
 
 @dataclass(frozen=True)

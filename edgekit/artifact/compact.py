@@ -61,6 +61,7 @@ def computes_the_same(run: Run, target: Target, checkpoint: Checkpoint, made: Ca
             steps=checkpoint.streams,
             state=checkpoint.signatures[name].state,
             shapes={tensor.name: tensor.shape for tensor in part.audit.inputs},
+            entry=part.entry,
         )
         if not run.step(golden.replay, "runtime", "compact", request).value.identical:
             return False

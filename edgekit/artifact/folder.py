@@ -45,11 +45,14 @@ WHOLE_BUT = "all files are as they were written; it did not pass: {}"
 class _HasFile(Protocol):
     @property
     def file(self) -> str: ...
+    @property
+    def entry(self) -> str | None: ...
 
 
 def golden_of(part: _HasFile) -> str:
-    """Where the golden data of a part lie: beside its file."""
-    return (PurePosixPath(part.file).parent / GOLDEN).as_posix()
+    """Where the golden data of a part lie: beside its file, of an entry under its name."""
+    name = GOLDEN if part.entry is None else f"golden.{part.entry}.npz"
+    return (PurePosixPath(part.file).parent / name).as_posix()
 
 
 class Manifest(Protocol):
@@ -86,9 +89,10 @@ class SealedInput(_Lenient):
 
 
 class SealedPart(_Lenient):
-    """One model file of an artifact."""
+    """One model of an artifact: a file, or an entry of it."""
 
     file: str
+    entry: str | None = None
     inputs: tuple[SealedInput, ...]
 
 
@@ -149,7 +153,7 @@ def read(folder: Path) -> Sealed:
         raise DamagedFileError(f"{MANIFEST}: {where}: {first['msg']}", hint="Convert the model again.") from error
     for name, part in found.parts.items():
         own = any(file.path == part.file or file.path.startswith(f"{part.file}/") for file in found.files)
-        if not own or not contents.is_inside(part.file):
+        if not own or not contents.is_inside(part.file) or not contents.is_inside(golden_of(part)):
             raise DamagedFileError(
                 f"{MANIFEST}: the file of part {name}, {part.file!r}, is none of its files",
                 hint="Convert the model again.",
@@ -209,6 +213,7 @@ def _replay(folder: Path, sealed: Sealed, name: str, workers: Workers) -> dict[s
         steps=len(sealed.parts) > 1 or bool(state),
         state=tuple(State(**one.model_dump()) for one in state),
         shapes={tensor.name: tensor.shape for tensor in part.inputs},
+        entry=part.entry,
     )
     with tempfile.TemporaryDirectory() as scratch:  # not the artifact's: what a child writes is copied into it
         confined = reading(folder / SEAL)

@@ -296,6 +296,7 @@ def _parts(made: Candidate | None) -> dict[str, Part]:
         delegated = evidence.ops_delegated if evidence else part.audit.ops_delegated
         found[name] = Part(
             file=_within(made, name, part.file),
+            entry=part.entry,
             inputs=part.audit.inputs,
             outputs=part.audit.outputs,
             audit=part.audit.alone().model_copy(update={"ops_delegated": delegated}),

@@ -73,10 +73,15 @@ def _states(result: Result) -> str:
         return ""
     return "\n\n## State\nOne call is one step. After each step, as real numbers:\n" + "\n".join(
         f"- {_part(result, name)}{code(s.output)} goes into {code(s.input)} of the next step; at the first step "
-        f"of a sequence {code(s.input)} is {s.initial:g}"
+        f"of a sequence {code(s.input)} is {_initial(s.initial)}"
         for name, states in result.state.items()
         for s in states
     )
+
+
+def _initial(value: float | tuple[float, ...]) -> str:
+    """A number; of more than that where it stands."""
+    return f"what `{contents.MANIFEST}` says, {len(value)} values" if isinstance(value, tuple) else f"{value:g}"
 
 
 def _part(result: Result, name: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgekit.proof import metrics
 from edgekit.proof.parity import FEWEST
-from edgekit.result import Accuracy, Result
+from edgekit.result import Result
 from edgekit.schemes import FP32
 
 
@@ -54,33 +55,22 @@ def _parity(result: Result) -> str:
     return f"{text} of {d.steps} steps each; first 20 steps {d.first20_db:.1f} dB, last 20 {d.last20_db:.1f} dB"
 
 
-#: Metrics whose drop is a fraction of the float value -> their own unit.
-_RELATIVE = {"perplexity": "", "si_sdr": " dB", "mae": "", "rmse": ""}
-#: Metrics that are no percentage, with a drop in points all the same.
-_PLAIN = ("auc", "r2")
-
-
 def _accuracy(result: Result) -> str:
     a = result.accuracy
     if a is None:
         return "not measured"
-    if a.metric in _RELATIVE:
-        suffix, unit = _RELATIVE[a.metric], "%"
-        before, after = f"{a.float_:.4f}{suffix}", f"{a.artifact:.4f}{suffix}"
-    elif a.metric in _PLAIN:
-        before, after, unit = f"{a.float_:.4f}", f"{a.artifact:.4f}", " points"
-    else:
-        before, after, unit = f"{a.float_:.2%}", f"{a.artifact:.2%}", " points"
+    unit = "%" if metrics.metric(a.metric).family == "relative" else " points"
     low, high = (100 * bound for bound in a.drop_ci95)
     interval = f"95 % interval {low:+.2f} to {high:+.2f}"
-    return f"{a.metric} {before} -> {after}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{_trivial(a)})"
+    # An answer that does not look at the samples:
+    trivial = "" if a.trivial is None else f"; trivial {_value(a.metric, a.trivial)}"
+    values = f"{_value(a.metric, a.float_)} -> {_value(a.metric, a.artifact)}"
+    return f"{a.metric} {values}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{trivial})"
 
 
-def _trivial(a: Accuracy) -> str:
-    """What an answer that does not look at the samples would reach."""
-    if a.trivial is None:
-        return ""
-    return f"; trivial {a.trivial:.4f}" if a.metric in (*_RELATIVE, *_PLAIN) else f"; trivial {a.trivial:.2%}"
+def _value(metric: str, value: float) -> str:
+    unit = metrics.metric(metric).unit
+    return f"{value:.2%}" if unit == "%" else f"{value:.4f}{unit}"
 
 
 def _agreement(result: Result) -> str:

@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help costs 0.15 s of imports
     pretty_exceptions_enable=False,
 )
-list_app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, toolchains, devices.")
+list_app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, toolchains, devices.")
 cache_app = typer.Typer(rich_markup_mode=None, help="The store of finished steps.")
 app.add_typer(list_app, name="list")
 app.add_typer(cache_app, name="cache")
@@ -94,10 +94,7 @@ def convert(
     ] = None,
     metric: Annotated[
         str,
-        typer.Option(
-            help="Metric of the labels: top1, top5 (classes), binary, binary_logit, auc (one unit), mae, rmse, r2 "
-            "(quantities), miou (pixels), perplexity (text), map (boxes), si_sdr (signals)."
-        ),
+        typer.Option(help="What the labels are scored by: a name from `edgekit list metrics`."),
     ] = "top1",
     input: Annotated[
         list[str] | None, typer.Option(help="NAME=1x3x224x224:float32 where shapes cannot be found.")
@@ -208,6 +205,9 @@ def build(
 def inspect(
     path: Annotated[Path, typer.Argument(help="An artifact's folder or a model file.")],
     toolchain: Annotated[str | None, typer.Option(help="Toolchain, where the file's ending does not tell.")] = None,
+    entry: Annotated[
+        str | None, typer.Option(help="One of the signatures, methods or functions of a file that has several.")
+    ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="List every layer; --json always does.")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -215,7 +215,7 @@ def inspect(
     from edgekit import api
     from edgekit.cli import show
 
-    found = api.inspect(path, toolchain)
+    found = api.inspect(path, toolchain, entry)
     if as_json:
         _print_json({"status": "PASS", "reason": "", **found})
     else:
@@ -316,6 +316,16 @@ def list_models(as_json: AsJson = False) -> int:
             }
         )
     return _rows("models", rows, as_json)
+
+
+@list_app.command("metrics")
+def list_metrics(as_json: AsJson = False) -> int:
+    """What `--metric` takes: what each reads of the outputs, and its labels."""
+    from edgekit.proof import metrics
+
+    found = map(metrics.metric, metrics.names())
+    rows = [{"name": m.name, "reads": m.about, "labels": m.labels, "gate": m.family} for m in found]
+    return _rows("metrics", rows, as_json)
 
 
 @list_app.command("devices")

@@ -88,7 +88,9 @@ def audit(found: dict[str, Any], *, layers: bool = False) -> None:
         return
     table = _table()
     for name, value in found.items():
-        if name not in ("inputs", "outputs", "layers", "macs_quantized_share"):
+        if name in ("inputs", "outputs", "layers", "macs_quantized_share"):
+            continue
+        if (name, value) != ("entries", []):  # most formats have none
             table.add_row(name, _text(columns.text(value) or "none"))
     for side in ("inputs", "outputs"):
         for tensor in found.get(side, ()):

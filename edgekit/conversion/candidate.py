@@ -91,11 +91,13 @@ class WrittenPart:
         ref: its main file, in the store's entry that holds all its files.
         audit: what is inside.
         notes: facts the user must know.
+        entry: the signature, method or function of the file that is the part; None where it has one alone.
     """
 
     ref: Ref
     audit: Inspected
     notes: tuple[str, ...] = ()
+    entry: str | None = None
 
     @property
     def file(self) -> str:
@@ -140,6 +142,11 @@ class Candidate:
     def files(self) -> Mapping[str, Ref]:
         """The main file of every part."""
         return {name: part.ref for name, part in self.parts.items()}
+
+    @property
+    def entries(self) -> Mapping[str, str]:
+        """What is called in the file of every part that is one of several."""
+        return {name: part.entry for name, part in self.parts.items() if part.entry is not None}
 
     def worst(self, claimed: Scheme) -> Inspected | None:
         """The audit of the part that is furthest from the scheme that it claims; None without files."""

@@ -112,8 +112,8 @@ def make_part(run: Run, trial: Trial, name: str, found: frozenset[Trait], route:
     )
     entry = run.step(convert.run, route.environment, f"{trial.label}:{route.name}", request)
     file = Ref(entry, entry.value.file)
-    inside = run.step(audit.run, "runtime", "audit", audit.Request(target.toolchain, file))
-    return WrittenPart(file, inside.value, entry.value.notes)
+    inside = run.step(audit.run, "runtime", "audit", audit.Request(target.toolchain, file, entry.value.entry))
+    return WrittenPart(file, inside.value, entry.value.notes, entry.value.entry)
 
 
 def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label: str) -> Candidate:
@@ -144,6 +144,7 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
         samples=samples.file,
         task=trial.order.plan.task,
         edges=samples.edges,
+        entries=made.entries,
     )
 
 
@@ -206,6 +207,8 @@ def time_against_twin(run: Run, trial: Trial, made: Candidate) -> Candidate:
         float_options=Options(FP32),
         samples=trial.selection.parts,
         signatures=trial.checkpoint.signatures,
+        entries=made.entries,
+        float_entries=twin.entries,
     )
     entry = run.step(time, "runtime", "latency", request)
     return replace(made, latency=judged_latency(entry.value, reused=entry.reused))

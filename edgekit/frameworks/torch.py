@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from edgekit.frameworks.loaded import (
     output_specs,
     zeros,
 )
-from edgekit.signature import Signature
+from edgekit.signature import Signature, State, TensorSpec
 from edgekit.sources.source import Source, with_weights
 from edgekit.user_code import source_line
 
@@ -133,7 +135,9 @@ def _python(source: Source) -> Loaded:
         _load_state(model, source.weights)
     names = _parameters(model)
     examples = getattr(model, "example_inputs", None)
-    return _finish(source, model, model, *_from_examples(examples, names))
+    loaded = _finish(source, model, model, *_from_examples(examples, names))
+    states = _states(source, getattr(model, "streaming_state", None) or {}, loaded.signature)
+    return replace(loaded, signature=replace(loaded.signature, state=states))
 
 
 def _pt2(source: Source) -> Loaded:
@@ -230,6 +234,43 @@ def _from_examples(examples: Any, names: list[str]) -> tuple[list[str], list[Fou
         Found(name, tuple(t.shape), _dtype(t.dtype), example=True) for name, t in pairs if torch.is_tensor(t)
     ]
     return [name for name, _ in pairs], found
+
+
+def _states(source: Source, said: Any, signature: Signature) -> tuple[State, ...]:
+    """What a module's attribute ``streaming_state`` says: by input, the output that goes into it at the next step.
+
+    With an initial value it is a pair of both, ``{"state": ("next", torch.ones(2, 1, 64))}``; else it is 0.
+
+    Raises:
+        UsageError: an input or output of that name is missing, they are not alike, or the value does not fit.
+    """
+    where = f"streaming_state of {source.given}"
+    inputs, outputs = ({t.name: t for t in side} for side in (signature.inputs, signature.outputs))
+    if not isinstance(said, Mapping):
+        raise UsageError(f"{where} is a {type(said).__name__}", hint='Give a dict: {"state": "next"}.')
+    found = []
+    for name, value in said.items():
+        output, initial = value if isinstance(value, tuple) else (value, 0.0)
+        if name not in inputs or output not in outputs:
+            known = f"inputs are {', '.join(inputs)}, outputs {', '.join(outputs)}"
+            raise UsageError(
+                f"{where}: {output!r} cannot go into {name!r}; {known}", hint="Name an input and its output."
+            )
+        into, out = inputs[name], outputs[output]
+        if (into.shape, into.dtype) != (out.shape, out.dtype):
+            raise UsageError(f"{where}: {output!r} is {out.dtype} {out.shape}, {name!r} is {into.dtype} {into.shape}")
+        found.append(State(output, name, _initial(where, torch.as_tensor(initial), into)))
+    return tuple(found)
+
+
+def _initial(where: str, value: torch.Tensor, into: TensorSpec) -> float | tuple[float, ...]:
+    """A state's first value: a number, also where all elements are one."""
+    if value.ndim and tuple(value.shape) not in (into.shape, into.row):
+        raise UsageError(f"{where}: {into.name!r} begins with {tuple(value.shape)}; it has shape {into.shape}")
+    values = value.detach().reshape(-1).tolist()
+    if not all(map(math.isfinite, values)):
+        raise UsageError(f"{where}: {into.name!r} begins with NaN or infinity")
+    return float(values[0]) if len(set(values)) == 1 else tuple(map(float, values))
 
 
 def _dtype(dtype: torch.dtype) -> str:

@@ -81,9 +81,11 @@ def measure_accuracy(
         shape = float_outputs.shape
         if metric.decisions:
             agreed += len(labels) * metrics.agreement(float_outputs, artifact_outputs, metric.decisions)
-    scored = [np.concatenate(side) for side in zip(*contributions, strict=True)]
-    before, after = scored[0], scored[-1]
     every = np.concatenate(known)
+    if metric.check_set is not None:
+        metric.check_set(every)
+    scored = [metric.gathered(side) for side in zip(*contributions, strict=True)]
+    before, after = scored[0], scored[-1]
     trivial = metric.trivial(every, (len(every), *shape[1:]), inputs)
     float_value, artifact_value, trivial_value = (metric.value(side) for side in (before, after, trivial))
     flips = _flips(metric, before, after)

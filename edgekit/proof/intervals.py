@@ -27,6 +27,8 @@ REPLICATES = 2000
 MIN_BLOCKS = 6
 #: Replicates are drawn in blocks of about this many resampled values, so that memory stays below 10 MB.
 _BLOCK = 250_000
+#: Groups that the jackknife of ``OfWeights`` leaves out at most.
+_GROUPS = 1000
 
 
 def tango_interval(b: float, c: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -123,54 +125,36 @@ class OfMeans:
         return self.function((self.samples.sum(axis=0) - self.samples) / max(self.count - 1, 1))
 
 
-class RankedPairs:
-    """Share of pairs of a positive and a negative sample that a score orders rightly: the area under the ROC curve.
+@dataclass(frozen=True)
+class OfWeights:
+    """Any figure of a whole set, one that is no function of means included: a point of a curve, a rank.
 
-    Equal scores count one half (Mann and Whitney; Hanley & McNeil 1982). It is no function of means over samples, but
-    a weighted sum of pairs: one pass over the sorted scores gives it for any weights, and each sample's share of the
-    pairs, of which the jackknife is made (DeLong, DeLong & Clarke-Pearson 1988), in the same pass.
+    Attributes:
+        count: number of samples.
+        function: ``(k, n)`` how often each sample counts -> ``(k,)`` figures.
     """
 
-    def __init__(self, samples: Floats) -> None:
-        """``samples`` are rows of a score and a label, 1 for positive."""
-        order = np.argsort(samples[:, 0], kind="stable")
-        scores, self._positive = samples[order, 0], samples[order, 1] > 0
-        self._order = order
-        self._starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))
-        self._group = np.cumsum(np.concatenate([[0], scores[1:] != scores[:-1]]))
-
-    @property
-    def count(self) -> int:
-        """Number of samples."""
-        return len(self._order)
+    count: int
+    function: Callable[[Floats], Floats]
 
     def value(self) -> float:
-        """The area; one half where one of the two kinds is missing."""
-        return float(self.resampled(np.ones((1, self.count)))[0])
+        """The figure itself."""
+        return float(self.function(np.ones((1, self.count)))[0])
 
     def resampled(self, weights: Floats) -> Floats:
         """See ``Statistic``."""
-        positive, negative = self._by_group(weights)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        pairs = positive.sum(axis=1) * negative.sum(axis=1)
-        return np.divide((positive * below).sum(axis=1), pairs, out=np.full(len(weights), 0.5), where=pairs > 0)
+        return self.function(weights)
 
     def left_out(self) -> Floats:
-        """See ``Statistic``."""
-        [positive], [negative] = self._by_group(np.ones((1, self.count)))
-        below, above = np.cumsum(negative) - negative / 2, positive.sum() - np.cumsum(positive) + positive / 2
-        right, positives, negatives = float((positive * below).sum()), positive.sum(), negative.sum()
-        own = np.where(self._positive, below[self._group], above[self._group])
-        pairs = np.where(self._positive, (positives - 1) * negatives, positives * (negatives - 1))
-        found = np.empty(self.count)
-        found[self._order] = np.divide(right - own, pairs, out=np.full(self.count, 0.5), where=pairs > 0)
-        return found
+        """See ``Statistic``; of more samples than ``_GROUPS``, figures without one of so many groups each.
 
-    def _by_group(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Weight of the positive and of the negative samples of each score."""
-        ordered = weights[:, self._order].astype(np.float64)
-        positive, negative = np.where(self._positive, ordered, 0.0), np.where(self._positive, 0.0, ordered)
-        return np.add.reduceat(positive, self._starts, axis=1), np.add.reduceat(negative, self._starts, axis=1)
+        What is made of them, sums of cubes over sums of squares, has the same expectation for groups of independent
+        samples, and without groups its work would grow with the square of their number.
+        """
+        group = np.arange(self.count) % _GROUPS
+        left, block = np.arange(min(self.count, _GROUPS))[:, None], max(1, _BLOCK // self.count)
+        parts = (left[i : i + block] for i in range(0, len(left), block))
+        return np.concatenate([self.function((group != part).astype(np.float64)) for part in parts])
 
 
 @dataclass(frozen=True)

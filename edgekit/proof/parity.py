@@ -112,10 +112,13 @@ def _checked_count(reference: Arrays, measured: Arrays) -> int:
     return counts.pop()
 
 
-def compare_steps(reference: Arrays, measured: Arrays, axes: Mapping[str, Sequence[int]] | None = None) -> Parity:
-    """Compare sequences ``(sequences, steps, ...)`` over all their steps, and say whether the error grows.
+def compare_steps(
+    reference: Arrays, measured: Arrays, axes: Mapping[str, Sequence[int]] | None = None, steps: int | None = None
+) -> Parity:
+    """Compare sequences ``(sequences, steps, ...)`` over all steps that are there, and say whether the error grows.
 
-    Every step of every sequence is a sample of its own; ``axes`` are those of one step with its batch.
+    Every step of every sequence is a sample of its own; ``axes`` are those of one step with its batch. ``steps`` is how
+    many a sequence had, where not all are there: the first and the last ones are.
 
     Raises:
         UsageError: as ``compare``.
@@ -125,8 +128,8 @@ def compare_steps(reference: Arrays, measured: Arrays, axes: Mapping[str, Sequen
         {name: a.reshape(-1, *a.shape[2:]) for name, a in side.items()} for side in (reference, measured)
     )
     whole = compare(expected, found, axes).model_copy(update={"samples": sequences})
-    steps = min(array.shape[1] for array in reference.values())
-    if steps < 2 * DRIFT_STEPS:
+    there = min(array.shape[1] for array in reference.values())
+    if there < 2 * DRIFT_STEPS:
         return whole
 
     def worst(at: slice) -> float:
@@ -134,7 +137,7 @@ def compare_steps(reference: Arrays, measured: Arrays, axes: Mapping[str, Sequen
         return compare(first, second).sqnr_db
 
     first, last = worst(slice(DRIFT_STEPS)), worst(slice(-DRIFT_STEPS, None))
-    return whole.model_copy(update={"drift": Drift(steps=steps, first20_db=first, last20_db=last)})
+    return whole.model_copy(update={"drift": Drift(steps=steps or there, first20_db=first, last20_db=last)})
 
 
 def _output(name: str, found: Sums) -> OutputParity:

@@ -14,15 +14,16 @@ from edgekit.steps import File
 
 @dataclass(frozen=True)
 class Request:
-    """A file of a toolchain."""
+    """A file of a toolchain, or one entry of it."""
 
     toolchain: str
     file: File
+    entry: str | None = None
 
 
 def run(folder: Path, request: Request) -> Inspected:
     """What is inside."""
-    return toolchains.audit(request.toolchain, Path(request.file))
+    return toolchains.audit(request.toolchain, Path(request.file), request.entry)
 
 
 @dataclass(frozen=True)

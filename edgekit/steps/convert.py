@@ -69,10 +69,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Name of the main file in the step's folder, and what the user has to know of it, a sentence each."""
+    """Name of the main file in the step's folder, what the user has to know of it, a sentence each, and its entry."""
 
     file: str
     notes: tuple[str, ...] = ()
+    entry: str | None = None
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -90,7 +91,7 @@ def run(folder: Path, request: Request) -> Answer:
         minimum_deployment_target=request.minimum_deployment_target,
     )
     made = toolchains.routes(request.toolchain)[request.route].convert(loaded, asked)
-    return Answer(str(made.file.relative_to(folder)), tuple(made.notes))
+    return Answer(str(made.file.relative_to(folder)), tuple(made.notes), made.entry)
 
 
 def _whole(signature: Signature, file: Path) -> dict[str, NDArray[np.generic]]:

@@ -8,7 +8,7 @@ files elsewhere answers a ``Request`` with the same. Nothing is compared here (`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit import toolchains
@@ -30,6 +30,7 @@ class Request:
         samples: file of the samples.
         task: code that calls the parts of a model step by step; None where it is called once.
         edges: file of inputs at the edge of what the model meets; None where it is not run on them.
+        entries: of parts that are one of several in their file, which.
     """
 
     toolchain: str
@@ -39,6 +40,7 @@ class Request:
     samples: File
     task: str | None = None
     edges: File | None = None
+    entries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Answer:
 
 def run(folder: Path, request: Request) -> Answer:
     """Run all parts on the samples, one by one; writes what ``execution.in_runtime`` says, ``edges/`` likewise."""
-    sessions = toolchains.open_sessions(request.toolchain, request.files, request.options)
+    sessions = toolchains.open_sessions(request.toolchain, request.files, request.options, request.entries)
     execution.in_runtime(sessions, request.signatures, Path(request.samples), request.task, folder)
     if request.edges is not None:
         (folder / execution.EDGES).mkdir()

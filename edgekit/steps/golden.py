@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit import toolchains
 from edgekit.data import rows
-from edgekit.proof import execution
+from edgekit.proof import execution, stream
 from edgekit.result import Parity
 from edgekit.signature import State
 from edgekit.steps import File
@@ -46,11 +46,12 @@ class Answer:
 def run(folder: Path, request: Request) -> Answer:
     """Write ``golden.npz``: a few inputs with the artifact's own outputs and the framework's.
 
-    With ``part``, the steps of that part in the first sequences: inputs as the artifact got them, states included.
+    With ``part``, the first steps of that part in the first sequences, at most ``stream.FIRST``: inputs as the artifact
+    got them, states included.
     """
     measured, reference, count = Path(request.measured), Path(request.reference), request.count
     if request.part:
-        own, floats = (execution.steps_of(side, request.part) for side in (measured, reference))
+        own, floats = (stream.beginning(execution.steps_of(side, request.part)) for side in (measured, reference))
         arrays = {name: array[:count] for name, array in own.items()}
         arrays |= {f"float/{name[4:]}": array[:count] for name, array in floats.items() if name.startswith("out/")}
     else:
@@ -77,6 +78,7 @@ class ReplayRequest:
         steps: whether they are sequences of steps, in which the part feeds its own states back.
         state: its states.
         shapes: of its inputs.
+        entry: which of several parts of the file it is.
     """
 
     toolchain: str
@@ -86,6 +88,7 @@ class ReplayRequest:
     steps: bool
     state: tuple[State, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Replayed:
 
 def replay(folder: Path, request: ReplayRequest) -> Replayed:
     """Run a part's golden inputs again and compare with the outputs that were recorded with the artifact."""
-    session = toolchains.open_session(request.toolchain, Path(request.file), request.options)
+    session = toolchains.open_session(request.toolchain, Path(request.file), request.options, entry=request.entry)
     recorded = execution.Golden.load(Path(request.golden), request.steps, request.state, request.shapes)
     found = recorded.replay(session)
     identical = all(output.max_abs == 0 for output in found.per_output.values())

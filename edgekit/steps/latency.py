@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from edgekit.toolchains import Options, Session
 
 @dataclass(frozen=True)
 class Request:
-    """The files of both sides by part, and samples of each part."""
+    """The files of both sides by part, and samples of each part; entries of parts that are one of several in a file."""
 
     toolchain: str
     files: Mapping[str, File]
@@ -27,6 +27,8 @@ class Request:
     float_options: Options
     samples: Mapping[str, File]
     signatures: Mapping[str, Signature]
+    entries: Mapping[str, str] = field(default_factory=dict)
+    float_entries: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(folder: Path, request: Request) -> Latency:
@@ -40,8 +42,8 @@ def run(folder: Path, request: Request) -> Latency:
         return calls[0] if len(calls) == 1 else lambda: [call() for call in calls]
 
     floats, artifact = (
-        toolchains.open_sessions(request.toolchain, request.float_files, request.float_options),
-        toolchains.open_sessions(request.toolchain, request.files, request.options),
+        toolchains.open_sessions(request.toolchain, request.float_files, request.float_options, request.float_entries),
+        toolchains.open_sessions(request.toolchain, request.files, request.options, request.entries),
     )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return latency.measure(bound(floats), bound(artifact)).model_copy(update={"measured_at": now})

@@ -214,7 +214,7 @@ def _score(model: nn.Module, config: Config, inputs: list[Tensor], labels: NDArr
         outputs = {spec.name: t.numpy() for spec, t in zip(config.outputs, tensors, strict=True)}
         scored = metric.read(tasks.postprocess(config.task, outputs), labels[rows])
         contributions.append(metric.contributions(labels[rows], scored))
-    return float(metric.value(np.concatenate(contributions)))
+    return float(metric.value(metric.gathered(contributions)))
 
 
 @dataclass(frozen=True)

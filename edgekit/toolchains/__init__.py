@@ -1,9 +1,10 @@
 """Toolchains: one module per vendor, found by name; each drives a converter and its runtime.
 
 A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the distributions whose versions matter;
-``ENDING``: of its files, where they are told by it; ``VARIABLES``: what every child sets in its environment, where the
-vendor's libraries need it), so that the parent process may read them. What needs a framework or a runtime lies in
-modules that are imported in children only:
+``ENDING``: of its files, where they are told by it; ``ENTRY``: what the format calls one of several parts of a file,
+where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``VARIABLES``: what every
+child sets in its environment, where the vendor's libraries need it), so that the parent process may read them. What
+needs a framework or a runtime lies in modules that are imported in children only:
 
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Inspected``: what is inside, from the file itself, nothing executed;
@@ -38,6 +39,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit.errors import UsageError
@@ -88,11 +90,13 @@ class Converted:
 
     Attributes:
         file: the main file, inside ``Request.folder``.
+        entry: the signature, method or function of it that is the part; None where it has one alone.
         notes: facts the user must know, one sentence each (a batch fixed to 1, an LSTM unrolled).
     """
 
     file: Path
     notes: tuple[str, ...] = ()
+    entry: str | None = None
 
 
 #: Share of a file's bytes that short names must save to be worth it.
@@ -199,10 +203,18 @@ def routes(name: str) -> Mapping[str, Route]:
     return found
 
 
-def audit(name: str, file: Path) -> Inspected:
-    """Look into a file without executing it; in a child only."""
-    found: Inspected = importlib.import_module(f"edgekit.toolchains.{name}.audit").audit(file)
+def audit(name: str, file: Path, entry: str | None = None) -> Inspected:
+    """Look into a file, or into one entry of it, without executing it; in a child only."""
+    module = importlib.import_module(f"edgekit.toolchains.{name}.audit")
+    found: Inspected = module.audit(file, **_by_name(name, file, entry))
     return found
+
+
+def _by_name(name: str, file: Path, entry: str | None) -> dict[str, str]:
+    """The argument that names an entry; none where there is none, so that formats without them know nothing of it."""
+    if entry is not None and not hasattr(facts(name), "ENTRY"):
+        raise UsageError(f"{file.name} has no entry {entry!r}: files of {name} hold one model", hint="Name none.")
+    return {} if entry is None else {"entry": entry}
 
 
 def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[Trait]:
@@ -219,20 +231,23 @@ def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[
     return find(graph, states)
 
 
-def open_session(name: str, file: Path, options: Options) -> Session:
-    """Open a file in the runtime of a toolchain; in a child only.
+def open_session(name: str, file: Path, options: Options, *, entry: str | None = None) -> Session:
+    """Open a file, or one entry of it, in the runtime of a toolchain; in a child only.
 
     Raises:
         NotRunError: the runtime does not reach the unit here.
+        UsageError: the file has no such entry, or several and none was named.
     """
     module = importlib.import_module(f"edgekit.toolchains.{name}.session")
-    opened: Session = module.open_session(file, options)
+    opened: Session = module.open_session(file, options, **_by_name(name, file, entry))
     return opened
 
 
-def open_sessions(name: str, files: Mapping[str, PathLike[str]], options: Options) -> dict[str, Session]:
-    """Open every part's file in its runtime."""
-    return {part: open_session(name, Path(file), options) for part, file in files.items()}
+def open_sessions(
+    name: str, files: Mapping[str, PathLike[str]], options: Options, entries: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Session]:
+    """Open every part's file in its runtime; ``entries`` are those of parts that are one of several in their file."""
+    return {part: open_session(name, Path(file), options, entry=entries.get(part)) for part, file in files.items()}
 
 
 def shortens_names(name: str) -> bool:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import results_page, sources
+from benchmarks import metrics_page, results_page, sources
 from edgekit import zoo
 
 
@@ -26,6 +26,7 @@ BLOCKS = {
     "README.md": lambda: inside(results_page.README, results_page.START, results_page.END),
     "RESULTS.md": lambda: results_page.PAGE.read_text("utf-8"),
     "own-models.md": lambda: inside(sources.PAGE, sources.START, sources.END),
+    "its metrics": lambda: inside(sources.PAGE, metrics_page.START, metrics_page.END),
 }
 
 
@@ -37,6 +38,10 @@ def test_every_row_of_a_table_has_the_cells_of_its_head(name):
         assert rows, head
         assert {len(row) for row in rows} == {len(head)}, head
         assert not [row for row in rows if {"None", "nan", "inf"} & {word for cell in row for word in cell.split()}]
+
+
+def test_every_metric_is_in_the_table():
+    assert BLOCKS["its metrics"]().strip() == metrics_page.table(), "run: make pages"
 
 
 def test_results_have_their_sections():

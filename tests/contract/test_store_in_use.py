@@ -119,7 +119,7 @@ def test_a_checkpoint_edited_into_a_python_file_is_not_executed(converted, tmp_p
     digest = hashlib.sha256((folder / "entry.json").read_bytes()).hexdigest()
     (folder / "entry.sha256").write_text(f"{digest}  entry.json\n")
     assert store.verify() == []
-    with pytest.raises(EdgekitError, match="is no checkpoint|holds no answer"):
+    with pytest.raises(EdgekitError, match=r"is no checkpoint|holds no answer"):
         _convert(converted / "mine.py", store, tmp_path / "out")
     assert not marker.exists()
 

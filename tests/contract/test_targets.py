@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from edgekit import catalogue, target, toolchains
+from edgekit import catalogue, limits, target, toolchains
 from edgekit.errors import UsageError
 from edgekit.schemes import FP32, SCHEMES
 
@@ -39,6 +39,14 @@ def test_target(name):
         twin = target.load(found.float_twin)
         assert (twin.scheme, twin.format, twin.toolchain) == (FP32, found.format, found.toolchain)
     assert all(len(route.because) > 20 for route in found.routes), "each place in the order cites its reason"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gate_says_only_what_is_no_default(name):
+    found = target.load(name)
+    given = tomllib.loads(catalogue.find("targets", name).read_text()).get("gate", {})
+    defaults = limits.with_defaults(found.scheme, {})
+    assert [(t, key) for t, keys in given.items() for key in keys if keys[key] == defaults[t][key]] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,8 +1,8 @@
 """A toolchain, a framework and a zoo without any vendor, so that the whole pipeline runs in milliseconds.
 
 ``installed`` puts them beside the package's own, in this process or in a child. Sources are ``dense@torch``,
-``pair@torch`` (two parts), ``again@torch`` (recurrent) and ``table@torch`` (without a batch). No framework is imported:
-what loads a model in place of PyTorch is ``frameworks/null.py``.
+``pair@torch`` (two parts), ``again@torch`` (recurrent), ``table@torch`` (without a batch) and ``score@torch`` (one
+unit). No framework is imported: what loads a model in place of PyTorch is ``frameworks/null.py``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _MINE = (
     "edgekit.zoo.again",
     "edgekit.zoo.dense",
     "edgekit.zoo.pair",
+    "edgekit.zoo.score",
     "edgekit.zoo.table",
 )
 

@@ -14,7 +14,6 @@ from sklearn.metrics import (
 
 from edgekit.errors import UsageError
 from edgekit.proof.accuracy import measure_accuracy
-from edgekit.proof.intervals import RankedPairs
 from edgekit.proof.metrics import agreement, metric, names, predictions
 from edgekit.proof.metrics.classes import NLL_CAP
 from edgekit.proof.metrics.values import SI_SDR_CAP_DB
@@ -22,7 +21,10 @@ from edgekit.proof.metrics.values import SI_SDR_CAP_DB
 
 def _value(name: str, labels: np.ndarray, logits: np.ndarray) -> float:
     chosen = metric(name)
-    return chosen.value(chosen.score(labels, chosen.read({"y": logits}, labels)))
+    scored = chosen.read({"y": logits}, labels)
+    if chosen.check_set is not None:
+        chosen.check_set(labels)
+    return chosen.value(chosen.gathered([chosen.score(labels, scored)]))
 
 
 def test_registry_finds_metrics_by_name_and_suggests() -> None:
@@ -166,7 +168,7 @@ def test_auc_of_weighted_and_of_left_out_samples_equals_sklearn() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 40)
     scores = np.round(labels + rng.normal(size=40), 1)
-    area = RankedPairs(np.stack([scores, labels], axis=1))
+    area = metric("auc").statistic(metric("auc").score(labels, scores))
     weights = rng.integers(0, 3, size=(5, 40)).astype(float)
     expected = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(area.resampled(weights), expected)
@@ -250,7 +252,17 @@ def _sides(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if name in ("mae", "rmse", "r2"):
         labels = rng.normal(size=(60, 2))
         return labels, labels + 0.1 * rng.normal(size=labels.shape), np.full(labels.shape, labels.mean(0))
-    if name in ("auc", "binary", "binary_logit"):
+    if name.startswith("recall"):
+        # Twenty classes of three: few enough neighbours that an answer without the sample does not find.
+        labels = np.repeat(np.arange(20), 3)
+        return labels, np.eye(20)[labels] + 0.01 * rng.normal(size=(60, 20)), np.ones((60, 20))
+    if name.startswith("wer"):
+        labels = rng.integers(1, 8, (60, 5))
+        if name == "wer":
+            return labels, labels, np.full((60, 5), -1)
+        steps = np.stack([labels, np.full(labels.shape, 0 if name == "wer_ctc" else 8)], axis=2).reshape(60, 10)
+        return labels, 9.0 * np.eye(9)[steps], 9.0 * np.eye(9)[np.full((60, 10), steps[0, 1])]
+    if name in ("auc", "eer", "binary", "binary_logit"):
         labels = rng.integers(0, 2, 60)
         return labels, np.where(labels, 0.9, 0.1) - (name == "binary_logit") / 2, np.full(60, 0.6)
     labels = rng.integers(0, 8, (60, 5) if name in ("miou", "perplexity") else 60)
@@ -276,6 +288,11 @@ def test_only_a_model_that_beats_a_trivial_answer_is_not_weak(name: str) -> None
         ("top5", np.array([0, 1, 2, 3, 4, 5, 6, 6]), 6 / 8),
         ("binary", np.array([1, 1, 1, 0]), 0.75),
         ("auc", np.array([1, 1, 1, 0]), 0.5),
+        ("eer", np.array([1, 1, 1, 0]), 0.5),
+        ("recall@1", np.array([3, 3, 3, 1, 1]), 0.6),
+        ("recall@5", np.array([3, 3, 3, 1, 1]), 1.0),
+        ("wer", np.array([[1, 2], [1, 2], [3, 4]]), 2 / 6),
+        ("wer", np.array([[1, 2], [3, 4], [5, -1]]), 4 / 5),
         ("miou", np.array([[0, 0, 0, 1]]), (3 / 4) / 2),
         ("perplexity", np.array([[0, 0, 1, 1]]), 2.0),
         ("mae", np.array([0.0, 1.0, 10.0]), 10 / 3),
@@ -284,7 +301,7 @@ def test_only_a_model_that_beats_a_trivial_answer_is_not_weak(name: str) -> None
 )
 def test_trivial_answers(name: str, labels: np.ndarray, expected: float) -> None:
     chosen = metric(name)
-    shape = labels.shape if name in ("binary", "auc", "mae", "r2") else (*labels.shape, 7)
+    shape = labels.shape if name in ("binary", "auc", "eer", "mae", "r2") else (*labels.shape, 7)
     assert chosen.value(chosen.trivial(labels, shape, dict)) == pytest.approx(expected)
 
 
@@ -300,4 +317,6 @@ def test_a_relative_error_is_a_fraction_of_something_even_where_the_float_model_
 def test_only_metrics_of_classes_let_a_bad_channel_pass_as_a_note() -> None:
     """Of boxes, quantities and signals every channel counts, whatever scores them."""
     lenient = {name for name in names() if metric(name).reads_classes}
-    assert lenient == {"top1", "top5", "binary", "binary_logit", "auc", "miou", "perplexity"}
+    assert lenient == {
+        "top1", "top5", "binary", "binary_logit", "auc", "eer", "miou", "perplexity", "wer_ctc", "wer_ctc_last",
+    }  # fmt: skip

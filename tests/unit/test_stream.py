@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from edgekit.data import plan as planning
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.proof import execution, parity, stream
 from edgekit.proof.execution import Ran
 from edgekit.signature import WHOLE, Signature, State, TensorSpec
+from edgekit.steps import golden
 
 STEPS = 120
 SIGNATURE = Signature(
@@ -146,7 +151,7 @@ def test_states_that_begin_with_their_layers_are_fed_back_as_they_are(tmp_path) 
     given = {"part/x": np.random.default_rng(0).normal(size=(3, 9, 3)).astype(np.float32)}
     found = execution.in_sequences({"part": Layers()}, {"part": signature}, given, None)
     assert {name: array.shape for name, array in found.steps["part"].items()} == {
-        "in/x": (3, 9, 3), "in/state": (3, 9, 2, 1, 3), "out/y": (3, 9, 3), "out/next": (3, 9, 2, 1, 3),
+        "in/x": (3, 9, 3), "in/state": (3, 9, 2, 1, 3), "out/y": (3, 9, 3), "out/next": (3, 9, 2, 1, 3), "step": (3, 9),
     }  # fmt: skip
     np.testing.assert_array_equal(found.steps["part"]["in/state"][:, 1:], found.steps["part"]["out/next"][:, :-1])
     assert np.abs(found.steps["part"]["out/y"][:, 2:]).min() > 0
@@ -154,6 +159,157 @@ def test_states_that_begin_with_their_layers_are_fed_back_as_they_are(tmp_path) 
     shapes = {t.name: t.shape for t in signature.inputs}
     golden = execution.Golden.load(tmp_path / "part.npz", True, signature.state, shapes)
     assert golden.replay(Layers()).sqnr_db == parity.SQNR_CAP_DB
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 1, 3), (4, 3)], ids=str)
+def test_a_state_may_begin_with_a_value_for_each_element(shape, tmp_path) -> None:
+    """In the framework's run, the file's and the golden data's; and a number is one for all of them."""
+    spec, x = TensorSpec("state", shape), TensorSpec("x", (1, 1))
+    values = np.arange(1.0, 1 + np.prod(shape)).reshape(spec.row)
+    state = State("next", "state", tuple(values.ravel().tolist()))
+    signature = Signature((x, spec), (replace(spec, name="next"),), (state,))
+
+    def call(inputs):
+        shift = inputs["x"].reshape(-1, *[1] * len(spec.row))
+        return {"next": 0.5 * inputs["state"] + shift}
+
+    class Halves(Toy):
+        def run(self, inputs):
+            assert inputs["state"].shape == shape
+            return {"next": 0.5 * inputs["state"] + inputs["x"].ravel()}
+
+    given = {"part/x": np.random.default_rng(0).normal(size=(3, 120, 1)).astype(np.float32)}
+    _, floats = stream.run(stream.apart, {"part": signature}, {"part": call}, given, 3)
+    ran = execution.in_sequences({"part": Halves()}, {"part": signature}, given, None)
+    for found in (floats["part"], ran.steps["part"]):
+        np.testing.assert_array_equal(found["in/state"][:, 0], np.broadcast_to(values, (3, *spec.row)))
+        np.testing.assert_array_equal(found["in/state"][:, 1:], found["out/next"][:, :-1])
+    assert execution.compare_sequences(floats["part"], ran.steps["part"]).sqnr_db > 120
+    ran.save(tmp_path)
+    for other, right in ((state, True), (replace(state, initial=0.0), False)):
+        golden = execution.Golden.load(tmp_path / "part.npz", True, (other,), {t.name: t.shape for t in (x, spec)})
+        assert (golden.replay(Halves()).sqnr_db == parity.SQNR_CAP_DB) == right
+    with pytest.raises(UsageError, match="begins with 2 values"):
+        stream.initial(replace(state, initial=(1.0, 2.0)), spec, 1)
+
+
+def kept(steps: int) -> list[int]:
+    """The numbers of the steps that are kept of so many."""
+    chosen = stream.Chosen()
+    for number in range(steps):
+        chosen.add({"out/y": np.full((1, 1), float(number))})
+    found = chosen.stacked()
+    assert found["out/y"][0, :, 0].tolist() == found[stream.NUMBERS][0].tolist(), "each with its own number"
+    return found[stream.NUMBERS][0].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6000))
+def test_kept_steps_are_the_first_the_last_and_evenly_between(steps: int) -> None:
+    numbers = kept(steps)
+    assert numbers == sorted(set(numbers))
+    assert numbers[: stream.FIRST] == list(range(min(steps, stream.FIRST)))
+    assert numbers[-stream.LAST :] == list(range(max(0, steps - stream.LAST), steps))
+    assert len(numbers) == min(steps, len(numbers)) <= stream.FIRST + stream.BETWEEN + stream.LAST
+    between = numbers[stream.FIRST : -stream.LAST]
+    assert len(set(np.diff(between))) <= 1
+    if steps > stream.FIRST + stream.BETWEEN + stream.LAST:
+        assert len(between) >= stream.BETWEEN // 2
+        assert between[0] == stream.FIRST and steps - stream.LAST - between[-1] <= 2 * np.diff(between)[0]
+
+
+def test_a_sequence_that_is_kept_whole_is_compared_whole() -> None:
+    assert kept(STEPS) == list(range(STEPS)), "the sequences of the zoo and generated ones are no longer"
+    assert stream.FIRST >= planning.GENERATED_STEPS >= 100
+
+
+@pytest.mark.parametrize("run", ["framework", "session"])
+def test_memory_does_not_grow_with_the_steps_that_are_not_kept(run: str) -> None:
+    """Ten times as many steps of 80 kB each, 120 MB of them, take as much memory at their peak, within a few steps."""
+    wide = 10_000
+    state, x = TensorSpec("state", (1, wide), "float32"), TensorSpec("x", (1, 1))
+    signature = Signature((x, state), (replace(state, name="next"),), (State("next", "state"),))
+
+    def call(inputs):
+        return {"next": 0.9 * inputs["state"] + inputs["x"]}
+
+    class Wide(Toy):
+        def run(self, inputs):
+            return call(inputs)
+
+    def peak(steps: int) -> int:
+        given = {"part/x": np.ones((1, steps, 1), np.float32)}
+        tracemalloc.start()
+        try:
+            if run == "framework":
+                stream.run(stream.apart, {"part": signature}, {"part": call}, given, 1)
+            else:
+                execution.in_sequences({"part": Wide()}, {"part": signature}, given, None)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    most = stream.FIRST + stream.BETWEEN + stream.LAST
+    short, long = peak(most), peak(10 * most)
+    assert short > most * 2 * 4 * wide, "what is kept of a state: once as an input, once as an output"
+    assert long < short + 10 * 4 * wide
+
+
+def test_steps_of_the_first_sequences_do_not_keep_the_others() -> None:
+    """All sequences run side by side in the framework; a view of the first few would hold them all."""
+    inputs, calls = sequences(2000), {"part": step}
+    tracemalloc.start()
+    stream.run(stream.apart, {"part": SIGNATURE}, calls, inputs, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < STEPS * inputs["part/x"][:, 0].nbytes, "one of the six arrays of all steps of all sequences"
+
+
+def test_the_drift_of_a_long_sequence_is_that_of_its_last_steps(tmp_path) -> None:
+    """An error that begins at step 900 of 1000 shows; the golden data are the beginning, and are run again."""
+    steps, late = 1000, 900
+    inputs = {"part/x": np.random.default_rng(0).normal(size=(2, steps, 2)).astype(np.float32)}
+
+    class Late(Toy):
+        count = 0
+
+        def reset(self):
+            self.count = 0
+
+        def run(self, given):
+            self.count += 1
+            return step(given, wrong=0.05 * (self.count > late))
+
+    expected, measured = floats(inputs), execution.in_sequences({"part": Late()}, {"part": SIGNATURE}, inputs, None)
+    closeness = closeness_of(expected, measured)
+    assert closeness.drift is not None and closeness.drift.steps == steps
+    assert closeness.drift.first20_db > 100 > 20 > closeness.drift.last20_db
+    for name, ran in (("measured", measured), ("reference", expected)):
+        (tmp_path / name).mkdir()
+        ran.save(tmp_path / name)
+    request = golden.Request("part", tmp_path, tmp_path / "measured", tmp_path / "reference", 1)
+    assert golden.run(tmp_path, request).samples == 1
+    shapes = {t.name: t.shape for t in SIGNATURE.inputs}
+    recorded = execution.Golden.load(tmp_path / "golden.npz", True, SIGNATURE.state, shapes)
+    assert recorded.inputs["x"].shape == (1, stream.FIRST, 2)
+    assert recorded.replay(Toy()).sqnr_db == parity.SQNR_CAP_DB
+    assert recorded.replay(Toy(wrong=0.01)).sqnr_db < 40
+
+
+def test_golden_data_of_more_steps_than_are_kept_are_run_again_and_compared_where_both_have_them(tmp_path) -> None:
+    """Earlier releases recorded every step."""
+    inputs = {"part/x": np.random.default_rng(0).normal(size=(1, 500, 2)).astype(np.float32)}
+    recorded, loop = [], stream.Loop(SIGNATURE, step, 1, 0)
+    for number in range(500):
+        before, given = dict(loop._states), {"x": inputs["part/x"][:, number]}
+        sides = (("in", {**given, **before}), ("out", loop(given)))
+        recorded.append({f"{side}/{name}": array for side, arrays in sides for name, array in arrays.items()})
+    np.savez(tmp_path / "golden.npz", **{name: np.stack([r[name] for r in recorded], axis=1) for name in recorded[0]})
+    shapes = {t.name: t.shape for t in SIGNATURE.inputs}
+    old = execution.Golden.load(tmp_path / "golden.npz", True, SIGNATURE.state, shapes)
+    assert old.outputs["y"].shape[1] == 500
+    assert old.replay(Toy()).sqnr_db > 120
+    assert old.replay(Toy(wrong=0.01)).sqnr_db < 40
 
 
 def test_rows_are_drawn_over_all_sequences_and_steps() -> None:

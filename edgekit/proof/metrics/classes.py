@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import UsageError
-from edgekit.proof.intervals import OfMeans, RankedPairs
+from edgekit.proof.intervals import OfMeans
 from edgekit.proof.metrics.metric import Metric, first_output, predictions
 
 if TYPE_CHECKING:
@@ -110,24 +110,13 @@ def _five_commonest(labels: Array, shape: Shape, inputs: Inputs) -> Floats:
     return np.asarray(np.isin(labels, commonest), np.float64)[:, None]
 
 
-def _one_unit(outputs: Mapping[str, Array], labels: Array) -> Array:
-    """The first output as one value per sample; of two classes, by how much the second one is larger."""
-    found = first_output(outputs, labels)
-    if found.ndim == 2 and found.shape[1] == 1:
-        return found[:, 0]
-    if found.ndim == 2 and found.shape[1] == 2:
-        # Minus infinity in both would be no number, which is what such a sample is.
-        with np.errstate(invalid="ignore"):
-            return found[:, 1].astype(np.float64) - found[:, 0].astype(np.float64)
-    return found
-
-
 def _first_unit(outputs: Mapping[str, Array], labels: Array) -> Array:
     found = first_output(outputs, labels)
     return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
 
 
-def _check_two(name: str, allowed: str, labels: Array, shape: Shape) -> None:
+def check_two(name: str, allowed: str, labels: Array, shape: Shape) -> None:
+    """Refuse labels other than 0 and 1, or an output of other than one value per sample."""
     if len(shape) != 1:
         raise UsageError(
             f"{name} scores {allowed} per sample; the output has shape {shape}",
@@ -136,12 +125,6 @@ def _check_two(name: str, allowed: str, labels: Array, shape: Shape) -> None:
     if labels.shape != shape:
         raise UsageError(f"{name} needs one label of 0 or 1 per sample; labels have shape {labels.shape}")
     _check_numbers(labels, 2)
-
-
-def _check_auc(labels: Array, shape: Shape) -> None:
-    _check_two("auc", "one unit, or two classes,", labels, shape)
-    if len(np.unique(labels)) < 2:
-        raise UsageError("auc needs samples of both classes; all labels are alike")
 
 
 def _is_second(threshold: float, values: Array) -> NDArray[np.int64]:
@@ -162,15 +145,6 @@ def _check_probabilities(values: Array) -> None:
             f"binary reads a probability, and the output goes from {low:.3g} to {high:.3g}",
             hint="--metric binary_logit where no sigmoid ends the model.",
         )
-
-
-def _ranked(labels: Array, values: Array) -> Floats:
-    scores = np.where(np.isnan(values), -np.inf, values).astype(np.float64)
-    return np.stack([scores, labels.astype(np.float64)], axis=1)
-
-
-def _no_order(labels: Array, shape: Shape, inputs: Inputs) -> Floats:
-    return _ranked(labels, np.zeros(len(labels)))
 
 
 def _miou_contributions(labels: Array, logits: Array) -> Floats:
@@ -237,6 +211,7 @@ def _exp_mean(means: Floats) -> Floats:
 def _proportion(
     name: str,
     about: str,
+    labels: str,
     check: Callable[[Array, Shape], None],
     contributions: Callable[[Array, Array], Floats],
     trivial: Callable[[Array, Shape, Inputs], Floats] = _majority_is_right,
@@ -245,16 +220,19 @@ def _proportion(
     check_values: Callable[[Array], None] | None = None,
 ) -> Metric:
     return Metric(
-        name, about, True, "top1", binary=True, bounded=True, check=check, contributions=contributions,
+        name, about, True, "top1", labels=labels, binary=True, bounded=True, check=check, contributions=contributions,
         trivial=trivial, statistic=functools.partial(OfMeans, function=_mean), read=read, decisions=decisions,
         reads_classes=True, check_values=check_values,
     )  # fmt: skip
 
 
-TOP1 = _proportion("top1", "the right class", functools.partial(_check_one, "top1", 2), _top1_contributions)
+TOP1 = _proportion(
+    "top1", "the right class", "class numbers", functools.partial(_check_one, "top1", 2), _top1_contributions
+)
 TOP5 = _proportion(
     "top5",
     "the right class among the five likeliest",
+    "class numbers",
     functools.partial(_check_one, "top5", 6),
     _top5_contributions,
     _five_commonest,
@@ -262,7 +240,8 @@ TOP5 = _proportion(
 BINARY = _proportion(
     "binary",
     "one probability per sample, right above one half or below",
-    functools.partial(_check_two, "binary", "one unit"),
+    "0 or 1",
+    functools.partial(check_two, "binary", "one unit"),
     functools.partial(_binary_contributions, 0.5),
     read=_first_unit,
     decisions=functools.partial(_is_second, 0.5),
@@ -271,31 +250,18 @@ BINARY = _proportion(
 BINARY_LOGIT = _proportion(
     "binary_logit",
     "one logit per sample, right above zero or below",
-    functools.partial(_check_two, "binary_logit", "one unit"),
+    "0 or 1",
+    functools.partial(check_two, "binary_logit", "one unit"),
     functools.partial(_binary_contributions, 0.0),
     read=_first_unit,
     decisions=functools.partial(_is_second, 0.0),
-)
-AUC = Metric(
-    "auc",
-    "how well one unit orders two classes (area under the ROC curve)",
-    True,
-    "map",
-    binary=False,
-    bounded=True,
-    check=_check_auc,
-    contributions=_ranked,
-    trivial=_no_order,
-    statistic=RankedPairs,
-    read=_one_unit,
-    decisions=None,
-    reads_classes=True,
 )
 MIOU = Metric(
     "miou",
     "one class per position (mean intersection over union)",
     True,
     "map",
+    labels="a class per position",
     binary=False,
     bounded=True,
     check=check_labels,
@@ -306,9 +272,11 @@ MIOU = Metric(
 )
 PERPLEXITY = Metric(
     "perplexity",
-    "one token per position",
+    "one token per position (perplexity, relative)",
     False,
     "relative",
+    labels="a token per position",
+    unit="",
     binary=False,
     bounded=False,
     check=check_labels,

@@ -135,6 +135,7 @@ MAP = Metric(
     "boxes and scores of a detector (mean average precision at an overlap of one half)",
     True,
     "map",
+    labels="objects: COCO's JSON in the folder of images, or (samples, objects, 5): class, left, top, right, bottom",
     binary=False,
     bounded=True,
     check=_check,

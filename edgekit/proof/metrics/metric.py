@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,14 +54,18 @@ class Metric:
     Attributes:
         name: what ``Task.metric``, ``--metric`` and the JSON say.
         about: what it scores, a few words.
+        labels: what they are, likewise.
         higher_is_better: False for perplexity and errors.
         family: which table of the gate judges it.
         binary: whether each sample contributes one 0 or 1 (a proportion, which gets Tango's interval).
-        bounded: whether values lie within 0..1.
-        check: ``(labels, shape of the array of read, for all samples)``; raises ``UsageError`` where they do not fit.
+        bounded: whether a sample that changes moves the value by about its share of the samples at most.
+        unit: how a value is printed: as a share (``%``), or as a number with this behind it.
+        check: ``(labels, shape of the array of read)`` of some samples; raises ``UsageError`` where they do not fit.
+        check_set: the same of the labels of all samples, for what they must be together.
         contributions: ``(labels, array of read) -> (samples, m)`` float64: what each sample adds to the metric.
-        trivial: ``(labels, shape, inputs) -> (samples, m)``: contributions of the best answer that does not look at
-            the sample (the majority class, the mean), or of the input itself where that is an answer.
+        among: contributions of all samples -> what each counts for, where that depends on the others (neighbours).
+        trivial: ``(labels, shape, inputs) -> (samples, m)``: contributions (after ``among``) of the best answer that
+            does not look at the sample (the majority class, the mean), or of the input itself where that is an answer.
         statistic: contributions of all samples -> the metric as a function of how often each sample counts.
         read: ``(outputs by name, labels) ->`` the array that is scored; logits with the classes last by default.
         decisions: that array -> the class chosen at each position, -1 where it is not finite; None for signals.
@@ -74,12 +78,16 @@ class Metric:
     about: str
     higher_is_better: bool
     family: Family
+    labels: str
     binary: bool
     bounded: bool
     check: Callable[[Array, Shape], None]
     contributions: Callable[[Array, Array], Floats]
     trivial: Callable[[Array, Shape, Callable[[], Arrays]], Floats]
     statistic: Callable[[Floats], Statistic]
+    unit: str = "%"
+    check_set: Callable[[Array], None] | None = None
+    among: Callable[[Floats], Floats] | None = None
     read: Callable[[Arrays, Array], Array] = first_output
     decisions: Callable[[Array], NDArray[np.int64]] | None = predictions
     reads_classes: bool = False
@@ -87,13 +95,18 @@ class Metric:
     zero_is_perfect: bool = False
 
     def score(self, labels: Array, scored: Array) -> Floats:
-        """Return the contributions of all samples, ``CHUNK`` at a time."""
+        """Return the contributions of some samples, ``CHUNK`` at a time."""
         self.check(labels, scored.shape)
         starts = range(0, max(len(labels), 1), CHUNK)
         return np.concatenate([self.contributions(labels[i : i + CHUNK], scored[i : i + CHUNK]) for i in starts])
 
+    def gathered(self, parts: Sequence[Floats]) -> Floats:
+        """What all samples count for, from the contributions of some at a time."""
+        contributions = np.concatenate(parts)
+        return contributions if self.among is None else self.among(contributions)
+
     def value(self, contributions: Floats) -> float:
-        """The metric of all samples."""
+        """The metric of all samples, from what they count for."""
         return self.statistic(contributions).value()
 
     def drop(self, reference: Floats, measured: Floats, least: float = 0.0) -> Floats:

@@ -41,8 +41,7 @@ def _check_quantity(name: str, labels: Array, shape: Shape) -> None:
         )
 
 
-def _check_spread(labels: Array, shape: Shape) -> None:
-    _check_quantity("r2", labels, shape)
+def _check_spread(labels: Array) -> None:
     if not np.ptp(labels, axis=0).any():
         raise UsageError("r2 relates the error to how far the labels vary, and all labels are alike")
 
@@ -102,6 +101,8 @@ MAE = Metric(
     "quantities (mean absolute error, relative)",
     False,
     "relative",
+    labels="numbers of the output's shape",
+    unit="",
     binary=False,
     bounded=False,
     check=functools.partial(_check_quantity, "mae"),
@@ -117,6 +118,8 @@ RMSE = Metric(
     "quantities (root mean square error, relative)",
     False,
     "relative",
+    labels="numbers of the output's shape",
+    unit="",
     binary=False,
     bounded=False,
     check=functools.partial(_check_quantity, "rmse"),
@@ -129,12 +132,15 @@ RMSE = Metric(
 )
 R2 = Metric(
     "r2",
-    "quantities (share of the variance that is explained)",
+    "quantities (R2, share of the variance that is explained)",
     True,
     "map",
+    labels="numbers of the output's shape",
+    unit="",
     binary=False,
     bounded=False,
-    check=_check_spread,
+    check=functools.partial(_check_quantity, "r2"),
+    check_set=_check_spread,
     contributions=_r2_contributions,
     trivial=functools.partial(_constant, _r2_contributions, np.mean),
     statistic=functools.partial(OfMeans, function=_r2_value),
@@ -190,6 +196,8 @@ SI_SDR = Metric(
     "a signal without its noise (dB)",
     True,
     "relative",
+    labels="the clean signal",
+    unit=" dB",
     binary=False,
     bounded=False,
     check=_check_signal,

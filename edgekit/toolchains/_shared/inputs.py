@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,3 +38,12 @@ def checked(
         if not np.can_cast(inputs[name].dtype, dtype, casting="same_kind"):
             raise UsageError(f"input {name!r} is {inputs[name].dtype.name}; the file takes {dtype.name}")
     return {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, (_, dtype) in takes.items()}
+
+
+def unknown_entry(kind: str, file: Path, entry: str | None, known: Sequence[str]) -> UsageError:
+    """The error for a name that is none of a file's, or for none where it has several."""
+    listed = ", ".join(map(repr, known)) or "none"
+    if entry is None:
+        hint = "Name one: --entry NAME of `edgekit inspect`."
+        return UsageError(f"{file.name} has the {kind}s {listed}: which of them is meant is not said", hint=hint)
+    return UsageError(f"{file.name} has no {kind} {entry!r}; it has {listed}")

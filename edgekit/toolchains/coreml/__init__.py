@@ -7,3 +7,5 @@ Elsewhere the ML Program evaluator (``edgekit.mil``) stands in for it, and the p
 PACKAGES = ("coremltools", "tensorflow", "torch", "torchao")
 #: Ending of its files.
 ENDING = ".mlpackage"
+#: What a file of several parts calls one of them.
+ENTRY = "function"

@@ -40,7 +40,7 @@ _MOVES = frozenset(
 _CELLS = frozenset(("lstm", "gru", "rnn"))
 
 
-def audit(file: Path) -> Inspected:
+def audit(file: Path, entry: str | None = None) -> Inspected:
     """Count what a file holds and check it statically; see ``Audit``.
 
     Constants and ``quantize`` / ``dequantize`` pairs are not counted as operators. A product whose factors are all int8
@@ -50,7 +50,8 @@ def audit(file: Path) -> Inspected:
         DamagedFileError, UnsafeInputError, UnsupportedError: see ``edgekit.mil.load``.
     """
     opened = read(file)
-    return _Reading(read_program(opened), opened.names).audit()
+    found = _Reading(read_program(opened, entry), opened.names).audit()
+    return found.model_copy(update={"entries": tuple(sorted(opened.spec.mlProgram.functions))})
 
 
 def product_types(program: Program) -> Counter[str]:

@@ -23,8 +23,10 @@ from edgekit.toolchains.coreml.vendor import coremltools
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def open_session(file: Path, options: Options) -> Session:
-    """Open a package. Threads are not used: Core ML chooses its own, and NumPy takes the process's.
+def open_session(file: Path, options: Options, entry: str | None = None) -> Session:
+    """Open a package, or one function of it.
+
+    Threads are not used: Core ML chooses its own, and NumPy takes the process's.
 
     Raises:
         DamagedFileError, UnsafeInputError: see ``edgekit.mil.load``.
@@ -32,9 +34,9 @@ def open_session(file: Path, options: Options) -> Session:
     """
     opened = read(file)
     if on_macos():
-        return RuntimeSession(file, opened, options.unit)
+        return RuntimeSession(file, opened, options.unit, entry)
     only("cpu", options.unit, "the ML Program evaluator")
-    return EvaluatorSession(opened)
+    return EvaluatorSession(opened, entry)
 
 
 def on_macos() -> bool:
@@ -49,8 +51,8 @@ class EvaluatorSession:
     ops_delegated: int | None = None
     stand_in = True
 
-    def __init__(self, opened: Package) -> None:
-        self.program = read_program(opened)
+    def __init__(self, opened: Package, entry: str | None = None) -> None:
+        self.program = read_program(opened, entry)
         self.program.refuse_unknown()
         self.precision = executed(self.program)
         self._names = opened.names
@@ -79,15 +81,16 @@ class RuntimeSession:
     ops_delegated: int | None = None
     stand_in = False
 
-    def __init__(self, file: Path, opened: Package, unit: Unit) -> None:
+    def __init__(self, file: Path, opened: Package, unit: Unit, entry: str | None = None) -> None:
         ct = coremltools()
         self.by = f"Core ML, macOS {platform.mac_ver()[0]}"
         try:
             # On the CPU alone float32 programs are executed in float32; other units compute in float16.
-            self._model = ct.models.MLModel(str(file), compute_units=ct.ComputeUnit[_UNITS[unit]])
+            units = ct.ComputeUnit[_UNITS[unit]]
+            self._model = ct.models.MLModel(str(file), compute_units=units, function_name=entry)
         except Exception as error:  # Core ML's own errors come as RuntimeError, its compiler's as others
             raise DamagedFileError(f"Core ML cannot load {file.name}: {sentence(error)}") from error
-        self.program = read_program(opened)
+        self.program = read_program(opened, entry)
         self.precision = executed(self.program)
         self._names = opened.names
         self._state = self._new_state()

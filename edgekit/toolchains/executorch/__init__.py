@@ -9,3 +9,5 @@ inside, ``session`` runs it.
 PACKAGES = ("executorch", "torch", "torchao")
 #: Ending of its files.
 ENDING = ".pte"
+#: What a file of several parts calls one of them.
+ENTRY = "method"

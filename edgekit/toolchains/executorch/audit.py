@@ -35,14 +35,14 @@ _TRANSPOSES = ("aten::permute_copy.out", "aten::transpose_copy.int_out", "aten::
 _TRANSPOSED = 6
 
 
-def sidecar(file: Path) -> Path:
-    """The file beside a .pte that holds the names of its inputs and outputs, which the format itself has not."""
-    return file.with_suffix(".io.json")
+def sidecar(file: Path, entry: str | None = None) -> Path:
+    """The file beside a .pte that holds the names of a method's inputs and outputs, which the format itself has not."""
+    return file.with_suffix(".io.json" if entry is None else f".{entry}.io.json")
 
 
-def write_sidecar(file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+def write_sidecar(file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], entry: str | None = None) -> None:
     """Write names, types and shapes of a converted program's inputs and outputs; raises ``DamagedFileError``."""
-    program = read(file)
+    program = read(file, entry)
     rows = {
         side: [{"name": n, "dtype": t.type, "shape": list(t.shape)} for n, t in zip(names, tensors, strict=True)]
         for side, names, tensors in (
@@ -50,7 +50,7 @@ def write_sidecar(file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...])
             ("outputs", outputs, tensors_at(program, program.outputs)),
         )
     }
-    sidecar(file).write_text(json.dumps({"schema": 1, **rows}, indent=1) + "\n", "utf-8")
+    sidecar(file, entry).write_text(json.dumps({"schema": 1, **rows}, indent=1) + "\n", "utf-8")
 
 
 def tensors_at(program: Program, places: tuple[int, ...]) -> list[Tensor]:
@@ -58,7 +58,7 @@ def tensors_at(program: Program, places: tuple[int, ...]) -> list[Tensor]:
     return [t for t in (program.values[place] for place in places) if t is not None]
 
 
-def tensors(file: Path, program: Program) -> tuple[tuple[IO, ...], tuple[IO, ...]]:
+def tensors(file: Path, program: Program, entry: str | None = None) -> tuple[tuple[IO, ...], tuple[IO, ...]]:
     """Inputs and outputs, named by the file beside it; numbered where there is none.
 
     Raises:
@@ -66,7 +66,7 @@ def tensors(file: Path, program: Program) -> tuple[tuple[IO, ...], tuple[IO, ...
     """
     found = {"inputs": tensors_at(program, program.inputs), "outputs": tensors_at(program, program.outputs)}
     names = {side: [f"{side[:-1]}_{i}" for i in range(len(rows))] for side, rows in found.items()}
-    beside = sidecar(file)
+    beside = sidecar(file, entry)
     if beside.is_file():
         try:
             told: Any = json.loads(beside.read_text("utf-8"))
@@ -84,7 +84,7 @@ def tensors(file: Path, program: Program) -> tuple[tuple[IO, ...], tuple[IO, ...
     return inputs, outputs
 
 
-def audit(file: Path) -> Inspected:
+def audit(file: Path, entry: str | None = None) -> Inspected:
     """Count what a file holds and check it statically; see ``Audit``.
 
     Operators inside the delegate and kernels outside count alike; the kernels compute in float. The body of a loop, of
@@ -93,14 +93,14 @@ def audit(file: Path) -> Inspected:
     Raises:
         DamagedFileError: the file is not a whole .pte, or not the one that the names beside it were written for.
     """
-    contents = inspect(file)
-    inputs, outputs = tensors(file, contents.program)
-    return contents.audit(inputs, outputs)
+    contents = inspect(file, entry)
+    inputs, outputs = tensors(file, contents.program, entry)
+    return contents.audit(inputs, outputs).model_copy(update={"entries": contents.program.methods})
 
 
-def inspect(file: Path) -> Contents:
-    """Read a file and its delegates' payloads; raises ``DamagedFileError``."""
-    program = read(file)
+def inspect(file: Path, entry: str | None = None) -> Contents:
+    """Read a method and its delegates' payloads; raises as ``program.read``."""
+    program = read(file, entry)
     try:
         nodes = [xnnpack.parse(d.payload, program.named) if d.id == xnnpack.ID else () for d in program.delegates]
     except BadBytesError as error:

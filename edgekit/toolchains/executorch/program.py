@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError
+from edgekit.toolchains._shared.inputs import unknown_entry
 from edgekit.toolchains.executorch import data
 from edgekit.toolchains.executorch.flatbuffer import BadBytesError, Table, root
 
@@ -71,9 +72,10 @@ class Delegate:
 
 @dataclass(frozen=True)
 class Program:
-    """The method ``forward`` of a .pte file.
+    """One method of a .pte file.
 
     Attributes:
+        methods: names of all methods of the file.
         values: what instructions point at; None for anything but a tensor.
         switches: those of them that are true or false, by place.
         inputs: places in ``values``.
@@ -86,6 +88,7 @@ class Program:
         lists: lists of tensors in ``values`` by their own place: the places of their elements.
     """
 
+    methods: tuple[str, ...]
     values: tuple[Tensor | None, ...]
     switches: dict[int, bool]
     inputs: tuple[int, ...]
@@ -122,29 +125,42 @@ def damaged(file: Path, why: object) -> DamagedFileError:
     )
 
 
-def read(file: Path) -> Program:
-    """Read a .pte file, and the .ptd files beside it where it stores weights in such.
+def read(file: Path, entry: str | None = None) -> Program:
+    """Read a method of a .pte file, and the .ptd files beside it where it stores weights in such.
+
+    Without a name that is the only one, or ``forward``, which ExecuTorch itself takes.
 
     Raises:
+        UsageError: there is no such method.
         DamagedFileError: there is no such file, or one is truncated or not what it says, or weights are missing.
     """
     beside: dict[str, bytes] = {}
     try:
         for found in sorted(file.parent.glob("*.ptd")):
             beside |= data.parse(found.read_bytes())
-        return parse(file.read_bytes(), beside)
+        content = file.read_bytes()
+        names = methods(content)
+        wanted = entry or (names[0] if len(names) == 1 else "forward")
+        if names.count(wanted) != 1:
+            raise unknown_entry("method", file, entry, names)
+        return parse(content, beside, wanted)
     except (BadBytesError, OSError) as error:
         raise damaged(file, error) from error
 
 
-def parse(content: bytes, beside: Mapping[str, bytes] = MappingProxyType({})) -> Program:
+def methods(content: bytes) -> list[str]:
+    """Names of the methods in the bytes of a .pte file; raises ``BadBytesError``."""
+    return [plan.text(0) for plan in root(content[: _extent(content)[0]], IDENTIFIER).tables(1)]
+
+
+def parse(content: bytes, beside: Mapping[str, bytes] = MappingProxyType({}), method: str = "forward") -> Program:
     """Read the bytes of a .pte file; ``beside``: constants in .ptd files by name. Raises ``BadBytesError``."""
     length, base = _extent(content)
     packed = root(content[:length], IDENTIFIER)
     segments = [_segment(content, base, t) for t in packed.tables(4)]
-    plans = [p for p in packed.tables(1) if p.text(0) == "forward"]
+    plans = [p for p in packed.tables(1) if p.text(0) == method]
     if len(plans) != 1:
-        raise BadBytesError(f"{len(plans)} methods are called 'forward'; one is due")
+        raise BadBytesError(f"{len(plans)} methods are called {method!r}; one is due")
     plan = plans[0]
     packed_values = plan.tables(2)
     values = tuple(_value(v, _constants(packed), beside) for v in packed_values)
@@ -165,7 +181,19 @@ def parse(content: bytes, beside: Mapping[str, bytes] = MappingProxyType({})) ->
     own = packed.table(5)
     segment, offsets = (own.number(0, "I"), own.numbers(1, "Q")) if own is not None else (0, ())
     numbered = segments[segment] if segment < len(segments) else b""
-    return Program(values, switches, inputs, outputs, tuple(calls), delegates, named, lists, numbered, offsets)
+    return Program(
+        tuple(methods(content)),
+        values,
+        switches,
+        inputs,
+        outputs,
+        tuple(calls),
+        delegates,
+        named,
+        lists,
+        numbered,
+        offsets,
+    )
 
 
 def _extent(content: bytes) -> tuple[int, int]:

@@ -25,14 +25,15 @@ from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 _SHORT = {"float32": "f32", "float16": "f16"}
 
 
-def open_session(file: Path, options: Options) -> ExecuTorchSession:
-    """Open a program with a fixed number of threads.
+def open_session(file: Path, options: Options, entry: str | None = None) -> ExecuTorchSession:
+    """Open a program, or one method of it, with a fixed number of threads.
 
     Raises:
+        UsageError: it has no such method.
         DamagedFileError: the file is truncated, altered, or the runtime refuses it.
     """
     only("cpu", options.unit, "ExecuTorch's XNNPACK")
-    return ExecuTorchSession(file, options.threads)
+    return ExecuTorchSession(file, options.threads, entry)
 
 
 class ExecuTorchSession:
@@ -40,12 +41,13 @@ class ExecuTorchSession:
 
     stand_in = False
 
-    def __init__(self, file: Path, threads: int) -> None:
-        contents = inspect(file)
-        inputs, outputs = tensors(file, contents.program)
+    def __init__(self, file: Path, threads: int, entry: str | None = None) -> None:
+        contents = inspect(file, entry)
+        known = contents.program.methods
+        inputs, outputs = tensors(file, contents.program, entry)
         self._inputs = {t.name: (t.shape, np.dtype(t.dtype)) for t in inputs}
         self._outputs = [t.name for t in outputs]
-        self._program, self._method = _loaded(file, threads)
+        self._program, self._method = _loaded(file, threads, entry or (known[0] if len(known) == 1 else "forward"))
         self.ops_delegated: int | None = len(contents.delegated)
         self.precision = _arithmetic(contents)
         engine = "XNNPACK" if contents.delegated else "portable kernels"
@@ -86,7 +88,7 @@ class ExecuTorchSession:
         return [torch.from_numpy(array.copy()) for array in checked(inputs, self._inputs).values()]
 
 
-def _loaded(file: Path, threads: int) -> tuple[Any, Any]:
+def _loaded(file: Path, threads: int, method: str) -> tuple[Any, Any]:
     """The program and its method; the first must outlive the second."""
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
@@ -96,7 +98,7 @@ def _loaded(file: Path, threads: int) -> tuple[Any, Any]:
         portable_lib._unsafe_reset_threadpool(threads)
     try:
         program = Runtime.get().load_program(file)
-        return program, program.load_method("forward")
+        return program, program.load_method(method)
     except RuntimeError as error:
         raise DamagedFileError(
             f"ExecuTorch cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."

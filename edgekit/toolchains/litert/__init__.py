@@ -10,3 +10,5 @@ PACKAGES = (
 )  # fmt: skip
 #: Ending of its files.
 ENDING = ".tflite"
+#: What a file of several parts calls one of them.
+ENTRY = "signature"

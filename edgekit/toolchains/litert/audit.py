@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import DamagedFileError
+from edgekit.errors import EdgekitError
 from edgekit.result import IO, Inspected, Kind
 from edgekit.toolchains._shared import products
+from edgekit.toolchains._shared.inputs import unknown_entry
 from edgekit.toolchains._shared.products import Product, Weights
 from edgekit.toolchains.litert.graph import (
     FLOATS,
@@ -51,29 +52,42 @@ FLOAT_ONLY = frozenset({"NEG", "EMBEDDING_LOOKUP"})
 FLOAT_ONLY_INT16 = FLOAT_ONLY | {"SQUARED_DIFFERENCE"}
 
 
-def audit(file: Path) -> Inspected:
-    """Read a .tflite file's types, weights, operators and multiply-accumulates.
+def audit(file: Path, entry: str | None = None) -> Inspected:
+    """Read the types, weights, operators and multiply-accumulates of a .tflite file, or of one signature of it.
 
     A DEQUANTIZE of a constant is storage and not an operator: what it feeds computes in float. Operators with int8
     weights and float activations (dynamic range) quantize these when they run, and compute in integers.
 
     Raises:
         DamagedFileError: the file is not a whole .tflite model.
+        UsageError: it has no such signature.
     """
     if not file.is_file():
         raise damaged(file, "there is no such file")
     packed = packed_model(file.read_bytes(), file)
     try:
-        return _summary(list(read_subgraphs(packed)), *_signature(packed))
-    except DamagedFileError:
+        names, graphs = entries(packed), list(read_subgraphs(packed))
+        if entry is not None and entry not in names:
+            raise unknown_entry("signature", file, entry, names)
+        chosen = packed.SignatureDefs(names.index(entry) if entry is not None else 0) if names else None
+        roots = _roots(graphs) if entry is None or chosen is None else [chosen.SubgraphIndex()]
+        return _summary(graphs, roots, *_signature(packed, chosen)).model_copy(update={"entries": tuple(names)})
+    except EdgekitError:
         raise
     except UNREADABLE as error:
         raise damaged(file, f"{type(error).__name__}: {error}") from error
 
 
-def _summary(graphs: list[Subgraph], inputs: tuple[IO, ...], outputs: tuple[IO, ...]) -> Inspected:
-    ops = [op for graph in graphs for op in graph.operators]
-    tensors = [tensor for graph in graphs for tensor in graph.tensors]
+def entries(packed: Any) -> list[str]:
+    """Names of a file's signatures."""
+    return [packed.SignatureDefs(i).SignatureKey().decode() for i in range(packed.SignatureDefsLength())]
+
+
+def _summary(graphs: list[Subgraph], roots: list[int], inputs: tuple[IO, ...], outputs: tuple[IO, ...]) -> Inspected:
+    """What runs where the subgraphs of these numbers do."""
+    run = _reached(graphs, roots)
+    ops = [op for number in run for op in graphs[number].operators]
+    tensors = [tensor for number in run for tensor in graphs[number].tensors]
     in_float = Counter(op.type for op in ops if op.type not in NO_ARITHMETIC and _touches_float(op))
     int16 = any(t.type == "int16" for t in tensors)
     bytes_, elements = Counter[str](), Counter[str]()
@@ -88,7 +102,7 @@ def _summary(graphs: list[Subgraph], inputs: tuple[IO, ...], outputs: tuple[IO, 
         activation_types=dict(sorted(Counter(t.type for t in tensors if t.data is None).items())),
         ops_total=len(ops),
         ops_quantized=sum(_integer_arithmetic(op) for op in ops),
-        **products.count(products_of(graphs)),
+        **products.count([product for root in roots for product in _products(graphs, root)]),
         ops_float=dict(sorted(in_float.items())),
         ops_float_only=tuple(sorted(in_float.keys() & (FLOAT_ONLY_INT16 if int16 else FLOAT_ONLY))),
         transposes=sum(op.type == "TRANSPOSE" for op in ops),
@@ -113,8 +127,23 @@ def _constants(ops: list[Op]) -> list[Tensor]:
 
 def products_of(graphs: list[Subgraph]) -> list[Product]:
     """What multiplies, in all subgraphs that run: the body of a WHILE times its trips, the costlier branch of an IF."""
+    return [product for root in _roots(graphs) for product in _products(graphs, root)]
+
+
+def _roots(graphs: list[Subgraph]) -> list[int]:
+    """Numbers of the subgraphs that no other one runs."""
     called = {number for graph in graphs for op in graph.operators for number in op.bodies}
-    return [product for i in range(len(graphs)) if i not in called for product in _products(graphs, i)]
+    return [number for number in range(len(graphs)) if number not in called]
+
+
+def _reached(graphs: list[Subgraph], roots: list[int]) -> list[int]:
+    """These subgraphs and all that they run."""
+    found, ahead = set[int](), list(roots)
+    while ahead:
+        if (number := ahead.pop()) not in found:
+            found.add(number)
+            ahead += [body for op in graphs[number].operators for body in op.bodies]
+    return sorted(found)
 
 
 def _products(graphs: list[Subgraph], number: int) -> Iterator[Product]:
@@ -279,11 +308,10 @@ def _bias_findings(op: Op) -> Iterator[str]:
         yield f"{op.name}: bias scale differs from input scale x weight scale by {worst:.1%}"
 
 
-def _signature(packed: Any) -> tuple[tuple[IO, ...], tuple[IO, ...]]:
+def _signature(packed: Any, signature: Any) -> tuple[tuple[IO, ...], tuple[IO, ...]]:
     """Inputs and outputs by the signature's names; by the tensors' own where the file has no signature."""
     graph = packed.Subgraphs(0)
-    if packed.SignatureDefsLength():
-        signature = packed.SignatureDefs(0)
+    if signature is not None:
         graph = packed.Subgraphs(signature.SubgraphIndex())
         pairs_in = [signature.Inputs(i) for i in range(signature.InputsLength())]
         pairs_out = [signature.Outputs(i) for i in range(signature.OutputsLength())]

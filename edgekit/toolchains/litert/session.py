@@ -5,6 +5,7 @@ Imports of other distributions NumPy and the interpreter alone (Python 3.9 and l
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -22,7 +23,7 @@ from edgekit.errors import (
     UsageError,
 )
 from edgekit.toolchains import Options
-from edgekit.toolchains._shared.inputs import check_shapes
+from edgekit.toolchains._shared.inputs import check_shapes, unknown_entry
 from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import line, sentence
 
@@ -55,50 +56,64 @@ class LiteRTSession:
 
     stand_in = False
 
-    def __init__(self, file: Path, threads: int = 1) -> None:
-        """Load and allocate; raises ``DamagedFileError``, ``UnsupportedError``, ``MissingDependencyError``."""
+    def __init__(self, file: Path, threads: int = 1, entry: str | None = None) -> None:
+        """Load and allocate; raises ``DamagedFileError``, ``UnsupportedError``, ``MissingDependencyError``.
+
+        An entry is one of several signatures, which the interpreter runs by their names alone; it tells the operators
+        of the first graph only, so that nothing is known of what its delegate runs of another.
+        """
         module, name = _interpreter_module()
         self._interpreter = _allocated(module, file, threads)
-        self._inputs, self._outputs = _tensors(self._interpreter)
+        signatures = list(self._interpreter.get_signature_list())
+        if (len(signatures) > 1) if entry is None else (entry not in signatures):
+            raise unknown_entry("signature", file, entry, signatures)
+        self._signature = self._interpreter.get_signature_runner(entry) if len(signatures) > 1 else None
+        self._inputs, self._outputs = _tensors(self._interpreter, self._signature)
+        self.by, self.precision = f"{name} {metadata.version(name)}", "not told"
+        self.ops_delegated: int | None = None
+        if self._signature is not None:
+            return
         nodes = operators(self._interpreter)
-        self.ops_delegated: int | None = delegated(nodes)
+        self.ops_delegated = delegated(nodes)
         self.precision = arithmetic(nodes)
         if any(t["dtype"] is np.float16 for t in self._interpreter.get_tensor_details()):
             self.precision += " (float16 weights, widened on load)"
         engine = "XNNPACK" if self.ops_delegated else "built-in kernels"
-        self.by = f"{name} {metadata.version(name)} {engine}"
+        self.by += f" {engine}"
         if name != "ai-edge-litert" and _release(name) <= LAST_WITHOUT_CHANNELS:
             _refuse_channel_scales(file, self.by, nodes, self._interpreter.get_tensor_details())
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Run one sample and return fresh arrays by output name; raises ``UsageError`` on a wrong name or shape."""
-        self._set(inputs)
+        invoke = self.bind(inputs)
         try:
-            self._interpreter.invoke()
+            found = invoke()
         except RuntimeError as error:
             raise FailedError(f"the LiteRT interpreter failed while running: {sentence(error)}") from error
-        return {name: _real(self._interpreter.get_tensor(t["index"]), t) for name, t in self._outputs.items()}
+        if self._signature is None:
+            found = {name: self._interpreter.get_tensor(t["index"]) for name, t in self._outputs.items()}
+        return {name: _real(found[name], t) for name, t in self._outputs.items()}
 
-    def bind(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
-        """Set the inputs once and return a function that only invokes."""
-        self._set(inputs)
-        invoke: Callable[[], object] = self._interpreter.invoke
+    def bind(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], Any]:
+        """Set the inputs once and return a function that only invokes; one of several signatures is given them anew."""
+        check_shapes(inputs, {name: tuple(tensor["shape"].tolist()) for name, tensor in self._inputs.items()})
+        stored = {name: _stored(inputs[name], tensor) for name, tensor in self._inputs.items()}
+        if self._signature is not None:
+            return functools.partial(self._signature, **stored)
+        for name, tensor in self._inputs.items():
+            self._interpreter.set_tensor(tensor["index"], stored[name])
+        invoke: Callable[[], Any] = self._interpreter.invoke
         return invoke
 
     def reset(self) -> None:
         """Forget the state of variables (a fused LSTM keeps its own between runs)."""
         self._interpreter.reset_all_variables()
 
-    def _set(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        check_shapes(inputs, {name: tuple(tensor["shape"].tolist()) for name, tensor in self._inputs.items()})
-        for name, tensor in self._inputs.items():
-            self._interpreter.set_tensor(tensor["index"], _stored(inputs[name], tensor))
 
-
-def open_session(file: Path, options: Options) -> LiteRTSession:
+def open_session(file: Path, options: Options, entry: str | None = None) -> LiteRTSession:
     """Open a .tflite file with a pinned number of threads; the file alone decides in what precision it runs."""
     only("cpu", options.unit, "LiteRT's XNNPACK")
-    return LiteRTSession(file, options.threads)
+    return LiteRTSession(file, options.threads, entry)
 
 
 def operators(interpreter: Any) -> list[dict[str, Any]]:
@@ -213,10 +228,10 @@ def _refusal(file: Path, module: Any, error: Exception, otherwise: type[EdgekitE
     return otherwise(f"{file} cannot be opened by {module.__name__}: {sentence(error)}")
 
 
-def _tensors(interpreter: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def _tensors(interpreter: Any, chosen: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Input and output tensors by the signature's names; by the tensors' own where the file has no signature."""
     if interpreter.get_signature_list():
-        runner = interpreter.get_signature_runner()
+        runner = chosen or interpreter.get_signature_runner()
         return runner.get_input_details(), runner.get_output_details()
     return (
         {t["name"]: t for t in interpreter.get_input_details()},
