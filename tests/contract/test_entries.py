@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit import api, cli
+from edgekit import api, cli, toolchains
 from edgekit.artifact import contents
 from edgekit.artifact import folder as artifact
 from edgekit.errors import UsageError
 from edgekit.jobs.workers import Workers
+from edgekit.schemes import FP32
 from edgekit.steps import audit, golden
 from tests.contract.conftest import child
 
@@ -53,7 +54,14 @@ def replayed(workers: Workers, toolchain: str, file: Path, folder: Path, entry: 
     recorded(folder / f"{data}.npz", data, 5)
     name, width = INPUTS[data]
     request = golden.ReplayRequest(
-        toolchain, file, "fp32", folder / f"{data}.npz", steps=False, state=(), shapes={name: (1, width)}, entry=entry
+        toolchain,
+        file,
+        toolchains.Options(FP32),
+        folder / f"{data}.npz",
+        steps=False,
+        state=(),
+        shapes={name: (1, width)},
+        entry=entry,
     )
     return workers.ask("runtime", golden.replay, folder, request).value
 
