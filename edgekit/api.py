@@ -234,6 +234,15 @@ def install(toolchain: str, progress: Callable[[str], None] = lambda line: None)
     return {"toolchain": toolchain, "python": made.python, "routes": sorted(routes)}
 
 
+def _environment(extra: str) -> str | None:
+    """Of a toolchain with an interpreter of its own, which, or what is wrong with it."""
+    try:
+        own = interpreters.of(extra) if extra in toolchains.names() else None
+    except UsageError as error:
+        return str(error)
+    return own.python if own else None
+
+
 def doctor() -> list[dict[str, Any]]:
     """For each extra: what is installed, and the install line for what is not."""
     rows = []
@@ -249,7 +258,6 @@ def doctor() -> list[dict[str, Any]]:
             except importlib.metadata.PackageNotFoundError:
                 missing.append(name)
         line = f"pip install 'edgekit[{extra}]'" if missing else ""
-        own = interpreters.of(extra) if extra in toolchains.names() else None
         row = {"extra": extra, "works": not missing, "installed": installed, "missing": missing, "install": line}
-        rows.append({**row, "environment": own.python if own else None})
+        rows.append({**row, "environment": _environment(extra)})
     return rows

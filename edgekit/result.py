@@ -45,6 +45,12 @@ class Proof(_Frozen):
     by: str | None = None
 
 
+class _Measured(_Frozen):
+    """Scores and times are numbers: what is none comes from nothing that was measured, and would pass every limit."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
 class SourceFacts(_Frozen):
     """What was handed in."""
 
@@ -209,7 +215,7 @@ class Inspected(Audit):
         return Audit(**{name: getattr(self, name) for name in Audit.model_fields})
 
 
-class Channel(_Frozen):
+class Channel(_Measured):
     """One channel of an output.
 
     Attributes:
@@ -225,7 +231,7 @@ class Channel(_Frozen):
     by: Literal["variation", "magnitude"]
 
 
-class OutputParity(_Frozen):
+class OutputParity(_Measured):
     """Closeness of one output over all samples; ``proof.parity`` measures it.
 
     Attributes:
@@ -256,7 +262,7 @@ class OutputParity(_Frozen):
     masked: int = 0
 
 
-class Drift(_Frozen):
+class Drift(_Measured):
     """Whether an error grows on the way, where a model feeds its own states back.
 
     Attributes:
@@ -270,7 +276,7 @@ class Drift(_Frozen):
     last20_db: float
 
 
-class Parity(_Frozen):
+class Parity(_Measured):
     """Closeness of a part's outputs to the checkpoint's own; each top-level figure is the worst over the outputs.
 
     Attributes:
@@ -359,7 +365,7 @@ class AgreementFacts(_Frozen):
     samples: int
 
 
-class Latency(_Frozen):
+class Latency(_Measured):
     """CPU milliseconds per inference (all parts once), one thread, in turns with the float twin on the same runtime.
 
     Medians over blocks, and of the ratio artifact / float of two paired blocks; ``proof.latency`` measures it.

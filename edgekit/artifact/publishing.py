@@ -109,6 +109,9 @@ def _kept(place: Path) -> str:
 
 
 def _overlap(place: Path, given: Iterable[Path]) -> str:
+    for folder in place.parents:
+        if (folder / contents.MANIFEST).is_file() and (folder / contents.SEAL).is_file():
+            return f"lies inside of the artifact {folder}, whose seal says what is in it"
     for path in given:
         real = path.resolve()
         if place.is_relative_to(real):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 from edgekit import checkpoint as checkpoints
@@ -10,7 +12,7 @@ from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.order import Order
 from edgekit.conversion.samples import SplitFiles
 from edgekit.data.tasks import Split
-from edgekit.errors import UsageError
+from edgekit.errors import FailedError, UsageError
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.signature import WHOLE, Signature
@@ -89,13 +91,28 @@ def gather(run: Run, order: Order, checkpoint: Checkpoint, split: Split, *, ran:
     request = in_framework(order, checkpoint, file)
     if split == "selection":
         request = replace(request, edges=Ref(entry, samples.EDGES))
-    outputs = run.step(reference.run, checkpoint.environment, f"reference:{split}", request)
+    with real_inputs(order):
+        outputs = run.step(reference.run, checkpoint.environment, f"reference:{split}", request)
     before = None
     if checkpoint.changed:
         handed_in = replace(request, sources={part.part: part for part in sources.parts(checkpoint.source)})
         before = run.step(reference.run, checkpoint.environment, f"source:{split}", handed_in)
     steps = {name: Ref(outputs, f"{name}.samples.npz") for name in checkpoint.parts}
     return SplitFiles(split, entry, outputs, steps if checkpoint.streams else {WHOLE: file}, before)
+
+
+@contextlib.contextmanager
+def real_inputs(order: Order) -> Iterator[None]:
+    """Say of a model that does not run on generated inputs that it needs real ones: a table has so many rows."""
+    try:
+        yield
+    except FailedError as error:
+        if not order.plan.generated:
+            raise
+        raise UsageError(
+            f"the model does not run on generated inputs: {error}",
+            hint="Give real ones with --calibrate DATA or --evaluate DATA.",
+        ) from error
 
 
 def in_framework(order: Order, checkpoint: Checkpoint, file: Ref) -> reference.Request:

@@ -30,6 +30,9 @@ from edgekit.jobs.store import home
 #: Kind of child -> the distribution without which it loads no model.
 _NEEDS = {"keras-tensorflow": "tensorflow", "keras-torch": "keras", "tf-keras": "tf-keras", "torch": "torch"}
 
+#: What a child cannot even start without.
+_EVERY_CHILD = ("numpy", "pydantic")
+
 _FACTS = """
 import json, platform
 from importlib import metadata
@@ -91,8 +94,11 @@ def for_job(environment: str, request: object) -> Interpreter:
 def of(toolchain: str) -> Interpreter | None:
     """The interpreter of a toolchain's own; None where it has none."""
     said = os.environ.get(f"EDGEKIT_PYTHON_{toolchain.upper()}")
-    python = Path(said).expanduser() if said else _python(folder_of(toolchain))
-    return _asked(toolchain, str(python)) if said or python.is_file() else None
+    if said:
+        found = shutil.which(Path(said).expanduser()) or said
+        return _asked(toolchain, str(Path(found).absolute()))
+    python = _python(folder_of(toolchain))
+    return _asked(toolchain, str(python)) if python.is_file() else None
 
 
 def folder_of(toolchain: str) -> Path:
@@ -106,14 +112,16 @@ def _python(folder: Path) -> Path:
 
 @functools.cache
 def _asked(toolchain: str, python: str) -> Interpreter:
+    whose = f"the interpreter of {toolchain}, {python},"
+    hint = f"Correct EDGEKIT_PYTHON_{toolchain.upper()}, or run `edgekit doctor --install {toolchain}`."
     try:
         done = subprocess.run([python, "-I", "-c", _FACTS], capture_output=True, text=True, timeout=60, check=True)
         facts = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise UsageError(
-            f"the interpreter of {toolchain}, {python}, cannot be asked what it has: {error}",
-            hint=f"Correct EDGEKIT_PYTHON_{toolchain.upper()}, or run `edgekit doctor --install {toolchain}`.",
-        ) from error
+        why = str(error).replace(_FACTS, "...")
+        raise UsageError(f"{whose} cannot be asked what it has: {why}", hint=hint) from error
+    if missing := [name for name in _EVERY_CHILD if name not in facts["distributions"]]:
+        raise UsageError(f"{whose} lacks {' and '.join(missing)}, which every job needs", hint=hint)
     return Interpreter(toolchain, python, facts["version"], facts["distributions"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from edgekit import user_code
-from edgekit.errors import DamagedFileError, FailedError
+from edgekit.errors import FailedError, UsageError
 from edgekit.jobs import host as machine
 from edgekit.jobs import interpreters, keys, wire
 from edgekit.jobs.store import Entry, Lease, Store
@@ -176,7 +176,7 @@ class Run:
         try:
             value = wire.answer(step, recorded.value)
         except ValueError as error:
-            raise DamagedFileError(f"{made.folder} holds no answer", hint="Run `edgekit cache clear`.") from error
+            raise _no_answer(made) from error
         return Entry(made.key, value, made.folder, made.reused)
 
     def _for_whom(self, request: object) -> Confined | None:
@@ -198,7 +198,15 @@ class Run:
 
 
 def _recorded(made: Entry[Json]) -> Answer[Json]:
-    return wire.read(Answer[Any], made.value)
+    try:
+        return wire.read(Answer[Any], made.value)
+    except ValueError as error:
+        raise _no_answer(made) from error
+
+
+def _no_answer(made: Entry[Json]) -> UsageError:
+    """The error for an entry that holds what no step can have answered: somebody edited it."""
+    return UsageError(f"the store's entry {made.folder} holds no answer", hint="Run `edgekit cache clear`.")
 
 
 def _identity(request: object) -> Json:

@@ -52,7 +52,7 @@ class Scratch:
     def close(self) -> None:
         """Remove the folder, unless it was renamed, and give up its lock."""
         for path in (self._unborn, self.path):
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path)
         descriptor, self._lock = self._lock, None
         if descriptor is not None:
             os.close(descriptor)
@@ -119,6 +119,33 @@ def claim(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def remove(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as that can be done; also what is nested beyond any recursion."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir() and not path.is_symlink():
+        with contextlib.suppress(OSError):
+            _flatten(path)
+
+
+def _flatten(top: Path) -> None:
+    """Remove a tree whose paths may be longer than the system takes: folders are moved up, and go one by one."""
+    moved = 0
+    while folders := [path for path in top.iterdir() if path.is_dir() and not path.is_symlink()]:
+        for folder in folders:
+            folder.chmod(0o700)
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    moved += 1
+                    path.rename(top / f".{moved}-{secrets.token_hex(_RANDOM_BYTES)}")
+                else:
+                    path.unlink()
+            folder.rmdir()
+    for path in top.iterdir():
+        path.unlink()
+    top.rmdir()
+
+
 def sweep_claims(folder: Path) -> None:
     """Remove the names that killed processes held."""
     for path in folder.glob("*"):
@@ -146,8 +173,8 @@ def sweep(parent: Path, prefix: str) -> int:
                 continue
             with exclusively(path) as dead:
                 if dead:
-                    shutil.rmtree(path)
-                    swept += 1
+                    remove(path)
+                    swept += not path.exists()
     return swept
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import select
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
@@ -307,7 +308,7 @@ class Worker:
                     f"{step} did not finish within {limits.seconds:.0f} s and was ended",
                     hint="Raise --timeout, or try another target.",
                 )
-            elif self.room and self.confined and self.room.exceeds(_COPIES * self.confined.file_bytes):
+            elif self._fills_the_disk():
                 self.end()
                 raise FailedError(f"{step} filled the disk with more than any model takes and was ended")
             elif limits.memory_bytes is not None and _resident(process) > limits.memory_bytes:
@@ -318,6 +319,13 @@ class Worker:
                 )
         line, _, self._pending = self._pending.partition(b"\n")
         return bytes(line)
+
+    def _fills_the_disk(self) -> bool:
+        """Whether a confined child keeps more than any model takes, under names or without."""
+        if self.room is None or self.confined is None:
+            return False
+        most = _COPIES * self.confined.file_bytes
+        return self.room.exceeds(most) or _nameless(self._process.pid) > most
 
     def _crashed(self, step: str, log_start: int) -> FailedError:
         code = self._process.wait()
@@ -378,6 +386,19 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return list(psutil.Process(pid).children(recursive=True))
     except psutil.Error:
         return []
+
+
+def _nameless(pid: int) -> int:
+    """Bytes of files that a process and its descendants hold open and that have no name any more; Linux only."""
+    found: dict[tuple[int, int], int] = {}
+    for member in (pid, *(child.pid for child in _descendants(pid))):
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(f"/proc/{member}/fd"):
+                with contextlib.suppress(OSError):
+                    held = entry.stat()
+                    if stat.S_ISREG(held.st_mode) and held.st_nlink == 0:
+                        found[held.st_dev, held.st_ino] = 512 * held.st_blocks
+    return sum(found.values())
 
 
 def _resident(process: psutil.Process) -> int:

@@ -179,11 +179,29 @@ def test_memory_time_file_size_and_answers_are_limited(workers, near, tmp_path):
         call("fill_with_files", folder=tmp_path, count=8, size=900 << 10)
     with pytest.raises(FailedError, match="filled the disk"):
         call("fill_with_files", folder=tmp_path, count=10_001, size=1)
+    with pytest.raises(FailedError, match="filled the disk"):
+        call("fill_without_names", folder=tmp_path, count=8, size=900 << 10)
     with pytest.raises(FailedError, match="more than 64 MiB"):
         call("answer_with", count=100 << 20)
     call("spin", Limits(1.0), seconds=0)  # starts a child whose requests may take a second on each core
     with pytest.raises(FailedError, match="SIGXCPU"):
         call("spin", seconds=25)
+
+
+def test_folders_in_each_other_by_the_thousand_are_refused_and_removed(workers, near, tmp_path):
+    """What recurses through them would end this process, and what stays would end each later run at its start."""
+
+    def nested(depth):
+        (tmp_path / str(depth)).mkdir()
+        confined = Confined(f"a model {depth}", near, file_bytes=1 << 20)
+        given = {"folder": tmp_path / str(depth), "depth": depth}
+        return workers.call("runtime", "hostile:nest", given, confined=confined).value
+
+    with pytest.raises(FailedError, match=r"filled the disk|not let out"):
+        nested(1500)
+    assert nested(20) == 20
+    workers.close()
+    assert list((near / "rooms").iterdir()) == []
 
 
 def test_its_cpu_time_is_measured_finely(call):

@@ -299,3 +299,13 @@ def test_what_a_target_leaves_out_is_the_default_of_its_precision() -> None:
 def test_gate_is_read_without_numpy() -> None:
     code = "import sys, edgekit.target; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_no_score(value: float) -> None:
+    """Not a number is below no limit."""
+    good = compare({"y": np.eye(9)}, {"y": np.eye(9) + 1e-3}).model_dump(mode="json")
+    output = {"y": {**good["per_output"]["y"], "cosine": value}}
+    for changed in ({"sqnr_db": value}, {"per_output": output}):
+        with pytest.raises(ValidationError):
+            Parity.model_validate({**good, **changed})

@@ -78,6 +78,15 @@ def test_an_interpreter_that_cannot_be_asked_is_named(tmp_path: Path, monkeypatc
     assert "EDGEKIT_PYTHON_ONNX" in raised.value.hint and "doctor --install onnx" in raised.value.hint
 
 
+def test_an_interpreter_that_lacks_what_every_job_needs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv.create(tmp_path, with_pip=False)
+    monkeypatch.setenv("EDGEKIT_PYTHON_ONNX", str(tmp_path / "bin" / "python"))
+    with pytest.raises(UsageError, match="lacks numpy and pydantic"):
+        interpreters.of("onnx")
+
+
 def test_an_environment_needs_what_edgekit_and_the_toolchains_extra_do() -> None:
     lines = ["numpy>=2", "onnx==1.23.*; extra == 'onnx'", "torch==2.13.*; extra == 'torch'"]
     assert requirements("onnx", lines) == ["numpy>=2", "onnx==1.23.*"]

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import FailedError, UnsafeInputError, UsageError
-from edgekit.jobs.scratch import Scratch, sweep
+from edgekit.jobs.scratch import Scratch, remove, sweep
 
 _PREFIX = "room-"
 #: A model folder that somebody hands in holds a handful of files.
 MOST_FILES = 10_000
+#: Folders of a model that lie in each other.
+_DEEPEST = 32
 _CHUNK = 1 << 20
 
 
@@ -89,18 +91,28 @@ class Room:
                 copy(path, destination / path.name, follow=False, left=left)
         except (UnsafeInputError, UsageError) as error:
             raise FailedError(f"a confined step wrote what is not let out: {error}") from error
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
     def exceeds(self, most_bytes: int) -> bool:
         """Whether what the child wrote takes more of the disk, or is more files than any model has."""
         files = taken = 0
-        for folder, _, names in os.walk(self.out):
-            for name in names:
+        ahead = [(str(self.out), 0)]
+        while ahead:
+            folder, depth = ahead.pop()
+            try:
+                entries = list(os.scandir(folder))
+            except FileNotFoundError:  # gone again
+                continue
+            except OSError:  # a name too long, or a folder that was closed to us
+                return True
+            for entry in entries:
                 files += 1
-                with contextlib.suppress(OSError):  # gone again
-                    taken += 512 * os.lstat(os.path.join(folder, name)).st_blocks  # noqa: PTH118  # called often
-                if files > MOST_FILES or taken > most_bytes:
-                    return True
+                with contextlib.suppress(FileNotFoundError):
+                    taken += 512 * entry.stat(follow_symlinks=False).st_blocks
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append((entry.path, depth + 1))
+            if files > MOST_FILES or taken > most_bytes or depth > _DEEPEST:
+                return True
         return False
 
     def close(self) -> None:
@@ -154,6 +166,8 @@ def copy(source: Path, destination: Path, *, follow: bool, left: _Left | None = 
     try:
         flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
         _copy(os.open(source, flags), source, destination, left or _Left())
+    except RecursionError as error:
+        raise UsageError(f"{source} holds folders in each other by the hundred") from error
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}") from error
 

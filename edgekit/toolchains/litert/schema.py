@@ -32,7 +32,8 @@ UNREADABLE = (
 def damaged(file: Path, why: str) -> DamagedFileError:
     """The error for a file that is not a whole .tflite model."""
     return DamagedFileError(
-        f"{file} is not a readable .tflite model: {why}", hint="Convert again, or copy the file again from its source."
+        f"{file.name} is not a readable .tflite model: {why}",
+        hint="Convert again, or copy the file again from its source.",
     )
 
 

@@ -169,6 +169,27 @@ def fill_with_files(folder, count, size):
     time.sleep(30)
 
 
+def fill_without_names(folder, count, size):
+    """Files that are open and have no name; then it waits."""
+    held = []
+    for number in range(count):
+        path = Path(folder) / str(number)
+        held.append(path.open("wb"))
+        held[-1].write(bytes(size))
+        held[-1].flush()
+        path.unlink()
+    time.sleep(30)
+
+
+def nest(folder, depth):
+    """Folders in each other, deeper than Python recurses and than a path can say."""
+    os.chdir(folder)
+    for _ in range(depth):
+        os.mkdir("n" * 8)
+        os.chdir("n" * 8)
+    return depth
+
+
 def allocate(size):
     return len(bytearray(size))
 
