@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import fx
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("torch", "torchao")
+PACKAGES = ("torchao",)
 
 #: ATen's operators with weights -> where these are among the arguments.
 _WEIGHTS = {
