@@ -46,6 +46,7 @@ def convert(
     output: Path | None = None,
     search_routes: bool = False,
     allow_mixed: bool = False,
+    keep_float: Sequence[str] = (),
     allow_unproven: bool = False,
     latency: bool = True,
     trust: bool = False,
@@ -75,6 +76,7 @@ def convert(
         roles=roles_of(outputs),
         search_routes=search_routes,
         allow_mixed=allow_mixed,
+        keep_float=tuple(keep_float),
         allow_unproven=allow_unproven,
         latency=latency,
     )

@@ -7,30 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
+from edgekit.scheme import Range
 from edgekit.signature import WHOLE, Framework, Signature
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
-
-
-@dataclass(frozen=True)
-class Range:
-    """The range of one tensor, learned or given by hand; ``ranges.json`` holds a list of them.
-
-    Attributes:
-        tensor: its name in the model.
-        low: smallest value that is represented, in the tensor's own unit.
-        high: largest.
-        bits: of the integers that represent it.
-        granularity: ``tensor`` or ``channel``.
-        symmetric: whether zero is represented by the integer 0.
-    """
-
-    tensor: str
-    low: float
-    high: float
-    bits: int = 8
-    granularity: str = "tensor"
-    symmetric: bool = False
 
 
 @dataclass(frozen=True)

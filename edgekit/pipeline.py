@@ -23,7 +23,7 @@ from edgekit.conversion.outcome import Outcome
 from edgekit.conversion.plan import Plan, nothing_to_try
 from edgekit.conversion.samples import SplitFiles
 from edgekit.conversion.trying import Trial
-from edgekit.errors import FailedError, NotRunError, UnsupportedError
+from edgekit.errors import FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -115,12 +115,22 @@ def float_twin(run: Run, trial: Trial) -> Candidate | None:
 def try_routes(run: Run, trial: Trial, planned: Plan) -> list[Candidate]:
     """Try the planned routes in order until one passes on selection and is not slower than its float twin."""
     tried: dict[str, Candidate] = {}
+    unmet: list[UsageError] = []
     for route in planned.routes:
         if route.passed_over or route.name in tried:
             continue
-        candidate = tried[route.name] = trying.try_route(run, trial, planned, route)
+        try:
+            candidate = trying.try_route(run, trial, planned, route)
+        except UsageError as error:
+            if not trial.order.keep_float:
+                raise
+            unmet.append(error)  # each route has names of its own for the layers that it quantizes
+            candidate = Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint)
+        tried[route.name] = candidate
         if candidate.status == "PASS" and not judging.is_slow(candidate.latency) and not trial.order.search_routes:
             break
+    if unmet and all(candidate.status == "UNSUPPORTED" for candidate in tried.values()):
+        raise unmet[0]
     return list(tried.values()) or [nothing_to_try(trial.order, trial.checkpoint, planned)]
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgekit.scheme import Kind
+
 #: Distributions whose versions change what is done here.
 PACKAGES = ("pydantic",)
 
@@ -83,6 +85,15 @@ class RouteTried(_Frozen):
     size_bytes: int | None = None
 
 
+class KeptFloat(_Frozen):
+    """A layer that stays in float because the user asked for it, as the name that was matched, of a part."""
+
+    part: str
+    name: str
+    kind: Kind
+    macs: int
+
+
 class RoutePassedOver(_Frozen):
     """One route of the target that was not tried: by which key of its TOML, and the reason that stands there."""
 
@@ -107,11 +118,6 @@ class IO(_Frozen):
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
-
-
-#: What an operator does with its weights, one vocabulary for all formats. ``linear``: a matrix product with one matrix;
-#: ``matmul``: with several at once, or with weights on the left.
-Kind = Literal["conv", "depthwise-conv", "transposed-conv", "linear", "matmul", "recurrent", "embedding"]
 
 
 class Layer(_Frozen):
@@ -478,6 +484,8 @@ class Result(_Frozen):
     routes_tried: tuple[RouteTried, ...]
     routes_passed_over: tuple[RoutePassedOver, ...] = ()
     traits: tuple[str, ...] | None = None
+    keep_float: tuple[str, ...] = ()
+    kept_float: tuple[KeptFloat, ...] = ()
     files: tuple[File, ...] = ()
     size_bytes: int | None = None
     float_size_bytes: int | None = None

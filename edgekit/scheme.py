@@ -5,6 +5,9 @@ Whatever edgekit knows of a precision is read from it; those that there are stan
 
 from __future__ import annotations
 
+import fnmatch
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -14,6 +17,9 @@ Precision = str
 Weights = Literal["float32", "float16", "int8", "int4"]
 Activations = Literal["float32", "float16", "int16", "int8"]
 Granularity = Literal["tensor", "channel", "block"]
+#: What an operator does with its weights, one vocabulary for all formats. ``linear``: a matrix product with one matrix;
+#: ``matmul``: with several at once, or with weights on the left.
+Kind = Literal["conv", "depthwise-conv", "transposed-conv", "linear", "matmul", "recurrent", "embedding"]
 #: Weights that may share a scale within one channel.
 GROUPS = (32, 64, 128)
 
@@ -126,3 +132,85 @@ class Scheme:
 def _one_of(key: str, value: object, known: tuple[object, ...]) -> None:
     if value not in known:
         raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, known))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What some layers become, whatever the target's scheme says; of several rules for a layer the first counts.
+
+    Attributes:
+        becomes: a scheme, or ``float``.
+        name: pattern of the layers' names (``*``, ``?``, ``[abc]``); None for any.
+        kind: what they do with their weights; None for anything.
+
+    Raises:
+        ValueError: it says nothing of the layers, or an unknown kind.
+    """
+
+    becomes: Scheme | Literal["float"]
+    name: str | None = None
+    kind: Kind | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, (None, *get_args(Kind)))
+        if not self.name and self.kind is None:
+            raise ValueError("a rule says a pattern of names, a kind, or both")
+
+    @property
+    def words(self) -> str:
+        """Which layers, as the user says it."""
+        return " ".join(filter(None, (self.kind, self.name and repr(self.name))))
+
+    def takes(self, names: Iterable[str], kind: Kind) -> bool:
+        """Whether it is for a layer, which may have several names."""
+        named = self.name is None or any(fnmatch.fnmatchcase(name, self.name) for name in names)
+        return named and self.kind in (None, kind)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The range of one activation, learned or given by hand; ``ranges.json`` holds a list of them.
+
+    Attributes:
+        tensor: its name in the model.
+        low: smallest value that is represented, in the tensor's own unit; 0 lies between the two, since padding must
+            be exact.
+        high: largest.
+        bits: of the integers that represent it.
+        granularity: ``tensor`` or ``channel``.
+        symmetric: whether zero is represented by the integer 0; the larger of the two bounds then counts.
+
+    Raises:
+        ValueError: no integers can represent it.
+    """
+
+    tensor: str
+    low: float
+    high: float
+    bits: int = 8
+    granularity: Literal["tensor", "channel"] = "tensor"
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("bits", self.bits, (4, 8, 16))
+        _one_of("granularity", self.granularity, ("tensor", "channel"))
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= 0 <= self.high != self.low):
+            raise ValueError(f"range of {self.tensor!r}: {self.low} to {self.high} is not a range that holds 0")
+
+    @property
+    def scale(self) -> float:
+        """One step of the integers."""
+        if self.symmetric:
+            return max(-self.low, self.high) / (2 ** (self.bits - 1) - 1)
+        return (self.high - self.low) / (2**self.bits - 1)
+
+    @property
+    def zero_point(self) -> int:
+        """The signed integer that stands for 0; of unsigned ones it is ``2 ** (bits - 1)`` larger."""
+        return 0 if self.symmetric else round(-(2 ** (self.bits - 1)) - self.low / self.scale)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The values of the smallest and the largest integer: the range moved so far that 0 is one of its steps."""
+        half = 2 ** (self.bits - 1)
+        return (-half - self.zero_point) * self.scale, (half - 1 - self.zero_point) * self.scale

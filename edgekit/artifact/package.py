@@ -25,6 +25,7 @@ from edgekit.result import (
     AgreementFacts,
     ErrorFacts,
     Flag,
+    KeptFloat,
     Part,
     Proof,
     Result,
@@ -38,6 +39,8 @@ from edgekit.result import (
 from edgekit.signature import WHOLE
 from edgekit.target import Option, PassedOver, Target
 
+#: Layers kept in float that a note names.
+MOST_NAMED = 12
 UNLABELLED = (
     "accuracy is unknown: the samples of --evaluate have no labels, so that the file is compared with the float model "
     "alone"
@@ -115,7 +118,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         format=target.format,
         toolchain=target.toolchain,
         precision=target.precision,
-        precision_reached=precision.describe(target.scheme, worst) if worst else None,
+        precision_reached=precision.describe(target.scheme, worst.judged, len(worst.kept)) if worst else None,
         framework=outcome.checkpoint.framework,
         source=SourceFacts(
             given=order.source.given,
@@ -131,12 +134,14 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
             RoutePassedOver(route=name, by=over.by, reason=over.reason) for name, over in _passed_over(outcome)
         ),
         traits=_traits(outcome),
+        keep_float=order.keep_float,
+        kept_float=_kept(made),
         files=contents.list_files(_paths(made)),
         size_bytes=_size(made),
         float_size_bytes=_size(outcome.twin) or (_size(made) if target.float_twin is None else None),
         parts=parts,
         state=_states(outcome.checkpoint) if parts else {},
-        audit=next((part.audit for name, part in parts.items() if made and made.parts[name].audit is worst), None),
+        audit=next((part.audit for name, part in parts.items() if made and made.parts[name] is worst), None),
         parity=evidence.parity if evidence else None,
         accuracy=accuracy,
         agreement=_agreement(outcome),
@@ -209,9 +214,21 @@ def _target_files(target: Target) -> tuple[TargetFile, ...]:
     return tuple(one.file for one in (target, *twin))
 
 
+def _kept(made: Candidate | None) -> tuple[KeptFloat, ...]:
+    """Layers that were kept in float, of all parts."""
+    each = [(name, layer) for name, part in made.parts.items() for layer in part.kept] if made else []
+    return tuple(KeptFloat(part=name, name=one.names[0], kind=one.kind, macs=one.macs) for name, one in each)
+
+
 def _notes(made: Candidate | None) -> list[str]:
-    """What the routes noted, of equal notes of several parts one."""
+    """What the routes noted, of equal notes of several parts one, and what was kept in float."""
     each = [note for part in made.parts.values() for note in part.notes] if made else []
+    if made and (kept := _kept(made)):
+        total = sum(part.audit.macs_total for part in made.parts.values())
+        share = f" ({sum(one.macs for one in kept) / total:.0%} of MACs)" if total else ""
+        names = list(dict.fromkeys(one.name for one in kept))
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        each.append(f"kept in float: {', '.join(names[:MOST_NAMED])}{more}{share}")
     odd = made.evidence.findings if made and made.evidence else ()
     return list(dict.fromkeys([*each, *(made.notes if made else ()), *odd]))
 

@@ -111,6 +111,13 @@ def convert(
         bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
     ] = False,
     allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Accept layers that stayed in float.")] = False,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pattern of layers' names that stay in float (`edgekit inspect --layers` lists names); the file is "
+            "judged on the rest. May be given several times."
+        ),
+    ] = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
     ] = False,
@@ -140,6 +147,7 @@ def convert(
             output=output,
             search_routes=search_routes,
             allow_mixed=allow_mixed,
+            keep_float=keep_float or (),
             allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from edgekit import target as targets
+from edgekit.errors import UsageError
 from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
 from edgekit.limits import Gate
 from edgekit.proof import judge, metrics, precision
 from edgekit.proof.judge import Verdict
 from edgekit.result import Accuracy, Inspected, Latency, Parity, Status
-from edgekit.scheme import Scheme
+from edgekit.scheme import Rule, Scheme
 from edgekit.steps import execute, golden, score
 from edgekit.target import Target
+from edgekit.toolchains import Kept
 
 #: From best to worst, for saying how a conversion ended where no route passed.
 _ORDER: tuple[Status, ...] = (
@@ -92,12 +94,19 @@ class WrittenPart:
         audit: what is inside.
         notes: facts the user must know.
         entry: the signature, method or function of the file that is the part; None where it has one alone.
+        kept: layers that rules kept in float.
     """
 
     ref: Ref
     audit: Inspected
     notes: tuple[str, ...] = ()
     entry: str | None = None
+    kept: tuple[Kept, ...] = ()
+
+    @property
+    def judged(self) -> Inspected:
+        """The audit of what no rule kept in float."""
+        return precision.without(self.audit, self.kept)
 
     @property
     def file(self) -> str:
@@ -148,20 +157,37 @@ class Candidate:
         """What is called in the file of every part that is one of several."""
         return {name: part.entry for name, part in self.parts.items() if part.entry is not None}
 
-    def worst(self, claimed: Scheme) -> Inspected | None:
-        """The audit of the part that is furthest from the scheme that it claims; None without files."""
-        audits = [part.audit for part in self.parts.values()]
-        return min(audits, key=lambda audit: precision.reached(claimed, audit), default=None)
+    def worst(self, claimed: Scheme) -> WrittenPart | None:
+        """The part that is furthest from the scheme that it claims; None without files."""
+        return min(self.parts.values(), key=lambda part: precision.reached(claimed, part.judged), default=None)
+
+
+def check_kept(rules: Sequence[Rule], made: Candidate) -> None:
+    """Refuse rules of a model of several parts that match in none of them, or leave nothing to quantize.
+
+    Of a model of one part the route sees to it (``_shared/rules.py``).
+    """
+    kept = [layer for part in made.parts.values() for layer in part.kept]
+    if len(made.parts) == 1 or not rules:
+        return
+    for rule in rules:
+        if not any(rule.takes(layer.names, layer.kind) for layer in kept):
+            raise UsageError(f"no layer of any part is {rule.words}", hint="`edgekit inspect FILE --layers` lists all.")
+    if sum(len(part.audit.layers) for part in made.parts.values()) <= len(kept):
+        raise UsageError(f"all {len(kept)} layers are to be kept in float: nothing would be quantized")
 
 
 def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:
-    """Refuse a file that is not what it claims; with ``allow_mixed`` layers may stay float, and it is noted."""
+    """Refuse a file that is not what it claims; with ``allow_mixed`` layers may stay float, and it is noted.
+
+    Layers that rules kept in float count for neither side.
+    """
     for name, part in made.parts.items():
-        missing = precision.shortfall(target.scheme, part.audit, integer_io=target.integer_io)
+        missing = precision.shortfall(target.scheme, part.judged, integer_io=target.integer_io)
         if not missing:
             continue
         missing = _of_part(made, name, missing)
-        mixed = not part.audit.findings and precision.weight_share(target.scheme, part.audit)
+        mixed = not part.judged.findings and precision.weight_share(target.scheme, part.judged)
         if not (allow_mixed and mixed):
             return replace(made, status="FAIL_PRECISION", reason=missing, hint=ALLOW_MIXED if mixed else "")
         made = replace(made, notes=(*made.notes, f"mixed precision: {missing}"))

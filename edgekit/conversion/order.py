@@ -10,6 +10,7 @@ from edgekit import target as targets
 from edgekit.data.plan import DataPlan
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import UsageError
+from edgekit.scheme import Rule
 from edgekit.sources.source import Source
 from edgekit.target import Target
 
@@ -23,6 +24,7 @@ class Order:
 
     ``roles`` is what the user says that outputs are for, by name. Without ``latency`` nothing is timed: the first route
     that passes is chosen, and the result names no speed. ``device`` is what executes and times the files.
+    ``keep_float`` are patterns of the names of layers that stay in float.
     """
 
     source: Source
@@ -35,9 +37,26 @@ class Order:
     allow_unproven: bool = False
     latency: bool = True
     device: Device = HERE
+    keep_float: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[Rule, ...]:
+        """What the user says of single layers, as routes take it."""
+        return tuple(Rule(name=pattern, becomes="float") for pattern in self.keep_float)
 
     def check(self) -> None:
-        """Refuse a target whose ranges come from samples where there are none, before any work."""
+        """Refuse before any work what cannot be had.
+
+        Raises:
+            UsageError: ranges come from samples and there are none, or layers are to be kept in float in a float file.
+        """
+        if self.keep_float and self.target.scheme.is_float:
+            raise UsageError(
+                f"--keep-float {self.keep_float[0]}: {self.target.name} quantizes nothing",
+                hint="Leave it out, or take a target that quantizes.",
+            )
+        if "" in self.keep_float:
+            raise UsageError("--keep-float: a pattern is empty", hint="Give a layer's name, or 'conv*'.")
         if self.target.needs_calibration and self.plan.task is None and self.plan.calibrate is None:
             raise UsageError(
                 f"{self.target.name} needs calibration samples and none were given",

@@ -46,7 +46,7 @@ class Trial:
     @property
     def for_float_twin(self) -> Trial:
         """The same for the format's float file."""
-        order = replace(self.order, target=targets.float_twin(self.order.target), search_routes=False)
+        order = replace(self.order, target=targets.float_twin(self.order.target), search_routes=False, keep_float=())
         return replace(self, order=order, calibration=None, label="float twin")
 
 
@@ -77,6 +77,7 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
     try:
         parts = {name: make_part(run, trial, name, planned.of_part(name), route) for name in trial.checkpoint.parts}
         made = Candidate(route.name, "PASS", parts=parts)
+        judging.check_kept(trial.order.layers, made)
         made = judging.judge_audit(trial.order.target, made, allow_mixed=trial.order.allow_mixed)
         if made.status == "FAIL_PRECISION":
             return made
@@ -109,11 +110,14 @@ def make_part(run: Run, trial: Trial, name: str, found: frozenset[Trait], route:
         float_file=trial.twin.parts[name].ref if trial.twin else None,
         traits=found,
         minimum_deployment_target=target.minimum_deployment_target,
+        layers=trial.order.layers,
+        ranges=() if target.scheme.is_float else trial.checkpoint.ranges,
+        whole=len(trial.checkpoint.parts) == 1,
     )
     entry = run.step(convert.run, route.environment, f"{trial.label}:{route.name}", request)
     file = Ref(entry, entry.value.file)
     inside = run.step(audit.run, "runtime", "audit", audit.Request(target.toolchain, file, entry.value.entry))
-    return WrittenPart(file, inside.value, entry.value.notes, entry.value.entry)
+    return WrittenPart(file, inside.value, entry.value.notes, entry.value.entry, entry.value.kept)
 
 
 def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label: str) -> Candidate:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Collection
 
-from edgekit.result import Audit, Inspected
+from edgekit.result import Audit, Inspected, Layer
 from edgekit.scheme import Scheme
+from edgekit.toolchains import Kept
 
 #: Element types that carry weights. Wider integers are biases, shapes and indices.
 _WEIGHTS = re.compile(r"b?float\d+\w*|u?int[1-8]")
@@ -26,6 +29,46 @@ def reached(scheme: Scheme, audit: Audit) -> float:
     """
     share = audit.macs_quantized_share if scheme.promises_arithmetic else weight_share(scheme, audit)
     return 1.0 if share is None else share
+
+
+def without(audit: Inspected, kept: Collection[Kept]) -> Inspected:
+    """The audit of what rules did not keep in float: a file is judged on that.
+
+    Each layer that was kept is one of the file's that multiplies floats, of its name or else of the same work: formats
+    rename layers, and some have no names. One that is not there was not kept, which is a finding.
+    """
+    if not kept:
+        return audit
+    rest, gone, findings = list(audit.layers), list[Layer](), list(audit.findings)
+    for layer in kept:
+        floats = [own for own in rest if not own.in_integers and "float" in own.weight_type]
+        named = [own for own in floats if own.name in layer.names]
+        alike = [own for own in floats if own.macs == layer.macs and (own.macs or own.kind == layer.kind)]
+        if not (named or alike):
+            findings.append(f"{layer.names[0]} was to be kept in float, and the file has no such layer in float")
+            continue
+        found = (named or alike)[0]
+        gone.append(found)
+        rest = [own for own in rest if own is not found]
+    elements, operators = Counter(audit.weight_elements), Counter(audit.ops_float or {})
+    for own in gone:
+        elements[own.weight_type] -= math.prod(own.shape)
+        operators[own.operator] -= 1
+    total = sum(own.macs for own in rest)
+    quantized = sum(own.macs for own in rest if own.in_integers)
+    names = {f"{own.operator}:{own.name}" for own in gone}
+    changes = {
+        "weight_elements": dict(+elements),
+        "macs_total": total,
+        "macs_quantized": quantized,
+        "macs_quantized_share": quantized / total if total else None,
+        "float_ops": tuple(name for name in audit.float_ops if name not in names),
+        "float_weights": tuple(name for name in audit.float_weights if name not in names),
+        "ops_float": None if audit.ops_float is None else dict(+operators),
+        "findings": tuple(findings),
+        "layers": tuple(rest),
+    }
+    return audit.model_copy(update=changes)
 
 
 def shortfall(scheme: Scheme, audit: Inspected, *, integer_io: bool = False) -> str:
@@ -68,16 +111,24 @@ def _named(what: str, names: tuple[str, ...]) -> str:
     return f"; {what}: {', '.join(names[:5])}" if names else ""
 
 
-def describe(scheme: Scheme, audit: Audit) -> str:
+def describe(scheme: Scheme, audit: Audit, kept: int = 0) -> str:
     """The precision that was really reached, in words, for the table and the README.
 
     How weights are stored, and of quantized files how many multiply-accumulates (of products with weights) the runtime
     computes in integers.
+
+    Args:
+        scheme: what the file claims.
+        audit: of the file, without what rules kept in float.
+        kept: how many layers these are.
     """
     share, macs = weight_share(scheme, audit), audit.macs_quantized_share
     parts = [] if share is None else [f"{_percent(share)} of weights {scheme.weights}"]
     if not scheme.is_float and macs is not None:
         parts.append(f"{_percent(macs)} of MACs in integers")
+    if kept and parts:
+        said = -1 if scheme.promises_arithmetic else 0
+        parts[said] += f" but for {kept} layer{'s that were' if kept > 1 else ' that was'} kept in float"
     if scheme.promises_arithmetic and audit.ops_float:
         parts.append(f"in float: {_counted(audit.ops_float)}")
     return f"{scheme.name} ({', '.join(parts)})" if parts else scheme.name

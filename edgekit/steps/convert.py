@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from edgekit import toolchains
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import load
-from edgekit.scheme import Scheme
+from edgekit.scheme import Range, Rule, Scheme
 from edgekit.signature import Environment, Signature, Trait
 from edgekit.sources.source import Source
 from edgekit.steps import File
+from edgekit.toolchains import Kept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +53,7 @@ class Request:
         source: what the route starts from; None where it starts from ``float_file``.
         signature: the source's.
         calibration: file of samples.
+        whole: whether it is all of the model.
     """
 
     toolchain: str
@@ -65,15 +67,19 @@ class Request:
     float_file: File | None
     traits: frozenset[Trait]
     minimum_deployment_target: str | None
+    layers: tuple[Rule, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Name of the main file in the step's folder, what the user has to know of it, a sentence each, and its entry."""
+    """Name of the main file in the step's folder; the rest as ``toolchains.Converted`` has it."""
 
     file: str
     notes: tuple[str, ...] = ()
     entry: str | None = None
+    kept: tuple[Kept, ...] = ()
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -89,9 +95,12 @@ def run(folder: Path, request: Request) -> Answer:
         outputs=tuple(t.name for t in request.signature.outputs),
         traits=request.traits,
         minimum_deployment_target=request.minimum_deployment_target,
+        layers=request.layers,
+        ranges=request.ranges,
+        whole=request.whole,
     )
-    made = toolchains.routes(request.toolchain)[request.route].convert(loaded, asked)
-    return Answer(str(made.file.relative_to(folder)), tuple(made.notes), made.entry)
+    made = toolchains.convert(toolchains.routes(request.toolchain)[request.route], loaded, asked)
+    return Answer(str(made.file.relative_to(folder)), tuple(made.notes), made.entry, made.kept)
 
 
 def _whole(signature: Signature, file: Path) -> dict[str, NDArray[np.generic]]:

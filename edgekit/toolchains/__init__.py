@@ -42,9 +42,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from edgekit.errors import UsageError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
-from edgekit.scheme import Scheme
+from edgekit.scheme import Kind, Range, Rule, Scheme
 from edgekit.signature import Environment, State
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class Request:
         outputs: its output names, likewise.
         minimum_deployment_target: oldest system that the file must run on, for formats that depend on it (Core ML).
         traits: what the float file's graph is made of; empty where there is none yet.
+        layers: what some layers become instead of ``scheme``; see ``_shared/rules.py``. The first that takes a layer
+            counts.
+        ranges: of activations by name, which they get exactly, whatever the samples say.
+        whole: whether this is all of the model: what is called by a name that is not here may be in another part.
     """
 
     folder: Path
@@ -82,6 +86,24 @@ class Request:
     outputs: tuple[str, ...]
     minimum_deployment_target: str | None = None
     traits: frozenset[Trait] = frozenset()
+    layers: tuple[Rule, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A layer that a rule kept in float.
+
+    Attributes:
+        names: what it is called, first as the rule called it.
+        kind: what it does with its weights.
+        macs: multiply-accumulates of one run.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -92,11 +114,13 @@ class Converted:
         file: the main file, inside ``Request.folder``.
         entry: the signature, method or function of it that is the part; None where it has one alone.
         notes: facts the user must know, one sentence each (a batch fixed to 1, an LSTM unrolled).
+        kept: layers that ``Request.layers`` kept in float.
     """
 
     file: Path
     notes: tuple[str, ...] = ()
     entry: str | None = None
+    kept: tuple[Kept, ...] = ()
 
 
 #: Share of a file's bytes that short names must save to be worth it.
@@ -118,6 +142,18 @@ class Names:
     operators: Mapping[str, str] = field(default_factory=dict)
 
 
+#: Fields of a request that a route may be unable to realise.
+Honoured = Literal["layers", "ranges"]
+#: What routes honour: both, or rules alone, where no activation has a range before the file runs.
+STEERED: frozenset[Honoured] = frozenset(("layers", "ranges"))
+BY_LAYER: frozenset[Honoured] = frozenset(("layers",))
+#: Why a route that finds ranges at run time takes none.
+DYNAMIC_RANGES = "activations get their ranges when the file runs"
+FLOAT_ACTIVATIONS = "activations stay in float"
+#: How the user calls them.
+_CALLED: Mapping[Honoured, str] = {"layers": "rules per layer (--keep-float)", "ranges": "ranges of activations"}
+
+
 @dataclass(frozen=True)
 class Route:
     """One way through a toolchain.
@@ -127,11 +163,15 @@ class Route:
             served by this route. A route with ``quantizes_file`` runs in ``runtime`` (no framework imported).
         convert: the function. ``model`` is None exactly where ``quantizes_file``.
         quantizes_file: True where it starts from ``Request.float_file`` and not from the model.
+        honours: which fields of a request that say more than the scheme it realises; ``convert`` refuses the others.
+        because: why it cannot honour the others.
     """
 
     environments: Mapping[str, Environment]
     convert: Callable[[LoadedModel | None, Request], Converted]
     quantizes_file: bool = False
+    honours: frozenset[Honoured] = frozenset()
+    because: str = ""
 
 
 #: Where a file is executed.
@@ -201,6 +241,19 @@ def routes(name: str) -> Mapping[str, Route]:
     """The routes of a toolchain by name; in a child only."""
     found: Mapping[str, Route] = importlib.import_module(f"edgekit.toolchains.{name}.routes").ROUTES
     return found
+
+
+def convert(route: Route, model: LoadedModel | None, request: Request) -> Converted:
+    """Convert by a route; in a child only.
+
+    Raises:
+        UnsupportedError: the request holds rules or ranges that the route cannot honour.
+    """
+    for asked in sorted(STEERED - route.honours):
+        if getattr(request, asked):
+            why = route.because or "it quantizes nothing"
+            raise UnsupportedError(f"this route does not know {_CALLED[asked]}: {why}")
+    return route.convert(model, request)
 
 
 def audit(name: str, file: Path, entry: str | None = None) -> Inspected:

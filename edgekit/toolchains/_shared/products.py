@@ -19,7 +19,8 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.result import Kind, Layer
+from edgekit.result import Layer
+from edgekit.scheme import Kind
 
 #: Names of operators that an audit lists.
 MOST_NAMED = 20

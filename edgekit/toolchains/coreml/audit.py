@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -14,9 +15,11 @@ import numpy as np
 from edgekit.mil.package import read
 from edgekit.mil.program import Block, Operation, Program
 from edgekit.mil.program import read as read_program
-from edgekit.result import IO, Inspected, Kind
-from edgekit.toolchains._shared import products
+from edgekit.result import IO, Inspected
+from edgekit.scheme import Kind
+from edgekit.toolchains._shared import products, rules
 from edgekit.toolchains._shared.products import Product, Weights
+from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.coreml import checks
 
 #: Operator -> parameters that are multiplied: the activation, then weights or the second factor.
@@ -52,6 +55,18 @@ def audit(file: Path, entry: str | None = None) -> Inspected:
     opened = read(file)
     found = _Reading(read_program(opened, entry), opened.names).audit()
     return found.model_copy(update={"entries": tuple(sorted(opened.spec.mlProgram.functions))})
+
+
+def layers(program: Program) -> list[Found[str]]:
+    """The layers of a float program by the names of their operators."""
+    reading = _Reading(program, {})
+    # What a model is wrapped in to be traced, and what an exported program calls its parameters.
+    constants = {
+        o.name: [re.sub("^(inner|p)_", "", name) for name in reading.factors(o) if reading.constant(name)]
+        for o in program.block.all_operations()
+        if o.type in _PRODUCTS
+    }
+    return rules.of_layers(reading.audit().layers, constants)
 
 
 def product_types(program: Program) -> Counter[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,16 @@ import numpy as np
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.mil.package import Package, read
+from edgekit.mil.program import Program
 from edgekit.mil.program import read as read_program
+from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import messages, torch_graph
+from edgekit.toolchains._shared import messages, rules, torch_graph
+from edgekit.toolchains._shared import pt2e as observing
 from edgekit.toolchains._shared.calibration import calibration_of
+from edgekit.toolchains._shared.rules import Outcomes
 from edgekit.toolchains.coreml import package
+from edgekit.toolchains.coreml.audit import layers
 from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
 from edgekit.toolchains.coreml.vendor import coremltools
@@ -31,7 +36,9 @@ if TYPE_CHECKING:
 def weights(model: LoadedModel | None, request: Request) -> Converted:
     """Store weights in int8, one scale per channel; arithmetic stays in float."""
     assert request.float_file is not None
-    return package.write(*_with_int8_weights(coremltools(), read(request.float_file)), request)
+    opened = read(request.float_file)
+    found = rules.outcomes(request, layers(read_program(opened)) if request.layers else ())
+    return _written(opened, request, found)
 
 
 def activations(model: LoadedModel | None, request: Request) -> Converted:
@@ -70,8 +77,36 @@ def _static(file: Path, request: Request, taken: Taken) -> Converted:
     program.refuse_unknown()
     files = {original: name for name, original in opened.names.items()}
     inside = {files.get(name, name): _narrowed(array) for name, array in samples.items()}
-    quantize_activations(opened.spec, program, inside, taken)
-    return package.write(*_with_int8_weights(coremltools(), opened), request)
+    found = rules.outcomes(request, layers(program) if request.layers else (), able=_by_layer)
+    wanted = rules.ranges(request, _values(program, files) if request.ranges else {})
+    left = {*found.floats, *found.schemes}
+    quantize_activations(opened.spec, program, inside, taken, left=left, given=wanted)
+    return _written(opened, request, found)
+
+
+def _by_layer(scheme: Scheme) -> bool:
+    """Whether a single layer can have a scheme: its activations stay as they are."""
+    return scheme.weights_only and scheme.weights == "int8" and scheme.granularity == "channel"
+
+
+def _values(program: Program, files: Mapping[str, str]) -> dict[str, str]:
+    """What may have a range, by the names of values and inputs; a layer's name stands for what it gives."""
+    operations = list(program.block.operations)
+    results = {operation.name: operation.outputs[0][0] for operation in operations if operation.outputs}
+    found = {name: results[one.at] for one in layers(program) for name in one.names if one.at in results}
+    found |= {name: name for o in operations for name, _ in o.outputs if name not in program.constants}
+    return found | {name: name for name in program.inputs} | dict(files)
+
+
+def _written(opened: Package, request: Request, found: Outcomes[str]) -> Converted:
+    """Store weights in int8, but for those of layers that stay in float, and write the package."""
+    kept = set[str]()
+    if found.floats:
+        program = read_program(opened)
+        of_kept = [o for o in program.block.all_operations() if o.name in found.floats]
+        kept = {name for o in of_kept for names in o.inputs.values() for name in names if name in program.constants}
+    made = package.write(*_with_int8_weights(coremltools(), opened, kept), request)
+    return replace(made, kept=found.kept)
 
 
 #: coremltools takes seconds for a thousand operators in float (targets/REASONS.md#coreml-unrolled).
@@ -95,15 +130,17 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
             hint="Use coreml-int8-weights.",
         )
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    kept = observing.keep_floats(graph, request)
     prepared = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
         for sample in torch_graph.samples(model, request):
             prepared(*sample)
+        observing.give_ranges(prepared, model, request)
         program = torch.export.export(convert_pt2e(prepared), sample, strict=False).run_decompositions({})
-    return convert_program(program, request)
+    return replace(convert_program(program, request), kept=kept)
 
 
-def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
+def _with_int8_weights(ct: Any, opened: Package, kept: Collection[str] = ()) -> tuple[Any, Any]:
     import coremltools.optimize.coreml as cto
 
     found = ct.models.MLModel(opened.spec, weights_dir=str(opened.weights), skip_model_load=True)
@@ -113,7 +150,7 @@ def _with_int8_weights(ct: Any, opened: Package) -> tuple[Any, Any]:
         mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
     )
     try:
-        made = cto.linear_quantize_weights(found, cto.OptimizationConfig(global_config=settings))
+        made = cto.linear_quantize_weights(found, cto.OptimizationConfig(settings, op_name_configs=dict.fromkeys(kept)))
     except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
         raise messages.raised("coremltools, quantizing weights,", error) from error
     return made.get_spec(), made.weights_dir

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgekit.signature import Environment
-from edgekit.toolchains import Route
+from edgekit.toolchains import BY_LAYER, FLOAT_ACTIVATIONS, STEERED, Route
 from edgekit.toolchains.coreml import export, quantize
 
 _RUNTIME: Mapping[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 
+_FROM_MODEL: Mapping[str, Environment] = {"torch": "torch", "keras": "keras-torch"}
+
 ROUTES = {
-    "export-torch-trace": Route({"torch": "torch", "keras": "keras-torch"}, export.from_trace),
-    "export-torch-export": Route({"torch": "torch", "keras": "keras-torch"}, export.from_program),
+    "export-torch-trace": Route(_FROM_MODEL, export.from_trace),
+    "export-torch-export": Route(_FROM_MODEL, export.from_program),
     "export-tf-concrete": Route({"keras": "keras-tensorflow"}, export.from_concrete),
-    "ptq-w8a8-coremltools": Route(_RUNTIME, quantize.activations, quantizes_file=True),
-    "ptq-w8a8-coremltools-matmuls": Route(_RUNTIME, quantize.activations_of_products, quantizes_file=True),
-    "ptq-w8a8-coremltools-unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled),
-    "ptq-w8a8-pt2e": Route({"torch": "torch", "keras": "keras-torch"}, quantize.pt2e),
-    "weights-w8-coremltools": Route(_RUNTIME, quantize.weights, quantizes_file=True),
+    "ptq-w8a8-coremltools": Route(_RUNTIME, quantize.activations, True, STEERED),
+    "ptq-w8a8-coremltools-matmuls": Route(_RUNTIME, quantize.activations_of_products, True, STEERED),
+    "ptq-w8a8-coremltools-unrolled": Route(_FROM_MODEL, quantize.unrolled, honours=STEERED),
+    "ptq-w8a8-pt2e": Route(_FROM_MODEL, quantize.pt2e, honours=STEERED),
+    "weights-w8-coremltools": Route(_RUNTIME, quantize.weights, True, BY_LAYER, FLOAT_ACTIVATIONS),
 }

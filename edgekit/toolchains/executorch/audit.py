@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.result import IO, Inspected, Kind
+from edgekit.result import IO, Inspected
+from edgekit.scheme import Kind
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.products import Product, Weights
 from edgekit.toolchains.executorch import xnnpack

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, fx
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import torch_graph
+from edgekit.toolchains._shared import pt2e, torch_graph
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.passes.rewriting import FLOAT
@@ -72,12 +73,14 @@ def _quantized(
 
     _keep_integers(graph)
     quantizer.set_filter_function(_quantizable)
+    kept = pt2e.keep_floats(graph, request)
     prepared = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
         for sample in samples:
             prepared(*sample)
+        pt2e.give_ranges(prepared, model, request)
         converted = convert_pt2e(prepared)
-    return lowered(converted, model, request)
+    return replace(lowered(converted, model, request), kept=kept)
 
 
 def _floating(node: fx.Node) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request, Route
+from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, STEERED, Converted, Request, Route
 
 
 def _fp32(model: LoadedModel | None, request: Request) -> Converted:
@@ -47,7 +47,9 @@ ROUTES = {
     "export-xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _fp32),
     "cast-wf16-xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _half_weights),
     "cast-wf16af16-xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _half),
-    "ptq-w8a8-pt2e": Route({"torch": "torch", "keras": "keras-torch"}, _static),
-    "ptq-w8a8-pt2e-matmuls": Route({"torch": "torch", "keras": "keras-torch"}, _static_products),
-    "dynamic-w8a8-pt2e": Route({"torch": "torch", "keras": "keras-torch"}, _dynamic),
+    "ptq-w8a8-pt2e": Route({"torch": "torch", "keras": "keras-torch"}, _static, honours=STEERED),
+    "ptq-w8a8-pt2e-matmuls": Route({"torch": "torch", "keras": "keras-torch"}, _static_products, honours=STEERED),
+    "dynamic-w8a8-pt2e": Route(
+        {"torch": "torch", "keras": "keras-torch"}, _dynamic, honours=BY_LAYER, because=DYNAMIC_RANGES
+    ),
 }

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import EdgekitError
-from edgekit.result import IO, Inspected, Kind
+from edgekit.result import IO, Inspected
+from edgekit.scheme import Kind
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.inputs import unknown_entry
 from edgekit.toolchains._shared.products import Product, Weights

@@ -85,7 +85,7 @@ def _unrolled(
     with TemporaryDirectory(dir=request.folder) as folder:
         floats = _convert(model, replace(request, folder=Path(folder)), _float, unroll=True)
         made = quantize(None, replace(request, float_file=floats.file))
-    return Converted(made.file, floats.notes + made.notes)
+    return replace(made, notes=floats.notes + made.notes)
 
 
 def _noting_chance(made: Converted) -> Converted:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import messages, torch_graph
+from edgekit.toolchains._shared import messages, pt2e, torch_graph
 from edgekit.toolchains.litert.passes.names import write_named
 from edgekit.user_code import source_line
 
@@ -37,15 +38,18 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
     graph = torch_graph.erase_identities(torch_export(model).module(check_guards=False))
     quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
     samples = list(torch_graph.samples(model, request))
+    kept = pt2e.keep_floats(graph, request)
     try:
         prepared = prepare_pt2e(graph, quantizer)
         with torch.no_grad():
             for sample in samples:
                 prepared(*sample)
+        pt2e.give_ranges(prepared, model, request)
         converted = convert_pt2e(prepared, fold_quantize=False)
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:  # observers on integer tensors
         raise UnsupportedError(f"PT2E cannot observe this graph: {messages.sentence(error)}") from error
-    return _write(converted, _example(model), request, QuantConfig(pt2e_quantizer=quantizer))
+    made = _write(converted, _example(model), request, QuantConfig(pt2e_quantizer=quantizer))
+    return replace(made, kept=kept)
 
 
 def _example(model: LoadedModel) -> tuple[Any, ...]:

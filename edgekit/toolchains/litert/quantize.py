@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
+from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import rules
 from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains._shared.messages import sentence
+from edgekit.toolchains._shared.rules import Found, Outcomes
+from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import compute_in_integers, quantize_unread_pieces
+from edgekit.toolchains.litert.passes.names import named_tensors
 from edgekit.toolchains.litert.schema import packed_model
 
 if TYPE_CHECKING:
@@ -70,7 +76,7 @@ def dynamic_mixed(model: LoadedModel | None, request: Request) -> Converted:
     pointwise = [operator for operator in _operators(request) if _pointwise(operator)]
     made = _dynamic(request, depthwise_in_float=True, in_float=pointwise)
     note = f"{len(pointwise)} pointwise convolutions compute in float: their inputs are used too seldom to be quantized"
-    return Converted(made.file, (*made.notes, note)) if pointwise else made
+    return replace(made, notes=(*made.notes, note)) if pointwise else made
 
 
 def _dynamic(request: Request, *, depthwise_in_float: bool = False, in_float: Sequence[Any] = ()) -> Converted:
@@ -78,28 +84,26 @@ def _dynamic(request: Request, *, depthwise_in_float: bool = False, in_float: Se
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    names, rules = qtyping.TFLOperationName, RecipeManager()
-    rules.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
+    names, manager = qtyping.TFLOperationName, RecipeManager()
+    manager.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
     if depthwise_in_float:
-        rules.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
+        manager.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
     for operator in in_float:
-        rules.add_weight_only_config(regex=_regex(operator), operation_name=names.CONV_2D, num_bits=8)
+        manager.add_weight_only_config(regex=_regex(operator), operation_name=names.CONV_2D, num_bits=8)
     operators = _operators(request)
     lookups = _lookups(operators)
     for operator in lookups:
-        rules.add_static_config(
+        manager.add_static_config(
             regex=_regex(operator), operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8
         )
-    made = _quantize(request, rules.get_quantization_recipe(), _table_ranges(lookups))
+    made = _quantize(request, manager.get_quantization_recipe(), _table_ranges(lookups))
     depthwise = sum(operator.type == "DEPTHWISE_CONV_2D" for operator in operators)
     note = f"{depthwise} depthwise convolutions compute in float: XNNPACK has no kernel that quantizes their inputs"
-    return Converted(made.file, (note,)) if depthwise and depthwise_in_float else made
+    return replace(made, notes=(note,)) if depthwise and depthwise_in_float else made
 
 
 def _operators(request: Request) -> list[Any]:
     """All operators of the fp32 file."""
-    from edgekit.toolchains.litert.graph import read_subgraphs
-
     assert request.float_file is not None
     packed = packed_model(request.float_file.read_bytes(), request.float_file)
     return [operator for graph in read_subgraphs(packed) for operator in graph.operators]
@@ -147,19 +151,19 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    names, rules = qtyping.TFLOperationName, RecipeManager()
+    names, manager = qtyping.TFLOperationName, RecipeManager()
     chosen = [names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE, names.FULLY_CONNECTED]
     chosen += [names.INPUT, names.OUTPUT, names.GATHER]
     for name in chosen:
-        rules.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
-    rules.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)
+        manager.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
+    manager.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)
     operators = _operators(request)
     weighted = [operator for operator in operators if operator.type == "BATCH_MATMUL" and operator.weights()]
     for operator in (*weighted, *_embedded_moves(operators), *_embedded_sums(operators)):
-        rules.add_static_config(
+        manager.add_static_config(
             regex=_regex(operator), operation_name=names[operator.type], activation_num_bits=8, weight_num_bits=8
         )
-    return _quantize(request, rules.get_quantization_recipe())
+    return _quantize(request, manager.get_quantization_recipe())
 
 
 def _embedded_moves(operators: list[Any]) -> list[Any]:
@@ -198,10 +202,10 @@ def _static_recipe(activation_bits: int) -> Any:
     from ai_edge_quantizer import qtyping, recipe
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    rules = RecipeManager()
-    rules.load_quantization_recipe(recipe.static_wi8_ai8() if activation_bits == 8 else recipe.static_wi8_ai16())
-    rules.add_dynamic_config(regex=".*", operation_name=qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8)
-    return rules.get_quantization_recipe()
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe.static_wi8_ai8() if activation_bits == 8 else recipe.static_wi8_ai16())
+    manager.add_dynamic_config(regex=".*", operation_name=qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8)
+    return manager.get_quantization_recipe()
 
 
 def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = None) -> Converted:
@@ -211,10 +215,15 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     if request.float_file is None:
         raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
     source = bytearray(request.float_file.read_bytes())
+    layers = _layers(request)
+    found = rules.outcomes(request, layers.values(), able=_by_layer)
+    if found.floats or found.schemes:
+        recipe = _ruled(recipe, found, {op.outputs[0].name: op for op in _operators(request) if op.outputs})
     ranges = known
     if not known and Quantizer(bytes(source), recipe).need_calibration:
         ranges = _calibrate(source, request, recipe)
         _bound_padding(source, request.float_file, ranges)
+    wanted = _give(request, ranges, layers) if request.ranges else {}
     quantizer = Quantizer(bytes(source), recipe)
     try:
         content = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
@@ -225,7 +234,78 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
         ) from error
     file = request.folder / FILE
     file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
-    return Converted(file)
+    _check(file, wanted)
+    return Converted(file, kept=found.kept)
+
+
+def _by_layer(scheme: Scheme) -> bool:
+    """Whether a recipe can give a scheme to a single operator, whatever it gives to others: it needs no ranges."""
+    return scheme.weights == "int8" and scheme.granularity == "channel" and not scheme.needs_calibration
+
+
+def _layers(request: Request) -> dict[str, Found[str]]:
+    """The layers of the fp32 file by the names of their first outputs; none where no rule or range asks."""
+    from edgekit.toolchains.litert.audit import audit
+
+    if not (request.layers or request.ranges):
+        return {}
+    assert request.float_file is not None
+    constants = {op.outputs[0].name: [t.name for t in op.weights()] for op in _operators(request) if op.outputs}
+    return {one.at: one for one in rules.of_layers(audit(request.float_file).layers, constants)}
+
+
+def _ruled(recipe: Any, found: Outcomes[str], operators: Mapping[str, Any]) -> Any:
+    """The recipe with what the rules say of single operators behind all else: the last that fits counts."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe)
+    for name in (*found.floats, *found.schemes):
+        operator = operators[name]
+        kind, scheme = qtyping.TFLOperationName(operator.type), found.schemes.get(name)
+        if scheme is None:
+            manager.add_quantization_config(_regex(operator), kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        elif scheme.weights_only:
+            manager.add_weight_only_config(regex=_regex(operator), operation_name=kind, num_bits=8)
+        else:
+            manager.add_dynamic_config(regex=_regex(operator), operation_name=kind, num_bits=8)
+    return manager.get_quantization_recipe()
+
+
+def _give(request: Request, ranges: dict[str, Ranges] | None, layers: Mapping[str, Found[str]]) -> dict[str, Range]:
+    """Put the ranges that the request has in the place of those of the samples; returns them by tensor."""
+    import numpy as np
+
+    assert request.float_file is not None and ranges is not None
+    packed = packed_model(request.float_file.read_bytes(), request.float_file)
+    tensors = [tensor for graph in read_subgraphs(packed) for tensor in graph.tensors]
+    values = {name: one.at for one in layers.values() for name in one.names}
+    values |= {tensor.name: tensor.name for tensor in tensors if tensor.data is None}
+    values |= named_tensors(packed)
+    no_zero_point = request.scheme.activations == "int16"
+    wanted = rules.ranges(request, values, symmetric=no_zero_point)
+    for tensor, one in wanted.items():
+        low, high = one.bounds
+        shape = ranges[tensor]["min"].shape if tensor in ranges else (1,)
+        extremes = {"min": -high if no_zero_point else low, "max": high}
+        ranges[tensor] = {side: np.full(shape, value, np.float32) for side, value in extremes.items()}
+    return wanted
+
+
+def _check(file: Path, wanted: Mapping[str, Range]) -> None:
+    """Refuse a file in which a tensor has another range than it was given: it shares that of another."""
+    import numpy as np
+
+    if not wanted:
+        return
+    packed = packed_model(file.read_bytes(), file)
+    found = {t.name: t for graph in read_subgraphs(packed) for t in graph.tensors if t.data is None and len(t.scales)}
+    for name, one in wanted.items():
+        tensor = found.get(name)
+        if tensor is None or not np.allclose(tensor.scales, one.scale) or (tensor.zero_points != one.zero_point).any():
+            rules.without_own(one.tensor, found)
 
 
 def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ranges]:
@@ -239,8 +319,8 @@ def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ra
     from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    rules = RecipeManager()
-    rules.load_quantization_recipe(recipe)
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe)
     calibrator = Calibrator(
         bytes(source),
         num_threads=1,
@@ -248,7 +328,7 @@ def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ra
         qsv_update_func=widest,
     )
     (signature, *_) = calibrator.get_signature_list()
-    calibrator.calibrate({signature: list(one_by_one(calibration_of(request)))}, rules)
+    calibrator.calibrate({signature: list(one_by_one(calibration_of(request)))}, manager)
     ranges: dict[str, Ranges] = calibrator.get_model_qsvs()
     return ranges
 
@@ -260,8 +340,6 @@ def _bound_padding(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> 
     is the same, since every window holds at least one value that is not padding.
     """
     import numpy as np
-
-    from edgekit.toolchains.litert.graph import read_subgraphs
 
     for graph in read_subgraphs(packed_model(source, file)):
         for operator in graph.operators:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
+from edgekit.scheme import Range
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int8
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
+from edgekit.toolchains._shared.rules import Found, Outcomes
+from edgekit.toolchains.onnx import audit
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
-
-if TYPE_CHECKING:
-    pass
 
 #: Operators that carry nearly all multiply-accumulates; everything between them stays float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -26,6 +29,23 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 WEIGHTED = (*PRODUCTS, "Gather")
 #: Operators whose activations ONNX Runtime quantizes at run time without losing time by it.
 DYNAMIC = ["MatMul", "Gemm", "LSTM", "Gather"]
+
+
+def layers(model: onnx.ModelProto) -> list[Found[str]]:
+    """The layers of a float model by the names of their operators, which all get one."""
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
+    stored = {tensor.name for tensor in model.graph.initializer}
+    constants = {node.name: [name for name in node.input if name in stored] for node in model.graph.node}
+    return rules.of_layers(audit.look(model, audit.fused).layers, constants)
+
+
+def values(model: onnx.ModelProto) -> dict[str, str]:
+    """What may have a range: inputs and results of operators; a layer's name stands for its result."""
+    results = {node.name: node.output[0] for node in model.graph.node}
+    found = {name: results[one.at] for one in layers(model) for name in one.names if one.at in results}
+    found |= {name: name for node in model.graph.node for name in node.output if name}
+    return found | {value.name: value.name for value in model.graph.input}
 
 
 def qdq_all(model: LoadedModel | None, request: Request) -> Converted:
@@ -49,15 +69,17 @@ def qdq_dynamic_cells(model: LoadedModel | None, request: Request) -> Converted:
         )
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "cells.onnx")
+        named, found = _ruled(prepared_file(float_model, folder), request)
         quantize_dynamic(
-            prepared_file(float_model, folder),
+            named,
             path,
             per_channel=True,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["LSTM"],
+            nodes_to_exclude=list(found.floats),
         )
         done = _static(onnx.load(path), request, None, prepared=True)
-    return Converted(done.file, ("LSTM cells quantize their activations at run time, not with calibrated ranges",))
+    return replace(done, notes=("LSTM cells quantize their activations at run time, not with calibrated ranges",))
 
 
 def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
@@ -73,7 +95,7 @@ def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
         named = finish(proto, Request(**{**vars(request), "folder": Path(folder)}))
         model_proto = share_constants(onnx.load(prepared_file(onnx.load(named.file), folder)))
         done = _static(model_proto, request, WEIGHTED, prepared=True)
-    return Converted(done.file, ("recurrent cells are unrolled to one set of matrix products per time step",))
+    return replace(done, notes=("recurrent cells are unrolled to one set of matrix products per time step",))
 
 
 def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
@@ -81,8 +103,29 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     from edgekit.toolchains.openvino import nncf
 
     attention = "attention" in request.traits
-    found = nncf.quantize(read_float(request), calibration_of(request), attention=attention)
-    return finish(found, request, quantized=True)
+    floats = read_float(request)
+    found = rules.outcomes(request, layers(floats) if request.layers else ())
+    wanted = rules.ranges(request, values(floats) if request.ranges else {})
+    quantized = nncf.quantize(floats, calibration_of(request), attention=attention, ignored=found.floats)
+    _give(quantized.graph, wanted)
+    return replace(finish(quantized, request, quantized=True), kept=found.kept)
+
+
+def _give(graph: onnx.GraphProto, wanted: Mapping[str, Range]) -> None:
+    """Give the pairs behind activations these ranges, in place."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    pairs = {
+        node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] not in tensors
+    }
+    for name, one in wanted.items():
+        if name not in pairs:
+            rules.without_own(one.tensor, pairs)
+        for pair in (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == name):
+            scale, zero = (tensors[parameter] for parameter in pair.input[1:3])
+            point = one.zero_point + (128 if zero.data_type == onnx.TensorProto.UINT8 else 0)
+            for tensor, value in ((scale, one.scale), (zero, point)):
+                old = numpy_helper.to_array(tensor)
+                tensor.CopyFrom(numpy_helper.from_array(np.full(old.shape, value, old.dtype), tensor.name))
 
 
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:
@@ -198,6 +241,8 @@ def _static(
     with tempfile.TemporaryDirectory() as folder:
         source, path = str(Path(folder) / "source.onnx"), str(Path(folder) / "quantized.onnx")
         plain = with_plain_products(model if prepared else onnx.load(prepared_file(model, folder)))
+        found = rules.outcomes(request, layers(plain) if request.layers else ())
+        wanted = rules.ranges(request, values(plain) if request.ranges else {})
         onnx.save(plain, source)
         quantize_static(
             source,
@@ -209,10 +254,34 @@ def _static(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=list(op_types) if op_types else None,
-            # It computes in float; ONNX Runtime restores its int8 scale and offset anew on each run.
-            nodes_to_exclude=[n.name for n in plain.graph.node if n.op_type == "LayerNormalization" and n.name],
+            nodes_to_exclude=[
+                *found.floats,
+                # It computes in float; ONNX Runtime restores its int8 scale and offset anew on each run.
+                *(n.name for n in plain.graph.node if n.op_type == "LayerNormalization" and n.name),
+            ],
+            extra_options={"TensorQuantOverrides": {name: [_override(one)] for name, one in wanted.items()}},
         )
-        return finish(onnx.load(path), request, quantized=True)
+        made = onnx.load(path)
+        ranged = [n.input[0] for n in made.graph.node if n.op_type == "QuantizeLinear"]
+        for name, one in wanted.items():
+            if name not in ranged:
+                rules.without_own(one.tensor, ranged)
+        return replace(finish(made, request, quantized=True), kept=found.kept)
+
+
+def _override(one: Range) -> dict[str, Any]:
+    """A range as ONNX Runtime's quantizer takes it, of uint8."""
+    return {"scale": np.array(one.scale, np.float32), "zero_point": np.array(one.zero_point + 128, np.uint8)}
+
+
+def _ruled(prepared: str, request: Request) -> tuple[str, Outcomes[str]]:
+    """A prepared file, with names for its operators where there are rules, and what these make of its layers."""
+    if not request.layers:
+        return prepared, Outcomes()
+    model = onnx.load(prepared)
+    found = rules.outcomes(request, layers(model))
+    onnx.save(model, prepared)
+    return prepared, found
 
 
 def _dynamic(request: Request, op_types: list[str] | None, *, per_channel: bool = True) -> Converted:
@@ -220,21 +289,26 @@ def _dynamic(request: Request, op_types: list[str] | None, *, per_channel: bool 
 
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "quantized.onnx")
+        prepared, found = _ruled(prepared_file(read_float(request), folder), request)
         quantize_dynamic(
-            prepared_file(read_float(request), folder),
+            prepared,
             path,
             per_channel=per_channel,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=op_types,
+            # The quantizer writes a Gemm as a MatMul of its own name first.
+            nodes_to_exclude=[name for kept in found.floats for name in (kept, f"{kept}_MatMul")],
         )
         model = onnx.load(path)
-    count = store_convolutions(model)
-    done = finish(model, request, quantized=True)
-    return Converted(done.file, (f"{count} convolutions compute in float on int8 weights",)) if count else done
+    count = store_convolutions(model, found.floats)
+    done = replace(finish(model, request, quantized=True), kept=found.kept)
+    return replace(done, notes=(f"{count} convolutions compute in float on int8 weights",)) if count else done
 
 
-def store_convolutions(model: onnx.ModelProto) -> int:
+def store_convolutions(model: onnx.ModelProto, kept: Collection[str] = ()) -> int:
     """Store float weights of convolutions as int8, symmetric, one scale per output channel; returns how many.
+
+    Those that are ``kept`` stay as they are.
 
     A cast and a product restore them, which ONNX Runtime folds when it loads the file. DequantizeLinear it leaves for
     each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout
@@ -244,7 +318,8 @@ def store_convolutions(model: onnx.ModelProto) -> int:
     stored: set[str] = set()
     nodes = []
     for node in model.graph.node:
-        tensor = weights.get(node.input[1]) if node.op_type in ("Conv", "ConvTranspose") else None
+        stores = node.op_type in ("Conv", "ConvTranspose") and node.name not in kept
+        tensor = weights.get(node.input[1]) if stores else None
         if tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT:
             name = tensor.name
             if name not in stored:

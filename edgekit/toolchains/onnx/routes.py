@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from edgekit.frameworks import LoadedModel
 from edgekit.signature import Environment
-from edgekit.toolchains import Converted, Request, Route
+from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, STEERED, Converted, Request, Route
 from edgekit.toolchains.onnx import export, quantize, vendor
 
 _Convert = Callable[[LoadedModel | None, Request], Converted]
 
 
-def _route(environments: Mapping[str, Environment], convert: _Convert, *, quantizes_file: bool = False) -> Route:
+def _route(environments: Mapping[str, Environment], convert: _Convert, **more: Any) -> Route:
     """A route whose file is for ONNX Runtime: other toolchains call the functions themselves."""
 
     def converted(model: LoadedModel | None, request: Request) -> Converted:
         return vendor.with_plain_norms(convert(model, request))
 
-    return Route(environments, converted, quantizes_file)
+    return Route(environments, converted, **more)
 
 
-def _quantizes(convert: _Convert) -> Route:
-    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True)
+def _static(convert: _Convert) -> Route:
+    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True, honours=STEERED)
+
+
+def _dynamic(convert: _Convert) -> Route:
+    known = {"honours": BY_LAYER, "because": DYNAMIC_RANGES}
+    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True, **known)
 
 
 ROUTES = {
     "export-torch-dynamo": _route({"torch": "torch", "keras": "keras-torch"}, export.from_torch),
     "export-torch-script": _route({"torch": "torch"}, export.from_torchscript),
     "export-tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),
-    "ptq-w8a8-qdq": _quantizes(quantize.qdq_all),
-    "ptq-w8a8-qdq-matmuls": _quantizes(quantize.qdq_products),
-    "ptq-w8a8-nncf": _quantizes(quantize.nncf_qdq),
-    "ptq-w8a8-qdq-dynamic-cells": _quantizes(quantize.qdq_dynamic_cells),
-    "ptq-w8a8-qdq-unrolled": _route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq),
-    "dynamic-w8a8-ort": _quantizes(quantize.dynamic),
-    "dynamic-w8a8-ort-noconv-per-tensor": _quantizes(quantize.dynamic_products_tensor),
-    "dynamic-w8a8-ort-noconv": _quantizes(quantize.dynamic_products),
+    "ptq-w8a8-qdq": _static(quantize.qdq_all),
+    "ptq-w8a8-qdq-matmuls": _static(quantize.qdq_products),
+    "ptq-w8a8-nncf": _static(quantize.nncf_qdq),
+    "ptq-w8a8-qdq-dynamic-cells": _static(quantize.qdq_dynamic_cells),
+    "ptq-w8a8-qdq-unrolled": _route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED),
+    "dynamic-w8a8-ort": _dynamic(quantize.dynamic),
+    "dynamic-w8a8-ort-noconv-per-tensor": _dynamic(quantize.dynamic_products_tensor),
+    "dynamic-w8a8-ort-noconv": _dynamic(quantize.dynamic_products),
 }

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekit.result import Kind
+from edgekit.scheme import Kind
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.products import Weights
 from edgekit.toolchains.onnx.graph import Graph

@@ -14,8 +14,9 @@ import numpy as np
 import openvino as ov
 
 from edgekit.result import IO, Inspected
-from edgekit.toolchains._shared import products
+from edgekit.toolchains._shared import products, rules
 from edgekit.toolchains._shared.products import Product
+from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import weights as constants
 from edgekit.toolchains.openvino.export import LOOPS
 from edgekit.toolchains.openvino.ir import read_checked
@@ -57,6 +58,16 @@ def audit(file: Path) -> Inspected:
         DamagedFileError: see ``read_checked``.
     """
     return _Reading(read_checked(file)).audit()
+
+
+def layers(model: ov.Model) -> list[Found[str]]:
+    """The layers of a float model by their operators' names."""
+    constants: dict[str, list[str]] = {}
+    for node in model.get_ordered_ops():
+        sources = [behind(value) for value in node.input_values()]
+        stored = [source.get_friendly_name() for source in sources if source.get_type_name() == "Constant"]
+        constants[node.get_friendly_name()] = stored
+    return rules.of_layers(_Reading(model).audit().layers, constants)
 
 
 class _Reading:

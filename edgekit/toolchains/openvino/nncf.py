@@ -24,6 +24,7 @@ def quantize(
     *,
     attention: bool = False,
     keep_float: Sequence[str] = (),
+    ignored: Sequence[str] = (),
 ) -> Any:
     """Quantize an ``onnx.ModelProto`` or ``openvino.Model`` to static int8.
 
@@ -32,6 +33,7 @@ def quantize(
         calibration: samples by input name, first axis is the sample; all are used.
         attention: use the transformer settings (SmoothQuant, attention products left in float).
         keep_float: types of operators that stay float.
+        ignored: names of operators that do.
     """
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
@@ -52,5 +54,5 @@ def quantize(
         subset_size=len(rows),
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
         advanced_parameters=None if attention else exact,
-        ignored_scope=nncf.IgnoredScope(types=list(keep_float), validate=False),
+        ignored_scope=nncf.IgnoredScope(names=list(ignored), types=list(keep_float), validate=False),
     )

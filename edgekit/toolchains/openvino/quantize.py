@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
 from edgekit.frameworks import LoadedModel
+from edgekit.scheme import Range
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int8
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of
+from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
 
@@ -36,14 +39,12 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     """
     attention = "attention" in request.traits
     keep_float = (*(() if attention else NORMS), *(GATES if {"unrolled", "stateful"} & request.traits else ()))
-    float_model = read(request.float_file)
-    quantized = nncf.quantize(float_model, calibration_of(request), attention=attention, keep_float=keep_float)
-    return finish(quantized, request, ())
+    return _static(read(request.float_file), request, attention=attention, keep_float=keep_float)
 
 
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF's default settings, the products of attention included."""
-    return finish(nncf.quantize(read(request.float_file), calibration_of(request)), request, ())
+    return _static(read(request.float_file), request)
 
 
 def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
@@ -55,9 +56,47 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         unrolled = read(from_program(model, replace(request, folder=Path(folder))).file)
-        quantized = nncf.quantize(unrolled, calibration_of(request), keep_float=(*GATES, *NORMS))
         note = "recurrent cells are unrolled to one set of matrix products per time step"
-        return finish(quantized, request, (), note=note)
+        return _static(unrolled, request, keep_float=(*GATES, *NORMS), note=note)
+
+
+def _static(model: ov.Model, request: Request, *, note: str = "", **settings: Any) -> Converted:
+    """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it."""
+    found = rules.outcomes(request, _layers(model) if request.layers else ())
+    wanted = rules.ranges(request, _values(model) if request.ranges else {})
+    quantized = nncf.quantize(model, calibration_of(request), ignored=found.floats, **settings)
+    _give(quantized, wanted)
+    return replace(finish(quantized, request, (), note=note), kept=found.kept)
+
+
+def _layers(model: ov.Model) -> list[Found[str]]:
+    from edgekit.toolchains.openvino import audit  # which reads facts of this module
+
+    return audit.layers(model)
+
+
+def _values(model: ov.Model) -> dict[str, str]:
+    """What may have a range: inputs and results of operators, by the operators' names and those of layers."""
+    found = {name: one.at for one in _layers(model) for name in one.names}
+    found |= {
+        n.get_friendly_name(): n.get_friendly_name() for n in model.get_ordered_ops() if n.get_type_name() != "Constant"
+    }
+    return found | {name: port.get_node().get_friendly_name() for port in model.inputs for name in port.get_names()}
+
+
+def _give(model: ov.Model, wanted: Mapping[str, Range]) -> None:
+    """Give the ``FakeQuantize`` of activations these ranges, in place."""
+    grids: dict[str, list[Any]] = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize":
+            grids.setdefault(node.input_value(0).get_node().get_friendly_name(), []).append(node)
+    for name, one in wanted.items():
+        if name not in grids:
+            rules.without_own(one.tensor, grids)
+        for node in grids[name]:
+            for place, value in zip(range(1, 5), one.bounds * 2, strict=True):
+                constant = opset.constant(np.full(tuple(node.input_value(place).shape), value, np.float32))
+                node.input(place).replace_source_output(constant.output(0))
 
 
 def weights_asymmetric(model: LoadedModel | None, request: Request) -> Converted:
@@ -74,10 +113,14 @@ def _weights(request: Request, mode: str) -> Converted:
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
-    model = nncf.compress_weights(read(request.float_file), mode=getattr(nncf.CompressWeightsMode, mode))
-    count = sum(_compress(value) for node in model.get_ops() for value in _recurrent_weights(node))
+    floats = read(request.float_file)
+    found = rules.outcomes(request, _layers(floats) if request.layers else ())
+    ignored = nncf.IgnoredScope(names=list(found.floats), validate=False)
+    model = nncf.compress_weights(floats, mode=getattr(nncf.CompressWeightsMode, mode), ignored_scope=ignored)
+    cells = [node for node in model.get_ops() if node.get_friendly_name() not in found.floats]
+    count = sum(_compress(value) for node in cells for value in _recurrent_weights(node))
     note = f"{count} weights of recurrent cells are stored in int8 by edgekit: NNCF leaves them float" if count else ""
-    return finish(model, request, (), note=note)
+    return replace(finish(model, request, (), note=note), kept=found.kept)
 
 
 def _recurrent_weights(node: Any) -> Iterator[Any]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from edgekit.frameworks import LoadedModel
 from edgekit.signature import Environment
-from edgekit.toolchains import Route
+from edgekit.toolchains import BY_LAYER, FLOAT_ACTIVATIONS, STEERED, Converted, Request, Route
 from edgekit.toolchains.openvino import export, quantize
 
 _RUNTIME: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
+
+
+def _weights(convert: Callable[[LoadedModel | None, Request], Converted]) -> Route:
+    return Route(_RUNTIME, convert, quantizes_file=True, honours=BY_LAYER, because=FLOAT_ACTIVATIONS)
+
 
 ROUTES = {
     "export-torch-trace": Route({"torch": "torch"}, export.from_trace),
@@ -14,9 +22,11 @@ ROUTES = {
     "export-saved-model": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
     "cast-wf16-openvino": Route(_RUNTIME, export.to_fp16, quantizes_file=True),
     "cast-wf16-openvino-widened": Route(_RUNTIME, export.to_fp16_widened, quantizes_file=True),
-    "ptq-w8a8-nncf": Route(_RUNTIME, quantize.static, quantizes_file=True),
-    "ptq-w8a8-nncf-all": Route(_RUNTIME, quantize.static_all, quantizes_file=True),
-    "ptq-w8a8-nncf-unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.static_unrolled),
-    "weights-w8-nncf": Route(_RUNTIME, quantize.weights_asymmetric, quantizes_file=True),
-    "weights-w8-nncf-symmetric": Route(_RUNTIME, quantize.weights_symmetric, quantizes_file=True),
+    "ptq-w8a8-nncf": Route(_RUNTIME, quantize.static, quantizes_file=True, honours=STEERED),
+    "ptq-w8a8-nncf-all": Route(_RUNTIME, quantize.static_all, quantizes_file=True, honours=STEERED),
+    "ptq-w8a8-nncf-unrolled": Route(
+        {"torch": "torch", "keras": "keras-torch"}, quantize.static_unrolled, honours=STEERED
+    ),
+    "weights-w8-nncf": _weights(quantize.weights_asymmetric),
+    "weights-w8-nncf-symmetric": _weights(quantize.weights_symmetric),
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.result import Kind
+from edgekit.scheme import Kind
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.products import Weights
 from edgekit.toolchains.openvino.loops import shape

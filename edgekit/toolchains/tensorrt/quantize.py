@@ -9,8 +9,8 @@ them; of a sum behind a convolution the other, residual input is quantized. Weig
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,12 @@ from onnx import helper, numpy_helper
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int8
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import rename
-from edgekit.toolchains.onnx.quantize import prepared_file, read_float, share_constants
+from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, share_constants, values
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
     with tempfile.TemporaryDirectory() as folder:
         named = onnx.load(finish(proto, Request(**{**vars(request), "folder": Path(folder)})).file)
     done = _written(share_constants(_prepared(named)), request)
-    return Converted(done.file, ("recurrent cells are unrolled to one set of matrix products per time step",))
+    return replace(done, notes=("recurrent cells are unrolled to one set of matrix products per time step",))
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -73,14 +73,20 @@ def _names(model: onnx.ModelProto) -> set[str]:
 
 
 def _written(model: onnx.ModelProto, request: Request) -> Converted:
-    placement = place(Graph(model))
+    found = rules.outcomes(request, layers(model) if request.layers else ())
+    wanted = rules.ranges(request, values(model) if request.ranges else {}, symmetric=True)
+    placement = place(Graph(model), found.floats)
     scales = {
         name: max(top, float(np.finfo(np.float32).tiny)) / int8.LARGEST
         for name, top in ranges(model, placement.activations, calibration_of(request)).items()
     }
+    for name, one in wanted.items():
+        if name not in scales:
+            rules.without_own(one.tensor, scales)
+        scales[name] = one.scale
     insert(model, placement, scales)
     refuse(model)
-    return finish(model, request)
+    return replace(finish(model, request), kept=found.kept)
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,13 @@ class Placement:
         return tuple(dict.fromkeys(self.inputs.values()))
 
 
-def place(graph: Graph) -> Placement:
-    """Decide which inputs of which operators are quantized; see the module."""
+def place(graph: Graph, kept: Collection[str] = ()) -> Placement:
+    """Decide which inputs of which operators are quantized, none of those ``kept`` in float; see the module."""
     inputs: dict[tuple[int, int], str] = {}
     weights: dict[tuple[int, int], str] = {}
     for index, node in enumerate(graph.model.graph.node):
+        if node.name and node.name in kept:
+            continue
         if node.op_type in PRODUCTS and node.output[0] not in graph.fixed:
             for position, name in enumerate(node.input[:2]):
                 if name in graph.constants:

@@ -24,6 +24,14 @@ def cnn() -> keras.Model:
     return keras.Model(image, dense(5)(layers.GlobalAveragePooling2D()(x)))
 
 
+def two() -> keras.Model:
+    """Two convolutions and a dense layer, for what is said of one layer."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = layers.Conv2D(8, 3, 2, "same", activation="relu", name="first")(image)
+    x = layers.Conv2D(12, 3, padding="same", activation="relu", name="second")(x)
+    return keras.Model(image, dense(5, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
 def mlp() -> keras.Model:
     x = keras.Input((24,), name="x")
     return keras.Model(x, dense(10)(dense(32, activation="relu")(x)))
@@ -90,6 +98,7 @@ def tokens(steps: int) -> object:
 MODELS = ("cnn", "mlp", "attention", "lstm", "lookup", "llama")
 INPUTS = {
     "cnn": {"image": floats(16, 16, 3)},
+    "two": {"image": floats(16, 16, 3)},
     "mlp": {"x": floats(24)},
     "attention": {"x": floats(12, 32)},
     "lstm": {"x": floats(6, 8), "hidden": floats(16), "memory": floats(16)},
@@ -98,5 +107,5 @@ INPUTS = {
 }
 
 # Functions without arguments, as ``file.py:function`` sources want them.
-for _name in MODELS:
+for _name in (*MODELS, "two"):
     globals()[f"make_{_name}"] = globals()[_name]

@@ -25,6 +25,17 @@ class Cnn(nn.Module):
         return self.head(torch.relu(x).mean((2, 3)))
 
 
+class Two(nn.Module):
+    """Two convolutions and a linear layer, for what is said of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 12, 3, 1, 1), nn.Linear(12, 5)
+
+    def forward(self, image):  # type: ignore[no-untyped-def]
+        return self.head(torch.relu(self.second(torch.relu(self.first(image)))).mean((2, 3)))
+
+
 class Mlp(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -155,6 +166,7 @@ LAYERS = {
 }
 INPUTS = {
     "cnn": {"image": floats(3, 16, 16)},
+    "two": {"image": floats(3, 16, 16)},
     "mlp": {"x": floats(24)},
     "attention": {"x": floats(12, 32)},
     "lstm": {"x": floats(6, 8), "hidden": floats(1, 16), "memory": floats(1, 16)},
@@ -164,7 +176,7 @@ INPUTS = {
     "sparse": {"image": floats(4, 8, 8)},
     **{name: {"input": floats(4, 8, 8)} for name in LAYERS},
 }
-CLASSES = {"cnn": Cnn, "mlp": Mlp, "attention": Attention, "lstm": Lstm, "lookup": Lookup, "llama": Llama}
+CLASSES = {"cnn": Cnn, "two": Two, "mlp": Mlp, "attention": Attention, "lstm": Lstm, "lookup": Lookup, "llama": Llama}
 CLASSES |= {"large": Large, "sparse": Sparse, **LAYERS}
 
 

@@ -6,7 +6,8 @@ coremltools' ``linear_quantize_activations`` needs macOS to find its ranges; it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.mil import proto
 from edgekit.mil.program import OPSETS, Operation, Program
+from edgekit.scheme import Range
+from edgekit.toolchains._shared import rules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +35,15 @@ _OPSET = 7
 _LEVELS = 255
 
 
-def quantize_activations(spec: Any, program: Program, samples: Arrays, taken: Taken = ALL) -> None:
+def quantize_activations(
+    spec: Any,
+    program: Program,
+    samples: Arrays,
+    taken: Taken = ALL,
+    *,
+    left: Collection[str] = (),
+    given: Mapping[str, Range] = MappingProxyType({}),
+) -> None:
     """Quantize to int8 what operators take, in place; one scale per tensor.
 
     Args:
@@ -40,6 +51,8 @@ def quantize_activations(spec: Any, program: Program, samples: Arrays, taken: Ta
         program: the same, read.
         samples: calibration samples by the file's input names, first axis is the sample.
         taken: which operators.
+        left: names of those that are not, all the same.
+        given: ranges that do not come from the samples, by tensor.
 
     Raises:
         UnsupportedError: recurrent layers, or a deployment target without these operators.
@@ -56,11 +69,18 @@ def quantize_activations(spec: Any, program: Program, samples: Arrays, taken: Ta
             hint="Raise minimum_deployment_target in the target's TOML.",
         )
     chosen = {
-        o.outputs[0][0]: set(_variable_inputs(program, o, taken)) for o in program.block.operations if o.type in taken
+        o.outputs[0][0]: set(_variable_inputs(program, o, taken))
+        for o in program.block.operations
+        if o.type in taken and o.name not in left
     }
     ranges = _shared(program, _ranges(program, samples, set().union(*chosen.values())))
+    for name, one in given.items():
+        if name not in ranges:
+            rules.without_own(one.tensor, ranges)
+    parameters = {name: scale_and_zero_point(*limits) for name, limits in ranges.items()}
+    parameters |= {name: (one.scale, one.zero_point) for name, one in given.items()}
     function = next(f for f in spec.mlProgram.functions.values() if f.opset in f.block_specializations)
-    _insert(function.block_specializations[function.opset], program, ranges, chosen, taken)
+    _insert(function.block_specializations[function.opset], program, parameters, chosen, taken)
 
 
 def _variable_inputs(program: Program, operation: Operation, taken: Taken) -> Iterator[str]:
@@ -107,7 +127,7 @@ def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
 def _insert(
     block: Any,
     program: Program,
-    ranges: Mapping[str, tuple[float, float]],
+    parameters: Mapping[str, tuple[float, int]],
     chosen: Mapping[str, set[str]],
     taken: Taken,
 ) -> None:
@@ -118,23 +138,22 @@ def _insert(
     before = list(block.operations)
     del block.operations[:]
     for name in program.inputs:
-        if name in ranges:
-            block.operations.extend(_pair(name, program, ranges[name]))
+        if name in parameters:
+            block.operations.extend(_pair(name, program, *parameters[name]))
     for operation in before:
         outputs = [value.name for value in operation.outputs]
         for key in taken.get(operation.type, ()):
             for binding in operation.inputs[key].arguments:
-                if binding.name in chosen[outputs[0]]:
+                if binding.name in chosen.get(outputs[0], ()):
                     binding.name = f"{binding.name}_dequantized"
         block.operations.append(operation)
         for name in outputs:
-            if name in ranges:
-                block.operations.extend(_pair(name, program, ranges[name]))
+            if name in parameters:
+                block.operations.extend(_pair(name, program, *parameters[name]))
 
 
-def _pair(name: str, program: Program, limits: tuple[float, float]) -> list[Any]:
+def _pair(name: str, program: Program, scale: float, zero_point: int) -> list[Any]:
     mil = proto.mil()
-    scale, zero_point = scale_and_zero_point(*limits)
     kind = program.types[name]
     half = kind.element.name == "float16"
     float_type = mil.FLOAT16 if half else mil.FLOAT32

@@ -47,7 +47,7 @@ class DynamicQuantizer(XNNPACKQuantizer):
         for node in list(model.graph.nodes):
             if node.op != "call_function":
                 continue
-            if node.target in _CONVOLUTIONS and _has_kernel(node) and not _ready(node.args[0], turned):
+            if node.target in _CONVOLUTIONS and _taken(node) and not _ready(node.args[0], turned):
                 node.update_arg(0, _unchanged(model, node))
             # A constant beside it, a number even, would bring the channels back to the front.
             kept = node.target in _KEEPING and all(a in turned for a in node.all_input_nodes)
@@ -60,7 +60,7 @@ class DynamicQuantizer(XNNPACKQuantizer):
         """Say what the inputs of each operator become."""
         model = super().annotate(model)
         for node in model.graph.nodes:
-            if node.op == "call_function" and node.target in _CONVOLUTIONS and _has_kernel(node):
+            if node.op == "call_function" and node.target in _CONVOLUTIONS and _taken(node):
                 node.meta[Q_ANNOTATION_KEY] = self._annotation(node)
         return model
 
@@ -92,6 +92,11 @@ def _unchanged(model: fx.GraphModule, node: fx.Node) -> fx.Node:
         made = model.graph.call_function(aten.prelu.default, (data, slopes))
     made.meta["val"] = data.meta["val"]
     return made
+
+
+def _taken(node: fx.Node) -> bool:
+    """Whether a convolution has a kernel, and no rule keeps it in float."""
+    return Q_ANNOTATION_KEY not in node.meta and _has_kernel(node)
 
 
 def _has_kernel(node: fx.Node) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgekit.errors import FailedError
 from edgekit.toolchains import Request
@@ -48,6 +49,14 @@ def signature_names(content: bytes) -> tuple[list[str], list[str]]:
         [signature.Inputs(i).Name().decode() for i in range(signature.InputsLength())],
         [signature.Outputs(i).Name().decode() for i in range(signature.OutputsLength())],
     )
+
+
+def named_tensors(packed: Any) -> dict[str, str]:
+    """The tensors of a root table's first signature, by the names of inputs and outputs there."""
+    signature, graph = packed.SignatureDefs(0), packed.Subgraphs(packed.SignatureDefs(0).SubgraphIndex())
+    maps = [signature.Inputs(i) for i in range(signature.InputsLength())]
+    maps += [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    return {m.Name().decode(): graph.Tensors(m.TensorIndex()).Name().decode() for m in maps}
 
 
 def match_names(

@@ -9,7 +9,15 @@ import numpy as np
 from edgekit.toolchains.null import session
 
 from edgekit.errors import UnsupportedError
-from edgekit.toolchains import Converted, Route
+from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, STEERED, Converted, Route
+from edgekit.toolchains._shared import rules
+from edgekit.toolchains._shared.rules import Found
+
+
+def ruled(request, layers):
+    """What rules make of layers, which are called by their numbers, as in an audit, and ``dense0`` and so on."""
+    found = (Found(i, (str(i), f"dense{i}"), "linear", kernel.size) for i, (kernel, _) in enumerate(layers))
+    return rules.outcomes(request, found)
 
 
 def floats(model, request, *, scale=1.0, **more):
@@ -21,24 +29,29 @@ def floats(model, request, *, scale=1.0, **more):
 def rounded(_, request, *, per_column=True, steps=127, shift=0.0, **more):
     """Kernels and activations in int8; ranges of the activations from the calibration samples."""
     inputs, _, layers, read = session.read(request.float_file)
+    found = ruled(request, layers)
+    given = rules.ranges(request, {inputs[0]: 0} | {f"dense{i - 1}": i for i in range(1, len(layers))}, symmetric=True)
     x, made = np.asarray(request.calibration[inputs[0]], np.float64), []
     for i, (kernel, bias) in enumerate(layers):
         x = session.relu(x) if i else x
         scale = np.abs(kernel).max(axis=0 if per_column else None) / steps
-        made.append((np.round(kernel / scale).astype("int8"), bias, scale, np.abs(x).max() / 127))
+        step = given[i].scale if i in given else np.abs(x).max() / 127
+        integers = (np.round(kernel / scale).astype("int8"), bias, scale, step)
+        made.append((kernel, bias) if i in found.floats else integers)
         x = session.linear(x, kernel, bias)
     made[-1][1][0] += shift
-    return Converted(session.write(request.folder, request, made, read["rows"], **more))
+    return Converted(session.write(request.folder, request, made, read["rows"], **more), kept=found.kept)
 
 
 def dynamic(_, request, *, second=127):
     """Kernels in int8, activations at run time; ``second`` is the number of steps in a model that takes a code."""
     _, _, layers, read = session.read(request.float_file)
-    made = []
-    for kernel, bias in layers:
+    found, made = ruled(request, layers), []
+    for i, (kernel, bias) in enumerate(layers):
         scale = np.abs(kernel).max(axis=0) / (second if "code" in request.inputs else 127)
-        made.append((np.round(kernel / scale).astype("int8"), bias, scale))
-    return Converted(session.write(request.folder, request, made, read["rows"]))
+        integers = (np.round(kernel / scale).astype("int8"), bias, scale)
+        made.append((kernel, bias) if i in found.floats else integers)
+    return Converted(session.write(request.folder, request, made, read["rows"]), kept=found.kept)
 
 
 def kept(_, request):
@@ -70,8 +83,12 @@ def _from_model(**options):
 
 
 def _from_file(convert, **options):
-    runtime = {"keras": "runtime", "torch": "runtime"}
-    return Route(runtime, lambda model, request: convert(model, request, **options), quantizes_file=True)
+    def converted(model, request):
+        return convert(model, request, **options)
+
+    honours = {rounded: STEERED, dynamic: BY_LAYER, refuses_the_second: BY_LAYER}.get(convert, frozenset())
+    because = "it is a bad route" if not honours else DYNAMIC_RANGES if honours == BY_LAYER else ""
+    return Route({"keras": "runtime", "torch": "runtime"}, converted, True, honours, because)
 
 
 CHIP = "a chip that nobody has"

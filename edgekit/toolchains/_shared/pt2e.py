@@ -1,0 +1,142 @@
+"""PT2E: rules per layer and given ranges, as annotations and observers of the graph that a quantizer prepares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgekit.frameworks import LoadedModel
+from edgekit.scheme import Kind, Range
+from edgekit.toolchains import Kept, Request
+from edgekit.toolchains._shared import rules
+from edgekit.toolchains._shared.rules import Found
+
+if TYPE_CHECKING:
+    from torch import fx
+
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torchao",)
+
+#: ATen's operators with weights -> where these are among the arguments.
+_WEIGHTS = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "linear"), (1,)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), (1,)),
+    **dict.fromkeys(("matmul", "mm", "bmm"), (0, 1)),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), (2, 3)),
+    "addmm": (2,),
+    "embedding": (0,),
+}
+_CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+def keep_floats(graph: fx.GraphModule, request: Request) -> tuple[Kept, ...]:
+    """Have quantizers pass over the layers that rules keep in float, before the graph is prepared; returns these."""
+    found = rules.outcomes(request, _layers(graph))
+    if found.floats:
+        from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
+        from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+        for node in graph.graph.nodes:
+            if node.name in found.floats:  # an annotation that says nothing: annotated it is, and nothing observes it
+                node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
+    return found.kept
+
+
+def give_ranges(prepared: fx.GraphModule, model: LoadedModel, request: Request) -> None:
+    """Give observers of a prepared graph the ranges that the request has, before it is converted."""
+    values = dict[str, str]()
+    for node in prepared.graph.nodes:
+        if node.op == "call_function":
+            values |= {node.name: node.name, **({_module(node): node.name} if _module(node) else {})}
+    given = [node for node in prepared.graph.nodes if node.op == "placeholder"]
+    values |= {t.name: node.name for t, node in zip(model.signature.inputs, given, strict=False)}
+    wanted = rules.ranges(request, values)
+    modules = dict(prepared.named_modules(remove_duplicate=False))
+    observed = {
+        node.args[0].name: modules[node.target]
+        for node in prepared.graph.nodes
+        if node.op == "call_module" and node.args[0].name in values.values()
+    }
+    for name, one in wanted.items():
+        if name not in observed:
+            rules.without_own(one.tensor, observed)
+        for place, module in modules.items():
+            if module is observed[name]:  # those that share it compute on one scale
+                prepared.set_submodule(place, _fixed(module, one))
+
+
+def _fixed(observer: Any, one: Range) -> Any:
+    """An observer of a range that is known."""
+    from torchao.quantization.pt2e.observer import FixedQParamsObserver
+
+    lowest = observer.quant_min
+    shift = one.zero_point + 2 ** (one.bits - 1) + (lowest if lowest is not None else -(2 ** (one.bits - 1)))
+    return FixedQParamsObserver(
+        one.scale, shift, dtype=observer.dtype, quant_min=observer.quant_min, quant_max=observer.quant_max
+    )
+
+
+def _layers(graph: fx.GraphModule) -> Iterator[Found[str]]:
+    """The operators of an exported graph that multiply with weights, or look rows up in them."""
+    for node in graph.graph.nodes:
+        op = str(node.target).removeprefix("aten.").partition(".")[0] if node.op == "call_function" else ""
+        parameters = [p for place in _WEIGHTS.get(op, ()) for p in _parameters(node.args, place)]
+        if not parameters:
+            continue
+        layer = str(parameters[0].target).rpartition(".")[0]
+        names = dict.fromkeys(filter(None, (layer, _module(node), node.name)))
+        yield Found(node.name, tuple(names), _kind(op, node, parameters), _macs(op, node, parameters))
+
+
+def _parameters(arguments: Any, place: int) -> list[Any]:
+    """The stored tensors behind an argument, which may be a list, or turned first."""
+    if place >= len(arguments):
+        return []
+    many = arguments[place] if isinstance(arguments[place], list | tuple) else [arguments[place]]
+    found = []
+    for node in many:
+        while getattr(node, "op", "") == "call_function" and len(node.all_input_nodes) == 1:
+            node = node.all_input_nodes[0]
+        if getattr(node, "op", "") == "get_attr":
+            found.append(node)
+    return found
+
+
+def _module(node: fx.Node) -> str:
+    """Path of the innermost module that an operator was called in."""
+    stack: Mapping[str, Any] = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def _kind(op: str, node: fx.Node, parameters: list[Any]) -> Kind:
+    if op in _CELLS:
+        return "recurrent"
+    if op == "embedding":
+        return "embedding"
+    if op.startswith("conv_transpose"):
+        return "transposed-conv"
+    shape = parameters[0].meta["val"].shape
+    if op.startswith("conv"):
+        source: Any = node.args[0]
+        return "depthwise-conv" if shape[1] == 1 and source.meta["val"].shape[1] > 1 else "conv"
+    return "linear" if op in ("linear", "addmm") or math.prod(shape[:-2]) == 1 else "matmul"
+
+
+def _macs(op: str, node: fx.Node, parameters: list[Any]) -> int:
+    """Multiply-accumulates as ``products`` defines them."""
+    shape = parameters[0].meta["val"].shape
+    source: Any = node.all_input_nodes[0]
+    taken = source.meta["val"]
+    if op == "embedding":
+        return 0
+    if op in _CELLS:
+        steps = math.prod(taken.shape[:-1])
+        return int(steps * sum(p.meta["val"].numel() for p in parameters if p.meta["val"].dim() == 2))
+    if op.startswith("conv_transpose"):
+        return int(taken.numel() * math.prod(shape[1:]))
+    made = node.meta["val"].numel()
+    if op.startswith("conv"):
+        return int(made * math.prod(shape[1:]))
+    summed = shape[-1] if op == "linear" else shape[-2]
+    return int(made * summed)
