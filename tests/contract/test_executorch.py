@@ -92,7 +92,7 @@ def convert(children: Workers, folder: Path, model: str, environment: str, route
     in_framework = reference.Request({"model": source}, environment, samples)
     children.ask(environment, reference.run, folder, in_framework)
     request = steps_convert.Request(
-        toolchain="executorch", route=route, environment=environment, source=source, precision=PRECISIONS[route],
+        toolchain="executorch", route=route, environment=environment, source=source, scheme=SCHEMES[PRECISIONS[route]],
         integer_io=False, signature=signature, calibration=samples, float_file=None, traits=frozenset(),
         minimum_deployment_target=None,
     )  # fmt: skip
