@@ -16,7 +16,8 @@ CELLS = frozenset(("lstm",))
 LEAST = {"export": 100, "cast": 50, "dynamic": 25, "weights": 25, "ptq": 20}
 #: Kinds of child that routes start in; those that quantize a file come with PyTorch's. From Keras on PyTorch they start
 #: from the same kind of graph as from PyTorch itself.
-STARTS = ("torch", "keras-tensorflow", pytest.param("keras-torch", marks=pytest.mark.nightly))
+STARTS = ("torch", "keras-tensorflow")
+NIGHTLY = pytest.param("keras-torch", marks=pytest.mark.nightly)
 NO_CELL = GRAPHS - CELLS
 TOKENS = frozenset(("lookup", "llama"))
 #: Graphs of which a route gives no file, by toolchain, kind of child and route. ``unsupported``: it says so before it
@@ -47,7 +48,7 @@ NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
 }
 
 
-@pytest.mark.parametrize("environment", STARTS)
+@pytest.mark.parametrize("environment", [*STARTS, NIGHTLY])
 @pytest.mark.parametrize("toolchain", toolchains.names())
 def test_each_route_keeps_each_graph_or_says_why_not(outcomes: Any, toolchain: str, environment: str) -> None:
     rows = outcomes(toolchain, environment=environment)

@@ -141,7 +141,9 @@ def read(file: Path, entry: str | None = None) -> Program:
         content = file.read_bytes()
         names = methods(content)
         wanted = entry or (names[0] if len(names) == 1 else "forward")
-        if names.count(wanted) != 1:
+        if not names or names.count(wanted) > 1:
+            raise BadBytesError(f"{names.count(wanted)} methods are called {wanted!r}; one is due")
+        if wanted not in names:
             raise unknown_entry("method", file, entry, names)
         return parse(content, beside, wanted)
     except (BadBytesError, OSError) as error:

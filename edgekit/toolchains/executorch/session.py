@@ -99,7 +99,7 @@ def _loaded(file: Path, threads: int, method: str) -> tuple[Any, Any]:
     try:
         program = Runtime.get().load_program(file)
         return program, program.load_method(method)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:  # a name that the runtime reads as another one
         raise DamagedFileError(
             f"ExecuTorch cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
