@@ -12,7 +12,7 @@ from edgekit import target, zoo
 from edgekit.jobs.store import Store
 
 FRAMEWORKS = ("keras", "torch")
-#: How often each target is in the covering cells: once for each of the four kinds of architecture.
+#: How often each target is in the covering cells, by so many kinds of architecture.
 LEAST = 2
 
 
@@ -39,8 +39,8 @@ def every(models: Iterable[str] = (), formats: Iterable[str] = ()) -> list[Cell]
 def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
 
-    Each target is met by every kind of architecture, from both frameworks and ``LEAST`` times, each architecture in
-    both frameworks at least once; besides those ``always`` asked for. What is taken is what was taken least so far;
+    Each format is met by every kind of architecture, each target by ``LEAST`` of them and from both frameworks, each
+    architecture in both frameworks at least once; besides those ``always`` asked for. What is taken is what was taken least so far;
     where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred.
     """
     kinds = {name: zoo.architecture(name).kind for name in zoo.names()}
@@ -82,7 +82,8 @@ def every_of(name: str) -> list[Cell]:
 def _meets(cell: Cell, kinds: dict[str, str]) -> list[tuple[str, ...]]:
     """What a cell covers, the most wanted first."""
     kind, name = kinds[cell.model], cell.target
-    return [(kind, name), (cell.framework, name), (cell.model, cell.framework), (cell.model, _format(name)), (name,)]
+    of_kind = [(kind, name), (kind, _format(name))]
+    return [*of_kind, (cell.framework, name), (cell.model, cell.framework), (cell.model, _format(name)), (name,)]
 
 
 def _rarest(cells: list[Cell], taken: list[Cell], met: Counter[tuple[str, ...]], kinds: dict[str, str]) -> Cell:
