@@ -13,7 +13,6 @@ import json
 import os
 import select
 import signal
-import stat
 import subprocess
 import tempfile
 import threading
@@ -30,7 +29,7 @@ import psutil
 
 from edgekit import errors, frameworks, toolchains
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
-from edgekit.jobs import extras, interpreters, interruption, wire
+from edgekit.jobs import extras, interpreters, interruption, processes, wire
 from edgekit.jobs.confine.entering import Bounds
 from edgekit.jobs.confine.room import Room
 from edgekit.jobs.interpreters import HERE, Interpreter
@@ -311,7 +310,7 @@ class Worker:
             elif self._fills_the_disk():
                 self.end()
                 raise FailedError(f"{step} filled the disk with more than any model takes and was ended")
-            elif limits.memory_bytes is not None and _resident(process) > limits.memory_bytes:
+            elif limits.memory_bytes is not None and processes.resident(process) > limits.memory_bytes:
                 self.end()
                 raise FailedError(
                     f"{step} took more than {limits.memory_bytes / 2**20:.0f} MiB of memory and was ended",
@@ -325,7 +324,7 @@ class Worker:
         if self.room is None or self.confined is None:
             return False
         most = _COPIES * self.confined.file_bytes
-        return self.room.exceeds(most) or _nameless(self._process.pid) > most
+        return self.room.exceeds(most) or processes.nameless(self._process.pid) > most
 
     def _crashed(self, step: str, log_start: int) -> FailedError:
         code = self._process.wait()
@@ -366,7 +365,7 @@ class Worker:
 
     def end(self) -> None:
         """Kill it and all that it started, and wait for it."""
-        family = _descendants(self._process.pid) if self.alive else []
+        family = processes.descendants(self._process.pid) if self.alive else []
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for member in family:  # also those that took a session of their own
@@ -379,35 +378,6 @@ class Worker:
                 self._process.stdin.close()
         if self.room:
             self.room.close()
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.Error:
-        return []
-
-
-def _nameless(pid: int) -> int:
-    """Bytes of files that a process and its descendants hold open and that have no name any more; Linux only."""
-    found: dict[tuple[int, int], int] = {}
-    for member in (pid, *(child.pid for child in _descendants(pid))):
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(f"/proc/{member}/fd"):
-                with contextlib.suppress(OSError):
-                    held = entry.stat()
-                    if stat.S_ISREG(held.st_mode) and held.st_nlink == 0:
-                        found[held.st_dev, held.st_ino] = 512 * held.st_blocks
-    return sum(found.values())
-
-
-def _resident(process: psutil.Process) -> int:
-    """Resident bytes of a process and its descendants; 0 where it has just ended."""
-    try:
-        family = [process, *process.children(recursive=True)]
-        return sum(int(member.memory_info().rss) for member in family)
-    except psutil.Error:
-        return 0
 
 
 #: Of the folder that holds the logs and the temporary files of one ``Workers``.
