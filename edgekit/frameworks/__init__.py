@@ -23,19 +23,21 @@ class Kind:
 
     Attributes:
         module: what loads models there, below this package.
+        needs: the distribution without which no model is loaded there.
         variables: what the child sets in its environment before it imports the framework.
     """
 
     module: str
+    needs: str
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Every kind by name (``signature.Environment``).
 KINDS: dict[str, Kind] = {
-    "keras-tensorflow": Kind("keras", {"KERAS_BACKEND": "tensorflow"}),
-    "keras-torch": Kind("keras", {"KERAS_BACKEND": "torch"}),
-    "tf-keras": Kind("tf_keras", {"TF_USE_LEGACY_KERAS": "1"}),
-    "torch": Kind("torch"),
+    "keras-tensorflow": Kind("keras", "tensorflow", {"KERAS_BACKEND": "tensorflow"}),
+    "keras-torch": Kind("keras", "keras", {"KERAS_BACKEND": "torch"}),
+    "tf-keras": Kind("tf_keras", "tf-keras", {"TF_USE_LEGACY_KERAS": "1"}),
+    "torch": Kind("torch", "torch"),
 }
 
 

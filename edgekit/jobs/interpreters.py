@@ -22,13 +22,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from edgekit import toolchains
+from edgekit import frameworks, toolchains
 from edgekit.errors import FailedError, MissingDependencyError, UsageError, unknown_name
 from edgekit.jobs import wire
 from edgekit.jobs.store import home
-
-#: Kind of child -> the distribution without which it loads no model.
-_NEEDS = {"keras-tensorflow": "tensorflow", "keras-torch": "keras", "tf-keras": "tf-keras", "torch": "torch"}
 
 #: What a child cannot even start without.
 _EVERY_CHILD = ("numpy", "pydantic")
@@ -86,7 +83,8 @@ def for_job(environment: str, request: object) -> Interpreter:
     named = (value for field, value in wire.within(request) if field == "toolchain" and isinstance(value, str))
     toolchain = next(named, None)
     own = of(toolchain) if toolchain else None
-    if own is None or (environment in _NEEDS and own.has(_NEEDS[environment]) is None):
+    kind = frameworks.KINDS.get(environment)
+    if own is None or (kind is not None and own.has(kind.needs) is None):
         return HERE
     return own
 

@@ -46,7 +46,7 @@ def installed() -> Iterator[None]:
     frameworks.__path__ = [*frameworks.__path__, str(HERE / "frameworks")]
     zoo.ROOT = HERE / "zoo"
     zoo.__path__ = [str(zoo.ROOT)]
-    frameworks.KINDS["torch"] = frameworks.Kind("null")
+    frameworks.KINDS["torch"] = frameworks.Kind("null", "numpy")
     once._load.cache_clear()
     for noted in (user_code._read, user_code._stamps):  # a child has read nothing of an earlier one's
         noted.clear()
