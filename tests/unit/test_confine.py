@@ -273,6 +273,8 @@ def test_what_a_user_hands_in_is_copied_and_no_link_in_it_followed(tmp_path):
     brought = room.bring(tmp_path / "typed")
     assert (brought / "variables" / "data").read_text() == "weights"
     assert not os.path.samefile(brought / "variables" / "data", given / "variables" / "data")
+    (given / "variables" / "data").write_text("others")
+    assert (room.bring(tmp_path / "typed") / "variables" / "data").read_text() == "others", "it may be another by now"
     (given / "assets").symlink_to("/etc")
     with pytest.raises(UnsafeInputError, match="assets is a link to /etc"):
         copy(given, tmp_path / "copy 1", follow=True)

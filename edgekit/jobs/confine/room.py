@@ -52,25 +52,28 @@ class Room:
         return {"USER": "edgekit", "HOME": str(self.out / "home"), "TMPDIR": str(self.out / "tmp")}
 
     def bring(self, path: Path) -> Path:
-        """Hand a file or a folder in, once; returns where the child finds it, under the same name.
+        """Hand a file or a folder in; returns where the child finds it, under the same name.
 
-        What lies in the store never changes and gets a second name, with all that was made beside it: weights lie in
-        files of their own (``model.bin``). All else is not ours and is copied, with the files of its name.
+        What lies in the store never changes and gets a second name, once, with all that was made beside it: weights lie
+        in files of their own (``model.bin``). All else is not ours, may be another one by now, and is copied each time,
+        with the files of its name.
         """
-        if path not in self._brought:
-            place = self._numbered(self.inside) / path.name
-            if not path.is_relative_to(self._near):
-                copy(path, place, follow=True)
-                for beside in _of_its_name(path):
-                    copy(beside, place.with_name(beside.name), follow=False)
-            elif path.is_file():
-                for beside in path.parent.iterdir():
-                    if beside.is_file() and not beside.is_symlink():
-                        _link(beside, place.with_name(beside.name))
-            else:
-                shutil.copytree(path, place, copy_function=_link)
-            self._brought[path] = place
-        return self._brought[path]
+        if path in self._brought:
+            return self._brought[path]
+        place = self._numbered(self.inside) / path.name
+        if not path.is_relative_to(self._near):
+            copy(path, place, follow=True)
+            for beside in _of_its_name(path):
+                copy(beside, place.with_name(beside.name), follow=False)
+            return place
+        if path.is_file():
+            for beside in path.parent.iterdir():
+                if beside.is_file() and not beside.is_symlink():
+                    _link(beside, place.with_name(beside.name))
+        else:
+            shutil.copytree(path, place, copy_function=_link)
+        self._brought[path] = place
+        return place
 
     def folder(self) -> Path:
         """A new folder that the child may write into."""
