@@ -44,6 +44,16 @@ def test_an_artifact_is_replaced_by_the_next_one(tmp_path):
     assert contents.faults(tmp_path / "empty") == {}
 
 
+def test_an_artifact_is_not_written_into_another(tmp_path):
+    """Its seal says what is in it, and it would not be whole any more."""
+    write(tmp_path / "artifact")
+    for inside in (tmp_path / "artifact" / "sub", tmp_path / "artifact" / "a" / "sub"):
+        with pytest.raises(UsageError, match="lies inside of the artifact"):
+            publishing.check(inside)
+    assert contents.faults(tmp_path / "artifact") == {}
+    publishing.check(tmp_path / "beside")
+
+
 def same(path):
     """What stays as it was where nobody touched a file."""
     found = path.lstat()

@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 
 from edgekit import api, cli, pipeline, target, toolchains
 from edgekit.artifact import folder as artifact
+from edgekit.conversion import loading
 from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError, FailedError, NotRunError, UnsupportedError, UsageError
+from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Answer
 from edgekit.result import Result
@@ -346,6 +348,36 @@ def test_moving_a_limit_executes_nothing_again(data: Any, tmp_path: Path) -> Non
         assert result.status == status
         floor = ["edgekit.steps.reference:moved", "edgekit.steps.score:run"]
         assert again.steps == ([] if status == "PASS" else floor)
+
+
+class Refusing(null.Here):
+    """The model raises on the inputs that it is run on."""
+
+    def call(self, environment: str, step: str, arguments: Mapping[str, Any], **options: Any) -> Answer[Any]:
+        if step.endswith("reference:run"):
+            raise FailedError("index out of range in self")
+        return super().call(environment, step, arguments, **options)
+
+
+def test_a_model_that_does_not_take_generated_inputs_needs_real_ones(data: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not run on generated inputs: index out of range") as raised:
+        converted(ordered(name="null-fp32", output=tmp_path / "out"), tmp_path / "home", Refusing())
+    assert "--calibrate" in raised.value.hint
+    with pytest.raises(FailedError, match="index out of range"):  # on the user's own it is the model's fault
+        converted(ordered(output=tmp_path / "out", **data), tmp_path / "home", Refusing())
+
+
+def test_of_a_model_that_a_recipe_changed_the_source_is_run_as_well(data: Any, tmp_path: Path) -> None:
+    order = ordered(**data)
+    with null.Here() as here, Store(tmp_path / "home").lease() as lease:
+        run = Run(here, lease, lambda event, label: None)
+        plain = loading.load(run, order)
+        before = loading.gather(run, order, plain, "selection")
+        after = loading.gather(run, order, replace(plain, recipe="none that is known"), "selection")
+    assert not plain.changed and before.source_outputs is None
+    assert after.source is not None and after.reference is not None
+    assert after.source.key == after.reference.key, "the same models gave the same here"
+    assert plain.digest != replace(plain, recipe="none that is known").digest
 
 
 def test_here_and_children_find_the_same(data: Any, tmp_path: Path) -> None:
