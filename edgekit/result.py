@@ -94,6 +94,16 @@ class KeptFloat(_Frozen):
     macs: int
 
 
+class HigherLayer(_Frozen):
+    """A layer of a file below 8 bits whose weights have more, and why."""
+
+    part: str
+    name: str
+    kind: Kind
+    weight_type: str
+    because: str
+
+
 class RoutePassedOver(_Frozen):
     """One route of the target that was not tried: by which key of its TOML, and the reason that stands there."""
 
@@ -486,6 +496,7 @@ class Result(_Frozen):
     traits: tuple[str, ...] | None = None
     keep_float: tuple[str, ...] = ()
     kept_float: tuple[KeptFloat, ...] = ()
+    higher_layers: tuple[HigherLayer, ...] = ()
     files: tuple[File, ...] = ()
     size_bytes: int | None = None
     float_size_bytes: int | None = None

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 #: The name of a scheme.
 Precision = str
 
-Weights = Literal["float32", "float16", "int8", "int4"]
+#: ``lut4``: each weight is an index of 4 bits into a table of 16 numbers (palettization).
+Weights = Literal["float32", "float16", "int8", "int4", "lut4"]
 Activations = Literal["float32", "float16", "int16", "int8"]
 Granularity = Literal["tensor", "channel", "block"]
 #: What an operator does with its weights, one vocabulary for all formats. ``linear``: a matrix product with one matrix;
@@ -113,7 +114,16 @@ class Scheme:
     @property
     def stored_as(self) -> tuple[str, ...]:
         """Element types that count as ``weights``: a zero point makes unsigned numbers of signed ones."""
-        return (self.weights,) if self.is_float else (self.weights, f"u{self.weights}")
+        return (self.weights, f"u{self.weights}") if self.weights.startswith("int") else (self.weights,)
+
+    @property
+    def below_8_bits(self) -> bool:
+        """Whether weights have fewer bits than 8: formats then have kernels for some kinds of layers only."""
+        return self.weights in ("int4", "lut4")
+
+    def divides(self, shape: Sequence[int]) -> bool:
+        """Whether blocks divide the input channels of weights, laid out as ``result.Layer.shape`` says."""
+        return self.group is None or (len(shape) > 1 and shape[1] % self.group == 0)
 
     @property
     def words(self) -> str:

@@ -16,7 +16,7 @@ from edgekit import catalogue, limits
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.result import TargetFile
-from edgekit.scheme import Precision, Scheme
+from edgekit.scheme import Kind, Precision, Scheme
 from edgekit.schemes import FP32, SCHEMES, find
 from edgekit.signature import TRAITS, Framework, Trait
 
@@ -107,6 +107,8 @@ class Target(BaseModel):
         default_framework: what a bare zoo name takes.
         minimum_deployment_target: oldest system that the file must run on, for formats that depend on it (Core ML:
             ``iOS18``).
+        layers: below 8 bits, the kinds of layers that the format has kernels for; weights of others stay higher.
+        layers_because: how that is known.
         gate: limits; what the file leaves out is the precision's default (``edgekit.limits``).
     """
 
@@ -122,6 +124,8 @@ class Target(BaseModel):
     proof: Literal["runtime", "stand-in"] = "runtime"
     default_framework: Framework
     minimum_deployment_target: str | None = None
+    layers: tuple[Kind, ...] = ()
+    layers_because: str = ""
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
     _file: TargetFile | None = PrivateAttr(None)
@@ -146,6 +150,12 @@ class Target(BaseModel):
     def _has_a_twin(self) -> Target:
         if (self.scheme == FP32) != (self.float_twin is None):
             raise ValueError("every target names its float_twin, and one of fp32 has none")
+        return self
+
+    @model_validator(mode="after")
+    def _says_its_layers(self) -> Target:
+        if not self.scheme.below_8_bits == bool(self.layers) == bool(self.layers_because):
+            raise ValueError("layers and layers_because go together, and belong to targets below 8 bits alone")
         return self
 
     @property

@@ -25,6 +25,7 @@ from edgekit.result import (
     AgreementFacts,
     ErrorFacts,
     Flag,
+    HigherLayer,
     KeptFloat,
     Part,
     Proof,
@@ -136,6 +137,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         traits=_traits(outcome),
         keep_float=order.keep_float,
         kept_float=_kept(made),
+        higher_layers=_higher(target, made),
         files=contents.list_files(_paths(made)),
         size_bytes=_size(made),
         float_size_bytes=_size(outcome.twin) or (_size(made) if target.float_twin is None else None),
@@ -148,7 +150,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         latency=latency,
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
-        notes=(*outcome.checkpoint.notes, *_notes(made), *_warnings(order, outcome)),
+        notes=(*outcome.checkpoint.notes, *_notes(target, made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},
         host=run.host,
         cpu_seconds=dict(run.ledger.cpu_seconds),
@@ -220,8 +222,17 @@ def _kept(made: Candidate | None) -> tuple[KeptFloat, ...]:
     return tuple(KeptFloat(part=name, name=one.names[0], kind=one.kind, macs=one.macs) for name, one in each)
 
 
-def _notes(made: Candidate | None) -> list[str]:
-    """What the routes noted, of equal notes of several parts one, and what was kept in float."""
+def _higher(target: Target, made: Candidate | None) -> tuple[HigherLayer, ...]:
+    """Layers of a file below 8 bits whose weights have more, of all parts."""
+    return tuple(
+        HigherLayer(part=name, name=layer.name, kind=layer.kind, weight_type=layer.weight_type, because=because)
+        for name, part in (made.parts.items() if made else ())
+        for layer, because in precision.higher(target, part.judged)
+    )
+
+
+def _notes(target: Target, made: Candidate | None) -> list[str]:
+    """What the routes noted, of equal notes of several parts one, and what has more bits than the target says."""
     each = [note for part in made.parts.values() for note in part.notes] if made else []
     if made and (kept := _kept(made)):
         total = sum(part.audit.macs_total for part in made.parts.values())
@@ -229,6 +240,13 @@ def _notes(made: Candidate | None) -> list[str]:
         names = list(dict.fromkeys(one.name for one in kept))
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         each.append(f"kept in float: {', '.join(names[:MOST_NAMED])}{more}{share}")
+    reasons: dict[str, list[HigherLayer]] = {}
+    for layer in _higher(target, made):
+        reasons.setdefault(layer.because, []).append(layer)
+    for because, layers in reasons.items():
+        more = f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else ""
+        named = ", ".join(f"{one.name} ({one.weight_type})" for one in layers[:MOST_NAMED])
+        each.append(f"not {target.scheme.weights}: {named}{more}: {because}")
     odd = made.evidence.findings if made and made.evidence else ()
     return list(dict.fromkeys([*each, *(made.notes if made else ()), *odd]))
 

@@ -59,11 +59,12 @@ class PlannedRoute:
 class Plan:
     """The routes that serve a source in the target's order, and the traits of every part that decided about them.
 
-    ``traits`` is None where no route asks for them.
+    ``traits`` is None where no route asks for them. ``unserved`` says why none of them is for this model.
     """
 
     routes: tuple[PlannedRoute, ...]
     traits: Mapping[str, frozenset[Trait]] | None
+    unserved: str = ""
 
     @classmethod
     def of(
@@ -90,6 +91,8 @@ def nothing_to_try(order: Order, checkpoint: Checkpoint, plan: Plan) -> Candidat
         UsageError: routes do, and each is passed over.
     """
     target, framework = order.target.name, checkpoint.framework
+    if plan.unserved:
+        return Candidate("none", "UNSUPPORTED", plan.unserved)
     if plan.routes:
         over = [(route.name, route.passed_over) for route in plan.routes if route.passed_over]
         ways = [f"pass --{o.option}" if o.option else "take another target" for _, o in over]

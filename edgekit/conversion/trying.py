@@ -15,7 +15,7 @@ from edgekit.conversion.plan import Plan, PlannedRoute, serving
 from edgekit.conversion.samples import SplitFiles
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError
 from edgekit.jobs.run import Ref, Run
-from edgekit.proof import judge, metrics
+from edgekit.proof import judge, metrics, precision
 from edgekit.result import Latency, Parity
 from edgekit.schemes import FP32
 from edgekit.signature import Trait
@@ -53,6 +53,8 @@ class Trial:
 def plan(run: Run, trial: Trial) -> Plan:
     """Which of the target's routes serve this source, and which are passed over for what its graph is made of."""
     target = trial.order.target
+    if trial.twin and (unserved := precision.unserved(target, [part.audit for part in trial.twin.parts.values()])):
+        return Plan((), None, unserved)
     facts = run.step(convert.routes, "runtime", "routes", convert.RoutesRequest(target.toolchain)).value
     served = serving(trial.checkpoint, target, facts)
     asked = trial.twin is not None or any(route.asks for route, _ in served)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from edgekit.result import Audit, Inspected, Layer
 from edgekit.scheme import Scheme
+from edgekit.target import Target
 from edgekit.toolchains import Kept
 
 #: Element types that carry weights. Wider integers are biases, shapes and indices.
-_WEIGHTS = re.compile(r"b?float\d+\w*|u?int[1-8]")
+_WEIGHTS = re.compile(r"b?float\d+\w*|u?int[1-8]|lut[1-8]")
 
 
 def weight_share(scheme: Scheme, audit: Audit) -> float | None:
@@ -20,6 +21,51 @@ def weight_share(scheme: Scheme, audit: Audit) -> float | None:
     counted = {kind: n for kind, n in audit.weight_elements.items() if _WEIGHTS.fullmatch(kind)}
     total = sum(counted.values())
     return sum(counted.get(kind, 0) for kind in scheme.stored_as) / total if total else None
+
+
+def out_of_reach(target: Target, layer: Layer) -> str:
+    """Why a layer cannot have the target's weights below 8 bits; an empty string where it can."""
+    scheme = target.scheme
+    if layer.kind not in target.layers:
+        return f"{target.format} has no {scheme.weights} {layer.kind} ({target.layers_because})"
+    if not scheme.divides(layer.shape):
+        channels = layer.shape[1] if len(layer.shape) > 1 else 1
+        return f"blocks of {scheme.group} do not divide its {channels} input channels"
+    return ""
+
+
+def unserved(target: Target, floats: Sequence[Audit]) -> str:
+    """Why a target below 8 bits is not for a model; an empty string where it is, or for other targets.
+
+    Args:
+        target: which.
+        floats: what is inside the float twin's files.
+    """
+    if not target.scheme.below_8_bits:
+        return ""
+    layers = [layer for audit in floats for layer in audit.layers]
+    total = sum(n for audit in floats for kind, n in audit.weight_elements.items() if _WEIGHTS.fullmatch(kind))
+    left: Counter[str] = Counter()
+    for layer in layers:
+        if reason := out_of_reach(target, layer):
+            left[reason] += math.prod(layer.shape)
+    reach = sum(math.prod(layer.shape) for layer in layers) - left.total()
+    if total and reach / total >= target.scheme.stored:
+        return ""
+    most = f"; {_percent(left.most_common(1)[0][1] / total)}: {left.most_common(1)[0][0]}" if left and total else ""
+    return (
+        f"{target.name} puts {', '.join(target.layers)} layers in {target.scheme.weights}, which hold "
+        f"{_percent(reach / total if total else 0)} of this model's weights; needed: "
+        f"{_percent(target.scheme.stored)}{most}"
+    )
+
+
+def higher(target: Target, audit: Audit) -> list[tuple[Layer, str]]:
+    """The layers of a file below 8 bits whose weights have more, each with the reason."""
+    if not target.scheme.below_8_bits:
+        return []
+    found = [layer for layer in audit.layers if layer.weight_type not in target.scheme.stored_as]
+    return [(layer, out_of_reach(target, layer) or "the route left it") for layer in found]
 
 
 def reached(scheme: Scheme, audit: Audit) -> float:

@@ -31,7 +31,7 @@ def test_target(name):
     found = target.load(name)
     assert found.gate.beyond_ceilings(found.scheme) == []
     assert found.toolchain in toolchains.names()
-    assert found.name.endswith(found.precision)
+    assert found.name.endswith(found.scheme.weights if found.scheme.below_8_bits else found.precision)
     if found.scheme == FP32:
         assert found.float_twin is None
     else:
