@@ -109,6 +109,7 @@ class Target(BaseModel):
             ``iOS18``).
         layers: below 8 bits, the kinds of layers that the format has kernels for; weights of others stay higher.
         layers_because: how that is known.
+        partial_blocks: whether the last block of a channel may hold fewer weights than the others.
         gate: limits; what the file leaves out is the precision's default (``edgekit.limits``).
     """
 
@@ -126,6 +127,7 @@ class Target(BaseModel):
     minimum_deployment_target: str | None = None
     layers: tuple[Kind, ...] = ()
     layers_because: str = ""
+    partial_blocks: bool = False
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
     _file: TargetFile | None = PrivateAttr(None)

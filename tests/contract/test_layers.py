@@ -63,7 +63,9 @@ def test_six_graphs_have_the_layers_written_by_hand(made: Any, toolchain: str) -
         assert audit.macs_quantized == sum(layer.macs for layer in audit.layers if layer.in_integers)
         for layer in audit.layers:
             assert (layer.granularity is None) == ("float" in layer.weight_type), (model, route, layer)
-            assert layer.zeros is not None and layer.zeros < 0.05, "weights of the example are dense"
+            # Of the 15 numbers of 4 bits one is zero, to which more weights are rounded.
+            most = 0.25 if "int4" in layer.weight_type else 0.05
+            assert layer.zeros is not None and layer.zeros < most, "weights of the example are dense"
         names = [(layer.operator, layer.name) for layer in audit.layers]
         assert len(set(names)) == len(names), (model, route)
 

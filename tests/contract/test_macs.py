@@ -36,6 +36,7 @@ FLOAT: dict[tuple[str, str], dict[str, int] | None] = {
     ("litert", "dynamic-w8a8-quantizer-nodepthwise"): {"cnn": DEPTHWISE},
     ("litert", "dynamic-w8a8-quantizer-mixed"): {"cnn": DEPTHWISE + POINTWISE},
     ("litert", "dynamic-w8a8-quantizer"): {},
+    ("litert", "dynamic-w4a8-quantizer"): {"cnn": DEPTHWISE},
     ("litert", "ptq-w8a8-quantizer"): {},
     ("litert", "ptq-w8a8-quantizer-matmuls"): {},
     ("litert", "ptq-w8a16-quantizer"): {},
@@ -44,11 +45,13 @@ FLOAT: dict[tuple[str, str], dict[str, int] | None] = {
     ("onnx", "dynamic-w8a8-ort"): {"cnn": UP},
     ("onnx", "ptq-w8a8-qdq-matmuls"): {"cnn": UP, "lstm": CELL},
     ("onnx", "ptq-w8a8-qdq-dynamic-cells"): {},
+    ("onnx", "weights-w4-ort"): None,
     ("tensorrt", "export-torch-dynamo"): None,
     ("tensorrt", "cast-wf16af16-onnx"): None,
     ("tensorrt", "ptq-w8a8-qdq"): {"lstm": CELL},
     ("openvino", "export-torch-trace"): None,
     ("openvino", "weights-w8-nncf-symmetric"): None,
+    ("openvino", "weights-w4-openvino"): None,
     # Nothing quantizes the input of the only product behind a table.
     ("openvino", "ptq-w8a8-nncf"): {"lookup": WEIGHTED["lookup"]},
     ("openvino", "ptq-w8a8-nncf-all"): {"lookup": WEIGHTED["lookup"]},
@@ -154,6 +157,7 @@ def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: An
         "dynamic-w8a8-quantizer",
         "dynamic-w8a8-quantizer-nodepthwise",
         "dynamic-w8a8-quantizer-mixed",
+        "dynamic-w4a8-quantizer",
     ):
         session = toolchains.open_session("litert", files[layer, route], toolchains.Options(SCHEMES["int8-dynamic"]))
         (first,), (second,) = session.run({"input": plain}).values(), session.run({"input": moved}).values()

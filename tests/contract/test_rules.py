@@ -33,12 +33,17 @@ NO_RANGES = NO_RULES | {
     "dynamic-w8a8-quantizer-nodepthwise": AT_RUN_TIME,
     "dynamic-w8a8-quantizer-mixed": AT_RUN_TIME,
     "dynamic-w8a8-quantizer": AT_RUN_TIME,
+    "dynamic-w4a8-quantizer": AT_RUN_TIME,
     "dynamic-w8a8-ort": AT_RUN_TIME,
     "dynamic-w8a8-ort-noconv-per-tensor": AT_RUN_TIME,
     "dynamic-w8a8-ort-noconv": AT_RUN_TIME,
     "dynamic-w8a8-pt2e": AT_RUN_TIME,
     "weights-w8-nncf": IN_FLOAT,
     "weights-w8-nncf-symmetric": IN_FLOAT,
+    "weights-w4-openvino": IN_FLOAT,
+    "weights-w4-openvino-matmuls": IN_FLOAT,
+    "weights-w4-ort": IN_FLOAT,
+    "weights-w4-ort-matmuls": IN_FLOAT,
     "weights-w8-coremltools": IN_FLOAT,
 }
 UNROLLED = frozenset(route for route, why in NO_RULES.items() if why != CONVERTER)

@@ -36,6 +36,7 @@ class Weights(NamedTuple):
         zero: where it is zero as stored; None where the file does not hold its elements one by one.
         axis: that a sum goes along; None where there is no such axis, or it is not known.
         state: of a recurrent layer, whether it multiplies the state.
+        block: how many elements share a scale, where the file says so: the last ones of a row may be fewer.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +45,7 @@ class Weights(NamedTuple):
     zero: NDArray[np.bool_] | None
     axis: int | None = 1
     state: bool = False
+    block: int | None = None
 
     @property
     def granularity(self) -> str | None:
@@ -52,7 +54,7 @@ class Weights(NamedTuple):
             return None
         if self.scales <= 1:
             return "tensor"
-        each = math.prod(self.shape) // self.scales
+        each = self.block or math.prod(self.shape) // self.scales
         row = self.shape[1 if self.axis is None else self.axis] if len(self.shape) > 1 else 1
         return "channel" if each >= row else f"block:{each}"
 

@@ -79,13 +79,30 @@ def dynamic_mixed(model: LoadedModel | None, request: Request) -> Converted:
     return replace(made, notes=(*made.notes, note)) if pointwise else made
 
 
-def _dynamic(request: Request, *, depthwise_in_float: bool = False, in_float: Sequence[Any] = ()) -> Converted:
-    """int8 weights and tables everywhere; depthwise convolutions and those ``in_float`` may keep float activations."""
+#: Operators with 4-bit kernels. Keras looks up with GATHER, which has none; neither have depthwise and transposed
+#: convolutions.
+INT4_KERNELS = ("CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP")
+
+
+def dynamic_int4(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``dynamic_products``, with 4-bit weights per channel where there are kernels for them: a grid of -7 to 7."""
+    return _dynamic(request, depthwise_in_float=True, bits=4)
+
+
+def _dynamic(
+    request: Request, *, depthwise_in_float: bool = False, in_float: Sequence[Any] = (), bits: int = 8
+) -> Converted:
+    """Integer weights and tables everywhere; depthwise convolutions and those ``in_float`` may keep float activations.
+
+    ``bits`` are those of what has 4-bit kernels; all else has 8.
+    """
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     names, manager = qtyping.TFLOperationName, RecipeManager()
     manager.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
+    for name in INT4_KERNELS if bits == 4 else ():
+        manager.add_dynamic_config(regex=".*", operation_name=names[name], num_bits=bits)
     if depthwise_in_float:
         manager.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
     for operator in in_float:

@@ -47,6 +47,10 @@ _LOOPS = frozenset({"Loop", "Scan"})
 #: A trip count from which on a Loop is ended by its condition.
 _ENDLESS = 2**31 - 1
 _BIAS_TOLERANCE = 1e-3
+#: ONNX Runtime's own with weights in blocks of few bits, and where these stand.
+_BLOCKS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
+#: ``accuracy_level`` of a ``MatMulNBits`` that makes its activations int8.
+_INT8_ACTIVATIONS = 4
 #: Two elements a byte in the file, one in memory.
 _PACKED = frozenset({"int4", "uint4"})
 
@@ -180,6 +184,9 @@ class _Reading:
 
     def _product(self, node: onnx.NodeProto) -> Iterator[Product]:
         graph, name = self.graph, _text(node.name or node.output[0])
+        if node.op_type in _BLOCKS:
+            yield self._blocks(node, name)
+            return
         if node.op_type == "Gather" and node.input[0] in graph.fixed:
             table = constants.table(graph, node.input[0])
             stored = graph.int8_behind(node.input[0])
@@ -196,6 +203,16 @@ class _Reading:
         kind = constants.kind_of(operator, node, [graph.shape(name) for name in factors], fixed)
         read = partial(constants.of_product, graph, node, operator, kind, positions) if any(fixed) else None
         yield Product(node.op_type, name, kind, self._macs(operator, node, factors), integer, read)
+
+    def _blocks(self, node: onnx.NodeProto, name: str) -> Product:
+        """A product or a lookup whose weights are in blocks; the former computes in float unless it is told to."""
+        given = {a.name: a.i for a in node.attribute}
+        read = partial(constants.of_blocks, self.graph, node, _BLOCKS[node.op_type])
+        if node.op_type == "GatherBlockQuantized":
+            return Product(node.op_type, name, "embedding", 0, True, lambda: [read()])
+        macs = math.prod(self.graph.shape(node.input[0])) * given["N"]
+        integer = given.get("accuracy_level", 0) == _INT8_ACTIVATIONS
+        return Product(node.op_type, name, "linear", macs, integer, lambda: [read()])
 
     def _macs(self, operator: str, node: onnx.NodeProto, factors: list[str]) -> int:
         first, *others = (self.graph.shape(name) for name in factors)
@@ -223,10 +240,18 @@ class _Reading:
         nodes = self.graph.graph.node
         scaling = [n for n in nodes if n.op_type in QDQ or (n.op_type == "Mul" and self._restores(n))]
         parameters = {name for n in scaling for name in n.input[1:]}
+        blocks: dict[str, onnx.NodeProto] = {}
+        for node in (n for n in nodes if n.op_type in _BLOCKS):
+            blocks[node.input[_BLOCKS[node.op_type]]] = node
+            parameters.update(node.input[2:4])  # scales and zero points; behind them is a bias
         elements: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         for name, array in self.graph.own_constants.items():
-            if name not in parameters and array.ndim and array.dtype != np.int64:
+            if name in blocks:
+                held = constants.of_blocks(self.graph, blocks[name], _BLOCKS[blocks[name].op_type])
+                elements[held.type] += math.prod(held.shape)
+                sizes[held.type] += math.ceil(array.nbytes / (2 if array.dtype.name in _PACKED else 1))
+            elif name not in parameters and array.ndim and array.dtype != np.int64:
                 elements[array.dtype.name] += array.size
                 sizes[array.dtype.name] += math.ceil(array.nbytes / (2 if array.dtype.name in _PACKED else 1))
         for body in (body for node in nodes for body in self._bodies(node)):

@@ -310,9 +310,6 @@ def store_convolutions(model: onnx.ModelProto, kept: Collection[str] = ()) -> in
 
     Those that are ``kept`` stay as they are.
 
-    A cast and a product restore them, which ONNX Runtime folds when it loads the file. DequantizeLinear it leaves for
-    each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout
-    (targets/REASONS.md#onnx-dynamic-noconv).
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     stored: set[str] = set()
@@ -323,7 +320,8 @@ def store_convolutions(model: onnx.ModelProto, kept: Collection[str] = ()) -> in
         if tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT:
             name = tensor.name
             if name not in stored:
-                nodes += _stored(model.graph, tensor, 0 if node.op_type == "Conv" else 1)
+                outputs = 0 if node.op_type == "Conv" else 1
+                nodes += restored(model.graph, tensor, tuple(i for i in range(len(tensor.dims)) if i != outputs))
                 stored.add(name)
             node.input[1] = f"{name}/restored"
         nodes.append(node)
@@ -335,9 +333,14 @@ def store_convolutions(model: onnx.ModelProto, kept: Collection[str] = ()) -> in
     return len(stored)
 
 
-def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int) -> list[onnx.NodeProto]:
-    values = numpy_helper.to_array(tensor)
-    integers, scale = int8.symmetric(values, tuple(i for i in range(values.ndim) if i != axis))
+def restored(graph: onnx.GraphProto, tensor: onnx.TensorProto, axes: int | tuple[int, ...]) -> list[onnx.NodeProto]:
+    """Store a float weight as int8, symmetric, one scale for all values along ``axes``; returns what restores it.
+
+    A cast and a product restore it, which ONNX Runtime folds when it loads the file. DequantizeLinear it leaves for
+    each run, and a convolution whose weights are not constant then has neither packed weights nor the blocked layout
+    (targets/REASONS.md#onnx-dynamic-noconv).
+    """
+    integers, scale = int8.symmetric(numpy_helper.to_array(tensor), axes)
     name = tensor.name
     graph.initializer.append(numpy_helper.from_array(integers, f"{name}/int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))

@@ -7,8 +7,8 @@ from typing import Any
 
 from edgekit.frameworks import LoadedModel
 from edgekit.signature import Environment
-from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, STEERED, Converted, Request, Route
-from edgekit.toolchains.onnx import export, quantize, vendor
+from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, FLOAT_ACTIVATIONS, STEERED, Converted, Request, Route
+from edgekit.toolchains.onnx import export, low_bits, quantize, vendor
 
 _Convert = Callable[[LoadedModel | None, Request], Converted]
 
@@ -26,9 +26,9 @@ def _static(convert: _Convert) -> Route:
     return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True, honours=STEERED)
 
 
-def _dynamic(convert: _Convert) -> Route:
-    known = {"honours": BY_LAYER, "because": DYNAMIC_RANGES}
-    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True, **known)
+def _by_layer(convert: _Convert, because: str) -> Route:
+    environments: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
+    return _route(environments, convert, quantizes_file=True, honours=BY_LAYER, because=because)
 
 
 ROUTES = {
@@ -40,7 +40,9 @@ ROUTES = {
     "ptq-w8a8-nncf": _static(quantize.nncf_qdq),
     "ptq-w8a8-qdq-dynamic-cells": _static(quantize.qdq_dynamic_cells),
     "ptq-w8a8-qdq-unrolled": _route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED),
-    "dynamic-w8a8-ort": _dynamic(quantize.dynamic),
-    "dynamic-w8a8-ort-noconv-per-tensor": _dynamic(quantize.dynamic_products_tensor),
-    "dynamic-w8a8-ort-noconv": _dynamic(quantize.dynamic_products),
+    "dynamic-w8a8-ort": _by_layer(quantize.dynamic, DYNAMIC_RANGES),
+    "dynamic-w8a8-ort-noconv-per-tensor": _by_layer(quantize.dynamic_products_tensor, DYNAMIC_RANGES),
+    "dynamic-w8a8-ort-noconv": _by_layer(quantize.dynamic_products, DYNAMIC_RANGES),
+    "weights-w4-ort": _by_layer(low_bits.weights_int4, FLOAT_ACTIVATIONS),
+    "weights-w4-ort-matmuls": _by_layer(low_bits.weights_int4_products, FLOAT_ACTIVATIONS),
 }

@@ -44,8 +44,11 @@ _INTEGER = frozenset(
     )
 )
 _FLOAT = frozenset(
-    ("Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "LSTM", "GRU", "RNN", "Einsum")
-)
+    (
+        "Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "MatMulNBits", "Gemm", "FusedGemm", "LSTM",
+        "GRU", "RNN", "Einsum",
+    )
+)  # fmt: skip
 
 
 def open_session(file: Path, options: Options) -> OnnxSession:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 
@@ -39,19 +39,44 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
     for side in ("node", "input", "output", "value_info"):
         getattr(graph, side).extend(getattr(source, side))
     given = {value.name for value in source.input}
+    stored = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in source.initializer}
     for tensor in source.initializer:
         if math.prod(tensor.dims) < _LARGE:
             graph.initializer.append(tensor)
         elif tensor.name not in given:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     for node in _nodes(graph):
-        if node.domain == "com.microsoft" and node.op_type in _LIKE:
+        if node.domain == "com.microsoft" and node.op_type in ("MatMulNBits", "GatherBlockQuantized"):
+            _widen(graph, node, stored)
+        elif node.domain == "com.microsoft" and node.op_type in _LIKE:
             kind, taken = _LIKE[node.op_type]
             names = [node.input[i] for i in taken]
             del node.input[:]
             node.input.extend(names)
             node.op_type, node.domain = kind, ""
     return onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
+
+
+def _widen(graph: onnx.GraphProto, node: onnx.NodeProto, stored: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
+    """Make a product or lookup of one with blocks of integers, in place, of a float input with the elements' shape."""
+    given = {a.name: a.i for a in node.attribute}
+    product = node.op_type == "MatMulNBits"
+    weights = node.input[1 if product else 0]
+    kind, shape = stored.get(weights, (0, ()))
+    if product:
+        shape = (given["K"], given["N"])
+    elif shape and kind == onnx.TensorProto.UINT8:  # several elements in a byte
+        shape = (*shape[:-1], shape[-1] * 8 // given["bits"])
+    name = f"{weights}/{node.op_type}"
+    if all(value.name != name for value in graph.input):
+        graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    inputs = [node.input[0], name] if product else [name, node.input[1]]
+    axis = given.get("gather_axis", 0)
+    del node.input[:], node.attribute[:]
+    node.input.extend(inputs)
+    node.op_type, node.domain = "MatMul" if product else "Gather", ""
+    if not product:
+        node.attribute.append(onnx.helper.make_attribute("axis", axis))
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

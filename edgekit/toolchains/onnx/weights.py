@@ -83,6 +83,30 @@ def of_product(
     return found
 
 
+def of_blocks(graph: Graph, node: onnx.NodeProto, place: int) -> Weights:
+    """Weights of ONNX Runtime's operators that have few bits, in blocks along their last axis.
+
+    They are unsigned with a zero point of half their range unless another is given, or ``int4``, with one of 0. The
+    bytes of a ``MatMulNBits`` hold its blocks, of which the last is filled up.
+    """
+    given = {a.name: a.i for a in node.attribute}
+    product, bits, block = node.op_type == "MatMulNBits", given.get("bits", 4), given.get("block_size", 128)
+    array = graph.constants.get(node.input[place])
+    scales = graph.constants.get(node.input[2])
+    if array is None or scales is None:
+        return Weights((), f"uint{bits}", None, None, axis=None)
+    integers = array.astype(np.int16)
+    if array.dtype == np.uint8 and bits < 8:
+        parts = integers[..., None] >> np.arange(0, 8, bits) & (1 << bits) - 1
+        integers = parts.reshape(*array.shape[:-1], -1)
+    if product:
+        integers = integers.reshape(given["N"], -1)[:, : given["K"]]
+    unsigned = array.dtype.name.startswith("u")
+    kind = f"uint{bits}" if unsigned else array.dtype.name
+    zero = integers == (1 << bits - 1 if unsigned else 0) if len(node.input) < 4 or not node.input[3] else None
+    return Weights(integers.shape, kind, scales.size, zero, axis=1 if product else None, block=block)
+
+
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     return next((a.i for a in node.attribute if a.name == name), default)
 

@@ -1,10 +1,11 @@
-"""int8 OpenVINO IR: static (NNCF) and weights only."""
+"""Quantized OpenVINO IR: static int8 (NNCF), and weights alone in 8 bits or in 4."""
 
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from edgekit.frameworks import LoadedModel
-from edgekit.scheme import Range
+from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int8, rules
+from edgekit.toolchains._shared import int4, int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
@@ -109,18 +110,72 @@ def weights_symmetric(model: LoadedModel | None, request: Request) -> Converted:
     return _weights(request, "INT8_SYM")
 
 
-def _weights(request: Request, mode: str) -> Converted:
+def weights_int4(model: LoadedModel | None, request: Request) -> Converted:
+    """Store matrices and tables in int4, in blocks, all other weights as int8 per channel.
+
+    NNCF's own int4 has one grid, on which weights that lie on another are moved, and raises on the first layer whose
+    input channels blocks do not divide.
+    """
+    return _weights(request, "INT8_SYM", blocks=("MatMul", "Gather"))
+
+
+def weights_int4_products(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``weights_int4``, with tables in int8, a scale per row."""
+    return _weights(request, "INT8_SYM", blocks=("MatMul",))
+
+
+def _weights(request: Request, mode: str, blocks: Collection[str] = ()) -> Converted:
+    """Store weights in 8 bits, those of the operators ``blocks`` in 4 where blocks divide them."""
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     floats = read(request.float_file)
-    found = rules.outcomes(request, _layers(floats) if request.layers else ())
+    found = rules.outcomes(request, _layers(floats) if request.layers else (), able=_by_layer)
+    for node in floats.get_ordered_ops():
+        if node.get_type_name() in blocks and node.get_friendly_name() not in {*found.floats, *found.schemes}:
+            _store_blocks(node, request.scheme.group or 0)
     ignored = nncf.IgnoredScope(names=list(found.floats), validate=False)
     model = nncf.compress_weights(floats, mode=getattr(nncf.CompressWeightsMode, mode), ignored_scope=ignored)
     cells = [node for node in model.get_ops() if node.get_friendly_name() not in found.floats]
     count = sum(_compress(value) for node in cells for value in _recurrent_weights(node))
     note = f"{count} weights of recurrent cells are stored in int8 by edgekit: NNCF leaves them float" if count else ""
     return replace(finish(model, request, (), note=note), kept=found.kept)
+
+
+def _by_layer(scheme: Scheme) -> bool:
+    """Whether a single layer can have a scheme: int8 weights, used in float."""
+    return scheme.weights == "int8" and scheme.weights_only
+
+
+def _store_blocks(node: Any, group: int) -> None:
+    """Store the matrix that an operator multiplies with or looks up in: blocks lie along a sum, or along a row."""
+    product = node.get_type_name() == "MatMul"
+    place = 1 if product else 0
+    source = node.input_value(place).get_node()
+    if source.get_type_name() != "Constant" or source.get_element_type() != ov.Type.f32:
+        return
+    values = source.get_data()
+    turned = product and not node.get_attributes()["transpose_b"]
+    matrix = np.swapaxes(values, -1, -2) if turned and values.ndim > 1 else values
+    if values.ndim < 2 or math.prod(values.shape[:-2]) > 1 or matrix.shape[-1] % group:
+        return
+    integers, scales = int4.symmetric(matrix, group)
+    stored = ov.Tensor(ov.Type.i4, ov.Shape(integers.shape))
+    stored.data.view(np.uint8).reshape(-1)[:] = int4.packed(integers).reshape(-1)
+    constant, shape = opset.constant(stored), opset.constant(np.array(matrix.shape))
+    restored = opset.multiply(opset.convert(constant, "f32"), opset.constant(scales[..., None]))
+    whole = opset.reshape(restored, shape, special_zero=False)
+    name = source.get_friendly_name()
+    constant.set_friendly_name(name)
+    restored.set_friendly_name(f"{name}/restored")
+    whole.set_friendly_name(f"{name}/whole")
+    if not turned:
+        node.input(place).replace_source_output(whole.output(0))
+        return
+    made = opset.matmul(node.input_value(0), whole, node.get_attributes()["transpose_a"], True)
+    made.set_friendly_name(node.get_friendly_name())
+    for reader in node.output(0).get_target_inputs():
+        reader.replace_source_output(made.output(0))
 
 
 def _recurrent_weights(node: Any) -> Iterator[Any]:

@@ -29,4 +29,6 @@ ROUTES = {
     ),
     "weights-w8-nncf": _weights(quantize.weights_asymmetric),
     "weights-w8-nncf-symmetric": _weights(quantize.weights_symmetric),
+    "weights-w4-openvino": _weights(quantize.weights_int4),
+    "weights-w4-openvino-matmuls": _weights(quantize.weights_int4_products),
 }
