@@ -46,11 +46,12 @@ class Trial:
 
     @property
     def for_float_twin(self) -> Trial:
-        """The same for the format's float file."""
+        """The same for the format's float file, which is held against the checkpoint alone, not against the source."""
         order = replace(
             self.order, target=targets.float_twin(self.order.target), search_routes=False, keep_float=(), rules=()
         )
-        return replace(self, order=order, calibration=None, label="float twin")
+        selection = replace(self.selection, source=None)
+        return replace(self, order=order, calibration=None, selection=selection, label="float twin")
 
 
 def plan(run: Run, trial: Trial) -> Plan:
