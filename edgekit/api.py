@@ -28,11 +28,12 @@ from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
+from edgekit.mil import step as mlpackage
 from edgekit.result import Result
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
-from edgekit.steps import audit, mlpackage
+from edgekit.steps import audit
 from edgekit.steps import convert as convert_step
 from edgekit.target import Rounding
 

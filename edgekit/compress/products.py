@@ -262,9 +262,14 @@ def _addmm(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _F
 
 
 def _conv(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Found | None:
-    """``conv1d`` and ``conv2d`` of one group; padding may be said in words."""
+    """Convolutions of one group along one or two axes, none of them transposed; padding may be said in words."""
     defaults = (None, None, None, 1, 0, 1, 1)
     given: tuple[Any, ...] = (*node.args, *defaults[len(node.args) :])
+    if _operator(node) == "convolution":
+        *given, transposed, _, groups = given  # type: ignore[assignment]
+        if transposed:
+            return None
+        given = (*given, groups)
     _, weight, _, stride, padding, dilation, groups = given
     read = _weights(weight, graph)
     if groups != 1 or read is None or read.places.ndim not in (3, 4):
@@ -341,5 +346,7 @@ _READERS: dict[str, Callable[[fx.Node, fx.GraphModule, Sequence[_State]], _Found
     "addmm": _addmm,
     "conv1d": _conv,
     "conv2d": _conv,
+    "convolution": _conv,
+    "_convolution_mode": _conv,
     "einsum": _einsum,
 }
