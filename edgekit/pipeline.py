@@ -97,6 +97,8 @@ def prepare(run: Run, order: Order) -> Trial:
     if calibration is not None and order.rounds_by_samples:
         checkpoint = rounding.rounded(run, order, checkpoint, calibration)
     selection = loading.gather(run, order, checkpoint, "selection")
+    if checkpoint.changed:
+        checkpoint = rounding.compared(run, checkpoint, selection)
     loading.baseline(run, order, checkpoint, selection)
     trial = Trial(order, checkpoint, calibration, selection)
     return replace(trial, twin=float_twin(run, trial))

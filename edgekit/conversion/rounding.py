@@ -12,6 +12,7 @@ from edgekit.jobs.run import Run
 from edgekit.signature import WHOLE
 from edgekit.sources.source import with_weights
 from edgekit.steps import round as rounding
+from edgekit.steps import score
 
 #: Kinds of child that can hand a graph to PyTorch.
 ABLE = ("torch", "keras-torch")
@@ -42,3 +43,13 @@ def rounded(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFi
         return checkpoint
     note = f"{count} weights were rounded by GPTQ on {calibration.count} calibration samples"
     return replace(checkpoint, parts=parts, recipe="gptq", notes=(*checkpoint.notes, note))
+
+
+def compared(run: Run, checkpoint: Checkpoint, selection: SplitFiles) -> Checkpoint:
+    """The checkpoint with a note of how far it is from the source, both in their framework."""
+    assert selection.source_outputs is not None
+    request = score.Request(checkpoint.signatures, selection.file, selection.source_outputs, selection.outputs)
+    parity = run.step(score.run, "runtime", "score:rounded", request).value.parity.values()
+    worst = min(parity, key=lambda found: found.sqnr_db)
+    note = f"the rounded model in float: SQNR {worst.sqnr_db:.1f} dB against the source on {selection.count} samples"
+    return replace(checkpoint, notes=(*checkpoint.notes, note))

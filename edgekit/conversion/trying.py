@@ -166,15 +166,20 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
 
 
 def scoring(trial: Trial, made: Candidate, samples: SplitFiles) -> score.Request:
-    """Ask what a candidate's run is worth."""
+    """Ask what a candidate's run is worth.
+
+    It is held against the checkpoint, and its metric against the source's; without labels, against the source alone:
+    else nothing would say what a recipe cost.
+    """
     data = trial.order.plan
     assert made.execution is not None
+    before = samples.source_outputs
     return score.Request(
         signatures=trial.checkpoint.signatures,
         samples=samples.file,
-        reference=samples.outputs,
+        reference=before if before is not None and not samples.labelled else samples.outputs,
         measured=Ref(made.execution, ""),
-        source=samples.source_outputs,
+        source=before,
         metric=data.metric if samples.labelled else None,
         task=data.task,
         agree_on=None if samples.labelled or not data.evaluate else trial.checkpoint.agree_on,
