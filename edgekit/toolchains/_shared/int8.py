@@ -1,4 +1,8 @@
-"""Symmetric int8, for weights that edgekit itself stores because the vendor's quantizer leaves them in float."""
+"""Symmetric integers of 8 and of 4 bits, for weights that edgekit itself stores.
+
+The vendor's quantizer leaves them in float, or puts them on a grid from -8 to 7. The grids here have as many steps
+below zero as above: weights that lie on such a grid already come out as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Largest int8 of symmetric quantization: -128 is not used, so that a value and its opposite cost the same.
 LARGEST = 127
+#: The same of int4, which has -8.
+LARGEST_4 = 7
 
 
 def symmetric(
@@ -23,3 +29,25 @@ def symmetric(
     largest = np.maximum(np.abs(values).max(axis=axes, keepdims=True), np.finfo(np.float32).tiny)
     scale = (largest / np.float32(LARGEST)).astype(np.float32)
     return np.clip(np.rint(values / scale), -LARGEST, LARGEST).astype(np.int8), scale
+
+
+def blocks(
+    values: NDArray[np.floating], output: int, given: int, group: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """int4 numbers, one in each int8, and their scales: one for each block of one output channel.
+
+    Args:
+        values: weights.
+        output: axis of the output channels.
+        given: of the input channels, which fall into blocks.
+        group: input channels of a block.
+
+    The scales have the rank of the weights: so many as there are output channels, and as blocks, and 1 of the rest.
+    """
+    shape = values.shape
+    apart = values.reshape(*shape[:given], shape[given] // group, group, *shape[given + 1 :])
+    own = (output + (output > given), given)
+    largest = np.abs(apart).max(axis=tuple(a for a in range(apart.ndim) if a not in own), keepdims=True)
+    scale = (np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(LARGEST_4)).astype(np.float32)
+    integers = np.clip(np.rint(apart / scale), -LARGEST_4, LARGEST_4).astype(np.int8)
+    return integers.reshape(shape), scale.squeeze(given + 1)
