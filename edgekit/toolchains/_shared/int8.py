@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LARGEST = 127
 #: The same of int4, which has -8.
 LARGEST_4 = 7
+#: Steps by which weights may miss a grid that they lie on: what float32 rounds.
+_ON_GRID = 1e-4
 
 
 def symmetric(
@@ -42,12 +44,29 @@ def blocks(
         given: of the input channels, which fall into blocks.
         group: input channels of a block.
 
-    The scales have the rank of the weights: so many as there are output channels, and as blocks, and 1 of the rest.
+    ``scale = max |value| / 7``. Weights that lie on a grid of fewer steps already (of their whole channel, where a block
+    does not reach its end) keep that.
+
+    Returns:
+        The numbers, and scales of the same rank: so many as there are output channels, and blocks, and 1 of the rest.
     """
     shape = values.shape
     apart = values.reshape(*shape[:given], shape[given] // group, group, *shape[given + 1 :])
     own = (output + (output > given), given)
-    largest = np.abs(apart).max(axis=tuple(a for a in range(apart.ndim) if a not in own), keepdims=True)
-    scale = (np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(LARGEST_4)).astype(np.float32)
+    rest = tuple(axis for axis in range(apart.ndim) if axis not in own)
+    largest = np.maximum(np.abs(apart).max(axis=rest, keepdims=True), np.finfo(np.float32).tiny)
+    steps = np.full(largest.shape, LARGEST_4, np.float32)
+    relative = apart / largest
+    missed = _missed(relative * steps, rest) > _ON_GRID
+    for fewer in range(LARGEST_4 - 1, 0, -1) if missed.any() else ():
+        fits = missed & (_missed(relative * np.float32(fewer), rest) <= _ON_GRID)
+        steps[fits], missed = fewer, missed & ~fits
+    scale = (largest / steps).astype(np.float32)
     integers = np.clip(np.rint(apart / scale), -LARGEST_4, LARGEST_4).astype(np.int8)
     return integers.reshape(shape), scale.squeeze(given + 1)
+
+
+def _missed(steps: NDArray[np.floating], axes: tuple[int, ...]) -> NDArray[np.floating]:
+    """How far numbers are from whole ones, the worst along some axes."""
+    worst: NDArray[np.floating] = np.abs(steps - np.rint(steps)).max(axis=axes, keepdims=True)
+    return worst
