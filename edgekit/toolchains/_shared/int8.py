@@ -54,19 +54,31 @@ def blocks(
     apart = values.reshape(*shape[:given], shape[given] // group, group, *shape[given + 1 :])
     own = (output + (output > given), given)
     rest = tuple(axis for axis in range(apart.ndim) if axis not in own)
-    largest = np.maximum(np.abs(apart).max(axis=rest, keepdims=True), np.finfo(np.float32).tiny)
-    steps = np.full(largest.shape, LARGEST_4, np.float32)
-    relative = apart / largest
-    missed = _missed(relative * steps, rest) > _ON_GRID
-    for fewer in range(LARGEST_4 - 1, 0, -1) if missed.any() else ():
-        fits = missed & (_missed(relative * np.float32(fewer), rest) <= _ON_GRID)
-        steps[fits], missed = fewer, missed & ~fits
-    scale = (largest / steps).astype(np.float32)
+    largest = lengths(apart, rest)
+    scale = (largest / _steps(apart / largest, rest, LARGEST_4)).astype(np.float32)
     integers = np.clip(np.rint(apart / scale), -LARGEST_4, LARGEST_4).astype(np.int8)
     return integers.reshape(shape), scale.squeeze(given + 1)
 
 
-def _missed(steps: NDArray[np.floating], axes: tuple[int, ...]) -> NDArray[np.floating]:
-    """How far numbers are from whole ones, the worst along some axes."""
-    worst: NDArray[np.floating] = np.abs(steps - np.rint(steps)).max(axis=axes, keepdims=True)
-    return worst
+def lengths(values: NDArray[np.floating], axes: tuple[int, ...]) -> NDArray[np.floating]:
+    """The largest absolute value along some axes; 1 where nothing is there: runtimes refuse a scale below the normal."""
+    largest = np.abs(values).max(axis=axes, keepdims=True)
+    return np.where(largest < LARGEST * np.finfo(np.float32).tiny, np.ones_like(largest), largest)
+
+
+def whole_steps(relative: NDArray[np.floating], axes: int) -> NDArray[np.floating]:
+    """Steps of int8 up to the largest of numbers that are told relative to it.
+
+    As many as a grid has below 8 steps that the numbers lie on, times a whole number; else all.
+    """
+    found = _steps(relative, (axes,), 0)
+    return np.where(found > 0, found * (LARGEST // np.maximum(found, 1)), LARGEST)
+
+
+def _steps(relative: NDArray[np.floating], axes: tuple[int, ...], otherwise: int) -> NDArray[np.floating]:
+    """How many steps of a grid reach from 0 to 1: of 7 and less the most on which all numbers along some axes lie."""
+    found = np.full([1 if axis in axes else size for axis, size in enumerate(relative.shape)], otherwise, np.float32)
+    for steps in range(1, LARGEST_4 + 1):
+        places = relative * np.float32(steps)
+        found[np.abs(places - np.rint(places)).max(axis=axes, keepdims=True) <= _ON_GRID] = steps
+    return found

@@ -79,14 +79,14 @@ class Factor:
         kind: what it does with its weights.
         output: axis of the output channels; of a table of its rows.
         input: of what is summed over.
-        inputs: channels of one group along that axis.
+        shape: output channels, input channels of one group, and the rest.
     """
 
     operation: str
     kind: Kind
     output: int
     input: int
-    inputs: int
+    shape: tuple[int, ...]
 
 
 def factors(program: Program) -> dict[str, list[Factor]]:
@@ -183,7 +183,8 @@ class _Reading:
                     turned = bool(self._constant(operation, f"transpose_{key}"))
                     output, given = (len(shape) - n for n in ((2, 1) if turned == (key == "y") else (1, 2)))
                 what: Kind = "embedding" if kind == "gather" else self._kind(operation)
-                yield name, Factor(operation.name, what, output, given, shape[given] // groups)
+                rest = [size for axis, size in enumerate(shape) if axis not in (output, given)]
+                yield name, Factor(operation.name, what, output, given, (shape[output], shape[given] // groups, *rest))
 
     def audit(self) -> Inspected:
         """Count everything."""
@@ -213,6 +214,8 @@ class _Reading:
         of_compressed = {name for sources in self.program.compressed.values() for name in sources}
         data = {sources[0] for sources in self.program.compressed.values()} - set(self.program.compressed)
         palettes = {self.program.compressed[name][0]: name for name in self.program.palettes}
+        tables = {name for decoded in palettes.values() for name in self.program.compressed[decoded][1:]}
+        data -= {source for name in tables for source in self.program.compressed.get(name, ())}
         for name, value in self.program.constants.items():
             skipped = name in self.program.compressed or (name in of_compressed and name not in data)
             if skipped or name in self.parameters or name not in self.program.types:

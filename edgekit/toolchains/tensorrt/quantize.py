@@ -75,7 +75,7 @@ def in_blocks(model: LoadedModel | None, request: Request) -> Converted:
         for index, position in weights
         if (node := proto.graph.node[index]).op_type in ("Gemm", "MatMul") and position == 1
         if node.name not in found.schemes and len(shape := graph.shape(node.input[1])) == 2
-        if request.scheme.divides((0, shape[1 - channel_axis(node, shape)]))
+        if not request.scheme.too_large_for((0, shape[1 - channel_axis(node, shape)]))
     }
     insert(proto, Placement({}, weights, frozenset(blocks)), {}, request.scheme.group)
     refuse(proto)

@@ -1,9 +1,8 @@
 """Weights of 4 bits in an ML Program, as coremltools writes them: in blocks that share a scale, or in a palette.
 
 coremltools' own passes leave what they cannot do in float without a word: blocks that do not divide, and whatever has
-at most 2048 elements. Its palette takes one number of channels to a table for all layers of a model, and its scale per
-channel beside a palette becomes a table per channel, since the runtime of iOS 18 cannot have it behind the palette
-(``canonicalize_quantized_lut_pattern``).
+at most 2048 elements. It makes tables of float32 for palettes, one for the same number of channels in all layers; here
+each channel has its own, in int8 with a scale, which coremltools makes of a palette whose table it quantizes.
 """
 
 from __future__ import annotations
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 
 #: Numbers in a palette of 4 bits.
 ENTRIES = 16
-#: A palette has at least so many weights: no more room for its numbers than blocks of 32 take for their scales.
-LEAST = ENTRIES * 32
-#: Different weights from which on a palette is found by those that float16 tells apart, which is as close.
-_MOST_DISTINCT = 1 << 16
-#: What stays in int8.
-_HIGHER: Mapping[str, Collection[str]] = {"int4": (), "lut4": ()}
-#: Different weights from which on a palette is found by those that float16 tells apart, which is as close.
-_MOST_DISTINCT = 1 << 16
 
 
 def chosen(
@@ -39,15 +30,15 @@ def chosen(
 
     Args:
         factors: all that there are.
-        scheme: whose blocks must divide.
+        scheme: whose blocks must divide, or whose palettes must be worth their room.
         left: names of operators whose weights do not.
     """
     return {
         name: uses[0]
         for name, uses in factors.items()
-        if all(use.kind not in _HIGHER[scheme.weights] and use.operation not in left for use in uses)
+        if all(use.operation not in left for use in uses)
         and len({(use.output, use.input) for use in uses}) == 1
-        and (scheme.group is None or uses[0].inputs % scheme.group == 0)
+        and all(not scheme.too_large_for(use.shape) for use in uses)
     }
 
 
@@ -65,9 +56,12 @@ def pass_of(ct: Any, wanted: Mapping[str, Factor], scheme: Scheme) -> Any:
             values, factor = np.asarray(op.outputs[0].val), wanted[op.name]
             name = f"{op.name}_{scheme.weights}"
             if scheme.weights == "lut4":
-                indices, tables = palettes(values, factor.output)
+                indices, tables, scale = palettes(values, factor.output)
+                table = mb.constexpr_blockwise_shift_scale(
+                    data=tables, scale=scale.astype(values.dtype), before_op=op, name=f"{name}_table"
+                )
                 made = mb.constexpr_lut_to_dense(
-                    indices=indices.astype(types.np_uint4_dtype), lut=tables.astype(values.dtype), before_op=op, name=name
+                    indices=indices.astype(types.np_uint4_dtype), lut=table, before_op=op, name=name
                 )
             else:
                 assert scheme.group is not None
@@ -83,49 +77,39 @@ def pass_of(ct: Any, wanted: Mapping[str, Factor], scheme: Scheme) -> Any:
     return LowBits()
 
 
-def palettes(values: NDArray[np.floating], output: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Indices of all weights, and the tables that they point into: one for so many output channels.
+def palettes(
+    values: NDArray[np.floating], output: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.float32]]:
+    """Indices of all weights, the table of each output channel, and the scale of each table.
 
-    As few channels share a table as its room allows; weights that lie on 16 numbers already keep them, whatever room
-    that takes. A table's numbers are the means of the clusters with the least squared error.
+    A table has the means of the clusters with the least squared error, rounded to int8. Weights on a grid from -7 to 7
+    keep it.
 
     Args:
         values: weights.
         output: axis of the output channels.
 
     Returns:
-        The indices, and the tables with the rank of the weights, their 16 numbers and 1 of each.
+        The indices in the shape of the weights; tables and scales have the length of the weights along ``output``,
+        elsewhere 1, and two axes more: the numbers, and one.
     """
     rows = np.moveaxis(values, output, 0).reshape(values.shape[output], -1)
-    group = _channels(rows)
-    found = [_clustered(part) for part in rows.reshape(len(rows) // group, -1)]
-    shape = (values.shape[output], *np.delete(values.shape, output))
-    indices = np.moveaxis(np.concatenate([own for own, _ in found]).reshape(shape), 0, output)
-    tables = np.stack([table for _, table in found])
-    return indices, tables.reshape([len(found) if axis == output else 1 for axis in range(values.ndim)] + [ENTRIES, 1])
+    tables = np.stack([_centres(row) for row in rows])
+    largest = int8.lengths(tables, (1,))
+    scale = (largest / int8.whole_steps(tables / largest, 1)).astype(np.float32)
+    stored = np.rint(tables / scale).astype(np.int8)
+    indices = np.stack([np.abs(row[:, None] - table).argmin(1) for row, table in zip(rows, stored * scale, strict=True)])
+    shape = [1] * values.ndim
+    shape[output] = len(rows)
+    laid_out = indices.astype(np.uint8).reshape(values.shape[output], *np.delete(values.shape, output))
+    return np.moveaxis(laid_out, 0, output), stored.reshape(*shape, ENTRIES, 1), scale.reshape(*shape, 1, 1)
 
 
-def _channels(rows: NDArray[np.floating]) -> int:
-    """How many output channels share a table."""
-    count, each = rows.shape
-    if len(np.unique(rows)) <= ENTRIES:
-        return count
-    if each >= 2 * ENTRIES and all(len(np.unique(row)) <= ENTRIES for row in rows):
-        return 1
-    return next((n for n in range(1, count) if count % n == 0 and n * each >= LEAST), count)
-
-
-def _clustered(weights: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The nearest of 16 numbers for each weight, and these numbers."""
+def _centres(weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The 16 numbers that are nearest to weights; their last stands again for those that are too many."""
     from coremltools._deps import _kmeans1d
 
-    seen, counts = np.unique(weights, return_counts=True)
-    if len(seen) > _MOST_DISTINCT:
-        seen, counts = np.unique(weights.astype(np.float16), return_counts=True)
-    few = min(ENTRIES, len(seen))
-    centres = np.sort(_kmeans1d.cluster(seen.astype(np.float64), few, weights=counts.astype(np.float64)).centroids)
-    indices = np.searchsorted((centres[1:] + centres[:-1]) / 2, weights)
-    table = np.zeros(ENTRIES)
-    held = np.bincount(indices, minlength=few)
-    table[:few] = np.bincount(indices, weights, minlength=few) / np.maximum(held, 1)
-    return indices.astype(np.uint8), table
+    seen, counts = np.unique(weights.astype(np.float64), return_counts=True)
+    if len(seen) > ENTRIES:
+        seen = np.sort(_kmeans1d.cluster(seen, ENTRIES, weights=counts.astype(np.float64)).centroids)
+    return np.pad(seen, (0, ENTRIES - len(seen)), "edge")
