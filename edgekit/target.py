@@ -163,8 +163,8 @@ class Target(BaseModel):
     def _says_its_layers(self) -> Target:
         if not self.scheme.below_8_bits == bool(self.layers) == bool(self.layers_because):
             raise ValueError("layers and layers_because go together, and belong to targets below 8 bits alone")
-        if self.rounding != "nearest" and not self.scheme.below_8_bits:
-            raise ValueError(f"rounding {self.rounding} belongs to targets below 8 bits alone")
+        if self.rounding != "nearest" and self.scheme.weights != "int4":
+            raise ValueError(f"rounding {self.rounding} belongs to targets of int4 weights alone")
         return self
 
     @property

@@ -55,7 +55,7 @@ def run(folder: Path, request: Request) -> Answer:
     grid = gptq.Grid(group=request.scheme.group)
 
     def change(product: Product) -> NDArray[np.float64] | None:
-        if product.kind not in request.kinds or not request.scheme.divides((1, product.channels)):
+        if product.kind not in request.kinds or request.scheme.too_large_for((1, product.channels)):
             return None
         return gptq.rounded(product.weights, product.hessian(), grid)
 

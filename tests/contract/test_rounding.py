@@ -112,7 +112,7 @@ def test_samples_are_asked_for_and_other_targets_refuse(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgekit", "convert", SOURCE, "--trust", "-o", str(tmp_path / "out")]
     for options, said in (
         (["--target", "tflite-int4", "--rounding", "gptq"], "--rounding gptq needs calibration samples"),
-        (["--target", "tflite-int8", "--rounding", "gptq"], "no weights below 8 bits"),
+        (["--target", "tflite-int8", "--rounding", "gptq"], "has no int4 weights"),
         (["--target", "tflite-int4", "--rounding", "awq"], "Allowed: nearest, gptq"),
     ):
         done = subprocess.run([*command, *options], capture_output=True, text=True)
