@@ -69,7 +69,7 @@ class Order:
         if "" in self.keep_float:
             raise UsageError("--keep-float: a pattern is empty", hint="Give a layer's name, or 'conv*'.")
         if self.rounding is not None and self.target.scheme.weights != "int4":
-            raise UsageError(f"--rounding {self.rounding}: {self.target.name} has no int4 weights", hint="Leave it out.")
+            raise UsageError(f"--rounding {self.rounding}: {self.target.name} has no int4 weights", hint="Omit it.")
         needed = self.target.needs_calibration or self.rounds_by_samples
         if needed and self.plan.task is None and self.plan.calibrate is None:
             raise UsageError(

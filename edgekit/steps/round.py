@@ -52,12 +52,13 @@ def run(folder: Path, request: Request) -> Answer:
     rows = planning.load(Path(request.samples)).inputs
     inputs = [rows[t.name].reshape(-1, *t.shape).astype(t.dtype) for t in model.signature.inputs]
     samples = list(zip(*inputs, strict=True))
-    grid = gptq.Grid(group=request.scheme.group)
+    group = request.scheme.group
 
     def change(product: Product) -> NDArray[np.float64] | None:
         if product.kind not in request.kinds or request.scheme.too_large_for((1, product.channels)):
             return None
-        return gptq.rounded(product.weights, product.hessian(), grid)
+        positions = product.weights.shape[1] // product.channels  # of a kernel, which share a block
+        return gptq.rounded(product.weights, product.hessian(), gptq.Grid(group=group and group * positions))
 
     changed = products.replace_weights(model, samples, change)
     file = framework(request.environment).save_weights(model, folder)
