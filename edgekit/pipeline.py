@@ -83,6 +83,8 @@ def gather(run: Run, order: Order, checkpoint: Checkpoint) -> tuple[SplitFiles |
     calibration = None
     if order.target.needs_calibration:
         calibration = loading.gather(run, order, checkpoint, "calibration", ran=False)
+        if not checkpoint.streams:  # a sequence is many samples; how many, its steps tell
+            order.ranges.check(calibration.count)
     selection = loading.gather(run, order, checkpoint, "selection")
     loading.baseline(run, order, checkpoint, selection)
     return calibration, selection

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from edgekit import catalogue, limits
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
+from edgekit.ranges.estimator import TOOL
 from edgekit.result import TargetFile
 from edgekit.scheme import Precision, Scheme
 from edgekit.schemes import FP32, SCHEMES, find
@@ -107,6 +108,7 @@ class Target(BaseModel):
         default_framework: what a bare zoo name takes.
         minimum_deployment_target: oldest system that the file must run on, for formats that depend on it (Core ML:
             ``iOS18``).
+        ranges: plan by which activations get their ranges, where the user asks for no other (``calibration/``).
         gate: limits; what the file leaves out is the precision's default (``edgekit.limits``).
     """
 
@@ -122,6 +124,7 @@ class Target(BaseModel):
     proof: Literal["runtime", "stand-in"] = "runtime"
     default_framework: Framework
     minimum_deployment_target: str | None = None
+    ranges: str = TOOL.name
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
     _file: TargetFile | None = PrivateAttr(None)
@@ -146,6 +149,12 @@ class Target(BaseModel):
     def _has_a_twin(self) -> Target:
         if (self.scheme == FP32) != (self.float_twin is None):
             raise ValueError("every target names its float_twin, and one of fp32 has none")
+        return self
+
+    @model_validator(mode="after")
+    def _has_ranges(self) -> Target:
+        if self.ranges != TOOL.name and not self.needs_calibration:
+            raise ValueError(f"ranges: {self.precision} takes none from samples")
         return self
 
     @property

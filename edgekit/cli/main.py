@@ -88,6 +88,10 @@ def convert(
     calibrate: Annotated[
         str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")
     ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(help="How they give ranges of activations: a name from `edgekit list ranges`, or a TOML file."),
+    ] = None,
     evaluate: Annotated[
         str | None,
         typer.Option(help="Labelled samples; split 30/70 into selection and test. Without labels: agreement alone."),
@@ -140,6 +144,7 @@ def convert(
             source,
             target,
             calibrate=calibrate,
+            ranges=ranges,
             evaluate=evaluate,
             metric=metric,
             inputs=input or (),
@@ -303,6 +308,30 @@ def _read_target(path: Path, *, whole: bool) -> tuple[dict[str, Any], str | None
         return catalogue.read(path), None
     except EdgekitError as error:
         return {}, str(error)
+
+
+@list_app.command("ranges")
+def list_ranges(as_json: AsJson = False) -> int:
+    """Range plans: how activations get their ranges from samples."""
+    from edgekit import catalogue
+    from edgekit.ranges import plans
+
+    rows: list[dict[str, Any]] = []
+    for name in plans.names():
+        path = catalogue.find("calibration", name)
+        own = not catalogue.is_packaged("calibration", path)
+        try:
+            plan, problem = plans.parse(path), None
+            title = catalogue.read(path)["title"]
+            facts = {"method": plan.method, "samples": plan.samples, "least": plan.least, "title": title}
+        except EdgekitError as error:
+            facts, problem = dict.fromkeys(("method", "samples", "least", "title")), str(error)
+        rows.append({"name": name, **facts, "file": str(path) if own else None, "problem": problem})
+    if as_json:
+        return _rows("ranges", rows, as_json)
+    extra = [key for key in ("file", "problem") if any(row[key] for row in rows)]
+    shown = ("name", "method", "samples", "least", "title", *extra)
+    return _rows("ranges", [{key: row[key] for key in shown} for row in rows], as_json)
 
 
 @list_app.command("models")

@@ -10,6 +10,7 @@ from edgekit import target as targets
 from edgekit.data.plan import DataPlan
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import UsageError
+from edgekit.ranges.estimator import TOOL, Estimator
 from edgekit.scheme import Rule
 from edgekit.sources.source import Source
 from edgekit.target import Target
@@ -24,7 +25,7 @@ class Order:
 
     ``roles`` is what the user says that outputs are for, by name. Without ``latency`` nothing is timed: the first route
     that passes is chosen, and the result names no speed. ``device`` is what executes and times the files.
-    ``keep_float`` are patterns of the names of layers that stay in float.
+    ``keep_float`` are patterns of the names of layers that stay in float. ``ranges`` is how activations get theirs.
     """
 
     source: Source
@@ -38,6 +39,7 @@ class Order:
     latency: bool = True
     device: Device = HERE
     keep_float: tuple[str, ...] = ()
+    ranges: Estimator = TOOL
 
     @property
     def layers(self) -> tuple[Rule, ...]:
@@ -48,7 +50,8 @@ class Order:
         """Refuse before any work what cannot be had.
 
         Raises:
-            UsageError: ranges come from samples and there are none, or layers are to be kept in float in a float file.
+            UsageError: ranges come from samples and there are none, or are asked for where none do; layers are to be
+                kept in float in a float file.
         """
         if self.keep_float and self.target.scheme.is_float:
             raise UsageError(
@@ -57,6 +60,11 @@ class Order:
             )
         if "" in self.keep_float:
             raise UsageError("--keep-float: a pattern is empty", hint="Give a layer's name, or 'conv*'.")
+        if self.ranges != TOOL and not self.target.needs_calibration:
+            raise UsageError(
+                f"--ranges {self.ranges.name}: {self.target.name} takes no ranges from samples",
+                hint="Leave it out, or take a target of static integers.",
+            )
         if self.target.needs_calibration and self.plan.task is None and self.plan.calibrate is None:
             raise UsageError(
                 f"{self.target.name} needs calibration samples and none were given",

@@ -16,6 +16,7 @@ from edgekit.conversion.samples import SplitFiles
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics
+from edgekit.ranges.estimator import TOOL
 from edgekit.result import Latency, Parity
 from edgekit.schemes import FP32
 from edgekit.signature import Trait
@@ -112,6 +113,7 @@ def make_part(run: Run, trial: Trial, name: str, found: frozenset[Trait], route:
         minimum_deployment_target=target.minimum_deployment_target,
         layers=trial.order.layers,
         ranges=() if target.scheme.is_float else trial.checkpoint.ranges,
+        estimator=trial.order.ranges if target.needs_calibration else TOOL,
         whole=len(trial.checkpoint.parts) == 1,
     )
     entry = run.step(convert.run, route.environment, f"{trial.label}:{route.name}", request)

@@ -16,9 +16,9 @@ ROUTES = {
     "export-torch-trace": Route(_FROM_MODEL, export.from_trace),
     "export-torch-export": Route(_FROM_MODEL, export.from_program),
     "export-tf-concrete": Route({"keras": "keras-tensorflow"}, export.from_concrete),
-    "ptq-w8a8-coremltools": Route(_RUNTIME, quantize.activations, True, STEERED),
-    "ptq-w8a8-coremltools-matmuls": Route(_RUNTIME, quantize.activations_of_products, True, STEERED),
-    "ptq-w8a8-coremltools-unrolled": Route(_FROM_MODEL, quantize.unrolled, honours=STEERED),
+    "ptq-w8a8-coremltools": Route(_RUNTIME, quantize.activations, True, STEERED, own="minmax"),
+    "ptq-w8a8-coremltools-matmuls": Route(_RUNTIME, quantize.activations_of_products, True, STEERED, own="minmax"),
+    "ptq-w8a8-coremltools-unrolled": Route(_FROM_MODEL, quantize.unrolled, honours=STEERED, own="minmax"),
     "ptq-w8a8-pt2e": Route(_FROM_MODEL, quantize.pt2e, honours=STEERED),
     "weights-w8-coremltools": Route(_RUNTIME, quantize.weights, True, BY_LAYER, FLOAT_ACTIVATIONS),
 }
