@@ -18,10 +18,11 @@ CASES = [*((name, "torch") for name in toolchains.names()), ("litert", "keras-te
 NOT_THIS = ("no LSTM", "no recurrent", "takes float inputs only")
 CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"
 PLANS = ("minmax", "moving-average", "percentile-99.9", "entropy", "mse")
-#: Layers whose input has no grid of its own, by toolchain and model: it is that of another tensor.
-SHARED: dict[tuple[str, str], set[str]] = {}
-#: Relative: the runtime that the samples run in rounds otherwise than the framework.
-CLOSE = 1e-3
+#: Layers whose input shares the grid of another tensor, by toolchain, route and model: a mean has one grid.
+SHARED = {("litert", "ptq-w8a8-pt2e", "two"): {"head"}}
+#: Relative: the runtime that the samples run in rounds otherwise than the framework, which may move a divergence's
+#: least place by one.
+CLOSE = {"entropy": 2e-2}
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,11 @@ def parameters(low: float, high: float, *, bits: int, symmetric: bool) -> tuple[
     return scale, round(-(2 ** (bits - 1)) - low / scale)
 
 
-def there(steps: list[list[Any]], low: float, high: float, bits: int) -> bool:
-    """Whether a file holds a grid of a range: with a zero point, or without."""
+def there(steps: list[list[Any]], low: float, high: float, *, bits: int, close: float) -> bool:
+    """Whether a file holds a grid of a range: with a zero point, which may lie between two integers, or without."""
     for symmetric in (False, True):
         scale, point = parameters(low, high, bits=bits, symmetric=symmetric)
-        if any(abs(s / scale - 1) < CLOSE and p in (None, point) for s, p in steps):
+        if any(abs(s / scale - 1) < close and (p is None or abs(p - point) <= 1) for s, p in steps):
             return True
     return False
 
@@ -83,8 +84,9 @@ def test_what_an_estimator_says_is_in_the_file(ranged: Any, toolchain: str, envi
             for layer, said in found["expected"].get(model, {}).get(f"{bits} {symmetric}", {}).items():
                 also = found["expected"][model].get(f"{bits} True", {}).get(layer, said)
                 wanted = [said[plan], also[plan]]
-                assert layer in SHARED.get((toolchain, model), ()) or any(
-                    there(rows[plan]["steps"], *one, bits) for one in wanted
+                close = CLOSE.get(plan, 1e-3)
+                assert layer in SHARED.get((toolchain, route, model), ()) or any(
+                    there(rows[plan]["steps"], *one, bits=bits, close=close) for one in wanted
                 ), (key, plan, layer, wanted, rows[plan]["steps"])
         hashes = {rows[plan]["sha256"] for plan in PLANS if "steps" in rows[plan]}
         assert len(hashes) == (1 if route.endswith("-converter") else len(PLANS)) or "w8a16" in route, key

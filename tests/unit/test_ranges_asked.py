@@ -49,7 +49,8 @@ def files(result: Result) -> list[tuple[str, str]]:
 
 def test_the_manifest_says_which_ranges_and_of_how_many_samples(data: Any, home: Path, tmp_path: Path) -> None:
     made = {
-        name: convert(data, home, tmp_path / str(name), ranges=name) for name in (None, "tool", "minmax", "percentile-99.9")
+        name: convert(data, home, tmp_path / str(name), ranges=name)
+        for name in (None, "tool", "minmax", "percentile-99.9")
     }
     assert {name: result.status for name, result in made.items()} == dict.fromkeys(made, "PASS")
     said = json.loads((tmp_path / "percentile-99.9" / "manifest.json").read_text())["ranges"]
