@@ -28,6 +28,7 @@ from edgekit.schemes import FP32, SCHEMES
 from edgekit.sources.source import Source
 from edgekit.toolchains import Request
 
+ROOT = Path(__file__).parents[1]
 BAR = 1.2
 COUNTS = (100, 5000)
 SHAPE = (1, 3, 96, 96)
@@ -86,7 +87,13 @@ def convert(toolchain: str, route: str, folder: Path, plan: str, count: int) -> 
 
 def peak(arguments: list[str]) -> int:
     """Peak bytes of a process of its own."""
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "torch"}
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "KERAS_BACKEND": "torch",
+    }
     done = subprocess.run(
         [sys.executable, __file__, "--one", *arguments], env=variables, capture_output=True, text=True
     )
@@ -95,15 +102,15 @@ def peak(arguments: list[str]) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def measured(toolchain: str, folder: Path) -> list[dict[str, Any]]:
+def measured(toolchain: str, folder: Path, counts: tuple[int, int] = COUNTS) -> list[dict[str, Any]]:
     """One row per plan."""
     export, route = ROUTES[toolchain]
     peak([toolchain, export, str(folder), "tool", "0"])
     (folder / toolchain / f"{export}-tool-0").rename(folder / toolchain / "float")
     found = []
     for plan in PLANS:
-        few, many = (peak([toolchain, route, str(folder), plan, str(count)]) for count in COUNTS)
-        row = {"toolchain": toolchain, "route": route, "plan": plan, "few": COUNTS[0], "many": COUNTS[1]}
+        few, many = (peak([toolchain, route, str(folder), plan, str(count)]) for count in counts)
+        row = {"toolchain": toolchain, "route": route, "plan": plan, "few": counts[0], "many": counts[1]}
         found.append(
             {**row, "few_bytes": few, "many_bytes": many, "ratio": round(many / few, 3), "holds": many / few <= BAR}
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import calibration_memory
 from edgekit import toolchains
 from tests.contract.conftest import child
 
@@ -91,3 +92,15 @@ def test_what_an_estimator_says_is_in_the_file(ranged: Any, toolchain: str, envi
         hashes = {rows[plan]["sha256"] for plan in PLANS if "steps" in rows[plan]}
         assert len(hashes) == (1 if route.endswith("-converter") else len(PLANS)) or "w8a16" in route, key
     assert honoured
+
+
+@pytest.mark.parametrize(
+    "toolchain", ["onnx", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("litert", "openvino"))]
+)
+def test_samples_are_not_held_in_memory(toolchain: str, tmp_path: Path) -> None:
+    """A thousand samples take 110 MB, more than such a process does; ``calibration_memory.py`` measures the others."""
+    (tmp_path / "two.py").write_text(calibration_memory.MODEL)
+    for count in (50, 1000):
+        calibration_memory.samples(tmp_path / f"{count}.npz", count)
+    for row in calibration_memory.measured(toolchain, tmp_path, counts=(50, 1000)):
+        assert row["holds"], row

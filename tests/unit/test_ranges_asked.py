@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import calibration_sets
 from edgekit import api, cli, pipeline
 from edgekit.conversion.order import Order
 from edgekit.data import plan as planning
+from edgekit.data import tasks, user
 from edgekit.errors import UsageError
 from edgekit.jobs.store import Store
 from edgekit.ranges import plans
@@ -156,7 +158,6 @@ def test_samples_are_drawn_as_a_plan_says(tmp_path: Path) -> None:
 
 
 def test_a_zoo_tasks_samples_are_drawn_too(home: Path) -> None:
-    from edgekit.data import tasks
 
     every = tasks.load("digits", "calibration").inputs["image"]
     signature = Signature((TensorSpec("image", (1, 8, 8, 1), "float32"),), (TensorSpec("y", (1, 1), "float32"),))
@@ -182,3 +183,21 @@ def test_the_order_alone_is_what_it_says(data: Any, home: Path) -> None:
     with null.Here() as workers:
         result = pipeline.convert(order, workers=workers, store=Store(home))
     assert result.ranges is not None and result.ranges.plan == "tool"
+
+
+@pytest.mark.parametrize("name", calibration_sets.SETS)
+def test_a_calibration_set_is_what_its_task_makes_and_the_model_takes_it(name: str) -> None:
+    task, count, _ = calibration_sets.SETS[name]
+    path = calibration_sets.FOLDER / f"{name}.npz"
+    with np.load(path) as stored:
+        found = dict(stored)
+    for key, array in calibration_sets.made(name).items():
+        np.testing.assert_array_equal(found[key], array)
+        assert len(array) == count
+    assert path.stat().st_size < 500_000
+    given = tasks.load(task, "calibration", 1).inputs
+    spec = tuple(TensorSpec(key, (1, *array.shape[1:]), array.dtype.name) for key, array in given.items())
+    loaded = user.load(str(path), Signature(spec, (TensorSpec("y", (1, 1), "float32"),)))
+    for key, array in given.items():
+        np.testing.assert_allclose(loaded.inputs[key][:1], array, atol=2**-11)
+        assert loaded.inputs[key].dtype == array.dtype
