@@ -77,7 +77,7 @@ def convert(toolchain: str, route: str, folder: Path, plan: str, count: int) -> 
         calibration = {"input": rows.stored(folder / f"{count}.npz", "x/")["input"].of_shape(SHAPE)}
     into = folder / toolchain / f"{route}-{plan}-{count}"
     into.mkdir(parents=True)
-    float_file = next(iter((folder / toolchain / "float").glob("*")), None)
+    float_file = next((file for file in (folder / toolchain / "float").glob("*") if file.suffix != ".bin"), None)
     request = Request(
         into, FP32 if floats else SCHEMES["int8"], False, calibration, float_file, ("input",), ("output",), "iOS18",
         estimator=plans.load(plan),

@@ -60,7 +60,7 @@ class Order:
             )
         if "" in self.keep_float:
             raise UsageError("--keep-float: a pattern is empty", hint="Give a layer's name, or 'conv*'.")
-        if self.ranges != TOOL and not self.target.needs_calibration:
+        if not self.ranges.by_tool and not self.target.needs_calibration:
             raise UsageError(
                 f"--ranges {self.ranges.name}: {self.target.name} takes no ranges from samples",
                 hint="Leave it out, or take a target of static integers.",

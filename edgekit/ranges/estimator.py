@@ -68,6 +68,11 @@ class Estimator:
         _between("samples", 0, self.samples, 1 << 31)
         _between("least", 0, self.least, self.samples + 1)
 
+    @property
+    def by_tool(self) -> bool:
+        """Whether ranges are left to the tool that quantizes."""
+        return self.method == "tool"
+
     def check(self, count: int) -> None:
         """Raise ``UsageError`` where there are fewer samples than the estimate needs."""
         if count < self.least:

@@ -267,9 +267,10 @@ def convert(route: Route, model: LoadedModel | None, request: Request) -> Conver
         UnsupportedError: the request holds rules, ranges or an estimator that the route cannot honour.
     """
     if request.estimator.method == route.own:
-        request = replace(request, estimator=TOOL)
+        request = replace(request, estimator=replace(request.estimator, method="tool"))
+    asks = {"layers": request.layers, "ranges": request.ranges, "estimator": not request.estimator.by_tool}
     for asked in sorted(STEERED - route.honours):
-        if getattr(request, asked) not in ((), TOOL):
+        if asks[asked]:
             why = route.because or "it quantizes nothing"
             raise UnsupportedError(f"this route does not know {_CALLED[asked]}: {why}")
     return route.convert(model, request)

@@ -64,8 +64,10 @@ def test_the_manifest_says_which_ranges_and_of_how_many_samples(data: Any, home:
     assert files(made[None]) == files(made["tool"]) == files(made["minmax"]) != files(made["percentile-99.9"])
 
 
-def test_a_plan_says_how_many_samples_and_which(data: Any, home: Path, tmp_path: Path) -> None:
-    text = "schema = 1\ntitle = 'mine'\nmethod = 'mse'\nbins = 1024\nsamples = 40\ndraw = 'even'\n"
+@pytest.mark.parametrize("method", ["tool", "minmax", "mse"])
+def test_a_plan_says_how_many_samples_and_which(method: str, data: Any, home: Path, tmp_path: Path) -> None:
+    text = f"schema = 1\ntitle = 'mine'\nmethod = '{method}'\nsamples = 40\ndraw = 'even'\n"
+    text += "bins = 1024\n" if method == "mse" else ""
     (tmp_path / "mine.toml").write_text(text)
     result = convert(data, home, tmp_path / "out", ranges=str(tmp_path / "mine.toml"))
     assert result.ranges is not None and (result.ranges.plan, result.ranges.samples) == ("mine", 40)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError
-from edgekit.ranges.estimator import MINMAX, TOOL
+from edgekit.ranges.estimator import MINMAX
 from edgekit.ranges.observers import Observer, observer
 from edgekit.scheme import Range
 from edgekit.toolchains import Request, Rows
@@ -50,7 +50,7 @@ def one_by_one(samples: Mapping[str, Rows]) -> OneByOne:
 def observers(request: Request, names: Iterable[str], *, symmetric: bool = False) -> dict[str, Observer]:
     """An observer by the request's estimator for each of the tensors; of extremes where that is the tool's."""
     bits = 16 if request.scheme.activations == "int16" else 8
-    estimator = MINMAX if request.estimator == TOOL else request.estimator
+    estimator = MINMAX if request.estimator.by_tool else request.estimator
     return {name: observer(estimator, bits=bits, symmetric=symmetric) for name in names}
 
 

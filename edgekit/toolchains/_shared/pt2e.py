@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import LoadedModel
-from edgekit.ranges.estimator import TOOL
 from edgekit.scheme import Kind, Range
 from edgekit.toolchains import Kept, Request
 from edgekit.toolchains._shared import rules
@@ -51,7 +50,7 @@ def estimating(prepared: fx.GraphModule, request: Request) -> fx.GraphModule:
     What has no choice stays as it is: weights, whose values are known, and outputs of a fixed range. Operators that
     share an observer go on sharing one. Scale and zero point are computed from the range as torchao does.
     """
-    if request.estimator == TOOL:
+    if request.estimator.by_tool:
         return prepared
     from torchao.quantization.pt2e.observer import HistogramObserver, MinMaxObserver, MovingAverageMinMaxObserver
 

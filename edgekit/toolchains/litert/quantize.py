@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.ranges.estimator import TOOL
 from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import rules
@@ -223,7 +222,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     ranges = known
     if not known and Quantizer(bytes(source), recipe).need_calibration:
         ranges = _calibrate(source, request, recipe)
-        if request.estimator != TOOL:
+        if not request.estimator.by_tool:
             ranges |= _estimate(source, request, ranges)
         _bound_padding(source, request.float_file, ranges)
     wanted = _give(request, ranges, layers) if request.ranges else {}

@@ -15,7 +15,6 @@ from onnx import numpy_helper
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.ranges.estimator import TOOL
 from edgekit.scheme import Range
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
@@ -111,7 +110,7 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     floats = read_float(request)
     found = rules.outcomes(request, layers(floats) if request.layers else ())
     wanted = rules.ranges(request, values(floats) if request.ranges else {})
-    own = request.estimator == TOOL
+    own = request.estimator.by_tool
     quantized = nncf.quantize(
         floats, calibration_of(request), attention=attention, ignored=found.floats, own_ranges=own
     )
@@ -290,7 +289,7 @@ def _static(
         wanted = rules.ranges(request, values(plain) if request.ranges else {})
         onnx.save(plain, source)
         ranges = Path(folder) / "ranges.json"
-        if request.estimator != TOOL:
+        if not request.estimator.by_tool:
             _write_ranges(plain, request, op_types, ranges)
         quantize_static(
             source,

@@ -13,7 +13,6 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from edgekit.frameworks import LoadedModel
-from edgekit.ranges.estimator import TOOL
 from edgekit.scheme import Range
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
@@ -65,7 +64,7 @@ def _static(model: ov.Model, request: Request, *, note: str = "", **settings: An
     """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it."""
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
-    own = request.estimator == TOOL
+    own = request.estimator.by_tool
     quantized = nncf.quantize(model, calibration_of(request), ignored=found.floats, own_ranges=own, **settings)
     if not own:
         estimate(quantized, model, request)
