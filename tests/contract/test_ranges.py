@@ -19,8 +19,14 @@ CASES = [*((name, "torch") for name in toolchains.names()), ("litert", "keras-te
 NOT_THIS = ("no LSTM", "no recurrent", "takes float inputs only")
 CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"
 PLANS = ("minmax", "moving-average", "percentile-99.9", "entropy", "mse")
-#: Layers whose input shares the grid of another tensor, by toolchain, route and model: a mean has one grid.
-SHARED = {("litert", "ptq-w8a8-pt2e", "two"): {"head"}}
+#: Layers whose input is not in the file with a scale of its own, by toolchain, route and model: a mean has one grid on
+#: both sides, and coremltools divides the scales of a sum by that of one of its terms.
+SHARED = {
+    ("litert", "ptq-w8a8-pt2e", "two"): {"head"},
+    ("coreml", "ptq-w8a8-pt2e", "two"): {"head"},
+    ("coreml", "ptq-w8a8-coremltools", "attention"): {"wide"},
+    ("coreml", "ptq-w8a8-pt2e", "attention"): {"wide"},
+}
 #: Relative: the runtime that the samples run in rounds otherwise than the framework, which may move a divergence's
 #: least place by one.
 CLOSE = {"entropy": 2e-2}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import fx
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("torchao",)
+PACKAGES = ("torch", "torchao")
 
 #: ATen's operators with weights -> where these are among the arguments.
 _WEIGHTS = {
