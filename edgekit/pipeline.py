@@ -108,7 +108,10 @@ def gather_calibration(run: Run, order: Order, checkpoint: Checkpoint) -> SplitF
     """The samples that ranges come from and weights are rounded by, where the target needs them."""
     if not (order.target.needs_calibration or order.rounds_by_samples):
         return None
-    return loading.gather(run, order, checkpoint, "calibration", ran=False)
+    calibration = loading.gather(run, order, checkpoint, "calibration", ran=False)
+    if order.target.needs_calibration and not checkpoint.streams:  # a sequence is many samples, as its steps tell
+        order.ranges.check(calibration.count)
+    return calibration
 
 
 def float_twin(run: Run, trial: Trial) -> Candidate | None:

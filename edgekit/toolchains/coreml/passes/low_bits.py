@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 ENTRIES = 16
 
 
-def chosen(
-    factors: Mapping[str, list[Factor]], scheme: Scheme, left: Collection[str]
-) -> dict[str, Factor]:
+def chosen(factors: Mapping[str, list[Factor]], scheme: Scheme, left: Collection[str]) -> dict[str, Factor]:
     """Constants that get 4 bits, by name.
 
     Args:
@@ -98,7 +96,9 @@ def palettes(
     largest = int8.lengths(tables, (1,))
     scale = (largest / int8.whole_steps(tables / largest, 1)).astype(np.float32)
     stored = np.rint(tables / scale).astype(np.int8)
-    indices = np.stack([np.abs(row[:, None] - table).argmin(1) for row, table in zip(rows, stored * scale, strict=True)])
+    indices = np.stack(
+        [np.abs(row[:, None] - table).argmin(1) for row, table in zip(rows, stored * scale, strict=True)]
+    )
     shape = [1] * values.ndim
     shape[output] = len(rows)
     laid_out = indices.astype(np.uint8).reshape(values.shape[output], *np.delete(values.shape, output))
