@@ -18,7 +18,9 @@ from typing import Any
 
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
+from edgekit.conversion.budget import Budget
 from edgekit.conversion.order import Order
+from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError
 from edgekit.jobs import extras, interpreters, wire
@@ -47,6 +49,7 @@ def convert(
     search_routes: bool = False,
     allow_mixed: bool = False,
     keep_float: Sequence[str] = (),
+    budget: str | None = None,
     allow_unproven: bool = False,
     latency: bool = True,
     trust: bool = False,
@@ -77,6 +80,7 @@ def convert(
         search_routes=search_routes,
         allow_mixed=allow_mixed,
         keep_float=tuple(keep_float),
+        budget=Budget.parse(budget) if budget is not None else None,
         allow_unproven=allow_unproven,
         latency=latency,
     )
@@ -85,6 +89,49 @@ def convert(
     limits = _limits(timeout, memory_limit_mib)
     with listening(), Workers(limits) as own:
         return pipeline.convert(order, workers=own, store=store, progress=progress)
+
+
+def sensitivity(
+    source: str,
+    target: str,
+    *,
+    calibrate: str | None = None,
+    evaluate: str | None = None,
+    metric: str = "top1",
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    allow_mixed: bool = False,
+    keep_float: Sequence[str] = (),
+    trust: bool = False,
+    timeout: float = 1800.0,
+    memory_limit_mib: int | None = None,
+    progress: Callable[[str, str], None] = lambda event, label: None,
+    workers: Workers | None = None,
+    store: Store | None = None,
+) -> Sensitivity:
+    """What quantizing each layer alone costs, on selection samples; see ``edgekit sensitivity --help``.
+
+    What an interrupted run has made is answered from the store by the next.
+
+    Raises:
+        EdgekitError: the request is wrong, unsafe, or no route of the target quantizes layers one by one.
+    """
+    found = sources.resolve(source, inputs=tuple(inputs), trust=trust)
+    order = Order(
+        source=found,
+        target=targets.load(target),
+        plan=plan_for(found, calibrate, evaluate, metric),
+        roles=roles_of(outputs),
+        allow_mixed=allow_mixed,
+        keep_float=tuple(keep_float),
+        latency=False,
+    )
+    if order.target.scheme.is_float:
+        raise UsageError(f"{target} quantizes nothing", hint="Take a target that quantizes.")
+    if workers is not None:
+        return pipeline.measure_sensitivity(order, workers=workers, store=store, progress=progress)
+    with listening(), Workers(_limits(timeout, memory_limit_mib)) as own:
+        return pipeline.measure_sensitivity(order, workers=own, store=store, progress=progress)
 
 
 def roles_of(outputs: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The main path: from a source to a proven artifact.
 
-    load -> float twin -> for each route: [convert -> audit -> run on selection -> score -> judge] -> choose
-         -> test once -> package
+    load -> float twin -> for each route: [convert -> audit -> run on selection -> score -> judge]
+         -> where none passes, with --allow-mixed: sensitivity, the fewest layers higher
+         -> choose -> test once -> package
 
 Every arrow returns a frozen value. Work that needs a framework or a runtime is a step in a child process
 (``steps/``) whose answer is kept in the store (``jobs/run.py``); judging is done here, so that moving a limit executes
@@ -16,12 +17,13 @@ from dataclasses import replace
 from edgekit.artifact import compact, package
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import candidate as judging
-from edgekit.conversion import loading, trying
+from edgekit.conversion import loading, mixed, sensitivity, trying
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.order import Order
 from edgekit.conversion.outcome import Outcome
 from edgekit.conversion.plan import Plan, nothing_to_try
 from edgekit.conversion.samples import SplitFiles
+from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.conversion.trying import Trial
 from edgekit.errors import FailedError, NotRunError, UnsupportedError, UsageError
 from edgekit.jobs.run import Run
@@ -63,19 +65,36 @@ def convert(
 
 def explore(run: Run, order: Order) -> Outcome:
     """The main path up to packaging: load, try the routes, choose, test once."""
+    trial = prepare(run, order)
+    planned = trying.plan(run, trial)
+    candidates = try_routes(run, trial, planned)
+    if mixed.wanted(trial, candidates):
+        candidates += mixed.search(run, trial, planned, candidates)
+    chosen = within_budget(order, finish(run, trial, judging.choose(candidates, order.target.gate)))
+    test, tested = test_once(run, trial, chosen)
+    twin = compact.named_shortly(run, order.target, trial.twin) if trial.twin else None  # as sizes are compared
+    samples = [split for split in (trial.calibration, trial.selection, test) if split]
+    return Outcome(trial.checkpoint, samples, twin, planned, candidates, chosen, tested)
+
+
+def measure_sensitivity(
+    order: Order, *, workers: Workers, store: Store | None = None, progress: Progress = lambda event, label: None
+) -> Sensitivity:
+    """What quantizing each layer alone costs, on selection samples; see ``convert`` for the arguments."""
+    order.check()
+    with (store or Store()).lease() as lease:
+        run = Run(workers, lease, progress)
+        trial = prepare(run, order)
+        return sensitivity.measure(run, trial, trying.plan(run, trial))
+
+
+def prepare(run: Run, order: Order) -> Trial:
+    """What all routes start from: the checkpoint, samples, and the proven float twin."""
     checkpoint = loading.load(run, order)
     package.check_destination(order, checkpoint.framework)
     calibration, selection = gather(run, order, checkpoint)
     trial = Trial(order, checkpoint, calibration, selection)
-    twin = float_twin(run, trial)
-    trial = replace(trial, twin=twin)
-    planned = trying.plan(run, trial)
-    candidates = try_routes(run, trial, planned)
-    chosen = finish(run, trial, judging.choose(candidates, order.target.gate))
-    test, tested = test_once(run, trial, chosen)
-    twin = compact.named_shortly(run, order.target, twin) if twin else None  # sizes are compared under short names
-    samples = [split for split in (calibration, selection, test) if split]
-    return Outcome(checkpoint, samples, twin, planned, candidates, chosen, tested)
+    return replace(trial, twin=float_twin(run, trial))
 
 
 def gather(run: Run, order: Order, checkpoint: Checkpoint) -> tuple[SplitFiles | None, SplitFiles]:
@@ -151,6 +170,16 @@ def finish(run: Run, trial: Trial, chosen: Candidate | None) -> Candidate | None
         return short
     proven = trying.prove(run, trial, short, selection, label="compact")
     return compact.recorded(run, checkpoint, proven, selection)
+
+
+def within_budget(order: Order, chosen: Candidate | None) -> Candidate | None:
+    """Refuse a candidate that costs more than the user allows, and say what it costs: none that passes is nearer."""
+    if chosen is None or order.budget is None or chosen.status not in judging.ACCEPTABLE:
+        return chosen
+    missed = order.budget.missed(package.size(chosen), chosen.latency)
+    if not missed:
+        return chosen
+    return replace(chosen, status="FAILED", reason=f"the nearest file that passes is not within the budget: {missed}")
 
 
 def test_once(run: Run, trial: Trial, chosen: Candidate | None) -> tuple[SplitFiles | None, Candidate | None]:

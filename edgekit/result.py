@@ -86,12 +86,16 @@ class RouteTried(_Frozen):
 
 
 class KeptFloat(_Frozen):
-    """A layer that stays in float because the user asked for it, as the name that was matched, of a part."""
+    """A layer that is not what the target says, as the user asked or mixed precision found, by the matched name.
+
+    ``becomes`` is what it is instead: ``float``, or a precision.
+    """
 
     part: str
     name: str
     kind: Kind
     macs: int
+    becomes: str = "float"
 
 
 class HigherLayer(_Frozen):

@@ -119,7 +119,11 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         format=target.format,
         toolchain=target.toolchain,
         precision=target.precision,
-        precision_reached=precision.describe(target.scheme, worst.judged, len(worst.kept)) if worst else None,
+        precision_reached=precision.describe(
+            target.scheme, worst.judged, sum(one.becomes == "float" for one in worst.kept)
+        )
+        if worst
+        else None,
         framework=outcome.checkpoint.framework,
         source=SourceFacts(
             given=order.source.given,
@@ -139,8 +143,8 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         kept_float=_kept(made),
         higher_layers=_higher(target, made),
         files=contents.list_files(_paths(made)),
-        size_bytes=_size(made),
-        float_size_bytes=_size(outcome.twin) or (_size(made) if target.float_twin is None else None),
+        size_bytes=size(made),
+        float_size_bytes=size(outcome.twin) or (size(made) if target.float_twin is None else None),
         parts=parts,
         state=_states(outcome.checkpoint) if parts else {},
         audit=next((part.audit for name, part in parts.items() if made and made.parts[name] is worst), None),
@@ -191,8 +195,8 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
     made = outcome.tested or outcome.chosen
     if made and made.latency and made.latency.verdict == "SLOWER":
         flags.append("SLOWER")
-    size, floats = _size(made), _size(outcome.twin)
-    if size and floats and size > floats:
+    mine, floats = size(made), size(outcome.twin)
+    if mine and floats and mine > floats:
         flags.append("LARGER")
     accuracy = made.evidence.accuracy if made and made.evidence else None
     if accuracy and accuracy.weak:
@@ -217,9 +221,18 @@ def _target_files(target: Target) -> tuple[TargetFile, ...]:
 
 
 def _kept(made: Candidate | None) -> tuple[KeptFloat, ...]:
-    """Layers that were kept in float, of all parts."""
+    """Layers that rules kept from what the target says, of all parts."""
     each = [(name, layer) for name, part in made.parts.items() for layer in part.kept] if made else []
-    return tuple(KeptFloat(part=name, name=one.names[0], kind=one.kind, macs=one.macs) for name, one in each)
+    return tuple(
+        KeptFloat(part=name, name=one.names[0], kind=one.kind, macs=one.macs, becomes=one.becomes) for name, one in each
+    )
+
+
+def _first(names: list[str]) -> str:
+    """The first names, each once, and how many more there are."""
+    once = list(dict.fromkeys(names))
+    more = f" and {len(once) - MOST_NAMED} more" if len(once) > MOST_NAMED else ""
+    return f"{', '.join(once[:MOST_NAMED])}{more}"
 
 
 def _higher(target: Target, made: Candidate | None) -> tuple[HigherLayer, ...]:
@@ -228,25 +241,25 @@ def _higher(target: Target, made: Candidate | None) -> tuple[HigherLayer, ...]:
         HigherLayer(part=name, name=layer.name, kind=layer.kind, weight_type=layer.weight_type, because=because)
         for name, part in (made.parts.items() if made else ())
         for layer, because in precision.higher(target, part.judged)
+        if not any(layer.name in kept.names for kept in part.kept)
     )
 
 
 def _notes(target: Target, made: Candidate | None) -> list[str]:
     """What the routes noted, of equal notes of several parts one, and what has more bits than the target says."""
     each = [note for part in made.parts.values() for note in part.notes] if made else []
-    if made and (kept := _kept(made)):
-        total = sum(part.audit.macs_total for part in made.parts.values())
-        share = f" ({sum(one.macs for one in kept) / total:.0%} of MACs)" if total else ""
-        names = list(dict.fromkeys(one.name for one in kept))
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        each.append(f"kept in float: {', '.join(names[:MOST_NAMED])}{more}{share}")
+    total = sum(part.audit.macs_total for part in made.parts.values()) if made else 0
+    kept = _kept(made)
+    for becomes in dict.fromkeys(one.becomes for one in kept):
+        alike = [one for one in kept if one.becomes == becomes]
+        share = f" ({sum(one.macs for one in alike) / total:.0%} of MACs)" if total else ""
+        each.append(f"kept in {becomes}: {_first([one.name for one in alike])}{share}")
     reasons: dict[str, list[HigherLayer]] = {}
     for layer in _higher(target, made):
         reasons.setdefault(layer.because, []).append(layer)
     for because, layers in reasons.items():
-        more = f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else ""
-        named = ", ".join(f"{one.name} ({one.weight_type})" for one in layers[:MOST_NAMED])
-        each.append(f"not {target.scheme.weights}: {named}{more}: {because}")
+        named = _first([f"{one.name} ({one.weight_type})" for one in layers])
+        each.append(f"not {target.scheme.weights}: {named}: {because}")
     odd = made.evidence.findings if made and made.evidence else ()
     return list(dict.fromkeys([*each, *(made.notes if made else ()), *odd]))
 
@@ -318,7 +331,7 @@ def _tried(candidate: Candidate) -> RouteTried:
         sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,
         latency_ratio=candidate.latency.ratio if candidate.latency else None,
         measured_at=candidate.latency.measured_at if candidate.latency else None,
-        size_bytes=_size(candidate),
+        size_bytes=size(candidate),
     )
 
 
@@ -355,7 +368,7 @@ def _paths(made: Candidate | None) -> dict[str, Path]:
     }
 
 
-def _size(made: Candidate | None) -> int | None:
+def size(made: Candidate | None) -> int | None:
     """Bytes of the model's own files, without golden data, manifest and what short names stand for."""
     if not made or not made.parts:
         return None

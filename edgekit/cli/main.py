@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import signal
 import sys
@@ -18,8 +17,9 @@ import typer
 from typer.exceptions import TyperException
 
 from edgekit import __version__
-from edgekit.cli import columns
-from edgekit.errors import EdgekitError, printable
+from edgekit.cli import cache, columns, lists
+from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
+from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
 
 app = typer.Typer(
@@ -28,42 +28,12 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help costs 0.15 s of imports
     pretty_exceptions_enable=False,
 )
-list_app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, toolchains, devices.")
-cache_app = typer.Typer(rich_markup_mode=None, help="The store of finished steps.")
-app.add_typer(list_app, name="list")
-app.add_typer(cache_app, name="cache")
+app.add_typer(lists.app, name="list")
+app.add_typer(cache.app, name="cache")
 
-_EXIT = {
-    "PASS": 0,
-    "UNSUPPORTED": 3,
-    "FAIL_PARITY": 4,
-    "FAIL_ACCURACY": 4,
-    "FAIL_PRECISION": 4,
-    "FAIL_INTEGRITY": 4,
-    "UNDECIDED": 4,
-    "FAILED": 6,
-    "NOT_RUN": 9,
-}
 _DEMAND_NOT_MET = 5
 #: What a shell reports for a process whose output nobody reads any more (SIGPIPE).
 _UNREAD = 141
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
-
-
-def _print_json(document: Any) -> None:
-    interruption.finish()
-    sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
-
-
-def _print(*values: object) -> None:
-    """One line on stdout of what may have been named by others."""
-    interruption.finish()
-    sys.stdout.write("  ".join(printable(str(value)) for value in values) + "\n")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(printable(text, lines=True) + "\n")
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,13 +80,22 @@ def convert(
     search_routes: Annotated[
         bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
     ] = False,
-    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Accept layers that stayed in float.")] = False,
+    allow_mixed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mixed",
+            help="Accept layers that stayed in float; where no file passes, search the fewest layers to keep higher.",
+        ),
+    ] = False,
     keep_float: Annotated[
         list[str] | None,
         typer.Option(
             help="Pattern of layers' names that stay in float (`edgekit inspect --layers` lists names); the file is "
             "judged on the rest. May be given several times."
         ),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="size=2MB or latency=0.6x: what the file may cost; a file beyond it fails.")
     ] = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
@@ -148,6 +127,7 @@ def convert(
             search_routes=search_routes,
             allow_mixed=allow_mixed,
             keep_float=keep_float or (),
+            budget=budget,
             allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,
@@ -155,17 +135,68 @@ def convert(
             progress=progress,
         )
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
     else:
         interruption.finish()
         show.result(result)
-    if require_speedup and _EXIT[result.status] == 0 and not (result.latency and result.latency.verdict == "FASTER"):
-        _say(
+    if require_speedup and EXIT[result.status] == 0 and not (result.latency and result.latency.verdict == "FASTER"):
+        say(
             "a speed-up was required: "
             + (result.latency.verdict or "it was not judged" if result.latency else "latency was not measured")
         )
         return _DEMAND_NOT_MET
-    return _EXIT[result.status]
+    return EXIT[result.status]
+
+
+@app.command()
+def sensitivity(
+    source: Annotated[str, typer.Argument(help="Zoo name, file, folder, or file.py:function.")],
+    target: Annotated[str, typer.Option(help="A target that quantizes; see `edgekit list targets`.")],
+    calibrate: Annotated[str | None, typer.Option(help="As of `edgekit convert`.")] = None,
+    evaluate: Annotated[str | None, typer.Option(help="As of `edgekit convert`; only selection counts.")] = None,
+    metric: Annotated[str, typer.Option(help="As of `edgekit convert`.")] = "top1",
+    input: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Also by routes of which a part stays in float.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into a .png, .svg or .pdf file.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that one step may take.")] = 1800.0,
+    memory_limit: Annotated[int | None, typer.Option(help="MiB that one child may take.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Measure what quantizing each layer alone costs; a stopped run goes on where it was."""
+    from edgekit import api
+    from edgekit.cli import show
+
+    if plot is not None:
+        from edgekit.cli import plots
+
+        plots.check(plot)
+    with show.progress() as progress:
+        found = api.sensitivity(
+            source,
+            target,
+            calibrate=calibrate,
+            evaluate=evaluate,
+            metric=metric,
+            inputs=input or (),
+            outputs=outputs or (),
+            allow_mixed=allow_mixed,
+            trust=trust,
+            timeout=timeout,
+            memory_limit_mib=memory_limit,
+            progress=progress,
+        )
+    if plot is not None:
+        plots.sensitivity(found, plot)
+    if as_json:
+        print_json({"schema": 1, "status": "PASS", "reason": "", **asdict(found)})
+    else:
+        interruption.finish()
+        show.sensitivity(found)
+    return 0
 
 
 @app.command()
@@ -179,11 +210,11 @@ def verify(artifact: Annotated[Path, typer.Argument(help="An artifact's folder."
     with Workers() as workers:
         found = check(artifact, workers)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        _print(found["status"], artifact, found["reason"])
-        _print(found["seal"])
-    return _EXIT[found["status"]]
+        print_line(found["status"], artifact, found["reason"])
+        print_line(found["seal"])
+    return EXIT[found["status"]]
 
 
 @app.command()
@@ -202,11 +233,11 @@ def build(
     with listening(), Workers() as workers:
         derived = build_for.build(artifact, device, output=output, allow_unproven=allow_unproven, workers=workers)
     if as_json:
-        _print_json(derived.to_json())
+        print_json(derived.to_json())
     else:
         by = derived.proof.by or "not executed"
-        _print(derived.status, derived.artifact, by, derived.reason)
-    return _EXIT[derived.status]
+        print_line(derived.status, derived.artifact, by, derived.reason)
+    return EXIT[derived.status]
 
 
 @app.command()
@@ -225,7 +256,7 @@ def inspect(
 
     found = api.inspect(path, toolchain, entry)
     if as_json:
-        _print_json({"status": "PASS", "reason": "", **found})
+        print_json({"status": "PASS", "reason": "", **found})
     else:
         show.audit(found, layers=layers)
     return 0
@@ -243,7 +274,7 @@ def run_file(
 
     found = api.run_file(model, input, output)
     if as_json:
-        _print_json({"status": "PASS", "reason": "", **found})
+        print_json({"status": "PASS", "reason": "", **found})
     else:
         sys.stdout.write(columns.columns(found["outputs"]))
     return 0
@@ -265,107 +296,9 @@ def train(
     with show.progress() as progress:
         trained = api.train(name, output=output, seed=seed, progress=progress)
     if as_json:
-        _print_json({"status": "PASS", "reason": "", **trained})
+        print_json({"status": "PASS", "reason": "", **trained})
     else:
-        _print(trained["file"], f"{trained['metric']} {trained['value']:.4f} on selection")
-    return 0
-
-
-@list_app.command("targets")
-def list_targets(as_json: AsJson = False) -> int:
-    """Targets: format and precision."""
-    from edgekit import catalogue  # not `target`: validating with pydantic would double the time of a list
-
-    rows: list[dict[str, Any]] = []
-    for name in catalogue.names("targets"):
-        path = catalogue.find("targets", name)
-        own = not catalogue.is_packaged("targets", path)
-        found, problem = _read_target(path, whole=own)
-        facts = {key: found.get(key) for key in ("title", "format", "precision")}
-        rows.append({"name": name, **facts, "file": str(path) if own else None, "problem": problem})
-    if as_json:
-        return _rows("targets", rows, as_json)
-    extra = [key for key in ("file", "problem") if any(row[key] for row in rows)]
-    return _rows(
-        "targets", [{k: row[k] for k in ("name", "title", "format", "precision", *extra)} for row in rows], as_json
-    )
-
-
-def _read_target(path: Path, *, whole: bool) -> tuple[dict[str, Any], str | None]:
-    """A target's TOML, and why it cannot be used; those that edgekit brings are not validated for a list."""
-    from edgekit import catalogue
-
-    try:
-        if whole:
-            from edgekit import target
-
-            target.parse(path)
-        return catalogue.read(path), None
-    except EdgekitError as error:
-        return {}, str(error)
-
-
-@list_app.command("models")
-def list_models(as_json: AsJson = False) -> int:
-    """Architectures of the zoo."""
-    from edgekit import zoo
-
-    rows = []
-    for name in zoo.names():
-        spec = zoo.architecture(name)
-        configs = {key: config.parameters for key, config in spec.configs.items()}
-        rows.append(
-            {
-                "name": name,
-                "title": spec.title,
-                "frameworks": ["keras", "torch"],
-                "configs": configs,
-                "paper": spec.paper,
-            }
-        )
-    return _rows("models", rows, as_json)
-
-
-@list_app.command("metrics")
-def list_metrics(as_json: AsJson = False) -> int:
-    """What `--metric` takes: what each reads of the outputs, and its labels."""
-    from edgekit.proof import metrics
-
-    found = map(metrics.metric, metrics.names())
-    rows = [{"name": m.name, "reads": m.about, "labels": m.labels, "gate": m.family} for m in found]
-    return _rows("metrics", rows, as_json)
-
-
-@list_app.command("devices")
-def list_devices(as_json: AsJson = False) -> int:
-    """Devices that `edgekit build` builds for."""
-    from edgekit.artifact import derived as build_for
-
-    rows: list[dict[str, Any]] = []
-    for name in build_for.devices():
-        try:
-            found = build_for.load_device(name)
-            rows.append({"name": name, "title": found.title, "kind": found.kind, "builder": found.builder})
-        except EdgekitError as error:
-            rows.append({"name": name, "title": f"broken: {error}", "kind": None, "builder": None})
-    return _rows("devices", rows, as_json)
-
-
-@list_app.command("toolchains")
-def list_toolchains(as_json: AsJson = False) -> int:
-    """Toolchains and the targets that each serves."""
-    from edgekit import target, toolchains
-
-    served = target.whole()
-    rows = [{"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()]
-    return _rows("toolchains", rows, as_json)
-
-
-def _rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> int:
-    if as_json:
-        _print_json({"status": "PASS", "reason": "", kind: rows})
-        return 0
-    sys.stdout.write(columns.columns(rows))
+        print_line(trained["file"], f"{trained['metric']} {trained['value']:.4f} on selection")
     return 0
 
 
@@ -381,15 +314,15 @@ def doctor(
     from edgekit import api
 
     if install is not None:
-        made = api.install(install, _say)
+        made = api.install(install, say)
         if as_json:
-            _print_json({"status": "PASS", "reason": "", **made})
+            print_json({"status": "PASS", "reason": "", **made})
         else:
             sys.stdout.write(f"jobs of {made['toolchain']} run on {made['python']} from now on\n")
         return 0
     extras, confinement = api.doctor(), api.confinement()
     if as_json:
-        _print_json({"status": "PASS", "reason": "", "toolchains": extras, "confinement": confinement})
+        print_json({"status": "PASS", "reason": "", "toolchains": extras, "confinement": confinement})
         return 0
     sys.stdout.write(columns.columns(extras))
     kept = "a file of others is kept from"
@@ -398,65 +331,14 @@ def doctor(
     return 0
 
 
-@cache_app.callback(invoke_without_command=True)
-def cache(context: typer.Context, as_json: AsJson = False) -> int:
-    """The store of finished steps: where it is, how full, and the limit (EDGEKIT_STORE_LIMIT, default 8 GiB)."""
-    from edgekit.jobs.store import Store
-
-    if context.invoked_subcommand is not None:
-        return 0
-    found = asdict(Store().usage())
-    if as_json:
-        _print_json({"status": "PASS", "reason": "", **found})
-    else:
-        sys.stdout.write(columns.columns([found]))
-    return 0
-
-
-@cache_app.command("list")
-def cache_list(as_json: AsJson = False) -> int:
-    """Entries of the store."""
-    from edgekit.jobs.store import Store
-
-    return _rows("entries", Store().rows(), as_json)
-
-
-@cache_app.command("verify")
-def cache_verify(as_json: AsJson = False) -> int:
-    """Re-hash every entry of the store."""
-    from edgekit.jobs.store import Store
-
-    damaged = Store().verify()
-    status, reason = ("FAILED", "; ".join(damaged)) if damaged else ("PASS", "")
-    if as_json:
-        _print_json({"status": status, "reason": reason, "damaged": damaged})
-    else:
-        _print(status, reason)
-    return _EXIT[status]
-
-
-@cache_app.command("clear")
-def cache_clear(as_json: AsJson = False) -> int:
-    """Remove every entry of the store that no running process uses."""
-    from edgekit.jobs.store import Store
-
-    found = Store().clear()
-    reason = f"{found.in_use} entries are in use and were kept" if found.in_use else ""
-    if as_json:
-        _print_json({"status": "PASS", "reason": reason, **asdict(found)})
-    else:
-        sys.stdout.write(f"removed {found.removed} entries{'; ' if reason else ''}{reason}\n")
-    return 0
-
-
 def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> int:
     if as_json:
-        status = next((name for name in ("UNSUPPORTED", "NOT_RUN") if exit_code == _EXIT[name]), "FAILED")
+        status = next((name for name in ("UNSUPPORTED", "NOT_RUN") if exit_code == EXIT[name]), "FAILED")
         error = {"code": code, "message": message, "hint": hint}
-        _print_json({"schema": 1, "status": status, "reason": message, "error": error})
-    _say(f"error: {message}")
+        print_json({"schema": 1, "status": status, "reason": message, "error": error})
+    say(f"error: {message}")
     if hint:
-        _say(f"       {hint}")
+        say(f"       {hint}")
     return exit_code
 
 
@@ -491,7 +373,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
         if number := interruption.heard():  # what failed is the way out, for example a terminal that has hung up
             return _interrupted(number, as_json)
-        _say(traceback.format_exc())
+        say(traceback.format_exc())
         return _fail("internal", 1, f"{type(error).__name__}: {error}", "This is a bug in edgekit.", as_json)
 
 

@@ -17,8 +17,10 @@ from rich.text import Text
 
 from edgekit.artifact import words
 from edgekit.cli import columns
+from edgekit.conversion.sensitivity import Cost, Sensitivity
 from edgekit.errors import printable
 from edgekit.result import Result
+from edgekit.signature import WHOLE
 
 _out = Console(highlight=False, markup=False, emoji=False)
 _err = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -115,4 +117,26 @@ def _layer(layer: dict[str, Any]) -> dict[str, Any]:
         "MACs": layer["macs"],
         "computed in": "integers" if layer["in_integers"] else "float",
         "name": f"{layer['operator']}:{layer['name']}",
+    }
+
+
+def sensitivity(found: Sensitivity) -> None:
+    """One line per layer, the costliest first, between what stays without any layer and what all of them make."""
+    rows = [_cost("all layers", found.whole), *(_cost("", cost) for cost in found.layers)]
+    rows.append(_cost("no layer: operators without weights", found.rest))
+    if found.metric is None:
+        rows = [{key: value for key, value in row.items() if key != "drop"} for row in rows]
+    scored = f"; drop of {found.metric}" if found.metric else ""
+    _out.out(f"{found.target} by {found.route}, each layer alone on {found.samples} selection samples{scored}\n")
+    _out.out(columns.columns(rows), end="")
+
+
+def _cost(name: str, cost: Cost) -> dict[str, Any]:
+    return {
+        "variation": "" if cost.variation_db is None else f"{cost.variation_db:.1f} dB",
+        "SQNR": f"{cost.sqnr_db:.1f} dB",
+        "drop": "" if cost.drop is None else f"{cost.drop:+.4f}",
+        "MACs": cost.macs or None,
+        "kind": cost.kind,
+        "layer": name or (cost.called if cost.part == WHOLE else f"{cost.part}: {cost.called}"),
     }

@@ -259,6 +259,11 @@ def _of_part(made: Candidate, name: str, reason: str) -> str:
     return f"part {name}: {reason}" if len(made.parts) > 1 else reason
 
 
+def rank(status: Status) -> int:
+    """From best to worst."""
+    return _ORDER.index(status)
+
+
 def is_slow(latency: Latency | None) -> bool:
     """Whether another route is worth trying."""
     return latency is not None and latency.verdict == "SLOWER"
@@ -281,7 +286,7 @@ def choose(candidates: list[Candidate], gate: Gate) -> Candidate | None:
         return _fastest(ranks[min(ranks)])
     executed = [c for c in candidates if c.evidence is not None]
     unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
-    return min(executed or unproven, key=lambda c: _ORDER.index(c.status), default=None)
+    return min(executed or unproven, key=lambda c: rank(c.status), default=None)
 
 
 def _doubt(candidate: Candidate, gate: Gate) -> int:
@@ -308,7 +313,7 @@ def final(target: Target, candidates: list[Candidate], chosen: Candidate | None,
     if decisive is not None:
         status, reason, hint = decisive.status, decisive.reason, decisive.hint
     else:
-        status = min(candidates, key=lambda c: _ORDER.index(c.status)).status
+        status = min(candidates, key=lambda c: rank(c.status)).status
         reason = "; ".join(f"{c.route}: {c.reason}" for c in candidates)
         hint = " ".join(dict.fromkeys(c.hint for c in candidates if c.hint and c.status == status))
     if status in ACCEPTABLE:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit import target as targets
+from edgekit.conversion.budget import Budget
 from edgekit.data.plan import DataPlan
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import UsageError
@@ -24,7 +25,8 @@ class Order:
 
     ``roles`` is what the user says that outputs are for, by name. Without ``latency`` nothing is timed: the first route
     that passes is chosen, and the result names no speed. ``device`` is what executes and times the files.
-    ``keep_float`` are patterns of the names of layers that stay in float.
+    ``keep_float`` are patterns of the names of layers that stay in float; ``rules`` are what mixed precision says of
+    others. ``budget`` is what the files may cost.
     """
 
     source: Source
@@ -38,11 +40,13 @@ class Order:
     latency: bool = True
     device: Device = HERE
     keep_float: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    budget: Budget | None = None
 
     @property
     def layers(self) -> tuple[Rule, ...]:
-        """What the user says of single layers, as routes take it."""
-        return tuple(Rule(name=pattern, becomes="float") for pattern in self.keep_float)
+        """What is said of single layers, as routes take it; what the user says comes first."""
+        return (*(Rule(name=pattern, becomes="float") for pattern in self.keep_float), *self.rules)
 
     def check(self) -> None:
         """Refuse before any work what cannot be had.

@@ -17,6 +17,7 @@ from edgekit.errors import DamagedFileError, FailedError, NotRunError, Unsupport
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics, precision
 from edgekit.result import Latency, Parity
+from edgekit.scheme import Rule
 from edgekit.schemes import FP32
 from edgekit.signature import Trait
 from edgekit.steps import audit, convert, execute, latency, reference, score, traits
@@ -46,7 +47,9 @@ class Trial:
     @property
     def for_float_twin(self) -> Trial:
         """The same for the format's float file."""
-        order = replace(self.order, target=targets.float_twin(self.order.target), search_routes=False, keep_float=())
+        order = replace(
+            self.order, target=targets.float_twin(self.order.target), search_routes=False, keep_float=(), rules=()
+        )
         return replace(self, order=order, calibration=None, label="float twin")
 
 
@@ -97,8 +100,15 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
         return Candidate(route.name, "FAILED", f"the runtime does not open what was just converted: {error}")
 
 
-def make_part(run: Run, trial: Trial, name: str, found: frozenset[Trait], route: PlannedRoute) -> WrittenPart:
-    """Convert one part by one route and look into its file."""
+def make_part(
+    run: Run,
+    trial: Trial,
+    name: str,
+    found: frozenset[Trait],
+    route: PlannedRoute,
+    layers: tuple[Rule, ...] | None = None,
+) -> WrittenPart:
+    """Convert one part by one route and look into its file; with ``layers`` by rules of its own, which may take all."""
     target = trial.order.target
     request = convert.Request(
         toolchain=target.toolchain,
@@ -112,9 +122,9 @@ def make_part(run: Run, trial: Trial, name: str, found: frozenset[Trait], route:
         float_file=trial.twin.parts[name].ref if trial.twin else None,
         traits=found,
         minimum_deployment_target=target.minimum_deployment_target,
-        layers=trial.order.layers,
+        layers=trial.order.layers if layers is None else layers,
         ranges=() if target.scheme.is_float else trial.checkpoint.ranges,
-        whole=len(trial.checkpoint.parts) == 1,
+        whole=len(trial.checkpoint.parts) == 1 and layers is None,
     )
     entry = run.step(convert.run, route.environment, f"{trial.label}:{route.name}", request)
     file = Ref(entry, entry.value.file)

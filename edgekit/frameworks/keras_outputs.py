@@ -72,7 +72,7 @@ def describe(
     """
     tensors = _inputs(model)
     build(source, model)
-    check_finite((v.path if hasattr(v, "path") else v.name, _value(v)) for v in model.weights)
+    check_finite((v.path if hasattr(v, "path") else v.name, _value(v), v.trainable) for v in model.weights)
 
     def call(arrays: Arrays) -> Arrays:
         return [_array(t) for t in run(arrays)]

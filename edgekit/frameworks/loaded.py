@@ -193,11 +193,18 @@ def named(
     return [pair for key, inner in named_entries for pair in named(inner, is_tensor, key, by_key=by_key)]
 
 
-def check_finite(tensors: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
-    """Raise ``UsageError`` naming the first weight that holds NaN or infinity."""
-    for name, value in tensors:
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-            bad = int((~np.isfinite(value)).sum())
+def check_finite(tensors: Iterable[tuple[str, NDArray[np.generic], bool]]) -> None:
+    """Raise ``UsageError`` naming the first weight that holds NaN or infinity.
+
+    Args:
+        tensors: of each the name, the values, and whether it is trained. One that is not may hold infinities: a mask
+            of attention does.
+    """
+    for name, value, trained in tensors:
+        if not np.issubdtype(value.dtype, np.floating):
+            continue
+        bad = int((~np.isfinite(value) if trained else np.isnan(value)).sum())
+        if bad:
             raise UsageError(
                 f"weight {name!r} has {bad} of {value.size} values that are NaN or infinite",
                 hint="Hand in a checkpoint from before the training diverged.",

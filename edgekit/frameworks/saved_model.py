@@ -47,7 +47,7 @@ def load(source: Source) -> Loaded:
     except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"TensorFlow cannot load {source.given}: {source.named(error)}") from error
     function = _signature(native, source)
-    check_finite((v.name, v.numpy()) for v in function.variables if v.dtype.is_floating)
+    check_finite((v.name, v.numpy(), v.trainable) for v in function.variables if v.dtype.is_floating)
     # Signature functions take their tensors by name; the order is that of the placeholders in the graph.
     described = function.structured_input_signature[1]
     order = [t.name.split(":")[0].removeprefix(f"{SIGNATURE}_") for t in function.inputs]

@@ -47,7 +47,8 @@ def load(source: Source) -> Loaded:
     loaders = {"zoo": _zoo, "pt2": _pt2, "torchscript": _torchscript, "python": _python}
     with torch.no_grad():
         loaded = loaders[source.kind](source)
-    check_finite((name, _array(t)) for name, t in _weights(loaded.native).items())
+    trained = {name for name, _ in loaded.native.named_parameters()}
+    check_finite((name, _array(t), name in trained) for name, t in _weights(loaded.native).items())
     return loaded
 
 

@@ -83,6 +83,7 @@ def without(audit: Inspected, kept: Collection[Kept]) -> Inspected:
     Each layer that was kept is one of the file's that multiplies floats, of its name or else of the same work: formats
     rename layers, and some have no names. One that is not there was not kept, which is a finding.
     """
+    kept = [layer for layer in kept if layer.becomes == "float"]
     if not kept:
         return audit
     rest, gone, findings = list(audit.layers), list[Layer](), list(audit.findings)

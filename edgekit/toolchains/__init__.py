@@ -93,17 +93,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Kept:
-    """A layer that a rule kept in float.
+    """A layer that a rule kept from what the target says.
 
     Attributes:
         names: what it is called, first as the rule called it.
         kind: what it does with its weights.
         macs: multiply-accumulates of one run.
+        becomes: what it is instead: ``float``, or a scheme's name.
     """
 
     names: tuple[str, ...]
     kind: Kind
     macs: int
+    becomes: str = "float"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Converted:
         file: the main file, inside ``Request.folder``.
         entry: the signature, method or function of it that is the part; None where it has one alone.
         notes: facts the user must know, one sentence each (a batch fixed to 1, an LSTM unrolled).
-        kept: layers that ``Request.layers`` kept in float.
+        kept: layers that ``Request.layers`` kept from the scheme.
     """
 
     file: Path

@@ -50,7 +50,7 @@ class Outcomes(Generic[T]):
     Attributes:
         floats: layers that stay in float.
         schemes: those that get another scheme than the target's.
-        kept: ``floats`` as the user is told of them.
+        kept: both, as the user is told of them.
     """
 
     floats: tuple[T, ...] = ()
@@ -97,7 +97,9 @@ def outcomes(
         for place, rule in decides.items()
         if rule.becomes != "float" and rule.becomes.name != request.scheme.name
     }
-    kept = tuple(_kept(one, decides[place]) for place, one in floats.items())
+    kept = tuple(
+        _kept(found[place], decides[place]) for place in sorted(decides) if place in floats or found[place].at in others
+    )
     return Outcomes(tuple(one.at for one in floats.values()), others, kept)
 
 
@@ -154,7 +156,8 @@ def _kept(one: Found[T], rule: Rule) -> Kept:
     """A layer with the name that the rule found it by first."""
     names = (*one.names, *one.also)
     by = next(name for name in names if rule.takes((name,), one.kind))
-    return Kept(tuple(dict.fromkeys((by, *names))), one.kind, one.macs)
+    becomes = "float" if rule.becomes == "float" else rule.becomes.name
+    return Kept(tuple(dict.fromkeys((by, *names))), one.kind, one.macs, becomes)
 
 
 def ranges(request: Request, values: Mapping[str, T], *, symmetric: bool = False) -> dict[T, Range]:

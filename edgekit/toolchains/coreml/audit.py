@@ -303,12 +303,15 @@ class _Reading:
 
     def _findings(self) -> Iterator[str]:
         yield from checks.findings(self.program)
+        # A mask of attention may hold infinities, what is multiplied may not.
+        products = [o for o in self.operations if o.type in _PRODUCTS]
+        factors = {self.constant(name) for o in products for name in self.factors(o)}
         for name, value in self.program.constants.items():
             if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
                 continue
             if np.isnan(value).any():
                 yield f"the constant {name!r} holds NaN"
-            elif value.ndim > 1 and np.isinf(value).any():
+            elif name in factors and np.isinf(value).any():
                 yield f"the weight {name!r} holds infinity"
         for operation in self.program.block.all_operations():
             scale = self._constant(operation, "scale") if operation.type in _QDQ else None

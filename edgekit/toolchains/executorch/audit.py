@@ -313,8 +313,11 @@ class Contents:
                 for value in (*node.inputs, node.output):
                     if not all(0 < scale < math.inf for scale in value.scales):
                         yield f"{node.type}:{i}/{j} has a scale that is zero, negative or not finite"
-                    if not _finite(value):
-                        yield f"{node.type}:{i}/{j} has weights that hold NaN or infinity"
+                    stored = _floats(value)
+                    if np.isnan(stored).any():
+                        yield f"{node.type}:{i}/{j} has weights that hold NaN"
+                    elif node.macs and value in node.inputs[:2] and np.isinf(stored).any():  # a mask may
+                        yield f"{node.type}:{i}/{j} has weights that hold infinity"
 
 
 def _kind(node: xnnpack.Node) -> Kind:
@@ -359,9 +362,8 @@ def _grouped_filter(a: NDArray[np.bool_], channels: int) -> NDArray[np.bool_]:
     return products.transposed_filter(a, channels // a.shape[1])
 
 
-def _finite(value: xnnpack.Value) -> bool:
-    """Whether stored floats are numbers."""
+def _floats(value: xnnpack.Value) -> NDArray[np.floating]:
+    """What is stored of a value as floats; empty where nothing is."""
     if value.constant is None or value.type not in ("float32", "float16"):
-        return True
-    stored = np.frombuffer(value.constant, np.dtype(value.type).newbyteorder("<"), value.elements)
-    return bool(np.isfinite(stored).all())
+        return np.empty(0, np.float32)
+    return np.frombuffer(value.constant, np.dtype(value.type).newbyteorder("<"), value.elements)

@@ -1,0 +1,103 @@
+"""`edgekit list`: what edgekit knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from edgekit.cli.printing import AsJson, print_rows
+from edgekit.errors import EdgekitError
+
+app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, toolchains, devices.")
+
+
+@app.command("targets")
+def list_targets(as_json: AsJson = False) -> int:
+    """Targets: format and precision."""
+    from edgekit import catalogue  # not `target`: validating with pydantic would double the time of a list
+
+    rows: list[dict[str, Any]] = []
+    for name in catalogue.names("targets"):
+        path = catalogue.find("targets", name)
+        own = not catalogue.is_packaged("targets", path)
+        found, problem = _read_target(path, whole=own)
+        facts = {key: found.get(key) for key in ("title", "format", "precision")}
+        rows.append({"name": name, **facts, "file": str(path) if own else None, "problem": problem})
+    if as_json:
+        return print_rows("targets", rows, as_json)
+    extra = [key for key in ("file", "problem") if any(row[key] for row in rows)]
+    return print_rows(
+        "targets", [{k: row[k] for k in ("name", "title", "format", "precision", *extra)} for row in rows], as_json
+    )
+
+
+def _read_target(path: Path, *, whole: bool) -> tuple[dict[str, Any], str | None]:
+    """A target's TOML, and why it cannot be used; those that edgekit brings are not validated for a list."""
+    from edgekit import catalogue
+
+    try:
+        if whole:
+            from edgekit import target
+
+            target.parse(path)
+        return catalogue.read(path), None
+    except EdgekitError as error:
+        return {}, str(error)
+
+
+@app.command("models")
+def list_models(as_json: AsJson = False) -> int:
+    """Architectures of the zoo."""
+    from edgekit import zoo
+
+    rows = []
+    for name in zoo.names():
+        spec = zoo.architecture(name)
+        configs = {key: config.parameters for key, config in spec.configs.items()}
+        rows.append(
+            {
+                "name": name,
+                "title": spec.title,
+                "frameworks": ["keras", "torch"],
+                "configs": configs,
+                "paper": spec.paper,
+            }
+        )
+    return print_rows("models", rows, as_json)
+
+
+@app.command("metrics")
+def list_metrics(as_json: AsJson = False) -> int:
+    """What `--metric` takes: what each reads of the outputs, and its labels."""
+    from edgekit.proof import metrics
+
+    found = map(metrics.metric, metrics.names())
+    rows = [{"name": m.name, "reads": m.about, "labels": m.labels, "gate": m.family} for m in found]
+    return print_rows("metrics", rows, as_json)
+
+
+@app.command("devices")
+def list_devices(as_json: AsJson = False) -> int:
+    """Devices that `edgekit build` builds for."""
+    from edgekit.artifact import derived as build_for
+
+    rows: list[dict[str, Any]] = []
+    for name in build_for.devices():
+        try:
+            found = build_for.load_device(name)
+            rows.append({"name": name, "title": found.title, "kind": found.kind, "builder": found.builder})
+        except EdgekitError as error:
+            rows.append({"name": name, "title": f"broken: {error}", "kind": None, "builder": None})
+    return print_rows("devices", rows, as_json)
+
+
+@app.command("toolchains")
+def list_toolchains(as_json: AsJson = False) -> int:
+    """Toolchains and the targets that each serves."""
+    from edgekit import target, toolchains
+
+    served = target.whole()
+    rows = [{"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()]
+    return print_rows("toolchains", rows, as_json)

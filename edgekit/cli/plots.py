@@ -1,0 +1,65 @@
+"""Pictures, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+
+from edgekit.conversion.sensitivity import Sensitivity
+from edgekit.errors import UsageError
+
+KINDS = (".png", ".svg", ".pdf")
+#: Layers that a picture shows, the costliest first; the table has all.
+MOST_SHOWN = 40
+
+
+def check(file: Path) -> None:
+    """Refuse before any work what cannot be drawn.
+
+    Raises:
+        UsageError: the ending is unknown, there is no such folder, or matplotlib is missing.
+    """
+    if file.suffix not in KINDS:
+        raise UsageError(f"--plot {file}: the ending is none of {', '.join(KINDS)}", hint="--plot sensitivity.png")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"--plot {file}: there is no folder {file.absolute().parent}", hint="Make it first.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib, which is not installed", hint="pip install 'edgekit[plot]'")
+
+
+def sensitivity(found: Sensitivity, file: Path) -> None:
+    """Draw the noise of each layer, in dB of the answers' variation, beside that of all layers together.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    shown = found.layers[:MOST_SHOWN]
+    figure = Figure(figsize=(9, 1.6 + 0.24 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    names = [cost.called[-48:] for cost in shown]
+    axes.barh(range(len(shown)), [_decibels(cost.noise) for cost in shown], color="#4477aa")
+    axes.set_yticks(range(len(shown)), names, fontsize=8)
+    axes.invert_yaxis()
+    for cost, colour, label in ((found.whole, "#cc3311", "all layers"), (found.rest, "#777777", "no layer")):
+        axes.axvline(_decibels(cost.noise), color=colour, linewidth=1.2, label=label)
+    axes.set_xlabel("error against the answers' variation, dB (further right is worse)")
+    # Bars grow from the quietest: decibels have no zero to grow from.
+    least = min(_decibels(cost.noise) for cost in (*shown, found.rest))
+    axes.set_xlim(least - 5, max(map(_decibels, (found.whole.noise, shown[0].noise))) + 5)
+    for bar in axes.patches:
+        bar.set_x(least - 5)  # type: ignore[attr-defined]
+        bar.set_width(bar.get_width() - (least - 5))  # type: ignore[attr-defined]
+    axes.legend(loc="lower right", fontsize=8)
+    more = f", {len(shown)} of {len(found.layers)} layers" if len(shown) < len(found.layers) else ""
+    axes.set_title(f"{found.target} by {found.route}: each layer alone, n = {found.samples}{more}", fontsize=10)
+    try:
+        figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror or error}") from error
+
+
+def _decibels(noise: float) -> float:
+    return 10 * math.log10(noise)

@@ -1,0 +1,93 @@
+"""Sensitivity and mixed precision, on a model of which one layer alone loses in 8 bits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgekit
+from edgekit import api
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+
+CHILDREN = Path(__file__).parent / "children"
+SOURCE = f"{CHILDREN}/one_hard_layer.py:OneHardLayer"
+TARGETS = [
+    "onnxruntime-int8",
+    "tflite-int8",
+    *(pytest.param(name, marks=pytest.mark.nightly) for name in ("openvino-int8", "executorch-int8")),
+]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("data")
+    code = f"from pathlib import Path; import one_hard_layer; one_hard_layer.write_data(Path({str(folder)!r}))"
+    subprocess.run([sys.executable, "-c", code], cwd=CHILDREN, check=True)
+    data = {side: str(folder / f"{side}.npz") for side in ("calibrate", "evaluate")}
+    return {**data, "trust": True, "store": Store(tmp_path_factory.mktemp("home"))}
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers() as children:
+        yield children
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_fewest_layers_are_kept_in_float(given: Any, workers: Workers, tmp_path: Path, target: str) -> None:
+    plain = edgekit.convert(SOURCE, target, output=tmp_path / "plain", latency=False, workers=workers, **given)
+    assert plain.status in ("FAIL_ACCURACY", "FAIL_PARITY"), "else there is nothing to mend"
+    made = edgekit.convert(
+        SOURCE, target, output=tmp_path / "mixed", latency=False, allow_mixed=True, workers=workers, **given
+    )
+    assert made.status == "PASS", made.reason
+    kept = [layer.macs for layer in made.kept_float]
+    assert kept in ([1024], [1024, 128], [128, 1024]), "the hard one, and at most the last one with it"
+    assert made.kept_float[0].becomes == "float"
+    assert any(note.startswith("kept in float: ") and "% of MACs)" in note for note in made.notes)
+    in_float = [layer.shape for layer in made.audit.layers if "float" in layer.weight_type]
+    assert sorted(in_float) == sorted((macs // 32, 32) for macs in kept)
+    assert made.accuracy.samples == 1610
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_costliest_layer_is_named_and_holds_the_loss(given: Any, workers: Workers, target: str) -> None:
+    found = api.sensitivity(SOURCE, target, workers=workers, **given)
+    assert sorted(layer.macs for layer in found.layers) == [128, 1024, 1024, 1024]
+    assert (found.target, found.metric, found.samples) == (target, "top1", 690)
+    assert "hard" in " ".join(found.layers[0].names) or target.startswith("onnx")  # the exporter names by operator
+    worst, *others = found.layers
+    assert worst.drop > 0.8 * found.whole.drop > 0.01, "its ranking holds the loss"
+    assert worst.noise > 5 * max(layer.noise for layer in others)
+    assert found.rest.noise < 0.1 * found.whole.noise
+
+
+def test_as_json_with_a_picture_from_what_is_in_the_store(given: Any, tmp_path: Path) -> None:
+    data = [word for side in ("calibrate", "evaluate") for word in (f"--{side}", given[side])]
+    command = [sys.executable, "-m", "edgekit", "sensitivity", SOURCE, "--target", "onnxruntime-int8", "--trust"]
+    drawn = tmp_path / "cost.svg"
+    done = subprocess.run([*command, *data, "--plot", str(drawn), "--json"], capture_output=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["status"], len(found["layers"])) == ("PASS", 4)
+    assert "all layers" in drawn.read_text() or b"<svg" in drawn.read_bytes()
+    refused = subprocess.run([*command, *data, "--plot", "cost.bmp"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert ".png, .svg, .pdf" in refused.stderr
+
+
+def test_a_budget_that_nothing_meets_says_what_was_reached(given: Any, workers: Workers, tmp_path: Path) -> None:
+    asked = {**given, "latency": False, "allow_mixed": True, "workers": workers}
+    small = edgekit.convert(SOURCE, "onnxruntime-int8", output=tmp_path / "a", budget="size=1kB", **asked)
+    assert small.status == "FAILED"
+    assert f"{small.size_bytes} bytes; the budget is size=1kB" in small.reason
+    enough = edgekit.convert(SOURCE, "onnxruntime-int8", output=tmp_path / "b", budget="size=1MB", **asked)
+    assert (enough.status, enough.size_bytes) == ("PASS", small.size_bytes)
+    untimed = edgekit.convert(SOURCE, "onnxruntime-int8", output=tmp_path / "c", budget="latency=9x", **asked)
+    assert "was not measured" in untimed.reason

@@ -1,0 +1,23 @@
+"""What a loaded model may hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgekit.errors import UsageError
+from edgekit.frameworks.loaded import check_finite
+
+MASK = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
+
+
+def test_a_mask_of_minus_infinity_is_no_diverged_weight() -> None:
+    check_finite([("mask", MASK, False), ("counter", np.arange(3), True), ("weight", np.ones(3), True)])
+
+
+@pytest.mark.parametrize(
+    ("value", "trained"), [(MASK, True), (np.array([1, np.nan]), True), (np.array([1, np.nan]), False)]
+)
+def test_infinity_in_what_was_trained_is_refused_and_nan_everywhere(value: np.ndarray, trained: bool) -> None:
+    with pytest.raises(UsageError, match="weight 'mine' has"):
+        check_finite([("mine", value, trained)])
