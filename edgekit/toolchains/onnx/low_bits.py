@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int4, int8, rules
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains.onnx.export import finish
 from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, restored
 
@@ -109,8 +109,8 @@ class _Storing:
         matrix = matrix.T if turned else matrix
         name = f"{tensor.name}/int4{'/turned' if turned else ''}"
         if self._is_new(name):
-            integers, scales = int4.symmetric(matrix, self.group)
-            self._add(name, int4.packed(integers + ZERO))
+            integers, scales = int8.in_blocks(matrix, self.group)
+            self._add(name, int8.packed(integers + ZERO))
             self._add(f"{name}/scale", scales)
         bias = node.input[2] if len(node.input) > 2 else ""
         within = self._vectors.get(bias) == matrix.shape[:1]
@@ -128,7 +128,7 @@ class _Storing:
         name = f"{tensor.name}/int{bits}"
         if self._is_new(name):
             if bits == 4:
-                integers, scales = int4.symmetric(table, self.group)
+                integers, scales = int8.in_blocks(table, self.group)
                 rows = integers.reshape(*table.shape[:-1], -1)[..., :width]
                 self.graph.initializer.append(
                     onnx.helper.make_tensor(name, onnx.TensorProto.INT4, rows.shape, rows.ravel().tolist())

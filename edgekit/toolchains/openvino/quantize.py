@@ -17,7 +17,7 @@ from openvino import opset13 as opset
 from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int4, int8, rules
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
@@ -159,9 +159,9 @@ def _store_blocks(node: Any, group: int) -> None:
     matrix = np.swapaxes(values, -1, -2) if turned and values.ndim > 1 else values
     if values.ndim < 2 or math.prod(values.shape[:-2]) > 1 or matrix.shape[-1] % group:
         return
-    integers, scales = int4.symmetric(matrix, group)
+    integers, scales = int8.in_blocks(matrix, group)
     stored = ov.Tensor(ov.Type.i4, ov.Shape(integers.shape))
-    stored.data.view(np.uint8).reshape(-1)[:] = int4.packed(integers).reshape(-1)
+    stored.data.view(np.uint8).reshape(-1)[:] = int8.packed(integers).reshape(-1)
     constant, shape = opset.constant(stored), opset.constant(np.array(matrix.shape))
     restored = opset.multiply(opset.convert(constant, "f32"), opset.constant(scales[..., None]))
     whole = opset.reshape(restored, shape, special_zero=False)
