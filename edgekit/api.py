@@ -11,10 +11,10 @@ import importlib.metadata
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
@@ -28,12 +28,14 @@ from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
+from edgekit.mil import step as mlpackage
 from edgekit.result import Result
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
-from edgekit.steps import audit, mlpackage
+from edgekit.steps import audit
 from edgekit.steps import convert as convert_step
+from edgekit.target import Rounding
 
 
 def convert(
@@ -50,6 +52,7 @@ def convert(
     allow_mixed: bool = False,
     keep_float: Sequence[str] = (),
     budget: str | None = None,
+    rounding: str | None = None,
     allow_unproven: bool = False,
     latency: bool = True,
     trust: bool = False,
@@ -81,6 +84,7 @@ def convert(
         allow_mixed=allow_mixed,
         keep_float=tuple(keep_float),
         budget=Budget.parse(budget) if budget is not None else None,
+        rounding=_rounding(rounding),
         allow_unproven=allow_unproven,
         latency=latency,
     )
@@ -89,6 +93,13 @@ def convert(
     limits = _limits(timeout, memory_limit_mib)
     with listening(), Workers(limits) as own:
         return pipeline.convert(order, workers=own, store=store, progress=progress)
+
+
+def _rounding(text: str | None) -> Rounding | None:
+    known: Mapping[str, Rounding] = {name: name for name in get_args(Rounding)}
+    if text is not None and text not in known:
+        raise UsageError(f"--rounding {text!r} is unknown", hint=f"Allowed: {', '.join(known)}.")
+    return known[text] if text is not None else None
 
 
 def sensitivity(

@@ -17,7 +17,7 @@ from dataclasses import replace
 from edgekit.artifact import compact, package
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import candidate as judging
-from edgekit.conversion import loading, mixed, sensitivity, trying
+from edgekit.conversion import loading, mixed, rounding, sensitivity, trying
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.order import Order
 from edgekit.conversion.outcome import Outcome
@@ -69,7 +69,8 @@ def explore(run: Run, order: Order) -> Outcome:
     planned = trying.plan(run, trial)
     candidates = try_routes(run, trial, planned)
     if mixed.wanted(trial, candidates):
-        candidates += mixed.search(run, trial, planned, candidates)
+        plain = prepare(run, replace(order, rounding="nearest")) if trial.checkpoint.changed else trial
+        candidates += mixed.search(run, plain, planned, candidates)
     chosen = within_budget(order, finish(run, trial, judging.choose(candidates, order.target.gate)))
     test, tested = test_once(run, trial, chosen)
     twin = compact.named_shortly(run, order.target, trial.twin) if trial.twin else None  # as sizes are compared
@@ -84,7 +85,7 @@ def measure_sensitivity(
     order.check()
     with (store or Store()).lease() as lease:
         run = Run(workers, lease, progress)
-        trial = prepare(run, order)
+        trial = prepare(run, replace(order, rounding="nearest"))  # layers alone, and not those before them
         return sensitivity.measure(run, trial, trying.plan(run, trial))
 
 
@@ -92,19 +93,22 @@ def prepare(run: Run, order: Order) -> Trial:
     """What all routes start from: the checkpoint, samples, and the proven float twin."""
     checkpoint = loading.load(run, order)
     package.check_destination(order, checkpoint.framework)
-    calibration, selection = gather(run, order, checkpoint)
+    calibration = gather_calibration(run, order, checkpoint)
+    if calibration is not None and order.rounds_by_samples:
+        checkpoint = rounding.rounded(run, order, checkpoint, calibration)
+    selection = loading.gather(run, order, checkpoint, "selection")
+    if checkpoint.changed:
+        checkpoint = rounding.compared(run, checkpoint, selection)
+    loading.baseline(run, order, checkpoint, selection)
     trial = Trial(order, checkpoint, calibration, selection)
     return replace(trial, twin=float_twin(run, trial))
 
 
-def gather(run: Run, order: Order, checkpoint: Checkpoint) -> tuple[SplitFiles | None, SplitFiles]:
-    """The samples that ranges come from, where the target needs them, and those that choose."""
-    calibration = None
-    if order.target.needs_calibration:
-        calibration = loading.gather(run, order, checkpoint, "calibration", ran=False)
-    selection = loading.gather(run, order, checkpoint, "selection")
-    loading.baseline(run, order, checkpoint, selection)
-    return calibration, selection
+def gather_calibration(run: Run, order: Order, checkpoint: Checkpoint) -> SplitFiles | None:
+    """The samples that ranges come from and weights are rounded by, where the target needs them."""
+    if not (order.target.needs_calibration or order.rounds_by_samples):
+        return None
+    return loading.gather(run, order, checkpoint, "calibration", ran=False)
 
 
 def float_twin(run: Run, trial: Trial) -> Candidate | None:

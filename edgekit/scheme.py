@@ -23,6 +23,8 @@ Granularity = Literal["tensor", "channel", "block"]
 Kind = Literal["conv", "depthwise-conv", "transposed-conv", "linear", "matmul", "recurrent", "embedding"]
 #: Weights that may share a scale within one channel.
 GROUPS = (32, 64, 128)
+#: Weights that a palette of 4 bits must be for: 16 numbers of int8 take the room that half a byte each saves.
+PALETTE = 32
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,17 @@ class Scheme:
         """Whether weights have fewer bits than 8: formats then have kernels for some kinds of layers only."""
         return self.weights in ("int4", "lut4")
 
-    def divides(self, shape: Sequence[int]) -> bool:
-        """Whether blocks divide the input channels of weights, laid out as ``result.Layer.shape`` says."""
-        return self.group is None or (len(shape) > 1 and shape[1] % self.group == 0)
+    def too_large_for(self, shape: Sequence[int]) -> str:
+        """Why weights cannot share scales as the scheme says, or gain nothing by it; empty where they can.
+
+        Args:
+            shape: of weights, laid out as ``result.Layer.shape`` says.
+        """
+        if self.group is not None and (len(shape) < 2 or shape[1] % self.group):
+            return f"blocks of {self.group} do not divide its {shape[1] if len(shape) > 1 else 1} input channels"
+        if self.weights == "lut4" and (each := math.prod(shape[1:])) < PALETTE:
+            return f"a palette for each of its channels of {each} weights takes more room than int8"
+        return ""
 
     @property
     def words(self) -> str:

@@ -38,6 +38,10 @@ SCHEMES: Mapping[Precision, Scheme] = MappingProxyType({scheme.name: scheme for 
         floors=Floors(sqnr_db=10, cosine=0.95, variation_db=8, channel_db=4, equal=0.85),
     ),
     Scheme(
+        name="int4-64", weights="int4", activations="float32", granularity="block", group=64, stored=0.5,
+        floors=Floors(sqnr_db=10, cosine=0.95, variation_db=8, channel_db=4, equal=0.85),
+    ),
+    Scheme(
         name="lut4", weights="lut4", activations="float32", granularity="channel", stored=0.5,
         floors=Floors(sqnr_db=10, cosine=0.95, variation_db=8, channel_db=4, equal=0.85),
     ),

@@ -20,6 +20,8 @@ from edgekit.scheme import Kind, Precision, Scheme
 from edgekit.schemes import FP32, SCHEMES, find
 from edgekit.signature import TRAITS, Framework, Trait
 
+#: How weights become integers of less than 8 bits.
+Rounding = Literal["nearest", "gptq"]
 #: What a user asks for by an option, and is not given otherwise.
 Option = Literal["allow-mixed", "search-routes"]
 
@@ -110,6 +112,8 @@ class Target(BaseModel):
         layers: below 8 bits, the kinds of layers that the format has kernels for; weights of others stay higher.
         layers_because: how that is known.
         partial_blocks: whether the last block of a channel may hold fewer weights than the others.
+        rounding: how weights are rounded below 8 bits where there are calibration samples: ``gptq``, or to the
+            ``nearest``.
         gate: limits; what the file leaves out is the precision's default (``edgekit.limits``).
     """
 
@@ -128,6 +132,7 @@ class Target(BaseModel):
     layers: tuple[Kind, ...] = ()
     layers_because: str = ""
     partial_blocks: bool = False
+    rounding: Rounding = "nearest"
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
     _file: TargetFile | None = PrivateAttr(None)
@@ -158,6 +163,8 @@ class Target(BaseModel):
     def _says_its_layers(self) -> Target:
         if not self.scheme.below_8_bits == bool(self.layers) == bool(self.layers_because):
             raise ValueError("layers and layers_because go together, and belong to targets below 8 bits alone")
+        if self.rounding != "nearest" and self.scheme.weights != "int4":
+            raise ValueError(f"rounding {self.rounding} belongs to targets of int4 weights alone")
         return self
 
     @property

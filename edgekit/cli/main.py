@@ -97,6 +97,10 @@ def convert(
     budget: Annotated[
         str | None, typer.Option(help="size=2MB or latency=0.6x: what the file may cost; a file beyond it fails.")
     ] = None,
+    rounding: Annotated[
+        str | None,
+        typer.Option(help="Below 8 bits: gptq (by what weights do to samples) or nearest; else the target's."),
+    ] = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
     ] = False,
@@ -128,6 +132,7 @@ def convert(
             allow_mixed=allow_mixed,
             keep_float=keep_float or (),
             budget=budget,
+            rounding=rounding,
             allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,

@@ -13,7 +13,7 @@ from edgekit.devices.device import HERE, Device
 from edgekit.errors import UsageError
 from edgekit.scheme import Rule
 from edgekit.sources.source import Source
-from edgekit.target import Target
+from edgekit.target import Rounding, Target
 
 #: Fewer calibration samples than this are used, but warned about.
 FEW_CALIBRATION_SAMPLES = 32
@@ -26,7 +26,7 @@ class Order:
     ``roles`` is what the user says that outputs are for, by name. Without ``latency`` nothing is timed: the first route
     that passes is chosen, and the result names no speed. ``device`` is what executes and times the files.
     ``keep_float`` are patterns of the names of layers that stay in float; ``rules`` are what mixed precision says of
-    others. ``budget`` is what the files may cost.
+    others. ``budget`` is what the files may cost. ``rounding`` is the target's where None.
     """
 
     source: Source
@@ -42,11 +42,18 @@ class Order:
     keep_float: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     budget: Budget | None = None
+    rounding: Rounding | None = None
 
     @property
     def layers(self) -> tuple[Rule, ...]:
         """What is said of single layers, as routes take it; what the user says comes first."""
         return (*(Rule(name=pattern, becomes="float") for pattern in self.keep_float), *self.rules)
+
+    @property
+    def rounds_by_samples(self) -> bool:
+        """Whether weights are rounded by what they do to calibration samples: as asked, or where there are some."""
+        has_samples = self.plan.task is not None or self.plan.calibrate is not None
+        return (self.rounding or (self.target.rounding if has_samples else "nearest")) != "nearest"
 
     def check(self) -> None:
         """Refuse before any work what cannot be had.
@@ -61,9 +68,13 @@ class Order:
             )
         if "" in self.keep_float:
             raise UsageError("--keep-float: a pattern is empty", hint="Give a layer's name, or 'conv*'.")
-        if self.target.needs_calibration and self.plan.task is None and self.plan.calibrate is None:
+        if self.rounding is not None and self.target.scheme.weights != "int4":
+            raise UsageError(f"--rounding {self.rounding}: {self.target.name} has no int4 weights", hint="Omit it.")
+        needed = self.target.needs_calibration or self.rounds_by_samples
+        if needed and self.plan.task is None and self.plan.calibrate is None:
             raise UsageError(
-                f"{self.target.name} needs calibration samples and none were given",
+                f"{f'--rounding {self.rounding}' if self.rounds_by_samples else self.target.name} needs calibration "
+                "samples and none were given",
                 hint="Pass --calibrate DATA (a few hundred real inputs), or take "
                 f"{' or '.join(targets.without_calibration(self.target)) or 'a dynamic target'}.",
             )

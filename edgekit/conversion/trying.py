@@ -46,11 +46,12 @@ class Trial:
 
     @property
     def for_float_twin(self) -> Trial:
-        """The same for the format's float file."""
+        """The same for the format's float file, which is held against the checkpoint alone, not against the source."""
         order = replace(
             self.order, target=targets.float_twin(self.order.target), search_routes=False, keep_float=(), rules=()
         )
-        return replace(self, order=order, calibration=None, label="float twin")
+        selection = replace(self.selection, source=None)
+        return replace(self, order=order, calibration=None, selection=selection, label="float twin")
 
 
 def plan(run: Run, trial: Trial) -> Plan:
@@ -165,15 +166,20 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
 
 
 def scoring(trial: Trial, made: Candidate, samples: SplitFiles) -> score.Request:
-    """Ask what a candidate's run is worth."""
+    """Ask what a candidate's run is worth.
+
+    It is held against the checkpoint, and its metric against the source's; without labels, against the source alone:
+    else nothing would say what a recipe cost.
+    """
     data = trial.order.plan
     assert made.execution is not None
+    before = samples.source_outputs
     return score.Request(
         signatures=trial.checkpoint.signatures,
         samples=samples.file,
-        reference=samples.outputs,
+        reference=before if before is not None and not samples.labelled else samples.outputs,
         measured=Ref(made.execution, ""),
-        source=samples.source_outputs,
+        source=before,
         metric=data.metric if samples.labelled else None,
         task=data.task,
         agree_on=None if samples.labelled or not data.evaluate else trial.checkpoint.agree_on,

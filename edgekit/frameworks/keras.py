@@ -70,9 +70,14 @@ def materialise(loaded: Loaded, folder: Path) -> Source:
         return replace(
             resolve(str(whole), trust=source.trust), given=source.given, name=source.name, inputs=source.inputs
         )
+    return with_weights(source, save_weights(loaded, folder))
+
+
+def save_weights(loaded: LoadedModel, folder: Path) -> Path:
+    """Write all weights into a file that ``Source.weights`` may name, whatever kind the source is."""
     weights = folder / "checkpoint.weights.h5"
     loaded.native.save_weights(weights)
-    return with_weights(source, weights)
+    return weights
 
 
 def _plain(model: Any) -> bool:
@@ -113,6 +118,8 @@ def _file(source: Source) -> Loaded:
         raise DamagedFileError(f"Keras cannot read {source.given}: {source.named(error)}") from error
     except Exception as error:  # a configuration that is no model's fails anywhere in Keras
         raise _not_loadable(source, error) from error
+    if source.weights:
+        model.load_weights(source.weights)
     return keras_outputs.describe(source, model, _runner(model))
 
 

@@ -82,15 +82,20 @@ def materialise(loaded: Loaded, folder: Path) -> Source:
 
     Only a zoo model without shipped weights or a Python function needs it; other sources come back unchanged.
     """
-    from safetensors.torch import save_file
-
     source = loaded.source
     if source.kind not in ("zoo", "python") or source.weights:
         return source
+    return with_weights(source, save_weights(loaded, folder))
+
+
+def save_weights(loaded: LoadedModel, folder: Path) -> Path:
+    """Write all weights into a file that ``Source.weights`` may name, whatever kind the source is."""
+    from safetensors.torch import save_file
+
     state = {name: t.detach().clone().contiguous() for name, t in loaded.native.state_dict().items()}
     path = folder / "checkpoint.safetensors"
     save_file(state, path)
-    return with_weights(source, path)
+    return path
 
 
 class _KerasModule(torch.nn.Module):
@@ -147,6 +152,8 @@ def _pt2(source: Source) -> Loaded:
         program = torch.export.load(str(source.path))
     except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"torch.export cannot load {source.given}: {source.named(error)}") from error
+    if source.weights:
+        _load_state(program, source.weights)
     names = [str(name) for name in program.graph_signature.user_inputs]
     values = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
     found = _declared({name: values[name] for name in names})
@@ -158,6 +165,8 @@ def _torchscript(source: Source) -> Loaded:
         module = torch.jit.load(str(source.path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # its parsers raise whatever they happen to
         raise DamagedFileError(f"TorchScript cannot load {source.given}: {source.named(error)}") from error
+    if source.weights:
+        _load_state(module, source.weights)
     names = [argument.name for argument in module.forward.schema.arguments[1:]]
     return _finish(source, module, module, names, [None] * len(names))
 
@@ -293,10 +302,16 @@ def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:
     ]
 
 
-def _load_state(model: torch.nn.Module, path: Path) -> None:
+def _load_state(model: Any, path: Path) -> None:
+    """Load weights over those of a module, or of an exported program."""
     from safetensors.torch import load_file
 
-    model.load_state_dict(load_file(path))
+    if not isinstance(model, torch.export.ExportedProgram):
+        model.load_state_dict(load_file(path))
+        return
+    given = load_file(path)
+    for name, tensor in model.state_dict.items():
+        tensor.data.copy_(given[name])
 
 
 def _export_script(module: Any, args: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:

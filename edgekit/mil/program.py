@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,7 @@ class Program:
         block: what runs.
         constants: values by name as the file stores them (compressed ones decoded), float16 as float16.
         compressed: decoded constants by name: the names of what they were decoded from, the data first.
+        palettes: those that were looked up in a table: how many bits its indices have.
         types: declared types of all values, constants among them.
         opset: number of the operator set, see ``OPSETS``.
         unknown: operators in it that the evaluator lacks: it can be looked into, not run.
@@ -133,6 +135,7 @@ class Program:
     block: Block
     constants: Mapping[str, Any]
     compressed: Mapping[str, tuple[str, ...]]
+    palettes: Mapping[str, int]
     types: Mapping[str, TensorType]
     opset: int
     unknown: tuple[str, ...] = ()
@@ -238,8 +241,8 @@ def read(opened: package.Package, function: str | None = None) -> Program:
             raise DamagedFileError(f"{opened.name}: the output {output!r} is no tensor", hint=_AGAIN)
         outputs[output] = reader.types[output]
     return Program(
-        opened.name, inputs, states, outputs, block, reader.constants, reader.compressed, reader.types, opset,
-        tuple(sorted(reader.unknown)),
+        opened.name, inputs, states, outputs, block, reader.constants, reader.compressed, reader.palettes, reader.types,
+        opset, tuple(sorted(reader.unknown)),
     )  # fmt: skip
 
 
@@ -267,6 +270,7 @@ class _Reader:
         self.values = Constants(opened.weights, self.names)
         self.constants: dict[str, Any] = {}
         self.compressed: dict[str, tuple[str, ...]] = {}
+        self.palettes: dict[str, int] = {}
         self.types: dict[str, TensorType] = {}
         self.unknown: set[str] = set()
         self.count = 0
@@ -389,6 +393,9 @@ class _Reader:
                 with np.errstate(over="ignore"):
                     self.constants[name] = result.astype(kind.element.dtype)
                 self.compressed[name] = tuple(sources)
+                if "lut" in given:
+                    table = given["lut"]
+                    self.palettes[name] = int(math.log2(table.size if table.ndim == 1 else table.shape[-2]))
         except _UNFIT as error:
             raise self.damaged(f"{where} cannot be decoded: {error}") from error
 

@@ -28,10 +28,7 @@ def out_of_reach(target: Target, layer: Layer) -> str:
     scheme = target.scheme
     if layer.kind not in target.layers:
         return f"{target.format} has no {scheme.weights} {layer.kind} ({target.layers_because})"
-    if not (target.partial_blocks or scheme.divides(layer.shape)):
-        channels = layer.shape[1] if len(layer.shape) > 1 else 1
-        return f"blocks of {scheme.group} do not divide its {channels} input channels"
-    return ""
+    return "" if target.partial_blocks else scheme.too_large_for(layer.shape)
 
 
 def unserved(target: Target, floats: Sequence[Audit]) -> str:

@@ -14,8 +14,8 @@ GRAPHS = frozenset(("cnn", "mlp", "attention", "lstm", "lookup", "llama"))
 CELLS = frozenset(("lstm",))
 #: Decibels that tell a file whose graph is right: far below what the eight samples give, far above noise.
 LEAST = {"export": 100, "cast": 50, "dynamic": 25, "weights": 25, "ptq": 20}
-#: The same of 4-bit weights: rounding of weights that are spread evenly gives 23 dB, a few layers of it less.
-LEAST_OF_4_BITS = 15
+#: The same of weights of 4 bits: rounding of weights that are spread evenly gives 23 dB, a few layers of it less.
+LEAST_4 = 13
 #: Kinds of child that routes start in; those that quantize a file come with PyTorch's. From Keras on PyTorch they start
 #: from the same kind of graph as from PyTorch itself.
 STARTS = ("torch", "keras-tensorflow")
@@ -63,7 +63,8 @@ def test_each_route_keeps_each_graph_or_says_why_not(outcomes: Any, toolchain: s
             of_route = without.setdefault(route, {})
             of_route[why] = of_route.get(why, frozenset()) | {model}
         elif row["sqnr_db"] is not None:
-            least = LEAST_OF_4_BITS if "-w4" in route else LEAST[route.split("-")[0]]
+            method, numbers = route.split("-")[:2]
+            least = LEAST_4 if numbers.startswith(("w4", "lut4")) else LEAST[method]
             assert row["sqnr_db"] >= least, (model, route)
     assert without == {key[2]: kinds for key, kinds in NONE.items() if key[:2] == (toolchain, environment)}
 

@@ -45,6 +45,10 @@ NO_RANGES = NO_RULES | {
     "weights-w4-ort": IN_FLOAT,
     "weights-w4-ort-matmuls": IN_FLOAT,
     "weights-w8-coremltools": IN_FLOAT,
+    "dynamic-w4a8-pt2e": AT_RUN_TIME,
+    "weights-w4-coremltools": IN_FLOAT,
+    "weights-lut4-coremltools": IN_FLOAT,
+    "weights-w4-onnx": IN_FLOAT,
 }
 UNROLLED = frozenset(route for route, why in NO_RULES.items() if why != CONVERTER)
 #: Routes whose graph has no names of the source: a pattern is held against what the file calls its layers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import LoadedModel
@@ -32,15 +32,21 @@ _CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 def keep_floats(graph: fx.GraphModule, request: Request) -> tuple[Kept, ...]:
     """Have quantizers pass over the layers that rules keep in float, before the graph is prepared; returns these."""
-    found = rules.outcomes(request, _layers(graph))
-    if found.floats:
-        from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
-        from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
-
-        for node in graph.graph.nodes:
-            if node.name in found.floats:  # an annotation that says nothing: annotated it is, and nothing observes it
-                node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
+    found = rules.outcomes(request, layers(graph))
+    pass_over(graph, found.floats)
     return found.kept
+
+
+def pass_over(graph: fx.GraphModule, names: Collection[str]) -> None:
+    """Have quantizers pass over operators."""
+    if not names:
+        return
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+    for node in graph.graph.nodes:
+        if node.name in names:  # an annotation that says nothing: annotated it is, and nothing observes it
+            node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
 
 
 def give_ranges(prepared: fx.GraphModule, model: LoadedModel, request: Request) -> None:
@@ -77,7 +83,7 @@ def _fixed(observer: Any, one: Range) -> Any:
     )
 
 
-def _layers(graph: fx.GraphModule) -> Iterator[Found[str]]:
+def layers(graph: fx.GraphModule) -> Iterator[Found[str]]:
     """The operators of an exported graph that multiply with weights, or look rows up in them."""
     for node in graph.graph.nodes:
         op = str(node.target).removeprefix("aten.").partition(".")[0] if node.op == "call_function" else ""

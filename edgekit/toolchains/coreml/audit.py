@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,35 @@ def layers(program: Program) -> list[Found[str]]:
     return rules.of_layers(reading.audit().layers, constants)
 
 
+@dataclass(frozen=True)
+class Factor:
+    """A constant that an operator multiplies with, or looks rows up in.
+
+    Attributes:
+        operation: the operator's name.
+        kind: what it does with its weights.
+        output: axis of the output channels; of a table of its rows.
+        input: of what is summed over.
+        shape: output channels, input channels of one group, and the rest.
+    """
+
+    operation: str
+    kind: Kind
+    output: int
+    input: int
+    shape: tuple[int, ...]
+
+
+def factors(program: Program) -> dict[str, list[Factor]]:
+    """Matrices, filters and tables of a float program by their names, each with all that use it."""
+    reading = _Reading(program, {})
+    found: dict[str, list[Factor]] = {}
+    for operation in program.block.all_operations():
+        for name, factor in reading.matrices(operation):
+            found.setdefault(name, []).append(factor)
+    return found
+
+
 def product_types(program: Program) -> Counter[str]:
     """What convolutions, products and recurrent layers compute in, counted: ``f32``, ``f16``, ``int8``."""
     reading = _Reading(program, {})
@@ -104,12 +134,18 @@ class _Reading:
             name = self.same[name]
         return name if name in self.program.constants else None
 
+    def decoded(self, name: str) -> str:
+        """What a constant is in the first of the steps that decode it: its own name where it is stored as it is."""
+        while (sources := self.program.compressed.get(name)) and sources[0] in self.program.compressed:
+            name = sources[0]
+        return name
+
     def stored(self, name: str) -> str:
-        """Element type in which a constant lies in the file."""
-        sources = self.program.compressed.get(name)
-        while sources and sources[0] in self.program.compressed:
-            sources = self.program.compressed[sources[0]]
-        return self.program.types[sources[0] if sources else name].element.name
+        """Element type in which a constant lies in the file; ``lut4`` where these are indices into a table."""
+        first = self.decoded(name)
+        if bits := self.program.palettes.get(first):
+            return f"lut{bits}"
+        return self.program.types[self.program.compressed.get(first, (first,))[0]].element.name
 
     def quantized(self, name: str) -> bool:
         """Whether a value has int8 behind it: stored so, or on a grid of 256 levels."""
@@ -128,6 +164,27 @@ class _Reading:
     def factors(self, operation: Operation) -> list[str]:
         """Names of what a product multiplies."""
         return [n for key in _PRODUCTS[operation.type] for n in operation.inputs.get(key, ())]
+
+    def matrices(self, operation: Operation) -> Iterator[tuple[str, Factor]]:
+        """Constants that an operator multiplies with, by name, where a sum goes along one of their axes."""
+        kind = operation.type
+        keys = ("x",) if kind == "gather" else _PRODUCTS.get(kind, ())
+        if kind in ("einsum", "scaled_dot_product_attention"):
+            return
+        for key in keys:
+            for name in filter(None, map(self.constant, operation.inputs.get(key, ()))):
+                shape, groups = self.program.types[name].shape, 1
+                if len(shape) < 2 or (kind == "gather" and len(shape) > 2):
+                    continue
+                output, given = 0, 1
+                if kind == "conv_transpose":
+                    output, given, groups = 1, 0, self._groups(operation)
+                elif kind == "matmul":
+                    turned = bool(self._constant(operation, f"transpose_{key}"))
+                    output, given = (len(shape) - n for n in ((2, 1) if turned == (key == "y") else (1, 2)))
+                what: Kind = "embedding" if kind == "gather" else self._kind(operation)
+                rest = [size for axis, size in enumerate(shape) if axis not in (output, given)]
+                yield name, Factor(operation.name, what, output, given, (shape[output], shape[given] // groups, *rest))
 
     def audit(self) -> Inspected:
         """Count everything."""
@@ -156,11 +213,17 @@ class _Reading:
         """
         of_compressed = {name for sources in self.program.compressed.values() for name in sources}
         data = {sources[0] for sources in self.program.compressed.values()} - set(self.program.compressed)
+        palettes = {self.program.compressed[name][0]: name for name in self.program.palettes}
+        tables = {name for decoded in palettes.values() for name in self.program.compressed[decoded][1:]}
+        data -= {source for name in tables for source in self.program.compressed.get(name, ())}
         for name, value in self.program.constants.items():
             skipped = name in self.program.compressed or (name in of_compressed and name not in data)
             if skipped or name in self.parameters or name not in self.program.types:
                 continue
             element = self.program.types[name].element
+            if decoded := palettes.get(name):
+                yield name, self.stored(decoded), self.program.constants[decoded].size, value.size * element.bits
+                continue
             numeric = element.name.startswith(("float", "int8", "uint8", "int4", "uint"))
             if numeric and isinstance(value, np.ndarray) and value.ndim:
                 yield name, element.name, value.size, value.size * element.bits
@@ -189,7 +252,7 @@ class _Reading:
         kind, name = operation.type, operation.name
         if kind == "gather" and (table := self.constant(operation.inputs["x"][0])) is not None:
             rows, stored = self._weights_of(table)._replace(axis=None), self.quantized(table)
-            if len(rows.shape) > 1 and (stored or "float" in rows.type):
+            if len(rows.shape) > 1 and (stored or rows.type.startswith(("float", "lut"))):
                 yield Product(kind, name, "embedding", 0, stored, lambda: [rows])
         if kind not in _PRODUCTS:
             return
@@ -238,7 +301,7 @@ class _Reading:
         return found
 
     def _weights_of(self, constant: str) -> Weights:
-        """A constant as it is stored. A palette has values in the place of scales, a sparse one less elements."""
+        """A constant as it is stored. A palette has its tables in the place of scales, a sparse one less elements."""
         values = np.asarray(self.program.constants[constant])
         scales, decoded = None, constant
         while scales is None and (sources := self.program.compressed.get(decoded)):
@@ -247,6 +310,9 @@ class _Reading:
             scales = next((a.size for a in how if whole and a.dtype.kind == "f" and a.ndim <= data.ndim), None)
             decoded = sources[0]
         kind = self.stored(constant)
+        if scales is None and (bits := self.program.palettes.get(self.decoded(constant))):
+            tables = self.program.compressed[self.decoded(constant)][1]
+            scales = np.size(self.program.constants[tables]) >> bits
         return Weights(values.shape, kind, None if "float" in kind else scales, values == 0)
 
     def in_integers(self, operation: Operation) -> bool:

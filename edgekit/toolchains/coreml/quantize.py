@@ -1,11 +1,12 @@
-"""int8 ML Programs: from the verified float file, or from PyTorch's own quantizer."""
+"""ML Programs of 8 and of 4 bits: from the verified float file, or from PyTorch's own quantizer."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from edgekit.toolchains._shared import pt2e as observing
 from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains._shared.rules import Outcomes
 from edgekit.toolchains.coreml import package
-from edgekit.toolchains.coreml.audit import layers
+from edgekit.toolchains.coreml.audit import Factor, factors, layers
 from edgekit.toolchains.coreml.export import convert_program, exported
+from edgekit.toolchains.coreml.passes import low_bits
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
 from edgekit.toolchains.coreml.vendor import coremltools
 
@@ -39,6 +41,16 @@ def weights(model: LoadedModel | None, request: Request) -> Converted:
     opened = read(request.float_file)
     found = rules.outcomes(request, layers(read_program(opened)) if request.layers else ())
     return _written(opened, request, found)
+
+
+def in_4_bits(model: LoadedModel | None, request: Request) -> Converted:
+    """Store weights in 4 bits where that is possible, in int8 elsewhere; arithmetic stays in float."""
+    assert request.float_file is not None
+    opened = read(request.float_file)
+    program = read_program(opened)
+    found = rules.outcomes(request, layers(program) if request.layers else (), able=_by_layer)
+    left = {*found.floats, *found.schemes}
+    return _written(opened, request, found, low_bits.chosen(factors(program), request.scheme, left))
 
 
 def activations(model: LoadedModel | None, request: Request) -> Converted:
@@ -98,14 +110,18 @@ def _values(program: Program, files: Mapping[str, str]) -> dict[str, str]:
     return found | {name: name for name in program.inputs} | dict(files)
 
 
-def _written(opened: Package, request: Request, found: Outcomes[str]) -> Converted:
-    """Store weights in int8, but for those of layers that stay in float, and write the package."""
+def _written(
+    opened: Package, request: Request, found: Outcomes[str], wanted: Mapping[str, Factor] = MappingProxyType({})
+) -> Converted:
+    """Store weights in int8, but for those ``wanted`` in 4 bits and those that stay in float, and write the package."""
     kept = set[str]()
     if found.floats:
         program = read_program(opened)
         of_kept = [o for o in program.block.all_operations() if o.name in found.floats]
         kept = {name for o in of_kept for names in o.inputs.values() for name in names if name in program.constants}
-    made = package.write(*_with_int8_weights(coremltools(), opened, kept), request)
+    ct = coremltools()
+    before = [low_bits.pass_of(ct, wanted, request.scheme)] if wanted else []
+    made = package.write(*_with_int8_weights(ct, opened, kept, before), request)
     return replace(made, kept=found.kept)
 
 
@@ -140,8 +156,10 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     return replace(convert_program(program, request), kept=kept)
 
 
-def _with_int8_weights(ct: Any, opened: Package, kept: Collection[str] = ()) -> tuple[Any, Any]:
+def _with_int8_weights(ct: Any, opened: Package, kept: Collection[str], before: Sequence[Any] = ()) -> tuple[Any, Any]:
+    """The model and where its weights lie, after other passes and coremltools' int8 for what they leave."""
     import coremltools.optimize.coreml as cto
+    from coremltools.models.utils import _apply_graph_pass
 
     found = ct.models.MLModel(opened.spec, weights_dir=str(opened.weights), skip_model_load=True)
 
@@ -150,6 +168,8 @@ def _with_int8_weights(ct: Any, opened: Package, kept: Collection[str] = ()) -> 
         mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
     )
     try:
+        for one in before:
+            found = _apply_graph_pass(found, one)
         made = cto.linear_quantize_weights(found, cto.OptimizationConfig(settings, op_name_configs=dict.fromkeys(kept)))
     except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
         raise messages.raised("coremltools, quantizing weights,", error) from error

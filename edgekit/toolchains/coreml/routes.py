@@ -21,4 +21,6 @@ ROUTES = {
     "ptq-w8a8-coremltools-unrolled": Route(_FROM_MODEL, quantize.unrolled, honours=STEERED),
     "ptq-w8a8-pt2e": Route(_FROM_MODEL, quantize.pt2e, honours=STEERED),
     "weights-w8-coremltools": Route(_RUNTIME, quantize.weights, True, BY_LAYER, FLOAT_ACTIVATIONS),
+    "weights-w4-coremltools": Route(_RUNTIME, quantize.in_4_bits, True, BY_LAYER, FLOAT_ACTIVATIONS),
+    "weights-lut4-coremltools": Route(_RUNTIME, quantize.in_4_bits, True, BY_LAYER, FLOAT_ACTIVATIONS),
 }

@@ -1,4 +1,4 @@
-"""int8 programs: observers in the rewritten graph (PT2E), static from calibration samples or dynamic."""
+"""Programs of 8 and 4 bits: observers in the rewritten graph (PT2E), static from calibration samples or dynamic."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import Tensor, fx
 
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import zeros
+from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import pt2e, torch_graph
+from edgekit.toolchains._shared import pt2e, rules, torch_graph
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.passes.rewriting import FLOAT
@@ -48,6 +49,36 @@ def dynamic(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     example = [[torch.from_numpy(a) for a in zeros(model.signature.inputs)]]  # shows the weights to their observers
     return _quantized(graph_of(model, exact_gelu=True), model, request, DynamicQuantizer(), example)
+
+
+@vendor.shared_history()
+def in_blocks(model: LoadedModel | None, request: Request) -> Converted:
+    """int4 weights in blocks in linear layers that they divide, int8 tables; all else as ``dynamic`` does it."""
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from edgekit.toolchains.executorch.passes import blocks
+    from edgekit.toolchains.executorch.passes.dynamic import DynamicQuantizer
+
+    assert model is not None and request.scheme.group is not None
+    graph, group = graph_of(model, exact_gelu=True), request.scheme.group
+    _keep_integers(graph)
+    found = rules.outcomes(request, pt2e.layers(graph) if request.layers else (), able=_by_layer)
+    left = {*found.floats, *found.schemes}
+    small = [node.name for node in graph.graph.nodes if node.name not in left and blocks.fits(node, group)]
+    tables = [node.name for node in graph.graph.nodes if node.name not in found.floats and blocks.looks_up(node)]
+    pt2e.pass_over(graph, {*found.floats, *small})
+    prepared = prepare_pt2e(graph, DynamicQuantizer().set_filter_function(_quantizable))
+    with torch.no_grad():
+        prepared(*(torch.from_numpy(a) for a in zeros(model.signature.inputs)))
+        converted = convert_pt2e(prepared)
+        blocks.quantize(converted, small, group)
+        blocks.store_tables(converted, tables)
+    return replace(lowered(converted, model, request), kept=found.kept)
+
+
+def _by_layer(scheme: Scheme) -> bool:
+    """Whether ``in_blocks`` can give a scheme to a single layer: it is what others get."""
+    return (scheme.weights, scheme.activations, scheme.dynamic) == ("int8", "int8", True)
 
 
 def _statically(graph: fx.GraphModule, model: LoadedModel, request: Request, only: tuple[Any, ...] = ()) -> Converted:

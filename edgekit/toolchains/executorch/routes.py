@@ -42,6 +42,12 @@ def _dynamic(model: LoadedModel | None, request: Request) -> Converted:
     return quantize.dynamic(model, request)
 
 
+def _blocks(model: LoadedModel | None, request: Request) -> Converted:
+    from edgekit.toolchains.executorch import quantize
+
+    return quantize.in_blocks(model, request)
+
+
 # Lowering imports torch and the compiler; the audit of a file needs neither.
 ROUTES = {
     "export-xnnpack": Route({"torch": "torch", "keras": "keras-torch"}, _fp32),
@@ -51,5 +57,8 @@ ROUTES = {
     "ptq-w8a8-pt2e-matmuls": Route({"torch": "torch", "keras": "keras-torch"}, _static_products, honours=STEERED),
     "dynamic-w8a8-pt2e": Route(
         {"torch": "torch", "keras": "keras-torch"}, _dynamic, honours=BY_LAYER, because=DYNAMIC_RANGES
+    ),
+    "dynamic-w4a8-pt2e": Route(
+        {"torch": "torch", "keras": "keras-torch"}, _blocks, honours=BY_LAYER, because=DYNAMIC_RANGES
     ),
 }

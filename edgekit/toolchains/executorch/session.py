@@ -6,6 +6,7 @@ runtime sees it, and sessions are opened in child processes only.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -45,6 +46,8 @@ class ExecuTorchSession:
         contents = inspect(file, entry)
         known = contents.program.methods
         inputs, outputs = tensors(file, contents.program, entry)
+        if any(call.kernel.startswith("quantized_decomposed::") for call in contents.kernels):
+            importlib.import_module("executorch.kernels.quantized")  # registers them with the runtime
         self._inputs = {t.name: (t.shape, np.dtype(t.dtype)) for t in inputs}
         self._outputs = [t.name for t in outputs]
         self._program, self._method = _loaded(file, threads, entry or (known[0] if len(known) == 1 else "forward"))

@@ -219,13 +219,17 @@ def _scales(packed: Table, stored: list[tuple[str, bytes]]) -> tuple[float, ...]
         return (parameters.real(0),)
     if kind not in (1, 4):
         return ()
-    buffer, count = (parameters.number(2, "I"), parameters.number(3, "I")) if kind == 1 else (0, 0)
+    first, size = (2, 4) if kind == 1 else (4, 2)  # those of blocks are bfloat16: the upper half of a float32
+    buffer, count = parameters.number(first, "I"), parameters.number(first + 1, "I")
     if not buffer:
         return tuple(float(x) for x in parameters.numbers(0, "f"))
     content = stored[buffer][1]
-    if len(content) < 4 * count:
+    if len(content) < size * count:
         raise BadBytesError(f"{count} scales have only {len(content)} bytes")
-    return struct.unpack_from(f"<{count}f", content)
+    if kind == 1:
+        return struct.unpack_from(f"<{count}f", content)
+    halves = np.frombuffer(content, "<u2", count).astype(np.uint32) << 16
+    return tuple(halves.view(np.float32).tolist())
 
 
 def _node(packed: Table, values: Mapping[int, Value]) -> Node:

@@ -169,7 +169,7 @@ def _grid_ranges(operators: list[Any]) -> dict[str, Ranges]:
         for tensor in operator.weights() if operator.type in INT4_KERNELS else ():
             if tensor.type == "float32":
                 rows = tensor.data.view("<f4").reshape(tensor.shape[0], -1)
-                _, scales = int8.in_blocks(rows, rows.shape[1], eighth=False)
+                _, scales = int8.blocks(rows, 0, 1, rows.shape[1])
                 high = (scales * np.float32(int8.LARGEST_4)).reshape(-1, *[1] * (len(tensor.shape) - 1))
                 found[tensor.name] = {"min": -high, "max": high}
     return found

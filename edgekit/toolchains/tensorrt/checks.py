@@ -2,7 +2,7 @@
 
 Q/DQ rules: NVIDIA, "Working with Quantized Types" and "Explicit Quantization" (TensorRT 11): int8 is signed and
 symmetric, activations have one scale, weights one per output channel; a bias is added in the accumulator and takes
-none.
+none. int4 is for weights alone, with a scale per block of 64 or 128 ("Quantized Types and Schemes").
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from edgekit.toolchains.tensorrt import operators
 MOST_K, MOST_DIMENSIONS = 3840, 8
 #: Operators with weights -> axis of the output channel in the weight; Gemm and MatMul: see ``channel_axis``.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+#: Weights that share a scale in int4. TensorRT-RTX 1.7 builds blocks of 32 as well; TensorRT's documents do not have them.
+BLOCKS = (64, 128)
 
 
 def findings(model: onnx.ModelProto) -> list[str]:
@@ -187,6 +189,9 @@ def _pair(graph: Graph, node: onnx.NodeProto) -> Iterator[str]:
     elif zero is not None and (zero.dtype != np.int8 or np.any(zero)):
         largest = int(np.abs(zero.astype(np.int64)).max(initial=0))
         yield f"{where}: the zero point must be int8 and 0, not {zero.dtype.name} up to {largest}"
+    stored = graph.constants.get(node.input[0])
+    if stored is not None and stored.dtype.name == "int4" and attributes(node).get("block_size", 0) not in BLOCKS:
+        yield f"{where}: int4 weights have a scale per block of 64 or 128, not of {attributes(node).get('block_size', 0)}"
     scale = graph.constants.get(node.input[1])
     if scale is None:
         yield f"{where}: the scale must be constant (TensorRT has no dynamic int8)"
@@ -207,8 +212,12 @@ def _product(graph: Graph, node: onnx.NodeProto) -> Iterator[str]:
     if weight is None or weight.op_type != "DequantizeLinear" or node.input[1] not in graph.fixed:
         return
     scale = graph.constants.get(weight.input[1])
-    axis = attributes(weight).get("axis", 1)
-    if scale is not None and scale.size > 1 and axis != (wanted := channel_axis(node, graph.shape(weight.input[0]))):
+    given = attributes(weight)
+    axis, wanted = given.get("axis", 1), channel_axis(node, graph.shape(weight.input[0]))
+    if given.get("block_size", 0):
+        if axis == wanted:
+            yield f"{where}: the weight has its blocks along its output channels; TensorRT sums over a block"
+    elif scale is not None and scale.size > 1 and axis != wanted:
         yield f"{where}: the weight is quantized along axis {axis}; TensorRT takes its output channels, axis {wanted}"
 
 

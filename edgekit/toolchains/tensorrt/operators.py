@@ -2,7 +2,7 @@
 
 Source: onnx-tensorrt, ``docs/operators.md``, "TensorRT 10.15 supports operators in the inclusive range of opset 9 to
 opset 24" (TensorRT 11.x: NVIDIA's "ONNX Opset Guide" names that same list and opsets up to 25). Types are those of the
-document's column "Supported Types", without FP8, FP4 and INT4, which edgekit writes nowhere.
+document's column "Supported Types", without FP8 and FP4, which edgekit writes nowhere.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _GROUPS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"float32"}), "STFT"),
     (_FLOAT | {"int8"}, "Attention"),
     (_NUMBER | {"int8"}, "Gelu"),
-    (frozenset({"int8"}), "DequantizeLinear"),
+    (frozenset({"int8", "int4"}), "DequantizeLinear"),
 )
 
 #: Operator -> element types of its data.

@@ -1,4 +1,4 @@
-"""int8 ONNX files as TensorRT 10 and 11 want them: explicit, symmetric Q/DQ; implicit calibration is gone.
+"""ONNX files of 8 and 4 bits as TensorRT 10 and 11 want them: explicit, symmetric Q/DQ; implicit calibration is gone.
 
 Placement follows NVIDIA's recommendations ("Working with Quantized Types", Q/DQ layer placement): all inputs of
 weighted operators are quantized, their outputs are not, so that a following batch norm, activation or sum is fused into
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from onnx import helper, numpy_helper
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
+from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_NODES = 20_000
+#: The first opset with int4 and scales per block, and the version of the format that came with it.
+_BLOCKED, _IR = 21, 10
 
 
 def qdq(model: LoadedModel | None, request: Request) -> Converted:
@@ -52,6 +56,45 @@ def unrolled_qdq(model: LoadedModel | None, request: Request) -> Converted:
         named = onnx.load(finish(proto, Request(**{**vars(request), "folder": Path(folder)})).file)
     done = _written(share_constants(_prepared(named)), request)
     return replace(done, notes=("recurrent cells are unrolled to one set of matrix products per time step",))
+
+
+def in_blocks(model: LoadedModel | None, request: Request) -> Converted:
+    """Store the weights of linear layers in int4 blocks, and those of all else that has no state in int8.
+
+    Activations stay in float, and so do recurrent cells.
+    """
+    proto = _prepared(read_float(request))
+    if next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")) < _BLOCKED:
+        proto = onnx.version_converter.convert_version(proto, _BLOCKED)
+        proto.ir_version = max(proto.ir_version, _IR)
+    found = rules.outcomes(request, layers(proto) if request.layers else (), able=_by_layer)
+    graph = Graph(proto)
+    weights = {**place(graph, found.floats).weights, **_tables(graph, found.floats)}
+    blocks = {
+        (index, position)
+        for index, position in weights
+        if (node := proto.graph.node[index]).op_type in ("Gemm", "MatMul") and position == 1
+        if node.name not in found.schemes and len(shape := graph.shape(node.input[1])) == 2
+        if not request.scheme.too_large_for((0, shape[1 - channel_axis(node, shape)]))
+    }
+    insert(proto, Placement({}, weights, frozenset(blocks)), {}, request.scheme.group)
+    refuse(proto)
+    return replace(finish(proto, request), kept=found.kept)
+
+
+def _by_layer(scheme: Scheme) -> bool:
+    """Whether ``in_blocks`` can give a scheme to a single layer: it is what others get."""
+    return scheme.weights_only and scheme.weights == "int8" and scheme.granularity == "channel"
+
+
+def _tables(graph: Graph, kept: Collection[str]) -> dict[tuple[int, int], str]:
+    """Float matrices that rows are looked up in."""
+    return {
+        (index, 0): node.input[0]
+        for index, node in enumerate(graph.model.graph.node)
+        if node.op_type == "Gather" and node.name not in kept and attributes(node).get("axis", 0) == 0
+        if (table := graph.constants.get(node.input[0])) is not None and table.ndim == 2 and table.dtype == np.float32
+    }
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -96,10 +139,12 @@ class Placement:
     Attributes:
         inputs: activations, one scale each.
         weights: constants, one scale per output channel.
+        blocks: those of them that are int4, with a scale per block.
     """
 
     inputs: Mapping[tuple[int, int], str]
     weights: Mapping[tuple[int, int], str]
+    blocks: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def activations(self) -> tuple[str, ...]:
@@ -170,8 +215,8 @@ def ranges(
     return largest
 
 
-def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float]) -> None:
-    """Put Q/DQ pairs behind activations and store weights as int8, in place."""
+def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float], group: int | None = None) -> None:
+    """Put Q/DQ pairs behind activations and store weights as int8, or as int4 in blocks of ``group``, in place."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     tensors |= {
         node.output[0]: _named(node.attribute[0].t, node.output[0])
@@ -179,7 +224,7 @@ def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, fl
         if node.op_type == "Constant" and node.attribute[0].name == "value"
     }
     nodes: list[onnx.NodeProto] = []
-    made: dict[tuple[str, int | None], str] = {}
+    made: dict[tuple[str, int | None, int | None], str] = {}
     for value in model.graph.input:
         nodes.extend(_pair(model.graph, value.name, scales))
     for index, node in enumerate(model.graph.node):
@@ -189,11 +234,11 @@ def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, fl
                 renamed[position] = f"{name}/dequantized"
             elif (index, position) in placement.weights:
                 axis = _axis(node, position, tensors[name])
-                if (name, axis) not in made:
-                    restored = f"{name}/restored" if axis is None else f"{name}/restored/{axis}"
-                    nodes.append(_weight(model.graph, tensors[name], axis, restored))
-                    made[name, axis] = restored
-                renamed[position] = made[name, axis]
+                key = (name, axis, group if (index, position) in placement.blocks else None)
+                if key not in made:
+                    made[key] = "/".join([name, "restored", *(str(one) for one in key[1:] if one is not None)])
+                    nodes.append(_weight(model.graph, tensors[name], axis, made[key], key[2]))
+                renamed[position] = made[key]
         node.input[:] = renamed
         nodes.append(node)
         for name in node.output:
@@ -215,6 +260,8 @@ def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
 
 def _axis(node: onnx.NodeProto, position: int, tensor: onnx.TensorProto) -> int | None:
     """Axis of a weight's scales; None for one scale."""
+    if node.op_type == "Gather":
+        return 0
     if len(tensor.dims) < 2 or position == 0:
         return None
     if node.op_type == "ConvTranspose" and attributes(node).get("group", 1) > 1:
@@ -232,8 +279,17 @@ def _pair(graph: onnx.GraphProto, name: str, scales: Mapping[str, float]) -> Ite
     yield helper.make_node("DequantizeLinear", inputs, [f"{name}/dequantized"], f"{name}/dequantize")
 
 
-def _weight(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int | None, restored: str) -> onnx.NodeProto:
+def _weight(
+    graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int | None, restored: str, group: int | None
+) -> onnx.NodeProto:
     values = numpy_helper.to_array(tensor)
+    if group is not None and axis is not None:
+        integers, scale = int8.blocks(values, axis, 1 - axis, group)
+        packed = helper.make_tensor(f"{restored}/int4", onnx.TensorProto.INT4, values.shape, integers.ravel())
+        graph.initializer.extend([packed, numpy_helper.from_array(scale, f"{restored}/scale")])
+        given = {"axis": 1 - axis, "block_size": group}
+        inputs = [packed.name, f"{restored}/scale"]
+        return helper.make_node("DequantizeLinear", inputs, [restored], f"{restored}/dequantize", **given)
     integers, scale = int8.symmetric(values, tuple(i for i in range(values.ndim) if i != axis))
     _constants(graph, restored, scale.reshape(()) if axis is None else scale.reshape(-1))
     graph.initializer.append(numpy_helper.from_array(integers, f"{restored}/int8"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx
 
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import STEERED, Converted, Request, Route
+from edgekit.toolchains import BY_LAYER, FLOAT_ACTIVATIONS, STEERED, Converted, Request, Route
 from edgekit.toolchains.onnx import export
 from edgekit.toolchains.tensorrt import checks, quantize
 from edgekit.toolchains.tensorrt.passes import half
@@ -30,5 +30,8 @@ ROUTES = {
     "export-tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),
     "cast-wf16af16-onnx": Route({"keras": "runtime", "torch": "runtime"}, half.half, quantizes_file=True),
     "ptq-w8a8-qdq": Route({"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True, honours=STEERED),
+    "weights-w4-onnx": Route(
+        {"keras": "runtime", "torch": "runtime"}, quantize.in_blocks, True, BY_LAYER, FLOAT_ACTIVATIONS
+    ),
     "ptq-w8a8-qdq-unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED),
 }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from edgekit import mil
-from edgekit.steps import File
 
 OUTPUTS = "outputs.npz"
 
@@ -16,8 +16,8 @@ OUTPUTS = "outputs.npz"
 class Request:
     """A package, and a file of arrays named as its inputs."""
 
-    model: File
-    inputs: File
+    model: PathLike[str]
+    inputs: PathLike[str]
 
 
 def run(folder: Path, request: Request) -> dict[str, Any]:

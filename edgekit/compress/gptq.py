@@ -1,0 +1,89 @@
+"""GPTQ: rounding weights one input after another, each error made good by the inputs that are still to come.
+
+Frantar, Ashkboos, Hoefler & Alistarh, *GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+Transformers*, ICLR 2023: the solution of equations (2) and (3) by a Cholesky factor of the inverse Hessian.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+#: Part of the mean of the Hessian's diagonal that is added to it, as in the paper (section 3.3).
+DAMPING = 0.01
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Symmetric integers from ``-largest`` to ``largest``, with one scale per row, or per block of a row.
+
+    Attributes:
+        largest: 7 for 4 bits: -8 is not used, so that a weight and its opposite cost the same.
+        group: inputs that share a scale, which divide the row; None for all.
+    """
+
+    largest: int = 7
+    group: int | None = None
+
+    def scales(self, weights: Floats) -> Floats:
+        """Of ``(rows, inputs)`` weights the scale of each weight: the largest magnitude is the largest integer."""
+        rows, inputs = weights.shape
+        blocks = np.abs(weights).reshape(rows, -1, self.group or inputs).max(axis=2)
+        # In float32, as runtimes have it: else what lies on this grid is beside theirs.
+        scales = np.maximum(blocks.astype(np.float32), np.finfo(np.float32).tiny) / np.float32(self.largest)
+        return np.repeat(scales.astype(np.float64), self.group or inputs, axis=1)
+
+
+def nearest(weights: Floats, grid: Grid) -> Floats:
+    """Weights rounded to the nearest point of the grid."""
+    scales = grid.scales(weights)
+    return np.asarray(np.clip(np.rint(weights / scales), -grid.largest, grid.largest) * scales)
+
+
+def rounded(weights: Floats, hessian: Floats, grid: Grid) -> Floats:
+    """Weights on the grid whose outputs are as close as rounding one after another makes them.
+
+    Args:
+        weights: ``(rows, inputs)``, in float64.
+        hessian: ``(inputs, inputs)``: the sum of ``x x^T`` over the layer's inputs.
+        grid: what they become; its scales are those of the weights as they are.
+
+    The largest weight of each row or block stays the largest integer: a quantizer that takes its scale from what it is
+    given finds the same grid again.
+    """
+    weights, scales = weights.copy(), grid.scales(weights)
+    inputs = weights.shape[1]
+    pinned = _pinned(weights, grid)
+    unused = np.diag(hessian) == 0
+    hessian = hessian + np.diag(np.where(unused, 1.0, 0.0))
+    order = np.argsort(-np.diag(hessian), kind="stable")  # inputs of the most energy while there is most left to mend
+    damped = hessian[np.ix_(order, order)] + DAMPING * np.diag(hessian).mean() * np.eye(inputs)
+    factor = np.linalg.cholesky(np.linalg.inv(damped)).T  # upper: inverse = factor^T factor
+    weights, scales, pinned = weights[:, order], scales[:, order], pinned[:, order]
+    done = np.empty_like(weights)
+    for i in range(inputs):
+        integers = np.clip(np.rint(weights[:, i] / scales[:, i]), -grid.largest, grid.largest)
+        integers = np.where(pinned[:, i] != 0, pinned[:, i] * grid.largest, integers)
+        done[:, i] = integers * scales[:, i]
+        error = (weights[:, i] - done[:, i]) / factor[i, i]
+        weights[:, i + 1 :] -= np.outer(error, factor[i, i + 1 :])
+    back = np.empty_like(done)
+    back[:, order] = done
+    return back
+
+
+def _pinned(weights: Floats, grid: Grid) -> Floats:
+    """Where the largest magnitude of each row or block lies, by its sign; 0 elsewhere."""
+    rows, inputs = weights.shape
+    blocks = weights.reshape(rows, -1, grid.group or inputs)
+    at = np.abs(blocks).argmax(axis=2)[..., None]
+    found = np.zeros_like(blocks)
+    np.put_along_axis(found, at, np.sign(np.take_along_axis(blocks, at, axis=2)), axis=2)
+    return found.reshape(rows, inputs)
