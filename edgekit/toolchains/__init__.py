@@ -17,8 +17,8 @@ A route's name says what it does: ``export-TOOL`` for float files, else ``METHOD
 
 - METHOD: ``cast`` (weights to a shorter float), ``weights`` (weights alone to integers), ``dynamic`` (activations get
   their scale at run time), ``ptq`` (activations have ranges from calibration samples).
-- NUMBERS: ``w8a8``, ``w8a16``, ``w8``: integer bits of weights and activations; ``wf16``, ``wf16af16``: float16
-  weights, computed in float32 or in float16.
+- NUMBERS: ``w8a8``, ``w8a16``, ``w4a8``, ``w8``, ``w4``: integer bits of weights and activations; ``wf16``,
+  ``wf16af16``: float16 weights, computed in float32 or in float16.
 - TOOL: what exports or quantizes. ``converter`` is TensorFlow's, ``quantizer`` ai-edge-quantizer, ``qdq`` and ``ort``
   are ONNX Runtime's, static and dynamic, ``nncf`` is OpenVINO's, ``pt2e`` torchao's, ``xnnpack`` ExecuTorch's; others
   go by the name of a distribution in the folder's ``PACKAGES``.

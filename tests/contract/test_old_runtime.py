@@ -87,6 +87,12 @@ def test_what_the_old_kernels_compute_wrongly_is_refused(python: str, folder: Pa
     assert "FULLY_CONNECTED" in said["dynamic-w8a8-quantizer"]
 
 
+@pytest.mark.parametrize("model", ["attention", "conv"])
+def test_4_bit_weights_are_refused(python: str, folder: Path, model: str) -> None:
+    said = run_old(python, folder / model, "dynamic-w4a8-quantizer")
+    assert said["dynamic-w4a8-quantizer"].startswith("UnsupportedError"), said
+
+
 def test_the_session_runs_on_tflite_runtime(python: str, folder: Path) -> None:
     routes = ("export-converter", "ptq-w8a8-converter", "ptq-w8a8-quantizer", "cast-wf16-quantizer")
     folder /= "conv"

@@ -60,6 +60,12 @@ def blocks(
     return integers.reshape(shape), scale.squeeze(given + 1)
 
 
+def packed(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Numbers of 4 bits, two in a byte along the last axis, the first in its lower half."""
+    low, high = integers[..., 0::2] & 15, integers[..., 1::2] & 15
+    return (low | (high << 4)).astype(np.uint8)
+
+
 def lengths(values: NDArray[np.floating], axes: tuple[int, ...]) -> NDArray[np.floating]:
     """The largest absolute value along some axes; 1 where nothing is there: runtimes refuse smaller scales."""
     largest = np.abs(values).max(axis=axes, keepdims=True)

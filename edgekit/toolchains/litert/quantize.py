@@ -12,7 +12,7 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import rules
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of, observers, one_by_one
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
@@ -85,7 +85,7 @@ INT4_KERNELS = ("CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP")
 
 
 def dynamic_int4(model: LoadedModel | None, request: Request) -> Converted:
-    """As ``dynamic_products``, with 4-bit weights per channel where there are kernels for them: a grid of -7 to 7."""
+    """As ``dynamic_products``, with 4-bit weights per channel where there are kernels for them."""
     return _dynamic(request, depthwise_in_float=True, bits=4)
 
 
@@ -113,10 +113,17 @@ def _dynamic(
         manager.add_static_config(
             regex=_regex(operator), operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8
         )
-    made = _quantize(request, manager.get_quantization_recipe(), _table_ranges(lookups))
+    known = _table_ranges(lookups) | (_grid_ranges(operators) if bits == 4 else {})
+    made = _quantize(request, manager.get_quantization_recipe(), known)
     depthwise = sum(operator.type == "DEPTHWISE_CONV_2D" for operator in operators)
-    note = f"{depthwise} depthwise convolutions compute in float: XNNPACK has no kernel that quantizes their inputs"
-    return replace(made, notes=(note,)) if depthwise and depthwise_in_float else made
+    notes = []
+    if depthwise and depthwise_in_float:
+        notes.append(
+            f"{depthwise} depthwise convolutions compute in float: XNNPACK has no kernel that quantizes their inputs"
+        )
+    if lookups and bits == 4:
+        notes.append(f"{len(lookups)} tables have 8 bits: GATHER, by which Keras looks up, has no 4-bit kernel")
+    return replace(made, notes=tuple(notes))
 
 
 def _operators(request: Request) -> list[Any]:
@@ -150,6 +157,21 @@ def _table_ranges(lookups: list[Any]) -> dict[str, Ranges]:
         values = operator.inputs[0].data.view("<f4")
         extremes = {"min": np.full((1, 1), values.min()), "max": np.full((1, 1), values.max())}
         found |= {operator.inputs[0].name: extremes, operator.outputs[0].name: extremes}
+    return found
+
+
+def _grid_ranges(operators: list[Any]) -> dict[str, Ranges]:
+    """Ranges that the quantizer divides by 7: of a channel whose weights lie on a grid, those of that grid."""
+    import numpy as np
+
+    found: dict[str, Ranges] = {}
+    for operator in operators:
+        for tensor in operator.weights() if operator.type in INT4_KERNELS else ():
+            if tensor.type == "float32":
+                rows = tensor.data.view("<f4").reshape(tensor.shape[0], -1)
+                _, scales = int8.blocks(rows, 0, 1, rows.shape[1])
+                high = (scales * np.float32(int8.LARGEST_4)).reshape(-1, *[1] * (len(tensor.shape) - 1))
+                found[tensor.name] = {"min": -high, "max": high}
     return found
 
 

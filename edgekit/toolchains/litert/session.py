@@ -162,7 +162,7 @@ def arithmetic(nodes: list[dict[str, Any]]) -> str:
         if node["op_name"] == "TRANSPOSE_CONV":  # operands: output shape, weights, activations
             types = types[:0:-1]
         if types[0] == "float32":
-            kinds.add("f32" if types[1] != "int8" else "int8 weights, activations quantized at run time")
+            kinds.add("f32" if types[1] != "int8" else "integer weights, activations quantized at run time")
         else:
             kinds.add("int16x8" if types[0] == "int16" else types[0])
     return "+".join(sorted(kinds)) or "f32"

@@ -1,7 +1,7 @@
 """4-bit ONNX files: ``MatMulNBits`` and ``GatherBlockQuantized``, ONNX Runtime's own; all other weights in int8.
 
 ONNX Runtime's tool for them, ``MatMulNBitsQuantizer``, passes over ``Gemm`` without a word, which many linear layers
-are, and knows one grid, so that weights which lie on another are moved.
+are, and makes the largest value -8, so that weights which lie on a grid of -7 to 7 are moved.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int4, int8, rules
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains.onnx.export import finish
 from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, restored
 
@@ -96,7 +97,7 @@ class _Storing:
         weights = [self._weights.get(name) for name in node.input]
         if named and node.name in kept:
             self.graph.node.append(node)
-        elif node.op_type == "Gather" and weights[0] is not None and given.get("axis", 0) == 0:
+        elif _is_lookup(node, given, weights):
             self._look_up(node, weights[0], max(bits, self.table_bits))
         elif bits == 4 and _is_linear(node, given, weights):
             self._multiply(node, weights[1], turned=not given.get("transB", 0))
@@ -109,8 +110,8 @@ class _Storing:
         matrix = matrix.T if turned else matrix
         name = f"{tensor.name}/int4{'/turned' if turned else ''}"
         if self._is_new(name):
-            integers, scales = int4.symmetric(matrix, self.group)
-            self._add(name, int4.packed(integers + ZERO))
+            integers, scales = self._blocks(matrix)
+            self._add(name, int8.packed(integers + ZERO).reshape(*scales.shape, self.group // 2))
             self._add(f"{name}/scale", scales)
         bias = node.input[2] if len(node.input) > 2 else ""
         within = self._vectors.get(bias) == matrix.shape[:1]
@@ -128,21 +129,18 @@ class _Storing:
         name = f"{tensor.name}/int{bits}"
         if self._is_new(name):
             if bits == 4:
-                integers, scales = int4.symmetric(table, self.group)
-                rows = integers.reshape(*table.shape[:-1], -1)[..., :width]
-                self.graph.initializer.append(
-                    onnx.helper.make_tensor(name, onnx.TensorProto.INT4, rows.shape, rows.ravel().tolist())
-                )
+                integers, scales = self._blocks(table)
+                rows = integers[:, :width].ravel().tolist()
+                self.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.INT4, table.shape, rows))
             else:
                 integers, scales = int8.symmetric(table, -1)
                 self._add(name, (integers.astype(np.int16) + 128).astype(np.uint8))
             self._add(f"{name}/scale", scales)
         block = self.group if bits == 4 else max(SMALLEST, 1 << (width - 1).bit_length())
         inputs = [name, node.input[1], f"{name}/scale"]
-        axis = table.ndim - 1
         self._append(
             "GatherBlockQuantized", inputs, node.output[0], node.name,
-            bits=bits, block_size=block, gather_axis=0, quantize_axis=axis,
+            bits=bits, block_size=block, gather_axis=0, quantize_axis=1,
         )  # fmt: skip
 
     def _restore(self, node: onnx.NodeProto, given: dict[str, Any]) -> None:
@@ -158,6 +156,11 @@ class _Storing:
             self.wider[node.op_type] += 1
         self.graph.node.append(node)
 
+    def _blocks(self, matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Integers and scales of blocks along the last axis; zeros fill the last one up."""
+        whole = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % self.group)))
+        return int8.blocks(whole, 0, 1, self.group)
+
     def _append(self, operator: str, inputs: list[str], output: str, name: str, **attributes: Any) -> None:
         self.graph.node.append(onnx.helper.make_node(operator, inputs, [output], name, domain=DOMAIN, **attributes))
 
@@ -169,6 +172,12 @@ class _Storing:
         new = name not in self._made
         self._made.add(name)
         return new
+
+
+def _is_lookup(node: onnx.NodeProto, given: dict[str, Any], weights: list[Any]) -> bool:
+    """Whether a node looks rows up in a table."""
+    found = node.op_type == "Gather" and weights[0] is not None and given.get("axis", 0) == 0
+    return found and len(weights[0].dims) == 2
 
 
 def _is_linear(node: onnx.NodeProto, given: dict[str, Any], weights: list[Any]) -> bool:

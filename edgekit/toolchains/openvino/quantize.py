@@ -17,7 +17,7 @@ from openvino import opset13 as opset
 from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import int4, int8, rules
+from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
@@ -112,8 +112,8 @@ def weights_symmetric(model: LoadedModel | None, request: Request) -> Converted:
 def weights_int4(model: LoadedModel | None, request: Request) -> Converted:
     """Store matrices and tables in int4, in blocks, all other weights as int8 per channel.
 
-    NNCF's own int4 has one grid, on which weights that lie on another are moved, and raises on the first layer whose
-    input channels blocks do not divide.
+    NNCF's own int4 makes the largest value -8, which moves weights that lie on a grid of -7 to 7, and raises on the
+    first layer whose input channels blocks do not divide.
     """
     return _weights(request, "INT8_SYM", blocks=("MatMul", "Gather"))
 
@@ -158,9 +158,10 @@ def _store_blocks(node: Any, group: int) -> None:
     matrix = np.swapaxes(values, -1, -2) if turned and values.ndim > 1 else values
     if values.ndim < 2 or math.prod(values.shape[:-2]) > 1 or matrix.shape[-1] % group:
         return
-    integers, scales = int4.symmetric(matrix, group)
-    stored = ov.Tensor(ov.Type.i4, ov.Shape(integers.shape))
-    stored.data.view(np.uint8).reshape(-1)[:] = int4.packed(integers).reshape(-1)
+    rows = matrix.reshape(matrix.shape[-2:])
+    integers, scales = int8.blocks(rows, 0, 1, group)
+    stored = ov.Tensor(ov.Type.i4, ov.Shape([*scales.shape, group]))
+    stored.data.view(np.uint8).reshape(-1)[:] = int8.packed(integers).reshape(-1)
     constant, shape = opset.constant(stored), opset.constant(np.array(matrix.shape))
     restored = opset.multiply(opset.convert(constant, "f32"), opset.constant(scales[..., None]))
     whole = opset.reshape(restored, shape, special_zero=False)

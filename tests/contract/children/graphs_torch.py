@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grids
 import numpy as np
 import torch
 from torch import nn
@@ -148,6 +149,15 @@ class Sparse(nn.Module):
         return self.halves(torch.relu(self.pairs(x)))
 
 
+class OnGrid(nn.Linear):
+    """A linear layer whose weights lie on grids of 15 numbers already."""
+
+    def __init__(self, shared: str) -> None:
+        weights = grids.weights(shared)
+        super().__init__(weights.shape[1], weights.shape[0], bias=False)
+        self.weight = nn.Parameter(torch.from_numpy(weights))
+
+
 def floats(*shape: int) -> object:
     return lambda count: RNG.normal(size=(count, *shape)).astype(np.float32)
 
@@ -175,9 +185,11 @@ INPUTS = {
     "large": {"x": floats(1024)},
     "sparse": {"image": floats(4, 8, 8)},
     **{name: {"input": floats(4, 8, 8)} for name in LAYERS},
+    **{name: {"input": floats(grids.INPUTS)} for name in grids.SHARED},
 }
 CLASSES = {"cnn": Cnn, "two": Two, "mlp": Mlp, "attention": Attention, "lstm": Lstm, "lookup": Lookup, "llama": Llama}
 CLASSES |= {"large": Large, "sparse": Sparse, **LAYERS}
+CLASSES |= {name: lambda name=name: OnGrid(name) for name in grids.SHARED}
 
 
 def model(name: str) -> nn.Module:
