@@ -94,7 +94,7 @@ class _Storing:
         given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         named = bool(node.name)
         bits = 8 if named and node.name in wider else 4
-        weights = [self._weights.get(name) for name in node.input]
+        weights: list[Any] = [self._weights.get(name) for name in node.input]
         if named and node.name in kept:
             self.graph.node.append(node)
         elif _is_lookup(node, given, weights):
