@@ -295,6 +295,10 @@ def _layers(request: Request) -> dict[str, Found[str]]:
     return {one.at: one for one in rules.of_layers(audit(request.float_file).layers, constants)}
 
 
+#: What recipes call operators whose names are others in the file.
+_OTHER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+
+
 def _ruled(recipe: Any, found: Outcomes[str], operators: Mapping[str, Any]) -> Any:
     """The recipe with what the rules say of single operators behind all else: the last that fits counts."""
     from ai_edge_quantizer import qtyping
@@ -305,7 +309,8 @@ def _ruled(recipe: Any, found: Outcomes[str], operators: Mapping[str, Any]) -> A
     manager.load_quantization_recipe(recipe)
     for name in (*found.floats, *found.schemes):
         operator = operators[name]
-        kind, scheme = qtyping.TFLOperationName(operator.type), found.schemes.get(name)
+        kind = qtyping.TFLOperationName(_OTHER_NAMES.get(operator.type, operator.type))
+        scheme = found.schemes.get(name)
         if scheme is None:
             manager.add_quantization_config(_regex(operator), kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
         elif scheme.weights_only:
