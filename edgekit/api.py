@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +29,7 @@ from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
 from edgekit.mil import step as mlpackage
+from edgekit.ranges import plans
 from edgekit.result import Result
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
@@ -43,6 +44,7 @@ def convert(
     target: str,
     *,
     calibrate: str | None = None,
+    ranges: str | None = None,
     evaluate: str | None = None,
     metric: str = "top1",
     inputs: Sequence[str] = (),
@@ -64,7 +66,8 @@ def convert(
 ) -> Result:
     """Convert a model to a target and prove the file; see ``edgekit convert --help`` for the arguments.
 
-    Without ``latency`` nothing is timed, and the first route that passes is chosen.
+    Without ``latency`` nothing is timed, and the first route that passes is chosen. ``ranges`` is a plan of
+    ``calibration/`` by name or path; None takes that of the target.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
@@ -74,10 +77,14 @@ def convert(
         EdgekitError: the request is wrong, unsafe, or cannot be served at all.
     """
     found = sources.resolve(source, inputs=tuple(inputs), trust=trust)
+    wanted = targets.load(target)
+    estimator = plans.load(ranges or wanted.ranges)
+    samples = plan_for(found, calibrate, evaluate, metric)
     order = Order(
         source=found,
-        target=targets.load(target),
-        plan=plan_for(found, calibrate, evaluate, metric),
+        target=wanted,
+        plan=replace(samples, calibration_count=estimator.samples, draw=estimator.draw),
+        ranges=estimator,
         output=output,
         roles=roles_of(outputs),
         search_routes=search_routes,

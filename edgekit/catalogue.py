@@ -14,6 +14,8 @@ from typing import Any, Literal
 from edgekit.errors import UsageError, unknown_name
 
 Catalogue = Literal["targets", "calibration", "benchmarks/devices"]
+#: What an entry of each is called, as `edgekit list` lists them.
+_ENTRY: dict[Catalogue, str] = {"targets": "target", "calibration": "range", "benchmarks/devices": "device"}
 
 _PACKAGE = Path(__file__).parent
 #: Bytes of an entry; the packaged ones have a few thousand.
@@ -60,13 +62,15 @@ def find(catalogue: Catalogue, name: str) -> Path:
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
-            raise UsageError(f"no such file: {name}", hint=f"Give a name instead: see `edgekit list {catalogue}`.")
+            raise UsageError(
+                f"no such file: {name}", hint=f"Give a name instead: see `edgekit list {_ENTRY[catalogue]}s`."
+            )
         return path
     for folder in folders(catalogue):
         path = folder / f"{name}.toml"
         if path.is_file():
             return path
-    raise unknown_name(catalogue.rpartition("/")[2].rstrip("s"), name, names(catalogue))
+    raise unknown_name(_ENTRY[catalogue], name, names(catalogue))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 #: What `edgekit list` lists.
-_LISTED = ("target", "model", "device", "toolchain")
+_LISTED = ("target", "model", "device", "toolchain", "range")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

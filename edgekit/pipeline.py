@@ -69,8 +69,11 @@ def explore(run: Run, order: Order) -> Outcome:
     planned = trying.plan(run, trial)
     candidates = try_routes(run, trial, planned)
     if mixed.wanted(trial, candidates):
+        # What stays higher keeps the source's own weights.
         plain = prepare(run, replace(order, rounding="nearest")) if trial.checkpoint.changed else trial
-        candidates += mixed.search(run, plain, planned, candidates)
+        found = mixed.search(run, plain, planned, candidates)
+        trial = plain if any(made.status == "PASS" for made in found) else trial
+        candidates += found
     chosen = within_budget(order, finish(run, trial, judging.choose(candidates, order.target.gate)))
     test, tested = test_once(run, trial, chosen)
     twin = compact.named_shortly(run, order.target, trial.twin) if trial.twin else None  # as sizes are compared
@@ -108,7 +111,10 @@ def gather_calibration(run: Run, order: Order, checkpoint: Checkpoint) -> SplitF
     """The samples that ranges come from and weights are rounded by, where the target needs them."""
     if not (order.target.needs_calibration or order.rounds_by_samples):
         return None
-    return loading.gather(run, order, checkpoint, "calibration", ran=False)
+    calibration = loading.gather(run, order, checkpoint, "calibration", ran=False)
+    if order.target.needs_calibration and not checkpoint.streams:  # a sequence is many samples, as its steps tell
+        order.ranges.check(calibration.count)
+    return calibration
 
 
 def float_twin(run: Run, trial: Trial) -> Candidate | None:

@@ -448,6 +448,24 @@ class SamplesFacts(_Frozen):
     classes: tuple[str, ...] = ()
 
 
+class RangesFacts(_Frozen):
+    """How activations got their ranges from samples.
+
+    Attributes:
+        plan: name in ``calibration/``.
+        method: how the chosen file's ranges were found. ``tool``: by what quantizes it, in its own way.
+        settings: of the method.
+        samples: how many it was shown.
+        draw: which ones, where there were more.
+    """
+
+    plan: str
+    method: str
+    settings: dict[str, float]
+    samples: int
+    draw: str
+
+
 class Host(_Frozen):
     """Where this was measured.
 
@@ -513,6 +531,7 @@ class Result(_Frozen):
     latency: Latency | None = None
     gate: dict[str, Any]
     samples: SamplesFacts
+    ranges: RangesFacts | None = None
     notes: tuple[str, ...] = ()
     tools: dict[str, str]
     host: Host

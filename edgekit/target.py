@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from edgekit import catalogue, limits
 from edgekit.errors import UsageError
 from edgekit.limits import Gate
+from edgekit.ranges.estimator import TOOL
 from edgekit.result import TargetFile
 from edgekit.scheme import Kind, Precision, Scheme
 from edgekit.schemes import FP32, SCHEMES, find
@@ -114,6 +115,7 @@ class Target(BaseModel):
         partial_blocks: whether the last block of a channel may hold fewer weights than the others.
         rounding: how weights are rounded below 8 bits where there are calibration samples: ``gptq``, or to the
             ``nearest``.
+        ranges: plan by which activations get their ranges, where the user asks for no other (``calibration/``).
         gate: limits; what the file leaves out is the precision's default (``edgekit.limits``).
     """
 
@@ -133,6 +135,7 @@ class Target(BaseModel):
     layers_because: str = ""
     partial_blocks: bool = False
     rounding: Rounding = "nearest"
+    ranges: str = TOOL.name
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
     _file: TargetFile | None = PrivateAttr(None)
@@ -165,6 +168,12 @@ class Target(BaseModel):
             raise ValueError("layers and layers_because go together, and belong to targets below 8 bits alone")
         if self.rounding != "nearest" and self.scheme.weights != "int4":
             raise ValueError(f"rounding {self.rounding} belongs to targets of int4 weights alone")
+        return self
+
+    @model_validator(mode="after")
+    def _has_ranges(self) -> Target:
+        if self.ranges != TOOL.name and not self.needs_calibration:
+            raise ValueError(f"ranges: {self.precision} takes none from samples")
         return self
 
     @property

@@ -21,6 +21,7 @@ from edgekit.conversion.samples import SplitFiles
 from edgekit.jobs.run import Run
 from edgekit.proof import precision
 from edgekit.proof.judge import Verdict
+from edgekit.ranges.estimator import SETTINGS
 from edgekit.result import (
     AgreementFacts,
     ErrorFacts,
@@ -29,6 +30,7 @@ from edgekit.result import (
     KeptFloat,
     Part,
     Proof,
+    RangesFacts,
     Result,
     RoutePassedOver,
     RouteTried,
@@ -154,6 +156,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         latency=latency,
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
+        ranges=_ranges(order, outcome),
         notes=(*outcome.checkpoint.notes, *_notes(target, made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},
         host=run.host,
@@ -385,6 +388,15 @@ def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
     splits = {str(s): {"count": v.count, "sha256": v.sha256, "dropped": v.dropped} for s, v in made.items()}
     classes = next((value.classes for value in made.values() if value.classes), ())
     return SamplesFacts(origin=origin, seed=plan.seed, splits=splits, classes=classes)
+
+
+def _ranges(order: Order, outcome: Outcome) -> RangesFacts | None:
+    """How activations got their ranges; None where none came from samples."""
+    calibration, used = _find(outcome.samples, "calibration"), order.ranges
+    if calibration is None:
+        return None
+    settings: dict[str, float] = {key: getattr(used, key) for key in SETTINGS[used.method]}
+    return RangesFacts(plan=used.name, method=used.method, settings=settings, samples=calibration.count, draw=used.draw)
 
 
 def _find(samples: list[SplitFiles], split: str) -> SplitFiles | None:

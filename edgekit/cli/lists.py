@@ -47,6 +47,30 @@ def _read_target(path: Path, *, whole: bool) -> tuple[dict[str, Any], str | None
         return {}, str(error)
 
 
+@app.command("ranges")
+def list_ranges(as_json: AsJson = False) -> int:
+    """Range plans: how activations get their ranges from samples."""
+    from edgekit import catalogue
+    from edgekit.ranges import plans
+
+    rows: list[dict[str, Any]] = []
+    for name in plans.names():
+        path = catalogue.find("calibration", name)
+        own = not catalogue.is_packaged("calibration", path)
+        try:
+            plan, problem = plans.parse(path), None
+            title = catalogue.read(path)["title"]
+            facts = {"method": plan.method, "samples": plan.samples, "least": plan.least, "title": title}
+        except EdgekitError as error:
+            facts, problem = dict.fromkeys(("method", "samples", "least", "title")), str(error)
+        rows.append({"name": name, **facts, "file": str(path) if own else None, "problem": problem})
+    if as_json:
+        return print_rows("ranges", rows, as_json)
+    extra = [key for key in ("file", "problem") if any(row[key] for row in rows)]
+    shown = ("name", "method", "samples", "least", "title", *extra)
+    return print_rows("ranges", [{key: row[key] for key in shown} for row in rows], as_json)
+
+
 @app.command("models")
 def list_models(as_json: AsJson = False) -> int:
     """Architectures of the zoo."""

@@ -58,6 +58,10 @@ def convert(
     calibrate: Annotated[
         str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")
     ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(help="How they give ranges of activations: a name from `edgekit list ranges`, or a TOML file."),
+    ] = None,
     evaluate: Annotated[
         str | None,
         typer.Option(help="Labelled samples; split 30/70 into selection and test. Without labels: agreement alone."),
@@ -123,6 +127,7 @@ def convert(
             source,
             target,
             calibrate=calibrate,
+            ranges=ranges,
             evaluate=evaluate,
             metric=metric,
             inputs=input or (),

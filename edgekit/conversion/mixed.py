@@ -8,7 +8,7 @@ layers also make the smaller and faster file: a budget that the fewest miss is m
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from edgekit.conversion import candidate as judging
 from edgekit.conversion import sensitivity, trying
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.plan import Plan, PlannedRoute
-from edgekit.conversion.sensitivity import Cost, Sensitivity
+from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.conversion.trying import Trial
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.jobs.run import Run
@@ -41,7 +41,7 @@ def search(run: Run, trial: Trial, planned: Plan, tried: Sequence[Candidate]) ->
     """Search by the routes that may be mended, in the target's order, until one passes and is not slow.
 
     Returns:
-        A candidate of each route that was searched; none where no route takes rules per layer.
+        Candidates of each route that was searched; none where no route takes rules per layer.
     """
     names = [made.route for made in tried if made.status in MENDABLE]
     found: list[Candidate] = []
@@ -53,19 +53,26 @@ def search(run: Run, trial: Trial, planned: Plan, tried: Sequence[Candidate]) ->
             costs = sensitivity.by_route(run, trial, planned, route)
         except (UnsupportedError, FailedError):
             continue
-        found.append(fewest(run, trial, planned, route, costs))
+        for becomes in higher(trial.order.target.scheme):
+            found.append(fewest(run, trial, planned, route, costs, becomes))
+            if found[-1].status == "PASS":
+                break
         if found[-1].status == "PASS" and not judging.is_slow(found[-1].latency):
             break
     return found
 
 
-def fewest(run: Run, trial: Trial, planned: Plan, route: PlannedRoute, costs: Sensitivity) -> Candidate:
+def fewest(
+    run: Run, trial: Trial, planned: Plan, route: PlannedRoute, costs: Sensitivity, becomes: Scheme | Literal["float"]
+) -> Candidate:
     """The candidate with the fewest layers in higher precision that passes; else the closest, which says so."""
     most, made = _most(costs), dict[int, Candidate]()
 
     def passes(count: int) -> bool:
         if count not in made:
-            made[count] = _tried(run, trial, planned, route, costs.layers[:count])
+            rules = tuple(Rule(name=glob.escape(cost.names[0]), becomes=becomes) for cost in costs.layers[:count])
+            asked = replace(trial, order=replace(trial.order, rules=rules, latency=False), label="mixed")
+            made[count] = trying.try_route(run, asked, planned, route)
         return made[count].status == "PASS"
 
     above, below = 1, 0
@@ -82,7 +89,8 @@ def fewest(run: Run, trial: Trial, planned: Plan, route: PlannedRoute, costs: Se
     if nearest_made is None:
         return Candidate(route.name, "FAILED", f"each of its layers has more than {MOST:.0%} of the MACs")
     layers = f"the {most} costliest layers" if most > 1 else "the costliest layer"
-    return replace(nearest_made, reason=f"with {layers} in higher precision still: {nearest_made.reason}")
+    wide = becomes if becomes == "float" else becomes.name
+    return replace(nearest_made, reason=f"with {layers} in {wide} still: {nearest_made.reason}")
 
 
 def _most(costs: Sensitivity) -> int:
@@ -95,21 +103,8 @@ def _most(costs: Sensitivity) -> int:
     return 0
 
 
-def _tried(run: Run, trial: Trial, planned: Plan, route: PlannedRoute, layers: Iterable[Cost]) -> Candidate:
-    """One file with some layers higher: in int8 where the target is below and the route can, else in float."""
-    layers = tuple(layers)
-    made = Candidate(route.name, "UNSUPPORTED")
-    for becomes in higher(trial.order.target.scheme):
-        rules = tuple(Rule(name=glob.escape(cost.names[0]), becomes=becomes) for cost in layers)
-        asked = replace(trial, order=replace(trial.order, rules=rules, latency=False), label="mixed")
-        made = trying.try_route(run, asked, planned, route)
-        if made.status != "UNSUPPORTED":
-            return made
-    return made
-
-
 def higher(scheme: Scheme) -> tuple[Scheme | Literal["float"], ...]:
-    """What layers may become instead of a scheme, the smallest first."""
+    """What layers may become instead of a scheme, the smallest first: in int8 below 8 bits, where the route can."""
     if not scheme.below_8_bits:
         return ("float",)
     return (SCHEMES["int8-dynamic" if scheme.dynamic else "int8-weights"], "float")

@@ -11,6 +11,7 @@ from edgekit.conversion.budget import Budget
 from edgekit.data.plan import DataPlan
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import UsageError
+from edgekit.ranges.estimator import TOOL, Estimator
 from edgekit.scheme import Rule
 from edgekit.sources.source import Source
 from edgekit.target import Rounding, Target
@@ -26,7 +27,8 @@ class Order:
     ``roles`` is what the user says that outputs are for, by name. Without ``latency`` nothing is timed: the first route
     that passes is chosen, and the result names no speed. ``device`` is what executes and times the files.
     ``keep_float`` are patterns of the names of layers that stay in float; ``rules`` are what mixed precision says of
-    others. ``budget`` is what the files may cost. ``rounding`` is the target's where None.
+    others. ``budget`` is what the files may cost. ``rounding`` is the target's where None. ``ranges`` is how
+    activations get theirs.
     """
 
     source: Source
@@ -43,6 +45,7 @@ class Order:
     rules: tuple[Rule, ...] = ()
     budget: Budget | None = None
     rounding: Rounding | None = None
+    ranges: Estimator = TOOL
 
     @property
     def layers(self) -> tuple[Rule, ...]:
@@ -59,7 +62,8 @@ class Order:
         """Refuse before any work what cannot be had.
 
         Raises:
-            UsageError: ranges come from samples and there are none, or layers are to be kept in float in a float file.
+            UsageError: ranges come from samples and there are none, or are asked for where none do; layers are to be
+                kept in float in a float file.
         """
         if self.keep_float and self.target.scheme.is_float:
             raise UsageError(
@@ -70,6 +74,11 @@ class Order:
             raise UsageError("--keep-float: a pattern is empty", hint="Give a layer's name, or 'conv*'.")
         if self.rounding is not None and self.target.scheme.weights != "int4":
             raise UsageError(f"--rounding {self.rounding}: {self.target.name} has no int4 weights", hint="Omit it.")
+        if not self.ranges.by_tool and not self.target.needs_calibration:
+            raise UsageError(
+                f"--ranges {self.ranges.name}: {self.target.name} takes no ranges from samples",
+                hint="Leave it out, or take a target of static integers.",
+            )
         needed = self.target.needs_calibration or self.rounds_by_samples
         if needed and self.plan.task is None and self.plan.calibrate is None:
             raise UsageError(

@@ -113,13 +113,13 @@ def by_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Sens
     layers = [(name, layer) for name, part in floats.parts.items() for layer in part.kept]
     if not layers:
         raise UnsupportedError("it finds no layer to quantize")
-    rest = _cost(run, trial, floats)
+    rest = cost(run, trial, floats)
     whole = _made(run, trial, planned, route, dict.fromkeys(everything, ()))
     costs = []
     for name, layer in layers:
         rules = dict.fromkeys(everything, (FLOAT,)) | {name: (alone(trial, layer), FLOAT)}
         made = _made(run, trial, planned, route, rules)
-        costs.append(_cost(run, trial, made, name, layer))
+        costs.append(cost(run, trial, made, name, layer))
     metric = trial.order.plan.metric if trial.selection.labelled else None
     return Sensitivity(
         target=trial.order.target.name,
@@ -127,7 +127,7 @@ def by_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Sens
         metric=metric,
         samples=trial.selection.count,
         rest=rest,
-        whole=_cost(run, trial, whole),
+        whole=cost(run, trial, whole),
         layers=tuple(sorted(costs, key=lambda cost: (-cost.noise, cost.names))),
     )
 
@@ -151,7 +151,7 @@ def _made(
     return Candidate(route.name, "PASS", parts={name: parts[name] for name in trial.checkpoint.parts})
 
 
-def _cost(run: Run, trial: Trial, made: Candidate, part: str = "", layer: Kept | None = None) -> Cost:
+def cost(run: Run, trial: Trial, made: Candidate, part: str = "", layer: Kept | None = None) -> Cost:
     """Execute a file on selection samples and compare."""
     label = f"{trial.label}:{layer.names[-1] if layer else 'all'}"
     proven = trying.prove(run, trial, made, trial.selection, label=label)

@@ -16,6 +16,7 @@ from edgekit.conversion.samples import SplitFiles
 from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics, precision
+from edgekit.ranges.estimator import TOOL
 from edgekit.result import Latency, Parity
 from edgekit.scheme import Rule
 from edgekit.schemes import FP32
@@ -125,6 +126,7 @@ def make_part(
         minimum_deployment_target=target.minimum_deployment_target,
         layers=trial.order.layers if layers is None else layers,
         ranges=() if target.scheme.is_float else trial.checkpoint.ranges,
+        estimator=trial.order.ranges if target.needs_calibration else TOOL,
         whole=len(trial.checkpoint.parts) == 1 and layers is None,
     )
     entry = run.step(convert.run, route.environment, f"{trial.label}:{route.name}", request)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.data import tasks
+from edgekit.data.rows import Rows, stored
 from edgekit.data.tasks import Samples, Split
 from edgekit.errors import UnsupportedError, UsageError
+from edgekit.ranges.estimator import Draw
 from edgekit.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class DataPlan:
         evaluate: the user's ``--evaluate``, or None.
         metric: metric of the labels; None where there are no labels.
         calibration_count: calibration samples used at most.
+        draw: which ones, where there are more.
         seed: of every split that edgekit makes itself.
         content: SHA-256 of what was handed in, for the store.
     """
@@ -49,6 +52,7 @@ class DataPlan:
     evaluate: str | None = None
     metric: str | None = None
     calibration_count: int = 256
+    draw: Draw = "random"
     seed: int = 0
     content: str = ""
 
@@ -82,9 +86,7 @@ def make(
     of the file.
     """
     if plan.task is not None:
-        most = tasks.task(plan.task).sizes[split]
-        count = min(plan.calibration_count, most) if split == "calibration" else most
-        return _in_layout(tasks.load(plan.task, split, count), signature)
+        return _in_layout(_of_task(plan.task, plan, split), signature)
     if plan.generated:
         return _generated(signature, plan.seed) if split == "selection" else None
     from edgekit.data import user
@@ -135,9 +137,7 @@ def make_sequences(plan: DataPlan, split: Split, signatures: Mapping[str, Signat
         UnsupportedError: the user's own data were given.
     """
     if plan.task is not None:
-        most = tasks.task(plan.task).sizes[split]
-        count = min(plan.calibration_count, most) if split == "calibration" else most
-        return tasks.load(plan.task, split, count)
+        return _of_task(plan.task, plan, split)
     if not plan.generated:
         raise UnsupportedError(
             "--calibrate and --evaluate hold single samples; a model that is called step by step needs its own task",
@@ -209,9 +209,14 @@ def save(samples: Samples, path: Path) -> None:
 
 def load(path: Path) -> Samples:
     """Read what ``save`` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        inputs = {name[2:]: stored[name] for name in stored.files if name.startswith("x/")}
-        return Samples(inputs, stored["y"] if "y" in stored.files else None)
+    with np.load(path, allow_pickle=False) as file:
+        inputs = {name[2:]: file[name] for name in file.files if name.startswith("x/")}
+        return Samples(inputs, file["y"] if "y" in file.files else None)
+
+
+def rows_of(path: Path) -> dict[str, Rows]:
+    """The inputs of what ``save`` wrote, of which nothing is read yet."""
+    return stored(path, "x/")
 
 
 def _in_layout(samples: Samples, signature: Signature) -> Samples:
@@ -240,10 +245,23 @@ def _generated(signature: Signature, seed: int) -> Samples:
     return Samples({spec.name: one(spec) for spec in signature.inputs}, None)
 
 
+def _of_task(name: str, plan: DataPlan, split: Split) -> Samples:
+    """One split of a zoo task, whose samples were drawn at random already: its first are a random draw."""
+    most = tasks.task(name).sizes[split]
+    if split != "calibration" or plan.calibration_count >= most:
+        return tasks.load(name, split, most)
+    if plan.draw == "even":
+        return _drawn(tasks.load(name, split, most), plan)
+    return tasks.load(name, split, plan.calibration_count)
+
+
 def _drawn(samples: Samples, plan: DataPlan) -> Samples:
-    """Draw at random: the first of a file sorted by class would all be of one class."""
-    order = np.random.default_rng(plan.seed).permutation(_count(samples))
-    return _rows(samples, np.sort(order[: plan.calibration_count]))
+    """As many calibration samples as the plan uses; by default at random: a file may be sorted by class."""
+    count = _count(samples)
+    most = min(count, plan.calibration_count)
+    if plan.draw == "random":
+        return _rows(samples, np.sort(np.random.default_rng(plan.seed).permutation(count)[:most]))
+    return _rows(samples, np.arange(most) * count // most if plan.draw == "even" else np.arange(most))
 
 
 def _part(samples: Samples, plan: DataPlan, *, kept: bool) -> Samples:

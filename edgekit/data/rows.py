@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,8 @@ from edgekit.errors import UsageError
 #: Rows that are read at a time, or fewer where they are large: so many bytes of all arrays together, or one row.
 ROWS = 128
 BYTES = 32 << 20
+#: Where a local file header of a zip says how long the name and the extra field are that follow it (APPNOTE 4.3.7).
+_NAME_LENGTH = 26
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -92,6 +95,61 @@ class _Stored:
     def take(self, count: int) -> NDArray[Any]:
         found = bytearray(self.file.read(count * self.row_bytes))
         return np.frombuffer(found, self.dtype).reshape(count, *self.shape[1:])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One array of a file, of which a row is read when it is asked for, and not kept.
+
+    Attributes:
+        path: of the file.
+        offset: of the array's first byte in it.
+        count: rows.
+        shape: of one row.
+        dtype: of its elements.
+    """
+
+    path: Path
+    offset: int
+    count: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        if not 0 <= row < self.count:
+            raise IndexError(f"row {row} of {self.count}")
+        size = math.prod(self.shape)
+        with self.path.open("rb") as file:
+            file.seek(self.offset + row * size * self.dtype.itemsize)
+            return np.fromfile(file, self.dtype, size).reshape(self.shape)
+
+    def of_shape(self, shape: tuple[int, ...]) -> Rows:
+        """The same values in rows of another shape."""
+        return replace(self, count=self.count * math.prod(self.shape) // math.prod(shape), shape=shape)
+
+
+def stored(path: Path, prefix: str) -> dict[str, Rows]:
+    """The arrays of a file whose names begin with ``prefix``, without it; only their headers are read.
+
+    Raises:
+        UsageError: one is compressed, or not stored row after row.
+    """
+    found = {}
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        for member in archive.infolist():
+            if not member.filename.startswith(prefix):
+                continue
+            name = member.filename.removeprefix(prefix).removesuffix(".npy")
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise UsageError(f"array {name!r} of {path.name} is compressed", hint="Save it with numpy.savez.")
+            file.seek(member.header_offset + _NAME_LENGTH)
+            file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
+            shape, dtype = _header(file, name)
+            found[name] = Rows(path, file.tell(), shape[0], shape[1:], dtype)
+    return found
 
 
 def _open(stack: contextlib.ExitStack, path: Path, prefix: str) -> dict[str, _Stored]:

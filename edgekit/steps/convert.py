@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit import toolchains
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import load
+from edgekit.ranges.estimator import TOOL, Estimator
 from edgekit.scheme import Range, Rule, Scheme
 from edgekit.signature import Environment, Signature, Trait
 from edgekit.sources.source import Source
@@ -17,8 +18,7 @@ from edgekit.steps import File
 from edgekit.toolchains import Kept
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from edgekit.data.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Request:
         signature: the source's.
         calibration: file of samples.
         whole: whether it is all of the model.
+        estimator: of the ranges that come from the samples.
     """
 
     toolchain: str
@@ -70,6 +71,7 @@ class Request:
     layers: tuple[Rule, ...] = ()
     ranges: tuple[Range, ...] = ()
     whole: bool = True
+    estimator: Estimator = TOOL
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def run(folder: Path, request: Request) -> Answer:
         folder=folder,
         scheme=request.scheme,
         integer_io=request.integer_io,
-        calibration=_whole(request.signature, Path(request.calibration)) if request.calibration else None,
+        calibration=_rows(request.signature, Path(request.calibration)) if request.calibration else None,
         float_file=Path(request.float_file) if request.float_file else None,
         inputs=tuple(t.name for t in request.signature.inputs),
         outputs=tuple(t.name for t in request.signature.outputs),
@@ -98,12 +100,13 @@ def run(folder: Path, request: Request) -> Answer:
         layers=request.layers,
         ranges=request.ranges,
         whole=request.whole,
+        estimator=request.estimator,
     )
     made = toolchains.convert(toolchains.routes(request.toolchain)[request.route], loaded, asked)
     return Answer(str(made.file.relative_to(folder)), tuple(made.notes), made.entry, made.kept)
 
 
-def _whole(signature: Signature, file: Path) -> dict[str, NDArray[np.generic]]:
-    """Samples in the shape in which a run takes them."""
-    rows = planning.load(file).inputs
-    return {t.name: rows[t.name].reshape(-1, *t.shape) for t in signature.inputs}
+def _rows(signature: Signature, file: Path) -> dict[str, Rows]:
+    """Samples in the shape in which a run takes them, each read when it is asked for."""
+    found = planning.rows_of(file)
+    return {t.name: found[t.name].of_shape(t.shape) for t in signature.inputs}

@@ -36,7 +36,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
+from edgekit.ranges.estimator import TOOL, Estimator, Method
 from edgekit.scheme import Kind, Range, Rule, Scheme
 from edgekit.signature import Environment, State
 
@@ -56,6 +57,14 @@ if TYPE_CHECKING:
     from edgekit.toolchains._shared.traits import Graph
 
 
+class Rows(Protocol):
+    """Samples of one input, one after the other: an array, or what reads them from a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> NDArray[Any]: ...
+
+
 @dataclass(frozen=True)
 class Request:
     """What a route is asked to do.
@@ -64,7 +73,7 @@ class Request:
         folder: an empty folder; the route writes its files here and nowhere else.
         scheme: what the target claims.
         integer_io: whether float inputs and outputs become integers (full-integer targets).
-        calibration: samples by input name, in the model's own layout, each as a run takes it: ``array[i]`` is one,
+        calibration: samples by input name, in the model's own layout, each as a run takes it: ``rows[i]`` is one,
             its batch of 1 included. None where the scheme needs none. Never random, never selection or test samples.
         float_file: the verified fp32 file of the same format, for routes that quantize a file.
         inputs: the source's input names, in order, which the written file must be mapped to.
@@ -75,12 +84,13 @@ class Request:
             counts.
         ranges: of activations by name, which they get exactly, whatever the samples say.
         whole: whether this is all of the model: what is called by a name that is not here may be in another part.
+        estimator: of the ranges that come from the samples; ``tool`` where the tool finds them in its own way.
     """
 
     folder: Path
     scheme: Scheme
     integer_io: bool
-    calibration: Mapping[str, NDArray[np.generic]] | None
+    calibration: Mapping[str, Rows] | None
     float_file: Path | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -89,6 +99,7 @@ class Request:
     layers: tuple[Rule, ...] = ()
     ranges: tuple[Range, ...] = ()
     whole: bool = True
+    estimator: Estimator = TOOL
 
 
 @dataclass(frozen=True)
@@ -145,15 +156,19 @@ class Names:
 
 
 #: Fields of a request that a route may be unable to realise.
-Honoured = Literal["layers", "ranges"]
-#: What routes honour: both, or rules alone, where no activation has a range before the file runs.
-STEERED: frozenset[Honoured] = frozenset(("layers", "ranges"))
+Honoured = Literal["layers", "ranges", "estimator"]
+#: What routes honour: all, or rules alone, where no activation has a range before the file runs.
+STEERED: frozenset[Honoured] = frozenset(("layers", "ranges", "estimator"))
 BY_LAYER: frozenset[Honoured] = frozenset(("layers",))
 #: Why a route that finds ranges at run time takes none.
 DYNAMIC_RANGES = "activations get their ranges when the file runs"
 FLOAT_ACTIVATIONS = "activations stay in float"
 #: How the user calls them.
-_CALLED: Mapping[Honoured, str] = {"layers": "rules per layer (--keep-float)", "ranges": "ranges of activations"}
+_CALLED: Mapping[Honoured, str] = {
+    "layers": "rules per layer (--keep-float)",
+    "ranges": "ranges of activations",
+    "estimator": "estimators of ranges (--ranges)",
+}
 
 
 @dataclass(frozen=True)
@@ -167,6 +182,7 @@ class Route:
         quantizes_file: True where it starts from ``Request.float_file`` and not from the model.
         honours: which fields of a request that say more than the scheme it realises; ``convert`` refuses the others.
         because: why it cannot honour the others.
+        own: how its tool finds ranges by itself, where that is one of the methods that there are names for.
     """
 
     environments: Mapping[str, Environment]
@@ -174,6 +190,7 @@ class Route:
     quantizes_file: bool = False
     honours: frozenset[Honoured] = frozenset()
     because: str = ""
+    own: Method = "tool"
 
 
 #: Where a file is executed.
@@ -249,10 +266,13 @@ def convert(route: Route, model: LoadedModel | None, request: Request) -> Conver
     """Convert by a route; in a child only.
 
     Raises:
-        UnsupportedError: the request holds rules or ranges that the route cannot honour.
+        UnsupportedError: the request holds rules, ranges or an estimator that the route cannot honour.
     """
+    if request.estimator.method == route.own:
+        request = replace(request, estimator=replace(request.estimator, method="tool"))
+    asks = {"layers": request.layers, "ranges": request.ranges, "estimator": not request.estimator.by_tool}
     for asked in sorted(STEERED - route.honours):
-        if getattr(request, asked):
+        if asks[asked]:
             why = route.because or "it quantizes nothing"
             raise UnsupportedError(f"this route does not know {_CALLED[asked]}: {why}")
     return route.convert(model, request)

@@ -187,6 +187,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
         _plain("moving_variance", "running_var"),
     ),
     "LayerNormalization": _GAMMA_BETA,
+    "RMSNormalization": (_plain("scale", "weight"),),
     "Embedding": (_plain("embeddings", "weight"),),
     "ReversibleEmbedding": (_plain("embeddings", "weight"),),
     "LSTM": _LSTM,

@@ -91,3 +91,19 @@ def test_a_budget_that_nothing_meets_says_what_was_reached(given: Any, workers: 
     assert (enough.status, enough.size_bytes) == ("PASS", small.size_bytes)
     untimed = edgekit.convert(SOURCE, "onnxruntime-int8", output=tmp_path / "c", budget="latency=9x", **asked)
     assert "was not measured" in untimed.reason
+
+
+def test_below_8_bits_the_hard_layer_is_kept_higher_with_the_weights_of_the_source(
+    given: Any, workers: Workers, tmp_path: Path
+) -> None:
+    """GPTQ cannot mend it, and neither do 8 bits; what is handed out is held against the model as it was handed in."""
+    asked = {**given, "latency": False, "workers": workers}
+    plain = edgekit.convert(SOURCE, "tflite-int4", output=tmp_path / "plain", **asked)
+    assert any("rounded by GPTQ" in note for note in plain.notes)
+    assert plain.status in ("FAIL_ACCURACY", "FAIL_PARITY")
+    made = edgekit.convert(SOURCE, "tflite-int4", output=tmp_path / "mixed", allow_mixed=True, **asked)
+    assert made.status == "PASS", made.reason
+    assert 1024 in [layer.macs for layer in made.kept_float]
+    assert not any("GPTQ" in note for note in made.notes)
+    types = {layer.weight_type for layer in made.audit.layers}
+    assert "int4" in types and types <= {"int4", "int8", "float32"}

@@ -217,7 +217,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 @pytest.mark.parametrize(
-    "case", ["mobilenet_v2", "resnet-small-basic", "resnet-small-bottleneck", "resnet18", "resnet50"]
+    "case", ["mobilenet_v2", "mobilenet_v3", "resnet-small-basic", "resnet-small-bottleneck", "resnet18", "resnet50"]
 )
 def test_published_variant(case: str, framework: str, published: dict[str, np.ndarray]) -> None:
     """keras.applications' and transformers' own weights give their own outputs in ours."""
@@ -242,7 +242,8 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         weights.read(tmp_path / "cut.safetensors")
 
 
-def test_image_size_that_would_change_the_padding_is_refused() -> None:
-    settings = {**zoo.architecture("mobilenet_v2").configs["tiny"].settings, "image_size": 36}
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3"])
+def test_image_size_that_would_change_the_padding_is_refused(name: str) -> None:
+    settings = {**tiny(name).settings, "image_size": 36}
     with pytest.raises(UsageError, match="multiple of 8"):
-        importlib.import_module("edgekit.zoo.mobilenet_v2.pytorch").build(**settings)
+        importlib.import_module(f"edgekit.zoo.{name}.pytorch").build(**settings)

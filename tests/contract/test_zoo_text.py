@@ -147,12 +147,50 @@ def test_gpt_is_the_transformers_model(framework: str) -> None:
     np.testing.assert_allclose(logits, expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_char_llama_is_the_transformers_model(framework: str, tied: bool) -> None:
+    config = transformers.LlamaConfig(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=20,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+        tie_word_embeddings=tied,
+        attn_implementation="eager",
+    )
+    theirs = loud(transformers.LlamaForCausalLM(config))
+    x = tokens(40)
+    with torch.no_grad():
+        expected = theirs(input_ids=torch.from_numpy(x).long()).logits.numpy()
+    moved = {name.removeprefix("model."): tensor for name, tensor in weights.from_torch(theirs).items()}
+    settings = {
+        "vocabulary": 40,
+        "width": 32,
+        "depth": 2,
+        "heads": 4,
+        "groups": 2,
+        "inner": 48,
+        "theta": 500.0,
+        "tied": tied,
+        "length": LENGTH,
+    }
+    (logits,) = outputs(framework, "char_llama", settings, moved, x)
+    np.testing.assert_allclose(logits, expected, atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("name", "published"),
     [
-        # transformers: BertModel and GPT2LMHeadModel of the hub's bert-base-uncased and gpt2; keras.io's IMDB example.
+        # transformers: BertModel and GPT2LMHeadModel of the hub's bert-base-uncased and gpt2, LlamaForCausalLM of
+        # SmolLM2-135M; keras.io's IMDB example.
         ("bert", 109_482_240),
         ("gpt", 124_439_808),
+        ("char_llama", 134_515_008),
         ("lstm_classifier", 2_757_761),
     ],
 )
@@ -186,7 +224,8 @@ def trained(name: str) -> tuple[nn.Module, Tensor]:
 
 def masked_with(name: str, value: float, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """Logits of the shipped model when masked scores get ``value`` added."""
-    monkeypatch.setattr(importlib.import_module(f"edgekit.zoo.{name}.pytorch"), "MASKED", value)
+    holds = "spec" if name == "char_llama" else "pytorch"
+    monkeypatch.setattr(importlib.import_module(f"edgekit.zoo.{name}.{holds}"), "MASKED", value)
     model, x = trained(name)
     with torch.no_grad():
         logits: Tensor = model(x)
@@ -194,10 +233,13 @@ def masked_with(name: str, value: float, monkeypatch: pytest.MonkeyPatch) -> Ten
 
 
 # BERT multiplies its mask by 0 where nothing is masked, which minus infinity does not survive.
-@pytest.mark.parametrize(("name", "endless"), [("bert", -1e9), ("gpt", -1e9), ("gpt", -np.inf)])
-def test_a_mask_of_60_changes_no_output(name: str, endless: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """-60 gives what an endless mask gives, to the last bits of float32; -30 does not, so the test can tell."""
-    ours, expected, weak = (masked_with(name, value, monkeypatch) for value in (-60.0, endless, -30.0))
+@pytest.mark.parametrize(
+    ("name", "endless"), [("bert", -1e9), ("gpt", -1e9), ("gpt", -np.inf), ("char_llama", -np.inf)]
+)
+def test_a_finite_mask_changes_no_output(name: str, endless: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives what an endless one gives, to the last bits of float32; two fifths of it do not: the test can tell."""
+    finite = -150.0 if name == "char_llama" else -60.0
+    ours, expected, weak = (masked_with(name, value, monkeypatch) for value in (finite, endless, 0.4 * finite))
     assert (ours - expected).abs().max() <= 1e-6
     assert (weak - expected).abs().max() > 1e-4
 
@@ -211,10 +253,11 @@ def test_bert_does_not_read_padding() -> None:
             np.testing.assert_allclose(model(text[None]).numpy(), model(row[None]).numpy(), atol=1e-5, rtol=0)
 
 
-def test_gpt_does_not_read_ahead() -> None:
-    model, x = trained("gpt")
+@pytest.mark.parametrize("name", ["gpt", "char_llama"])
+def test_a_decoder_does_not_read_ahead(name: str) -> None:
+    model, x = trained(name)
     other = x.clone()
-    other[:, 20:] = (other[:, 20:] + 7) % 101
+    other[:, 20:] = (other[:, 20:] + 7) % 96
     with torch.no_grad():
         before, after = model(x), model(other)
     np.testing.assert_allclose(before[:, :20].numpy(), after[:, :20].numpy(), atol=1e-5, rtol=0)
@@ -231,7 +274,7 @@ def test_the_lstm_reads_both_ways() -> None:
             assert (model(x) - model(other)).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt", "lstm_classifier"])
+@pytest.mark.parametrize("name", ["bert", "gpt", "lstm_classifier", "char_llama"])
 def test_the_shipped_model_is_as_good_as_its_task_allows(name: str) -> None:
     """Top-1 of 1,000 unseen reviews in the band where a wrong file shows; perplexity far below that of word counts."""
     config = zoo.architecture(name).configs["tiny"]
@@ -244,11 +287,12 @@ def test_the_shipped_model_is_as_good_as_its_task_allows(name: str) -> None:
         logits = model(torch.from_numpy(samples.inputs["tokens"])).numpy()
     metric = metrics.metric(task.metric)
     value = float(metric.value(metric.contributions(samples.labels, logits)))
-    if name != "gpt":
+    if metric.higher_is_better:
         assert 0.85 <= value <= 0.97
         return
     train = tasks.load(config.task, "train").labels
     assert train is not None
-    frequency = np.bincount(train.ravel(), minlength=task.classes) / train.size
+    counts = 1 + np.bincount(train.ravel(), minlength=task.classes)  # no token is impossible
+    frequency = counts / counts.sum()
     unigram = float(np.exp(-np.log(frequency[samples.labels]).mean()))
     assert value < 0.2 * unigram < 0.2 * task.classes

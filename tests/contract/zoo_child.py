@@ -135,7 +135,8 @@ def reload(folder: Path) -> None:
 def published(folder: Path) -> None:
     """Move weights from keras.applications and transformers, renamed by the tables below, and run both models."""
     results = {}
-    for case, (theirs, ours_torch, ours_keras) in {"mobilenet_v2": _mobilenet_v2(), **_resnets()}.items():
+    cases = {"mobilenet_v2": _mobilenet_v2(), "mobilenet_v3": _mobilenet_v3(), **_resnets()}
+    for case, (theirs, ours_torch, ours_keras) in cases.items():
         results |= {f"{case}/theirs": theirs, f"{case}/torch": ours_torch, f"{case}/keras": ours_keras}
     np.savez(folder / "published.npz", **results)
 
@@ -151,6 +152,20 @@ MOBILENET_V2_NAMES = (
     (r"^block_(\d+)_", r"blocks_\1_"),
     (r"_(expand|depthwise|project)\.", r"_\1_conv."),
     (r"_(expand|depthwise|project)_BN\.", r"_\1_norm."),
+)
+
+MOBILENET_V3_NAMES = (
+    (r"^conv\.", "stem_conv."),
+    (r"^conv_bn\.", "stem_norm."),
+    (r"^conv_1\.", "last_conv."),
+    (r"^conv_1_bn\.", "last_norm."),
+    (r"^conv_2\.", "point."),
+    (r"^expanded_conv_(\d+)_", r"blocks_\1_"),
+    (r"^expanded_conv_", "blocks_0_"),
+    (r"_squeeze_excite_conv\.", "_squeeze_fc1."),
+    (r"_squeeze_excite_conv_1\.", "_squeeze_fc2."),
+    (r"_(expand|depthwise|project)\.", r"_\1_conv."),
+    (r"_(expand|depthwise|project)_bn\.", r"_\1_norm."),
 )
 
 #: transformers' ResNetForImageClassification -> ours.
@@ -232,6 +247,27 @@ def _mobilenet_v2() -> Outputs:
     x = np.random.default_rng(1).normal(size=(2, 96, 96, 3)).astype(np.float32)
     settings = {"image_size": 96, "classes": 10, "alpha": 0.35, "stages": STAGES, "head": 1280}
     ours = _ours("mobilenet_v2", settings, _renamed(tensors, MOBILENET_V2_NAMES), x)
+    return np.asarray(keras.ops.convert_to_numpy(theirs(x, training=False))), ours[0], ours[1]
+
+
+def _mobilenet_v3() -> Outputs:
+    import keras
+
+    from edgekit.zoo import weights
+    from edgekit.zoo.mobilenet_v3.spec import SMALL
+
+    theirs = keras.applications.MobileNetV3Small(
+        (64, 64, 3), weights=None, classes=10, classifier_activation=None, include_preprocessing=False
+    )
+    tensors = _stirred(weights.from_keras(theirs))
+    weights.load_keras(theirs, tensors)
+    x = np.random.default_rng(1).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    settings = {"image_size": 64, "classes": 10, "stem": 16, "rows": SMALL, "last": 576, "point": 1024}
+    moved = {
+        name: tensor[:, :, 0, 0] if name in ("point.weight", "logits.weight") else tensor
+        for name, tensor in _renamed(tensors, MOBILENET_V3_NAMES).items()
+    }
+    ours = _ours("mobilenet_v3", settings, moved, x)
     return np.asarray(keras.ops.convert_to_numpy(theirs(x, training=False))), ours[0], ours[1]
 
 

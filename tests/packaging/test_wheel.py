@@ -33,6 +33,7 @@ def run(site, folder, *arguments):
 def test_the_wheel_holds_what_it_needs_and_nothing_else(installed):
     names = zipfile.ZipFile(installed[0]).namelist()
     assert "edgekit/_catalogues/targets/tflite-int8.toml" in names
+    assert "edgekit/_catalogues/calibration/minmax.toml" in names
     assert "edgekit/zoo/mobilenet_v2/tiny.safetensors" in names
     assert "edgekit/manifest.schema.json" in names
     assert all(name.startswith(("edgekit/", "edgekit-")) for name in names)

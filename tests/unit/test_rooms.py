@@ -15,6 +15,7 @@ errors
 signature scheme
 result
 schemes limits catalogue user_code mil reference
+ranges
 target
 data
 zoo

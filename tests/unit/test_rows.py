@@ -59,3 +59,40 @@ def test_columns_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "columns.npz", **{"x/a": np.asfortranarray(RNG.normal(size=(4, 3)))})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="row after row"):
         list(rows.read(tmp_path / "columns.npz", "x/"))
+
+
+def test_single_rows_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    given = {"a b": RNG.normal(size=(9, 3, 2)).astype(np.float32), "c": RNG.integers(0, 9, (9, 2), np.int32)}
+    np.savez(tmp_path / "given.npz", y=np.zeros(4), **{f"x/{name}": array for name, array in given.items()})  # type: ignore[arg-type]
+    found = rows.stored(tmp_path / "given.npz", "x/")
+    assert set(found) == set(given)
+    for name, array in given.items():
+        assert len(found[name]) == 9
+        for i in (8, 0, 3):
+            np.testing.assert_array_equal(found[name][i], array[i])
+            assert found[name][i].dtype == array.dtype
+        np.testing.assert_array_equal(np.asarray(found[name]), array)
+        turned = found[name].of_shape((1, *reversed(array.shape[1:])))
+        np.testing.assert_array_equal(turned[2], array.reshape(-1, 1, *reversed(array.shape[1:]))[2])
+        with pytest.raises(IndexError):
+            found[name][9]
+    one = found["a b"][0]
+    one[:] = 0  # a fresh array each time
+    np.testing.assert_array_equal(found["a b"][0], given["a b"][0])
+
+
+def test_single_rows_of_what_is_compressed_are_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "small.npz", **{"x/a": np.zeros((4, 3))})
+    with pytest.raises(UsageError, match=r"'a' of small\.npz is compressed"):
+        rows.stored(tmp_path / "small.npz", "x/")
+
+
+def test_reading_rows_keeps_none_of_them(tmp_path: Path) -> None:
+    import tracemalloc
+
+    np.savez(tmp_path / "many.npz", **{"x/a": np.zeros((500, 4096), np.float32)})
+    tracemalloc.start()
+    found = rows.stored(tmp_path / "many.npz", "x/")["a"]
+    assert sum(float(found[i].sum()) for i in range(len(found))) == 0
+    assert tracemalloc.get_traced_memory()[1] < 8 * 4096 * 4 + (1 << 18)
+    tracemalloc.stop()

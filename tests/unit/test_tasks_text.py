@@ -1,9 +1,10 @@
-"""The generated text tasks: splits without common text, the same bytes every time, labels that mean what they say."""
+"""The text tasks: splits without common text, the same bytes every time, labels that mean what they say."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 
 from edgekit.data import grammar, tasks
-from edgekit.data.tasks import Split, reviews, sentences
+from edgekit.data.tasks import Split, python_text, reviews, sentences
+from edgekit.errors import UsageError
 
-MODULES = [reviews, sentences]
+MODULES = [python_text, reviews, sentences]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 # Changing one of these changes what every shipped weight and published figure rests on.
-DIGESTS = {"reviews": "c3cca48e577ed6bd", "sentences": "f3eca6080401dc60"}
+DIGESTS = {"python_text": "7565356a412c575c", "reviews": "c3cca48e577ed6bd", "sentences": "f3eca6080401dc60"}
 
 
 def words(module: ModuleType, row: np.ndarray) -> list[str]:
@@ -50,10 +52,11 @@ def test_shapes_types_and_sizes(made: tuple[ModuleType, dict[Split, tasks.Sample
 
 
 def test_no_sample_is_in_two_splits(made: tuple[ModuleType, dict[Split, tasks.Samples]]) -> None:
-    _, splits = made
+    module, splits = made
     texts = {split: {row.tobytes() for row in samples.inputs["tokens"]} for split, samples in splits.items()}
     for split, found in texts.items():
-        assert len(found) == len(splits[split].inputs["tokens"]), f"{split} repeats a text"
+        if module is not python_text:  # what people wrote repeats itself
+            assert len(found) == len(splits[split].inputs["tokens"]), f"{split} repeats a text"
         for other in SPLITS:
             assert other == split or not found & texts[other], f"{split} and {other} share a text"
 
@@ -115,8 +118,9 @@ def test_labels_of_reviews_follow_from_their_words() -> None:
     assert [r for r in read if r is not None] == samples.labels[sure].tolist()
 
 
-def test_labels_of_sentences_are_the_next_tokens() -> None:
-    samples = sentences.make("selection", 50)
+@pytest.mark.parametrize("module", [sentences, python_text])
+def test_labels_are_the_next_tokens(module: ModuleType) -> None:
+    samples = module.make("selection", 50)
     assert samples.labels is not None
     np.testing.assert_array_equal(samples.inputs["tokens"][:, 1:], samples.labels[:, :-1])
 
@@ -133,3 +137,21 @@ def test_every_symbol_of_the_grammar_is_used_and_defined() -> None:
     used = {w for rule in sentences.RULES.values() for _, right in rule for w in right.split()}
     assert set(sentences.RULES) - used == {"Sentence"}
     assert not {w for w in used - sentences.RULES.keys() if w != w.lower()}, "an undefined symbol became a word"
+
+
+def test_python_text_is_text_and_holds_more_of_test() -> None:
+    many = python_text.make("test", 8000)
+    tokens = many.inputs["tokens"]
+    assert len(np.unique(tokens, axis=0)) > 7990
+    assert "def " in "".join(words(python_text, tokens[:100].ravel()))
+    train = {row.tobytes() for row in whole_split(python_text, "train").inputs["tokens"]}
+    assert not train & {row.tobytes() for row in tokens}
+    for count in (0, 8001):
+        with pytest.raises(UsageError, match="1 to 8000"):
+            python_text.make("test", count)
+
+
+def test_python_text_ships_with_its_licence() -> None:
+    text = Path(python_text.__file__).with_suffix(".LICENSE").read_text()
+    assert "PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2" in text
+    assert "python_text.LICENSE" in python_text.TASK.source

@@ -44,8 +44,8 @@ def blocks(
         given: of the input channels, which fall into blocks.
         group: input channels of a block.
 
-    ``scale = max |value| / 7``. Weights that lie on a grid of fewer steps already (of their whole channel, where a block
-    does not reach its end) keep that.
+    ``scale = max |value| / 7``. Weights that lie on a grid of fewer steps already (of their whole channel, where a
+    block does not reach its end) keep that.
 
     Returns:
         The numbers, and scales of the same rank: so many as there are output channels, and blocks, and 1 of the rest.
@@ -67,7 +67,7 @@ def packed(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def lengths(values: NDArray[np.floating], axes: tuple[int, ...]) -> NDArray[np.floating]:
-    """The largest absolute value along some axes; 1 where nothing is there: runtimes refuse a scale below the normal."""
+    """The largest absolute value along some axes; 1 where nothing is there: runtimes refuse smaller scales."""
     largest = np.abs(values).max(axis=axes, keepdims=True)
     return np.where(largest < LARGEST * np.finfo(np.float32).tiny, np.ones_like(largest), largest)
 

@@ -10,13 +10,14 @@ from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Kind, Range
 from edgekit.toolchains import Kept, Request
 from edgekit.toolchains._shared import rules
+from edgekit.toolchains._shared.calibration import observers
 from edgekit.toolchains._shared.rules import Found
 
 if TYPE_CHECKING:
     from torch import fx
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("torchao",)
+PACKAGES = ("torch", "torchao")
 
 #: ATen's operators with weights -> where these are among the arguments.
 _WEIGHTS = {
@@ -47,6 +48,54 @@ def pass_over(graph: fx.GraphModule, names: Collection[str]) -> None:
     for node in graph.graph.nodes:
         if node.name in names:  # an annotation that says nothing: annotated it is, and nothing observes it
             node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
+
+
+def estimating(prepared: fx.GraphModule, request: Request) -> fx.GraphModule:
+    """Have the activations of a prepared graph observed by the request's estimator, in place.
+
+    What has no choice stays as it is: weights, whose values are known, and outputs of a fixed range. Operators that
+    share an observer go on sharing one. Scale and zero point are computed from the range as torchao does.
+    """
+    if request.estimator.by_tool:
+        return prepared
+    from torchao.quantization.pt2e.observer import HistogramObserver, MinMaxObserver, MovingAverageMinMaxObserver
+
+    modules = dict(prepared.named_modules(remove_duplicate=False))
+    seen: dict[str, Any] = {}
+    for node in prepared.graph.nodes:
+        if node.op == "call_module" and node.args[0].op != "get_attr":
+            seen[node.target] = modules[node.target]
+    made: dict[int, Any] = {}
+    for place, module in modules.items():
+        if type(module) in (HistogramObserver, MinMaxObserver, MovingAverageMinMaxObserver) and (
+            any(module is one for one in seen.values())
+        ):
+            if id(module) not in made:
+                made[id(module)] = _estimated(module, request)
+            prepared.set_submodule(place, made[id(module)])
+    return prepared
+
+
+def _estimated(observer: Any, request: Request) -> Any:
+    """An observer of the same integers whose range is the estimator's."""
+    import torch
+    from torchao.quantization.pt2e.observer import MinMaxObserver
+
+    symmetric = observer.qscheme == torch.per_tensor_symmetric
+
+    class Estimated(MinMaxObserver):  # type: ignore[misc]
+        seen = observers(request, ("it",), symmetric=symmetric)["it"]
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            if values.numel():
+                self.seen.update(values.detach().to(torch.float32).numpy())
+            return values
+
+        def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
+            return self._calculate_qparams(*(torch.tensor(end, dtype=torch.float32) for end in self.seen.range()))
+
+    ends = {"quant_min": observer.quant_min, "quant_max": observer.quant_max}
+    return Estimated(dtype=observer.dtype, qscheme=observer.qscheme, eps=observer.eps, **ends)
 
 
 def give_ranges(prepared: fx.GraphModule, model: LoadedModel, request: Request) -> None:

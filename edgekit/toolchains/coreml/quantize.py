@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
@@ -20,7 +19,7 @@ from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, rules, torch_graph
 from edgekit.toolchains._shared import pt2e as observing
-from edgekit.toolchains._shared.calibration import calibration_of
+from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.rules import Outcomes
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.audit import Factor, factors, layers
@@ -28,11 +27,6 @@ from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.passes import low_bits
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
 from edgekit.toolchains.coreml.vendor import coremltools
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = Mapping[str, NDArray[np.generic]]
 
 
 def weights(model: LoadedModel | None, request: Request) -> Converted:
@@ -88,11 +82,12 @@ def _static(file: Path, request: Request, taken: Taken) -> Converted:
     program = read_program(opened)
     program.refuse_unknown()
     files = {original: name for name, original in opened.names.items()}
-    inside = {files.get(name, name): _narrowed(array) for name, array in samples.items()}
+    inside = {files.get(name, name): rows for name, rows in samples.items()}
     found = rules.outcomes(request, layers(program) if request.layers else (), able=_by_layer)
     wanted = rules.ranges(request, _values(program, files) if request.ranges else {})
     left = {*found.floats, *found.schemes}
-    quantize_activations(opened.spec, program, inside, taken, left=left, given=wanted)
+    observe = functools.partial(observers, request)
+    quantize_activations(opened.spec, program, inside, taken, observe, left=left, given=wanted)
     return _written(opened, request, found)
 
 
@@ -147,7 +142,7 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
         )
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     kept = observing.keep_floats(graph, request)
-    prepared = prepare_pt2e(graph, quantizer)
+    prepared = observing.estimating(prepare_pt2e(graph, quantizer), request)
     with torch.no_grad():
         for sample in torch_graph.samples(model, request):
             prepared(*sample)
@@ -174,8 +169,3 @@ def _with_int8_weights(ct: Any, opened: Package, kept: Collection[str], before: 
     except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
         raise messages.raised("coremltools, quantizing weights,", error) from error
     return made.get_spec(), made.weights_dir
-
-
-def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Core ML's integers have 32 bits."""
-    return array.astype(np.int32) if array.dtype.kind in "iu" else array

@@ -105,7 +105,7 @@ def _quantized(
     _keep_integers(graph)
     quantizer.set_filter_function(_quantizable)
     kept = pt2e.keep_floats(graph, request)
-    prepared = prepare_pt2e(graph, quantizer)
+    prepared = pt2e.estimating(prepare_pt2e(graph, quantizer), request)
     with torch.no_grad():
         for sample in samples:
             prepared(*sample)

@@ -37,12 +37,11 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     graph = torch_graph.erase_identities(torch_export(model).module(check_guards=False))
     quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
-    samples = list(torch_graph.samples(model, request))
     kept = pt2e.keep_floats(graph, request)
     try:
-        prepared = prepare_pt2e(graph, quantizer)
+        prepared = pt2e.estimating(prepare_pt2e(graph, quantizer), request)
         with torch.no_grad():
-            for sample in samples:
+            for sample in torch_graph.samples(model, request):
                 prepared(*sample)
         pt2e.give_ranges(prepared, model, request)
         converted = convert_pt2e(prepared, fold_quantize=False)

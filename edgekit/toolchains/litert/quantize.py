@@ -14,7 +14,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
-from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
+from edgekit.toolchains._shared.calibration import calibration_of, observers, one_by_one
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
@@ -260,6 +260,8 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     ranges = known
     if not known and Quantizer(bytes(source), recipe).need_calibration:
         ranges = _calibrate(source, request, recipe)
+        if not request.estimator.by_tool:
+            ranges |= _estimate(source, request, ranges)
         _bound_padding(source, request.float_file, ranges)
     wanted = _give(request, ranges, layers) if request.ranges else {}
     quantizer = Quantizer(bytes(source), recipe)
@@ -292,6 +294,10 @@ def _layers(request: Request) -> dict[str, Found[str]]:
     return {one.at: one for one in rules.of_layers(audit(request.float_file).layers, constants)}
 
 
+#: What recipes call operators whose names are others in the file.
+_OTHER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+
+
 def _ruled(recipe: Any, found: Outcomes[str], operators: Mapping[str, Any]) -> Any:
     """The recipe with what the rules say of single operators behind all else: the last that fits counts."""
     from ai_edge_quantizer import qtyping
@@ -302,7 +308,8 @@ def _ruled(recipe: Any, found: Outcomes[str], operators: Mapping[str, Any]) -> A
     manager.load_quantization_recipe(recipe)
     for name in (*found.floats, *found.schemes):
         operator = operators[name]
-        kind, scheme = qtyping.TFLOperationName(operator.type), found.schemes.get(name)
+        kind = qtyping.TFLOperationName(_OTHER_NAMES.get(operator.type, operator.type))
+        scheme = found.schemes.get(name)
         if scheme is None:
             manager.add_quantization_config(_regex(operator), kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
         elif scheme.weights_only:
@@ -366,9 +373,41 @@ def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ra
         qsv_update_func=widest,
     )
     (signature, *_) = calibrator.get_signature_list()
-    calibrator.calibrate({signature: list(one_by_one(calibration_of(request)))}, manager)
+    for sample in one_by_one(calibration_of(request)):  # it would make a list of all
+        calibrator.calibrate({signature: [sample]}, manager)
     ranges: dict[str, Ranges] = calibrator.get_model_qsvs()
     return ranges
+
+
+def _estimate(source: bytearray, request: Request, extremes: Mapping[str, Ranges]) -> dict[str, Ranges]:
+    """Ranges by the request's estimator in the place of extremes: of float tensors whose values the samples make."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=bytes(source),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # they keep what lies inside
+        experimental_preserve_all_tensors=True,
+        num_threads=1,
+    )
+    (signature, *_) = interpreter.get_signature_list()
+    run = interpreter.get_signature_runner(signature)
+    assert request.float_file is not None
+    (graph, *_) = read_subgraphs(packed_model(source, request.float_file))
+    made = [tensor.name for tensor in graph.tensors if tensor.data is None and tensor.type == "float32"]
+    names = [name for name in made if name in extremes]
+    places = {tensor["name"]: tensor["index"] for tensor in interpreter.get_tensor_details()}
+    no_zero_point = request.scheme.activations == "int16"
+    seen = observers(request, names, symmetric=no_zero_point)
+    for sample in one_by_one(calibration_of(request)):
+        run(**sample)
+        for name, observer in seen.items():
+            observer.update(interpreter.get_tensor(places[name]))
+    found = {name: dict(zip(("min", "max"), observer.range(), strict=True)) for name, observer in seen.items()}
+    return {
+        name: {side: np.full(extremes[name][side].shape, value, np.float32) for side, value in ends.items()}
+        for name, ends in found.items()
+    }
 
 
 def _bound_padding(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> None:

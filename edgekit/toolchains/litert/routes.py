@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from edgekit.frameworks import LoadedModel
 from edgekit.signature import Environment
@@ -14,7 +15,8 @@ _KERAS: Mapping[str, Environment] = {"keras": "keras-tensorflow"}
 _TORCH: Mapping[str, Environment] = {"torch": "torch"}
 _ANY: Mapping[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 #: What it has is a denylist of operators in its debugger, which makes the model twice and knows no ranges.
-_CONVERTER = "TFLiteConverter quantizes all of a model alike"
+_CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"
+_STATIC: Mapping[str, Any] = {"honours": STEERED, "own": "minmax"}
 
 
 def _dynamic(convert: Callable[[LoadedModel | None, Request], Converted]) -> Route:
@@ -25,10 +27,10 @@ ROUTES: Mapping[str, Route] = {
     "export-converter": Route(_KERAS, export.convert_fp32),
     "cast-wf16-converter": Route(_KERAS, export.convert_fp16),
     "dynamic-w8a8-converter": Route(_KERAS, export.convert_dynamic, because=_CONVERTER),
-    "ptq-w8a8-converter": Route(_KERAS, export.convert_int8, because=_CONVERTER),
-    "ptq-w8a16-converter": Route(_KERAS, export.convert_int16x8, because=_CONVERTER),
-    "ptq-w8a8-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int8, honours=STEERED),
-    "ptq-w8a16-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int16x8, honours=STEERED),
+    "ptq-w8a8-converter": Route(_KERAS, export.convert_int8, because=_CONVERTER, own="minmax"),
+    "ptq-w8a16-converter": Route(_KERAS, export.convert_int16x8, because=_CONVERTER, own="minmax"),
+    "ptq-w8a8-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int8, **_STATIC),
+    "ptq-w8a16-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int16x8, **_STATIC),
     "export-litert-torch": Route(_TORCH, export_torch.convert_fp32),
     "ptq-w8a8-pt2e": Route(_TORCH, export_torch.convert_pt2e_int8, honours=STEERED),
     "cast-wf16-quantizer": Route(_ANY, quantize.cast_fp16, quantizes_file=True),
@@ -36,7 +38,7 @@ ROUTES: Mapping[str, Route] = {
     "dynamic-w8a8-quantizer-mixed": _dynamic(quantize.dynamic_mixed),
     "dynamic-w8a8-quantizer": _dynamic(quantize.dynamic_int8),
     "dynamic-w4a8-quantizer": _dynamic(quantize.dynamic_int4),
-    "ptq-w8a8-quantizer": Route(_ANY, quantize.static_int8, quantizes_file=True, honours=STEERED),
-    "ptq-w8a8-quantizer-matmuls": Route(_ANY, quantize.static_products, quantizes_file=True, honours=STEERED),
-    "ptq-w8a16-quantizer": Route(_ANY, quantize.static_int16x8, quantizes_file=True, honours=STEERED),
+    "ptq-w8a8-quantizer": Route(_ANY, quantize.static_int8, quantizes_file=True, **_STATIC),
+    "ptq-w8a8-quantizer-matmuls": Route(_ANY, quantize.static_products, quantizes_file=True, **_STATIC),
+    "ptq-w8a16-quantizer": Route(_ANY, quantize.static_int16x8, quantizes_file=True, **_STATIC),
 }

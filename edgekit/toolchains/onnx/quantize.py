@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -17,11 +18,12 @@ from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Range
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
-from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
+from edgekit.toolchains._shared.calibration import calibration_of, observers, one_by_one, range_of
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.onnx import audit
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
+from edgekit.toolchains.onnx.passes.observing import observe
 
 #: Operators that carry nearly all multiply-accumulates; everything between them stays float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -29,6 +31,8 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 WEIGHTED = (*PRODUCTS, "Gather")
 #: Operators whose activations ONNX Runtime quantizes at run time without losing time by it.
 DYNAMIC = ["MatMul", "Gemm", "LSTM", "Gather"]
+#: Samples of which ONNX Runtime keeps the extremes before it joins them; their number must divide by it.
+_AT_ONCE = 64
 
 
 def layers(model: onnx.ModelProto) -> list[Found[str]]:
@@ -106,9 +110,40 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     floats = read_float(request)
     found = rules.outcomes(request, layers(floats) if request.layers else ())
     wanted = rules.ranges(request, values(floats) if request.ranges else {})
-    quantized = nncf.quantize(floats, calibration_of(request), attention=attention, ignored=found.floats)
+    own = request.estimator.by_tool
+    quantized = nncf.quantize(
+        floats, calibration_of(request), attention=attention, ignored=found.floats, own_ranges=own
+    )
+    if not own:
+        _estimate(quantized, floats, request)
     _give(quantized.graph, wanted)
     return replace(finish(quantized, request, quantized=True), kept=found.kept)
+
+
+def _estimate(model: onnx.ModelProto, floats: onnx.ModelProto, request: Request) -> None:
+    """Give the pairs behind activations the estimator's ranges in the place of those that are there.
+
+    Values are observed in the float model. Those that smoothing scaled are in the new one alone: they are observed
+    there, on its integer weights and with every activation in float.
+    """
+    stored = {tensor.name for tensor in model.graph.initializer}
+    pairs = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] not in stored]
+    quantized = {pair.output[0]: pair.input[0] for pair in pairs}
+    restored = {
+        node.output[0]: quantized[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in quantized
+    }
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for node in plain.graph.node:
+        node.input[:] = [restored.get(name, name) for name in node.input]
+    seen = observers(request, dict.fromkeys(quantized.values()))
+    known = {name for node in floats.graph.node for name in (*node.input, *node.output)}
+    for source, inside in ((floats, True), (plain, False)):
+        if here := {name: one for name, one in seen.items() if (name in known) == inside}:
+            observe(source, here, calibration_of(request))
+    _give(model.graph, {name: range_of(name, observer) for name, observer in seen.items()})
 
 
 def _give(graph: onnx.GraphProto, wanted: Mapping[str, Range]) -> None:
@@ -231,12 +266,21 @@ def _static(
 ) -> Converted:
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
+    samples = one_by_one(calibration_of(request))
+    # ONNX Runtime keeps what it reads off each sample until so many were run.
+    at_once = next(count for count in range(_AT_ONCE, 0, -1) if len(samples) % count == 0)
+
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left = one_by_one(calibration_of(request))
+        left = iter(samples)
+
+        def __len__(self) -> int:
+            return len(samples)
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self.some = itertools.islice(self.left, end_index - start_index)
 
         def get_next(self) -> dict[str, Any] | None:
-            return next(self.left, None)
+            return next(self.some, None)
 
     with tempfile.TemporaryDirectory() as folder:
         source, path = str(Path(folder) / "source.onnx"), str(Path(folder) / "quantized.onnx")
@@ -244,6 +288,9 @@ def _static(
         found = rules.outcomes(request, layers(plain) if request.layers else ())
         wanted = rules.ranges(request, values(plain) if request.ranges else {})
         onnx.save(plain, source)
+        ranges = Path(folder) / "ranges.json"
+        if not request.estimator.by_tool:
+            _write_ranges(plain, request, op_types, ranges)
         quantize_static(
             source,
             path,
@@ -259,7 +306,11 @@ def _static(
                 # It computes in float; ONNX Runtime restores its int8 scale and offset anew on each run.
                 *(n.name for n in plain.graph.node if n.op_type == "LayerNormalization" and n.name),
             ],
-            extra_options={"TensorQuantOverrides": {name: [_override(one)] for name, one in wanted.items()}},
+            extra_options={
+                "TensorQuantOverrides": {name: [_override(one)] for name, one in wanted.items()},
+                "CalibStridedMinMax": at_once,
+            },
+            calibration_cache_path=ranges if ranges.exists() else None,
         )
         made = onnx.load(path)
         ranged = [n.input[0] for n in made.graph.node if n.op_type == "QuantizeLinear"]
@@ -267,6 +318,22 @@ def _static(
             if name not in ranged:
                 rules.without_own(one.tensor, ranged)
         return replace(finish(made, request, quantized=True), kept=found.kept)
+
+
+def _write_ranges(model: onnx.ModelProto, request: Request, op_types: tuple[str, ...] | None, file: Path) -> None:
+    """Write the estimator's ranges of all activations that the quantizer asks for, as it writes its own."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import CalibraterBase, TensorsData, save_tensors_data
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "source.onnx"
+        onnx.save(model, path)
+        calibrater = CalibraterBase(path, op_types)
+        names, _ = calibrater.select_tensors_to_calibrate(calibrater.model)
+    seen = observers(request, sorted(names))
+    observe(model, seen, calibration_of(request))
+    ends = {name: tuple(np.array([end], np.float32) for end in one.range()) for name, one in seen.items()}
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), file)
 
 
 def _override(one: Range) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgekit.frameworks import LoadedModel
+from edgekit.ranges.estimator import Method
 from edgekit.signature import Environment
 from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, FLOAT_ACTIVATIONS, STEERED, Converted, Request, Route
 from edgekit.toolchains.onnx import export, low_bits, quantize, vendor
@@ -22,8 +23,8 @@ def _route(environments: Mapping[str, Environment], convert: _Convert, **more: A
     return Route(environments, converted, **more)
 
 
-def _static(convert: _Convert) -> Route:
-    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True, honours=STEERED)
+def _static(convert: _Convert, own: Method = "minmax") -> Route:
+    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True, honours=STEERED, own=own)
 
 
 def _by_layer(convert: _Convert, because: str) -> Route:
@@ -37,9 +38,11 @@ ROUTES = {
     "export-tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),
     "ptq-w8a8-qdq": _static(quantize.qdq_all),
     "ptq-w8a8-qdq-matmuls": _static(quantize.qdq_products),
-    "ptq-w8a8-nncf": _static(quantize.nncf_qdq),
+    "ptq-w8a8-nncf": _static(quantize.nncf_qdq, "tool"),
     "ptq-w8a8-qdq-dynamic-cells": _static(quantize.qdq_dynamic_cells),
-    "ptq-w8a8-qdq-unrolled": _route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED),
+    "ptq-w8a8-qdq-unrolled": _route(
+        {"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED, own="minmax"
+    ),
     "dynamic-w8a8-ort": _by_layer(quantize.dynamic, DYNAMIC_RANGES),
     "dynamic-w8a8-ort-noconv-per-tensor": _by_layer(quantize.dynamic_products_tensor, DYNAMIC_RANGES),
     "dynamic-w8a8-ort-noconv": _by_layer(quantize.dynamic_products, DYNAMIC_RANGES),

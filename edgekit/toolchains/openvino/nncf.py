@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from edgekit.toolchains import Rows
 from edgekit.toolchains._shared.calibration import one_by_one
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("nncf",)
@@ -20,20 +18,22 @@ PACKAGES = ("nncf",)
 
 def quantize(
     model: Any,
-    calibration: Mapping[str, NDArray[np.generic]],
+    calibration: Mapping[str, Rows],
     *,
     attention: bool = False,
     keep_float: Sequence[str] = (),
     ignored: Sequence[str] = (),
+    own_ranges: bool = True,
 ) -> Any:
     """Quantize an ``onnx.ModelProto`` or ``openvino.Model`` to static int8.
 
     Args:
         model: the float model; a copy is quantized.
-        calibration: samples by input name, first axis is the sample; all are used.
+        calibration: samples by input name; all are used.
         attention: use the transformer settings (SmoothQuant, attention products left in float).
         keep_float: types of operators that stay float.
         ignored: names of operators that do.
+        own_ranges: whether NNCF's ranges stay; where others follow, no bias is corrected for the error of its own.
     """
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
@@ -47,12 +47,12 @@ def quantize(
     )
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
-    rows = list(one_by_one(calibration))
+    samples = one_by_one(calibration)
     return nncf.quantize(
         model,
-        nncf.Dataset(rows),
-        subset_size=len(rows),
+        nncf.Dataset(samples),
+        subset_size=len(samples),
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
-        advanced_parameters=None if attention else exact,
+        advanced_parameters=None if attention and own_ranges else exact,
         ignored_scope=nncf.IgnoredScope(names=list(ignored), types=list(keep_float), validate=False),
     )

@@ -22,6 +22,7 @@ from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, read
+from edgekit.toolchains.openvino.passes.ranges import estimate, give, grids
 
 #: Recurrent operators -> the positions of their input and recurrent weights.
 RECURRENT = {"LSTMSequence": (4, 5), "GRUSequence": (3, 4), "LSTMCell": (3, 4), "GRUCell": (2, 3)}
@@ -65,7 +66,10 @@ def _static(model: ov.Model, request: Request, *, note: str = "", **settings: An
     """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it."""
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
-    quantized = nncf.quantize(model, calibration_of(request), ignored=found.floats, **settings)
+    own = request.estimator.by_tool
+    quantized = nncf.quantize(model, calibration_of(request), ignored=found.floats, own_ranges=own, **settings)
+    if not own:
+        estimate(quantized, model, request)
     _give(quantized, wanted)
     return replace(finish(quantized, request, (), note=note), kept=found.kept)
 
@@ -87,17 +91,12 @@ def _values(model: ov.Model) -> dict[str, str]:
 
 def _give(model: ov.Model, wanted: Mapping[str, Range]) -> None:
     """Give the ``FakeQuantize`` of activations these ranges, in place."""
-    grids: dict[str, list[Any]] = {}
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "FakeQuantize":
-            grids.setdefault(node.input_value(0).get_node().get_friendly_name(), []).append(node)
+    found = grids(model) if wanted else {}
     for name, one in wanted.items():
-        if name not in grids:
-            rules.without_own(one.tensor, grids)
-        for node in grids[name]:
-            for place, value in zip(range(1, 5), one.bounds * 2, strict=True):
-                constant = opset.constant(np.full(tuple(node.input_value(place).shape), value, np.float32))
-                node.input(place).replace_source_output(constant.output(0))
+        if name not in found:
+            rules.without_own(one.tensor, found)
+        for node in found[name]:
+            give(node, one.bounds)
 
 
 def weights_asymmetric(model: LoadedModel | None, request: Request) -> Converted:

@@ -24,10 +24,11 @@ from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
-from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
+from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import rename
+from edgekit.toolchains.onnx.passes.observing import observe
 from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, share_constants, values
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
 
@@ -119,10 +120,10 @@ def _written(model: onnx.ModelProto, request: Request) -> Converted:
     found = rules.outcomes(request, layers(model) if request.layers else ())
     wanted = rules.ranges(request, values(model) if request.ranges else {}, symmetric=True)
     placement = place(Graph(model), found.floats)
-    scales = {
-        name: max(top, float(np.finfo(np.float32).tiny)) / int8.LARGEST
-        for name, top in ranges(model, placement.activations, calibration_of(request)).items()
-    }
+    seen = observers(request, placement.activations, symmetric=True)
+    observe(model, seen, calibration_of(request))
+    tiny = float(np.finfo(np.float32).tiny)
+    scales = {name: max(tiny, *map(abs, observer.range())) / int8.LARGEST for name, observer in seen.items()}
     for name, one in wanted.items():
         if name not in scales:
             rules.without_own(one.tensor, scales)
@@ -186,33 +187,6 @@ def _residual(graph: Graph, node: onnx.NodeProto) -> int | None:
         and len(graph.readers[name]) == 1
     ]
     return 1 - max(fused)[1] if fused else None
-
-
-def ranges(
-    model: onnx.ModelProto, names: tuple[str, ...], calibration: Mapping[str, NDArray[np.generic]]
-) -> dict[str, float]:
-    """Largest absolute value of each activation over the calibration samples, run in float by ONNX Runtime."""
-    import onnxruntime
-
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
-    given = {value.name for value in model.graph.input}
-    written = {value.name for value in model.graph.output}
-    asked = [name for name in names if name not in given]
-    observed.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in asked if name not in written
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    largest = dict.fromkeys(names, 0.0)
-    for sample in one_by_one(calibration):
-        found = dict(zip(asked, session.run(asked, sample), strict=True)) if asked else {}
-        for name in names:
-            value = found[name] if name in found else sample[name]
-            largest[name] = max(largest[name], float(np.abs(np.asarray(value, np.float32)).max()))
-    return largest
 
 
 def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float], group: int | None = None) -> None:
@@ -287,9 +261,8 @@ def _weight(
         integers, scale = int8.blocks(values, axis, 1 - axis, group)
         packed = helper.make_tensor(f"{restored}/int4", onnx.TensorProto.INT4, values.shape, integers.ravel())
         graph.initializer.extend([packed, numpy_helper.from_array(scale, f"{restored}/scale")])
-        given = {"axis": 1 - axis, "block_size": group}
-        inputs = [packed.name, f"{restored}/scale"]
-        return helper.make_node("DequantizeLinear", inputs, [restored], f"{restored}/dequantize", **given)
+        inputs, name = [packed.name, f"{restored}/scale"], f"{restored}/dequantize"
+        return helper.make_node("DequantizeLinear", inputs, [restored], name, axis=1 - axis, block_size=group)
     integers, scale = int8.symmetric(values, tuple(i for i in range(values.ndim) if i != axis))
     _constants(graph, restored, scale.reshape(()) if axis is None else scale.reshape(-1))
     graph.initializer.append(numpy_helper.from_array(integers, f"{restored}/int8"))

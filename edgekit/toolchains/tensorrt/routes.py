@@ -29,9 +29,13 @@ ROUTES = {
     "export-torch-script": Route({"torch": "torch"}, _checked(export.from_torchscript)),
     "export-tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),
     "cast-wf16af16-onnx": Route({"keras": "runtime", "torch": "runtime"}, half.half, quantizes_file=True),
-    "ptq-w8a8-qdq": Route({"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True, honours=STEERED),
+    "ptq-w8a8-qdq": Route(
+        {"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True, honours=STEERED, own="minmax"
+    ),
     "weights-w4-onnx": Route(
         {"keras": "runtime", "torch": "runtime"}, quantize.in_blocks, True, BY_LAYER, FLOAT_ACTIVATIONS
     ),
-    "ptq-w8a8-qdq-unrolled": Route({"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED),
+    "ptq-w8a8-qdq-unrolled": Route(
+        {"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED, own="minmax"
+    ),
 }

@@ -87,7 +87,7 @@ SPEC = Architecture(
             outputs=(TensorSpec("logits", (1, 10), role="classes"),),
             parameters=78_042,
             task="textures",
-            training=Training(epochs=15, learning_rate=4e-3),
+            training=Training(epochs=20, learning_rate=4e-3),
         ),
         "resnet18": _imagenet("basic", (2, 2, 2, 2), (64, 128, 256, 512), 11_689_512),
         "reference": _imagenet("bottleneck", (3, 4, 6, 3), (256, 512, 1024, 2048), 25_557_032),

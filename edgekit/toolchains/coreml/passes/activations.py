@@ -6,7 +6,7 @@ coremltools' ``linear_quantize_activations`` needs macOS to find its ranges; it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,14 @@ import numpy as np
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.mil import proto
 from edgekit.mil.program import OPSETS, Operation, Program
+from edgekit.ranges.observers import Observer
 from edgekit.scheme import Range
+from edgekit.toolchains import Rows
 from edgekit.toolchains._shared import rules
+from edgekit.toolchains._shared.calibration import one_by_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    Arrays = Mapping[str, NDArray[np.generic]]
 
 #: Operator -> parameters that are quantized.
 Taken = Mapping[str, tuple[str, ...]]
@@ -38,8 +39,9 @@ _LEVELS = 255
 def quantize_activations(
     spec: Any,
     program: Program,
-    samples: Arrays,
-    taken: Taken = ALL,
+    samples: Mapping[str, Rows],
+    taken: Taken,
+    observe: Callable[[Iterable[str]], Mapping[str, Observer]],
     *,
     left: Collection[str] = (),
     given: Mapping[str, Range] = MappingProxyType({}),
@@ -49,8 +51,9 @@ def quantize_activations(
     Args:
         spec: the model's protobuf.
         program: the same, read.
-        samples: calibration samples by the file's input names, first axis is the sample.
+        samples: calibration samples by the file's input names.
         taken: which operators.
+        observe: makes an observer for each of the tensors.
         left: names of those that are not, all the same.
         given: ranges that do not come from the samples, by tensor.
 
@@ -73,7 +76,7 @@ def quantize_activations(
         for o in program.block.operations
         if o.type in taken and o.name not in left
     }
-    ranges = _shared(program, _ranges(program, samples, set().union(*chosen.values())))
+    ranges = _shared(program, _ranges(program, samples, observe(sorted(set().union(*chosen.values())))))
     for name, one in given.items():
         if name not in ranges:
             rules.without_own(one.tensor, ranges)
@@ -91,18 +94,22 @@ def _variable_inputs(program: Program, operation: Operation, taken: Taken) -> It
     yield from (name for name in names if program.types[name].element.name.startswith("float"))
 
 
-def _ranges(program: Program, samples: Arrays, wanted: set[str]) -> dict[str, tuple[float, float]]:
-    """Least and largest value of tensors over all samples."""
-    found: dict[str, tuple[float, float]] = {}
-    for i in range(min(len(a) for a in samples.values())):
-        values = program.values({name: array[i] for name, array in samples.items()})
-        for name in wanted:
-            low, high = float(values[name].min()), float(values[name].max())
-            if not np.isfinite([low, high]).all():
+def _ranges(
+    program: Program, samples: Mapping[str, Rows], observers: Mapping[str, Observer]
+) -> dict[str, tuple[float, float]]:
+    """Ranges of tensors, each as its observer finds it over all samples."""
+    for i, sample in enumerate(one_by_one(samples)):
+        values = program.values({name: _narrowed(array) for name, array in sample.items()})
+        for name, observer in observers.items():
+            if not np.isfinite(values[name]).all():
                 raise FailedError(f"the tensor {name!r} is not finite on calibration sample {i}")
-            known = found.get(name, (0.0, 0.0))  # zero must be representable: padding is made of it
-            found[name] = min(known[0], low), max(known[1], high)
-    return found
+            observer.update(values[name])
+    return {name: observer.range() for name, observer in observers.items()}
+
+
+def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Core ML's integers have 32 bits."""
+    return array.astype(np.int32) if array.dtype.kind in "iu" else array
 
 
 def _shared(program: Program, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

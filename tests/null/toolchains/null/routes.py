@@ -11,6 +11,7 @@ from edgekit.toolchains.null import session
 from edgekit.errors import UnsupportedError
 from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, STEERED, Converted, Route
 from edgekit.toolchains._shared import rules
+from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.rules import Found
 
 
@@ -31,11 +32,14 @@ def rounded(_, request, *, per_column=True, steps=127, shift=0.0, **more):
     inputs, _, layers, read = session.read(request.float_file)
     found = ruled(request, layers)
     given = rules.ranges(request, {inputs[0]: 0} | {f"dense{i - 1}": i for i in range(1, len(layers))}, symmetric=True)
-    x, made = np.asarray(request.calibration[inputs[0]], np.float64), []
+    x, made = np.asarray(calibration_of(request)[inputs[0]], np.float64), []
     for i, (kernel, bias) in enumerate(layers):
         x = session.relu(x) if i else x
         scale = np.abs(kernel).max(axis=0 if per_column else None) / steps
-        step = given[i].scale if i in given else np.abs(x).max() / 127
+        (seen,) = observers(request, ["x"], symmetric=True).values()
+        for sample in x:
+            seen.update(sample)
+        step = given[i].scale if i in given else max(map(abs, seen.range())) / 127
         integers = (np.round(kernel / scale).astype("int8"), bias, scale, step)
         made.append((kernel, bias) if i in found.floats else integers)
         x = session.linear(x, kernel, bias)
@@ -88,7 +92,7 @@ def _from_file(convert, **options):
 
     honours = {rounded: STEERED, dynamic: BY_LAYER, refuses_the_second: BY_LAYER}.get(convert, frozenset())
     because = "it is a bad route" if not honours else DYNAMIC_RANGES if honours == BY_LAYER else ""
-    return Route({"keras": "runtime", "torch": "runtime"}, converted, True, honours, because)
+    return Route({"keras": "runtime", "torch": "runtime"}, converted, True, honours, because, own="minmax")
 
 
 CHIP = "a chip that nobody has"
@@ -98,6 +102,7 @@ ROUTES = {
     "floats-elsewhere": _from_model(device=CHIP),  # NOT_RUN
     "rounded": _from_file(rounded),
     "rounded-whole": _from_file(rounded, per_column=False),
+    "stubborn": Route({"torch": "runtime"}, rounded, True, because="its tool takes the extremes", own="minmax"),
     "dynamic": _from_file(dynamic),
     "dynamic-crushed": _from_file(dynamic, second=1),  # FAIL_PARITY of one part
     "crushed": _from_file(rounded, steps=1),  # FAIL_PARITY
