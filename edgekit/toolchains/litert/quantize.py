@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import FailedError, UnsupportedError
@@ -19,6 +20,7 @@ from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import compute_in_integers, multiply_squares, quantize_unread_pieces
+from edgekit.toolchains.litert.passes.lookups import as_embedding_lookups
 from edgekit.toolchains.litert.passes.names import named_tensors
 from edgekit.toolchains.litert.schema import packed_model
 
@@ -79,14 +81,17 @@ def dynamic_mixed(model: LoadedModel | None, request: Request) -> Converted:
     return replace(made, notes=(*made.notes, note)) if pointwise else made
 
 
-#: Operators with 4-bit kernels. Keras looks up with GATHER, which has none; neither have depthwise and transposed
-#: convolutions.
+#: Operators with 4-bit kernels; depthwise and transposed convolutions have none.
 INT4_KERNELS = ("CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP")
 
 
 def dynamic_int4(model: LoadedModel | None, request: Request) -> Converted:
     """As ``dynamic_products``, with 4-bit weights per channel where there are kernels for them."""
-    return _dynamic(request, depthwise_in_float=True, bits=4)
+    assert request.float_file is not None
+    with TemporaryDirectory(dir=request.folder) as folder:
+        file = Path(folder) / FILE
+        file.write_bytes(as_embedding_lookups(request.float_file.read_bytes()))
+        return _dynamic(replace(request, float_file=file), depthwise_in_float=True, bits=4)
 
 
 def _dynamic(
@@ -113,17 +118,11 @@ def _dynamic(
         manager.add_static_config(
             regex=_regex(operator), operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8
         )
-    known = _table_ranges(lookups) | (_grid_ranges(operators) if bits == 4 else {})
+    known = (_grid_ranges(operators) if bits == 4 else {}) | _table_ranges(lookups)
     made = _quantize(request, manager.get_quantization_recipe(), known)
     depthwise = sum(operator.type == "DEPTHWISE_CONV_2D" for operator in operators)
-    notes = []
-    if depthwise and depthwise_in_float:
-        notes.append(
-            f"{depthwise} depthwise convolutions compute in float: XNNPACK has no kernel that quantizes their inputs"
-        )
-    if lookups and bits == 4:
-        notes.append(f"{len(lookups)} tables have 8 bits: GATHER, by which Keras looks up, has no 4-bit kernel")
-    return replace(made, notes=tuple(notes))
+    note = f"{depthwise} depthwise convolutions compute in float: XNNPACK has no kernel that quantizes their inputs"
+    return replace(made, notes=(note,)) if depthwise and depthwise_in_float else made
 
 
 def _operators(request: Request) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.toolchains.litert.schema import packed, unpacked
+from edgekit.toolchains.litert.schema import operator_code, packed, unpacked
 
 #: Operators whose constants ai-edge-quantizer leaves in float32 when it stores weights as float16, and from how many
 #: elements on one is worth an operator more: a table that Keras looks up in, learned positions, a mask.
@@ -26,7 +26,7 @@ def halve_constants(content: bytes) -> bytes:
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
         users.setdefault(tensor.buffer, []).append(tensor)
     wanted = {getattr(schema.BuiltinOperator, name) for name in FLOAT_CONSTANTS}
-    widen = _operator_code(model, schema.BuiltinOperator.DEQUANTIZE, version=3)
+    widen = operator_code(model, schema.BuiltinOperator.DEQUANTIZE, version=3)
     changed = False
     for graph in model.subgraphs:
         kinds = [model.operatorCodes[op.opcodeIndex].builtinCode for op in graph.operators]
@@ -68,18 +68,3 @@ def _share_equal_buffers(model: Any) -> None:
             model.buffers[index].data = None
             for tensor in tensors:
                 tensor.buffer = shared if tensor.buffer == index else tensor.buffer
-
-
-def _operator_code(model: Any, kind: int, version: int) -> int:
-    """Index of an operator's code in the model, added where it is not there."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    for index, code in enumerate(model.operatorCodes):
-        if code.builtinCode == kind:
-            code.version = max(code.version, version)
-            return index
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = kind
-    code.version = version
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
