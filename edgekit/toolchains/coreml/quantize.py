@@ -156,9 +156,7 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     return replace(convert_program(program, request), kept=kept)
 
 
-def _with_int8_weights(
-    ct: Any, opened: Package, kept: Collection[str], before: Sequence[Any] = ()
-) -> tuple[Any, Any]:
+def _with_int8_weights(ct: Any, opened: Package, kept: Collection[str], before: Sequence[Any] = ()) -> tuple[Any, Any]:
     """The model and where its weights lie, after other passes and coremltools' int8 for what they leave."""
     import coremltools.optimize.coreml as cto
     from coremltools.models.utils import _apply_graph_pass

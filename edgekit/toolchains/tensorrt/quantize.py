@@ -215,9 +215,7 @@ def ranges(
     return largest
 
 
-def insert(
-    model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float], group: int | None = None
-) -> None:
+def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float], group: int | None = None) -> None:
     """Put Q/DQ pairs behind activations and store weights as int8, or as int4 in blocks of ``group``, in place."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     tensors |= {
@@ -289,9 +287,8 @@ def _weight(
         integers, scale = int8.blocks(values, axis, 1 - axis, group)
         packed = helper.make_tensor(f"{restored}/int4", onnx.TensorProto.INT4, values.shape, integers.ravel())
         graph.initializer.extend([packed, numpy_helper.from_array(scale, f"{restored}/scale")])
-        given = {"axis": 1 - axis, "block_size": group}
-        inputs = [packed.name, f"{restored}/scale"]
-        return helper.make_node("DequantizeLinear", inputs, [restored], f"{restored}/dequantize", **given)
+        inputs, name = [packed.name, f"{restored}/scale"], f"{restored}/dequantize"
+        return helper.make_node("DequantizeLinear", inputs, [restored], name, axis=1 - axis, block_size=group)
     integers, scale = int8.symmetric(values, tuple(i for i in range(values.ndim) if i != axis))
     _constants(graph, restored, scale.reshape(()) if axis is None else scale.reshape(-1))
     graph.initializer.append(numpy_helper.from_array(integers, f"{restored}/int8"))
