@@ -1,7 +1,7 @@
 """Every cell of model x framework x target ends with a status: PASS, or the one recorded with its reason.
 
-Strict both ways. Each run of the tests does the cells that cover the matrix, without timing them, and of the recorded ones
-one per target and status; ``EDGEKIT_CELLS`` names a file with other ones, and ``make nightly`` does them all.
+Strict both ways. Each run of the tests does the cells that cover the matrix, without timing them, and of the recorded
+ones one per target and status; ``EDGEKIT_CELLS`` names a file with other ones, and ``make nightly`` does them all.
 """
 
 import json
