@@ -33,8 +33,9 @@ from edgekit.toolchains import Request
 
 MODELS = ("two", "attention")
 COUNT = 64
-#: Those whose answers are compared with what the framework's values give.
+#: What comes out of a softmax.
 PROBABILITIES = "probabilities"
+#: Plans whose answers are compared with what the framework's values give.
 PLANS = ("minmax", "moving-average", "percentile-99.9", "entropy", "mse")
 
 
