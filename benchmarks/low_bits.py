@@ -249,6 +249,9 @@ def score(model: str, toolchain: str, framework: str, file: str, floats: str) ->
     elements: dict[str, int] = {}
     for layer in audit.layers:
         elements[layer.weight_type] = elements.get(layer.weight_type, 0) + math.prod(layer.shape)
+    if toolchain == "onnx" and not any(layer.operator == "MatMulNBits" for layer in audit.layers):
+        for kind, count in _in_blocks(file).items():
+            elements[kind] = elements.get(kind, 0) + count
     session = toolchains.open_session(toolchain, Path(file), toolchains.Options(SCHEMES["fp32"]))
     samples = _samples(model, "test", SAMPLES, framework)
     names = [t.name for t in audit.inputs]
@@ -270,6 +273,19 @@ def score(model: str, toolchain: str, framework: str, file: str, floats: str) ->
         "share_4_bits": sum(n for kind, n in elements.items() if "4" in kind.split("+")[0]) / sum(elements.values()),
         "by": session.by,
     }
+
+
+def _in_blocks(file: str) -> dict[str, int]:
+    """Weights of ONNX Runtime's MatMulNBits, which the audit does not list: elements by type."""
+    import onnx
+
+    found: dict[str, int] = {}
+    for node in onnx.load(file).graph.node:
+        if node.op_type == "MatMulNBits":
+            about = {a.name: a.i for a in node.attribute}
+            kind = f"uint{about['bits']}"
+            found[kind] = found.get(kind, 0) + about["K"] * about["N"]
+    return found
 
 
 def _last(model: str, array: np.ndarray, framework: str) -> np.ndarray:
