@@ -30,8 +30,7 @@ from benchmarks import rows
 from edgekit import target as targets
 from edgekit import zoo
 from edgekit.data import tasks
-from edgekit.errors import EdgekitError
-from edgekit.jobs.host import host
+from edgekit.errors import EdgekitError, FailedError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 
@@ -250,6 +249,9 @@ def score(model: str, toolchain: str, framework: str, file: str, floats: str) ->
     elements: dict[str, int] = {}
     for layer in audit.layers:
         elements[layer.weight_type] = elements.get(layer.weight_type, 0) + math.prod(layer.shape)
+    if toolchain == "onnx" and not any(layer.operator == "MatMulNBits" for layer in audit.layers):
+        for kind, count in _in_blocks(file).items():
+            elements[kind] = elements.get(kind, 0) + count
     session = toolchains.open_session(toolchain, Path(file), toolchains.Options(SCHEMES["fp32"]))
     samples = _samples(model, "test", SAMPLES, framework)
     names = [t.name for t in audit.inputs]
@@ -271,6 +273,19 @@ def score(model: str, toolchain: str, framework: str, file: str, floats: str) ->
         "share_4_bits": sum(n for kind, n in elements.items() if "4" in kind.split("+")[0]) / sum(elements.values()),
         "by": session.by,
     }
+
+
+def _in_blocks(file: str) -> dict[str, int]:
+    """Weights of ONNX Runtime's MatMulNBits, which the audit does not list: elements by type."""
+    import onnx
+
+    found: dict[str, int] = {}
+    for node in onnx.load(file).graph.node:
+        if node.op_type == "MatMulNBits":
+            about = {a.name: a.i for a in node.attribute}
+            kind = f"uint{about['bits']}"
+            found[kind] = found.get(kind, 0) + about["K"] * about["N"]
+    return found
 
 
 def _last(model: str, array: np.ndarray, framework: str) -> np.ndarray:
@@ -312,7 +327,7 @@ def measured(cell: tuple[str, str, str], scratch: Path, workers: Workers) -> dic
         }
         return dict(workers.call("runtime", "benchmarks.low_bits:score", arguments).value)  # type: ignore[arg-type]
     except EdgekitError as error:
-        return {"error": " ".join(str(error).split())[:300]}
+        return {"error": " ".join(str(error).split()).removeprefix("benchmarks.low_bits:quantize raised ")[:300]}
 
 
 def ours(model: str, name: str, scratch: Path, workers: Workers) -> Path:
@@ -320,7 +335,9 @@ def ours(model: str, name: str, scratch: Path, workers: Workers) -> Path:
     folder = scratch / f"{model}-{name}"
     if not folder.exists():
         source = f"{model}@{targets.load(name).default_framework}"
-        edgekit.convert(source, name, output=folder, workers=workers, store=Store(), latency=False)
+        made = edgekit.convert(source, name, output=folder, workers=workers, store=Store(), latency=False)
+        if made.status != "PASS":
+            raise FailedError(f"{made.status}: {made.reason}")
     [part] = json.loads((folder / "manifest.json").read_text())["parts"].values()
     return folder / part["file"]
 
@@ -348,19 +365,19 @@ def measure(models: list[str], tools: list[str], *, again: bool) -> None:
             with RESULTS.open("a") as stream:
                 stream.write(json.dumps(row, sort_keys=True) + "\n")
             print(*cell, row.get("error") or f"{row['float']:.4f} -> {row['quantized']:.4f}", flush=True)
-    page()
 
 
 # The page.
 
 
-def page() -> None:
-    """Write the table of the newest rows."""
+def page() -> str:
+    """The tables of the newest rows."""
     found = newest()
+    hosts = sorted({row["host"] for row in found.values()})
     lines = [
         "# Low bits: what the vendors' defaults cost",
         "",
-        f"Written by `benchmarks/low_bits.py` from `results/low_bits.jsonl`, measured on {host().processor}.",
+        f"Written by `benchmarks/low_bits.py` from `results/low_bits.jsonl`, measured on {', '.join(hosts)}.",
         "Loss is in points of the metric, of perplexity in per cent, with the 95 % interval of the paired difference;",
         "positive is worse. The last column is the share of the weights of layers that the file stores in 4 bits.",
     ]
@@ -368,7 +385,12 @@ def page() -> None:
         lines += ["", f"## {model}", "", "| tool | setting | n | float | quantized | loss | 4 bits |"]
         lines += ["|---|---|---|---|---|---|---|"]
         lines += [_line(found[cell]) for cell in CELLS if cell[0] == model and cell in found]
-    PAGE.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
+
+
+def write() -> None:
+    """Write the page."""
+    PAGE.write_text(page(), "utf-8")
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -391,7 +413,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.stage == "measure":
         measure(arguments.models, arguments.tools, again=arguments.again)
-    page()
+    write()
 
 
 if __name__ == "__main__":

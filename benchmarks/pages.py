@@ -5,14 +5,15 @@ python benchmarks/pages.py
 
 from __future__ import annotations
 
-from benchmarks import metrics_page, results_page, sources
+from benchmarks import low_bits, metrics_page, results_page, sources
 
 
 def write() -> None:
-    """Write the README's matrix, ``RESULTS.md`` and the tables in ``docs/own-models.md``."""
+    """Write the README's matrix, ``RESULTS.md``, ``LOW_BITS.md`` and the tables in ``docs/own-models.md``."""
     results_page.write()
     sources.write()
     metrics_page.write()
+    low_bits.write()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import metrics_page, results_page, sources
+from benchmarks import low_bits, metrics_page, results_page, sources
 from edgekit import zoo
 
 
@@ -42,6 +42,11 @@ def test_every_row_of_a_table_has_the_cells_of_its_head(name):
 
 def test_every_metric_is_in_the_table():
     assert BLOCKS["its metrics"]().strip() == metrics_page.table(), "run: make pages"
+
+
+def test_the_low_bits_page_is_that_of_its_rows():
+    assert low_bits.PAGE.read_text("utf-8") == low_bits.page(), "run: make pages"
+    assert set(low_bits.newest()) <= set(low_bits.CELLS)
 
 
 def test_results_have_their_sections():
