@@ -32,16 +32,17 @@ from edgekit.sources import source as sources
 RESULTS = rows.RESULTS / "ranges.jsonl"
 COUNTS = (8, 32, 128, 256)
 PLANS = ("minmax", "percentile-99.99", "entropy", "mse")
-#: Model, target, route. The denoiser's samples are steps of sequences.
-CELLS = (
-    *((model, "onnxruntime-int8", "ptq-w8a8-qdq") for model in ("resnet", "mobilenet_v2")),
-    ("gpt", "onnxruntime-int8", "ptq-w8a8-qdq-matmuls"),
-    ("denoiser_rnn", "onnxruntime-int8", "ptq-w8a8-qdq-matmuls"),
-    *((model, "tflite-int8", "ptq-w8a8-quantizer") for model in ("resnet", "mobilenet_v2")),
-    ("gpt", "tflite-int8", "ptq-w8a8-quantizer-matmuls"),
-    ("denoiser_rnn", "tflite-int8", "ptq-w8a8-quantizer"),
-    *((model, "openvino-int8", "ptq-w8a8-nncf") for model in ("resnet", "mobilenet_v2", "gpt", "denoiser_rnn")),
-)
+#: Target -> route by model, where one differs from the first. The denoiser's samples are steps of sequences.
+ROUTES = {
+    "onnxruntime-int8": {"": "ptq-w8a8-qdq", "gpt": "ptq-w8a8-qdq-matmuls", "denoiser_rnn": "ptq-w8a8-qdq-matmuls"},
+    "tflite-int8": {"": "ptq-w8a8-quantizer", "gpt": "ptq-w8a8-quantizer-matmuls"},
+    "openvino-int8": {"": "ptq-w8a8-nncf"},
+}
+CELLS = [
+    (model, name, routes.get(model, routes[""]))
+    for model in ("resnet", "gpt", "mobilenet_v2", "denoiser_rnn")
+    for name, routes in ROUTES.items()
+]
 
 
 def measured(model: str, name: str, route: str, workers: Workers) -> Iterator[dict[str, Any]]:
@@ -92,7 +93,7 @@ def figures(run: Run, order: Order, route: str) -> dict[str, Any]:
 def table() -> None:
     """SQNR in dB and drop of the metric, one table per target."""
     known = {key(row): row for row in map(json.loads, RESULTS.read_text().splitlines())}
-    for name in dict.fromkeys(cell[1] for cell in CELLS):
+    for name in ROUTES:
         print(f"\n### {name}\n\n| model, metric (n) | plan | " + " | ".join(map(str, COUNTS)) + " |")
         print("|---|---|" + "---|" * len(COUNTS))
         for model, target_name, route in CELLS:

@@ -309,3 +309,16 @@ def test_each_method_says_which_settings_it_takes() -> None:
         if wanted:
             with pytest.raises(ValueError, match="needs it"):
                 Estimator(name="x", method=method)
+
+
+def test_what_is_bounded_is_not_cut_off(tmp_path: Path) -> None:
+    from edgekit.schemes import SCHEMES
+    from edgekit.toolchains import Request
+    from edgekit.toolchains._shared.calibration import observers
+
+    request = Request(tmp_path, SCHEMES["int8"], False, None, None, (), (), estimator=plans.load("percentile-99.9"))
+    seen = observers(request, ("probabilities", "others"), bounded=("probabilities",))
+    for one in seen.values():
+        one.update(draw("heavy"))
+    assert seen["probabilities"].range() == (draw("heavy").min(), draw("heavy").max())
+    assert seen["others"].range()[1] < 0.9 * draw("heavy").max()

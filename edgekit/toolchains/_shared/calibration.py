@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ def calibration_of(request: Request) -> Mapping[str, Rows]:
     return request.calibration
 
 
+#: Operators whose results lie within bounds, whatever goes in, in small letters.
+BOUNDED = frozenset(("softmax", "_softmax", "sigmoid", "hardsigmoid", "sigmoid_hard", "tanh"))
+
+
 @dataclass(frozen=True)
 class OneByOne:
     """One sample after another as a run takes it, each a dict by input name; it may be gone through again."""
@@ -47,11 +51,17 @@ def one_by_one(samples: Mapping[str, Rows]) -> OneByOne:
     return OneByOne(samples)
 
 
-def observers(request: Request, names: Iterable[str], *, symmetric: bool = False) -> dict[str, Observer]:
-    """An observer by the request's estimator for each of the tensors; of extremes where that is the tool's."""
+def observers(
+    request: Request, names: Iterable[str], *, symmetric: bool = False, bounded: Collection[str] = ()
+) -> dict[str, Observer]:
+    """An observer by the request's estimator for each of the tensors; of extremes where that is the tool's.
+
+    So are those of tensors whose values are ``bounded`` by what makes them, as probabilities are: few lie near 1, and
+    these matter most.
+    """
     bits = 16 if request.scheme.activations == "int16" else 8
     estimator = MINMAX if request.estimator.by_tool else request.estimator
-    return {name: observer(estimator, bits=bits, symmetric=symmetric) for name in names}
+    return {name: observer(MINMAX if name in bounded else estimator, bits=bits, symmetric=symmetric) for name in names}
 
 
 def range_of(tensor: str, observer: Observer, *, symmetric: bool = False) -> Range:

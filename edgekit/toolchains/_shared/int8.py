@@ -44,8 +44,8 @@ def blocks(
         given: of the input channels, which fall into blocks.
         group: input channels of a block.
 
-    ``scale = max |value| / 7``. Weights that lie on a grid of fewer steps already (of their whole channel, where a
-    block does not reach its end) keep that.
+    ``scale = max |value| / 7``. Weights that lie on a grid of fewer steps already (that of their whole channel, where a
+    block does not reach its end) keep it.
 
     Returns:
         The numbers, and scales of the same rank: so many as there are output channels, and blocks, and 1 of the rest.
@@ -67,7 +67,7 @@ def packed(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def lengths(values: NDArray[np.floating], axes: tuple[int, ...]) -> NDArray[np.floating]:
-    """The largest absolute value along some axes; 1 where nothing is there: runtimes refuse smaller scales."""
+    """The largest absolute value along some axes; 1 where all is zero: runtimes refuse scales below the normal."""
     largest = np.abs(values).max(axis=axes, keepdims=True)
     return np.where(largest < LARGEST * np.finfo(np.float32).tiny, np.ones_like(largest), largest)
 
@@ -82,9 +82,9 @@ def whole_steps(relative: NDArray[np.floating], axes: int) -> NDArray[np.floatin
 
 
 def _steps(relative: NDArray[np.floating], axes: tuple[int, ...], otherwise: int) -> NDArray[np.floating]:
-    """How many steps of a grid reach from 0 to 1: of 7 and less the most on which all numbers along some axes lie."""
+    """How many steps of a grid reach from 0 to 1: the fewest, up to 7, on which all numbers along some axes lie."""
     found = np.full([1 if axis in axes else size for axis, size in enumerate(relative.shape)], otherwise, np.float32)
-    for steps in range(1, LARGEST_4 + 1):
+    for steps in range(LARGEST_4, 0, -1):
         places = relative * np.float32(steps)
         found[np.abs(places - np.rint(places)).max(axis=axes, keepdims=True) <= _ON_GRID] = steps
     return found

@@ -10,7 +10,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Kind, Range
 from edgekit.toolchains import Kept, Request
 from edgekit.toolchains._shared import rules
-from edgekit.toolchains._shared.calibration import observers
+from edgekit.toolchains._shared.calibration import BOUNDED, observers
 from edgekit.toolchains._shared.rules import Found
 
 if TYPE_CHECKING:
@@ -61,22 +61,20 @@ def estimating(prepared: fx.GraphModule, request: Request) -> fx.GraphModule:
     from torchao.quantization.pt2e.observer import HistogramObserver, MinMaxObserver, MovingAverageMinMaxObserver
 
     modules = dict(prepared.named_modules(remove_duplicate=False))
-    seen: dict[str, Any] = {}
-    for node in prepared.graph.nodes:
-        if node.op == "call_module" and node.args[0].op != "get_attr":
-            seen[node.target] = modules[node.target]
+    kinds = (HistogramObserver, MinMaxObserver, MovingAverageMinMaxObserver)
     made: dict[int, Any] = {}
+    for node in prepared.graph.nodes:
+        if node.op == "call_module" and node.args[0].op != "get_attr" and type(modules[node.target]) in kinds:
+            bounded = str(node.args[0].target).removeprefix("aten.").partition(".")[0] in BOUNDED
+            module = modules[node.target]
+            made[id(module)] = made.get(id(module)) or _estimated(module, request, bounded=bounded)
     for place, module in modules.items():
-        if type(module) in (HistogramObserver, MinMaxObserver, MovingAverageMinMaxObserver) and (
-            any(module is one for one in seen.values())
-        ):
-            if id(module) not in made:
-                made[id(module)] = _estimated(module, request)
+        if id(module) in made:
             prepared.set_submodule(place, made[id(module)])
     return prepared
 
 
-def _estimated(observer: Any, request: Request) -> Any:
+def _estimated(observer: Any, request: Request, *, bounded: bool) -> Any:
     """An observer of the same integers whose range is the estimator's."""
     import torch
     from torchao.quantization.pt2e.observer import MinMaxObserver
@@ -84,7 +82,7 @@ def _estimated(observer: Any, request: Request) -> Any:
     symmetric = observer.qscheme == torch.per_tensor_symmetric
 
     class Estimated(MinMaxObserver):  # type: ignore[misc]
-        seen = observers(request, ("it",), symmetric=symmetric)["it"]
+        seen = observers(request, ("it",), symmetric=symmetric, bounded=("it",) if bounded else ())["it"]
 
         def forward(self, values: torch.Tensor) -> torch.Tensor:
             if values.numel():

@@ -19,7 +19,7 @@ from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, rules, torch_graph
 from edgekit.toolchains._shared import pt2e as observing
-from edgekit.toolchains._shared.calibration import calibration_of, observers
+from edgekit.toolchains._shared.calibration import BOUNDED, calibration_of, observers
 from edgekit.toolchains._shared.rules import Outcomes
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.audit import Factor, factors, layers
@@ -86,7 +86,8 @@ def _static(file: Path, request: Request, taken: Taken) -> Converted:
     found = rules.outcomes(request, layers(program) if request.layers else (), able=_by_layer)
     wanted = rules.ranges(request, _values(program, files) if request.ranges else {})
     left = {*found.floats, *found.schemes}
-    observe = functools.partial(observers, request)
+    bounded = {name for o in program.block.operations if o.type in BOUNDED for name, _ in o.outputs}
+    observe = functools.partial(observers, request, bounded=bounded)
     quantize_activations(opened.spec, program, inside, taken, observe, left=left, given=wanted)
     return _written(opened, request, found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,7 +45,8 @@ def is_constant(node: Any) -> bool:
 
 def attribute(graph: fx.GraphModule, before: fx.Node, value: Tensor) -> fx.Node:
     """Store a tensor and return its node, placed before another."""
-    number = sum(1 for name, _ in graph.named_buffers() if name.startswith("_folded_"))
+    taken = {name for name, _ in graph.named_buffers() if name.startswith("_folded_")}
+    number = next(n for n in itertools.count(len(taken)) if f"_folded_{n}" not in taken)
     graph.register_buffer(f"_folded_{number}", value.detach().clone().contiguous())
     with graph.graph.inserting_before(before):
         made = graph.graph.get_attr(f"_folded_{number}")

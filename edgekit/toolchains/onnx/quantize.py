@@ -23,7 +23,7 @@ from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.onnx import audit
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
-from edgekit.toolchains.onnx.passes.observing import observe
+from edgekit.toolchains.onnx.passes.observing import bounded, observe
 
 #: Operators that carry nearly all multiply-accumulates; everything between them stays float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -138,7 +138,7 @@ def _estimate(model: onnx.ModelProto, floats: onnx.ModelProto, request: Request)
     plain.CopyFrom(model)
     for node in plain.graph.node:
         node.input[:] = [restored.get(name, name) for name in node.input]
-    seen = observers(request, dict.fromkeys(quantized.values()))
+    seen = observers(request, dict.fromkeys(quantized.values()), bounded=bounded(model))
     known = {name for node in floats.graph.node for name in (*node.input, *node.output)}
     for source, inside in ((floats, True), (plain, False)):
         if here := {name: one for name, one in seen.items() if (name in known) == inside}:
@@ -330,7 +330,7 @@ def _write_ranges(model: onnx.ModelProto, request: Request, op_types: tuple[str,
         onnx.save(model, path)
         calibrater = CalibraterBase(path, op_types)
         names, _ = calibrater.select_tensors_to_calibrate(calibrater.model)
-    seen = observers(request, sorted(names))
+    seen = observers(request, sorted(names), bounded=bounded(model))
     observe(model, seen, calibration_of(request))
     ends = {name: tuple(np.array([end], np.float32) for end in one.range()) for name, one in seen.items()}
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), file)

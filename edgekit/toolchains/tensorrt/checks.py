@@ -22,7 +22,7 @@ from edgekit.toolchains.tensorrt import operators
 MOST_K, MOST_DIMENSIONS = 3840, 8
 #: Operators with weights -> axis of the output channel in the weight; Gemm and MatMul: see ``channel_axis``.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-#: Weights that share a scale in int4. TensorRT-RTX 1.7 builds blocks of 32 as well; they are not documented.
+#: Weights that share a scale in int4: what TensorRT documents. TensorRT-RTX 1.7 builds blocks of 32 as well.
 BLOCKS = (64, 128)
 
 
@@ -190,9 +190,9 @@ def _pair(graph: Graph, node: onnx.NodeProto) -> Iterator[str]:
         largest = int(np.abs(zero.astype(np.int64)).max(initial=0))
         yield f"{where}: the zero point must be int8 and 0, not {zero.dtype.name} up to {largest}"
     stored = graph.constants.get(node.input[0])
-    size = attributes(node).get("block_size", 0)
-    if stored is not None and stored.dtype.name == "int4" and size not in BLOCKS:
-        yield f"{where}: int4 weights have a scale per block of 64 or 128, not of {size}"
+    block = attributes(node).get("block_size", 0)
+    if stored is not None and stored.dtype.name == "int4" and block not in BLOCKS:
+        yield f"{where}: int4 weights have a scale per block of 64 or 128, not of {block}"
     scale = graph.constants.get(node.input[1])
     if scale is None:
         yield f"{where}: the scale must be constant (TensorRT has no dynamic int8)"

@@ -28,7 +28,7 @@ from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import rename
-from edgekit.toolchains.onnx.passes.observing import observe
+from edgekit.toolchains.onnx.passes.observing import bounded, observe
 from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, share_constants, values
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
 
@@ -120,7 +120,7 @@ def _written(model: onnx.ModelProto, request: Request) -> Converted:
     found = rules.outcomes(request, layers(model) if request.layers else ())
     wanted = rules.ranges(request, values(model) if request.ranges else {}, symmetric=True)
     placement = place(Graph(model), found.floats)
-    seen = observers(request, placement.activations, symmetric=True)
+    seen = observers(request, placement.activations, symmetric=True, bounded=bounded(model))
     observe(model, seen, calibration_of(request))
     tiny = float(np.finfo(np.float32).tiny)
     scales = {name: max(tiny, *map(abs, observer.range())) / int8.LARGEST for name, observer in seen.items()}

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from ruled_models import steps
@@ -32,7 +33,9 @@ from edgekit.toolchains import Request
 
 MODELS = ("two", "attention")
 COUNT = 64
-#: Those whose answers are compared with what the framework's values give.
+#: What comes out of a softmax.
+PROBABILITIES = "probabilities"
+#: Plans whose answers are compared with what the framework's values give.
 PLANS = ("minmax", "moving-average", "percentile-99.9", "entropy", "mse")
 
 
@@ -43,7 +46,7 @@ def heavy(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def inputs_of_layers(loaded: Any, samples: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """What goes into each layer that has weights, sample by sample, as PyTorch computes it."""
+    """What goes into each layer that has weights, and comes out of a softmax, as PyTorch computes it."""
     import torch
 
     seen: dict[str, list[np.ndarray]] = {}
@@ -52,7 +55,14 @@ def inputs_of_layers(loaded: Any, samples: Mapping[str, np.ndarray]) -> dict[str
             module.register_forward_pre_hook(
                 lambda _, given, name=name: seen.setdefault(name, []).append(given[0].detach().numpy().copy())
             )
-    with torch.no_grad():
+    softmax = torch.softmax
+
+    def recording(*given: Any) -> torch.Tensor:
+        made = softmax(*given)
+        seen.setdefault(PROBABILITIES, []).append(made.numpy().copy())
+        return made
+
+    with torch.no_grad(), mock.patch.object(torch, "softmax", recording):
         for i in range(COUNT):
             loaded.native(*(torch.from_numpy(array[i]) for array in samples.values()))
     for module in loaded.native.modules():

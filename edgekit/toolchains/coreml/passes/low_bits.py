@@ -1,8 +1,8 @@
 """Weights of 4 bits in an ML Program, as coremltools writes them: in blocks that share a scale, or in a palette.
 
 coremltools' own passes leave what they cannot do in float without a word: blocks that do not divide, and whatever has
-at most 2048 elements. It makes tables of float32 for palettes, one for the same number of channels in all layers; here
-each channel has its own, in int8 with a scale, which coremltools makes of a palette whose table it quantizes.
+at most 2048 elements. Its palettes are tables of float32, each for the same number of channels in all layers; here each
+channel has one of its own in int8, in the form in which coremltools writes palettes that it quantizes.
 """
 
 from __future__ import annotations
@@ -96,9 +96,8 @@ def palettes(
     largest = int8.lengths(tables, (1,))
     scale = (largest / int8.whole_steps(tables / largest, 1)).astype(np.float32)
     stored = np.rint(tables / scale).astype(np.int8)
-    indices = np.stack(
-        [np.abs(row[:, None] - table).argmin(1) for row, table in zip(rows, stored * scale, strict=True)]
-    )
+    read = zip(rows, stored * scale, strict=True)
+    indices = np.stack([np.abs(row[:, None] - table).argmin(1) for row, table in read])
     shape = [1] * values.ndim
     shape[output] = len(rows)
     laid_out = indices.astype(np.uint8).reshape(values.shape[output], *np.delete(values.shape, output))

@@ -49,6 +49,29 @@ def quantize_unread_pieces(content: bytes) -> bytes:
     return packed(model, len(content))
 
 
+def multiply_squares(content: bytes) -> bytes:
+    """Write SQUARE as the product of a tensor with itself, which has an integer kernel.
+
+    LiteRT computes SQUARE in float only, and ai-edge-quantizer has no rule for it (Keras's RMSNormalization).
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.BuiltinOperator
+    model = unpacked(content)
+    squares = [code for code in model.operatorCodes if code.builtinCode == kinds.SQUARE]
+    if not squares:
+        return content
+    for code in squares:
+        code.builtinCode = code.deprecatedBuiltinCode = kinds.MUL
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if model.operatorCodes[operator.opcodeIndex] in squares:
+                operator.inputs = [operator.inputs[0], operator.inputs[0]]
+                operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
+                operator.builtinOptions = schema.MulOptionsT()
+    return packed(model, len(content))
+
+
 #: Operators of one input with integer kernels in LiteRT for which ai-edge-quantizer 0.10 has no rule.
 INTEGER_KERNELS = ("LEAKY_RELU",)
 

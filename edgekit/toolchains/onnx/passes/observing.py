@@ -10,7 +10,12 @@ from onnx import helper
 
 from edgekit.ranges.observers import Observer
 from edgekit.toolchains import Rows
-from edgekit.toolchains._shared.calibration import one_by_one
+from edgekit.toolchains._shared.calibration import BOUNDED, one_by_one
+
+
+def bounded(model: onnx.ModelProto) -> set[str]:
+    """Tensors whose values lie within bounds, whatever goes in."""
+    return {name for node in model.graph.node if node.op_type.lower() in BOUNDED for name in node.output}
 
 
 def observe(model: onnx.ModelProto, observers: Mapping[str, Observer], samples: Mapping[str, Rows]) -> None:

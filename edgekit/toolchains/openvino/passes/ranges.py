@@ -11,7 +11,7 @@ from openvino import opset13 as opset
 
 from edgekit.ranges.observers import Observer
 from edgekit.toolchains import Request
-from edgekit.toolchains._shared.calibration import calibration_of, observers, one_by_one, range_of
+from edgekit.toolchains._shared.calibration import BOUNDED, calibration_of, observers, one_by_one, range_of
 
 _LEVELS = 256
 
@@ -45,9 +45,10 @@ def estimate(model: ov.Model, floats: ov.Model, request: Request) -> None:
         request: whose estimator, and whose samples.
     """
     by_name = grids(model)
-    symmetric = {name for name, nodes in by_name.items() if _symmetric(nodes[0])}
-    seen: dict[str, Observer] = observers(request, (n for n in by_name if n in symmetric), symmetric=True)
-    seen |= observers(request, (n for n in by_name if n not in symmetric))
+    symmetric = [name for name, nodes in by_name.items() if _symmetric(nodes[0])]
+    bounded = {node.get_friendly_name() for node in model.get_ops() if node.get_type_name().lower() in BOUNDED}
+    seen: dict[str, Observer] = observers(request, symmetric, symmetric=True, bounded=bounded)
+    seen |= observers(request, (name for name in by_name if name not in symmetric), bounded=bounded)
     known = {node.get_friendly_name() for node in floats.get_ops()}
     ports = {name: nodes[0].input_value(0).get_index() for name, nodes in by_name.items()}
     _observe(floats.clone(), {name: port for name, port in ports.items() if name in known}, seen, request)
