@@ -124,6 +124,17 @@ def test_every_route(files: Path, framework: str, model: str, route: str) -> Non
     assert worst_db(folder, route) >= LEAST_DB[precision]
 
 
+def test_a_table_of_keras_has_4_bits_and_stays_a_layer_of_its_name(files: Path) -> None:
+    folder = files / "keras/attention"
+    (before,) = (o for o in toolchains.audit("litert", folder / "export-converter/model.tflite").layers if o.macs == 0)
+    (table,) = (
+        o for o in toolchains.audit("litert", folder / "dynamic-w4a8-quantizer/model.tflite").layers if o.macs == 0
+    )
+    assert (before.operator, table.operator) == ("GATHER", "EMBEDDING_LOOKUP")
+    assert (table.name, table.kind, table.shape) == (before.name, "embedding", before.shape)
+    assert (table.weight_type, table.granularity) == ("int4", "channel")
+
+
 def test_static_recurrent_files_are_unrolled_and_short_float_ones(files: Path) -> None:
     audit = toolchains.audit("litert", files / "keras/lstm/ptq-w8a8-quantizer-matmuls/model.tflite")
     assert audit.macs_quantized_share == 1.0
