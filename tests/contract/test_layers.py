@@ -63,11 +63,14 @@ def test_six_graphs_have_the_layers_written_by_hand(made: Any, toolchain: str) -
         assert audit.macs_quantized == sum(layer.macs for layer in audit.layers if layer.in_integers)
         for layer in audit.layers:
             assert (layer.granularity is None) == ("float" in layer.weight_type), (model, route, layer)
-            # Of the 15 numbers of 4 bits one is zero, to which more weights are rounded.
-            most = 0.25 if "int4" in layer.weight_type else 0.05
-            assert layer.zeros is not None and layer.zeros < most, "weights of the example are dense"
+            rounded = 0.3 if layer.weight_type.startswith(("int4", "uint4")) else 0.05  # one step in 15, the middle one
+            assert layer.zeros is not None and layer.zeros < rounded, "weights of the example are dense"
         names = [(layer.operator, layer.name) for layer in audit.layers]
         assert len(set(names)) == len(names), (model, route)
+
+
+#: Shares of zeros, and of groups of four with two of them, that the three layers of the sparse example have.
+EXACT = [(0.5, 1.0), (0.5, 1.0), (0.5, 0.5)]
 
 
 @pytest.mark.parametrize("toolchain", toolchains.names())
@@ -77,7 +80,13 @@ def test_zeros_are_counted_as_stored(made: Any, toolchain: str) -> None:
     types = set()
     for (_, route), file in files.items():
         layers = toolchains.audit(toolchain, file).layers
-        assert [(layer.zeros, layer.zeros_2_4) for layer in layers] == [(0.5, 1.0), (0.5, 1.0), (0.5, 0.5)], route
+        counted = [(layer.zeros, layer.zeros_2_4) for layer in layers]
+        if "-w4" in route or "-lut4" in route:  # which round small weights to zero
+            assert all(
+                zeros >= least and fours >= of_4 for (zeros, fours), (least, of_4) in zip(counted, EXACT, strict=True)
+            )
+        else:
+            assert counted == EXACT, route
         types |= {layer.weight_type for layer in layers}
     assert "float32" in types and types & {"int8", "uint8"}
 

@@ -176,6 +176,7 @@ def main(toolchain: str, folder: Path) -> None:
                 "elements": audit.weight_elements,
                 "findings": audit.findings,
                 "read": elements,
+                "zeros": [float(np.mean(grid(name)[0] == 0)) for name in GRIDS],
                 "missed": {name: missed(name, matrices) for name in GRIDS},
                 "kept": [[kept.names, kept.macs] for kept in made.kept],
                 "sqnr_db": distance(toolchain, made.file, scheme, samples, expected),
