@@ -19,8 +19,8 @@ CASES = [*((name, "torch") for name in toolchains.names()), ("litert", "keras-te
 NOT_THIS = ("no LSTM", "no recurrent", "takes float inputs only")
 CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"
 PLANS = ("minmax", "moving-average", "percentile-99.9", "entropy", "mse")
-#: The layer whose input is not in the file with a scale of its own, by toolchain, route and model: PT2E gives a mean one
-#: grid on both sides, and coremltools divides the scales of a sum by that of one of its terms.
+#: The layer whose input is not in the file with a scale of its own, by toolchain, route and model: PT2E gives a mean
+#: one grid on both sides, and coremltools divides the scales of a sum by that of one of its terms.
 SHARED = {
     ("litert", "ptq-w8a8-pt2e", "two"): "head",
     ("executorch", "ptq-w8a8-pt2e", "two"): "head",
