@@ -19,13 +19,15 @@ CASES = [*((name, "torch") for name in toolchains.names()), ("litert", "keras-te
 NOT_THIS = ("no LSTM", "no recurrent", "takes float inputs only")
 CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"
 PLANS = ("minmax", "moving-average", "percentile-99.9", "entropy", "mse")
-#: Layers whose input is not in the file with a scale of its own, by toolchain, route and model: a mean has one grid on
-#: both sides, and coremltools divides the scales of a sum by that of one of its terms.
+#: The layer whose input is not in the file with a scale of its own, by toolchain, route and model: PT2E gives a mean
+#: one grid on both sides, and coremltools divides the scales of a sum by that of one of its terms.
 SHARED = {
-    ("litert", "ptq-w8a8-pt2e", "two"): {"head"},
-    ("coreml", "ptq-w8a8-pt2e", "two"): {"head"},
-    ("coreml", "ptq-w8a8-coremltools", "attention"): {"wide"},
-    ("coreml", "ptq-w8a8-pt2e", "attention"): {"wide"},
+    ("litert", "ptq-w8a8-pt2e", "two"): "head",
+    ("executorch", "ptq-w8a8-pt2e", "two"): "head",
+    ("executorch", "ptq-w8a8-pt2e-matmuls", "two"): "head",
+    ("coreml", "ptq-w8a8-pt2e", "two"): "head",
+    ("coreml", "ptq-w8a8-coremltools", "attention"): "wide",
+    ("coreml", "ptq-w8a8-pt2e", "attention"): "wide",
 }
 #: What a softmax gives, whose values are bounded: no plan cuts it off. These quantize products of activations alone.
 PROBABILITIES, QUANTIZED = "probabilities", ("onnx", "tensorrt")
@@ -98,7 +100,7 @@ def test_what_an_estimator_says_is_in_the_file(ranged: Any, toolchain: str, envi
                         continue
                     wanted = [said["minmax"], (0.0, 1.0)]
                 close = CLOSE.get(plan, 1e-3)
-                assert layer in SHARED.get((toolchain, route, model), ()) or any(
+                assert SHARED.get((toolchain, route, model)) == layer or any(
                     there(rows[plan]["steps"], *one, bits=bits, close=close) for one in wanted
                 ), (key, plan, layer, wanted, rows[plan]["steps"])
         hashes = {rows[plan]["sha256"] for plan in PLANS if "steps" in rows[plan]}
