@@ -14,6 +14,7 @@ from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages
 from edgekit.toolchains.coreml import package
+from edgekit.toolchains.coreml.passes import linear
 from edgekit.toolchains.coreml.vendor import coremltools, torch_frontend
 
 #: Where the target names none: the first with 4-bit weights and attention as one operator.
@@ -142,10 +143,11 @@ def _passes(ct: Any) -> Any:
 
     It writes any multiply and add as a batch norm of variance 1 with the default epsilon; folded into the convolution
     before it, every weight comes out 5e-6 too small (targets/REASONS.md#coreml-batch-norm). Other passes fold the
-    multiply and the add.
+    multiply and the add. At the end products with a matrix become ``linear``, see ``passes/linear.py``.
     """
     pipeline = ct.PassPipeline.DEFAULT
     pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    pipeline.append_pass(linear.register())
     return pipeline
 
 
