@@ -1,6 +1,7 @@
 """Every zoo model x framework x target: convert, prove, and write one row per cell.
 
-    python benchmarks/matrix.py [--models gpt bert] [--formats coreml tensorrt] [--jobs 2] [--plan] [--again]
+    python benchmarks/matrix.py [--models gpt bert] [--formats coreml tensorrt] [--targets tflite-int4] [--jobs 2]
+                                [--plan] [--again]
 
 Each row is appended to ``benchmarks/results/matrix.jsonl`` as soon as it is measured; ``pages.py`` makes the README's
 matrix and RESULTS.md of them. No cell vanishes: an error is a row with its reason. A run that was stopped goes on where
@@ -205,6 +206,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=[], help="all by default")
     parser.add_argument("--formats", nargs="*", default=[], help="all by default")
+    parser.add_argument("--targets", nargs="*", default=[], help="all by default")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--plan", action="store_true", help="list what would be made, and run nothing")
     parser.add_argument("--again", action="store_true", help="also cells that have a row of this very code")
@@ -214,7 +216,8 @@ def main() -> int:
         with contextlib.suppress(KeyboardInterrupt):  # the run was stopped
             group()
         return 0
-    chosen = cells.every(arguments.models, arguments.formats)
+    everything = cells.every(arguments.models, arguments.formats)
+    chosen = [cell for cell in everything if not arguments.targets or cell.target in arguments.targets]
     if arguments.plan:
         plan(chosen)
         return 0
