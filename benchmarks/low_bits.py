@@ -182,7 +182,11 @@ TOOLS: Mapping[str, Mapping[str, Setting]] = {
     },
 }
 #: Targets of edgekit that stand in the same table: {target: models}.
-OURS: Mapping[str, tuple[str, ...]] = dict.fromkeys(("tflite-int8", "onnxruntime-int8", "openvino-int8"), INT8)
+OURS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("tflite-int8", "onnxruntime-int8", "openvino-int8"), INT8),
+    **dict.fromkeys(("tflite-int4", "onnxruntime-int4", "openvino-int4", "executorch-int4"), MODELS),
+    **dict.fromkeys(("coreml-int4", "coreml-lut4"), MODELS),
+}
 
 #: Model, tool, setting: what ``measure`` does.
 CELLS = [

@@ -58,7 +58,7 @@ class Trial:
 def plan(run: Run, trial: Trial) -> Plan:
     """Which of the target's routes serve this source, and which are passed over for what its graph is made of."""
     target = trial.order.target
-    if trial.twin and (unserved := precision.unserved(target, [part.audit for part in trial.twin.parts.values()])):
+    if trial.twin and (unserved := precision.unserved(target, {n: p.audit for n, p in trial.twin.parts.items()})):
         return Plan((), None, unserved)
     facts = run.step(convert.routes, "runtime", "routes", convert.RoutesRequest(target.toolchain)).value
     served = serving(trial.checkpoint, target, facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 
 from edgekit.result import Audit, Inspected, Layer
 from edgekit.scheme import Scheme
@@ -31,29 +31,33 @@ def out_of_reach(target: Target, layer: Layer) -> str:
     return "" if target.partial_blocks else scheme.too_large_for(layer.shape)
 
 
-def unserved(target: Target, floats: Sequence[Audit]) -> str:
+def unserved(target: Target, floats: Mapping[str, Audit]) -> str:
     """Why a target below 8 bits is not for a model; an empty string where it is, or for other targets.
 
     Args:
         target: which.
-        floats: what is inside the float twin's files.
+        floats: what is inside the float twin's file of each part; a part without weights asks for nothing.
     """
     if not target.scheme.below_8_bits:
         return ""
-    layers = [layer for audit in floats for layer in audit.layers]
-    total = sum(n for audit in floats for kind, n in audit.weight_elements.items() if _WEIGHTS.fullmatch(kind))
+    reasons = {name: _unserved(target, audit) for name, audit in floats.items()}
+    name, reason = next(((name, reason) for name, reason in reasons.items() if reason), ("", ""))
+    return f"part {name}: {reason}" if reason and len(floats) > 1 else reason
+
+
+def _unserved(target: Target, audit: Audit) -> str:
+    total = sum(n for kind, n in audit.weight_elements.items() if _WEIGHTS.fullmatch(kind))
     left: Counter[str] = Counter()
-    for layer in layers:
+    for layer in audit.layers:
         if reason := out_of_reach(target, layer):
             left[reason] += math.prod(layer.shape)
-    reach = sum(math.prod(layer.shape) for layer in layers) - left.total()
-    if total and reach / total >= target.scheme.stored:
+    reach = sum(math.prod(layer.shape) for layer in audit.layers) - left.total()
+    if not total or reach / total >= target.scheme.stored:
         return ""
-    most = f"; {_percent(left.most_common(1)[0][1] / total)}: {left.most_common(1)[0][0]}" if left and total else ""
+    most = f"; {_percent(left.most_common(1)[0][1] / total)}: {left.most_common(1)[0][0]}" if left else ""
     return (
         f"{target.name} puts {', '.join(target.layers)} layers in {target.scheme.weights}, which hold "
-        f"{_percent(reach / total if total else 0)} of this model's weights; needed: "
-        f"{_percent(target.scheme.stored)}{most}"
+        f"{_percent(reach / total)} of this model's weights; needed: {_percent(target.scheme.stored)}{most}"
     )
 
 

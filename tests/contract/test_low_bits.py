@@ -157,9 +157,9 @@ def test_a_group_that_does_not_divide_leaves_its_layer_in_8_bits(made: Any) -> N
 def test_a_network_of_convolutions_is_not_for_linear_layers_alone(made: Any, name: str, start: str) -> None:
     target = targets.load(name)
     floats = made(target.toolchain)
-    why = precision.unserved(target, [toolchains.audit(target.toolchain, floats["cnn", start])])
+    why = precision.unserved(target, {"model": toolchains.audit(target.toolchain, floats["cnn", start])})
     assert why.startswith(f"{name} puts linear, embedding layers in int4, which hold ") and "conv" in why
-    assert precision.unserved(target, [toolchains.audit(target.toolchain, floats["attention", start])]) == ""
+    assert precision.unserved(target, {"model": toolchains.audit(target.toolchain, floats["attention", start])}) == ""
 
 
 @pytest.mark.parametrize(

@@ -87,27 +87,40 @@ INT4_KERNELS = ("CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP")
 
 def dynamic_int4(model: LoadedModel | None, request: Request) -> Converted:
     """As ``dynamic_products``, with 4-bit weights per channel where there are kernels for them."""
+    return _int4(request, INT4_KERNELS)
+
+
+def dynamic_int4_products(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``dynamic_int4``, with tables in 8 bits: what is looked up is all that a model sees of its input."""
+    return _int4(request, INT4_KERNELS[:-1])
+
+
+def _int4(request: Request, in_4_bits: Sequence[str]) -> Converted:
     assert request.float_file is not None
     with TemporaryDirectory(dir=request.folder) as folder:
         file = Path(folder) / FILE
         file.write_bytes(as_embedding_lookups(request.float_file.read_bytes()))
-        return _dynamic(replace(request, float_file=file), depthwise_in_float=True, bits=4)
+        return _dynamic(replace(request, float_file=file), depthwise_in_float=True, in_4_bits=in_4_bits)
 
 
 def _dynamic(
-    request: Request, *, depthwise_in_float: bool = False, in_float: Sequence[Any] = (), bits: int = 8
+    request: Request,
+    *,
+    depthwise_in_float: bool = False,
+    in_float: Sequence[Any] = (),
+    in_4_bits: Sequence[str] = (),
 ) -> Converted:
     """Integer weights and tables everywhere; depthwise convolutions and those ``in_float`` may keep float activations.
 
-    ``bits`` are those of what has 4-bit kernels; all else has 8.
+    Weights of the operators ``in_4_bits`` have 4 bits, all others 8.
     """
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     names, manager = qtyping.TFLOperationName, RecipeManager()
     manager.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
-    for name in INT4_KERNELS if bits == 4 else ():
-        manager.add_dynamic_config(regex=".*", operation_name=names[name], num_bits=bits)
+    for name in in_4_bits:
+        manager.add_dynamic_config(regex=".*", operation_name=names[name], num_bits=4)
     if depthwise_in_float:
         manager.add_weight_only_config(regex=".*", operation_name=names.DEPTHWISE_CONV_2D, num_bits=8)
     for operator in in_float:
@@ -118,7 +131,7 @@ def _dynamic(
         manager.add_static_config(
             regex=_regex(operator), operation_name=names.GATHER, activation_num_bits=8, weight_num_bits=8
         )
-    known = (_grid_ranges(operators) if bits == 4 else {}) | _table_ranges(lookups)
+    known = (_grid_ranges(operators) if in_4_bits else {}) | _table_ranges(lookups)
     made = _quantize(request, manager.get_quantization_recipe(), known)
     depthwise = sum(operator.type == "DEPTHWISE_CONV_2D" for operator in operators)
     note = f"{depthwise} depthwise convolutions compute in float: XNNPACK has no kernel that quantizes their inputs"

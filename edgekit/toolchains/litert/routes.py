@@ -38,6 +38,7 @@ ROUTES: Mapping[str, Route] = {
     "dynamic-w8a8-quantizer-mixed": _dynamic(quantize.dynamic_mixed),
     "dynamic-w8a8-quantizer": _dynamic(quantize.dynamic_int8),
     "dynamic-w4a8-quantizer": _dynamic(quantize.dynamic_int4),
+    "dynamic-w4a8-quantizer-matmuls": _dynamic(quantize.dynamic_int4_products),
     "ptq-w8a8-quantizer": Route(_ANY, quantize.static_int8, quantizes_file=True, **_STATIC),
     "ptq-w8a8-quantizer-matmuls": Route(_ANY, quantize.static_products, quantizes_file=True, **_STATIC),
     "ptq-w8a16-quantizer": Route(_ANY, quantize.static_int16x8, quantizes_file=True, **_STATIC),
