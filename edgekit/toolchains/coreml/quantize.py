@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -121,6 +121,16 @@ def _written(
     return replace(made, kept=found.kept)
 
 
+def _constants(spec: Any, values: Collection[str]) -> Iterator[str]:
+    """Names of the operators that hold constants, by which coremltools knows them: from TensorFlow they are others."""
+    blocks = [block for f in spec.mlProgram.functions.values() for block in f.block_specializations.values()]
+    while blocks:
+        for operation in blocks.pop().operations:
+            blocks += operation.blocks
+            if operation.type == "const" and operation.outputs[0].name in values:
+                yield operation.attributes["name"].immediateValue.tensor.strings.values[0]
+
+
 #: coremltools takes seconds for a thousand operators in float (targets/REASONS.md#coreml-unrolled).
 _MOST_UNROLLED = 20_000
 #: Of somewhat larger graphs coremltools comes to no end (targets/REASONS.md#coreml-pt2e).
@@ -166,7 +176,8 @@ def _with_int8_weights(ct: Any, opened: Package, kept: Collection[str], before: 
     try:
         for one in before:
             found = _apply_graph_pass(found, one)
-        made = cto.linear_quantize_weights(found, cto.OptimizationConfig(settings, op_name_configs=dict.fromkeys(kept)))
+        left = dict.fromkeys(_constants(opened.spec, kept))
+        made = cto.linear_quantize_weights(found, cto.OptimizationConfig(settings, op_name_configs=left))
     except Exception as error:  # coremltools raises ValueError, TypeError, RuntimeError and KeyError here
         raise messages.raised("coremltools, quantizing weights,", error) from error
     return made.get_spec(), made.weights_dir

@@ -48,10 +48,10 @@ def pass_of(ct: Any, wanted: Mapping[str, Factor], scheme: Scheme) -> Any:
 
     class LowBits(AbstractCompressionPass):  # type: ignore[misc]
         def is_valid_op(self, op: Any) -> bool:
-            return op.op_type == "const" and op.name in wanted
+            return op.op_type == "const" and op.outputs[0].name in wanted
 
         def transform_op(self, op: Any) -> None:
-            values, factor = np.asarray(op.outputs[0].val), wanted[op.name]
+            values, factor = np.asarray(op.outputs[0].val), wanted[op.outputs[0].name]
             name = f"{op.name}_{scheme.weights}"
             if scheme.weights == "lut4":
                 indices, tables, scale = palettes(values, factor.output)
