@@ -19,9 +19,9 @@ FORMATS = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 def targets() -> list[str]:
-    """The targets that the records cover, by format."""
-    known = [(name, target.load(name).format) for name in target.names()]
-    return [name for kind in FORMATS for name, found in known if found == kind]
+    """The targets that the records cover, by format: those that are for convolutions, which the model in them has."""
+    known = [target.load(name) for name in target.names()]
+    return [t.name for kind in FORMATS for t in known if t.format == kind and (not t.layers or "conv" in t.layers)]
 
 
 def table() -> str:

@@ -21,10 +21,16 @@ ABLE = ("torch", "keras-torch")
 def rounded(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles) -> Checkpoint:
     """The checkpoint with the weights of the target's layers on its grid, by GPTQ.
 
+    Where no child of PyTorch can load the model, it stays as it is, with a note.
+
     Raises:
-        UnsupportedError: no child of PyTorch can load the model.
+        UnsupportedError: so it is, and the user asked for GPTQ.
     """
     able = [kind for kind in ABLE if kind in checkpoint.able()]
+    if not able and order.rounding is None:
+        why = f"of a {checkpoint.source.kind} source there is no PyTorch graph for GPTQ"
+        note = f"weights were rounded to the nearest: {why}"
+        return replace(checkpoint, notes=(*checkpoint.notes, note))
     if not able:
         raise UnsupportedError(
             f"GPTQ needs the model as a PyTorch graph, which a {checkpoint.source.kind} source of "

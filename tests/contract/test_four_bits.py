@@ -78,7 +78,8 @@ def test_one_layer_stays_in_float_and_one_becomes_int8(rows: Any, toolchain: str
     row = rows(toolchain)[f"{route} ruled"]
     assert [types for _, types, *_ in row["layers"]] == [kind, "float32", kind if all_of_it else "int8", "int8"]
     assert row["read"] == row["elements"][kind] == FIRST + THIRD * all_of_it
-    ((names, macs),) = row["kept"]
+    (names, macs), *others = row["kept"]
+    assert len(others) == 1, "what has 8 bits by a rule is told as well"
     assert (names[0], macs) == ("second", SECOND)
     assert [macs for *_, macs in row["layers"]][1] is False
     assert row["sqnr_db"] > rows(toolchain)[f"{route} plain"]["sqnr_db"]

@@ -43,7 +43,8 @@ REFUSED = {
     ("keras", "attention", "ptq-w8a16-converter"): "float inputs only",
 }
 #: Files that are not what was asked, which the audit must say (nn.LSTM is one opaque node to PT2E).
-SHORT = {("torch", "lstm", "ptq-w8a8-pt2e")}
+#: Depthwise and transposed kernels hold half of that network's weights.
+SHORT = {("torch", "lstm", "ptq-w8a8-pt2e"), ("keras", "conv", "dynamic-w4a8-quantizer")}
 #: Files that compute partly in float: what is not convolutions and products, and what PT2E's quantizer does not know.
 MIXED = {(f, m, "ptq-w8a8-quantizer-matmuls") for f in FRAMEWORKS for m in MODELS} | {
     ("torch", "attention", "ptq-w8a8-pt2e")
