@@ -29,6 +29,23 @@ def child(script: str, *arguments: str, environment: str = "torch") -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def outcomes_of(script: str, folders: pytest.TempPathFactory) -> Callable[[str, str], dict[str, Any]]:
+    """What a script found of a toolchain in an environment, run when first asked for; skips where one is missing."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def outcome(toolchain: str, environment: str) -> dict[str, Any]:
+        if (toolchain, environment) not in found:
+            folder = folders.mktemp(toolchain)
+            child(script, toolchain, environment, str(folder), environment=environment)
+            made = json.loads((folder / "outcome.json").read_text())
+            if "missing" in made:
+                pytest.skip(f"{made['missing']} is not installed")
+            found[toolchain, environment] = made
+        return found[toolchain, environment]
+
+    return outcome
+
+
 @pytest.fixture(scope="session")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tuple[str, str], dict[str, Any]]]:
     """What routes made of small graphs, converted when first asked for: ``(model, route)`` -> ``six_graphs.py``'s row.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from benchmarks import calibration_memory
 from edgekit import toolchains
-from tests.contract.conftest import child
+from tests.contract.conftest import outcomes_of
 
 #: Routes of the toolchains, from where they start.
 CASES = [*((name, "torch") for name in toolchains.names()), ("litert", "keras-tensorflow")]
@@ -39,19 +38,7 @@ CLOSE = {"entropy": 2e-2}
 @pytest.fixture(scope="module")
 def ranged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], dict[str, Any]]:
     """What ``ranged_models.py`` found."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def outcome(toolchain: str, environment: str) -> dict[str, Any]:
-        if (toolchain, environment) not in found:
-            folder: Path = tmp_path_factory.mktemp(toolchain)
-            child("ranged_models.py", toolchain, environment, str(folder), environment=environment)
-            made = json.loads((folder / "outcome.json").read_text())
-            if "missing" in made:
-                pytest.skip(f"{made['missing']} is not installed")
-            found[toolchain, environment] = made
-        return found[toolchain, environment]
-
-    return outcome
+    return outcomes_of("ranged_models.py", tmp_path_factory)
 
 
 def parameters(low: float, high: float, *, bits: int, symmetric: bool) -> tuple[float, int]:

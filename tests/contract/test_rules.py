@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgekit import toolchains
-from tests.contract.conftest import child
+from tests.contract.conftest import outcomes_of
 
 STARTS = ("torch", "keras-tensorflow", "keras-torch")
 #: Multiply-accumulates of the convolution that is kept.
@@ -66,19 +64,7 @@ LEAST_4 = 13
 @pytest.fixture(scope="module")
 def ruled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], dict[str, Any]]:
     """By route what ``ruled_models.py`` found."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def rows(toolchain: str, environment: str) -> dict[str, Any]:
-        if (toolchain, environment) not in found:
-            folder: Path = tmp_path_factory.mktemp(toolchain)
-            child("ruled_models.py", toolchain, environment, str(folder), environment=environment)
-            made = json.loads((folder / "outcome.json").read_text())
-            if "missing" in made:
-                pytest.skip(f"{made['missing']} is not installed")
-            found[toolchain, environment] = made
-        return found[toolchain, environment]
-
-    return rows
+    return outcomes_of("ruled_models.py", tmp_path_factory)
 
 
 def cases() -> list[tuple[str, str]]:

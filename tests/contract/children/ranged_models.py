@@ -21,7 +21,7 @@ from unittest import mock
 
 import numpy as np
 from ruled_models import steps
-from six_graphs import SAMPLES, distance, routes_here, scheme_of
+from six_graphs import SAMPLES, begun, distance, scheme_of
 
 from edgekit import toolchains
 from edgekit.errors import UnsupportedError
@@ -87,16 +87,7 @@ def content(folder: Path) -> bytes:
 
 
 def main(toolchain: str, environment: str, folder: Path) -> None:
-    framework = "torch" if environment == "torch" else "keras"
-    if framework == "torch":
-        import torch
-
-        torch.set_num_threads(1)
-    try:
-        here = routes_here(toolchain, environment, framework)
-    except ModuleNotFoundError as error:
-        (folder / "outcome.json").write_text(json.dumps({"missing": error.name}))
-        return
+    framework, here = begun(toolchain, environment, folder)
     graphs = importlib.import_module(f"graphs_{framework}")
     outcome: dict[str, Any] = {"expected": {}, "routes": {}}
     for model in MODELS if framework == "torch" else MODELS[:1]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from six_graphs import SAMPLES, distance, routes_here, scheme_of
+from six_graphs import SAMPLES, begun, distance, scheme_of
 
 from edgekit import toolchains
 from edgekit.errors import UnsupportedError, UsageError
@@ -117,16 +117,7 @@ def tried(toolchain: str, chosen: Any, loaded: Any, request: Request) -> dict[st
 
 
 def main(toolchain: str, environment: str, folder: Path) -> None:
-    framework = "torch" if environment == "torch" else "keras"
-    if framework == "torch":
-        import torch
-
-        torch.set_num_threads(1)
-    try:
-        here = routes_here(toolchain, environment, framework)
-    except ModuleNotFoundError as error:
-        (folder / "outcome.json").write_text(json.dumps({"missing": error.name}))
-        return
+    framework, here = begun(toolchain, environment, folder)
     graphs = importlib.import_module(f"graphs_{framework}")
     source = Source("two", "python", framework, "two", "0" * 64, path=graphs.__file__, function="make_two")
     loaded = importlib.import_module(f"edgekit.frameworks.{framework}").load(source)

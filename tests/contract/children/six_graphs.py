@@ -91,18 +91,23 @@ def distance(toolchain: str, file: Path, scheme: Scheme, samples: Any, expected:
     ).sqnr_db
 
 
-def main(toolchain: str, environment: str, folder: Path, names: list[str]) -> None:
+def begun(toolchain: str, environment: str, folder: Path) -> tuple[str, Any]:
+    """The framework and the routes that are here; ends the process where a distribution is missing, and says which."""
     if environment in ("torch", "keras-torch"):
         import torch
 
         torch.set_num_threads(1)
-    outcome: dict[str, dict[str, Any]] = {}
     framework = "torch" if environment == "torch" else "keras"
     try:
-        here = routes_here(toolchain, environment, framework)
+        return framework, routes_here(toolchain, environment, framework)
     except ModuleNotFoundError as error:
         (folder / "outcome.json").write_text(json.dumps({"missing": error.name}))
-        return
+        sys.exit()
+
+
+def main(toolchain: str, environment: str, folder: Path, names: list[str]) -> None:
+    framework, here = begun(toolchain, environment, folder)
+    outcome: dict[str, dict[str, Any]] = {}
     for name in () if not here else names or ("cnn", "mlp", "attention", "lstm", "lookup", "llama"):
         outcome |= one(name, toolchain, folder, framework, here)
     (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))
