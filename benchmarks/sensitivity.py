@@ -38,8 +38,8 @@ CELLS = (
     ("mobilenet_v2@torch", "tflite-int4"),
     ("unet@torch", "tflite-int4"),
     ("mobilenet_v3@torch", "tflite-int4"),
+    ("char_llama@torch", "tflite-int4"),
     ("char_llama@torch", "onnxruntime-int4"),
-    ("char_llama@torch", "openvino-int4"),
     ("char_llama@torch", "onnxruntime-int8"),
     ("mobilenet_v2@torch", "onnxruntime-int8"),
 )

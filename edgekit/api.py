@@ -76,17 +76,9 @@ def convert(
     Raises:
         EdgekitError: the request is wrong, unsafe, or cannot be served at all.
     """
-    found = sources.resolve(source, inputs=tuple(inputs), trust=trust)
-    wanted = targets.load(target)
-    estimator = plans.load(ranges or wanted.ranges)
-    samples = plan_for(found, calibrate, evaluate, metric)
-    order = Order(
-        source=found,
-        target=wanted,
-        plan=replace(samples, calibration_count=estimator.samples, draw=estimator.draw),
-        ranges=estimator,
+    order = replace(
+        _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, trust=trust),
         output=output,
-        roles=roles_of(outputs),
         search_routes=search_routes,
         allow_mixed=allow_mixed,
         keep_float=tuple(keep_float),
@@ -102,6 +94,26 @@ def convert(
         return pipeline.convert(order, workers=own, store=store, progress=progress)
 
 
+def _order(
+    source: str,
+    target: str,
+    calibrate: str | None,
+    ranges: str | None,
+    evaluate: str | None,
+    metric: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    trust: bool,
+) -> Order:
+    """What model goes to what target on what data."""
+    found, wanted = sources.resolve(source, inputs=tuple(inputs), trust=trust), targets.load(target)
+    estimator = plans.load(ranges or wanted.ranges)
+    samples = plan_for(found, calibrate, evaluate, metric)
+    samples = replace(samples, calibration_count=estimator.samples, draw=estimator.draw)
+    return Order(found, wanted, samples, roles=roles_of(outputs), ranges=estimator)
+
+
 def _rounding(text: str | None) -> Rounding | None:
     known: Mapping[str, Rounding] = {name: name for name in get_args(Rounding)}
     if text is not None and text not in known:
@@ -114,12 +126,12 @@ def sensitivity(
     target: str,
     *,
     calibrate: str | None = None,
+    ranges: str | None = None,
     evaluate: str | None = None,
     metric: str = "top1",
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     allow_mixed: bool = False,
-    keep_float: Sequence[str] = (),
     trust: bool = False,
     timeout: float = 1800.0,
     memory_limit_mib: int | None = None,
@@ -134,16 +146,8 @@ def sensitivity(
     Raises:
         EdgekitError: the request is wrong, unsafe, or no route of the target quantizes layers one by one.
     """
-    found = sources.resolve(source, inputs=tuple(inputs), trust=trust)
-    order = Order(
-        source=found,
-        target=targets.load(target),
-        plan=plan_for(found, calibrate, evaluate, metric),
-        roles=roles_of(outputs),
-        allow_mixed=allow_mixed,
-        keep_float=tuple(keep_float),
-        latency=False,
-    )
+    order = _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, trust=trust)
+    order = replace(order, allow_mixed=allow_mixed, latency=False)
     if order.target.scheme.is_float:
         raise UsageError(f"{target} quantizes nothing", hint="Take a target that quantizes.")
     if workers is not None:

@@ -1,6 +1,7 @@
 """The main path: from a source to a proven artifact.
 
-    load -> float twin -> for each route: [convert -> audit -> run on selection -> score -> judge]
+    load -> below 8 bits: round by samples -> float twin
+         -> for each route: [convert -> audit -> run on selection -> score -> judge]
          -> where none passes, with --allow-mixed: sensitivity, the fewest layers higher
          -> choose -> test once -> package
 

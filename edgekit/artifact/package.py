@@ -14,7 +14,7 @@ from edgekit.artifact.compact import NAMES
 from edgekit.artifact.readme import readme
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import candidate as judging
-from edgekit.conversion.candidate import Candidate, Evidence, is_slow
+from edgekit.conversion.candidate import Candidate, Evidence, WrittenPart, is_slow
 from edgekit.conversion.order import FEW_CALIBRATION_SAMPLES, Order
 from edgekit.conversion.outcome import Outcome
 from edgekit.conversion.samples import SplitFiles
@@ -121,11 +121,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         format=target.format,
         toolchain=target.toolchain,
         precision=target.precision,
-        precision_reached=precision.describe(
-            target.scheme, worst.judged, sum(one.becomes == "float" for one in worst.kept)
-        )
-        if worst
-        else None,
+        precision_reached=_reached(target, worst) if worst else None,
         framework=outcome.checkpoint.framework,
         source=SourceFacts(
             given=order.source.given,
@@ -165,6 +161,10 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         reused=tuple(run.ledger.reused),
         error=_error(verdict, _waiting(outcome, "allow-mixed")),
     )
+
+
+def _reached(target: Target, worst: WrittenPart) -> str:
+    return precision.describe(target.scheme, worst.judged, sum(layer.becomes == "float" for layer in worst.kept))
 
 
 def _error(verdict: Verdict, waiting: list[str]) -> ErrorFacts | None:

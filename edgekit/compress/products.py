@@ -188,7 +188,7 @@ def _product(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> 
     return read(node, graph, states) if read else None
 
 
-def _weights(node: Any, graph: fx.GraphModule) -> _Stored | None:
+def _stored(node: Any, graph: fx.GraphModule) -> _Stored | None:
     moves, reader = [], node
     while isinstance(node, fx.Node) and node.op == "call_function":
         same = _operator(node) in _CONVERSIONS and node.meta["val"].dtype == torch.float32
@@ -212,18 +212,9 @@ def _weights(node: Any, graph: fx.GraphModule) -> _Stored | None:
 
 
 def _found(
-    node: fx.Node,
-    graph: fx.GraphModule,
-    position: int,
-    kind: Kind,
-    rows_of: Callable[[NDArray[np.int64]], NDArray[np.int64]],
-    inputs: Callable[[], Iterable[torch.Tensor]],
-    channels: Callable[[NDArray[np.int64]], int],
-) -> _Found | None:
-    read = _weights(node.args[position], graph)
-    if read is None:
-        return None
-    rows = rows_of(read.places)
+    stored: _Stored, kind: Kind, rows: NDArray[np.int64], inputs: Callable[[], Iterable[torch.Tensor]], channels: int
+) -> _Found:
+    """A product by the places of its weights, and by its inputs, ``(n, rows.shape[1])`` of each sample."""
 
     def hessian() -> Floats:
         total = np.zeros((rows.shape[1], rows.shape[1]))
@@ -232,33 +223,29 @@ def _found(
             total += values.T @ values
         return total
 
-    weights = read.tensor.detach().reshape(-1).double().numpy()[rows]
-    return _Found(Product(read.target, kind, weights, channels(rows), hessian), read, rows)
+    weights = stored.tensor.detach().reshape(-1).double().numpy()[rows]
+    return _Found(Product(stored.target, kind, weights, channels, hessian), stored, rows)
+
+
+def _of_rows(value: Any, states: Sequence[_State]) -> Callable[[], Iterable[torch.Tensor]]:
+    """Each sample's value, of which the last axis is multiplied."""
+    return lambda: (found.reshape(-1, found.shape[-1]) for found in (state.value(value) for state in states))
 
 
 def _linear(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Found | None:
-    def inputs() -> Iterable[torch.Tensor]:
-        for state in states:
-            value = state.value(node.args[0])
-            yield value.reshape(-1, value.shape[-1])
-
-    return _found(node, graph, 1, "linear", lambda places: places, inputs, lambda rows: rows.shape[1])
-
-
-def _matmul(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State], first: int = 0) -> _Found | None:
-    def inputs() -> Iterable[torch.Tensor]:
-        for state in states:
-            value = state.value(node.args[first])
-            yield value.reshape(-1, value.shape[-1])
-
-    read = _weights(node.args[first + 1], graph)
-    if read is None or read.places.ndim != 2:
+    stored = _stored(node.args[1], graph)
+    if stored is None:
         return None
-    return _found(node, graph, first + 1, "linear", lambda places: places.T, inputs, lambda rows: rows.shape[1])
+    return _found(stored, "linear", stored.places, _of_rows(node.args[0], states), stored.places.shape[1])
 
 
-def _addmm(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Found | None:
-    return _matmul(node, graph, states, first=1)
+def _matmul(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Found | None:
+    """``matmul`` and ``mm``; ``addmm``, whose first argument is what is added."""
+    value, matrix = node.args[-2:]
+    stored = _stored(matrix, graph)
+    if stored is None or stored.places.ndim != 2:
+        return None
+    return _found(stored, "linear", stored.places.T, _of_rows(value, states), stored.places.shape[0])
 
 
 def _conv(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Found | None:
@@ -271,10 +258,10 @@ def _conv(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Fo
             return None
         given = (*given, groups)
     _, weight, _, stride, padding, dilation, groups = given
-    read = _weights(weight, graph)
-    if groups != 1 or read is None or read.places.ndim not in (3, 4):
+    stored = _stored(weight, graph)
+    if groups != 1 or stored is None or stored.places.ndim not in (3, 4):
         return None
-    kernel = read.places.shape[2:]
+    kernel = stored.places.shape[2:]
 
     def pair(value: Any) -> tuple[int, ...]:
         said = tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -297,15 +284,7 @@ def _conv(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Fo
             rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
             yield rows[:: max(1, len(rows) // _POSITIONS)]
 
-    return _found(
-        node,
-        graph,
-        1,
-        "conv",
-        lambda places: places.reshape(len(places), -1),
-        inputs,
-        lambda rows: rows.shape[1] // int(np.prod(kernel)),
-    )
+    return _found(stored, "conv", stored.places.reshape(len(stored.places), -1), inputs, stored.places.shape[1])
 
 
 def _einsum(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _Found | None:
@@ -320,30 +299,25 @@ def _einsum(node: fx.Node, graph: fx.GraphModule, states: Sequence[_State]) -> _
     if any(letter in out for letter in summed) or len(set(right)) < len(right):
         return None
     value, weight = operands
-    read = _weights(weight, graph)
-    if read is None or read.places.ndim != len(right):
+    stored = _stored(weight, graph)
+    if stored is None or stored.places.ndim != len(right):
         return None
     order = [right.index(letter) for letter in (*kept, *summed)]
-    sizes = [read.places.shape[right.index(letter)] for letter in summed]
-    rows = read.places.transpose(order).reshape(-1, int(np.prod(sizes)))
+    width = int(np.prod([stored.places.shape[right.index(letter)] for letter in summed]))
+    rows = stored.places.transpose(order).reshape(-1, width)
     moved = [*(i for i, letter in enumerate(left) if letter not in summed), *(left.index(letter) for letter in summed)]
 
-    def hessian() -> Floats:
-        total = np.zeros((rows.shape[1], rows.shape[1]))
-        for state in states:
-            values = state.value(value).permute(moved).reshape(-1, rows.shape[1]).double().numpy()
-            total += values.T @ values
-        return total
+    def inputs() -> Iterable[torch.Tensor]:
+        return (state.value(value).permute(moved).reshape(-1, width) for state in states)
 
-    weights = read.tensor.detach().reshape(-1).double().numpy()[rows]
-    return _Found(Product(read.target, "linear", weights, rows.shape[1], hessian), read, rows)
+    return _found(stored, "linear", rows, inputs, width)
 
 
 _READERS: dict[str, Callable[[fx.Node, fx.GraphModule, Sequence[_State]], _Found | None]] = {
     "linear": _linear,
     "matmul": _matmul,
     "mm": _matmul,
-    "addmm": _addmm,
+    "addmm": _matmul,
     "conv1d": _conv,
     "conv2d": _conv,
     "convolution": _conv,

@@ -28,3 +28,8 @@ def load(source: Source, environment: str, *, anew: bool = False) -> LoadedModel
     if anew:
         _load.cache_clear()
     return _load(source, environment)
+
+
+def forget() -> None:
+    """Drop the model that is loaded: something changed it."""
+    _load.cache_clear()

@@ -119,7 +119,19 @@ class MovingAverage:
         return min(low, 0.0), max(high, 0.0)
 
 
-class Percentile:
+class _OfHistogram:
+    """What reads its range off a histogram of all values."""
+
+    def __init__(self, bins: int, *, symmetric: bool) -> None:
+        self.seen = Histogram(bins)
+        self.symmetric = symmetric
+
+    def update(self, values: NDArray[np.generic]) -> None:
+        """Take the values of one sample."""
+        self.seen.add(_finite(values))
+
+
+class Percentile(_OfHistogram):
     """The values in the middle, a share of all; symmetric: of the absolute values the smaller ones.
 
     McKinstry et al. 2018, "Discovering Low-Precision Networks Close to Full-Precision Networks for Efficient Embedded
@@ -129,13 +141,8 @@ class Percentile:
     """
 
     def __init__(self, bins: int, share: float, *, symmetric: bool) -> None:
-        self.seen = Histogram(bins)
+        super().__init__(bins, symmetric=symmetric)
         self.share = share
-        self.symmetric = symmetric
-
-    def update(self, values: NDArray[np.generic]) -> None:
-        """Take the values of one sample."""
-        self.seen.add(_finite(values))
 
     def range(self) -> tuple[float, float]:
         """The quantiles."""
@@ -159,7 +166,7 @@ def _reached(counts: NDArray[np.int64], width: float, wanted: float) -> float:
     return float(np.interp(wanted, cumulative, width * np.arange(len(cumulative))))
 
 
-class Entropy:
+class Entropy(_OfHistogram):
     """The range whose integers tell least different a distribution from the values seen (Kullback-Leibler).
 
     Migacz 2017, "8-bit Inference with TensorRT" (GTC): of the absolute values, what lies beyond an end is added to the
@@ -170,13 +177,8 @@ class Entropy:
     """
 
     def __init__(self, bins: int, *, bits: int, symmetric: bool) -> None:
-        self.seen = Histogram(bins)
+        super().__init__(bins, symmetric=symmetric)
         self.levels = 2**bits
-        self.symmetric = symmetric
-
-    def update(self, values: NDArray[np.generic]) -> None:
-        """Take the values of one sample."""
-        self.seen.add(_finite(values))
 
     def range(self) -> tuple[float, float]:
         """The range of least divergence."""
@@ -214,7 +216,7 @@ def least_divergence(counts: NDArray[np.int64], levels: int) -> int:
     return kept
 
 
-class LeastSquares:
+class LeastSquares(_OfHistogram):
     """The range of the least mean square error: that of rounding, ``step ** 2 / 12``, and that of cutting off.
 
     Banner et al. 2019, "Post Training 4-bit Quantization of Convolutional Networks for Rapid-Deployment" (ACIQ),
@@ -223,13 +225,8 @@ class LeastSquares:
     """
 
     def __init__(self, bins: int, *, bits: int, symmetric: bool) -> None:
-        self.seen = Histogram(bins)
+        super().__init__(bins, symmetric=symmetric)
         self.steps = 2**bits - 1
-        self.symmetric = symmetric
-
-    def update(self, values: NDArray[np.generic]) -> None:
-        """Take the values of one sample."""
-        self.seen.add(_finite(values))
 
     def range(self) -> tuple[float, float]:
         """The range of least error."""

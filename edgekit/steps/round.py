@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.compress import gptq
 from edgekit.data import plan as planning
-from edgekit.frameworks.once import framework, load
+from edgekit.frameworks.once import forget, framework, load
 from edgekit.scheme import Kind, Scheme
 from edgekit.sources.source import Source
 from edgekit.steps import File
@@ -48,7 +48,7 @@ def run(folder: Path, request: Request) -> Answer:
     """Round the weights of every layer of these kinds by GPTQ, each with the inputs that those before it leave it."""
     from edgekit.compress import products
 
-    model = load(request.source, request.environment, anew=True)
+    model = load(request.source, request.environment)
     rows = planning.load(Path(request.samples)).inputs
     inputs = [rows[t.name].reshape(-1, *t.shape).astype(t.dtype) for t in model.signature.inputs]
     samples = list(zip(*inputs, strict=True))
@@ -60,7 +60,9 @@ def run(folder: Path, request: Request) -> Answer:
         positions = product.weights.shape[1] // product.channels  # of a kernel, which share a block
         return gptq.rounded(product.weights, product.hessian(), gptq.Grid(group=group and group * positions))
 
-    changed = products.replace_weights(model, samples, change)
-    file = framework(request.environment).save_weights(model, folder)
-    load(request.source, request.environment, anew=True)  # what the child holds has other weights now
+    try:
+        changed = products.replace_weights(model, samples, change)
+        file = framework(request.environment).save_weights(model, folder)
+    finally:
+        forget()
     return Answer(file.name, tuple(changed))
