@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     _Quantized = Sequence[tuple[Product, Grid]]
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
 #: Exponents that are tried.
 _EXPONENTS = tuple(i / 10 for i in range(1, 11))
 #: A channel's scale is at most so many times the geometric mean, and at least that part of it.

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from edgekit.compress.graph import Floats, Places
     from edgekit.scheme import Kind
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
 #: Rows of inputs that one sample of a convolution gives at most: positions lie close to each other and say the same.
 _POSITIONS = 1024
 

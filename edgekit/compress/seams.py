@@ -19,6 +19,9 @@ from edgekit.compress.products import Found, along, find
 if TYPE_CHECKING:
     from edgekit.compress.graph import Floats, Places
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
 _PRODUCTS = ("mul", "mul_", "multiply")
 #: What gives ``f(s x) = s f(x)`` for each channel and any ``s`` above 0: by how many of the last axes it reduces.
 _HOMOGENEOUS = {
