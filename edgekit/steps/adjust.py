@@ -30,6 +30,8 @@ class Request:
         kinds: of the layers that the target quantizes; empty for all.
         samples: file of calibration samples; None where nothing looks at them.
         equalize: how channels are scaled first.
+        fold_norms: whether scales of norms are multiplied into the weights behind them, as the format's exporter would
+            do with weights that lie on a grid.
         round: whether weights are then rounded by GPTQ.
     """
 
@@ -39,6 +41,7 @@ class Request:
     kinds: tuple[Kind, ...]
     samples: File | None
     equalize: Equalization
+    fold_norms: bool
     round: bool
 
 
@@ -74,6 +77,8 @@ def run(folder: Path, request: Request) -> Answer:
         seams = 0
         if request.equalize != "none":
             seams = equalize.equalize(model, samples, request.equalize, grid, activation_bits=bits)
+        if request.fold_norms:
+            equalize.fold_norms(model)
         changed = products.replace_weights(model, samples, rounded) if request.round else []
         file = framework(request.environment).save_weights(model, folder)
     finally:

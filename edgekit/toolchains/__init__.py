@@ -2,7 +2,8 @@
 
 A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the distributions whose versions matter;
 ``ENDING``: of its files, where they are told by it; ``ENTRY``: what the format calls one of several parts of a file,
-where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``VARIABLES``: what every
+where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``FOLDS_NORMS_OF``:
+frameworks whose exporter multiplies a norm's scales into the weights behind it; ``VARIABLES``: what every
 child sets in its environment, where the vendor's libraries need it), so that the parent process may read them. What
 needs a framework or a runtime lies in modules that are imported in children only:
 
