@@ -70,7 +70,10 @@ def run(folder: Path, request: Request) -> Answer:
 
     def rounded(product: Product) -> NDArray[np.float64] | None:
         becomes = grid(product)
-        return None if becomes is None else gptq.rounded(product.weights, product.moments().second, becomes)
+        if becomes is None:
+            return None
+        seen = product.moments()
+        return gptq.rounded(product.weights, seen.second, becomes, seen.crossed)
 
     try:
         bits = int(scheme.activations.removeprefix("int")) if scheme.needs_calibration else None
