@@ -51,6 +51,7 @@ def test_the_fewest_layers_are_kept_in_float(given: Any, workers: Workers, tmp_p
     kept = [layer.macs for layer in made.kept_float]
     assert kept in ([1024], [1024, 128], [128, 1024]), "the hard one, and at most the last one with it"
     assert made.kept_float[0].becomes == "float"
+    assert made.kept_macs_share == sum(kept) / 3200, "of all four layers"
     assert any(note.startswith("kept in float: ") and "% of MACs)" in note for note in made.notes)
     in_float = [layer.shape for layer in made.audit.layers if "float" in layer.weight_type]
     assert sorted(in_float) == sorted((macs // 32, 32) for macs in kept)
