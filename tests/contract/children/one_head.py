@@ -26,6 +26,31 @@ if TYPE_CHECKING:
 CONFIG = zoo.architecture("yolo").configs["tiny"]
 
 
+def two_ranges() -> "torch.nn.Module":
+    """Nothing but what is hard of it: a few layers, whose answers are pixels and shares in one tensor."""
+    import torch
+    from torch import nn
+
+    class TwoRanges(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner, self.pixels, self.shares = nn.Linear(16, 32), nn.Linear(32, 4), nn.Linear(32, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.inner(x))
+            return torch.cat([600 * self.pixels(x).sigmoid(), self.shares(x).sigmoid()], -1)
+
+    model = TwoRanges().eval()
+    model.example_inputs = (torch.zeros(1, 16),)
+    return model
+
+
+def numbers() -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of ``two_ranges``."""
+    yield {"x": np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)}
+
+
 def detector() -> "torch.nn.Module":
     import torch
     from torch import nn
