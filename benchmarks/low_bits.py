@@ -51,11 +51,17 @@ Samples = dict[str, np.ndarray]
 
 
 def aeq(source: Path, out: Path, calibration: Samples, recipe: str) -> None:
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer
     from ai_edge_quantizer import recipe as recipes
 
-    made, ranges = quantizer.Quantizer(str(source), getattr(recipes, recipe)()), None
+    aeq_by(getattr(recipes, recipe)(), source, out, calibration)
+
+
+def aeq_by(recipe: Any, source: Path, out: Path, calibration: Samples) -> None:
+    """Any recipe."""
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer
+
+    made, ranges = quantizer.Quantizer(str(source), recipe), None
     if made.need_calibration:
         (key, described), *_ = Interpreter(str(source)).get_signature_list().items()
         names = dict(zip(calibration, described["inputs"], strict=True))
@@ -87,9 +93,18 @@ def ort_weights(source: Path, out: Path, calibration: Samples, **settings: Any) 
     made.model.save_model_to_file(str(out))
 
 
-def ort_static(source: Path, out: Path, calibration: Samples) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+def ort_static(source: Path, out: Path, calibration: Samples, **settings: Any) -> None:
+    from onnxruntime.quantization import quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = out.with_name("prepared.onnx")
+    quant_pre_process(str(source), str(prepared))
+    quantize_static(str(prepared), str(out), ort_reader(calibration), **settings)
+
+
+def ort_reader(calibration: Samples) -> Any:
+    """Samples as ONNX Runtime's tools read them."""
+    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
         left = _each(calibration)
@@ -97,9 +112,7 @@ def ort_static(source: Path, out: Path, calibration: Samples) -> None:
         def get_next(self) -> Samples | None:
             return next(self.left, None)
 
-    prepared = out.with_name("prepared.onnx")
-    quant_pre_process(str(source), str(prepared))
-    quantize_static(str(prepared), str(out), Reader())
+    return Reader()
 
 
 def coreml_linear(source: Path, out: Path, calibration: Samples) -> None:
@@ -123,15 +136,21 @@ def coreml_palette(source: Path, out: Path, calibration: Samples) -> None:
 def torchao_8da4w(model: str, out: Path, calibration: Samples) -> None:
     """As ExecuTorch's page on XNNPACK has it."""
     import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
     from torchao.quantization.granularity import PerGroup
     from torchao.quantization.quant_api import Int8DynamicActivationIntxWeightConfig, quantize_
 
     module = _torch(model)
     quantize_(module, Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(32)))
-    program = torch.export.export(module, tuple(map(torch.from_numpy, next(_each(calibration)).values())))
-    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    lower(module, tuple(map(torch.from_numpy, next(_each(calibration)).values())), out)
+
+
+def lower(module: Any, example: tuple[Any, ...], out: Path) -> None:
+    """A module's ExecuTorch program for XNNPACK."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    lowered = to_edge_transform_and_lower(torch.export.export(module, example), partitioner=[XnnpackPartitioner()])
     out.write_bytes(lowered.to_executorch().buffer)
 
 

@@ -20,6 +20,8 @@ import datetime
 import functools
 import hashlib
 import json
+import math
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -75,10 +77,19 @@ Call = Callable[[Path, Path, Given], None]
 def aeq_int8(source: Path, out: Path, given: Given, algorithm: str) -> None:
     from ai_edge_quantizer import recipe
 
-    _aeq(source, out, given, recipe.static_wi8_ai8(algorithm))
+    low_bits.aeq_by(recipe.static_wi8_ai8(algorithm), source, out, given.samples("calibration").inputs)
 
 
-def aeq_int4(source: Path, out: Path, given: Given, products: str, others: str, granularity: str = "") -> None:
+def aeq_int4(
+    source: Path,
+    out: Path,
+    given: Given,
+    *,
+    products: str,
+    others: str = "min_max_uniform_quantize",
+    tables: int = 4,
+    granularity: str = "CHANNELWISE",
+) -> None:
     """4-bit weights per channel; depthwise kernels, which have no kernel in 4 bits, in 8 as edgekit keeps them."""
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -87,32 +98,20 @@ def aeq_int4(source: Path, out: Path, given: Given, products: str, others: str, 
     recipe = RecipeManager()
     for kind in (kinds.DEPTHWISE_CONV_2D, kinds.CONV_2D_TRANSPOSE):
         recipe.add_dynamic_config(".*", kind, 8)
-    for kind in (kinds.CONV_2D, kinds.EMBEDDING_LOOKUP):
-        recipe.add_dynamic_config(".*", kind, 4, algorithm_key=others)
-    blocks = qtyping.QuantGranularity[granularity or "CHANNELWISE"]
+    recipe.add_dynamic_config(".*", kinds.CONV_2D, 4, algorithm_key=others)
+    recipe.add_dynamic_config(".*", kinds.EMBEDDING_LOOKUP, tables, algorithm_key=others)
+    blocks = qtyping.QuantGranularity[granularity]
     recipe.add_dynamic_config(".*", kinds.FULLY_CONNECTED, 4, blocks, algorithm_key=products)
-    _aeq(source, out, given, recipe.get_quantization_recipe())
-
-
-def _aeq(source: Path, out: Path, given: Given, recipe: Any) -> None:
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer
-
-    made, ranges = quantizer.Quantizer(str(source), recipe), None
-    if made.need_calibration:
-        calibration = given.samples("calibration").inputs
-        (key, described), *_ = Interpreter(str(source)).get_signature_list().items()
-        names = dict(zip(calibration, described["inputs"], strict=True))
-        each = [{names[n]: a for n, a in row.items()} for row in low_bits._each(calibration)]
-        ranges = made.calibrate({key: each})
-    made.quantize(ranges).export_model(str(out), overwrite=True)
+    low_bits.aeq_by(recipe.get_quantization_recipe(), source, out, given.samples("calibration").inputs)
 
 
 # NNCF.
 
 
-def nncf_controlled(source: Path, out: Path, given: Given, max_drop: float, transformer: bool = False) -> None:
-    """Static int8, with the layers in float that keep the metric of the selection split within ``max_drop``."""
+def nncf_static(
+    source: Path, out: Path, given: Given, *, max_drop: float | None, transformer: bool = False, but: Sequence[str] = ()
+) -> None:
+    """Static int8; with ``max_drop`` layers stay in float until the metric of the selection split keeps to it."""
     import nncf
     import openvino as ov
 
@@ -120,32 +119,39 @@ def nncf_controlled(source: Path, out: Path, given: Given, max_drop: float, tran
 
     config = zoo.architecture(given.model).configs["tiny"]
     metric, chosen_on = metrics.metric(tasks.task(config.task).metric), given.samples("selection")
-    labels, validation = chosen_on.labels, [list(row.values()) for row in low_bits._each(chosen_on.inputs)]
+    labels = chosen_on.labels
     assert labels is not None
 
     def value(model: Any, some: Any) -> tuple[float, None]:
         outputs = np.concatenate([np.asarray(model(row)[0]) for row in some])
         found = metric.value(metric.score(labels, low_bits._last(given.model, outputs, given.framework)))
-        return (found if metric.higher_is_better else -found), None
+        return (found if metric.higher_is_better else -math.log(found)), None  # 1 % of perplexity is then .01
 
-    made = nncf.quantize_with_accuracy_control(
-        ov.Core().read_model(source),
-        nncf.Dataset([list(row.values()) for row in low_bits._each(given.samples("calibration").inputs)]),
-        nncf.Dataset(validation),
-        value,
-        max_drop=max_drop,
-        drop_type=nncf.DropType.ABSOLUTE if metric.higher_is_better else nncf.DropType.RELATIVE,
-        model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-        subset_size=low_bits.CALIBRATION,
-    )
+    model, calibration = ov.Core().read_model(source), _rows(given, "calibration")
+    settings: dict[str, Any] = {
+        "model_type": nncf.ModelType.TRANSFORMER if transformer else None,
+        "subset_size": low_bits.CALIBRATION,
+        "ignored_scope": nncf.IgnoredScope(types=list(but), validate=False),
+    }
+    if max_drop is None:
+        made = nncf.quantize(model, nncf.Dataset(calibration), **settings)
+    else:
+        validation = nncf.Dataset(_rows(given, "selection"))
+        made = nncf.quantize_with_accuracy_control(
+            model, nncf.Dataset(calibration), validation, value, max_drop=max_drop, **settings
+        )
     ov.save_model(made, out, compress_to_fp16=False)
+
+
+def _rows(given: Given, split: tasks.Split) -> list[list[np.ndarray]]:
+    return [list(row.values()) for row in low_bits._each(given.samples(split).inputs)]
 
 
 def nncf_weights(source: Path, out: Path, given: Given, **settings: Any) -> None:
     """Weights in 4 bits by blocks of 32, in all layers or in those that NNCF takes by default."""
     import nncf
 
-    each = [list(row.values()) for row in low_bits._each(given.samples("calibration").inputs)]
+    each = _rows(given, "calibration")
     data = {"dataset": nncf.Dataset(each), "subset_size": len(each)} if settings.keys() - {"all_layers"} else {}
     low_bits.nncf_weights(source, out, {}, group_size=32, **data, **settings)
 
@@ -155,36 +161,18 @@ def nncf_weights(source: Path, out: Path, given: Given, **settings: Any) -> None
 
 def ort_static(source: Path, out: Path, given: Given, method: str) -> None:
     """Static int8 by Q/DQ, weights per channel."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization import CalibrationMethod
 
-    class Reader(CalibrationDataReader):
-        left = low_bits._each(given.samples("calibration").inputs)
-
-        def get_next(self) -> low_bits.Samples | None:
-            return next(self.left, None)
-
-    prepared = out.with_name("prepared.onnx")
-    quant_pre_process(str(source), str(prepared))
-    kind = CalibrationMethod[method]
-    quantize_static(
-        str(prepared), str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, calibrate_method=kind
-    )
-    prepared.unlink()
+    settings = {"per_channel": True, "calibrate_method": CalibrationMethod[method]}
+    low_bits.ort_static(source, out, given.samples("calibration").inputs, **settings)
 
 
 def ort_blocks(source: Path, out: Path, given: Given, algorithm: str, **settings: Any) -> None:
     """MatMulNBits in blocks of 32, by one of the algorithms."""
-    from onnxruntime.quantization import CalibrationDataReader, matmul_nbits_quantizer
-
-    class Reader(CalibrationDataReader):
-        left = low_bits._each(given.samples("calibration").inputs)
-
-        def get_next(self) -> low_bits.Samples | None:
-            return next(self.left, None)
+    from onnxruntime.quantization import matmul_nbits_quantizer
 
     if algorithm == "GPTQ":
-        settings["calibration_data_reader"] = Reader()
+        settings["calibration_data_reader"] = low_bits.ort_reader(given.samples("calibration").inputs)
     made = getattr(matmul_nbits_quantizer, f"{algorithm}WeightOnlyQuantConfig")(**settings)
     sizes = {"block_size": 32, "is_symmetric": settings.get("is_symmetric", False)}
     low_bits.ort_weights(source, out, {}, algo_config=made, **sizes)
@@ -205,8 +193,6 @@ def torchao(
 ) -> None:
     """8da4w by groups of 32; tables in 8 bits, as edgekit stores them."""
     import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
     from torchao.quantization.granularity import PerAxis, PerGroup
     from torchao.quantization.quant_api import (
         Int8DynamicActivationIntxWeightConfig,
@@ -236,11 +222,7 @@ def torchao(
     if tables:
         table = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
         quantize_(module, table, lambda layer, _: isinstance(layer, torch.nn.Embedding))
-    program = torch.export.export(module, each[0])
-    lowered = to_edge_transform_and_lower(
-        program, partitioner=[XnnpackPartitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
-    )
-    out.write_bytes(lowered.to_executorch().buffer)
+    low_bits.lower(module, each[0], out)
 
 
 # coremltools: on the float package, or on the PyTorch model before it is converted.
@@ -277,12 +259,16 @@ def coreml_palettes(source: Path, out: Path, given: Given, int8: bool = False, *
 
 
 def coreml_gptq(source: Path, out: Path, given: Given) -> None:
+    import torch
     from coremltools.optimize.torch.layerwise_compression import LayerwiseCompressor, LayerwiseCompressorConfig
 
     settings = {"algorithm": "gptq", "weight_dtype": "uint4", "granularity": "per_block", "block_size": 32}
     config = {"global_config": settings, "calibration_nsamples": low_bits.CALIBRATION}
     inputs, _ = _tensors(given)
-    made = LayerwiseCompressor(low_bits._torch(given.model), LayerwiseCompressorConfig.from_dict(config))
+    # It feeds each child the child before it; of one whole model it asks nothing more.
+    made = LayerwiseCompressor(
+        torch.nn.Sequential(low_bits._torch(given.model)), LayerwiseCompressorConfig.from_dict(config)
+    )
     _convert(made.compress(inputs, device="cpu"), inputs[0], out)
 
 
@@ -415,9 +401,12 @@ TOOLS: Mapping[str, Tool] = {
         "openvino-fp32",
         "xml",
         {
-            "accuracy control, drop .01": _with(nncf_controlled, max_drop=0.01),
-            "accuracy control, drop .002": _with(nncf_controlled, max_drop=0.002),
-            "accuracy control, drop .002, transformer": _with(nncf_controlled, max_drop=0.002, transformer=True),
+            "accuracy control, drop .01": _with(nncf_static, max_drop=0.01),
+            "accuracy control, drop .002": _with(nncf_static, max_drop=0.002),
+            "accuracy control, drop .002, transformer": _with(nncf_static, max_drop=0.002, transformer=True),
+            "accuracy control, drop .002, but tables": _with(nncf_static, max_drop=0.002, but=("Gather",)),
+            "quantize": _with(nncf_static, max_drop=None),
+            "quantize, transformer": _with(nncf_static, max_drop=None, transformer=True),
         },
     ),
     "onnxruntime-int8": Tool(
@@ -435,16 +424,22 @@ TOOLS: Mapping[str, Tool] = {
         "tflite-fp32",
         "tflite",
         {
-            "min-max": _with(aeq_int4, products="min_max_uniform_quantize", others="min_max_uniform_quantize"),
+            **{
+                f"{name} products": _with(aeq_int4, products=algorithm)
+                for name, algorithm in {
+                    "min-max": "min_max_uniform_quantize",
+                    "MSE": "MSE",
+                    "OCTAV": "OCTAV",
+                    "GPTQ": "GPTQ",
+                    "OSCAR": "OSCAR",
+                    "Hadamard": "DECOMPOSED_HADAMARD_ROTATION",
+                }.items()
+            },
             "MSE": _with(aeq_int4, products="MSE", others="MSE"),
             "OCTAV": _with(aeq_int4, products="OCTAV", others="OCTAV"),
-            "GPTQ products, MSE": _with(aeq_int4, products="GPTQ", others="MSE"),
             "GPTQ products, OCTAV": _with(aeq_int4, products="GPTQ", others="OCTAV"),
-            "OSCAR products, MSE": _with(aeq_int4, products="OSCAR", others="MSE"),
-            "Hadamard products, MSE": _with(aeq_int4, products="DECOMPOSED_HADAMARD_ROTATION", others="MSE"),
-            "GPTQ products in blocks of 32, MSE": _with(
-                aeq_int4, products="GPTQ", others="MSE", granularity="BLOCKWISE_32"
-            ),
+            "GPTQ products, tables in 8 bits": _with(aeq_int4, products="GPTQ", tables=8),
+            "GPTQ products in blocks of 32": _with(aeq_int4, products="GPTQ", granularity="BLOCKWISE_32"),
         },
     ),
     "openvino-int4": Tool(_NNCF, "openvino-fp32", "xml", _BLOCKS_BY_NNCF, _LLAMA),
@@ -569,10 +564,10 @@ def attempt(cell: tuple[str, str], *, again: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch, Workers(Limits(seconds=900)) as workers:
         source = low_bits.ours(model, tool.source, Path(scratch), workers) if tool.source else Path()
         reference = floats(model, "selection", workers)
-        for number, setting in enumerate(tool.calls):
+        for setting in tool.calls:
             if setting in known:
                 continue
-            file = folder / target / str(number) / f"model.{tool.ending}"
+            file = folder / target / re.sub(r"\W+", "-", setting) / f"model.{tool.ending}"
             shutil.rmtree(file.parent, ignore_errors=True)
             file.parent.mkdir(parents=True)
             environment = "torch" if setting in tool.from_model else "runtime"
@@ -701,6 +696,11 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def write() -> None:
+    """Write the page."""
+    PAGE.write_text(page(), "utf-8")
+
+
 def _larger(row: Mapping[str, Any]) -> bool:
     return bool(row["ours"]["bytes"] > ROOM * row["theirs"]["bytes"])
 
@@ -746,7 +746,7 @@ def main() -> None:
             attempt((model, target), again=arguments.again)
         else:
             keep((model, target))
-    PAGE.write_text(page(), "utf-8")
+    write()
 
 
 if __name__ == "__main__":
