@@ -86,11 +86,15 @@ def nncf_static(source: Path, out: Path, calibration: Samples) -> None:
 
 
 def ort_weights(source: Path, out: Path, calibration: Samples, **settings: Any) -> None:
+    import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     made = MatMulNBitsQuantizer(str(source), **settings)
     made.process()
-    made.model.save_model_to_file(str(out))
+    model = made.model.model
+    if "com.microsoft" not in {known.domain for known in model.opset_import}:
+        model.opset_import.add(domain="com.microsoft", version=1)  # which RTN, k-quant and GPTQ forget
+    onnx.save(model, out)
 
 
 def ort_static(source: Path, out: Path, calibration: Samples, **settings: Any) -> None:
@@ -148,9 +152,15 @@ def lower(module: Any, example: tuple[Any, ...], out: Path) -> None:
     """A module's ExecuTorch program for XNNPACK."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+    from executorch.exir.passes.quant_fusion_pass import quant_fusion_and_const_prop_pass
 
-    lowered = to_edge_transform_and_lower(torch.export.export(module, example), partitioner=[XnnpackPartitioner()])
+    lowered = to_edge_transform_and_lower(
+        torch.export.export(module, example),
+        partitioner=[XnnpackPartitioner()],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+    quant_fusion_and_const_prop_pass(lowered.exported_program())  # tables of integers, where there are any
     out.write_bytes(lowered.to_executorch().buffer)
 
 

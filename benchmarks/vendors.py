@@ -15,7 +15,6 @@ Rows are appended to ``benchmarks/results/vendors.jsonl``.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import functools
 import hashlib
@@ -222,6 +221,8 @@ def torchao(
     if tables:
         table = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
         quantize_(module, table, lambda layer, _: isinstance(layer, torch.nn.Embedding))
+        # The kernel of such tables ends the process at indices of 32 bits.
+        module.embed_tokens.register_forward_pre_hook(lambda _, taken: (taken[0].long(),))
     low_bits.lower(module, each[0], out)
 
 
@@ -237,10 +238,15 @@ def coreml_blocks(source: Path, out: Path, given: Given, **settings: Any) -> Non
     four = cto.OpLinearQuantizerConfig(
         dtype="int4", granularity="per_block", block_size=32, weight_threshold=0, **settings
     )
+    _rest_in_8_bits(cto.linear_quantize_weights(model, cto.OptimizationConfig(global_config=four))).save(str(out))
+
+
+def _rest_in_8_bits(model: Any) -> Any:
+    """Weights that are still float in int8 per channel."""
+    import coremltools.optimize.coreml as cto
+
     eight = cto.OpLinearQuantizerConfig(dtype="int8", granularity="per_channel", weight_threshold=0)
-    for config in (four, eight):
-        model = cto.linear_quantize_weights(model, cto.OptimizationConfig(global_config=config))
-    model.save(str(out))
+    return cto.linear_quantize_weights(model, cto.OptimizationConfig(global_config=eight))
 
 
 def coreml_palettes(source: Path, out: Path, given: Given, int8: bool = False, **settings: Any) -> None:
@@ -266,9 +272,7 @@ def coreml_gptq(source: Path, out: Path, given: Given) -> None:
     config = {"global_config": settings, "calibration_nsamples": low_bits.CALIBRATION}
     inputs, _ = _tensors(given)
     # It feeds each child the child before it; of one whole model it asks nothing more.
-    made = LayerwiseCompressor(
-        torch.nn.Sequential(low_bits._torch(given.model)), LayerwiseCompressorConfig.from_dict(config)
-    )
+    made = LayerwiseCompressor(torch.nn.Sequential(_folded(given.model)), LayerwiseCompressorConfig.from_dict(config))
     _convert(made.compress(inputs, device="cpu"), inputs[0], out)
 
 
@@ -286,7 +290,7 @@ def coreml_sensitive(source: Path, out: Path, given: Given, **settings: Any) -> 
     def target(label: Any, shape: Sequence[int]) -> Any:
         return label if len(shape) == 4 else label.flatten()
 
-    model = low_bits._torch(given.model)
+    model = _folded(given.model)
     shape = model(inputs[0]).shape
     samples = [(one, target(label, shape)) for one, label in zip(inputs, labels, strict=True)]
     config = {"global_config": {"n_bits": 4, **settings}, "calibration_nsamples": low_bits.CALIBRATION}
@@ -304,6 +308,16 @@ def _tensors(given: Given) -> tuple[list[Any], list[Any]]:
     return list(torch.from_numpy(inputs).split(1)), list(torch.from_numpy(samples.labels).split(1))
 
 
+def _folded(name: str) -> Any:
+    """The model with its batch norms in the convolutions before them, where conversion cannot fold them any more."""
+    import torch
+    from torch.fx.experimental import optimization
+
+    model = low_bits._torch(name)
+    has_norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    return optimization.fuse(model) if has_norms else model
+
+
 def _convert(model: Any, example: Any, out: Path) -> None:
     """As edgekit's own float package is made, so that nothing but the tool differs."""
     import coremltools as ct
@@ -315,7 +329,7 @@ def _convert(model: Any, example: Any, out: Path) -> None:
     traced = torch.jit.trace(model.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
     kind = np.int32 if example.dtype == torch.int32 else np.float32
     with torch_frontend():
-        ct.convert(
+        converted = ct.convert(
             traced,
             inputs=[ct.TensorType(name="x", shape=example.shape, dtype=kind)],
             convert_to="mlprogram",
@@ -323,7 +337,8 @@ def _convert(model: Any, example: Any, out: Path) -> None:
             compute_precision=ct.precision.FLOAT32,
             pass_pipeline=export._passes(ct),
             skip_model_load=True,
-        ).save(str(out))
+        )
+    _rest_in_8_bits(converted).save(str(out))
 
 
 @dataclass(frozen=True)
@@ -554,7 +569,8 @@ def size(file: Path) -> int:
 def tried(model: str, target: str) -> dict[str, dict[str, Any]]:
     """What is known of each setting of a tool."""
     file = room(model) / f"{target}.json"
-    return dict(json.loads(file.read_text())) if file.exists() else {}
+    known = json.loads(file.read_text()) if file.exists() else {}
+    return {setting: known[setting] for setting in TOOLS[target].calls if setting in known}
 
 
 def attempt(cell: tuple[str, str], *, again: bool) -> None:
@@ -598,12 +614,13 @@ def measured(cell: tuple[str, str]) -> dict[str, Any]:
         },
     }
     with tempfile.TemporaryDirectory() as scratch, Workers() as workers:
-        file, options = None, {}
-        for options in ({}, {"allow_mixed": True}):
-            with contextlib.suppress(EdgekitError):
-                file = low_bits.ours(model, target, Path(scratch) / str(len(options)), workers, **options)
+        file, row["refused"] = None, []
+        for row["options"] in ({}, {"allow_mixed": True}):
+            try:
+                file = low_bits.ours(model, target, Path(scratch) / str(row["options"]), workers, **row["options"])
                 break
-        row["options"] = options
+            except EdgekitError as error:
+                row["refused"].append(" ".join(str(error).split()))
         made = {name: one for name, one in known.items() if "error" not in one}
         if file is None or not made:
             return row | {"error": "neither" if file is None and not made else "ours" if file is None else "theirs"}
