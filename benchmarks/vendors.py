@@ -7,7 +7,7 @@
 A cell of ``CELLS`` is a model and a target of edgekit that some vendor's tool makes, too. ``theirs`` runs every setting
 of ``TOOLS`` and tries its file on the selection split; files and figures stay in a folder, so that a later ``ours``
 compares new code with the same files. ``ours`` converts to the target, takes the setting that lost least on selection
-among those whose files are no larger than edgekit's (``ROOM``), and only then runs both on ``SAMPLES`` test samples. A
+among those whose files are no larger than edgekit's (``ROOM``), and only then runs both on test samples. A
 target that does not pass is converted with ``--allow-mixed``, as its message proposes, and the row says so.
 Rows are appended to ``benchmarks/results/vendors.jsonl``.
 """
@@ -42,16 +42,24 @@ RESULTS = rows.RESULTS / "vendors.jsonl"
 PAGE = Path(__file__).parent / "VENDORS.md"
 #: Test samples of every row.
 SAMPLES = 8000
+#: Of Core ML's, whose files edgekit's evaluator runs in NumPy: it takes as long for these as the runtimes for all.
+EVALUATED = 4000
 #: Samples of the selection split that settings are tried on.
 SELECTION = 1000
 #: A vendor's file may be this much larger than edgekit's, and is of equal size.
 ROOM = 1.02
 #: Points, of perplexity per cent: ours is as good where it loses no more than this against theirs.
 NEAR = 0.3
-COUNTS: Mapping[tasks.Split, int] = {"test": SAMPLES, "selection": SELECTION}
 
 CNNS = ("resnet", "unet", "mobilenet_v2", "mobilenet_v3")
 MODELS = (*CNNS, "char_llama")
+
+
+def count(split: tasks.Split, target: str = "") -> int:
+    """Samples that a target's files are run on."""
+    if split == "test":
+        return EVALUATED if target.startswith("coreml") else SAMPLES
+    return SELECTION
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,8 @@ class Given:
 
     def samples(self, split: tasks.Split) -> tasks.Samples:
         """Samples of the calibration or of the selection split: as many as edgekit gets."""
-        count = low_bits.CALIBRATION if split == "calibration" else SELECTION
-        return low_bits._samples(self.model, split, count, self.framework)
+        samples = low_bits.CALIBRATION if split == "calibration" else count(split)
+        return low_bits._samples(self.model, split, samples, self.framework)
 
 
 Call = Callable[[Path, Path, Given], None]
@@ -493,7 +501,11 @@ TOOLS: Mapping[str, Tool] = {
             "k-means, per channel, int8 palettes": _with(coreml_palettes, int8=True, **_PALETTES["per channel"]),
         },
         from_model={
-            f"sensitive k-means, {name}": _with(coreml_sensitive, **settings) for name, settings in _PALETTES.items()
+            "sensitive k-means, per channel": _with(coreml_sensitive, **_PALETTES["per channel"]),
+            "sensitive k-means, per channel, int8 palettes": _with(
+                coreml_sensitive, lut_dtype="int8", **_PALETTES["per channel"]
+            ),
+            "sensitive k-means, per 4 channels": _with(coreml_sensitive, **_PALETTES["per 4 channels"]),
         },
     ),
 }
@@ -518,17 +530,17 @@ def quantize(model: str, target: str, setting: str, source: str, out: str) -> No
 
 def run(model: str, target: str, file: str, split: tasks.Split, floats: str, out: str) -> dict[str, Any]:
     """Run a file on a split, keep its outputs, and compare them with the float run."""
-    made = targets.load(target)
-    outputs, by = low_bits.executed(model, made.toolchain, made.default_framework, file, split, COUNTS[split])
+    made, samples = targets.load(target), count(split, target)
+    outputs, by = low_bits.executed(model, made.toolchain, made.default_framework, file, split, samples)
     np.save(out, outputs)
     with np.load(floats) as stored:
-        lost = low_bits.compared(model, stored["outputs"], outputs, split, COUNTS[split])
+        lost = low_bits.compared(model, stored["outputs"][:samples], outputs, split, samples)
     return lost | low_bits.contents(made.toolchain, file) | {"by": by}
 
 
-def compare(model: str, theirs: str, ours: str) -> dict[str, Any]:
+def compare(model: str, target: str, theirs: str, ours: str) -> dict[str, Any]:
     """What ours loses against theirs, on the test samples."""
-    return low_bits.compared(model, np.load(theirs), np.load(ours), "test", SAMPLES)
+    return low_bits.compared(model, np.load(theirs), np.load(ours), "test", count("test", target))
 
 
 # The parent.
@@ -553,7 +565,7 @@ def floats(model: str, split: tasks.Split, workers: Workers) -> Path:
     file = room(model) / split / f"{model}.npz"
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
-        arguments = {"folder": str(file.parent), "model": model, "split": split, "count": COUNTS[split]}
+        arguments = {"folder": str(file.parent), "model": model, "split": split, "count": count(split)}
         workers.call("torch", "benchmarks.low_bits:reference", arguments)
     return file
 
@@ -573,11 +585,11 @@ def tried(model: str, target: str) -> dict[str, dict[str, Any]]:
     return {setting: known[setting] for setting in TOOLS[target].calls if setting in known}
 
 
-def attempt(cell: tuple[str, str], *, again: bool) -> None:
+def attempt(cell: tuple[str, str], workers: Workers, *, again: bool) -> None:
     """Run each setting of a tool, and try its file on the selection split."""
     model, target = cell
     tool, folder, known = TOOLS[target], room(model), {} if again else tried(model, target)
-    with tempfile.TemporaryDirectory() as scratch, Workers(Limits(seconds=900)) as workers:
+    with tempfile.TemporaryDirectory() as scratch:
         source = low_bits.ours(model, tool.source, Path(scratch), workers) if tool.source else Path()
         reference = floats(model, "selection", workers)
         for setting in tool.calls:
@@ -602,7 +614,7 @@ def attempt(cell: tuple[str, str], *, again: bool) -> None:
             print(*cell, setting, known[setting].get("error") or f"{known[setting]['drop']:+.4f}", flush=True)
 
 
-def measured(cell: tuple[str, str]) -> dict[str, Any]:
+def measured(cell: tuple[str, str], workers: Workers) -> dict[str, Any]:
     """The row of one cell: ours as it is now, against the best of theirs."""
     model, target = cell
     known = tried(model, target)
@@ -613,7 +625,7 @@ def measured(cell: tuple[str, str]) -> dict[str, Any]:
             for name, one in known.items()
         },
     }
-    with tempfile.TemporaryDirectory() as scratch, Workers() as workers:
+    with tempfile.TemporaryDirectory() as scratch:
         file, row["refused"] = None, []
         for row["options"] in ({}, {"allow_mixed": True}):
             try:
@@ -637,7 +649,12 @@ def measured(cell: tuple[str, str]) -> dict[str, Any]:
             sides[side] = {"bytes": size(of)} | {key: found[key] for key in kept}
             row |= {key: found[key] for key in ("metric", "samples", "float")}
         against = _call(
-            workers, "runtime", "compare", model=model, **{s: folder / f"{target}-{s}.npy" for s in ("theirs", "ours")}
+            workers,
+            "runtime",
+            "compare",
+            model=model,
+            target=target,
+            **{s: folder / f"{target}-{s}.npy" for s in ("theirs", "ours")},
         )
     low, high = against["drop_ci95"]
     return row | sides | {"setting": best, "gain": -against["drop"], "gain_ci95": [-high, -low]}
@@ -649,11 +666,11 @@ def newest() -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["model"], row["target"]): row for row in map(json.loads, lines)}
 
 
-def keep(cell: tuple[str, str]) -> None:
+def keep(cell: tuple[str, str], workers: Workers) -> None:
     """Measure a cell and append its row."""
     from benchmarks.matrix import stamp
 
-    row = dict(zip(("model", "target"), cell, strict=True)) | measured(cell)
+    row = dict(zip(("model", "target"), cell, strict=True)) | measured(cell, workers)
     row |= stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
     with RESULTS.open("a") as stream:
         stream.write(json.dumps(row, sort_keys=True) + "\n")
@@ -696,6 +713,7 @@ def page() -> str:
         "KB and the share of weights in 4 bits: theirs, ours. Convolutional networks have no row of `openvino-int4`,",
         "`onnxruntime-int4` and `executorch-int4`: these formats have 4-bit kernels for linear layers alone, and the",
         "targets refuse such a network by name. *mixed*: the target passes its gate with `--allow-mixed` alone.",
+        f"Core ML's files are run by edgekit's evaluator, in NumPy: {EVALUATED} samples take it as long as a runtime all.",
         "",
         "## What the tools were tried with",
         "",
@@ -754,15 +772,15 @@ def main() -> None:
     parser.add_argument("--targets", nargs="*", default=[], help="all by default")
     parser.add_argument("--again", action="store_true", help="theirs: also settings that were tried")
     arguments = parser.parse_args()
-    for model, target in CELLS if arguments.stage != "page" else ():
-        if (arguments.models and model not in arguments.models) or (
-            arguments.targets and target not in arguments.targets
-        ):
-            continue
-        if arguments.stage == "theirs":
-            attempt((model, target), again=arguments.again)
-        else:
-            keep((model, target))
+    with Workers(Limits(seconds=900)) as workers:
+        for cell in CELLS if arguments.stage != "page" else ():
+            asked = (arguments.models or MODELS, arguments.targets or TOOLS)
+            if not all(name in names for name, names in zip(cell, asked, strict=True)):
+                continue
+            if arguments.stage == "theirs":
+                attempt(cell, workers, again=arguments.again)
+            else:
+                keep(cell, workers)
     write()
 
 
