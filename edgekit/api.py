@@ -11,10 +11,10 @@ import importlib.metadata
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
@@ -31,12 +31,15 @@ from edgekit.jobs.workers import Confined, Limits, Workers, reading
 from edgekit.mil import step as mlpackage
 from edgekit.ranges import plans
 from edgekit.result import Result
+from edgekit.scheme import Equalization
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps import audit
 from edgekit.steps import convert as convert_step
 from edgekit.target import Rounding
+
+_Word = TypeVar("_Word", bound=str)
 
 
 def convert(
@@ -55,6 +58,7 @@ def convert(
     keep_float: Sequence[str] = (),
     budget: str | None = None,
     rounding: str | None = None,
+    equalize: str | None = None,
     allow_unproven: bool = False,
     latency: bool = True,
     trust: bool = False,
@@ -83,7 +87,8 @@ def convert(
         allow_mixed=allow_mixed,
         keep_float=tuple(keep_float),
         budget=Budget.parse(budget) if budget is not None else None,
-        rounding=_rounding(rounding),
+        rounding=_one_of("rounding", get_args(Rounding), rounding),
+        equalize=_one_of("equalize", get_args(Equalization), equalize),
         allow_unproven=allow_unproven,
         latency=latency,
     )
@@ -114,11 +119,12 @@ def _order(
     return Order(found, wanted, samples, roles=roles_of(outputs), ranges=estimator)
 
 
-def _rounding(text: str | None) -> Rounding | None:
-    known: Mapping[str, Rounding] = {name: name for name in get_args(Rounding)}
-    if text is not None and text not in known:
-        raise UsageError(f"--rounding {text!r} is unknown", hint=f"Allowed: {', '.join(known)}.")
-    return known[text] if text is not None else None
+def _one_of(option: str, known: Sequence[_Word], text: str | None) -> _Word | None:
+    """What the user wrote, if it is one of a few words."""
+    found = next((word for word in known if word == text), None)
+    if text is not None and found is None:
+        raise UsageError(f"--{option} {text!r} is unknown", hint=f"Allowed: {', '.join(known)}.")
+    return found
 
 
 def sensitivity(

@@ -2,6 +2,7 @@
 
     load -> below 8 bits: round by samples -> float twin
          -> for each route: [convert -> audit -> run on selection -> score -> judge]
+         -> where none passes: the same with channels equalized, if the target names a way
          -> where none passes, with --allow-mixed: sensitivity, the fewest layers higher
          -> choose -> test once -> package
 
@@ -17,8 +18,8 @@ from dataclasses import replace
 
 from edgekit.artifact import compact, package
 from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
 from edgekit.conversion import candidate as judging
-from edgekit.conversion import loading, mixed, rounding, sensitivity, trying
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.order import Order
 from edgekit.conversion.outcome import Outcome
@@ -69,6 +70,11 @@ def explore(run: Run, order: Order) -> Outcome:
     trial = prepare(run, order)
     planned = trying.plan(run, trial)
     candidates = try_routes(run, trial, planned)
+    if adjusting.may_help(trial, candidates):
+        other = prepare(run, replace(order, equalize=order.target.equalize))
+        found = try_routes(run, other, trying.plan(run, other))
+        trial = other if any(made.status == "PASS" for made in found) else trial
+        candidates += found
     if mixed.wanted(trial, candidates):
         # What stays higher keeps the source's own weights.
         plain = prepare(run, replace(order, rounding="nearest")) if trial.checkpoint.changed else trial
@@ -98,19 +104,19 @@ def prepare(run: Run, order: Order) -> Trial:
     checkpoint = loading.load(run, order)
     package.check_destination(order, checkpoint.framework)
     calibration = gather_calibration(run, order, checkpoint)
-    if calibration is not None and order.rounds_by_samples:
-        checkpoint = rounding.rounded(run, order, checkpoint, calibration)
+    if order.adjusts:
+        checkpoint = adjusting.adjusted(run, order, checkpoint, calibration)
     selection = loading.gather(run, order, checkpoint, "selection")
     if checkpoint.changed:
-        checkpoint = rounding.compared(run, checkpoint, selection)
+        checkpoint = adjusting.compared(run, checkpoint, selection)
     loading.baseline(run, order, checkpoint, selection)
     trial = Trial(order, checkpoint, calibration, selection)
     return replace(trial, twin=float_twin(run, trial))
 
 
 def gather_calibration(run: Run, order: Order, checkpoint: Checkpoint) -> SplitFiles | None:
-    """The samples that ranges come from and weights are rounded by, where the target needs them."""
-    if not (order.target.needs_calibration or order.rounds_by_samples):
+    """The samples that ranges come from and weights are adjusted by, where the target needs them."""
+    if not order.reads_samples:
         return None
     calibration = loading.gather(run, order, checkpoint, "calibration", ran=False)
     if order.target.needs_calibration and not checkpoint.streams:  # a sequence is many samples, as its steps tell
@@ -156,7 +162,7 @@ def try_routes(run: Run, trial: Trial, planned: Plan) -> list[Candidate]:
                 raise
             unmet.append(error)  # each route has names of its own for the layers that it quantizes
             candidate = Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint)
-        tried[route.name] = candidate
+        tried[route.name] = candidate = replace(candidate, recipe=trial.checkpoint.recipe)
         if candidate.status == "PASS" and not judging.is_slow(candidate.latency) and not trial.order.search_routes:
             break
     if unmet and all(candidate.status == "UNSUPPORTED" for candidate in tried.values()):

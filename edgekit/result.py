@@ -74,9 +74,13 @@ class TargetFile(_Frozen):
 
 
 class RouteTried(_Frozen):
-    """One route of the target and how it ended, on selection samples; ``measured_at`` says when it was timed."""
+    """One route of the target and how it ended, on selection samples; ``measured_at`` says when it was timed.
+
+    ``recipe`` is what was done to the weights before: ``smoothquant``, ``gptq`` or both in order; None for nothing.
+    """
 
     route: str
+    recipe: str | None = None
     status: Status
     reason: str = ""
     sqnr_db: float | None = None

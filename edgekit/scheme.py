@@ -21,6 +21,8 @@ Granularity = Literal["tensor", "channel", "block"]
 #: What an operator does with its weights, one vocabulary for all formats. ``linear``: a matrix product with one matrix;
 #: ``matmul``: with several at once, or with weights on the left.
 Kind = Literal["conv", "depthwise-conv", "transposed-conv", "linear", "matmul", "recurrent", "embedding"]
+#: How channels are scaled before weights are quantized (``edgekit.compress.equalize``).
+Equalization = Literal["none", "cle", "smoothquant", "awq"]
 #: Weights that may share a scale within one channel.
 GROUPS = (32, 64, 128)
 #: Weights that a palette of 4 bits must be for: 16 numbers of int8 take the room that half a byte each saves.

@@ -17,7 +17,7 @@ from edgekit.errors import UsageError
 from edgekit.limits import Gate
 from edgekit.ranges.estimator import TOOL
 from edgekit.result import TargetFile
-from edgekit.scheme import Kind, Precision, Scheme
+from edgekit.scheme import Equalization, Kind, Precision, Scheme
 from edgekit.schemes import FP32, SCHEMES, find
 from edgekit.signature import TRAITS, Framework, Trait
 
@@ -115,6 +115,7 @@ class Target(BaseModel):
         partial_blocks: whether the last block of a channel may hold fewer weights than the others.
         rounding: how weights are rounded below 8 bits where there are calibration samples: ``gptq``, or to the
             ``nearest``.
+        equalize: how channels are scaled where no route passes without.
         ranges: plan by which activations get their ranges, where the user asks for no other (``calibration/``).
         gate: limits; what the file leaves out is the precision's default (``edgekit.limits``).
     """
@@ -135,6 +136,7 @@ class Target(BaseModel):
     layers_because: str = ""
     partial_blocks: bool = False
     rounding: Rounding = "nearest"
+    equalize: Equalization = "none"
     ranges: str = TOOL.name
     routes: tuple[TargetRoute, ...] = Field(alias="route", min_length=1)
     gate: Gate
@@ -168,6 +170,8 @@ class Target(BaseModel):
             raise ValueError("layers and layers_because go together, and belong to targets below 8 bits alone")
         if self.rounding != "nearest" and self.scheme.weights != "int4":
             raise ValueError(f"rounding {self.rounding} belongs to targets of int4 weights alone")
+        if unfit := self.unfit(self.equalize):
+            raise ValueError(f"equalize: {unfit}")
         return self
 
     @model_validator(mode="after")
@@ -186,6 +190,16 @@ class Target(BaseModel):
     def scheme(self) -> Scheme:
         """What its precision means."""
         return SCHEMES[self.precision]
+
+    def unfit(self, equalize: Equalization) -> str:
+        """Why a way to equalize channels is none for it; an empty string where it is one."""
+        if equalize == "awq" and self.scheme.weights != "int4":
+            return f"awq is for int4 weights, which {self.name} has not"
+        if equalize == "smoothquant" and not self.scheme.needs_calibration:
+            return f"smoothquant is for activations in integers whose ranges come from samples; {self.name} has none"
+        if equalize == "cle" and self.scheme.is_float:
+            return f"{self.name} quantizes nothing"
+        return ""
 
     @property
     def needs_calibration(self) -> bool:

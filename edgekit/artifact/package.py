@@ -329,6 +329,7 @@ def _traits(outcome: Outcome) -> tuple[str, ...] | None:
 def _tried(candidate: Candidate) -> RouteTried:
     return RouteTried(
         route=candidate.route,
+        recipe=candidate.recipe,
         status=candidate.status,
         reason=". ".join(text for text in (candidate.reason.rstrip("."), candidate.hint) if text),
         sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,

@@ -105,6 +105,13 @@ def convert(
         str | None,
         typer.Option(help="Below 8 bits: gptq (by what weights do to samples) or nearest; else the target's."),
     ] = None,
+    equalize: Annotated[
+        str | None,
+        typer.Option(
+            help="How channels are scaled before: smoothquant, cle, awq or none; else as the target says, where "
+            "nothing passes without."
+        ),
+    ] = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
     ] = False,
@@ -138,6 +145,7 @@ def convert(
             keep_float=keep_float or (),
             budget=budget,
             rounding=rounding,
+            equalize=equalize,
             allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,

@@ -134,6 +134,7 @@ class Candidate:
         execution: the store's entry of the latest run, which holds the files' outputs.
         golden: the store's entry of each part's golden data, once it is chosen.
         hint: the next step, where the route raised an error that knows one.
+        recipe: what was done to the source before; None where it was converted as it is.
     """
 
     route: str
@@ -146,6 +147,7 @@ class Candidate:
     execution: Entry[execute.Answer] | None = None
     golden: Mapping[str, Entry[golden.Answer]] = field(default_factory=dict)
     hint: str = ""
+    recipe: str | None = None
 
     @property
     def files(self) -> Mapping[str, Ref]:

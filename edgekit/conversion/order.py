@@ -12,7 +12,7 @@ from edgekit.data.plan import DataPlan
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import UsageError
 from edgekit.ranges.estimator import TOOL, Estimator
-from edgekit.scheme import Rule
+from edgekit.scheme import Equalization, Rule
 from edgekit.sources.source import Source
 from edgekit.target import Rounding, Target
 
@@ -27,8 +27,9 @@ class Order:
     ``roles`` is what the user says that outputs are for, by name. Without ``latency`` nothing is timed: the first route
     that passes is chosen, and the result names no speed. ``device`` is what executes and times the files.
     ``keep_float`` are patterns of the names of layers that stay in float; ``rules`` are what mixed precision says of
-    others. ``budget`` is what the files may cost. ``rounding`` is the target's where None. ``ranges`` is how
-    activations get theirs.
+    others. ``budget`` is what the files may cost. ``rounding`` is the target's where None.
+    ``equalize`` is how channels are scaled; where None as the target says, if no route passes without. ``ranges`` is
+    how activations get theirs.
     """
 
     source: Source
@@ -45,6 +46,7 @@ class Order:
     rules: tuple[Rule, ...] = ()
     budget: Budget | None = None
     rounding: Rounding | None = None
+    equalize: Equalization | None = None
     ranges: Estimator = TOOL
 
     @property
@@ -55,8 +57,28 @@ class Order:
     @property
     def rounds_by_samples(self) -> bool:
         """Whether weights are rounded by what they do to calibration samples: as asked, or where there are some."""
-        has_samples = self.plan.task is not None or self.plan.calibrate is not None
-        return (self.rounding or (self.target.rounding if has_samples else "nearest")) != "nearest"
+        return (self.rounding or (self.target.rounding if self.has_samples else "nearest")) != "nearest"
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether there are calibration samples."""
+        return self.plan.task is not None or self.plan.calibrate is not None
+
+    @property
+    def equalizes(self) -> bool:
+        """Whether channels are scaled."""
+        return (self.equalize or "none") != "none"
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether ranges, scales or rounding come from calibration samples."""
+        return self.target.needs_calibration or self.rounds_by_samples or self.equalize in ("smoothquant", "awq")
+
+    @property
+    def adjusts(self) -> str | None:
+        """What is done to the checkpoint's weights, in order; None where nothing is."""
+        said = [*([self.equalize] if self.equalizes else []), *(["gptq"] if self.rounds_by_samples else [])]
+        return ", ".join(filter(None, said)) or None
 
     def check(self) -> None:
         """Refuse before any work what cannot be had.
@@ -74,15 +96,17 @@ class Order:
             raise UsageError("--keep-float: a pattern is empty", hint="Give a layer's name, or 'conv*'.")
         if self.rounding is not None and self.target.scheme.weights != "int4":
             raise UsageError(f"--rounding {self.rounding}: {self.target.name} has no int4 weights", hint="Omit it.")
+        if self.equalize is not None and (unfit := self.target.unfit(self.equalize)):
+            raise UsageError(f"--equalize {self.equalize}: {unfit}", hint="Omit it.")
         if not self.ranges.by_tool and not self.target.needs_calibration:
             raise UsageError(
                 f"--ranges {self.ranges.name}: {self.target.name} takes no ranges from samples",
                 hint="Leave it out, or take a target of static integers.",
             )
-        needed = self.target.needs_calibration or self.rounds_by_samples
-        if needed and self.plan.task is None and self.plan.calibrate is None:
+        if self.reads_samples and not self.has_samples:
+            by_option = f"--rounding {self.rounding}" if self.rounds_by_samples else f"--equalize {self.equalize}"
             raise UsageError(
-                f"{f'--rounding {self.rounding}' if self.rounds_by_samples else self.target.name} needs calibration "
+                f"{self.target.name if self.target.needs_calibration else by_option} needs calibration "
                 "samples and none were given",
                 hint="Pass --calibrate DATA (a few hundred real inputs), or take "
                 f"{' or '.join(targets.without_calibration(self.target)) or 'a dynamic target'}.",

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from edgekit.compress.gptq import Grid, nearest, rounded
+from edgekit.compress.gptq import CLIPPED, Grid, nearest, rounded
 
 RNG = np.random.default_rng(0)
 
@@ -32,17 +32,19 @@ def test_outputs_are_closer_than_by_rounding_to_the_nearest(group: int | None) -
     weights, x = RNG.standard_normal((12, 32)), inputs(32)
     hessian, grid = x.T @ x, Grid(group=group)
     found = rounded(weights, hessian, grid)
-    assert is_on(found, grid.scales(weights))
+    assert is_on(found, grid.scales(found))
     assert error(weights, found, hessian) < 0.8 * error(weights, nearest(weights, grid), hessian)
 
 
 @pytest.mark.parametrize("group", [None, 16])
 def test_a_quantizer_finds_the_same_grid_again(group: int | None) -> None:
-    """The largest weight of each row or block is where it was, so that largest / 7 is the same scale."""
+    """The largest weight of each row or block is the largest integer, so that largest / 7 is the scale."""
     weights, x = RNG.standard_normal((20, 64)), inputs(64)
     grid = Grid(group=group)
     found = rounded(weights, x.T @ x, grid)
-    assert np.array_equal(grid.scales(found), grid.scales(weights))
+    clipped = (grid.scales(found) / grid.scales(weights)).reshape(20, -1, group or 64)[:, :, 0]
+    assert {round(float(part), 3) for part in clipped.ravel()} <= {1.0, *CLIPPED}, "a row's largest, or a part of it"
+    assert np.ptp(clipped, axis=1).max() < 1e-6, "of all blocks of a row the same part"
     assert np.allclose(nearest(found, grid), found, atol=1e-7)
 
 
@@ -57,17 +59,24 @@ def test_against_all_that_could_be_chosen() -> None:
         largest = int(np.abs(weights).argmax())
         rows = [np.array(row) for row in itertools.product(range(-3, 4), repeat=4)]
         allowed = [row for row in rows if row[largest] == 3 * np.sign(weights[0, largest])]
-        best = min(error(weights, row * scale, hessian) for row in allowed)
+        best = min(error(weights, row * scale * part, hessian) for row in allowed for part in (1, *CLIPPED))
         found = error(weights, rounded(weights, hessian, grid), hessian)
-        assert found >= best - 1e-9
+        assert found >= best * (1 - 1e-5), "scales are float32"
         excess.append(found / error(weights, nearest(weights, grid), hessian))
     assert np.median(excess) <= 1
 
 
 def test_independent_inputs_leave_the_nearest() -> None:
-    """Where no input can make good another's error, GPTQ is rounding."""
+    """Where no input can make good another's error, GPTQ is rounding, with large weights clipped where that pays."""
     weights = RNG.standard_normal((6, 16))
-    assert np.array_equal(rounded(weights, np.eye(16) * 5.0, Grid()), nearest(weights, Grid()))
+    found, scales = rounded(weights, np.eye(16) * 5.0, Grid()), Grid().scales(weights)
+    kept = 0
+    for row, scale, answer in zip(weights, scales, found, strict=True):
+        tried = [np.clip(np.rint(row / (scale * part)), -7, 7) * scale * part for part in (1, *CLIPPED)]
+        best = min(tried, key=lambda values, row=row: ((values - row) ** 2).sum())
+        assert np.allclose(answer, best, atol=1e-6)
+        kept += best is tried[0]
+    assert 0 < kept < 6, "rows of both kinds"
 
 
 def test_inputs_that_are_always_zero_and_rows_of_zeros() -> None:

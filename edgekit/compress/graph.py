@@ -1,0 +1,196 @@
+"""A PyTorch graph that is run in step on all samples, and whose stored tensors can be replaced on the way.
+
+Keras models on the torch backend come as the same kind of graph. Imported in a child only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgekit.errors import UnsupportedError
+from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.torch import torch_export
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Places = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
+#: What leaves a value as it is; and what lays one out anew, as stored weights are on their way to an operator.
+SAME = ("contiguous", "clone", "detach", "alias")
+MOVES = ("permute", "transpose", "t", "reshape", "view", "_unsafe_view", *SAME)
+#: Conversions of a type, to the same one where the weights are float32 on both sides.
+CONVERSIONS = ("to", "_to_copy")
+#: What reads a tensor and computes nothing.
+_ASSERTIONS = ("_assert_tensor_metadata",)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored tensor behind a value that only moves do anything to.
+
+    Attributes:
+        target: its name in the graph.
+        tensor: the graph's.
+        own: the model's, of which the graph's may be a copy.
+        places: where in it each number of the value lies.
+        reader: what the value is in the graph.
+    """
+
+    target: str
+    tensor: torch.Tensor
+    own: torch.Tensor
+    places: Places
+    reader: fx.Node
+
+    def values(self, places: Places) -> Floats:
+        """What stands at some places."""
+        return np.asarray(self.tensor.detach().reshape(-1).double().numpy()[places])
+
+    def put(self, places: Places, values: Floats) -> None:
+        """Write into the graph's tensor and into the model's own."""
+        flat = self.tensor.detach().reshape(-1).numpy().copy()
+        flat[places.reshape(-1)] = values.astype(flat.dtype).reshape(-1)
+        for written in (self.tensor, self.own):
+            written.data.copy_(torch.from_numpy(flat).reshape(self.tensor.shape))
+
+
+class Graph:
+    """What PyTorch exports of a model, and who reads what in it.
+
+    Args:
+        model: of PyTorch, or of Keras on the torch backend.
+
+    Attributes:
+        nodes: in the order in which they run.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._module = torch_export(model).module(check_guards=False)
+        self.nodes: Sequence[fx.Node] = list(self._module.graph.nodes)
+        self._readers = Counter(n.target for n in self.nodes if n.op == "get_attr" for _ in readers(n))
+        native = model.native
+        if model.framework == "keras":
+            named, all_of_them = {}, [variable.value for variable in native.weights]
+        else:
+            named = {**dict(native.named_parameters()), **dict(native.named_buffers())}
+            all_of_them = list(named.values())
+        self._named = named
+        self._placed = {tensor.data_ptr(): tensor for tensor in all_of_them}
+
+    def started(self, samples: Iterable[Sequence[NDArray[Any]]]) -> list[State]:
+        """A run of each sample, at the first node."""
+        return [State(self._module, [torch.from_numpy(array) for array in sample]) for sample in samples]
+
+    def stored(self, node: Any) -> Stored | None:
+        """The float32 tensor behind a value; None where there is none, or where something else reads it as well."""
+        moves, reader = [], node
+        while isinstance(node, fx.Node) and node.op == "call_function":
+            same = operator(node) in CONVERSIONS and node.meta["val"].dtype == torch.float32
+            if len(readers(node)) > 1 or not (same or operator(node) in MOVES):
+                return None
+            if not same:
+                moves.append(node)
+            node = node.args[0]
+        if not isinstance(node, fx.Node) or node.op != "get_attr" or self._readers[node.target] > 1:
+            return None
+        target, tensor = str(node.target), self._module
+        for part in target.split("."):
+            tensor = getattr(tensor, part)
+        if not torch.is_tensor(tensor) or tensor.dtype != torch.float32:
+            return None
+        places = torch.arange(tensor.numel()).reshape(tensor.shape)
+        for move in reversed(moves):
+            places = move.target(places, *move.args[1:], **move.kwargs)  # type: ignore[operator]
+        return Stored(target, tensor, self._own(target, tensor), places.numpy(), reader)
+
+    def _own(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """The model's own tensor: by its name, or by where it lies where the graph calls it otherwise."""
+        found = self._named.get(name, self._placed.get(tensor.data_ptr()))
+        if found is None:
+            raise UnsupportedError(f"the exported graph has a tensor {name!r} that is none of the model's own")
+        return found
+
+
+class State(fx.Interpreter):
+    """One sample's run, which is advanced from outside; a value is forgotten behind its last reader."""
+
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> None:
+        super().__init__(graph)
+        self.args_iter: Iterator[Any] = iter(inputs)
+        self._last: dict[fx.Node, list[fx.Node]] = {}
+        seen: set[fx.Node] = set()
+        for node in reversed(graph.graph.nodes):
+            for argument in node.all_input_nodes:
+                if argument not in seen:
+                    seen.add(argument)
+                    self._last.setdefault(node, []).append(argument)
+
+    def run(self, node: fx.Node) -> None:  # type: ignore[override]
+        """Run one node, the next."""
+        if node.op == "output":
+            return
+        self.env[node] = self.run_node(node)
+        for done in self._last.get(node, ()):
+            self.env.pop(done, None)
+
+    def value(self, node: Any) -> Any:
+        """What a node gave, or a constant."""
+        return self.env[node] if isinstance(node, fx.Node) else node
+
+    def reread(self, stored: Stored) -> None:
+        """Take a tensor as it is now: what lays it out anew has run already, and may have copied it."""
+        flat = stored.tensor.detach().reshape(-1).numpy()
+        self.env[stored.reader] = torch.from_numpy(flat[stored.places])
+
+
+def operator(node: fx.Node) -> str:
+    """ATen's name, without the overload."""
+    return str(getattr(node.target, "overloadpacket", node.target)).rpartition(".")[2]
+
+
+def readers(node: fx.Node) -> list[fx.Node]:
+    """What computes with a value."""
+    return [user for user in node.users if operator(user) not in _ASSERTIONS]
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """Of a value."""
+    return tuple(node.meta["val"].shape)
+
+
+def axis_before(node: fx.Node, axis: int) -> int | None:
+    """Which axis of its argument a move makes into one of its own; None where it makes it of several, or is no move."""
+    given: tuple[Any, ...] = node.args
+    if not given or not isinstance(given[0], fx.Node):
+        return None
+    name, before, after = operator(node), shape(given[0]), shape(node)
+    if name == "permute":
+        return int(given[1][axis]) % len(before)
+    if name in ("transpose", "t"):
+        one, other = (int(d) % len(before) for d in (given[1:3] if name == "transpose" else (0, 1)))
+        return {one: other, other: one}.get(axis, axis)
+    if name in SAME or name in CONVERSIONS:
+        return axis
+    if name in ("reshape", "view", "_unsafe_view", "flatten", "unsqueeze", "squeeze"):
+        ahead = math.prod(after[:axis])
+        fits = (a for a in range(len(before)) if math.prod(before[:a]) == ahead and before[a] == after[axis] > 1)
+        return next(fits, None)
+    return None
+
+
+def axis_behind(node: fx.Node, axis: int) -> int | None:
+    """Which of its own axes a move makes of one of its argument."""
+    return next((a for a in range(len(shape(node))) if axis_before(node, a) == axis), None)

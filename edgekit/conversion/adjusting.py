@@ -1,0 +1,90 @@
+"""Weights adjusted by what they do to calibration samples: another checkpoint of the same source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgekit.checkpoint import Checkpoint
+from edgekit.conversion.candidate import Candidate
+from edgekit.conversion.mixed import MENDABLE
+from edgekit.conversion.order import Order
+from edgekit.conversion.samples import SplitFiles
+from edgekit.conversion.trying import Trial
+from edgekit.errors import UnsupportedError
+from edgekit.jobs.run import Run
+from edgekit.signature import WHOLE
+from edgekit.sources.source import with_weights
+from edgekit.steps import adjust, score
+
+#: Kinds of child that can hand a graph to PyTorch.
+ABLE = ("torch", "keras-torch")
+
+
+def able(checkpoint: Checkpoint) -> str | None:
+    """The kind of child that adjusts its weights; None where none of PyTorch can load the model."""
+    return next((kind for kind in ABLE if kind in checkpoint.able()), None)
+
+
+def may_help(trial: Trial, tried: Sequence[Candidate]) -> bool:
+    """Whether no route that was tried passes, one is near, and the target knows a way to equalize that is untried."""
+    order, statuses = trial.order, {made.status for made in tried}
+    wanted = order.equalize is None and order.target.equalize != "none" and order.has_samples
+    near = "PASS" not in statuses and bool(statuses & set(MENDABLE))
+    return wanted and near and able(trial.checkpoint) is not None
+
+
+def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles | None) -> Checkpoint:
+    """The checkpoint with channels equalized, and the weights of the target's layers on its grid, as ordered.
+
+    Where no child of PyTorch can load the model, it stays as it is, with a note.
+
+    Raises:
+        UnsupportedError: so it is, and the user asked for it.
+    """
+    child, asked = able(checkpoint), order.equalize or order.rounding
+    if child is None and asked is None:
+        note = f"weights were rounded to the nearest: of a {checkpoint.source.kind} source there is no PyTorch graph"
+        return replace(checkpoint, notes=(*checkpoint.notes, f"{note} for GPTQ"))
+    if child is None:
+        raise UnsupportedError(
+            f"{asked} needs the model as a PyTorch graph, which a {checkpoint.source.kind} source of "
+            f"{checkpoint.framework} cannot be made",
+            hint="Pass --rounding nearest and no --equalize.",
+        )
+    parts, seams, count = {}, 0, 0
+    for name, part in checkpoint.parts.items():
+        file = calibration.parts.get(name, calibration.parts.get(WHOLE)) if calibration else None
+        request = adjust.Request(
+            part,
+            child,
+            order.target.scheme,
+            order.target.layers,
+            file,
+            order.equalize or "none",
+            order.rounds_by_samples,
+        )
+        entry = run.step(adjust.run, child, f"adjust:{order.adjusts}", request)
+        seams, count = seams + entry.value.equalized, count + entry.value.rounded
+        parts[name] = part
+        if entry.value.equalized or entry.value.rounded:
+            parts[name] = with_weights(part, entry.file(entry.value.file))
+    notes = list(checkpoint.notes)
+    samples = f" on {calibration.count} calibration samples" if calibration else ""
+    if order.equalizes:
+        notes.append(f"channels of {seams} values were equalized by {order.equalize}{samples}")
+    if count:
+        notes.append(f"{count} weights were rounded by GPTQ{samples}")
+    changed = bool(seams or count)
+    return replace(checkpoint, parts=parts, recipe=order.adjusts if changed else None, notes=tuple(notes))
+
+
+def compared(run: Run, checkpoint: Checkpoint, selection: SplitFiles) -> Checkpoint:
+    """The checkpoint with a note of how far it is from the source, both in their framework."""
+    assert selection.source_outputs is not None
+    request = score.Request(checkpoint.signatures, selection.file, selection.source_outputs, selection.outputs)
+    parity = run.step(score.run, "runtime", "score:adjusted", request).value.parity.values()
+    worst = min(parity, key=lambda found: found.sqnr_db)
+    what = "rounded" if "gptq" in (checkpoint.recipe or "") else "equalized"
+    note = f"the {what} model in float: SQNR {worst.sqnr_db:.1f} dB against the source on {selection.count} samples"
+    return replace(checkpoint, notes=(*checkpoint.notes, note))

@@ -1,0 +1,90 @@
+"""Other weights for a checkpoint: channels equalized, then rounded to the scheme's grid, by calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.compress import gptq
+from edgekit.data import plan as planning
+from edgekit.frameworks.once import forget, framework, load
+from edgekit.scheme import Equalization, Kind, Scheme
+from edgekit.sources.source import Source
+from edgekit.steps import File
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit.compress.products import Product
+    from edgekit.frameworks import LoadedModel
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which model, in which kind of child; what its weights become; by which samples.
+
+    Attributes:
+        kinds: of the layers that the target quantizes; empty for all.
+        samples: file of calibration samples; None where nothing looks at them.
+        equalize: how channels are scaled first.
+        round: whether weights are then rounded by GPTQ.
+    """
+
+    source: Source
+    environment: str
+    scheme: Scheme
+    kinds: tuple[Kind, ...]
+    samples: File | None
+    equalize: Equalization
+    round: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The file of all weights in the step's folder; how many values were equalized, and how many tensors rounded."""
+
+    file: str
+    equalized: int
+    rounded: int
+
+
+def run(folder: Path, request: Request) -> Answer:
+    """Equalize, and round the weights of every layer, each with the inputs that those before it leave it."""
+    from edgekit.compress import equalize, products
+
+    model = load(request.source, request.environment)
+    samples = _samples(model, request.samples)
+    scheme = request.scheme
+
+    def grid(product: Product) -> gptq.Grid | None:
+        if (request.kinds and product.kind not in request.kinds) or scheme.too_large_for((1, product.channels)):
+            return None
+        positions = product.weights.shape[1] // product.channels  # of a kernel, which share a block
+        return gptq.Grid(7 if scheme.below_8_bits else 127, scheme.group and scheme.group * positions)
+
+    def rounded(product: Product) -> NDArray[np.float64] | None:
+        becomes = grid(product)
+        return None if becomes is None else gptq.rounded(product.weights, product.moments().second, becomes)
+
+    try:
+        bits = int(scheme.activations.removeprefix("int")) if scheme.needs_calibration else None
+        seams = 0
+        if request.equalize != "none":
+            seams = equalize.equalize(model, samples, request.equalize, grid, activation_bits=bits)
+        changed = products.replace_weights(model, samples, rounded) if request.round else []
+        file = framework(request.environment).save_weights(model, folder)
+    finally:
+        forget()
+    return Answer(file.name, seams, len(changed))
+
+
+def _samples(model: LoadedModel, file: File | None) -> Sequence[Sequence[NDArray[Any]]]:
+    """The arrays of each call, in the signature's order."""
+    if file is None:
+        return ()
+    rows = planning.load(Path(file)).inputs
+    inputs = [rows[t.name].reshape(-1, *t.shape).astype(t.dtype) for t in model.signature.inputs]
+    return list(zip(*inputs, strict=True))
