@@ -115,9 +115,7 @@ def aeq_int4(
 # NNCF.
 
 
-def nncf_static(
-    source: Path, out: Path, given: Given, *, max_drop: float | None, transformer: bool = False, but: Sequence[str] = ()
-) -> None:
+def nncf_static(source: Path, out: Path, given: Given, *, max_drop: float | None, transformer: bool = False) -> None:
     """Static int8; with ``max_drop`` layers stay in float until the metric of the selection split keeps to it."""
     import nncf
     import openvino as ov
@@ -138,7 +136,6 @@ def nncf_static(
     settings: dict[str, Any] = {
         "model_type": nncf.ModelType.TRANSFORMER if transformer else None,
         "subset_size": low_bits.CALIBRATION,
-        "ignored_scope": nncf.IgnoredScope(types=list(but), validate=False),
     }
     if max_drop is None:
         made = nncf.quantize(model, nncf.Dataset(calibration), **settings)
@@ -246,7 +243,7 @@ def coreml_blocks(source: Path, out: Path, given: Given, **settings: Any) -> Non
     four = cto.OpLinearQuantizerConfig(
         dtype="int4", granularity="per_block", block_size=32, weight_threshold=0, **settings
     )
-    _rest_in_8_bits(cto.linear_quantize_weights(model, cto.OptimizationConfig(global_config=four))).save(str(out))
+    _rest_in_8_bits(cto.linear_quantize_weights(model, _of_layers(four))).save(str(out))
 
 
 def _rest_in_8_bits(model: Any) -> Any:
@@ -254,7 +251,15 @@ def _rest_in_8_bits(model: Any) -> Any:
     import coremltools.optimize.coreml as cto
 
     eight = cto.OpLinearQuantizerConfig(dtype="int8", granularity="per_channel", weight_threshold=0)
-    return cto.linear_quantize_weights(model, cto.OptimizationConfig(global_config=eight))
+    return cto.linear_quantize_weights(model, _of_layers(eight))
+
+
+def _of_layers(config: Any) -> Any:
+    """For weights of layers alone: a threshold of 0 means tables of sines and masks, too, and costs 10 % there."""
+    import coremltools.optimize.coreml as cto
+
+    kinds = ("conv", "conv_transpose", "linear", "matmul", "gather")
+    return cto.OptimizationConfig(op_type_configs=dict.fromkeys(kinds, config))
 
 
 def coreml_palettes(source: Path, out: Path, given: Given, int8: bool = False, **settings: Any) -> None:
@@ -263,12 +268,11 @@ def coreml_palettes(source: Path, out: Path, given: Given, int8: bool = False, *
     import coremltools.optimize.coreml as cto
 
     model = ct.models.MLModel(str(source), skip_model_load=True)
-    config = cto.OpPalettizerConfig(nbits=4, mode="kmeans", weight_threshold=0, **settings)
-    model = cto.palettize_weights(model, cto.OptimizationConfig(global_config=config))
+    palettes = cto.OpPalettizerConfig(nbits=4, mode="kmeans", weight_threshold=0, **settings)
+    model = cto.palettize_weights(model, _of_layers(palettes))
     if int8:
         eight = cto.OpLinearQuantizerConfig(dtype="int8", granularity="per_tensor", weight_threshold=0)
-        config = cto.OptimizationConfig(global_config=eight)
-        model = cto.linear_quantize_weights(model, config, joint_compression=True)
+        model = cto.linear_quantize_weights(model, _of_layers(eight), joint_compression=True)
     model.save(str(out))
 
 
@@ -427,7 +431,6 @@ TOOLS: Mapping[str, Tool] = {
             "accuracy control, drop .01": _with(nncf_static, max_drop=0.01),
             "accuracy control, drop .002": _with(nncf_static, max_drop=0.002),
             "accuracy control, drop .002, transformer": _with(nncf_static, max_drop=0.002, transformer=True),
-            "accuracy control, drop .002, but tables": _with(nncf_static, max_drop=0.002, but=("Gather",)),
             "quantize": _with(nncf_static, max_drop=None),
             "quantize, transformer": _with(nncf_static, max_drop=None, transformer=True),
         },
