@@ -51,11 +51,17 @@ Samples = dict[str, np.ndarray]
 
 
 def aeq(source: Path, out: Path, calibration: Samples, recipe: str) -> None:
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer
     from ai_edge_quantizer import recipe as recipes
 
-    made, ranges = quantizer.Quantizer(str(source), getattr(recipes, recipe)()), None
+    aeq_by(getattr(recipes, recipe)(), source, out, calibration)
+
+
+def aeq_by(recipe: Any, source: Path, out: Path, calibration: Samples) -> None:
+    """Any recipe."""
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer
+
+    made, ranges = quantizer.Quantizer(str(source), recipe), None
     if made.need_calibration:
         (key, described), *_ = Interpreter(str(source)).get_signature_list().items()
         names = dict(zip(calibration, described["inputs"], strict=True))
@@ -80,16 +86,29 @@ def nncf_static(source: Path, out: Path, calibration: Samples) -> None:
 
 
 def ort_weights(source: Path, out: Path, calibration: Samples, **settings: Any) -> None:
+    import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     made = MatMulNBitsQuantizer(str(source), **settings)
     made.process()
-    made.model.save_model_to_file(str(out))
+    model = made.model.model
+    if "com.microsoft" not in {known.domain for known in model.opset_import}:
+        model.opset_import.add(domain="com.microsoft", version=1)  # which RTN, k-quant and GPTQ forget
+    onnx.save(model, out)
 
 
-def ort_static(source: Path, out: Path, calibration: Samples) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+def ort_static(source: Path, out: Path, calibration: Samples, **settings: Any) -> None:
+    from onnxruntime.quantization import quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = out.with_name("prepared.onnx")
+    quant_pre_process(str(source), str(prepared))
+    quantize_static(str(prepared), str(out), ort_reader(calibration), **settings)
+
+
+def ort_reader(calibration: Samples) -> Any:
+    """Samples as ONNX Runtime's tools read them."""
+    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
         left = _each(calibration)
@@ -97,9 +116,7 @@ def ort_static(source: Path, out: Path, calibration: Samples) -> None:
         def get_next(self) -> Samples | None:
             return next(self.left, None)
 
-    prepared = out.with_name("prepared.onnx")
-    quant_pre_process(str(source), str(prepared))
-    quantize_static(str(prepared), str(out), Reader())
+    return Reader()
 
 
 def coreml_linear(source: Path, out: Path, calibration: Samples) -> None:
@@ -123,15 +140,27 @@ def coreml_palette(source: Path, out: Path, calibration: Samples) -> None:
 def torchao_8da4w(model: str, out: Path, calibration: Samples) -> None:
     """As ExecuTorch's page on XNNPACK has it."""
     import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
     from torchao.quantization.granularity import PerGroup
     from torchao.quantization.quant_api import Int8DynamicActivationIntxWeightConfig, quantize_
 
     module = _torch(model)
     quantize_(module, Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(32)))
-    program = torch.export.export(module, tuple(map(torch.from_numpy, next(_each(calibration)).values())))
-    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    lower(module, tuple(map(torch.from_numpy, next(_each(calibration)).values())), out)
+
+
+def lower(module: Any, example: tuple[Any, ...], out: Path) -> None:
+    """A module's ExecuTorch program for XNNPACK."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+    from executorch.exir.passes.quant_fusion_pass import quant_fusion_and_const_prop_pass
+
+    lowered = to_edge_transform_and_lower(
+        torch.export.export(module, example),
+        partitioner=[XnnpackPartitioner()],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+    quant_fusion_and_const_prop_pass(lowered.exported_program())  # tables of integers, where there are any
     out.write_bytes(lowered.to_executorch().buffer)
 
 
@@ -223,13 +252,13 @@ def _samples(model: str, split: tasks.Split, count: int, framework: str) -> task
     return tasks.Samples(inputs, found.labels)
 
 
-def reference(folder: str, model: str) -> None:
-    """Float outputs on the test samples, channels last."""
+def reference(folder: str, model: str, split: tasks.Split = "test", count: int = SAMPLES) -> None:
+    """Float outputs on samples of a split, channels last."""
     import torch
 
-    module, samples, parts = _torch(model), _samples(model, "test", SAMPLES, "torch").inputs, []
+    module, samples, parts = _torch(model), _samples(model, split, count, "torch").inputs, []
     with torch.no_grad():
-        for start in range(0, SAMPLES, 250):
+        for start in range(0, count, 250):
             some = (torch.from_numpy(array[start : start + 250]) for array in samples.values())
             parts.append(_last(model, module(*some).numpy(), "torch"))
     np.savez(Path(folder) / f"{model}.npz", outputs=np.concatenate(parts))
@@ -244,28 +273,34 @@ def quantize(model: str, tool: str, setting: str, source: str, out: str) -> None
 
 def score(model: str, toolchain: str, framework: str, file: str, floats: str) -> dict[str, Any]:
     """Run a file on the test samples, and compare it with the float run."""
+    outputs, by = executed(model, toolchain, framework, file)
+    with np.load(floats) as stored:
+        return {**compared(model, stored["outputs"], outputs), **contents(toolchain, file), "by": by}
+
+
+def executed(
+    model: str, toolchain: str, framework: str, file: str, split: tasks.Split = "test", count: int = SAMPLES
+) -> tuple[np.ndarray, str]:
+    """Run a file on samples of a split: outputs, channels last, and who ran it."""
     from edgekit import toolchains
-    from edgekit.proof.accuracy import measure_accuracy
     from edgekit.schemes import SCHEMES
 
-    config = zoo.architecture(model).configs["tiny"]
-    audit = toolchains.audit(toolchain, Path(file))
-    elements: dict[str, int] = {}
-    for layer in audit.layers:
-        elements[layer.weight_type] = elements.get(layer.weight_type, 0) + math.prod(layer.shape)
-    if toolchain == "onnx" and not any(layer.operator == "MatMulNBits" for layer in audit.layers):
-        for kind, count in _in_blocks(file).items():
-            elements[kind] = elements.get(kind, 0) + count
     session = toolchains.open_session(toolchain, Path(file), toolchains.Options(SCHEMES["fp32"]))
-    samples = _samples(model, "test", SAMPLES, framework)
-    names = [t.name for t in audit.inputs]
-    called = dict(zip(names, samples.inputs.values(), strict=True))
+    names = [t.name for t in toolchains.audit(toolchain, Path(file)).inputs]
+    called = dict(zip(names, _samples(model, split, count, framework).inputs.values(), strict=True))
     ran = [next(iter(session.run(row).values())) for row in _each(called)]
-    outputs = _last(model, np.concatenate(ran), framework)
-    with np.load(floats) as stored:
-        before = stored["outputs"]
-    metric = tasks.task(config.task).metric
-    found = measure_accuracy(metric, [(samples.labels, before, outputs)])
+    return _last(model, np.concatenate(ran), framework), session.by
+
+
+def compared(
+    model: str, before: np.ndarray, after: np.ndarray, split: tasks.Split = "test", count: int = SAMPLES
+) -> dict[str, Any]:
+    """What a model loses from one side to the other, on the same samples of a split."""
+    from edgekit.proof.accuracy import measure_accuracy
+
+    task = zoo.architecture(model).configs["tiny"].task
+    metric = tasks.task(task).metric
+    found = measure_accuracy(metric, [(tasks.load(task, split, count).labels, before, after)])
     return {
         "metric": metric,
         "samples": found.samples,
@@ -273,10 +308,22 @@ def score(model: str, toolchain: str, framework: str, file: str, floats: str) ->
         "quantized": found.artifact,
         "drop": found.drop,
         "drop_ci95": list(found.drop_ci95),
-        "weights": elements,
-        "share_4_bits": sum(n for kind, n in elements.items() if "4" in kind.split("+")[0]) / sum(elements.values()),
-        "by": session.by,
     }
+
+
+def contents(toolchain: str, file: str) -> dict[str, Any]:
+    """Weights of layers in a file: elements by type, and the share of those in 4 bits."""
+    from edgekit import toolchains
+
+    elements: dict[str, int] = {}
+    layers = toolchains.audit(toolchain, Path(file)).layers
+    for layer in layers:
+        elements[layer.weight_type] = elements.get(layer.weight_type, 0) + math.prod(layer.shape)
+    if toolchain == "onnx" and not any(layer.operator == "MatMulNBits" for layer in layers):
+        for kind, count in _in_blocks(file).items():
+            elements[kind] = elements.get(kind, 0) + count
+    four = sum(n for kind, n in elements.items() if "4" in kind.split("+")[0])
+    return {"weights": elements, "share_4_bits": four / sum(elements.values())}
 
 
 def _in_blocks(file: str) -> dict[str, int]:
@@ -334,12 +381,12 @@ def measured(cell: tuple[str, str, str], scratch: Path, workers: Workers) -> dic
         return {"error": " ".join(str(error).split()).removeprefix("benchmarks.low_bits:quantize raised ")[:300]}
 
 
-def ours(model: str, name: str, scratch: Path, workers: Workers) -> Path:
+def ours(model: str, name: str, scratch: Path, workers: Workers, **options: Any) -> Path:
     """The file of one of edgekit's own targets."""
     folder = scratch / f"{model}-{name}"
     if not folder.exists():
         source = f"{model}@{targets.load(name).default_framework}"
-        made = edgekit.convert(source, name, output=folder, workers=workers, store=Store(), latency=False)
+        made = edgekit.convert(source, name, output=folder, workers=workers, store=Store(), latency=False, **options)
         if made.status != "PASS":
             raise FailedError(f"{made.status}: {made.reason}")
     [part] = json.loads((folder / "manifest.json").read_text())["parts"].values()

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import low_bits, metrics_page, results_page, sources
+from benchmarks import low_bits, metrics_page, results_page, sources, vendors
 from edgekit import zoo
 
 
@@ -47,6 +47,11 @@ def test_every_metric_is_in_the_table():
 def test_the_low_bits_page_is_that_of_its_rows():
     assert low_bits.PAGE.read_text("utf-8") == low_bits.page(), "run: make pages"
     assert set(low_bits.newest()) <= set(low_bits.CELLS)
+
+
+def test_the_page_of_vendors_is_that_of_its_rows():
+    assert vendors.PAGE.read_text("utf-8") == vendors.page(), "run: make pages"
+    assert set(vendors.newest()) <= set(vendors.CELLS)
 
 
 def test_results_have_their_sections():

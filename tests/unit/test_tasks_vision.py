@@ -82,6 +82,17 @@ def test_too_many_samples_are_refused(name: str) -> None:
         tasks.load(name, "calibration", tasks.task(name).sizes["calibration"] + 1)
 
 
+@pytest.mark.parametrize("name", ["textures", "texture_segments"])
+def test_finer_comparisons_begin_with_what_conversions_are_scored_on(name: str) -> None:
+    scored, finer = tasks.load(name, "test"), tasks.load(name, "test", 2250)
+    assert len(scored.inputs["image"]) == 2000 and len(finer.inputs["image"]) == 2250
+    np.testing.assert_array_equal(scored.inputs["image"], finer.inputs["image"][:2000])
+    assert scored.labels is not None and finer.labels is not None
+    np.testing.assert_array_equal(scored.labels, finer.labels[:2000])
+    with pytest.raises(UsageError, match="8001 were asked for"):
+        tasks.load(name, "test", 8001)
+
+
 def test_enlarged_digits_keep_the_original() -> None:
     small, large = (tasks.load(name, "test", 20).inputs["image"] for name in ("digits", "digits32"))
     # the mean over each 4x4 cell is the pixel, pulled a little towards its neighbours

@@ -1,0 +1,791 @@
+"""Each vendor's best tool against edgekit's target, on the hard set: the same model, calibration and test samples.
+
+    python benchmarks/vendors.py theirs [--models resnet ...] [--targets tflite-int4 ...]    make and try what tools offer
+    python benchmarks/vendors.py ours [--models ...] [--targets ...]                         compare, and keep rows
+    python benchmarks/vendors.py page                                                        rewrite VENDORS.md
+
+A cell of ``CELLS`` is a model and a target of edgekit that some vendor's tool makes, too. ``theirs`` runs every setting
+of ``TOOLS`` and tries its file on the selection split; files and figures stay in a folder, so that a later ``ours``
+compares new code with the same files. ``ours`` converts to the target, takes the setting that lost least on selection
+among those whose files are no larger than edgekit's (``ROOM``), and only then runs both on test samples. A
+target that does not pass is converted with ``--allow-mixed``, as its message proposes, and the row says so.
+Rows are appended to ``benchmarks/results/vendors.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import hashlib
+import json
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import low_bits, rows
+from edgekit import target as targets
+from edgekit import zoo
+from edgekit.data import tasks
+from edgekit.errors import EdgekitError
+from edgekit.jobs.store import home
+from edgekit.jobs.workers import Limits, Workers
+
+RESULTS = rows.RESULTS / "vendors.jsonl"
+PAGE = Path(__file__).parent / "VENDORS.md"
+#: Test samples of every row.
+SAMPLES = 8000
+#: Of Core ML's, whose files edgekit's evaluator runs in NumPy: it takes as long for these as the runtimes for all.
+EVALUATED = 4000
+#: Samples of the selection split that settings are tried on.
+SELECTION = 1000
+#: A vendor's file may be this much larger than edgekit's, and is of equal size.
+ROOM = 1.02
+#: Points, of perplexity per cent: ours is as good where it loses no more than this against theirs.
+NEAR = 0.3
+
+CNNS = ("resnet", "unet", "mobilenet_v2", "mobilenet_v3")
+MODELS = (*CNNS, "char_llama")
+
+
+def count(split: tasks.Split, target: str = "") -> int:
+    """Samples that a target's files are run on."""
+    if split == "test":
+        return EVALUATED if target.startswith("coreml") else SAMPLES
+    return SELECTION
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a call may look at: the model, and samples of its task in the layout of its framework."""
+
+    model: str
+    framework: str
+
+    def samples(self, split: tasks.Split) -> tasks.Samples:
+        """Samples of the calibration or of the selection split: as many as edgekit gets."""
+        samples = low_bits.CALIBRATION if split == "calibration" else count(split)
+        return low_bits._samples(self.model, split, samples, self.framework)
+
+
+Call = Callable[[Path, Path, Given], None]
+
+
+# ai-edge-quantizer: its algorithms by kind of operator, where the float file has such operators.
+
+
+def aeq_int8(source: Path, out: Path, given: Given, algorithm: str) -> None:
+    from ai_edge_quantizer import recipe
+
+    low_bits.aeq_by(recipe.static_wi8_ai8(algorithm), source, out, given.samples("calibration").inputs)
+
+
+def aeq_int4(
+    source: Path,
+    out: Path,
+    given: Given,
+    *,
+    products: str,
+    others: str = "min_max_uniform_quantize",
+    tables: int = 4,
+    granularity: str = "CHANNELWISE",
+) -> None:
+    """4-bit weights per channel; depthwise kernels, which have no kernel in 4 bits, in 8 as edgekit keeps them."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    kinds = qtyping.TFLOperationName
+    recipe = RecipeManager()
+    for kind in (kinds.DEPTHWISE_CONV_2D, kinds.CONV_2D_TRANSPOSE):
+        recipe.add_dynamic_config(".*", kind, 8)
+    recipe.add_dynamic_config(".*", kinds.CONV_2D, 4, algorithm_key=others)
+    recipe.add_dynamic_config(".*", kinds.EMBEDDING_LOOKUP, tables, algorithm_key=others)
+    blocks = qtyping.QuantGranularity[granularity]
+    recipe.add_dynamic_config(".*", kinds.FULLY_CONNECTED, 4, blocks, algorithm_key=products)
+    low_bits.aeq_by(recipe.get_quantization_recipe(), source, out, given.samples("calibration").inputs)
+
+
+# NNCF.
+
+
+def nncf_static(source: Path, out: Path, given: Given, *, max_drop: float | None, transformer: bool = False) -> None:
+    """Static int8; with ``max_drop`` layers stay in float until the metric of the selection split keeps to it."""
+    import nncf
+    import openvino as ov
+
+    from edgekit.proof import metrics
+
+    config = zoo.architecture(given.model).configs["tiny"]
+    metric, chosen_on = metrics.metric(tasks.task(config.task).metric), given.samples("selection")
+    labels = chosen_on.labels
+    assert labels is not None
+
+    def value(model: Any, some: Any) -> tuple[float, None]:
+        outputs = np.concatenate([np.asarray(model(row)[0]) for row in some])
+        found = metric.value(metric.score(labels, low_bits._last(given.model, outputs, given.framework)))
+        return (found if metric.higher_is_better else -math.log(found)), None  # 1 % of perplexity is then .01
+
+    model, calibration = ov.Core().read_model(source), _rows(given, "calibration")
+    settings: dict[str, Any] = {
+        "model_type": nncf.ModelType.TRANSFORMER if transformer else None,
+        "subset_size": low_bits.CALIBRATION,
+    }
+    if max_drop is None:
+        made = nncf.quantize(model, nncf.Dataset(calibration), **settings)
+    else:
+        validation = nncf.Dataset(_rows(given, "selection"))
+        made = nncf.quantize_with_accuracy_control(
+            model, nncf.Dataset(calibration), validation, value, max_drop=max_drop, **settings
+        )
+    ov.save_model(made, out, compress_to_fp16=False)
+
+
+def _rows(given: Given, split: tasks.Split) -> list[list[np.ndarray]]:
+    return [list(row.values()) for row in low_bits._each(given.samples(split).inputs)]
+
+
+def nncf_weights(source: Path, out: Path, given: Given, **settings: Any) -> None:
+    """Weights in 4 bits by blocks of 32, in all layers or in those that NNCF takes by default."""
+    import nncf
+
+    each = _rows(given, "calibration")
+    data = {"dataset": nncf.Dataset(each), "subset_size": len(each)} if settings.keys() - {"all_layers"} else {}
+    low_bits.nncf_weights(source, out, {}, group_size=32, **data, **settings)
+
+
+# ONNX Runtime.
+
+
+def ort_static(source: Path, out: Path, given: Given, method: str) -> None:
+    """Static int8 by Q/DQ, weights per channel."""
+    from onnxruntime.quantization import CalibrationMethod
+
+    settings = {"per_channel": True, "calibrate_method": CalibrationMethod[method]}
+    low_bits.ort_static(source, out, given.samples("calibration").inputs, **settings)
+
+
+def ort_blocks(source: Path, out: Path, given: Given, algorithm: str, **settings: Any) -> None:
+    """MatMulNBits in blocks of 32, by one of the algorithms."""
+    from onnxruntime.quantization import matmul_nbits_quantizer
+
+    if algorithm == "GPTQ":
+        settings["calibration_data_reader"] = low_bits.ort_reader(given.samples("calibration").inputs)
+    made = getattr(matmul_nbits_quantizer, f"{algorithm}WeightOnlyQuantConfig")(**settings)
+    sizes = {"block_size": 32, "is_symmetric": settings.get("is_symmetric", False)}
+    low_bits.ort_weights(source, out, {}, algo_config=made, **sizes)
+
+
+# torchao, lowered by ExecuTorch.
+
+
+def torchao(
+    source: Path,
+    out: Path,
+    given: Given,
+    *,
+    mapping: str = "SYMMETRIC",
+    algorithm: str = "AFFINE",
+    awq: bool = False,
+    tables: bool = True,
+) -> None:
+    """8da4w by groups of 32; tables in 8 bits, as edgekit stores them."""
+    import torch
+    from torchao.quantization.granularity import PerAxis, PerGroup
+    from torchao.quantization.quant_api import (
+        Int8DynamicActivationIntxWeightConfig,
+        IntxWeightOnlyConfig,
+        MappingType,
+        quantize_,
+    )
+    from torchao.quantization.quantize_.workflows import IntxChooseQParamsAlgorithm
+
+    module = low_bits._torch(given.model)
+    each = [tuple(map(torch.from_numpy, row.values())) for row in low_bits._each(given.samples("calibration").inputs)]
+    config = Int8DynamicActivationIntxWeightConfig(
+        weight_dtype=torch.int4,
+        weight_granularity=PerGroup(32),
+        weight_mapping_type=MappingType[mapping],
+        intx_choose_qparams_algorithm=IntxChooseQParamsAlgorithm[algorithm],
+    )
+    if awq:
+        from torchao.prototype.awq import AWQConfig
+
+        quantize_(module, AWQConfig(config, step="prepare"))
+        for sample in each:
+            module(*sample)
+        quantize_(module, AWQConfig(config, step="convert"))
+    else:
+        quantize_(module, config)
+    if tables:
+        table = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
+        quantize_(module, table, lambda layer, _: isinstance(layer, torch.nn.Embedding))
+        # The kernel of such tables ends the process at indices of 32 bits.
+        module.embed_tokens.register_forward_pre_hook(lambda _, taken: (taken[0].long(),))
+    low_bits.lower(module, each[0], out)
+
+
+# coremltools: on the float package, or on the PyTorch model before it is converted.
+
+
+def coreml_blocks(source: Path, out: Path, given: Given, **settings: Any) -> None:
+    """4 bits in blocks of 32 where they divide, and what is left in 8 bits per channel, as edgekit does it."""
+    import coremltools as ct
+    import coremltools.optimize.coreml as cto
+
+    model = ct.models.MLModel(str(source), skip_model_load=True)
+    four = cto.OpLinearQuantizerConfig(
+        dtype="int4", granularity="per_block", block_size=32, weight_threshold=0, **settings
+    )
+    _rest_in_8_bits(cto.linear_quantize_weights(model, _of_layers(four))).save(str(out))
+
+
+def _rest_in_8_bits(model: Any) -> Any:
+    """Weights that are still float in int8 per channel."""
+    import coremltools.optimize.coreml as cto
+
+    eight = cto.OpLinearQuantizerConfig(dtype="int8", granularity="per_channel", weight_threshold=0)
+    return cto.linear_quantize_weights(model, _of_layers(eight))
+
+
+def _of_layers(config: Any) -> Any:
+    """For weights of layers alone: a threshold of 0 means tables of sines and masks, too, and costs 10 % there."""
+    import coremltools.optimize.coreml as cto
+
+    kinds = ("conv", "conv_transpose", "linear", "matmul", "gather")
+    return cto.OptimizationConfig(op_type_configs=dict.fromkeys(kinds, config))
+
+
+def coreml_palettes(source: Path, out: Path, given: Given, int8: bool = False, **settings: Any) -> None:
+    """16 numbers per palette, by k-means; ``int8``: the palettes' numbers in 8 bits."""
+    import coremltools as ct
+    import coremltools.optimize.coreml as cto
+
+    model = ct.models.MLModel(str(source), skip_model_load=True)
+    palettes = cto.OpPalettizerConfig(nbits=4, mode="kmeans", weight_threshold=0, **settings)
+    model = cto.palettize_weights(model, _of_layers(palettes))
+    if int8:
+        eight = cto.OpLinearQuantizerConfig(dtype="int8", granularity="per_tensor", weight_threshold=0)
+        model = cto.linear_quantize_weights(model, _of_layers(eight), joint_compression=True)
+    model.save(str(out))
+
+
+def coreml_gptq(source: Path, out: Path, given: Given) -> None:
+    import torch
+    from coremltools.optimize.torch.layerwise_compression import LayerwiseCompressor, LayerwiseCompressorConfig
+
+    settings = {"algorithm": "gptq", "weight_dtype": "uint4", "granularity": "per_block", "block_size": 32}
+    config = {"global_config": settings, "calibration_nsamples": low_bits.CALIBRATION}
+    inputs, _ = _tensors(given)
+    # It feeds each child the child before it; of one whole model it asks nothing more.
+    made = LayerwiseCompressor(torch.nn.Sequential(_folded(given.model)), LayerwiseCompressorConfig.from_dict(config))
+    _convert(made.compress(inputs, device="cpu"), inputs[0], out)
+
+
+def coreml_sensitive(source: Path, out: Path, given: Given, **settings: Any) -> None:
+    """Palettes by k-means that weighs each number by the loss's gradient on labelled samples."""
+    import torch
+    from coremltools.optimize.torch.palettization import SKMPalettizer, SKMPalettizerConfig
+
+    inputs, labels = _tensors(given)
+
+    def loss(model: Any, sample: Any) -> Any:
+        outputs = model(sample[0])
+        return torch.nn.functional.cross_entropy(outputs if outputs.ndim == 4 else outputs.flatten(0, -2), sample[1])
+
+    def target(label: Any, shape: Sequence[int]) -> Any:
+        return label if len(shape) == 4 else label.flatten()
+
+    model = _folded(given.model)
+    shape = model(inputs[0]).shape
+    samples = [(one, target(label, shape)) for one, label in zip(inputs, labels, strict=True)]
+    config = {"global_config": {"n_bits": 4, **settings}, "calibration_nsamples": low_bits.CALIBRATION}
+    made = SKMPalettizer(model, SKMPalettizerConfig.from_dict(config))
+    _convert(made.compress(samples, loss_fn=loss), inputs[0], out)
+
+
+def _tensors(given: Given) -> tuple[list[Any], list[Any]]:
+    """Calibration samples and their labels, one by one."""
+    import torch
+
+    samples = given.samples("calibration")
+    [inputs] = samples.inputs.values()
+    assert samples.labels is not None
+    return list(torch.from_numpy(inputs).split(1)), list(torch.from_numpy(samples.labels).split(1))
+
+
+def _folded(name: str) -> Any:
+    """The model with its batch norms in the convolutions before them, where conversion cannot fold them any more."""
+    import torch
+    from torch.fx.experimental import optimization
+
+    model = low_bits._torch(name)
+    has_norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    return optimization.fuse(model) if has_norms else model
+
+
+def _convert(model: Any, example: Any, out: Path) -> None:
+    """As edgekit's own float package is made, so that nothing but the tool differs."""
+    import coremltools as ct
+    import torch
+
+    from edgekit.toolchains.coreml import export
+    from edgekit.toolchains.coreml.vendor import torch_frontend
+
+    traced = torch.jit.trace(model.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+    kind = np.int32 if example.dtype == torch.int32 else np.float32
+    with torch_frontend():
+        converted = ct.convert(
+            traced,
+            inputs=[ct.TensorType(name="x", shape=example.shape, dtype=kind)],
+            convert_to="mlprogram",
+            minimum_deployment_target=ct.target.iOS18,
+            compute_precision=ct.precision.FLOAT32,
+            pass_pipeline=export._passes(ct),
+            skip_model_load=True,
+        )
+    _rest_in_8_bits(converted).save(str(out))
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A vendor's tool: the float target that it starts from (None: the framework's model), and its settings."""
+
+    name: str
+    source: str | None
+    ending: str
+    settings: Mapping[str, Call]
+    models: tuple[str, ...] = MODELS
+    #: Settings that start from the framework's model.
+    from_model: Mapping[str, Call] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """All settings."""
+        return {**self.settings, **self.from_model}
+
+
+def _with(call: Callable[..., None], **settings: Any) -> Call:
+    return functools.partial(call, **settings)
+
+
+_AEQ, _NNCF, _ORT = "ai-edge-quantizer", "nncf", "onnxruntime"
+_LLAMA = ("char_llama",)
+_BLOCKS_BY_ORT = {
+    "RTN": _with(ort_blocks, algorithm="RTN"),
+    "k-quant": _with(ort_blocks, algorithm="KQuant"),
+    "HQQ": _with(ort_blocks, algorithm="HQQ", block_size=32),
+    "GPTQ": _with(ort_blocks, algorithm="GPTQ", block_size=32),
+    "GPTQ, order of activations, MSE": _with(ort_blocks, algorithm="GPTQ", block_size=32, actorder=True, mse=True),
+    "default": _with(ort_blocks, algorithm="Default", block_size=32),
+    "default, symmetric": _with(ort_blocks, algorithm="Default", block_size=32, is_symmetric=True),
+    "default, tables as well": _with(
+        ort_blocks,
+        algorithm="Default",
+        block_size=32,
+        op_types_to_quantize=("MatMul", "Gather"),
+        quant_axes=(("MatMul", 0), ("Gather", 1)),
+    ),
+}
+_BLOCKS_BY_NNCF = {
+    f"{name}{', all layers' if all_layers else ''}": _with(nncf_weights, all_layers=all_layers, **settings)
+    for all_layers in (True, False)
+    for name, settings in {
+        "plain": {},
+        "scale estimation": {"scale_estimation": True},
+        "AWQ": {"awq": True},
+        "GPTQ": {"gptq": True},
+        "AWQ and scale estimation": {"awq": True, "scale_estimation": True},
+        "GPTQ and scale estimation": {"gptq": True, "scale_estimation": True},
+    }.items()
+}
+_PALETTES: dict[str, dict[str, Any]] = {
+    "per tensor": {},
+    "per tensor, scales per channel": {"enable_per_channel_scale": True},
+    "per channel": {"granularity": "per_grouped_channel", "group_size": 1},
+    "per 4 channels": {"granularity": "per_grouped_channel", "group_size": 4},
+}
+
+#: The tool of each target.
+TOOLS: Mapping[str, Tool] = {
+    "tflite-int8": Tool(
+        _AEQ,
+        "tflite-fp32",
+        "tflite",
+        {
+            "static_wi8_ai8": _with(aeq_int8, algorithm="min_max_uniform_quantize"),
+            "static_wi8_ai8, OCTAV": _with(aeq_int8, algorithm="OCTAV"),
+        },
+    ),
+    "openvino-int8": Tool(
+        _NNCF,
+        "openvino-fp32",
+        "xml",
+        {
+            "accuracy control, drop .01": _with(nncf_static, max_drop=0.01),
+            "accuracy control, drop .002": _with(nncf_static, max_drop=0.002),
+            "accuracy control, drop .002, transformer": _with(nncf_static, max_drop=0.002, transformer=True),
+            "quantize": _with(nncf_static, max_drop=None),
+            "quantize, transformer": _with(nncf_static, max_drop=None, transformer=True),
+        },
+    ),
+    "onnxruntime-int8": Tool(
+        _ORT,
+        "onnxruntime-fp32",
+        "onnx",
+        {
+            "MinMax, per channel": _with(ort_static, method="MinMax"),
+            "Entropy, per channel": _with(ort_static, method="Entropy"),
+            "Percentile, per channel": _with(ort_static, method="Percentile"),
+        },
+    ),
+    "tflite-int4": Tool(
+        _AEQ,
+        "tflite-fp32",
+        "tflite",
+        {
+            **{
+                f"{name} products": _with(aeq_int4, products=algorithm)
+                for name, algorithm in {
+                    "min-max": "min_max_uniform_quantize",
+                    "MSE": "MSE",
+                    "OCTAV": "OCTAV",
+                    "GPTQ": "GPTQ",
+                    "OSCAR": "OSCAR",
+                    "Hadamard": "DECOMPOSED_HADAMARD_ROTATION",
+                }.items()
+            },
+            "MSE": _with(aeq_int4, products="MSE", others="MSE"),
+            "OCTAV": _with(aeq_int4, products="OCTAV", others="OCTAV"),
+            "GPTQ products, OCTAV": _with(aeq_int4, products="GPTQ", others="OCTAV"),
+            "GPTQ products, tables in 8 bits": _with(aeq_int4, products="GPTQ", tables=8),
+            "GPTQ products in blocks of 32": _with(aeq_int4, products="GPTQ", granularity="BLOCKWISE_32"),
+        },
+    ),
+    "openvino-int4": Tool(_NNCF, "openvino-fp32", "xml", _BLOCKS_BY_NNCF, _LLAMA),
+    "onnxruntime-int4": Tool(_ORT, "onnxruntime-fp32", "onnx", _BLOCKS_BY_ORT, _LLAMA),
+    "executorch-int4": Tool(
+        "torchao",
+        None,
+        "pte",
+        {},
+        _LLAMA,
+        {
+            "affine": _with(torchao),
+            "affine, float tables": _with(torchao, tables=False),
+            "affine, no clipping error": _with(torchao, mapping="SYMMETRIC_NO_CLIPPING_ERR"),
+            "HQQ": _with(torchao, algorithm="HQQ_SCALE_ONLY"),
+            "HQQ, float tables": _with(torchao, algorithm="HQQ_SCALE_ONLY", tables=False),
+            "AWQ": _with(torchao, awq=True),
+        },
+    ),
+    "coreml-int4": Tool(
+        "coremltools",
+        "coreml-fp32",
+        "mlpackage",
+        {
+            "linear, symmetric": _with(coreml_blocks, mode="linear_symmetric"),
+            "linear": _with(coreml_blocks, mode="linear"),
+        },
+        from_model={"GPTQ": coreml_gptq},
+    ),
+    "coreml-lut4": Tool(
+        "coremltools",
+        "coreml-fp32",
+        "mlpackage",
+        {
+            **{f"k-means, {name}": _with(coreml_palettes, **settings) for name, settings in _PALETTES.items()},
+            "k-means, per channel, int8 palettes": _with(coreml_palettes, int8=True, **_PALETTES["per channel"]),
+        },
+        from_model={
+            "sensitive k-means, per channel": _with(coreml_sensitive, **_PALETTES["per channel"]),
+            "sensitive k-means, per channel, int8 palettes": _with(
+                coreml_sensitive, lut_dtype="int8", **_PALETTES["per channel"]
+            ),
+            "sensitive k-means, per 4 channels": _with(coreml_sensitive, **_PALETTES["per 4 channels"]),
+        },
+    ),
+}
+
+#: Model and target.
+CELLS = [(model, target) for target, tool in TOOLS.items() for model in tool.models]
+
+
+# What runs in children.
+
+
+def quantize(model: str, target: str, setting: str, source: str, out: str) -> None:
+    """One setting of a tool."""
+    import random
+
+    random.seed(0)
+    np.random.seed(0)
+    tool = TOOLS[target]
+    given = Given(model, "torch" if setting in tool.from_model else targets.load(target).default_framework)
+    tool.calls[setting](Path(source), Path(out), given)
+
+
+def run(model: str, target: str, file: str, split: tasks.Split, floats: str, out: str) -> dict[str, Any]:
+    """Run a file on a split, keep its outputs, and compare them with the float run."""
+    made, samples = targets.load(target), count(split, target)
+    outputs, by = low_bits.executed(model, made.toolchain, made.default_framework, file, split, samples)
+    np.save(out, outputs)
+    with np.load(floats) as stored:
+        lost = low_bits.compared(model, stored["outputs"][:samples], outputs, split, samples)
+    return lost | low_bits.contents(made.toolchain, file) | {"by": by}
+
+
+def compare(model: str, target: str, theirs: str, ours: str) -> dict[str, Any]:
+    """What ours loses against theirs, on the test samples."""
+    return low_bits.compared(model, np.load(theirs), np.load(ours), "test", count("test", target))
+
+
+# The parent.
+
+
+def _call(workers: Workers, environment: Any, name: str, **arguments: Any) -> Any:
+    """Call one of the functions above in a child."""
+    texts = {key: str(value) for key, value in arguments.items()}
+    return workers.call(environment, f"benchmarks.vendors:{name}", texts).value
+
+
+def room(model: str) -> Path:
+    """Where files and outputs of a model with its present weights stay."""
+    weights = hashlib.sha256(zoo.weights_path(model, "tiny").read_bytes()).hexdigest()[:8]
+    folder = home() / "vendors" / f"{model}-{weights}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def floats(model: str, split: tasks.Split, workers: Workers) -> Path:
+    """The float run on a split."""
+    file = room(model) / split / f"{model}.npz"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        arguments = {"folder": str(file.parent), "model": model, "split": split, "count": count(split)}
+        workers.call("torch", "benchmarks.low_bits:reference", arguments)
+    return file
+
+
+def size(file: Path) -> int:
+    """Bytes of a file: of a package what lies in it, of OpenVINO's with the weights beside it."""
+    if file.is_dir():
+        return sum(inner.stat().st_size for inner in file.rglob("*") if inner.is_file())
+    beside = file.with_suffix(".bin")
+    return file.stat().st_size + (beside.stat().st_size if file.suffix == ".xml" and beside.exists() else 0)
+
+
+def tried(model: str, target: str) -> dict[str, dict[str, Any]]:
+    """What is known of each setting of a tool."""
+    file = room(model) / f"{target}.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    return {setting: known[setting] for setting in TOOLS[target].calls if setting in known}
+
+
+def attempt(cell: tuple[str, str], workers: Workers, *, again: bool) -> None:
+    """Run each setting of a tool, and try its file on the selection split."""
+    model, target = cell
+    tool, folder, known = TOOLS[target], room(model), {} if again else tried(model, target)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = low_bits.ours(model, tool.source, Path(scratch), workers) if tool.source else Path()
+        reference = floats(model, "selection", workers)
+        for setting in tool.calls:
+            if setting in known:
+                continue
+            file = folder / target / re.sub(r"\W+", "-", setting) / f"model.{tool.ending}"
+            shutil.rmtree(file.parent, ignore_errors=True)
+            file.parent.mkdir(parents=True)
+            environment = "torch" if setting in tool.from_model else "runtime"
+            names = {"model": model, "target": target}
+            try:
+                _call(workers, environment, "quantize", **names, setting=setting, source=source, out=file)
+                out = folder / "selection" / "out.npy"
+                found = _call(
+                    workers, "runtime", "run", **names, file=file, split="selection", floats=reference, out=out
+                )
+                known[setting] = {"file": str(file), "bytes": size(file), **found}
+            except EdgekitError as error:
+                text = " ".join(str(error).split()).removeprefix("benchmarks.vendors:quantize raised ")
+                known[setting] = {"error": text[:300]}
+            (folder / f"{target}.json").write_text(json.dumps(known, indent=1))
+            print(*cell, setting, known[setting].get("error") or f"{known[setting]['drop']:+.4f}", flush=True)
+
+
+def measured(cell: tuple[str, str], workers: Workers) -> dict[str, Any]:
+    """The row of one cell: ours as it is now, against the best of theirs."""
+    model, target = cell
+    known = tried(model, target)
+    row: dict[str, Any] = {
+        "tool": TOOLS[target].name,
+        "tried": {
+            name: {key: one[key] for key in ("bytes", "drop", "share_4_bits", "error") if key in one}
+            for name, one in known.items()
+        },
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        file, row["refused"] = None, []
+        for row["options"] in ({}, {"allow_mixed": True}):
+            try:
+                file = low_bits.ours(model, target, Path(scratch) / str(row["options"]), workers, **row["options"])
+                break
+            except EdgekitError as error:
+                row["refused"].append(" ".join(str(error).split()))
+        made = {name: one for name, one in known.items() if "error" not in one}
+        if file is None or not made:
+            return row | {"error": "neither" if file is None and not made else "ours" if file is None else "theirs"}
+        fitting = {name: one for name, one in made.items() if one["bytes"] <= ROOM * size(file)} or made
+        best = min(fitting, key=lambda name: float(fitting[name]["drop"]))
+        reference, folder = floats(model, "test", workers), room(model) / "test"
+        sides: dict[str, Any] = {}
+        for side, of in (("theirs", Path(made[best]["file"])), ("ours", file)):
+            out = folder / f"{target}-{side}.npy"
+            found = _call(
+                workers, "runtime", "run", model=model, target=target, file=of, split="test", floats=reference, out=out
+            )
+            kept = ("quantized", "drop", "drop_ci95", "weights", "share_4_bits", "by")
+            sides[side] = {"bytes": size(of)} | {key: found[key] for key in kept}
+            row |= {key: found[key] for key in ("metric", "samples", "float")}
+        against = _call(
+            workers,
+            "runtime",
+            "compare",
+            model=model,
+            target=target,
+            **{s: folder / f"{target}-{s}.npy" for s in ("theirs", "ours")},
+        )
+    low, high = against["drop_ci95"]
+    return row | sides | {"setting": best, "gain": -against["drop"], "gain_ci95": [-high, -low]}
+
+
+def newest() -> dict[tuple[str, str], dict[str, Any]]:
+    """The last row of each cell."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else ()
+    return {(row["model"], row["target"]): row for row in map(json.loads, lines)}
+
+
+def keep(cell: tuple[str, str], workers: Workers) -> None:
+    """Measure a cell and append its row."""
+    from benchmarks.matrix import stamp
+
+    row = dict(zip(("model", "target"), cell, strict=True)) | measured(cell, workers)
+    row |= stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
+    with RESULTS.open("a") as stream:
+        stream.write(json.dumps(row, sort_keys=True) + "\n")
+    print(*cell, row.get("error") or f"{row['setting']}: {row['gain']:+.4f} {row['gain_ci95']}", flush=True)
+
+
+# The page.
+
+
+def page() -> str:
+    """The tables of the newest rows."""
+    found = {cell: newest()[cell] for cell in CELLS if cell in newest()}
+    compared = [row for row in found.values() if "error" not in row]
+    equal = [row for row in compared if not _larger(row)]
+    near = [row for row in equal if 100 * row["gain"] >= -NEAR]
+    better = [row for row in equal if row["gain"] > 0]
+    proven = [row for row in equal if row["gain_ci95"][0] > 0]
+    worse = [row for row in equal if row["gain_ci95"][1] < 0]
+    hosts = sorted({row["host"] for row in found.values()})
+    lines = [
+        "# Low bits: each vendor's best tool against edgekit",
+        "",
+        f"Written by `benchmarks/vendors.py` from `results/vendors.jsonl`, measured on {', '.join(hosts)}.",
+        "The same model, calibration samples and test samples for both. Every setting of a tool was tried on the",
+        f"selection split (n = {SELECTION}), and the best whose file is at most {ROOM - 1:.0%} larger than edgekit's went",
+        "on to the test split. Loss is against the float model, in points of the metric, of perplexity in per cent;",
+        "*gain* is what edgekit's file is ahead of theirs on the same samples, positive is better, with its 95 %",
+        "interval.",
+        "",
+        f"Of {len(compared)} rows {len(equal)} are of equal size. Of these edgekit's file is",
+        "",
+        f"- as good (no more than {NEAR} behind) in {len(near)} of {len(equal)},",
+        f"- better in {len(better)} of {len(equal)}, in {len(proven)} of them beyond the interval;",
+        f"- worse beyond the interval in {len(worse)} of {len(equal)}.",
+        "",
+        "| model | target | tool: its best setting | n | float | theirs loses | ours loses | gain | KB | 4 bits |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *map(_line, found.values()),
+        "",
+        "KB and the share of weights in 4 bits: theirs, ours. Convolutional networks have no row of `openvino-int4`,",
+        "`onnxruntime-int4` and `executorch-int4`: these formats have 4-bit kernels for linear layers alone, and the",
+        "targets refuse such a network by name. *mixed*: the target passes its gate with `--allow-mixed` alone.",
+        f"Core ML's files are run by edgekit's evaluator, in NumPy: {EVALUATED} samples take it as long as a runtime all.",
+        "",
+        "## What the tools were tried with",
+        "",
+        f"Loss on the selection split, n = {SELECTION}; KB of the file.",
+    ]
+    for (model, target), row in found.items():
+        lines += [
+            "",
+            f"### {model}, {target}: {row['tool']}",
+            "",
+            "| setting | loss | KB | 4 bits |",
+            "|---|---|---|---|",
+        ]
+        lines += [_setting(name, one) for name, one in row["tried"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def write() -> None:
+    """Write the page."""
+    PAGE.write_text(page(), "utf-8")
+
+
+def _larger(row: Mapping[str, Any]) -> bool:
+    return bool(row["ours"]["bytes"] > ROOM * row["theirs"]["bytes"])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    head = f"| {row['model']} | {row['target']}{' (mixed)' if row['options'] else ''} | {row['tool']}"
+    if "error" in row:
+        who = {"ours": "no file of ours passes", "theirs": "no setting makes a file", "neither": "neither makes one"}
+        return f"{head} | | | | | {who[row['error']]} | | |"
+    relative = row["metric"] == "perplexity"
+    unit, shown = (" %", "{:.3f}") if relative else ("", "{:.2%}")
+    theirs, ours = (f"{100 * row[side]['drop']:+.2f}{unit}" for side in ("theirs", "ours"))
+    low, high = (100 * bound for bound in row["gain_ci95"])
+    kilobytes = ", ".join(f"{row[side]['bytes'] / 1000:.0f}" for side in ("theirs", "ours"))
+    shares = ", ".join(f"{row[side]['share_4_bits']:.0%}" for side in ("theirs", "ours"))
+    gain = f"{100 * row['gain']:+.2f}{unit} [{low:+.2f}, {high:+.2f}]"
+    sizes = f"{kilobytes}{' (ours is larger)' if _larger(row) else ''}"
+    return (
+        f"{head}: {row['setting']} | {row['samples']} | {shown.format(row['float'])} "
+        f"| {theirs} | {ours} | {gain} | {sizes} | {shares} |"
+    )
+
+
+def _setting(name: str, one: Mapping[str, Any]) -> str:
+    if "error" in one:
+        return f"| {name} | {one['error'].replace('|', '/')} | | |"
+    return f"| {name} | {100 * one['drop']:+.2f} | {one['bytes'] / 1000:.0f} | {one['share_4_bits']:.0%} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("theirs", "ours", "page"))
+    parser.add_argument("--models", nargs="*", default=[], help="all by default")
+    parser.add_argument("--targets", nargs="*", default=[], help="all by default")
+    parser.add_argument("--again", action="store_true", help="theirs: also settings that were tried")
+    arguments = parser.parse_args()
+    with Workers(Limits(seconds=900)) as workers:
+        for cell in CELLS if arguments.stage != "page" else ():
+            asked = (arguments.models or MODELS, arguments.targets or TOOLS)
+            if not all(name in names for name, names in zip(cell, asked, strict=True)):
+                continue
+            if arguments.stage == "theirs":
+                attempt(cell, workers, again=arguments.again)
+            else:
+                keep(cell, workers)
+    write()
+
+
+if __name__ == "__main__":
+    main()
