@@ -89,10 +89,19 @@ def run(folder: Path, request: Request) -> Answer:
     return Answer(file.name, seams, len(changed))
 
 
+#: Samples that weights are adjusted by: a model is run in step on all of them, whose values lie in memory together.
+MOST = 256
+
+
 def _samples(model: LoadedModel, file: File | None) -> Sequence[Sequence[NDArray[Any]]]:
-    """The arrays of each call, in the signature's order."""
+    """The arrays of each call, in the signature's order: of ``MOST`` samples at equal distances, or of all."""
     if file is None:
         return ()
-    rows = planning.load(Path(file)).inputs
-    inputs = [rows[t.name].reshape(-1, *t.shape).astype(t.dtype) for t in model.signature.inputs]
-    return list(zip(*inputs, strict=True))
+    found = planning.rows_of(Path(file))
+    inputs = [found[t.name].of_shape(t.shape) for t in model.signature.inputs]
+    count = len(inputs[0])
+    most = min(count, MOST)
+    types = [t.dtype for t in model.signature.inputs]
+    return [
+        [rows[i * count // most].astype(dtype) for rows, dtype in zip(inputs, types, strict=True)] for i in range(most)
+    ]
