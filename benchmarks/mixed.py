@@ -67,7 +67,7 @@ def keras_model() -> dict[str, Any]:
     splits = {side: [pictures(split) for split in of] for side, of in SPLITS.items()}
     for side, found in splits.items():
         x, y = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-        np.savez(folder / f"{side}.npz", image=x, **({"y": y} if side == "evaluate" else {}))
+        np.savez(folder / f"{side}.npz", input_layer=x, **({"y": y} if side == "evaluate" else {}))
     return {"source": str(file), **{side: str(folder / f"{side}.npz") for side in SPLITS}}
 
 
