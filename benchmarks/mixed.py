@@ -188,7 +188,17 @@ def table() -> str:
         products = f"{row.get('products_in_integers')} of {row.get('products')}"
         words = {"TOO_SMALL_TO_TELL": ", too small to tell", "SLOWER": ", SLOWER"}.get(row.get("verdict", ""), "")
         ratio = f"{row['cpu_ratio']:.2f}x{words}" if "cpu_ratio" in row else ""
-        cells = (MODELS[model].called, f"`{target}`", loss, row.get("n", ""), how, kept, products, f"{floats:.1%}", ratio)
+        cells = (
+            MODELS[model].called,
+            f"`{target}`",
+            loss,
+            row.get("n", ""),
+            how,
+            kept,
+            products,
+            f"{floats:.1%}",
+            ratio,
+        )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
