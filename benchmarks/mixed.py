@@ -67,7 +67,7 @@ def keras_model() -> dict[str, Any]:
     splits = {side: [pictures(split) for split in of] for side, of in SPLITS.items()}
     for side, found in splits.items():
         x, y = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-        np.savez(folder / f"{side}.npz", image=x, **({"y": y} if side == "evaluate" else {}))
+        np.savez(folder / f"{side}.npz", input_layer=x, **({"y": y} if side == "evaluate" else {}))
     return {"source": str(file), **{side: str(folder / f"{side}.npz") for side in SPLITS}}
 
 
@@ -174,8 +174,8 @@ def done() -> dict[tuple[str, str], dict[str, Any]]:
 def table() -> str:
     """The newest rows in Markdown."""
     lines = [
-        "| model | target | lost (95 % interval) | n | how | layers higher, of MACs | matmuls in int8 | CPU time |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | target | lost (95 % interval) | n | how | layers kept | layers in int8 | MACs in float | CPU time |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for (model, target), row in done().items():
         unit = "%" if row.get("metric") == "perplexity" else "points"
@@ -184,11 +184,21 @@ def table() -> str:
             low, high = (f"{100 * end:.2f}" for end in row["drop_ci95"])
             loss = f"{100 * row['drop']:.2f} {unit} ({low} to {high})"
         how = "plainly" if row.get("plainly") else f"`{row.get('route')}`"
-        kept = f"{len(row.get('kept', ()))}, {row.get('kept_macs_share') or 0:.1%}"
+        kept, floats = len(row.get("kept", ())), 1 - (row.get("macs_in_integers") or 0)
         products = f"{row.get('products_in_integers')} of {row.get('products')}"
         words = {"TOO_SMALL_TO_TELL": ", too small to tell", "SLOWER": ", SLOWER"}.get(row.get("verdict", ""), "")
         ratio = f"{row['cpu_ratio']:.2f}x{words}" if "cpu_ratio" in row else ""
-        cells = (MODELS[model].called, f"`{target}`", loss, row.get("n", ""), how, kept, products, ratio)
+        cells = (
+            MODELS[model].called,
+            f"`{target}`",
+            loss,
+            row.get("n", ""),
+            how,
+            kept,
+            products,
+            f"{floats:.1%}",
+            ratio,
+        )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

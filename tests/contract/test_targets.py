@@ -10,7 +10,7 @@ from edgekit.errors import UsageError
 from edgekit.schemes import FP32, SCHEMES
 
 NAMES = target.names()
-SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened"
+SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened|float-outputs"
 
 
 def decodes(toolchain, scheme):
