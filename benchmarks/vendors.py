@@ -42,7 +42,7 @@ RESULTS = rows.RESULTS / "vendors.jsonl"
 PAGE = Path(__file__).parent / "VENDORS.md"
 #: Test samples of every row.
 SAMPLES = 8000
-#: Of Core ML's, whose files edgekit's evaluator runs in NumPy: at 5 to 10 ms each it takes 4 times as long as a runtime.
+#: Of Core ML's, whose files edgekit's evaluator runs in NumPy, an operator at a time.
 EVALUATED = 2000
 #: Samples of the selection split that settings are tried on.
 SELECTION = 1000
@@ -716,7 +716,7 @@ def page() -> str:
         "KB and the share of weights in 4 bits: theirs, ours. Convolutional networks have no row of `openvino-int4`,",
         "`onnxruntime-int4` and `executorch-int4`: these formats have 4-bit kernels for linear layers alone, and the",
         "targets refuse such a network by name. *mixed*: the target passes its gate with `--allow-mixed` alone.",
-        f"Core ML's files are run by edgekit's evaluator, in NumPy: {EVALUATED} samples take it as long as a runtime all.",
+        f"Core ML's files are run by edgekit's evaluator, in NumPy, an operator at a time: {EVALUATED} samples there.",
         "",
         "## What the tools were tried with",
         "",
