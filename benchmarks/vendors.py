@@ -638,7 +638,7 @@ def measured(cell: tuple[str, str], workers: Workers) -> dict[str, Any]:
                 row["refused"].append(" ".join(str(error).split()))
         made = {name: one for name, one in known.items() if "error" not in one}
         if file is None or not made:
-            return row | {"error": "neither" if file is None and not made else "ours" if file is None else "theirs"}
+            return row | {"error": "ours" if file is None else "theirs"}
         fitting = {name: one for name, one in made.items() if one["bytes"] <= ROOM * size(file)} or made
         best = min(fitting, key=lambda name: float(fitting[name]["drop"]))
         reference, folder = floats(model, "test", workers), room(model) / "test"
@@ -746,8 +746,8 @@ def _larger(row: Mapping[str, Any]) -> bool:
 def _line(row: Mapping[str, Any]) -> str:
     head = f"| {row['model']} | {row['target']}{' (mixed)' if row['options'] else ''} | {row['tool']}"
     if "error" in row:
-        who = {"ours": "no file of ours passes", "theirs": "no setting makes a file", "neither": "neither makes one"}
-        return f"{head} | | | | | {who[row['error']]} | | |"
+        why = row["refused"][0].partition(" What may help")[0].replace("|", "/") if row["refused"] else ""
+        return f"{head} | | | | | {why or 'no setting of theirs makes a file'} | | |"
     relative = row["metric"] == "perplexity"
     unit, shown = (" %", "{:.3f}") if relative else ("", "{:.2%}")
     theirs, ours = (f"{100 * row[side]['drop']:+.2f}{unit}" for side in ("theirs", "ours"))
