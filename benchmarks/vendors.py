@@ -751,10 +751,10 @@ def _line(row: Mapping[str, Any]) -> str:
     relative = row["metric"] == "perplexity"
     unit, shown = (" %", "{:.3f}") if relative else ("", "{:.2%}")
     theirs, ours = (f"{100 * row[side]['drop']:+.2f}{unit}" for side in ("theirs", "ours"))
-    low, high = (100 * bound for bound in row["gain_ci95"])
+    low, high = (100 * bound + 0.0 for bound in row["gain_ci95"])
     kilobytes = ", ".join(f"{row[side]['bytes'] / 1000:.0f}" for side in ("theirs", "ours"))
     shares = ", ".join(f"{row[side]['share_4_bits']:.0%}" for side in ("theirs", "ours"))
-    gain = f"{100 * row['gain']:+.2f}{unit} [{low:+.2f}, {high:+.2f}]"
+    gain = f"{100 * row['gain'] + 0.0:+.2f}{unit} [{low:+.2f}, {high:+.2f}]"
     sizes = f"{kilobytes}{' (ours is larger)' if _larger(row) else ''}"
     return (
         f"{head}: {row['setting']} | {row['samples']} | {shown.format(row['float'])} "
