@@ -522,6 +522,7 @@ class Result(_Frozen):
     traits: tuple[str, ...] | None = None
     keep_float: tuple[str, ...] = ()
     kept_float: tuple[KeptFloat, ...] = ()
+    kept_macs_share: float | None = None
     higher_layers: tuple[HigherLayer, ...] = ()
     files: tuple[File, ...] = ()
     size_bytes: int | None = None

@@ -139,6 +139,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         traits=_traits(outcome),
         keep_float=order.keep_float,
         kept_float=_kept(made),
+        kept_macs_share=_kept_share(made),
         higher_layers=_higher(target, made),
         files=contents.list_files(_paths(made)),
         size_bytes=size(made),
@@ -231,6 +232,12 @@ def _kept(made: Candidate | None) -> tuple[KeptFloat, ...]:
     )
 
 
+def _kept_share(made: Candidate | None) -> float | None:
+    """Their share of the multiply-accumulates of all parts; None where nothing multiplies."""
+    total = sum(part.audit.macs_total for part in made.parts.values()) if made else 0
+    return sum(one.macs for one in _kept(made)) / total if total else None
+
+
 def _first(names: list[str]) -> str:
     """The first names, each once, and how many more there are."""
     once = list(dict.fromkeys(names))
@@ -255,7 +262,7 @@ def _notes(target: Target, made: Candidate | None) -> list[str]:
     kept = _kept(made)
     for becomes in dict.fromkeys(one.becomes for one in kept):
         alike = [one for one in kept if one.becomes == becomes]
-        share = f" ({sum(one.macs for one in alike) / total:.0%} of MACs)" if total else ""
+        share = f" ({sum(one.macs for one in alike) / total:.1%} of MACs)" if total else ""
         each.append(f"kept in {becomes}: {_first([one.name for one in alike])}{share}")
     reasons: dict[str, list[HigherLayer]] = {}
     for layer in _higher(target, made):

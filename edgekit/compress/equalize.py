@@ -89,6 +89,22 @@ def equalize(
         return sum(_apply(seam, scales) for seam, scales in zip(seams, chosen, strict=True))
 
 
+def fold_norms(model: LoadedModel) -> int:
+    """Multiply the scales of norms into the weights behind them, in place; the model computes what it did.
+
+    Returns:
+        How many norms were folded; one with a scale of zero is left as it is.
+    """
+    with torch.no_grad():
+        norms = [s for s in find_seams(Graph(model)) if all(f.places.shape[1] == 1 for f in s.giving)]
+        # Signs stay where they are: what is between may keep factors above 0 alone.
+        sizes = [np.abs(s.giving[0].stored.values(s.giving[0].places)[:, 0]) for s in norms]
+        folded = [(seam, size) for seam, size in zip(norms, sizes, strict=True) if size.min() > 0]
+        for seam, size in folded:
+            seam.apply(size)
+    return len(folded)
+
+
 def _apply(seam: Seam, scales: Floats | None) -> bool:
     if scales is None:
         return False

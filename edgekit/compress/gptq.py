@@ -49,9 +49,12 @@ def nearest(weights: Floats, grid: Grid) -> Floats:
     return np.asarray(np.clip(np.rint(weights / scales), -grid.largest, grid.largest) * scales)
 
 
-def rounded(weights: Floats, hessian: Floats, grid: Grid) -> Floats:
+def rounded(weights: Floats, hessian: Floats, grid: Grid, crossed: Floats | None = None) -> Floats:
     """Weights on the grid whose outputs are as close as rounding one after another makes them.
 
+    The outputs that count are those of the model as it was: where ``crossed`` says what the inputs were then, the
+    weights are first fitted to give them from the inputs as they are. So a layer makes good what those before it lost
+    (the aim of Li et al., *GPTAQ: Efficient Finetuning-Free Quantization for Asymmetric Calibration*, ICML 2025).
     Each row is also tried with its largest weights clipped, which makes its steps finer, and stays so where its outputs
     come out closer by it.
 
@@ -59,10 +62,15 @@ def rounded(weights: Floats, hessian: Floats, grid: Grid) -> Floats:
         weights: ``(rows, inputs)``, in float64.
         hessian: ``(inputs, inputs)``: the sum of ``x x^T`` over the layer's inputs.
         grid: what they become.
+        crossed: ``(inputs, inputs)``: the sum of ``y x^T``, where ``y`` is what ``x`` was before other layers changed.
 
     The largest weight of each row or block stays the largest integer: a quantizer that takes its scale from what it is
     given finds the same grid again.
     """
+    if crossed is not None:
+        damping = DAMPING * np.diag(hessian).mean() * np.eye(len(hessian))
+        if damping.any():  # else nothing was seen
+            weights = weights @ np.linalg.solve((hessian + damping).T, (crossed + damping).T).T
     found = _one_after_another(weights, hessian, grid, grid.scales(weights))
     error = _errors(found - weights, hessian)
     for clipped in CLIPPED:

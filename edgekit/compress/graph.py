@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +90,16 @@ class Graph:
         self._named = named
         self._placed = {tensor.data_ptr(): tensor for tensor in all_of_them}
 
-    def started(self, samples: Iterable[Sequence[NDArray[Any]]]) -> list[State]:
-        """A run of each sample, at the first node."""
-        return [State(self._module, [torch.from_numpy(array) for array in sample]) for sample in samples]
+    def started(self, samples: Iterable[Sequence[NDArray[Any]]], *, frozen: bool = False) -> list[State]:
+        """A run of each sample, at the first node; ``frozen``: with tensors as they are now, whatever they become."""
+        kept = {str(n.target): self._tensor(str(n.target)).clone() for n in self.nodes if n.op == "get_attr" and frozen}
+        return [State(self._module, [torch.from_numpy(array) for array in sample], kept) for sample in samples]
+
+    def _tensor(self, target: str) -> Any:
+        found: Any = self._module
+        for part in target.split("."):
+            found = getattr(found, part)
+        return found
 
     def stored(self, node: Any) -> Stored | None:
         """The float32 tensor behind a value; None where there is none, or where something else reads it as well."""
@@ -106,9 +113,8 @@ class Graph:
             node = node.args[0]
         if not isinstance(node, fx.Node) or node.op != "get_attr" or self._readers[node.target] > 1:
             return None
-        target, tensor = str(node.target), self._module
-        for part in target.split("."):
-            tensor = getattr(tensor, part)
+        target = str(node.target)
+        tensor = self._tensor(target)
         if not torch.is_tensor(tensor) or tensor.dtype != torch.float32:
             return None
         places = torch.arange(tensor.numel()).reshape(tensor.shape)
@@ -127,8 +133,9 @@ class Graph:
 class State(fx.Interpreter):
     """One sample's run, which is advanced from outside; a value is forgotten behind its last reader."""
 
-    def __init__(self, graph: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> None:
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[torch.Tensor], kept: Mapping[str, Any]) -> None:
         super().__init__(graph)
+        self._kept = kept
         self.args_iter: Iterator[Any] = iter(inputs)
         self._last: dict[fx.Node, list[fx.Node]] = {}
         seen: set[fx.Node] = set()
@@ -145,6 +152,10 @@ class State(fx.Interpreter):
         self.env[node] = self.run_node(node)
         for done in self._last.get(node, ()):
             self.env.pop(done, None)
+
+    def fetch_attr(self, target: str) -> Any:
+        """A stored tensor, as it was where the run is of the model as it was."""
+        return self._kept[target] if target in self._kept else super().fetch_attr(target)
 
     def value(self, node: Any) -> Any:
         """What a node gave, or a constant."""

@@ -38,6 +38,8 @@ class Moments:
         second: the sum of ``x x^T``, ``(inputs, inputs)``.
         least: the smallest, ``(inputs,)``.
         most: the largest.
+        mean_before: of what they were before weights ahead of them were changed.
+        crossed: the sum of ``y x^T``, where ``y`` is what ``x`` was then.
     """
 
     count: int
@@ -45,6 +47,8 @@ class Moments:
     second: Floats
     least: Floats
     most: Floats
+    mean_before: Floats
+    crossed: Floats
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Found:
     def put(self, weights: Floats, states: Sequence[State]) -> None:
         """Give it other weights, and take the mean of what that changes out of its bias, in all runs."""
         if self.bias is not None:
-            self.bias.add((self.product.weights - weights) @ self.product.moments().mean, states)
+            seen = self.product.moments()
+            self.bias.add(self.product.weights @ seen.mean_before - weights @ seen.mean, states)
         self.stored.put(self.rows, weights)
         for state in states:
             state.reread(self.stored)
@@ -131,60 +136,73 @@ def replace_weights(
         Names of the tensors that were changed, in the order of the graph. A tensor that something else reads as well,
         a table of tokens for example, is left as it is.
     """
-    graph = Graph(model)
+    graph, samples = Graph(model), list(samples)
     with torch.no_grad():
-        states = graph.started(samples)
+        states, before = graph.started(samples), graph.started(samples, frozen=True)
         changed = []
         for node in graph.nodes:
-            found = find(node, graph, states) if states else None
+            found = find(node, graph, states, before) if states else None
             given = change(found.product) if found else None
             if found is not None and given is not None:
                 found.put(given, states)
                 changed.append(found.product.name)
-            for state in states:
+            for state in (*states, *before):
                 state.run(node)
     return changed
 
 
-def find(node: fx.Node, graph: Graph, states: Sequence[State]) -> Found | None:
-    """The product that a node computes; its moments are of the states as they stand when they are asked for."""
-    read = _READERS.get(operator(node)) if node.op == "call_function" else None
-    return read(node, graph, states) if read else None
+def find(node: fx.Node, graph: Graph, states: Sequence[State], before: Sequence[State] = ()) -> Found | None:
+    """The product that a node computes.
 
-
-def _found(
-    node: fx.Node,
-    graph: Graph,
-    stored: Stored,
-    kind: Kind,
-    rows: Places,
-    value: Any,
-    axes: tuple[int, int],
-    inputs: Callable[[], Iterable[torch.Tensor]],
-    channels: int,
-    bias: Any = None,
-) -> Found:
-    """A product by the places of its weights, and by its inputs, ``(n, rows.shape[1])`` of each sample.
-
-    ``axes``: of the value, which its channels lie on; of the result, which its rows lie on.
+    Args:
+        node: any.
+        graph: whose.
+        states: of which its moments are, as they stand when they are asked for.
+        before: the same samples in the model as it was; none where the two are one.
     """
+    read = _READERS.get(operator(node)) if node.op == "call_function" else None
+    multiplied = read(node, graph) if read else None
+    if multiplied is None:
+        return None
+    stored, rows = multiplied.stored, multiplied.rows
+    bias = _bias(node, graph, multiplied.axes[1], len(rows), multiplied.own)
 
     @cache
     def moments() -> Moments:
-        count, width = 0, rows.shape[1]
-        total, second = np.zeros(width), np.zeros((width, width))
-        least, most = np.full(width, np.inf), np.full(width, -np.inf)
-        for some in inputs():
-            values = some.double().numpy()
-            count += len(values)
-            total += values.sum(0)
-            second += values.T @ values
-            least, most = np.minimum(least, values.min(0)), np.maximum(most, values.max(0))
-        return Moments(count, total / max(1, count), second, least, most)
+        return _moments(multiplied, states, before or states)
 
-    added = _bias(node, graph, axes[1], len(rows), bias)
-    product = Product(stored.target, kind, stored.values(rows), channels, moments)
-    return Found(product, node, stored, rows, value, axes, bias, added)
+    product = Product(stored.target, multiplied.kind, stored.values(rows), multiplied.channels, moments)
+    return Found(product, node, stored, rows, multiplied.value, multiplied.axes, multiplied.own, bias)
+
+
+@dataclass(frozen=True)
+class _Multiplied:
+    """What an operator multiplies by; ``columns`` gives of its value the ``(n, inputs)`` that its rows multiply."""
+
+    stored: Stored
+    kind: Kind
+    rows: Places
+    channels: int
+    value: Any
+    axes: tuple[int, int]
+    columns: Callable[[torch.Tensor], torch.Tensor]
+    own: Any = None
+
+
+def _moments(of: _Multiplied, states: Sequence[State], before: Sequence[State]) -> Moments:
+    count, width = 0, of.rows.shape[1]
+    total, total_before, second, crossed = (np.zeros(shape) for shape in ((width,), (width,), *((width, width),) * 2))
+    least, most = np.full(width, np.inf), np.full(width, -np.inf)
+    for state, earlier in zip(states, before, strict=True):
+        values = of.columns(state.value(of.value)).double().numpy()
+        were = of.columns(earlier.value(of.value)).double().numpy() if earlier is not state else values
+        count += len(values)
+        total += values.sum(0)
+        total_before += were.sum(0)
+        second += values.T @ values
+        crossed += were.T @ values
+        least, most = np.minimum(least, values.min(0)), np.maximum(most, values.max(0))
+    return Moments(count, total / max(1, count), second, least, most, total_before / max(1, count), crossed)
 
 
 def _bias(node: fx.Node, graph: Graph, axis: int, rows: int, own: Any) -> _Bias | None:
@@ -215,33 +233,31 @@ def along(places: Places, from_last: int, size: int) -> bool:
     return places.size == size and places.ndim >= -from_last and places.shape[from_last] == size
 
 
-def _of_rows(value: Any, states: Sequence[State]) -> Callable[[], Iterable[torch.Tensor]]:
-    """Each sample's value, of which the last axis is multiplied."""
-    return lambda: (found.reshape(-1, found.shape[-1]) for found in (state.value(value) for state in states))
+def _rows(value: torch.Tensor) -> torch.Tensor:
+    """A value of which the last axis is multiplied."""
+    return value.reshape(-1, value.shape[-1])
 
 
-def _linear(node: fx.Node, graph: Graph, states: Sequence[State]) -> Found | None:
+def _linear(node: fx.Node, graph: Graph) -> _Multiplied | None:
     value, weight, *bias = node.args
     stored = graph.stored(weight)
     if stored is None:
         return None
-    axes, inputs = (len(shape(value)) - 1, len(shape(node)) - 1), _of_rows(value, states)  # type: ignore[arg-type]
-    channels = stored.places.shape[1]
-    return _found(node, graph, stored, "linear", stored.places, value, axes, inputs, channels, *bias)
+    axes = len(shape(value)) - 1, len(shape(node)) - 1  # type: ignore[arg-type]
+    return _Multiplied(stored, "linear", stored.places, stored.places.shape[1], value, axes, _rows, *bias)
 
 
-def _matmul(node: fx.Node, graph: Graph, states: Sequence[State]) -> Found | None:
+def _matmul(node: fx.Node, graph: Graph) -> _Multiplied | None:
     """``matmul`` and ``mm``; ``addmm``, whose first argument is what is added."""
     *bias, value, matrix = node.args
     stored = graph.stored(matrix)
     if stored is None or stored.places.ndim != 2 or node.kwargs:
         return None
-    axes, inputs = (len(shape(value)) - 1, len(shape(node)) - 1), _of_rows(value, states)  # type: ignore[arg-type]
-    channels = stored.places.shape[0]
-    return _found(node, graph, stored, "linear", stored.places.T, value, axes, inputs, channels, *bias)
+    axes = len(shape(value)) - 1, len(shape(node)) - 1  # type: ignore[arg-type]
+    return _Multiplied(stored, "linear", stored.places.T, stored.places.shape[0], value, axes, _rows, *bias)
 
 
-def _conv(node: fx.Node, graph: Graph, states: Sequence[State]) -> Found | None:
+def _conv(node: fx.Node, graph: Graph) -> _Multiplied | None:
     """Convolutions of one group along one or two axes, none of them transposed; padding may be said in words."""
     defaults = (None, None, None, 1, 0, 1, 1)
     given: tuple[Any, ...] = (*node.args, *defaults[len(node.args) :])
@@ -260,28 +276,26 @@ def _conv(node: fx.Node, graph: Graph, states: Sequence[State]) -> Found | None:
         said = tuple(value) if isinstance(value, list | tuple) else (value,)
         return said * len(kernel) if len(said) < len(kernel) else said
 
-    def inputs() -> Iterable[torch.Tensor]:
+    def columns(value: torch.Tensor) -> torch.Tensor:
         steps, spread = pair(stride), pair(dilation)
-        for state in states:
-            given = state.value(value)
-            if padding == "same":
-                totals = [d * (k - 1) for k, d in zip(kernel, spread, strict=True)]
-                sides = [(total // 2, total - total // 2) for total in totals]
-            else:
-                sides = [(p, p) for p in pair(0 if padding == "valid" else padding)]
-            given = functional.pad(given, [side for pair_of in reversed(sides) for side in pair_of])
-            if len(kernel) == 1:
-                given = given.unsqueeze(2)
-            wide = [(1, *said) if len(kernel) == 1 else said for said in (kernel, spread, steps)]
-            columns = functional.unfold(given, wide[0], dilation=wide[1], stride=wide[2])
-            rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
-            yield rows[:: max(1, len(rows) // _POSITIONS)]
+        if padding == "same":
+            totals = [d * (k - 1) for k, d in zip(kernel, spread, strict=True)]
+            sides = [(total // 2, total - total // 2) for total in totals]
+        else:
+            sides = [(p, p) for p in pair(0 if padding == "valid" else padding)]
+        value = functional.pad(value, [side for pair_of in reversed(sides) for side in pair_of])
+        if len(kernel) == 1:
+            value = value.unsqueeze(2)
+        wide = [(1, *said) if len(kernel) == 1 else said for said in (kernel, spread, steps)]
+        unfolded = functional.unfold(value, wide[0], dilation=wide[1], stride=wide[2])
+        rows = unfolded.transpose(1, 2).reshape(-1, unfolded.shape[1])
+        return rows[:: max(1, len(rows) // _POSITIONS)]
 
     rows, channels = stored.places.reshape(len(stored.places), -1), stored.places.shape[1]
-    return _found(node, graph, stored, "conv", rows, value, (1, 1), inputs, channels, bias)
+    return _Multiplied(stored, "conv", rows, channels, value, (1, 1), columns, bias)
 
 
-def _einsum(node: fx.Node, graph: Graph, states: Sequence[State]) -> Found | None:
+def _einsum(node: fx.Node, graph: Graph) -> _Multiplied | None:
     """``einsum`` of a value and weights that share no letter with the result but their own."""
     equation, operands = str(node.args[0]), list(node.args[1])  # type: ignore[arg-type]
     if len(operands) != 2 or "." in equation:
@@ -301,15 +315,15 @@ def _einsum(node: fx.Node, graph: Graph, states: Sequence[State]) -> Found | Non
     rows = stored.places.transpose(order).reshape(-1, width)
     moved = [*(i for i, letter in enumerate(left) if letter not in summed), *(left.index(letter) for letter in summed)]
 
-    def inputs() -> Iterable[torch.Tensor]:
-        return (state.value(value).permute(moved).reshape(-1, width) for state in states)
+    def columns(value: torch.Tensor) -> torch.Tensor:
+        return value.permute(moved).reshape(-1, width)
 
     # An axis of several letters has no place of its own: the first says where it begins.
     axes = (left.index(summed[0]), out.index(kept[0]) if len(kept) == 1 else len(out))
-    return _found(node, graph, stored, "linear", rows, value, axes, inputs, width)
+    return _Multiplied(stored, "linear", rows, width, value, axes, columns)
 
 
-_READERS: dict[str, Callable[[fx.Node, Graph, Sequence[State]], Found | None]] = {
+_READERS: dict[str, Callable[[fx.Node, Graph], _Multiplied | None]] = {
     "linear": _linear,
     "matmul": _matmul,
     "mm": _matmul,

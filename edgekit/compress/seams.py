@@ -48,7 +48,7 @@ class Seam:
     """A value whose channels may have any scale.
 
     Attributes:
-        giving: what scales them, to be divided.
+        giving: what scales them, then what is added to that: to be divided.
         reading: what multiplies them, by product: to be multiplied.
     """
 
@@ -132,7 +132,7 @@ def _up(node: Any, axis: int, graph: Graph) -> tuple[list[fx.Node], tuple[Factor
     while isinstance(node, fx.Node) and node.op == "call_function":
         path.append(node)
         if (giving := _giving(node, axis, graph)) is not None:
-            return path, (*added, *giving)
+            return path, (*giving, *added)
         name, channels, from_last = operator(node), shape(node)[axis], axis - len(shape(node))
         if name in ("add", "add_") and not node.kwargs:
             value, bias = _with_stored(node, graph, from_last, channels)
@@ -145,7 +145,7 @@ def _up(node: Any, axis: int, graph: Graph) -> tuple[list[fx.Node], tuple[Factor
                 if isinstance(factor, fx.Node) and shape(factor) == shape(node):
                     further, giving = _up(factor, axis, graph)
                     if giving is not None:
-                        return [*path, *further], (*added, *giving)
+                        return [*path, *further], (*giving, *added)
             return path, None
         elif name in _HOMOGENEOUS:
             if axis >= len(shape(node)) - _HOMOGENEOUS[name]:
@@ -173,7 +173,7 @@ def _giving(node: fx.Node, axis: int, graph: Graph) -> tuple[Factor, ...] | None
     if name == "batch_norm" and axis == 1 and not node.args[5]:
         return _all_of(graph, channels, [], node.args[1:3])
     if name in ("layer_norm", "rms_norm") and axis == last and len(node.args[1]) == 1:  # type: ignore[arg-type]
-        return _all_of(graph, channels, [], node.args[2:4])
+        return _all_of(graph, channels, [], node.args[2 : 4 if name == "layer_norm" else 3])
     if name in _PRODUCTS:
         _, scale = _with_stored(node, graph, axis - len(shape(node)), channels)
         scale = scale or _stored_further(node, graph, axis - len(shape(node)), channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgekit import toolchains
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.mixed import MENDABLE
@@ -52,6 +53,7 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             f"{checkpoint.framework} cannot be made",
             hint="Pass --rounding nearest and no --equalize.",
         )
+    folding = getattr(toolchains.facts(order.target.toolchain), "FOLDS_NORMS_OF", ())
     parts, seams, count = {}, 0, 0
     for name, part in checkpoint.parts.items():
         file = calibration.parts.get(name, calibration.parts.get(WHOLE)) if calibration else None
@@ -62,6 +64,7 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             order.target.layers,
             file,
             order.equalize or "none",
+            order.rounds_by_samples and checkpoint.framework in folding,
             order.rounds_by_samples,
         )
         entry = run.step(adjust.run, child, f"adjust:{order.adjusts}", request)

@@ -1,6 +1,7 @@
 """Mixed precision: the fewest layers in higher precision that let the gate pass.
 
-The order comes from ``sensitivity``: each layer's own noise. How many of them is found by doubling and halving; each
+``sensitivity`` says what each layer costs. The costliest that fit within a twentieth of the multiply-accumulates are
+tried first, and half of them only where these do not mend it. How few of them are enough is found by halving; each
 number is a file of its own, converted by the route, executed on selection samples and judged by the whole gate. Fewer
 layers also make the smaller and faster file: a budget that the fewest miss is met by no other number.
 """
@@ -16,7 +17,7 @@ from edgekit.conversion import candidate as judging
 from edgekit.conversion import sensitivity, trying
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.plan import Plan, PlannedRoute
-from edgekit.conversion.sensitivity import Sensitivity
+from edgekit.conversion.sensitivity import Cost, Sensitivity
 from edgekit.conversion.trying import Trial
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.jobs.run import Run
@@ -26,8 +27,9 @@ from edgekit.schemes import SCHEMES
 
 #: What a better choice of layers may mend.
 MENDABLE: tuple[Status, ...] = ("FAIL_ACCURACY", "FAIL_PARITY", "UNDECIDED")
-#: Share of the multiply-accumulates that may stay higher; with more of them another target is the better answer.
-MOST = 0.5
+#: Shares of the multiply-accumulates that may stay higher, one tried after the other. Up to the first a file is as good
+#: as quantized; above the last another target is the better answer.
+SHARES = (0.05, 0.5)
 
 
 def wanted(trial: Trial, tried: Sequence[Candidate]) -> bool:
@@ -40,8 +42,10 @@ def wanted(trial: Trial, tried: Sequence[Candidate]) -> bool:
 def search(run: Run, trial: Trial, planned: Plan, tried: Sequence[Candidate]) -> list[Candidate]:
     """Search by the routes that may be mended, in the target's order, until one passes and is not slow.
 
+    Where a file with every layer in float does not pass either, it is what has no weights that loses.
+
     Returns:
-        Candidates of each route that was searched; none where no route takes rules per layer.
+        What was found by each route that was searched; nothing where no route takes rules per layer.
     """
     names = [made.route for made in tried if made.status in MENDABLE]
     found: list[Candidate] = []
@@ -50,6 +54,10 @@ def search(run: Run, trial: Trial, planned: Plan, tried: Sequence[Candidate]) ->
             continue
         names.remove(route.name)
         try:
+            rest = sensitivity.unquantized(run, trial, planned, route)
+            if rest.status != "PASS":
+                found.append(Candidate(route.name, "FAILED", f"with every layer in float still: {rest.reason}"))
+                continue
             costs = sensitivity.by_route(run, trial, planned, route)
         except (UnsupportedError, FailedError):
             continue
@@ -66,41 +74,40 @@ def fewest(
     run: Run, trial: Trial, planned: Plan, route: PlannedRoute, costs: Sensitivity, becomes: Scheme | Literal["float"]
 ) -> Candidate:
     """The candidate with the fewest layers in higher precision that passes; else the closest, which says so."""
-    most, made = _most(costs), dict[int, Candidate]()
+    made: dict[tuple[Cost, ...], Candidate] = {}
 
-    def passes(count: int) -> bool:
-        if count not in made:
-            rules = tuple(Rule(name=glob.escape(cost.names[0]), becomes=becomes) for cost in costs.layers[:count])
+    def passes(layers: tuple[Cost, ...]) -> bool:
+        if layers not in made:
+            rules = tuple(Rule(name=glob.escape(cost.names[0]), becomes=becomes) for cost in layers)
             asked = replace(trial, order=replace(trial.order, rules=rules, latency=False), label="mixed")
-            made[count] = trying.try_route(run, asked, planned, route)
-        return made[count].status == "PASS"
+            made[layers] = trying.try_route(run, asked, planned, route)
+        return made[layers].status == "PASS"
 
-    above, below = 1, 0
-    while above < most and not passes(above):
-        above, below = above * 2, above
-    above = min(above, most)
-    if above and passes(above):
-        while above - below > 1:
-            middle = (above + below) // 2
-            above, below = (middle, below) if passes(middle) else (above, middle)
-        found = made[above]
-        return trying.time_against_twin(run, trial, found)
-    nearest_made = min(made.values(), key=_distance, default=None)
-    if nearest_made is None:
-        return Candidate(route.name, "FAILED", f"each of its layers has more than {MOST:.0%} of the MACs")
-    layers = f"the {most} costliest layers" if most > 1 else "the costliest layer"
+    for share in SHARES:
+        layers = within(costs.layers, share)
+        if layers and passes(layers):
+            below, above = 0, len(layers)
+            while above - below > 1:
+                middle = (above + below) // 2
+                below, above = (below, middle) if passes(layers[:middle]) else (middle, above)
+            return trying.time_against_twin(run, trial, made[layers[:above]])
+    if not made:
+        return Candidate(route.name, "FAILED", f"each of its layers has more than {SHARES[-1]:.0%} of the MACs")
+    layers, nearest = min(made.items(), key=lambda item: _distance(item[1]))
+    called = f"the {len(layers)} costliest layers" if len(layers) > 1 else "the costliest layer"
     wide = becomes if becomes == "float" else becomes.name
-    return replace(nearest_made, reason=f"with {layers} in {wide} still: {nearest_made.reason}")
+    return replace(nearest, reason=f"with {called} in {wide} still: {nearest.reason}")
 
 
-def _most(costs: Sensitivity) -> int:
-    """How many of the costliest layers may stay higher: each with its MACs, up to the share that is sensible."""
-    total, macs = sum(layer.macs for layer in costs.layers), 0
-    for count, layer in enumerate(costs.layers):
-        macs += layer.macs
-        if macs > MOST * total or count + 1 == len(costs.layers):
-            return count
-    return 0
+def within(layers: Sequence[Cost], share: float) -> tuple[Cost, ...]:
+    """The costliest layers that together have at most so much of the multiply-accumulates; never all."""
+    left = share * sum(layer.macs for layer in layers)
+    fitting: list[Cost] = []
+    for layer in layers:
+        if layer.macs <= left:
+            left -= layer.macs
+            fitting.append(layer)
+    return tuple(fitting[: len(layers) - 1])
 
 
 def higher(scheme: Scheme) -> tuple[Scheme | Literal["float"], ...]:

@@ -109,11 +109,8 @@ def by_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Sens
         FailedError: it cannot convert or execute the model.
     """
     everything = frozenset(trial.checkpoint.parts)
-    floats = _made(run, trial, planned, route, dict.fromkeys(everything, (FLOAT,)))
+    floats = unquantized(run, trial, planned, route)
     layers = [(name, layer) for name, part in floats.parts.items() for layer in part.kept]
-    if not layers:
-        raise UnsupportedError("it finds no layer to quantize")
-    rest = cost(run, trial, floats)
     whole = _made(run, trial, planned, route, dict.fromkeys(everything, ()))
     costs = []
     for name, layer in layers:
@@ -126,10 +123,23 @@ def by_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Sens
         route=route.name,
         metric=metric,
         samples=trial.selection.count,
-        rest=rest,
+        rest=as_cost(floats),
         whole=cost(run, trial, whole),
         layers=tuple(sorted(costs, key=lambda cost: (-cost.noise, cost.names))),
     )
+
+
+def unquantized(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
+    """The file of a route with every layer in float, judged on selection samples: what operators without weights cost.
+
+    Raises:
+        UnsupportedError: it takes no rules per layer, or finds no layer.
+        FailedError: it cannot convert or execute the model.
+    """
+    made = _made(run, trial, planned, route, dict.fromkeys(trial.checkpoint.parts, (FLOAT,)))
+    if not any(part.kept for part in made.parts.values()):
+        raise UnsupportedError("it finds no layer to quantize")
+    return trying.prove(run, trial, made, trial.selection, label=f"{trial.label}:all")
 
 
 def alone(trial: Trial, layer: Kept) -> Rule:
@@ -154,7 +164,11 @@ def _made(
 def cost(run: Run, trial: Trial, made: Candidate, part: str = "", layer: Kept | None = None) -> Cost:
     """Execute a file on selection samples and compare."""
     label = f"{trial.label}:{layer.names[-1] if layer else 'all'}"
-    proven = trying.prove(run, trial, made, trial.selection, label=label)
+    return as_cost(trying.prove(run, trial, made, trial.selection, label=label), part, layer)
+
+
+def as_cost(proven: Candidate, part: str = "", layer: Kept | None = None) -> Cost:
+    """What an executed file differs by."""
     assert proven.evidence is not None
     worst, accuracy = proven.evidence.parity, proven.evidence.accuracy
     return Cost(

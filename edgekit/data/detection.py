@@ -73,6 +73,25 @@ def decode(raw: NDArray[np.generic], anchors: Sequence[tuple[float, float]], siz
     return np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, count, 4)
 
 
+def apart(
+    outputs: Mapping[str, NDArray[np.generic]], roles: Mapping[str, str]
+) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
+    """Outputs and their roles, where an output that has both boxes and scores is two: of each box four numbers first.
+
+    The shorter axis has what there is of a box.
+    """
+    found, known = dict(outputs), dict(roles)
+    for name, role in roles.items():
+        both = role.split("+")
+        if len(both) == 2:
+            whole = found.pop(name)
+            axis = -1 if whole.ndim < 3 or whole.shape[-1] <= whole.shape[1] else 1
+            del known[name]
+            for part, value in zip(both, np.split(whole, [4], axis), strict=True):
+                found[f"{name}:{part}"], known[f"{name}:{part}"] = value, part
+    return found, known
+
+
 def named(
     outputs: Mapping[str, NDArray[np.generic]], roles: Mapping[str, str], size: tuple[int, int]
 ) -> dict[str, NDArray[np.generic]]:

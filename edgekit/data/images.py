@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit import catalogue
+from edgekit.data import mapped
 from edgekit.errors import DamagedFileError, MissingDependencyError, UsageError
 
 #: Distributions whose versions change what is done here.
@@ -159,28 +160,28 @@ def order_of(folder: Path, found: Collection[str], settings: Preprocessing, outp
     return tuple(names)
 
 
-def read(files: Sequence[Path], settings: Preprocessing) -> NDArray[np.float32]:
-    """Decode and preprocess: float32, ``(n, height, width, channels)`` or ``(n, channels, height, width)``.
+def read(files: Sequence[Path], settings: Preprocessing) -> NDArray[np.generic]:
+    """Decode and preprocess: float32, ``(n, height, width, channels)`` or ``(n, channels, height, width)``, mapped.
 
     Raises:
         DamagedFileError: OpenCV cannot decode a file; it is named.
     """
-    return np.stack([_prepared(decoded(path, settings), settings) for path in files])
+    return mapped.written(_prepared(decoded(path, settings), settings)[None] for path in files)
 
 
 def read_with_boxes(
     files: Sequence[Path], settings: Preprocessing, boxes: Sequence[NDArray[np.float64]]
-) -> tuple[NDArray[np.float32], list[NDArray[np.float64]]]:
+) -> tuple[NDArray[np.generic], list[NDArray[np.float64]]]:
     """As ``read``, with boxes ``(objects, 5)`` (class, then corners in pixels) moved along into the model's input."""
-    images, moved = [], []
+    images, moved = mapped.Growing(), []
     for path, own in zip(files, boxes, strict=True):
         image = decoded(path, settings)
         (top, left), (rows, columns) = window(image.shape[:2], settings)
         scale = settings.size[1] / columns, settings.size[0] / rows
         corners = (own[:, 1:] - [left, top, left, top]) * [*scale, *scale]
         moved.append(np.concatenate([own[:, :1], corners], axis=1))
-        images.append(_prepared(image, settings))
-    return np.stack(images), moved
+        images.add(_prepared(image, settings)[None])
+    return images.array(), moved
 
 
 def _opencv() -> Any:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.data import tasks
+from edgekit.data import mapped, tasks
+from edgekit.data.mapped import take
 from edgekit.data.rows import Rows, stored
 from edgekit.data.tasks import Samples, Split
 from edgekit.errors import UnsupportedError, UsageError
@@ -100,7 +101,10 @@ def make(
         selection, test = user.split(found, plan.seed, SELECTION_SHARE)
         return selection if split == "selection" else test
     assert plan.calibrate is not None
-    return _part(user.load(plan.calibrate, signature), plan, kept=False) if split == "selection" else None
+    if split != "selection":
+        return None
+    found = user.load(plan.calibrate, signature)
+    return take(found, _part(found, plan, kept=False))
 
 
 def _calibration(plan: DataPlan, given: str, signature: Signature) -> Samples:
@@ -113,15 +117,16 @@ def _calibration(plan: DataPlan, given: str, signature: Signature) -> Samples:
 
     samples = user.load(given, signature)
     if plan.evaluate is not None:
-        samples = user.without(samples, user.load(plan.evaluate, signature), given)
+        kept = user.apart(samples, user.load(plan.evaluate, signature), given)
+        samples = replace(samples, dropped=_count(samples) - len(kept))
     elif _count(samples) < 2:
         raise UsageError(
             f"{given} holds one sample, which cannot be calibrated with and compared on as well",
             hint="Give a few hundred real inputs (at least two), or others to compare on with --evaluate.",
         )
     else:
-        samples = _part(samples, plan, kept=True)
-    drawn = _drawn(samples, plan)
+        kept = _part(samples, plan, kept=True)
+    drawn = take(samples, kept[_drawn(len(kept), plan)])
     if _count(drawn) > 1 and len(set(user.hashes(drawn))) == 1:
         raise UsageError(
             f"all {_count(drawn)} calibration samples of {given} are alike: they show no range of values",
@@ -176,7 +181,9 @@ def edges(samples: Samples) -> Samples:
         padded = one.copy()
         if one.ndim > 1:
             padded[:, one.shape[1] // 2 :] = 0
-        constants = (np.full_like(one, value) for value in (0, array.min(), array.max()))
+        least = min(block.min() for block in mapped.blocks(array))
+        most = max(block.max() for block in mapped.blocks(array))
+        constants = (np.full_like(one, value) for value in (0, least, most))
         return np.concatenate([*constants, padded])
 
     return Samples({name: of(array) for name, array in samples.inputs.items()}, None)
@@ -200,11 +207,10 @@ def moved(samples: Samples) -> Samples | None:
 
 def save(samples: Samples, path: Path) -> None:
     """Write samples as an npz file: ``x/<input>`` and, where there are labels, ``y``."""
-    # Row after row, so that ``rows.read`` can take some.
-    arrays = {f"x/{name}": np.ascontiguousarray(array) for name, array in samples.inputs.items()}
+    arrays = {f"x/{name}": array for name, array in samples.inputs.items()}
     if samples.labels is not None:
-        arrays["y"] = np.ascontiguousarray(samples.labels)
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keyword for allow_pickle
+        arrays["y"] = samples.labels
+    mapped.save(path, arrays)
 
 
 def load(path: Path) -> Samples:
@@ -251,28 +257,24 @@ def _of_task(name: str, plan: DataPlan, split: Split) -> Samples:
     if split != "calibration" or plan.calibration_count >= most:
         return tasks.load(name, split, most)
     if plan.draw == "even":
-        return _drawn(tasks.load(name, split, most), plan)
+        samples = tasks.load(name, split, most)
+        return take(samples, _drawn(_count(samples), plan))
     return tasks.load(name, split, plan.calibration_count)
 
 
-def _drawn(samples: Samples, plan: DataPlan) -> Samples:
-    """As many calibration samples as the plan uses; by default at random: a file may be sorted by class."""
-    count = _count(samples)
+def _drawn(count: int, plan: DataPlan) -> NDArray[np.int64]:
+    """As many of so many calibration samples as the plan uses; by default at random: a file may be sorted by class."""
     most = min(count, plan.calibration_count)
     if plan.draw == "random":
-        return _rows(samples, np.sort(np.random.default_rng(plan.seed).permutation(count)[:most]))
-    return _rows(samples, np.arange(most) * count // most if plan.draw == "even" else np.arange(most))
+        return np.sort(np.random.default_rng(plan.seed).permutation(count)[:most])
+    return np.arange(most) * count // most if plan.draw == "even" else np.arange(most)
 
 
-def _part(samples: Samples, plan: DataPlan, *, kept: bool) -> Samples:
+def _part(samples: Samples, plan: DataPlan, *, kept: bool) -> NDArray[np.int64]:
+    """Which samples calibrate (``kept``), and which are held out to compare on."""
     order = np.random.default_rng(plan.seed).permutation(_count(samples))
     held_out = max(1, round(len(order) * HELD_OUT))
-    return _rows(samples, np.sort(order[held_out:] if kept else order[:held_out]))
-
-
-def _rows(samples: Samples, rows: NDArray[np.int64]) -> Samples:
-    labels = None if samples.labels is None else samples.labels[rows]
-    return replace(samples, inputs={name: array[rows] for name, array in samples.inputs.items()}, labels=labels)
+    return np.sort(order[held_out:] if kept else order[:held_out])
 
 
 def _count(samples: Samples) -> int:

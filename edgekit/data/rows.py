@@ -61,23 +61,27 @@ def write(path: Path, prefix: str, parts: Iterable[Mapping[str, NDArray[Any]]]) 
     """Write parts of the same arrays below each other; the file's bytes depend on the values alone."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch, contextlib.ExitStack() as stack:
         files: dict[str, IO[bytes]] = {}
-        headers: dict[str, dict[str, Any]] = {}
+        headers: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         for part in parts:
             for name, array in part.items():
                 if name not in files:
                     files[name] = stack.enter_context((Path(scratch) / str(len(files))).open("w+b"))
-                    shape = (0, *array.shape[1:])
-                    headers[name] = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+                    headers[name] = array.dtype, (0, *array.shape[1:])
                 files[name].write(array.tobytes())
-                total, *rest = headers[name]["shape"]
-                headers[name]["shape"] = (total + len(array), *rest)
+                dtype, (total, *rest) = headers[name]
+                headers[name] = dtype, (total + len(array), *rest)
         with zipfile.ZipFile(path, "w") as archive:
             for name, file in files.items():
                 file.seek(0)
                 # A ZipInfo made by hand has a constant date, as that of numpy.savez.
                 with archive.open(zipfile.ZipInfo(f"{prefix}{name}.npy"), "w", force_zip64=True) as member:
-                    npy.write_array_header_1_0(member, headers[name])
+                    write_header(member, *headers[name])
                     shutil.copyfileobj(file, member)
+
+
+def write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Write what stands before the elements of an array that is stored row after row."""
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,37 @@ def stored(path: Path, prefix: str) -> dict[str, Rows]:
             name = member.filename.removeprefix(prefix).removesuffix(".npy")
             if member.compress_type != zipfile.ZIP_STORED:
                 raise UsageError(f"array {name!r} of {path.name} is compressed", hint="Save it with numpy.savez.")
-            file.seek(member.header_offset + _NAME_LENGTH)
-            file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
+            file.seek(first_byte(file, member))
             shape, dtype = _header(file, name)
             found[name] = Rows(path, file.tell(), shape[0], shape[1:], dtype)
     return found
+
+
+def first_byte(file: IO[bytes], member: zipfile.ZipInfo) -> int:
+    """Where in the file of an archive a member begins that is not compressed."""
+    file.seek(member.header_offset + _NAME_LENGTH)
+    return sum(struct.unpack("<HH", file.read(4))) + file.tell()
+
+
+def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read on to an array's first element: its shape, whether it is stored column after column, its type.
+
+    Raises:
+        ValueError: no header; NumPy, which reads it as a Python literal, raises others, too.
+    """
+    version = npy.read_magic(file)
+    if version not in _VERSIONS:
+        raise ValueError(f"version {version} of the npy format is not known")
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = _VERSIONS[version](file)
+    return found
+
+
+#: Version 3 is 2 with names of fields in UTF-8.
+_VERSIONS = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+    (3, 0): npy.read_array_header_2_0,
+}
 
 
 def _open(stack: contextlib.ExitStack, path: Path, prefix: str) -> dict[str, _Stored]:
@@ -164,8 +194,7 @@ def _open(stack: contextlib.ExitStack, path: Path, prefix: str) -> dict[str, _St
 
 
 def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
-    shape, fortran, dtype = read_header(file)
+    shape, fortran, dtype = header(file)
     if (fortran and len(shape) > 1) or dtype.hasobject:
         raise UsageError(f"array {name!r} is not stored row after row", hint="Save it with numpy.ascontiguousarray.")
     return shape, dtype

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import user_code
-from edgekit.data import archives, coco, images
+from edgekit.data import archives, coco, images, mapped, rows
+from edgekit.data.mapped import take
 from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
 from edgekit.signature import Signature, TensorSpec
@@ -86,14 +87,9 @@ def digest(samples: Samples) -> str:
         arrays["labels"] = samples.labels
     for name, array in arrays.items():
         found.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
+        for block in mapped.blocks(array):
+            found.update(block.tobytes())
     return found.hexdigest()
-
-
-def take(samples: Samples, rows: NDArray[np.integer[Any]]) -> Samples:
-    """The samples with these numbers."""
-    picked = {name: array[rows] for name, array in samples.inputs.items()}
-    return replace(samples, inputs=picked, labels=None if samples.labels is None else samples.labels[rows])
 
 
 #: Calibration samples that may be among the evaluation samples, as a share: a few copies are left out and counted,
@@ -101,8 +97,8 @@ def take(samples: Samples, rows: NDArray[np.integer[Any]]) -> Samples:
 MOST_SHARED = 0.05
 
 
-def without(samples: Samples, others: Samples, where: str) -> Samples:
-    """Samples that are not among others, by the hash of their inputs; those that are, are counted.
+def apart(samples: Samples, others: Samples, where: str) -> NDArray[np.int64]:
+    """Numbers of the samples that are not among others, by the hash of their inputs.
 
     Raises:
         UsageError: more than ``MOST_SHARED`` of them are.
@@ -116,14 +112,13 @@ def without(samples: Samples, others: Samples, where: str) -> Samples:
             "samples that the file was fitted to proves nothing",
             hint="Calibrate with other samples, such as those of the training set.",
         )
-    return replace(take(samples, kept), dropped=shared) if shared else samples
+    return kept
 
 
 def hashes(samples: Samples) -> list[bytes]:
     """A hash of each sample's inputs."""
-    names, count = sorted(samples.inputs), len(next(iter(samples.inputs.values())))
-    rows = [[np.ascontiguousarray(samples.inputs[name][i]).tobytes() for name in names] for i in range(count)]
-    return [hashlib.sha256(b"".join(row)).digest() for row in rows]
+    columns = (mapped.each(samples.inputs[name]) for name in sorted(samples.inputs))
+    return [hashlib.sha256(b"".join(value.tobytes() for value in row)).digest() for row in zip(*columns, strict=True)]
 
 
 def drawn(count: int, limit: int, seed: int) -> NDArray[np.int64]:
@@ -169,13 +164,14 @@ def _input(array: Array, spec: TensorSpec, where: str) -> Array:
             hint="Store the values that the model takes: scaled and normalised floats, or token numbers.",
         )
     if wanted.kind == "f":
-        bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
-        if len(bad):
+        whole = [np.isfinite(block.reshape(len(block), -1)).all(axis=1) for block in mapped.blocks(array)]
+        if len(bad := np.flatnonzero(~np.concatenate(whole))):
             raise UsageError(f"{where}: input {spec.name!r} has NaN or infinity in sample {bad[0]} ({len(bad)} in all)")
-    elif array.size and not np.array_equal(array.astype(wanted), array):
+    elif not all(np.array_equal(block.astype(wanted), block) for block in mapped.blocks(array)):
         raise UsageError(f"{where}: input {spec.name!r} has values that do not fit {spec.dtype}")
-    converted: Array = np.ascontiguousarray(array, dtype=wanted)
-    return converted
+    if array.dtype == wanted and array.flags.c_contiguous:
+        return array
+    return mapped.written(np.ascontiguousarray(block, dtype=wanted) for block in mapped.blocks(array))
 
 
 def _unlike(array: Array, spec: TensorSpec, where: str) -> UsageError:
@@ -215,7 +211,7 @@ def _labels(labels: Array | None, where: str) -> Array | None:
         return None
     if labels.dtype.kind not in "iubf":
         raise UsageError(f"{where}: labels are {labels.dtype}", hint="Store class numbers or quantities.")
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+    if labels.dtype.kind == "f" and not all(np.isfinite(block).all() for block in mapped.blocks(labels)):
         raise UsageError(f"{where}: the labels have NaN or infinity")
     return labels[:, 0] if labels.dtype.kind in "iub" and labels.ndim == 2 and labels.shape[1] == 1 else labels
 
@@ -236,8 +232,7 @@ def _npz(path: Path, signature: Signature) -> Samples:
         with archives.open_zip(path, str(path)) as opened:
             for member in opened.infolist():
                 _check_header(opened, member, path)
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name.removesuffix(".npy"): mapped.member(opened, path, name) for name in opened.namelist()}
     except (*archives.ZIP_ERRORS, *_HEADER_ERRORS) as error:
         if "allow_pickle" in str(error):
             raise UnsafeInputError(f"{path} holds pickled objects", hint="Store plain arrays of numbers.") from error
@@ -250,11 +245,9 @@ _HEADER_ERRORS = (SyntaxError, TypeError, RecursionError, MemoryError, tokenize.
 
 
 def _check_header(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """NumPy makes room for what an array says to be before it reads what is there."""
+    """An array that says to be larger than what is there is told before anything is unpacked."""
     with opened.open(member) as stored:
-        version = np.lib.format.read_magic(stored)
-        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
-        shape, _, dtype = read(stored)
+        shape, _, dtype = rows.header(stored)
     said = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and said > member.file_size:
         raise DamagedFileError(f"{path}: {member.filename!r} says to be {shape} {dtype} in {member.file_size} bytes")
@@ -312,23 +305,34 @@ def _objects(listed: Path, name: str, signature: Signature, settings: images.Pre
 
 def _python(text: str, path: Path, function: str, signature: Signature, limit: int | None) -> Samples:
     made = user_code.call(str(path), function)
-    batches: list[Samples] = []
+    grown: dict[str, mapped.Growing] | None = None
     count = 0
     stream = iter([made] if isinstance(made, Mapping | tuple) else _iterable(made, text))
     while limit is None or count < limit:
         with user_code.blame(str(path), function):  # a generator runs the user's code here
-            batch = next(stream, None)
-        if batch is None:
+            yielded = next(stream, None)
+        if yielded is None:
             break
-        batches.append(_batch(batch, signature, text))
-        count += max((len(array) for array in batches[-1].inputs.values()), default=0)
-    if count == 0:
+        batch = _batch(yielded, signature, text)
+        arrays = {f"x/{name}": array for name, array in batch.inputs.items()}
+        if batch.labels is not None:
+            arrays["y"] = batch.labels
+        if any(array.dtype.hasobject for array in arrays.values()):
+            check(batch, signature, text)  # which refuses them: no file could hold them
+        grown = grown or {name: mapped.Growing() for name in arrays}
+        if tuple(arrays) != tuple(grown):
+            raise UsageError(f"{text} yields batches that differ in their names or in whether they have labels")
+        try:
+            for name, array in arrays.items():
+                grown[name].add(array)
+        except ValueError as error:
+            raise UsageError(f"{text} yields batches that do not go together: {error}") from error
+        count += max((len(array) for array in batch.inputs.values()), default=0)
+    if grown is None or count == 0:
         raise UsageError(f"{text} is empty: it yielded no samples")
-    if len({tuple(b.inputs) for b in batches}) > 1 or len({b.labels is None for b in batches}) > 1:
-        raise UsageError(f"{text} yields batches that differ in their names or in whether they have labels")
-    inputs = {name: np.concatenate([b.inputs[name] for b in batches])[:limit] for name in batches[0].inputs}
-    parts = [b.labels for b in batches if b.labels is not None]
-    return Samples(inputs, np.concatenate(parts)[:limit] if parts else None)
+    found = {name: own.array()[:limit] for name, own in grown.items()}
+    labels = found.pop("y", None)
+    return Samples({name.removeprefix("x/"): array for name, array in found.items()}, labels)
 
 
 def _iterable(made: Any, text: str) -> Iterable[Any]:

@@ -21,7 +21,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import stack
 from edgekit.proof import metrics, parity, stream
 from edgekit.result import Parity
-from edgekit.signature import BOXES, WHOLE, Signature, State, TensorSpec
+from edgekit.signature import BOXES, SCORES, WHOLE, Signature, State, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.proof.metrics import Metric
@@ -251,10 +251,11 @@ def answers(outputs: Arrays, signatures: Mapping[str, Signature], task: str | No
     signature = signatures.get(WHOLE)
     if task is not None or signature is None or not signature.roles:
         return tasks.postprocess(task, outputs)
-    kinds = set(signature.roles.values())
-    if kinds & set(BOXES) and kinds & {"scores", "scores-logit"}:
-        return detection.named(outputs, signature.roles, image_size(signature))
-    return dict(sorted(outputs.items(), key=lambda item: signature.roles.get(item[0]) != "classes"))
+    outputs, roles = detection.apart(outputs, signature.roles)
+    kinds = set(roles.values())
+    if kinds & set(BOXES) and kinds & set(SCORES):
+        return detection.named(outputs, roles, image_size(signature))
+    return dict(sorted(outputs.items(), key=lambda item: roles.get(item[0]) != "classes"))
 
 
 def image_size(signature: Signature) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from edgekit.result import Audit, Inspected, Layer
 from edgekit.scheme import Scheme
@@ -137,13 +137,14 @@ def shortfall(scheme: Scheme, audit: Inspected, *, integer_io: bool = False) -> 
     if scheme.integers is not None and macs is not None and macs < scheme.integers:
         left = _named("in float", audit.float_ops)
         return f"only {_percent(macs)} of the multiply-accumulates are computed in integers{left}"
-    if integer_io:
-        floating = [t.name for t in (*audit.inputs, *audit.outputs) if t.dtype.startswith(("float", "bfloat"))]
-        if floating:
-            return f"inputs or outputs stayed float: {', '.join(floating)}"
-        if left_float := {kind: n for kind, n in (audit.ops_float or {}).items() if kind not in audit.ops_float_only}:
-            return f"not full integer: {_counted(left_float)} compute in float"
-    return ""
+    return "; ".join(_not_full_integer(audit)) if integer_io else ""
+
+
+def _not_full_integer(audit: Inspected) -> Iterator[str]:
+    if floating := [t.name for t in (*audit.inputs, *audit.outputs) if t.dtype.startswith(("float", "bfloat"))]:
+        yield f"inputs or outputs stayed float: {', '.join(floating)}"
+    if left_float := {kind: n for kind, n in (audit.ops_float or {}).items() if kind not in audit.ops_float_only}:
+        yield f"not full integer: {_counted(left_float)} compute in float"
 
 
 def _percent(share: float) -> str:

@@ -30,6 +30,8 @@ class Request:
         kinds: of the layers that the target quantizes; empty for all.
         samples: file of calibration samples; None where nothing looks at them.
         equalize: how channels are scaled first.
+        fold_norms: whether scales of norms are multiplied into the weights behind them, as the format's exporter would
+            do with weights that lie on a grid.
         round: whether weights are then rounded by GPTQ.
     """
 
@@ -39,6 +41,7 @@ class Request:
     kinds: tuple[Kind, ...]
     samples: File | None
     equalize: Equalization
+    fold_norms: bool
     round: bool
 
 
@@ -67,13 +70,18 @@ def run(folder: Path, request: Request) -> Answer:
 
     def rounded(product: Product) -> NDArray[np.float64] | None:
         becomes = grid(product)
-        return None if becomes is None else gptq.rounded(product.weights, product.moments().second, becomes)
+        if becomes is None:
+            return None
+        seen = product.moments()
+        return gptq.rounded(product.weights, seen.second, becomes, seen.crossed)
 
     try:
         bits = int(scheme.activations.removeprefix("int")) if scheme.needs_calibration else None
         seams = 0
         if request.equalize != "none":
             seams = equalize.equalize(model, samples, request.equalize, grid, activation_bits=bits)
+        if request.fold_norms:
+            equalize.fold_norms(model)
         changed = products.replace_weights(model, samples, rounded) if request.round else []
         file = framework(request.environment).save_weights(model, folder)
     finally:
@@ -81,10 +89,19 @@ def run(folder: Path, request: Request) -> Answer:
     return Answer(file.name, seams, len(changed))
 
 
+#: Samples that weights are adjusted by: a model is run in step on all of them, whose values lie in memory together.
+MOST = 256
+
+
 def _samples(model: LoadedModel, file: File | None) -> Sequence[Sequence[NDArray[Any]]]:
-    """The arrays of each call, in the signature's order."""
+    """The arrays of each call, in the signature's order: of ``MOST`` samples at equal distances, or of all."""
     if file is None:
         return ()
-    rows = planning.load(Path(file)).inputs
-    inputs = [rows[t.name].reshape(-1, *t.shape).astype(t.dtype) for t in model.signature.inputs]
-    return list(zip(*inputs, strict=True))
+    found = planning.rows_of(Path(file))
+    inputs = [found[t.name].of_shape(t.shape) for t in model.signature.inputs]
+    count = len(inputs[0])
+    most = min(count, MOST)
+    types = [t.dtype for t in model.signature.inputs]
+    return [
+        [rows[i * count // most].astype(dtype) for rows, dtype in zip(inputs, types, strict=True)] for i in range(most)
+    ]

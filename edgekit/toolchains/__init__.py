@@ -2,7 +2,8 @@
 
 A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the distributions whose versions matter;
 ``ENDING``: of its files, where they are told by it; ``ENTRY``: what the format calls one of several parts of a file,
-where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``VARIABLES``: what every
+where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``FOLDS_NORMS_OF``:
+frameworks whose exporter multiplies a norm's scales into the weights behind it; ``VARIABLES``: what every
 child sets in its environment, where the vendor's libraries need it), so that the parent process may read them. What
 needs a framework or a runtime lies in modules that are imported in children only:
 
@@ -26,8 +27,8 @@ A route's name says what it does: ``export-TOOL`` for float files, else ``METHOD
   softmax, sums and gates stay float), ``all`` (also what the tool leaves float by itself), ``noconv`` and
   ``nodepthwise`` (such convolutions use their integer weights in float), ``mixed`` (so do pointwise ones),
   ``unrolled`` (recurrent layers taken apart), ``dynamic-cells`` (they get their scales at run time), ``widened``
-  (float16 weights become float32 when the file is opened), ``per-tensor``
-  and ``symmetric`` (the scales of weights).
+  (float16 weights become float32 when the file is opened), ``float-outputs`` (of a target whose outputs are integers),
+  ``per-tensor`` and ``symmetric`` (the scales of weights).
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ def test_the_fewest_layers_are_kept_in_float(given: Any, workers: Workers, tmp_p
     kept = [layer.macs for layer in made.kept_float]
     assert kept in ([1024], [1024, 128], [128, 1024]), "the hard one, and at most the last one with it"
     assert made.kept_float[0].becomes == "float"
+    assert made.kept_macs_share == sum(kept) / 3200, "of all four layers"
     assert any(note.startswith("kept in float: ") and "% of MACs)" in note for note in made.notes)
     in_float = [layer.shape for layer in made.audit.layers if "float" in layer.weight_type]
     assert sorted(in_float) == sorted((macs // 32, 32) for macs in kept)
@@ -107,3 +108,20 @@ def test_below_8_bits_the_hard_layer_is_kept_higher_with_the_weights_of_the_sour
     assert not any("GPTQ" in note for note in made.notes)
     types = {layer.weight_type for layer in made.audit.layers}
     assert "int4" in types and types <= {"int4", "int8", "float32"}
+
+
+def test_an_output_of_two_ranges_stays_in_float(workers: Workers, tmp_path: Path, store: Store) -> None:
+    """Pixels and shares in one tensor: in int8 they have one step, and the shares are nothing but it."""
+    source = CHILDREN / "one_head.py"
+    asked: dict[str, Any] = {"latency": False, "workers": workers, "trust": True, "store": store}
+    asked["calibrate"] = f"{source}:numbers"
+    plain = edgekit.convert(f"{source}:two_ranges", "tflite-int8", output=tmp_path / "plain", **asked)
+    assert plain.status == "FAIL_PARITY", "else there is nothing to mend"
+    made = edgekit.convert(f"{source}:two_ranges", "tflite-int8", output=tmp_path / "b", allow_mixed=True, **asked)
+    assert (made.status, made.route) == ("PASS", "ptq-w8a8-quantizer-matmuls-float-outputs"), made.reason
+    assert [tried.status for tried in made.routes_tried][:2] == ["FAIL_PARITY"] * 2
+    assert made.audit.macs_quantized_share == 1
+    [part] = made.parts.values()
+    assert (part.inputs[0].dtype, part.outputs[0].dtype) == ("int8", "float32")
+    [note] = [note for note in made.notes if note.startswith("mixed precision: ")]
+    assert "outputs stayed float" in note and "LOGISTIC x2" in note, "what computes in float is named"

@@ -39,7 +39,7 @@ def perplexity(file: Path) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    [batch] = structural.evaluation()
+    batch, *_ = structural.evaluation()
     logits = [session.run(None, {"tokens": batch["tokens"][i : i + 1]})[0][0] for i in range(COUNT)]
     metric = metrics.metric("perplexity")
     return float(metric.value(metric.contributions(batch["y"][:COUNT], np.stack(logits))))

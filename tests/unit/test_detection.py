@@ -335,6 +335,11 @@ def test_a_users_boxes_and_scores_come_as_they_say(role: str, last: bool) -> Non
     np.testing.assert_allclose(found["scores"], scores)
     logits = {**outputs, "s": np.log(outputs["s"] / (1 - outputs["s"]))}
     np.testing.assert_allclose(detection.named(logits, {"s": "scores-logit", "b": role}, (64, 48))["scores"], scores)
+    together = {"out": np.concatenate([outputs["b"], outputs["s"]], axis=2 if last else 1)}
+    outputs_apart, roles = detection.apart(together, {"out": f"{role}+scores"})
+    whole = detection.named(outputs_apart, roles, (64, 48))
+    np.testing.assert_array_equal(whole["boxes"], found["boxes"])
+    np.testing.assert_array_equal(whole["scores"], found["scores"])
     with pytest.raises(UsageError, match="do not go with"):
         detection.named({**outputs, "s": scores[:, :5]}, {"s": "scores", "b": role}, (64, 48))
 

@@ -48,6 +48,22 @@ def test_a_quantizer_finds_the_same_grid_again(group: int | None) -> None:
     assert np.allclose(nearest(found, grid), found, atol=1e-7)
 
 
+def test_a_layer_makes_good_what_those_before_it_lost() -> None:
+    """Inputs that are now 10 % smaller and shifted between each other: outputs are as those of the float layer."""
+    weights, x = RNG.standard_normal((12, 32)), inputs(32)
+    changed = 0.9 * x + 0.05 * np.roll(x, 1, axis=1)
+    hessian, crossed, grid = changed.T @ changed, x.T @ changed, Grid()
+
+    def lost(found: np.ndarray) -> float:
+        return float(((changed @ found.T - x @ weights.T) ** 2).sum())
+
+    fitted = rounded(weights, hessian, grid, crossed)
+    assert is_on(fitted, grid.scales(fitted))
+    assert lost(fitted) < 0.7 * lost(rounded(weights, hessian, grid))
+    assert np.array_equal(rounded(weights, hessian, grid, hessian), rounded(weights, hessian, grid)), "nothing was lost"
+    assert np.isfinite(rounded(weights, 0 * hessian, grid, 0 * hessian)).all(), "nothing was seen"
+
+
 def test_against_all_that_could_be_chosen() -> None:
     """Four inputs, levels -3 to 3: 7 ** 3 rows, the largest weight being given. GPTQ is greedy: near the best."""
     excess = []
@@ -85,5 +101,5 @@ def test_inputs_that_are_always_zero_and_rows_of_zeros() -> None:
     found = rounded(weights, x.T @ x, Grid())
     assert np.isfinite(found).all()
     assert np.array_equal(found[2], np.zeros(8))
-    assert np.allclose(found[:, 3], nearest(weights, Grid())[:, 3]) or is_on(found, Grid().scales(weights))
+    assert np.allclose(found[:, 3], nearest(weights, Grid())[:, 3]) or is_on(found, Grid().scales(found))
     assert np.array_equal(rounded(weights, np.zeros((8, 8)), Grid()), nearest(weights, Grid())), "nothing was seen"

@@ -146,6 +146,7 @@ PIXELS = Signature(ONE.inputs, (TensorSpec("map", (1, 3, 4, 4)),))
 BOXES = Signature(
     ONE.inputs, (TensorSpec("b", (1, 4, 9), role="boxes-cxcywh-unit"), TensorSpec("s", (1, 9, 2), role="scores-logit"))
 )
+ONE_HEAD = Signature(ONE.inputs, (TensorSpec("out", (1, 6, 9), role="boxes-cxcywh-unit+scores-logit"),))
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,7 @@ BOXES = Signature(
         ("r2", ONE, np.random.default_rng(0).normal(size=(3, 5))),
         ("miou", PIXELS, np.full((3, 4, 4), 2)),
         ("map", BOXES, np.tile([1.0, 2, 2, 9, 9], (3, 7, 1))),
+        ("map", ONE_HEAD, np.tile([1.0, 2, 2, 9, 9], (3, 7, 1))),
     ],
 )
 def test_a_metric_takes_what_fits_the_model(metric, signature, labels):

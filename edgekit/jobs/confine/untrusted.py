@@ -73,7 +73,7 @@ def unread(plan: DataPlan) -> Iterator[None]:
             raise
         raise UsageError(
             f"the samples of {' and '.join(given)} could not be read: {error}",
-            hint="A function has to end; samples have to fit into memory; --timeout and --memory-limit are the limits.",
+            hint="A function has to end, and a batch to fit into memory; --timeout and --memory-limit are the limits.",
         ) from error
 
 

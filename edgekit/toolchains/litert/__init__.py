@@ -10,5 +10,7 @@ PACKAGES = (
 )  # fmt: skip
 #: Ending of its files.
 ENDING = ".tflite"
+#: Frameworks whose exporter multiplies a norm's scales into the weights behind it: TensorFlow's converter.
+FOLDS_NORMS_OF = ("keras",)
 #: What a file of several parts calls one of them.
 ENTRY = "signature"

@@ -199,12 +199,22 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
     for the operators that make a layer norm, GELU or softmax, and the built-in ones are slow. Products of two
     activations (attention) stay float with the softmax between them.
     """
+    return _static_products(request, ends=("INPUT", "OUTPUT"))
+
+
+def static_products_float_outputs(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``static_products``, with outputs in float: one scale cannot hold boxes in pixels and scores of at most 1."""
+    return _static_products(request, ends=("INPUT",))
+
+
+def _static_products(request: Request, ends: Sequence[str]) -> Converted:
+    """Quantize products, lookups and those ``ends`` of the graph."""
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     names, manager = qtyping.TFLOperationName, RecipeManager()
     chosen = [names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE, names.FULLY_CONNECTED]
-    chosen += [names.INPUT, names.OUTPUT, names.GATHER]
+    chosen += [names.GATHER, *(names[end] for end in ends)]
     for name in chosen:
         manager.add_static_config(regex=".*", operation_name=name, activation_num_bits=8, weight_num_bits=8)
     manager.add_dynamic_config(regex=".*", operation_name=names.EMBEDDING_LOOKUP, num_bits=8)

@@ -41,5 +41,8 @@ ROUTES: Mapping[str, Route] = {
     "dynamic-w4a8-quantizer-matmuls": _dynamic(quantize.dynamic_int4_products),
     "ptq-w8a8-quantizer": Route(_ANY, quantize.static_int8, quantizes_file=True, **_STATIC),
     "ptq-w8a8-quantizer-matmuls": Route(_ANY, quantize.static_products, quantizes_file=True, **_STATIC),
+    "ptq-w8a8-quantizer-matmuls-float-outputs": Route(
+        _ANY, quantize.static_products_float_outputs, quantizes_file=True, **_STATIC
+    ),
     "ptq-w8a16-quantizer": Route(_ANY, quantize.static_int16x8, quantizes_file=True, **_STATIC),
 }

@@ -58,7 +58,10 @@ def qdq_all(model: LoadedModel | None, request: Request) -> Converted:
 
 
 def qdq_products(model: LoadedModel | None, request: Request) -> Converted:
-    """Quantize convolutions, matrix products and lookups only: softmax, norms and masks keep their range."""
+    """Quantize convolutions, products with weights and lookups only: softmax, norms, masks keep their range.
+
+    So do the products of attention with the softmax between them.
+    """
     return _static(read_float(request), request, WEIGHTED)
 
 
@@ -236,6 +239,7 @@ def with_plain_products(model: onnx.ModelProto) -> onnx.ModelProto:
     used: set[str] = set()
     nodes = []
     for index, node in enumerate(model.graph.node):
+        node.name = node.name or node.output[0]  # the quantizer knows what it leaves out by its name
         nodes.append(node)
         third = node.input[2] if node.op_type in PRODUCTS and len(node.input) > 2 else ""
         if third in used:
@@ -303,6 +307,7 @@ def _static(
             op_types_to_quantize=list(op_types) if op_types else None,
             nodes_to_exclude=[
                 *found.floats,
+                *(_between_activations(plain.graph) if op_types else ()),
                 # It computes in float; ONNX Runtime restores its int8 scale and offset anew on each run.
                 *(n.name for n in plain.graph.node if n.op_type == "LayerNormalization" and n.name),
             ],
@@ -318,6 +323,12 @@ def _static(
             if name not in ranged:
                 rules.without_own(one.tensor, ranged)
         return replace(finish(made, request, quantized=True), kept=found.kept)
+
+
+def _between_activations(graph: onnx.GraphProto) -> list[str]:
+    """Products without weights, those of attention: in int8 less close, and no faster (REASONS.md#qdq-matmuls)."""
+    stored = {tensor.name for tensor in graph.initializer}
+    return [node.name for node in graph.node if node.op_type == "MatMul" and not stored & set(node.input)]
 
 
 def _write_ranges(model: onnx.ModelProto, request: Request, op_types: tuple[str, ...] | None, file: Path) -> None:

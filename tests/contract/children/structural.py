@@ -50,6 +50,7 @@ def calibration() -> Iterator[dict[str, np.ndarray]]:
 
 
 def evaluation() -> Iterator[dict[str, np.ndarray]]:
-    """Windows of its test split with their labels."""
-    samples = tasks.load(CONFIG.task, "test")
-    yield {**samples.inputs, "y": samples.labels}
+    """Windows of its test and selection splits with their labels."""
+    for split in ("test", "selection"):
+        samples = tasks.load(CONFIG.task, split)
+        yield {**samples.inputs, "y": samples.labels}
