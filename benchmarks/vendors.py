@@ -703,7 +703,9 @@ def page() -> str:
         "*gain* is what edgekit's file is ahead of theirs on the same samples, positive is better, with its 95 %",
         "interval.",
         "",
-        f"Of {len(compared)} rows {len(equal)} are of equal size. Of these edgekit's file is",
+        f"Of {len(found)} cells {len(found) - len(compared)} have no file of the target that passes. Of the others "
+        f"{len(equal)} are of equal size",
+        "(ours is no more than 2 % larger). Of these edgekit's file is",
         "",
         f"- as good (no more than {NEAR} behind) in {len(near)} of {len(equal)},",
         f"- better in {len(better)} of {len(equal)}, in {len(proven)} of them beyond the interval;",
