@@ -1,6 +1,6 @@
 """The same convert twice, from empty stores in fresh children: identical bytes for every target, or which file differs.
 
-python benchmarks/determinism.py [MODEL [TARGET ...]]
+python benchmarks/determinism.py [MODEL[@FRAMEWORK] [TARGET ...]]
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def hashes(source: str, name: str, scratch: Path, turn: int) -> dict[str, str]:
 
 def main() -> int:
     """Print one line per source and target; exit 1 where bytes differ."""
-    model = sys.argv[1] if len(sys.argv) > 1 else "mlp"
+    model, _, one = (sys.argv[1] if len(sys.argv) > 1 else "mlp").partition("@")
     names = sys.argv[2:] or target.names()
     different = 0
-    for framework in ("keras", "torch"):
+    for framework in (one,) if one else ("keras", "torch"):
         for name in names:
             with tempfile.TemporaryDirectory() as folder:
                 try:

@@ -22,7 +22,7 @@ from edgekit.conversion.budget import Budget
 from edgekit.conversion.order import Order
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.data.plan import DataPlan
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, did_you_mean
 from edgekit.jobs import extras, interpreters, wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
@@ -123,7 +123,9 @@ def _one_of(option: str, known: Sequence[_Word], text: str | None) -> _Word | No
     """What the user wrote, if it is one of a few words."""
     found = next((word for word in known if word == text), None)
     if text is not None and found is None:
-        raise UsageError(f"--{option} {text!r} is unknown", hint=f"Allowed: {', '.join(known)}.")
+        raise UsageError(
+            f"--{option} {text!r} is unknown", hint=f"{did_you_mean(text, known)}Allowed: {', '.join(known)}."
+        )
     return found
 
 

@@ -96,6 +96,12 @@ def printable(text: str, *, lines: bool = False) -> str:
     return shown.replace("\n", "\n       ") if lines else shown
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest of the words that are known, as the beginning of a hint; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
 #: What `edgekit list` lists.
 _LISTED = ("target", "model", "device", "toolchain", "range")
 
@@ -103,9 +109,7 @@ _LISTED = ("target", "model", "device", "toolchain", "range")
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not in a catalogue, with the nearest match."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
     return UsageError(
         f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}",
-        hint=f"{hint}See `edgekit {f'list {kind}s' if kind in _LISTED else 'convert --help'}`.",
+        hint=f"{did_you_mean(name, names)}See `edgekit {f'list {kind}s' if kind in _LISTED else 'convert --help'}`.",
     )

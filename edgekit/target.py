@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from edgekit import catalogue, limits
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, did_you_mean
 from edgekit.limits import Gate
 from edgekit.ranges.estimator import TOOL
 from edgekit.result import TargetFile
@@ -230,7 +230,10 @@ def parse(path: Path) -> Target:
     except ValidationError as error:
         first = error.errors()[0]
         where = ": ".join([path.name, *filter(None, [".".join(str(part) for part in first["loc"])])])
-        raise UsageError(f"{where}: {first['msg']}", hint="Compare with the packaged targets.") from error
+        near = ""
+        if first["type"] == "extra_forbidden":
+            near = did_you_mean(str(first["loc"][-1]), _keys(Target, first["loc"]))
+        raise UsageError(f"{where}: {first['msg']}", hint=f"{near}Compare with the packaged targets.") from error
     packaged = catalogue.is_packaged("targets", path)
     found._file = TargetFile(
         name=found.name,
@@ -239,6 +242,18 @@ def parse(path: Path) -> Target:
         stands_in=catalogue.stands_in("targets", path),
     )
     return found
+
+
+def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """What may be said at a place of a file, whose last part is a key that may not."""
+    fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    if len(place) == 1:
+        return list(fields)
+    if isinstance(place[0], int):  # of a list of tables
+        return _keys(model, place[1:])
+    of = fields[place[0]]
+    inner = next(kind for kind in (of, *get_args(of)) if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return _keys(inner, place[1:])
 
 
 def float_twin(target: Target) -> Target:

@@ -73,7 +73,7 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
         if entry.value.equalized or entry.value.rounded:
             parts[name] = with_weights(part, entry.file(entry.value.file))
     notes = list(checkpoint.notes)
-    samples = f" on {calibration.count} calibration samples" if calibration else ""
+    samples = f" on {min(calibration.count, adjust.MOST)} calibration samples" if calibration else ""
     if order.equalizes:
         notes.append(f"channels of {seams} values were equalized by {order.equalize}{samples}")
     if count:

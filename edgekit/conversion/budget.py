@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, did_you_mean
 from edgekit.result import Latency
 
+_WORDS = ("size", "latency")
 _UNITS = {"B": 1, "kB": 1000, "MB": 10**6, "KiB": 1 << 10, "MiB": 1 << 20}
 _ALLOWED = f"--budget size=2MB ({', '.join(_UNITS)}) or --budget latency=0.6x"
 
@@ -41,7 +42,9 @@ class Budget:
         elif ratio:
             found = cls("latency", float(ratio[1]), text)
         else:
-            raise UsageError(f"--budget {text!r} is no budget", hint=_ALLOWED)
+            what = text.partition("=")[0]
+            near = "" if what in _WORDS else did_you_mean(what, _WORDS)
+            raise UsageError(f"--budget {text!r} is no budget", hint=near + _ALLOWED)
         if found.most <= 0:
             raise UsageError(f"--budget {text!r} is not above 0", hint=_ALLOWED)
         return found

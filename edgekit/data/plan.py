@@ -5,7 +5,7 @@ Whatever chooses (routes, ranges) sees calibration and selection; test is made o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.data import mapped, tasks
 from edgekit.data.mapped import take
-from edgekit.data.rows import Rows, stored
+from edgekit.data.rows import Arrays, Rows, stored
 from edgekit.data.tasks import Samples, Split
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.ranges.estimator import Draw
@@ -189,8 +189,8 @@ def edges(samples: Samples) -> Samples:
     return Samples({name: of(array) for name, array in samples.inputs.items()}, None)
 
 
-def moved(samples: Samples) -> Samples | None:
-    """The same samples with every float moved by one rounding of its type, up or down; None where there is none."""
+def moved(parts: Iterable[Arrays]) -> Iterator[Arrays]:
+    """The same inputs, some samples at a time, with every float moved by one rounding of its type, up or down."""
     generator = np.random.default_rng(0)
 
     def of(array: NDArray[Any]) -> NDArray[Any]:
@@ -200,9 +200,8 @@ def moved(samples: Samples) -> Samples | None:
         found: NDArray[Any] = array * (1 + signs * np.finfo(array.dtype).eps)
         return found.astype(array.dtype)
 
-    if not any(array.dtype.kind == "f" for array in samples.inputs.values()):
-        return None
-    return replace(samples, inputs={name: of(array) for name, array in samples.inputs.items()})
+    for part in parts:
+        yield {name: of(array) for name, array in part.items()}
 
 
 def save(samples: Samples, path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.data import plan as planning
+from edgekit.data import rows
 from edgekit.data.tasks import Samples
 from edgekit.frameworks import LoadedModel, repeat
 from edgekit.frameworks.once import load
@@ -84,9 +85,9 @@ def moved(folder: Path, request: Request) -> bool:
 
     A model that amplifies that much gives no reference that a file could be held against.
     """
-    shaken = planning.moved(planning.load(Path(request.samples)))
-    if shaken is None:
+    samples = Path(request.samples)
+    if not any(array.dtype.kind == "f" for array in planning.rows_of(samples).values()):
         return False
-    planning.save(shaken, folder / "samples.npz")
+    rows.write(folder / "samples.npz", "x/", planning.moved(rows.read(samples, "x/")))
     execution.in_framework(_models(request), folder / "samples.npz", request.task, folder)
     return True

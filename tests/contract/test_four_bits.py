@@ -6,6 +6,7 @@ The graph is ``four_bits.py``'s: linear layers of 64 -> 128 -> 48 -> 64 -> 10, o
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import edgekit
 from edgekit import target, toolchains
 from tests.contract.conftest import child
 
+#: An artifact that lies where another one would go.
+EARLIER = Path(__file__).parent / "artifacts" / "0.1.0" / "onnxruntime-int8"
 FIRST, SECOND, THIRD, LAST = 128 * 64, 48 * 128, 64 * 48, 10 * 64
 #: By toolchain and route: how the audit calls the elements, and whether the third layer has them: blocks do not divide
 #: its 48 channels, a palette for each of 48 weights pays.
@@ -100,7 +103,9 @@ def test_every_route_of_4_bits_is_here() -> None:
     ],
 )
 def test_a_cnn_that_has_no_kernels_is_unsupported_by_name(tmp_path: Path, name: str, reason: str) -> None:
-    result = edgekit.convert("lenet5@torch", name, output=tmp_path / "artifact", latency=False)
+    place = shutil.copytree(EARLIER, tmp_path / "artifact")
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    result = edgekit.convert("lenet5@torch", name, output=place, latency=False)
     assert result.status == "UNSUPPORTED"
     assert "which hold 9% of this model's weights; needed: 50%" in result.reason and reason in result.reason
-    assert not (tmp_path / "artifact").exists()
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before, "nothing is lost"

@@ -85,6 +85,25 @@ def test_unknown_keys_and_wrong_values_are_named(tmp_path):
         target.load(str(path))
 
 
+@pytest.mark.parametrize(
+    ("line", "place", "near"),
+    [
+        ("precison = 'int8'", "precison", "precision"),
+        ("[[route]]\nname = 'x'\nbecause = 'y'\nunles = ['gated']", r"route\.\d\.unles", "unless"),
+        ("[gate.top1]\ndrop_mx = 0.1", r"gate\.top1\.drop_mx", "drop_max"),
+        ("[gate.paritty]\nsqnr_db_min = 1", r"gate\.paritty", "parity"),
+    ],
+)
+def test_the_nearest_of_the_keys_is_named(tmp_path, line, place, near):
+    head, routes, rest = catalogue.find("targets", "tflite-fp32").read_text().partition("[[route]]")
+    before, after = ("", line) if line.startswith("[") else (line, "")
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{head}{before}\n{routes}{rest}\n{after}\n")
+    with pytest.raises(UsageError, match=rf"mine\.toml: {place}: ") as raised:
+        target.load(str(path))
+    assert f"Did you mean {near!r}?" in raised.value.hint
+
+
 def test_a_target_of_the_users_own_is_found_first(tmp_path, monkeypatch):
     (tmp_path / "targets").mkdir()
     text = catalogue.find("targets", "tflite-int8").read_text()

@@ -36,6 +36,12 @@ def test_another_text_is_refused_with_what_is_allowed(text: str) -> None:
     assert "size=2MB" in caught.value.hint and "latency=0.6x" in caught.value.hint
 
 
+def test_the_nearest_word_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        Budget.parse("sise=2MB")
+    assert caught.value.hint.startswith("Did you mean 'size'? ")
+
+
 def test_what_is_too_much_is_said() -> None:
     assert Budget.parse("size=1kB").missed(1001, None) == "1001 bytes; the budget is size=1kB"
     assert Budget.parse("size=1kB").missed(1000, None) == ""

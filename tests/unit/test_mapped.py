@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ from edgekit.data import plan as planning
 from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.signature import Signature, TensorSpec
+from edgekit.steps import adjust
 
 RNG = np.random.default_rng(0)
 FEW, MANY = 40, 800
@@ -188,3 +190,14 @@ def test_an_array_that_ends_early_is_damaged(tmp_path: Path, packed: int) -> Non
         archive.writestr("x.npy", (tmp_path / "x.npy").read_bytes()[:-8])
     with pytest.raises(DamagedFileError, match=r"d\.npz cannot be read: .*has 88 bytes"):
         user.load(str(tmp_path / "d.npz"), ONE)
+
+
+def test_weights_are_adjusted_by_as_many_samples_as_fit_the_memory(tmp_path: Path) -> None:
+    x = np.arange(2 * adjust.MOST * 3, dtype=np.float32).reshape(-1, 3)
+    planning.save(Samples({"x": x, "n": x[:, 0].astype(np.int64)}, None), tmp_path / "samples.npz")  # type: ignore[arg-type]
+    takes = Signature((TensorSpec("n", (1,), "int32"), TensorSpec("x", (1, 3))), ONE.outputs)
+    calls = adjust._samples(SimpleNamespace(signature=takes), tmp_path / "samples.npz")  # type: ignore[arg-type]
+    assert len(calls) == adjust.MOST
+    for (n, values), expected in zip(calls, x[::2], strict=True):
+        assert (n.dtype, n.shape, values.shape) == (np.int32, (1,), (1, 3))
+        assert (n[0], values[0].tolist()) == (expected[0], expected.tolist())

@@ -14,6 +14,7 @@ from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
 from edgekit.proof import execution, metrics
 from edgekit.signature import WHOLE, Signature, TensorSpec
+from edgekit.steps import reference
 
 ONE = Signature((TensorSpec("image", (1, 4, 4, 3)),), (TensorSpec("logits", (1, 5)),))
 TWO = Signature(
@@ -583,13 +584,20 @@ def test_edge_inputs_are_of_the_inputs_own_kind():
 def test_inputs_move_by_one_rounding_of_their_type():
     x, ids = x_of(), np.arange(18).reshape(6, 3)
     x[0] = 0
-    made = planning.moved(Samples({"x": x, "ids": ids}, None)).inputs
+    both = {"x": x, "ids": ids}
+    [made] = planning.moved([both])
     np.testing.assert_array_equal(made["ids"], ids)
     change = np.abs(made["x"] - x)[1:] / np.abs(x[1:])
     assert (change > 0).mean() > 0.99
     assert change.max() <= 2.0**-22
     assert not made["x"][0].any()
-    assert planning.moved(Samples({"ids": ids}, None)) is None
+    parts = list(planning.moved({name: array[i : i + 2] for name, array in both.items()} for i in (0, 2, 4)))
+    np.testing.assert_array_equal(np.concatenate([part["x"] for part in parts]), made["x"])
+
+
+def test_integers_do_not_move(tmp_path):
+    planning.save(Samples({"ids": np.arange(18).reshape(6, 3)}, None), tmp_path / "samples.npz")
+    assert not reference.moved(tmp_path, reference.Request({}, "torch", tmp_path / "samples.npz"))
 
 
 def test_generated_inputs_lie_where_the_model_wants_them():
