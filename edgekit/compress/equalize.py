@@ -42,6 +42,8 @@ PACKAGES = ("torch",)
 _EXPONENTS = tuple(i / 10 for i in range(1, 11))
 #: A channel's scale is at most so many times the geometric mean, and at least that part of it.
 _FARTHEST = 64.0
+#: Scales of norms above it are folded: what is added to the norm is divided by them, in float32.
+_SMALLEST = 1e-30
 #: Rounds of ``cle``, in which a channel's scale reaches those of its neighbours.
 _ROUNDS = 4
 
@@ -93,13 +95,13 @@ def fold_norms(model: LoadedModel) -> int:
     """Multiply the scales of norms into the weights behind them, in place; the model computes what it did.
 
     Returns:
-        How many norms were folded; one with a scale of zero is left as it is.
+        How many norms were folded; one with a scale of zero, or close to it, is left as it is.
     """
     with torch.no_grad():
         norms = [s for s in find_seams(Graph(model)) if all(f.places.shape[1] == 1 for f in s.giving)]
         # Signs stay where they are: what is between may keep factors above 0 alone.
         sizes = [np.abs(s.giving[0].stored.values(s.giving[0].places)[:, 0]) for s in norms]
-        folded = [(seam, size) for seam, size in zip(norms, sizes, strict=True) if size.min() > 0]
+        folded = [(seam, size) for seam, size in zip(norms, sizes, strict=True) if size.min() > _SMALLEST]
         for seam, size in folded:
             seam.apply(size)
     return len(folded)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.torch import torch_export
 
@@ -80,20 +79,24 @@ class Graph:
     def __init__(self, model: LoadedModel) -> None:
         self._module = torch_export(model).module(check_guards=False)
         self.nodes: Sequence[fx.Node] = list(self._module.graph.nodes)
-        self._readers = Counter(n.target for n in self.nodes if n.op == "get_attr" for _ in readers(n))
         native = model.native
         if model.framework == "keras":
             named, all_of_them = {}, [variable.value for variable in native.weights]
         else:
-            named = {**dict(native.named_parameters()), **dict(native.named_buffers())}
+            # What is not saved with the model cannot be changed: buffers that are said not to persist, constants.
+            named = {name: value for name, value in native.state_dict().items() if torch.is_tensor(value)}
             all_of_them = list(named.values())
         self._named = named
         self._placed = {tensor.data_ptr(): tensor for tensor in all_of_them}
+        attributes = [n for n in self.nodes if n.op == "get_attr"]
+        self._readers = Counter(self._memory(str(n.target)) for n in attributes for _ in readers(n))
 
     def started(self, samples: Iterable[Sequence[NDArray[Any]]], *, frozen: bool = False) -> list[State]:
         """A run of each sample, at the first node; ``frozen``: with tensors as they are now, whatever they become."""
-        kept = {str(n.target): self._tensor(str(n.target)).clone() for n in self.nodes if n.op == "get_attr" and frozen}
-        return [State(self._module, [torch.from_numpy(array) for array in sample], kept) for sample in samples]
+        attributes = {str(n.target): self._tensor(str(n.target)) for n in self.nodes if n.op == "get_attr" and frozen}
+        kept = {name: value.clone() for name, value in attributes.items() if torch.is_tensor(value)}  # others: branches
+        # Copies: a model may write into its inputs.
+        return [State(self._module, [torch.tensor(array) for array in sample], kept) for sample in samples]
 
     def _tensor(self, target: str) -> Any:
         found: Any = self._module
@@ -111,23 +114,34 @@ class Graph:
             if not same:
                 moves.append(node)
             node = node.args[0]
-        if not isinstance(node, fx.Node) or node.op != "get_attr" or self._readers[node.target] > 1:
+        if not isinstance(node, fx.Node) or node.op != "get_attr" or self._readers[self._memory(str(node.target))] > 1:
             return None
         target = str(node.target)
         tensor = self._tensor(target)
         if not torch.is_tensor(tensor) or tensor.dtype != torch.float32:
             return None
+        own = self._own(target, tensor)
+        if own is None:
+            return None
         places = torch.arange(tensor.numel()).reshape(tensor.shape)
         for move in reversed(moves):
             places = move.target(places, *move.args[1:], **move.kwargs)  # type: ignore[operator]
-        return Stored(target, tensor, self._own(target, tensor), places.numpy(), reader)
+        return Stored(target, tensor, own, places.numpy(), reader)
 
-    def _own(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """The model's own tensor: by its name, or by where it lies where the graph calls it otherwise."""
-        found = self._named.get(name, self._placed.get(tensor.data_ptr()))
-        if found is None:
-            raise UnsupportedError(f"the exported graph has a tensor {name!r} that is none of the model's own")
-        return found
+    def _own(self, name: str, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The model's own tensor: by its name, or by where it lies where the graph calls it otherwise.
+
+        None where the model does not save it.
+        """
+        return self._named.get(name, self._placed.get(tensor.data_ptr()))
+
+    def _memory(self, target: str) -> object:
+        """Where a tensor lies: two that lie in the same memory are one, whatever they are called."""
+        tensor = self._tensor(target)
+        if not torch.is_tensor(tensor):
+            return target
+        own = self._own(target, tensor)
+        return (tensor if own is None else own).untyped_storage().data_ptr()
 
 
 class State(fx.Interpreter):
@@ -178,8 +192,8 @@ def readers(node: fx.Node) -> list[fx.Node]:
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:
-    """Of a value."""
-    return tuple(node.meta["val"].shape)
+    """Of a value; of several, as a recurrent operator or a split gives them, none."""
+    return tuple(getattr(node.meta["val"], "shape", ()))
 
 
 def axis_before(node: fx.Node, axis: int) -> int | None:

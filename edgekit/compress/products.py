@@ -270,6 +270,8 @@ def _conv(node: fx.Node, graph: Graph) -> _Multiplied | None:
     stored = graph.stored(weight)
     if groups != 1 or stored is None or stored.places.ndim not in (3, 4):
         return None
+    if len(shape(value)) != stored.places.ndim:  # without a batch the channels lie on another axis
+        return None
     kernel = stored.places.shape[2:]
 
     def pair(value: Any) -> tuple[int, ...]:
@@ -296,15 +298,16 @@ def _conv(node: fx.Node, graph: Graph) -> _Multiplied | None:
 
 
 def _einsum(node: fx.Node, graph: Graph) -> _Multiplied | None:
-    """``einsum`` of a value and weights that share no letter with the result but their own."""
+    """``einsum`` of a value and weights that sums over all letters that they share, and over no others."""
     equation, operands = str(node.args[0]), list(node.args[1])  # type: ignore[arg-type]
-    if len(operands) != 2 or "." in equation:
+    if len(operands) != 2 or "." in equation or "->" not in equation:
         return None
     sides, _, out = equation.replace(" ", "").partition("->")
     left, right = sides.split(",")
     summed = [letter for letter in right if letter in left]
     kept = [letter for letter in right if letter not in left]
-    if any(letter in out for letter in summed) or len(set(right)) < len(right):
+    repeated = len(set(left)) < len(left) or len(set(right)) < len(right)
+    if not summed or not kept or repeated or set(out) != set(left + right) - set(summed):
         return None
     value, weight = operands
     stored = graph.stored(weight)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
+from torch.utils._pytree import tree_leaves
 
 from edgekit.compress.graph import CONVERSIONS, MOVES, Graph, State, Stored, axis_before, operator, readers, shape
 from edgekit.compress.products import Found, along, find
@@ -95,9 +96,17 @@ def find_seams(graph: Graph, states: Sequence[State] = ()) -> list[Seam]:
                 seam.reading.append((found, factor))
                 seam.within.update(path)
                 seam.ends.add(node)
-    # Whatever else reads the value on its way would be scaled as well.
-    whole = [o for o in opened.values() if all(r in o.within | o.ends for n in o.within for r in readers(n))]
-    return [Seam(o.giving, tuple(o.reading)) for o in whole]
+    return [Seam(o.giving, tuple(o.reading)) for o in opened.values() if _whole(o)]
+
+
+def _whole(seam: _Open) -> bool:
+    """Whether a factor comes out as it went in: nothing else reads the value on its way, and nothing reads it twice.
+
+    A product of the value and what ReLU made of it would have the factor squared.
+    """
+    on_the_way = seam.within | seam.ends
+    once = all(sum(given in seam.within for given in tree_leaves((n.args, n.kwargs))) <= 1 for n in on_the_way)
+    return once and all(reader in on_the_way for n in seam.within for reader in readers(n))
 
 
 def _readings(node: fx.Node, graph: Graph, found: Found | None) -> Iterable[tuple[fx.Node, int, Factor]]:
@@ -121,6 +130,8 @@ def _depthwise(node: fx.Node, graph: Graph) -> Factor | None:
     transposed = operator(node) == "convolution" and len(node.args) > 6 and bool(node.args[6])
     if transposed or stored is None or stored.places.shape[1] != 1 or channels == 1:
         return None
+    if len(shape(node)) != stored.places.ndim:  # without a batch the channels lie on another axis
+        return None
     groups = node.args[8] if operator(node) == "convolution" else node.args[6] if len(node.args) > 6 else 1
     return Factor(stored, stored.places.reshape(channels, -1)) if groups == channels else None
 
@@ -136,7 +147,7 @@ def _up(node: Any, axis: int, graph: Graph) -> tuple[list[fx.Node], tuple[Factor
         name, channels, from_last = operator(node), shape(node)[axis], axis - len(shape(node))
         if name in ("add", "add_") and not node.kwargs:
             value, bias = _with_stored(node, graph, from_last, channels)
-            if bias is None:
+            if bias is None or shape(value) != shape(node):
                 return path, None
             added, node = (*added, bias), value
         elif name in _PRODUCTS and node.args[0] is not node.args[1]:

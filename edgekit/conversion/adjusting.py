@@ -78,6 +78,11 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
         notes.append(f"channels of {seams} values were equalized by {order.equalize}{samples}")
     if count:
         notes.append(f"{count} weights were rounded by GPTQ{samples}")
+    elif order.rounds_by_samples:
+        notes.append(
+            "no weight was rounded by GPTQ, all to the nearest: none of the layers that the target quantizes is a "
+            "product with stored float32 weights of its own"
+        )
     changed = bool(seams or count)
     return replace(checkpoint, parts=parts, recipe=order.adjusts if changed else None, notes=tuple(notes))
 

@@ -170,8 +170,8 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
 def scoring(trial: Trial, made: Candidate, samples: SplitFiles) -> score.Request:
     """Ask what a candidate's run is worth.
 
-    It is held against the checkpoint, and its metric against the source's; without labels, against the source alone:
-    else nothing would say what a recipe cost.
+    It is held against the checkpoint, and its metric against the source's; without labels, and in outputs that the
+    metric scores nothing of, against the source alone: else nothing would say what a recipe cost.
     """
     data = trial.order.plan
     assert made.execution is not None

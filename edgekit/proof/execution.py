@@ -6,7 +6,7 @@ and outputs go through memory some at a time; of models that are called step by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,11 +170,25 @@ class Golden:
         return parity.compare_steps({n: a[:, kept] for n, a in self.outputs.items()}, _outputs(found))
 
 
-def compare(expected: Path, measured: Path, signatures: Mapping[str, Signature]) -> dict[str, Parity]:
-    """Closeness of what two runs wrote, per part; of a stream as ``compare_sequences`` says."""
+def compare(
+    expected: Path,
+    measured: Path,
+    signatures: Mapping[str, Signature],
+    source: Path | None = None,
+    unread: Collection[str] = (),
+) -> dict[str, Parity]:
+    """Closeness of what two runs wrote, per part; of a stream as ``compare_sequences`` says.
+
+    Outputs that are ``unread`` are held against the run of the source.
+    """
     if not stream.streams(signatures):
-        sides = (expected / OUTPUTS, PREFIX), (measured / OUTPUTS, PREFIX)
-        return {WHOLE: parity.compare_parts(lambda: rows.side_by_side(*sides), signatures[WHOLE].channels)}
+        sides = [(folder / OUTPUTS, PREFIX) for folder in (expected, source or expected, measured)]
+
+        def pairs() -> Iterator[tuple[Arrays, Arrays]]:
+            for own, sources, ours in rows.side_by_side(*sides):
+                yield {name: sources[name] if name in unread else array for name, array in own.items()}, ours
+
+        return {WHOLE: parity.compare_parts(pairs, signatures[WHOLE].channels)}
     return {
         part: compare_sequences(steps_of(expected, part), steps_of(measured, part), signature.channels)
         for part, signature in signatures.items()
@@ -207,6 +221,21 @@ def scored(
         read = (metric.read(answers(side, signatures, task), labels) for side in sides)
         found = dict(zip(folders, read, strict=True))
         yield [labels, *(found[folder] for folder in runs)]
+
+
+def unread(run: Path, samples: Path, task: str | None, metric: Metric, signatures: Mapping[str, Signature]) -> set[str]:
+    """Outputs that a metric scores nothing of: what it reads stays the same whatever they hold. Of streams none."""
+    if stream.streams(signatures):
+        return set()
+    y, side = next(rows.side_by_side((samples, "y"), (run / OUTPUTS, PREFIX)))
+    [labels] = y.values()
+
+    def read(changed: str | None) -> NDArray[Any]:
+        outputs = {name: array + (name == changed) for name, array in side.items()}
+        return metric.read(answers(outputs, signatures, task), labels)
+
+    as_it_is = read(None)
+    return {name for name in side if np.array_equal(as_it_is, read(name), equal_nan=as_it_is.dtype.kind in "fc")}
 
 
 def lost_on_edges(expected: Path, measured: Path, signatures: Mapping[str, Signature]) -> list[str]:

@@ -21,7 +21,8 @@ class Request:
     Attributes:
         signatures: of every part.
         samples: file of the samples.
-        reference: the checkpoint's run, which parity is taken against.
+        reference: the checkpoint's run, which parity is taken against; of outputs that the metric scores nothing of
+            the source's.
         measured: the files' run.
         source: run of the source as it was handed in, which a drop is taken from; the checkpoint's where a recipe
             changed nothing.
@@ -62,11 +63,15 @@ class Answer:
 def run(folder: Path, request: Request) -> Answer:
     """Compare two runs part by part, and score them on the labels."""
     parts, expected, measured = request.signatures, Path(request.reference), Path(request.measured)
-    agreement = None
+    agreement, unread, source = None, set[str](), None
+    if request.source is not None and request.metric is not None:
+        # Nothing else would say what a recipe cost them.
+        source, metric = Path(request.source), metrics.metric(request.metric)
+        unread = execution.unread(expected, Path(request.samples), request.task, metric, parts)
     if request.agree_on is not None:
         agreement = execution.agreement(expected, measured, parts[WHOLE], request.agree_on)
     return Answer(
-        parity=execution.compare(expected, measured, parts),
+        parity=execution.compare(expected, measured, parts, source, unread),
         accuracy=_accuracy(request) if request.metric is not None else None,
         agreement=agreement,
         edges=tuple(execution.lost_on_edges(expected, measured, parts)) if request.edges else (),
