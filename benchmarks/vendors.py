@@ -746,7 +746,7 @@ def _larger(row: Mapping[str, Any]) -> bool:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    head = f"| {row['model']} | {row['target']}{' (mixed)' if row['options'] else ''} | {row['tool']}"
+    head = f"| {row['model']} | {row['target']}{' (mixed)' if row['options'] and 'error' not in row else ''} | {row['tool']}"
     if "error" in row:
         why = row["refused"][0].partition(" What may help")[0].replace("|", "/") if row["refused"] else ""
         return f"{head} | | | | | {why or 'no setting of theirs makes a file'} | | |"
