@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -218,6 +218,16 @@ def load(name: str) -> Target:
     return parse(path)
 
 
+def _unknown(place: Sequence[str | int]) -> str:
+    """That a key is unknown, with the nearest of those that may stand there."""
+    *within, key = (part for part in place if isinstance(part, str))
+    tables: dict[str, type[BaseModel]] = {"": Target, "route": TargetRoute, "gate": Gate, "parity": limits.ParityLimits}
+    table = tables.get(within[-1] if within else "", limits.DropLimit)
+    known = [field.alias or name for name, field in table.model_fields.items() if (table, name) != (Target, "name")]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+    return f"unknown key; did you mean {close!r}? known: {', '.join(known)}"
+
+
 def parse(path: Path) -> Target:
     """Read and validate one target file."""
     content = catalogue.read(path)
@@ -228,9 +238,11 @@ def parse(path: Path) -> Target:
     try:
         found = Target.model_validate({"name": path.stem, **content})
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key comes before the one that is missing for it.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ": ".join([path.name, *filter(None, [".".join(str(part) for part in first["loc"])])])
-        raise UsageError(f"{where}: {first['msg']}", hint="Compare with the packaged targets.") from error
+        said = _unknown(first["loc"]) if first["type"] == "extra_forbidden" else first["msg"]
+        raise UsageError(f"{where}: {said}", hint="Compare with the packaged targets.") from error
     packaged = catalogue.is_packaged("targets", path)
     found._file = TargetFile(
         name=found.name,
