@@ -228,7 +228,8 @@ def parse(path: Path) -> Target:
     try:
         found = Target.model_validate({"name": path.stem, **content})
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key comes before the one that is missing for it.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ": ".join([path.name, *filter(None, [".".join(str(part) for part in first["loc"])])])
         near = ""
         if first["type"] == "extra_forbidden":

@@ -127,3 +127,21 @@ def test_a_target_without_a_float_twin_of_its_format_is_the_users_error(tmp_path
     with pytest.raises(UsageError, match=says):
         target.float_twin(target.load(str(path)))
     assert target.float_twin(packaged).name == "onnxruntime-fp32"
+
+
+@pytest.mark.parametrize(
+    ("there", "written", "nearest"),
+    [
+        ("rounding = ", "roundin = ", "rounding"),
+        ("\nbecause = ", "\nbecuase = ", "because"),
+        ("[[route]]", "[gate.parity]\nsqnr_min = 3\n[[route]]", "sqnr_db_min"),
+        ("[[route]]", "[gate.top1]\ndrop = 3\n[[route]]", "drop_max"),
+        ("[[route]]", "[gate]\ntop_1 = 3\n[[route]]", "top1"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest(tmp_path, there, written, nearest):
+    path = tmp_path / "mine.toml"
+    path.write_text(text("openvino-int4").replace(there, written, 1))
+    with pytest.raises(UsageError) as caught:
+        target.load(str(path))
+    assert nearest in caught.value.hint
