@@ -127,7 +127,8 @@ def sensitivity(found: Sensitivity) -> None:
     if found.metric is None:
         rows = [{key: value for key, value in row.items() if key != "drop"} for row in rows]
     scored = f"; drop of {found.metric}" if found.metric else ""
-    _out.out(f"{found.target} by {found.route}, each layer alone on {found.samples} selection samples{scored}\n")
+    samples = "selection samples" if found.inputs == "data" else "generated inputs (an estimate: --evaluate takes data)"
+    _out.out(f"{found.target} by {found.route}, each layer alone on {found.samples} {samples}{scored}\n")
     _out.out(columns.columns(rows), end="")
 
 

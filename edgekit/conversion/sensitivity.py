@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from edgekit.conversion import trying
 from edgekit.conversion.candidate import Candidate
@@ -64,6 +65,7 @@ class Sensitivity:
         route: which; the first of the target's that takes rules per layer.
         metric: what ``drop`` is of; None without labels.
         samples: of selection, on which everything was run.
+        inputs: whether they are data, or were generated for want of any.
         rest: all layers in float: what operators without weights cost.
         whole: all layers quantized.
         layers: each alone, the costliest first.
@@ -73,6 +75,7 @@ class Sensitivity:
     route: str
     metric: str | None
     samples: int
+    inputs: Literal["data", "generated"]
     rest: Cost
     whole: Cost
     layers: tuple[Cost, ...]
@@ -123,6 +126,7 @@ def by_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Sens
         route=route.name,
         metric=metric,
         samples=trial.selection.count,
+        inputs="generated" if trial.order.plan.generated else "data",
         rest=as_cost(floats),
         whole=cost(run, trial, whole),
         layers=tuple(sorted(costs, key=lambda cost: (-cost.noise, cost.names))),

@@ -83,6 +83,13 @@ def test_as_json_with_a_picture_from_what_is_in_the_store(given: Any, tmp_path: 
     assert ".png, .svg, .pdf" in refused.stderr
 
 
+def test_without_data_the_costs_are_said_to_be_estimates() -> None:
+    asked = [SOURCE, "--target", "onnxruntime-int8-dynamic", "--trust"]
+    done = subprocess.run([sys.executable, "-m", "edgekit", "sensitivity", *asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "generated inputs (an estimate" in done.stdout
+
+
 def test_a_budget_that_nothing_meets_says_what_was_reached(given: Any, workers: Workers, tmp_path: Path) -> None:
     asked = {**given, "latency": False, "allow_mixed": True, "workers": workers}
     small = edgekit.convert(SOURCE, "onnxruntime-int8", output=tmp_path / "a", budget="size=1kB", **asked)
