@@ -78,6 +78,11 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
         notes.append(f"channels of {seams} values were equalized by {order.equalize}{samples}")
     if count:
         notes.append(f"{count} weights were rounded by GPTQ{samples}")
+    if count and order.keep_float:
+        notes.append(
+            "layers of --keep-float hold weights that were rounded with the others: pass --rounding nearest to keep "
+            "the source's own"
+        )
     changed = bool(seams or count)
     return replace(checkpoint, parts=parts, recipe=order.adjusts if changed else None, notes=tuple(notes))
 

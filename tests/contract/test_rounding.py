@@ -129,3 +129,15 @@ def test_samples_are_asked_for_and_other_targets_refuse(tmp_path: Path) -> None:
         done = subprocess.run([*command, *options], capture_output=True, text=True)
         assert done.returncode == 2, done.stderr
         assert said in done.stderr
+
+
+def test_a_layer_that_is_kept_in_float_is_said_to_be_rounded_all_the_same(saved: Any, tmp_path: Path) -> None:
+    with Workers() as workers:
+        asked = {"calibrate": saved["data"], "keep_float": ["*dense*"], "latency": False, "workers": workers}
+        asked |= {"trust": True, "store": Store(tmp_path / "home")}
+        rounded = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "a", **asked)
+        nearest = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "b", rounding="nearest", **asked)
+    assert rounded.kept_float and nearest.kept_float
+    said = "layers of --keep-float hold weights that were rounded with the others"
+    assert any(note.startswith(said) for note in rounded.notes)
+    assert not any(note.startswith(said) for note in nearest.notes)
