@@ -196,7 +196,15 @@ def within_budget(order: Order, chosen: Candidate | None) -> Candidate | None:
     missed = order.budget.missed(package.size(chosen), chosen.latency)
     if not missed:
         return chosen
-    return replace(chosen, status="FAILED", reason=f"the nearest file that passes is not within the budget: {missed}")
+    return replace(
+        chosen,
+        status="FAILED",
+        reason=f"the nearest file that passes is not within the budget: {missed}",
+        hint="Allow it more, or take a target of fewer bits: one of more bits makes a larger file."
+        if order.budget.what == "size"
+        else "Allow it more: `edgekit list targets` has others, of which none is promised to be faster.",
+        too_costly=True,
+    )
 
 
 def test_once(run: Run, trial: Trial, chosen: Candidate | None) -> tuple[SplitFiles | None, Candidate | None]:

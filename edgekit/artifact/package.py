@@ -104,7 +104,7 @@ def check_destination(order: Order, framework: str | None = None) -> None:
 def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
     """Turn an outcome into the typed result; nothing is written."""
     target, made = order.target, outcome.tested or outcome.chosen
-    verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested)
+    verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested, allow_mixed=order.allow_mixed)
     worst = made.worst(target.scheme) if made else None
     evidence = made.evidence if made else None
     parts = _parts(made)
@@ -239,8 +239,11 @@ def _kept_share(made: Candidate | None) -> float | None:
 
 
 def _first(names: list[str]) -> str:
-    """The first names, each once, and how many more there are."""
-    once = list(dict.fromkeys(names))
+    """The first names, each once, and how many more there are.
+
+    Of the names of operators that a converter joined, the first: the manifest has them whole.
+    """
+    once = list(dict.fromkeys(re.sub(r";[^\s\d]\S*", ";...", name) for name in names))
     more = f" and {len(once) - MOST_NAMED} more" if len(once) > MOST_NAMED else ""
     return f"{', '.join(once[:MOST_NAMED])}{more}"
 

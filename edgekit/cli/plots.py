@@ -12,6 +12,8 @@ from edgekit.errors import UsageError
 KINDS = (".png", ".svg", ".pdf")
 #: Layers that a picture shows, the costliest first; the table has all.
 MOST_SHOWN = 40
+#: dB by which a file without any layer may be quieter than the quietest that is shown, and still be drawn.
+FARTHEST = 20
 
 
 def check(file: Path) -> None:
@@ -43,16 +45,20 @@ def sensitivity(found: Sensitivity, file: Path) -> None:
     axes.barh(range(len(shown)), [_decibels(cost.noise) for cost in shown], color="#4477aa")
     axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.invert_yaxis()
-    for cost, colour, label in ((found.whole, "#cc3311", "all layers"), (found.rest, "#777777", "no layer")):
+    # Bars grow from the quietest: decibels have no zero to grow from. A file without any layer may be far quieter.
+    quietest = min(map(_decibels, (cost.noise for cost in shown)))
+    rest = _decibels(found.rest.noise)
+    least = min(quietest, rest) if rest > quietest - FARTHEST else quietest
+    beyond = f": {rest:.0f} dB, left of the picture" if rest < least else ""
+    for cost, colour, label in ((found.whole, "#cc3311", "all layers"), (found.rest, "#777777", f"no layer{beyond}")):
         axes.axvline(_decibels(cost.noise), color=colour, linewidth=1.2, label=label)
-    axes.set_xlabel("error against the answers' variation, dB (further right is worse)")
-    # Bars grow from the quietest: decibels have no zero to grow from.
-    least = min(_decibels(cost.noise) for cost in (*shown, found.rest))
+    axes.set_xlabel("minus `variation` of the table, dB (further right is worse)")
+    axes.margins(y=0.01)
     axes.set_xlim(least - 5, max(map(_decibels, (found.whole.noise, shown[0].noise))) + 5)
     for bar in axes.patches:
         bar.set_x(least - 5)  # type: ignore[attr-defined]
         bar.set_width(bar.get_width() - (least - 5))  # type: ignore[attr-defined]
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower right", ncols=2, fontsize=8)
     more = f", {len(shown)} of {len(found.layers)} layers" if len(shown) < len(found.layers) else ""
     axes.set_title(f"{found.target} by {found.route}: each layer alone, n = {found.samples}{more}", fontsize=10)
     try:

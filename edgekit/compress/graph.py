@@ -42,6 +42,7 @@ class Stored:
 
     Attributes:
         target: its name in the graph.
+        called: its name in the model: of Keras the path of a variable.
         tensor: the graph's.
         own: the model's, of which the graph's may be a copy.
         places: where in it each number of the value lies.
@@ -49,6 +50,7 @@ class Stored:
     """
 
     target: str
+    called: str
     tensor: torch.Tensor
     own: torch.Tensor
     places: Places
@@ -82,10 +84,12 @@ class Graph:
         native = model.native
         if model.framework == "keras":
             named, all_of_them = {}, [variable.value for variable in native.weights]
+            self._paths = {variable.value.data_ptr(): variable.path for variable in native.weights}
         else:
             # What is not saved with the model cannot be changed: buffers that are said not to persist, constants.
             named = {name: value for name, value in native.state_dict().items() if torch.is_tensor(value)}
             all_of_them = list(named.values())
+            self._paths = {value.data_ptr(): name for name, value in named.items()}
         self._named = named
         self._placed = {tensor.data_ptr(): tensor for tensor in all_of_them}
         attributes = [n for n in self.nodes if n.op == "get_attr"]
@@ -126,7 +130,7 @@ class Graph:
         places = torch.arange(tensor.numel()).reshape(tensor.shape)
         for move in reversed(moves):
             places = move.target(places, *move.args[1:], **move.kwargs)  # type: ignore[operator]
-        return Stored(target, tensor, own, places.numpy(), reader)
+        return Stored(target, self._paths.get(own.data_ptr(), target), tensor, own, places.numpy(), reader)
 
     def _own(self, name: str, tensor: torch.Tensor) -> torch.Tensor | None:
         """The model's own tensor: by its name, or by where it lies where the graph calls it otherwise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -56,7 +57,8 @@ class Product:
     """A product of a value with stored weights.
 
     Attributes:
-        name: of the stored tensor.
+        name: of the stored tensor in the graph.
+        names: of the layer, as the source calls it: the tensor's own, without its last part, and with it.
         kind: what it does.
         weights: ``(rows, inputs)``; inputs of a convolution are channels times positions of the kernel.
         channels: input channels, which blocks divide.
@@ -64,6 +66,7 @@ class Product:
     """
 
     name: str
+    names: tuple[str, ...]
     kind: Kind
     weights: Floats
     channels: int
@@ -171,7 +174,10 @@ def find(node: fx.Node, graph: Graph, states: Sequence[State], before: Sequence[
     def moments() -> Moments:
         return _moments(multiplied, states, before or states)
 
-    product = Product(stored.target, multiplied.kind, stored.values(rows), multiplied.channels, moments)
+    layer = re.split(r"[./](?=[^./]*$)", stored.called)[0]
+    product = Product(
+        stored.target, (layer, stored.called), multiplied.kind, stored.values(rows), multiplied.channels, moments
+    )
     return Found(product, node, stored, rows, multiplied.value, multiplied.axes, multiplied.own, bias)
 
 

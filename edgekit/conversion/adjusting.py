@@ -54,7 +54,7 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             hint="Pass --rounding nearest and no --equalize.",
         )
     folding = getattr(toolchains.facts(order.target.toolchain), "FOLDS_NORMS_OF", ())
-    parts, seams, count = {}, 0, 0
+    parts, seams, count, kept = {}, 0, 0, 0
     for name, part in checkpoint.parts.items():
         file = calibration.parts.get(name, calibration.parts.get(WHOLE)) if calibration else None
         request = adjust.Request(
@@ -63,12 +63,14 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             order.target.scheme,
             order.target.layers,
             file,
+            order.layers,
             order.equalize or "none",
             order.rounds_by_samples and checkpoint.framework in folding,
             order.rounds_by_samples,
         )
         entry = run.step(adjust.run, child, f"adjust:{order.adjusts}", request)
         seams, count = seams + entry.value.equalized, count + entry.value.rounded
+        kept += entry.value.kept
         parts[name] = part
         if entry.value.equalized or entry.value.rounded:
             parts[name] = with_weights(part, entry.file(entry.value.file))
@@ -82,6 +84,11 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
         notes.append(
             "no weight was rounded by GPTQ, all to the nearest: none of the layers that the target quantizes is a "
             "product with stored float32 weights of its own"
+        )
+    if count and order.keep_float and not kept:
+        notes.append(
+            "layers of --keep-float hold weights that were rounded with the others, since the source calls them "
+            "otherwise: pass --rounding nearest to keep the source's own"
         )
     changed = bool(seams or count)
     return replace(checkpoint, parts=parts, recipe=order.adjusts if changed else None, notes=tuple(notes))

@@ -135,6 +135,7 @@ class Candidate:
         golden: the store's entry of each part's golden data, once it is chosen.
         hint: the next step, where the route raised an error that knows one.
         recipe: what was done to the source before; None where it was converted as it is.
+        too_costly: whether it passes, and costs more than the user allows.
     """
 
     route: str
@@ -148,6 +149,7 @@ class Candidate:
     golden: Mapping[str, Entry[golden.Answer]] = field(default_factory=dict)
     hint: str = ""
     recipe: str | None = None
+    too_costly: bool = False
 
     @property
     def files(self) -> Mapping[str, Ref]:
@@ -309,7 +311,14 @@ def _fastest(candidates: list[Candidate]) -> Candidate:
     return next(c for c, latency in timed if min(latency.ratio, latency.ratio_ci95[0]) <= limit)
 
 
-def final(target: Target, candidates: list[Candidate], chosen: Candidate | None, tested: Candidate | None) -> Verdict:
+def final(
+    target: Target,
+    candidates: list[Candidate],
+    chosen: Candidate | None,
+    tested: Candidate | None,
+    *,
+    allow_mixed: bool = False,
+) -> Verdict:
     """The status of the whole conversion, the sentence that explains it, and the next step."""
     decisive = tested or chosen
     if decisive is not None:
@@ -318,12 +327,20 @@ def final(target: Target, candidates: list[Candidate], chosen: Candidate | None,
         status = min(candidates, key=lambda c: rank(c.status)).status
         reason = "; ".join(f"{c.route}: {c.reason}" for c in candidates)
         hint = " ".join(dict.fromkeys(c.hint for c in candidates if c.hint and c.status == status))
-    if status in ACCEPTABLE:
+    if status in ACCEPTABLE or (decisive is not None and decisive.too_costly):
         return Verdict(status, reason, hint)
-    return Verdict(status, f"{reason}. {what_would_help(target)}".strip(), hint or what_would_help(target))
+    search = status in ("FAIL_ACCURACY", "FAIL_PARITY") and not allow_mixed and not target.scheme.is_float
+    helps = what_would_help(target, search=search)
+    return Verdict(status, f"{reason.rstrip('.')}. {helps}".strip(), hint or helps)
 
 
-def what_would_help(target: Target) -> str:
-    """Other targets of the same format that quantize less, as one sentence; empty where there are none."""
+def what_would_help(target: Target, *, search: bool = False) -> str:
+    """What quantizes less, as one sentence; empty where there is nothing.
+
+    Args:
+        target: which did not do; other targets of its format.
+        search: whether ``--allow-mixed`` is left to try.
+    """
     others = targets.gentler(target)
-    return f"What may help: --target {' or '.join(others)}" if others else ""
+    named = [*(["--allow-mixed"] if search else []), *([f"--target {' or '.join(others)}"] if others else [])]
+    return f"What may help: {', or '.join(named)}" if named else ""

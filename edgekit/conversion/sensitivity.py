@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,9 @@ from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.jobs.run import Run
 from edgekit.scheme import Kind, Rule
 from edgekit.toolchains import Kept
+
+#: What exporters call values that have no name of their own.
+NUMBERED = re.compile(r"(val|Constant)(_\d+)?$")
 
 #: Everything stays in float.
 FLOAT = Rule(name="*", becomes="float")
@@ -47,7 +51,7 @@ class Cost:
     def called(self) -> str:
         """The source's name of the layer, where it is known; else the file's."""
         own = self.names[0]
-        return next((name for name in self.names[1:] if not own.startswith(name)), own)
+        return next((name for name in self.names[1:] if not own.startswith(name) and not NUMBERED.match(name)), own)
 
     @property
     def noise(self) -> float:

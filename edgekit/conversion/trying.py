@@ -192,12 +192,15 @@ def scoring(trial: Trial, made: Candidate, samples: SplitFiles) -> score.Request
 def as_judged(trial: Trial, samples: SplitFiles, scores: score.Answer) -> Judged:
     """Scores with all that judging them takes."""
     assert samples.reference is not None
+    by, recipe = samples.reference.value.by, trial.checkpoint.recipe
+    if recipe is not None and samples.labelled:  # as ``scoring`` asked
+        by = f"the {'rounded' if 'gptq' in recipe else 'equalized'} model in {by}"
     reads_classes = scores.accuracy is not None and metrics.metric(scores.accuracy.metric).reads_classes
     return Judged(
         scores=scores,
         split=samples.split,
         share=trial.order.plan.share(samples.split),
-        reference=samples.reference.value.by,
+        reference=by,
         inputs="generated" if trial.order.plan.generated else "data",
         classes={name: trial.checkpoint.classes(name, scored=reads_classes) for name in trial.checkpoint.parts},
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.compress import gptq
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import forget, framework, load
-from edgekit.scheme import Equalization, Kind, Scheme
+from edgekit.scheme import Equalization, Kind, Rule, Scheme
 from edgekit.sources.source import Source
 from edgekit.steps import File
 
@@ -29,6 +29,7 @@ class Request:
     Attributes:
         kinds: of the layers that the target quantizes; empty for all.
         samples: file of calibration samples; None where nothing looks at them.
+        layers: what is said of single ones, which are not rounded then.
         equalize: how channels are scaled first.
         fold_norms: whether scales of norms are multiplied into the weights behind them, as the format's exporter would
             do with weights that lie on a grid.
@@ -40,6 +41,7 @@ class Request:
     scheme: Scheme
     kinds: tuple[Kind, ...]
     samples: File | None
+    layers: tuple[Rule, ...]
     equalize: Equalization
     fold_norms: bool
     round: bool
@@ -47,11 +49,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """The file of all weights in the step's folder; how many values were equalized, and how many tensors rounded."""
+    """The file of all weights in the step's folder; how many values were equalized, and tensors rounded or kept."""
 
     file: str
     equalized: int
     rounded: int
+    kept: int
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -68,9 +71,14 @@ def run(folder: Path, request: Request) -> Answer:
         positions = product.weights.shape[1] // product.channels  # of a kernel, which share a block
         return gptq.Grid(7 if scheme.below_8_bits else 127, scheme.group and scheme.group * positions)
 
+    kept: list[str] = []
+
     def rounded(product: Product) -> NDArray[np.float64] | None:
         becomes = grid(product)
         if becomes is None:
+            return None
+        if any(rule.takes(product.names, product.kind) for rule in request.layers):
+            kept.append(product.name)
             return None
         seen = product.moments()
         return gptq.rounded(product.weights, seen.second, becomes, seen.crossed)
@@ -86,7 +94,7 @@ def run(folder: Path, request: Request) -> Answer:
         file = framework(request.environment).save_weights(model, folder)
     finally:
         forget()
-    return Answer(file.name, seams, len(changed))
+    return Answer(file.name, seams, len(changed), len(kept))
 
 
 #: Samples that weights are adjusted by: a model is run in step on all of them, whose values lie in memory together.

@@ -129,3 +129,32 @@ def test_samples_are_asked_for_and_other_targets_refuse(tmp_path: Path) -> None:
         done = subprocess.run([*command, *options], capture_output=True, text=True)
         assert done.returncode == 2, done.stderr
         assert said in done.stderr
+
+
+def test_a_layer_that_is_kept_in_float_is_not_rounded(saved: Any, tmp_path: Path) -> None:
+    with Workers() as workers:
+        asked = {"calibrate": saved["data"], "latency": False, "workers": workers, "trust": True}
+        asked |= {"store": Store(tmp_path / "home")}
+        plain = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "a", **asked)
+        kept = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "b", keep_float=["*dense*"], **asked)
+    assert kept.kept_float
+    for result, count in ((plain, 7), (kept, 6)):
+        assert any(note.startswith(f"{count} weights were rounded by GPTQ on") for note in result.notes), result.notes
+
+
+def test_layers_of_keras_are_called_as_in_the_model() -> None:
+    names = asked("""
+import json, os, sys, tempfile
+os.environ["KERAS_BACKEND"] = "torch"
+import numpy as np, seams
+from edgekit.compress import products
+from edgekit.frameworks import keras as frameworks
+from edgekit.sources import source
+file = os.path.join(tempfile.mkdtemp(), "model.keras")
+seams.keras_model().save(file)
+found = []
+x = np.zeros((1, 12, 12, 3), "float32")
+products.replace_weights(frameworks.load(source.resolve(file)), [(x,)], lambda product: found.append(product.names))
+print(json.dumps(found))
+""")
+    assert ["second", "second/kernel"] in names and ["down", "down/kernel"] in names, names

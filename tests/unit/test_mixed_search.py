@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -80,3 +81,17 @@ def test_not_all_layers_are_kept_and_none_that_is_more_than_half(monkeypatch: An
     assert "with" not in made.reason and made.status == "PASS"
     made = Search(monkeypatch, lambda kept: True).run([cost("a", 90)])
     assert (made.status, made.reason) == ("FAILED", "each of its layers has more than 50% of the MACs")
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (("node_MatMul_11/MatMulAddFusion", "node_MatMul_11", "val_12", "blocks.0.qkv", "val"), "blocks.0.qkv"),
+        (("node_MatMul_11", "val_12", "node_MatMul", "val"), "node_MatMul_11"),
+        (("node_linear_8", "head", "node_linear"), "head"),
+        (("net/conv_bn_1/add;net/conv_1/convolution", "conv_bn_1", "conv_1"), "conv_bn_1"),
+        (("fc",), "fc"),
+    ],
+)
+def test_a_layer_is_called_as_in_the_source_and_not_by_an_exporters_number(names: tuple[str, ...], called: str) -> None:
+    assert replace(cost("", 1), names=names).called == called

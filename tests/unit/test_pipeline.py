@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edgekit.conversion.candidate import Candidate, Evidence, choose, is_slow
+from edgekit import target as targets
+from edgekit.artifact import package
+from edgekit.conversion import trying
+from edgekit.conversion.candidate import Candidate, Evidence, choose, final, is_slow
 from edgekit.jobs import wire
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import judge_latency
@@ -102,3 +106,44 @@ def test_what_a_child_says_of_a_model_is_held_to_what_it_should_be(changed: Any)
     assert wire.answer(describe.run, said).signature.inputs[0].shape == (1,)
     with pytest.raises(ValueError):
         wire.answer(describe.run, {**said, **changed} if changed else changed)
+
+
+def test_what_may_help_is_what_was_not_tried() -> None:
+    target = targets.load("tflite-int4")
+    failed = Candidate("route", "FAIL_ACCURACY", "it loses.")
+    said = final(target, [failed], failed, None)
+    helps = "it loses. What may help: --allow-mixed, or --target tflite-int8"
+    assert said.reason.startswith(helps), "and one full stop"
+    assert said.hint in said.reason
+    assert "--allow-mixed" not in final(target, [failed], failed, None, allow_mixed=True).reason
+    broken = Candidate("route", "UNSUPPORTED", "no such kernel")
+    assert "--allow-mixed" not in final(target, [broken], None, None).reason
+
+
+def test_a_file_beyond_its_budget_is_not_told_to_take_more_bits() -> None:
+    costly = Candidate("route", "FAILED", "it is larger", hint="Allow it more.", too_costly=True)
+    assert final(targets.load("tflite-int4"), [costly], costly, None)[1:] == ("it is larger", "Allow it more.")
+
+
+def test_joined_names_are_cut_where_they_are_told() -> None:
+    joined = "net/bn/add;net/conv/convolution;;net/pad (int8)"
+    assert package._first([joined, "fc", "sum;1"]) == "net/bn/add;... (int8), fc, sum;1"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "labelled", "by"),
+    [
+        (None, True, "torch (torch)"),
+        ("gptq", True, "the rounded model in torch (torch)"),
+        ("awq, gptq", True, "the rounded model in torch (torch)"),
+        ("cle", True, "the equalized model in torch (torch)"),
+        ("gptq", False, "torch (torch)"),  # parity is then taken against the source
+    ],
+)
+def test_parity_says_whose_outputs_it_is_against(recipe: str | None, labelled: bool, by: str) -> None:
+    answered = SimpleNamespace(value=SimpleNamespace(by="torch (torch)"))
+    samples: Any = SimpleNamespace(reference=answered, labelled=labelled, split="test")
+    plan = SimpleNamespace(share=lambda split: 1.0, generated=False)
+    trial: Any = SimpleNamespace(checkpoint=SimpleNamespace(recipe=recipe, parts={}), order=SimpleNamespace(plan=plan))
+    scores: Any = SimpleNamespace(accuracy=None)
+    assert trying.as_judged(trial, samples, scores).reference == by

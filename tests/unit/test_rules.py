@@ -185,7 +185,7 @@ def test_keeping_a_layer_in_float_is_told_and_is_no_mixed_precision(data: Any, t
     result = converted(ordered(keep_float=("dense0",), output=tmp_path / "out", **data), tmp_path / "home")
     assert result.status == "PASS" and result.keep_float == ("dense0",)
     assert [(k.part, k.name, k.kind, k.macs) for k in result.kept_float] == [("model", "dense0", "linear", 128)]
-    assert "kept in float: dense0 (67% of MACs)" in result.notes
+    assert "kept in float: dense0 (66.7% of MACs)" in result.notes
     assert result.precision_reached is not None and "but for 1 layer that was kept in float" in result.precision_reached
     assert result.audit is not None and [layer.in_integers for layer in result.audit.layers] == [False, True]
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
