@@ -12,7 +12,7 @@ from edgekit.conversion.mixed import MENDABLE
 from edgekit.conversion.order import Order
 from edgekit.conversion.samples import SplitFiles
 from edgekit.conversion.trying import Trial
-from edgekit.errors import UnsupportedError
+from edgekit.errors import FailedError, UnsupportedError
 from edgekit.jobs.run import Run
 from edgekit.signature import WHOLE
 from edgekit.sources.source import with_weights
@@ -20,6 +20,10 @@ from edgekit.steps import adjust, score
 
 #: Kinds of child that can hand a graph to PyTorch.
 ABLE = ("torch", "keras-torch")
+
+
+#: How to convert without.
+_WITHOUT = "Pass --rounding nearest and no --equalize."
 
 
 def able(checkpoint: Checkpoint) -> str | None:
@@ -38,10 +42,11 @@ def may_help(trial: Trial, tried: Sequence[Candidate]) -> bool:
 def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles | None) -> Checkpoint:
     """The checkpoint with channels equalized, and the weights of the target's layers on its grid, as ordered.
 
-    Where no child of PyTorch can load the model, it stays as it is, with a note.
+    Where no child of PyTorch can load the model, or its graph is beyond what is known, it stays as it is, with a note.
 
     Raises:
         UnsupportedError: so it is, and the user asked for it.
+        FailedError: it did not come through, and the user asked for it.
     """
     child, asked = able(checkpoint), order.equalize or order.rounding
     if child is None and asked is None:
@@ -51,7 +56,7 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
         raise UnsupportedError(
             f"{asked} needs the model as a PyTorch graph, which a {checkpoint.source.kind} source of "
             f"{checkpoint.framework} cannot be made",
-            hint="Pass --rounding nearest and no --equalize.",
+            hint=_WITHOUT,
         )
     folding = getattr(toolchains.facts(order.target.toolchain), "FOLDS_NORMS_OF", ())
     parts, seams, count, kept = {}, 0, 0, 0
@@ -68,7 +73,13 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             order.rounds_by_samples and checkpoint.framework in folding,
             order.rounds_by_samples,
         )
-        entry = run.step(adjust.run, child, f"adjust:{order.adjusts}", request)
+        try:
+            entry = run.step(adjust.run, child, f"adjust:{order.adjusts}", request)
+        except (FailedError, UnsupportedError) as error:  # of graphs there are more kinds than anybody has met
+            if asked is not None:
+                raise type(error)(str(error), hint=_WITHOUT) from error
+            note = f"weights were rounded to the nearest, since GPTQ failed: {error}"
+            return replace(checkpoint, notes=(*checkpoint.notes, note))
         seams, count = seams + entry.value.equalized, count + entry.value.rounded
         kept += entry.value.kept
         parts[name] = part
