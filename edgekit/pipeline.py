@@ -68,24 +68,33 @@ def convert(
 def explore(run: Run, order: Order) -> Outcome:
     """The main path up to packaging: load, try the routes, choose, test once."""
     trial = prepare(run, order)
-    planned = trying.plan(run, trial)
+    trials, planned = [trial], trying.plan(run, trial)
     candidates = try_routes(run, trial, planned)
-    if adjusting.may_help(trial, candidates):
-        other = prepare(run, replace(order, equalize=order.target.equalize))
-        found = try_routes(run, other, trying.plan(run, other))
-        trial = other if any(made.status == "PASS" for made in found) else trial
-        candidates += found
+    if (other := equalized(run, trial, candidates)) is not None:
+        trials.append(other)
+        candidates += try_routes(run, other, trying.plan(run, other))
     if mixed.wanted(trial, candidates):
         # What stays higher keeps the source's own weights.
-        plain = prepare(run, replace(order, rounding="nearest")) if trial.checkpoint.changed else trial
-        found = mixed.search(run, plain, planned, candidates)
-        trial = plain if any(made.status == "PASS" for made in found) else trial
-        candidates += found
-    chosen = within_budget(order, finish(run, trial, judging.choose(candidates, order.target.gate)))
+        trials.append(prepare(run, replace(order, rounding="nearest")) if trial.checkpoint.changed else trial)
+        candidates += mixed.search(run, trials[-1], planned, candidates)
+    best = judging.choose(candidates, order.target.gate)
+    trial = next((one for one in trials if best and one.checkpoint.recipe == best.recipe), trial)
+    chosen = within_budget(order, finish(run, trial, best))
     test, tested = test_once(run, trial, chosen)
     twin = compact.named_shortly(run, order.target, trial.twin) if trial.twin else None  # as sizes are compared
     samples = [split for split in (trial.calibration, trial.selection, test) if split]
     return Outcome(trial.checkpoint, samples, twin, planned, candidates, chosen, tested)
+
+
+def equalized(run: Run, trial: Trial, tried: list[Candidate]) -> Trial | None:
+    """The same with channels scaled as the target says, where that may help; None where it changes nothing."""
+    if not adjusting.may_help(trial, tried):
+        return None
+    try:
+        other = prepare(run, replace(trial.order, equalize=trial.order.target.equalize))
+    except (FailedError, UnsupportedError):  # nobody asked for it: the routes that were tried say how it ended
+        return None
+    return other if other.checkpoint.recipe != trial.checkpoint.recipe else None
 
 
 def measure_sensitivity(
@@ -161,8 +170,9 @@ def try_routes(run: Run, trial: Trial, planned: Plan) -> list[Candidate]:
             if not trial.order.keep_float:
                 raise
             unmet.append(error)  # each route has names of its own for the layers that it quantizes
-            candidate = Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint)
-        tried[route.name] = candidate = replace(candidate, recipe=trial.checkpoint.recipe)
+            recipe = trial.checkpoint.recipe
+            candidate = Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint, recipe=recipe)
+        tried[route.name] = candidate
         if candidate.status == "PASS" and not judging.is_slow(candidate.latency) and not trial.order.search_routes:
             break
     if unmet and all(candidate.status == "UNSUPPORTED" for candidate in tried.values()):

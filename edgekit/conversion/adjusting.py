@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from edgekit import toolchains
 from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
-from edgekit.conversion.mixed import MENDABLE
 from edgekit.conversion.order import Order
 from edgekit.conversion.samples import SplitFiles
 from edgekit.conversion.trying import Trial
@@ -20,8 +20,6 @@ from edgekit.steps import adjust, score
 
 #: Kinds of child that can hand a graph to PyTorch.
 ABLE = ("torch", "keras-torch")
-
-
 #: How to convert without.
 _WITHOUT = "Pass --rounding nearest and no --equalize."
 
@@ -33,10 +31,9 @@ def able(checkpoint: Checkpoint) -> str | None:
 
 def may_help(trial: Trial, tried: Sequence[Candidate]) -> bool:
     """Whether no route that was tried passes, one is near, and the target knows a way to equalize that is untried."""
-    order, statuses = trial.order, {made.status for made in tried}
+    order = trial.order
     wanted = order.equalize is None and order.target.equalize != "none" and order.has_samples
-    near = "PASS" not in statuses and bool(statuses & set(MENDABLE))
-    return wanted and near and able(trial.checkpoint) is not None
+    return wanted and judging.near(tried) and able(trial.checkpoint) is not None
 
 
 def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles | None) -> Checkpoint:
@@ -48,7 +45,7 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
         UnsupportedError: so it is, and the user asked for it.
         FailedError: it did not come through, and the user asked for it.
     """
-    child, asked = able(checkpoint), order.equalize or order.rounding
+    child, asked = able(checkpoint), order.equalize if order.equalizes else order.rounding
     if child is None and asked is None:
         note = f"weights were rounded to the nearest: of a {checkpoint.source.kind} source there is no PyTorch graph"
         return replace(checkpoint, notes=(*checkpoint.notes, f"{note} for GPTQ"))
@@ -88,7 +85,8 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
     notes = list(checkpoint.notes)
     samples = f" on {min(calibration.count, adjust.MOST)} calibration samples" if calibration else ""
     if order.equalizes:
-        notes.append(f"channels of {seams} values were equalized by {order.equalize}{samples}")
+        seen = samples if order.equalize != "cle" else ""  # which looks at weights alone
+        notes.append(f"channels of {seams} values were equalized by {order.equalize}{seen}")
     if count:
         notes.append(f"{count} weights were rounded by GPTQ{samples}")
     elif order.rounds_by_samples:
@@ -101,8 +99,8 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             "layers of --keep-float hold weights that were rounded with the others, since the source calls them "
             "otherwise: pass --rounding nearest to keep the source's own"
         )
-    changed = bool(seams or count)
-    return replace(checkpoint, parts=parts, recipe=order.adjusts if changed else None, notes=tuple(notes))
+    done = [what for what, count_of in ((order.equalize, seams), ("gptq", count)) if what and count_of]
+    return replace(checkpoint, parts=parts, recipe=", ".join(done) or None, notes=tuple(notes))
 
 
 def compared(run: Run, checkpoint: Checkpoint, selection: SplitFiles) -> Checkpoint:

@@ -40,6 +40,9 @@ ALLOW_MIXED = "Pass --allow-mixed to accept it."
 TIED = 1.05
 
 
+#: What other weights, or a better choice of layers, may mend.
+MENDABLE: tuple[Status, ...] = ("FAIL_ACCURACY", "FAIL_PARITY", "UNDECIDED")
+
 #: What may still be handed out, once it has run on the test samples.
 ACCEPTABLE: tuple[Status, ...] = ("PASS", "UNDECIDED")
 
@@ -309,6 +312,12 @@ def _fastest(candidates: list[Candidate]) -> Candidate:
     fastest = min((latency for _, latency in timed), key=lambda latency: latency.ratio)
     limit = max(TIED * fastest.ratio, fastest.ratio_ci95[1])
     return next(c for c, latency in timed if min(latency.ratio, latency.ratio_ci95[0]) <= limit)
+
+
+def near(candidates: Sequence[Candidate]) -> bool:
+    """Whether none passes, and one may be mended."""
+    statuses = {made.status for made in candidates}
+    return "PASS" not in statuses and bool(statuses & set(MENDABLE))
 
 
 def final(

@@ -21,12 +21,9 @@ from edgekit.conversion.sensitivity import Cost, Sensitivity
 from edgekit.conversion.trying import Trial
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.jobs.run import Run
-from edgekit.result import Status
 from edgekit.scheme import Rule, Scheme
 from edgekit.schemes import SCHEMES
 
-#: What a better choice of layers may mend.
-MENDABLE: tuple[Status, ...] = ("FAIL_ACCURACY", "FAIL_PARITY", "UNDECIDED")
 #: Shares of the multiply-accumulates that may stay higher, one tried after the other. Up to the first a file is as good
 #: as quantized; above the last another target is the better answer.
 SHARES = (0.05, 0.5)
@@ -34,9 +31,7 @@ SHARES = (0.05, 0.5)
 
 def wanted(trial: Trial, tried: Sequence[Candidate]) -> bool:
     """Whether the user allows it, no route that was tried passes, and one is near."""
-    statuses = {made.status for made in tried}
-    mixes = trial.order.allow_mixed and not trial.order.target.scheme.is_float
-    return mixes and "PASS" not in statuses and bool(statuses & set(MENDABLE))
+    return trial.order.allow_mixed and not trial.order.target.scheme.is_float and judging.near(tried)
 
 
 def search(run: Run, trial: Trial, planned: Plan, tried: Sequence[Candidate]) -> list[Candidate]:
@@ -47,7 +42,7 @@ def search(run: Run, trial: Trial, planned: Plan, tried: Sequence[Candidate]) ->
     Returns:
         What was found by each route that was searched; nothing where no route takes rules per layer.
     """
-    names = [made.route for made in tried if made.status in MENDABLE]
+    names = {made.route for made in tried if made.status in judging.MENDABLE}
     found: list[Candidate] = []
     for route in planned.routes:
         if route.passed_over or route.name not in names:

@@ -80,10 +80,11 @@ def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
 
 def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
     """Convert by one route, look into the file, execute it on selection samples, judge it."""
-    made = Candidate(route.name, "NOT_RUN")
+    nothing = Candidate(route.name, "NOT_RUN", recipe=trial.checkpoint.recipe)
+    made = nothing
     try:
         parts = {name: make_part(run, trial, name, planned.of_part(name), route) for name in trial.checkpoint.parts}
-        made = Candidate(route.name, "PASS", parts=parts)
+        made = replace(nothing, status="PASS", parts=parts)
         judging.check_kept(trial.order.layers, made)
         made = judging.judge_audit(trial.order.target, made, allow_mixed=trial.order.allow_mixed)
         if made.status == "FAIL_PRECISION":
@@ -91,15 +92,16 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
         made = prove(run, trial, made, trial.selection, label=trial.label)
         return time_against_twin(run, trial, made)
     except UnsupportedError as error:
-        return Candidate(route.name, "UNSUPPORTED", str(error), hint=error.hint)
+        return replace(nothing, status="UNSUPPORTED", reason=str(error), hint=error.hint)
     except FailedError as error:
-        return Candidate(route.name, "FAILED", str(error), hint=error.hint)
+        return replace(nothing, status="FAILED", reason=str(error), hint=error.hint)
     except NotRunError as error:  # the files are there, for --allow-unproven
         return replace(made, status="NOT_RUN", reason=str(error), hint=error.hint)
     except DamagedFileError as error:
         if not made.parts:
             raise  # the source is damaged, not what was made of it
-        return Candidate(route.name, "FAILED", f"the runtime does not open what was just converted: {error}")
+        reason = f"the runtime does not open what was just converted: {error}"
+        return replace(nothing, status="FAILED", reason=reason)
 
 
 def make_part(
