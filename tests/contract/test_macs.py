@@ -107,8 +107,7 @@ def _onnx_kernels(file: Path) -> tuple[int, int]:
 def test_onnx_runtime_runs_in_integers_what_the_audit_says(made: Any) -> None:
     """Kernels of the optimized graph, the products of attention among them.
 
-    ONNX Runtime moves what restores integers past moves of axes: a product of attention that the file leaves in float
-    it may compute in integers all the same. Of products with weights it does what the file says.
+    One of these is in integers although nothing is quantized for it: what restores integers is moved past a Slice.
     """
     from edgekit.toolchains.onnx import audit as onnx_audit
     from edgekit.toolchains.onnx.graph import Graph, load
@@ -116,12 +115,9 @@ def test_onnx_runtime_runs_in_integers_what_the_audit_says(made: Any) -> None:
     checked = 0
     for (model, route), file in made("onnx").items():
         reading = onnx_audit._Reading(Graph(load(file)), onnx_audit.fused)
-        products = [product for product in reading.products() if product.macs]
-        integer = sum(product.integer for product in products)
-        between = sum(not product.integer and not product.weights for product in products)
+        integer = [product.integer for product in reading.products() if product.macs]
         kernels = _onnx_kernels(file)
-        assert sum(kernels) == len(products), (model, route)
-        assert integer <= kernels[0] <= integer + (between if route == "ptq-w8a8-qdq-matmuls" else 0), (model, route)
+        assert (sum(integer), len(integer) - sum(integer)) == kernels, (model, route)
         checked += 1
     assert checked >= 30
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib import figure
 
 from edgekit.cli import plots
 from edgekit.conversion.sensitivity import Cost, Sensitivity
-
-figure = pytest.importorskip("matplotlib.figure")
 
 
 def cost(name: str, variation: float) -> Cost:

@@ -186,7 +186,7 @@ class Graph:
         return self.shape(node.input[0]) if node is not None and node.op_type in QDQ else ()
 
     def int8_behind(self, name: str) -> bool:
-        """Whether a value is int8 or int4 itself, or dequantized from that (transposed or reshaped at most).
+        """Whether a value is int8 or int4 itself, or dequantized from that (cut, transposed or reshaped at most).
 
         A constant may be dequantized by DequantizeLinear, or cast and multiplied with its scale.
         """
@@ -197,10 +197,13 @@ class Graph:
         return self._is_int8(name)
 
     def source(self, name: str) -> str:
-        """The value that one was made of by moving its elements, or by multiplying a constant with its scale."""
+        """The value that one was made of by moving its elements, or some, or by multiplying a constant with its scale.
+
+        ONNX Runtime moves a DequantizeLinear past all of these.
+        """
         while (node := self.producer.get(name)) is not None:
             scaled = node.op_type == "Mul" and name in self.fixed
-            if not scaled and node.op_type not in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"):
+            if not scaled and node.op_type not in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"):
                 break
             name = node.input[0]
         return name
