@@ -92,7 +92,7 @@ def test_of_every_kind_of_source_the_file_computes_what_the_rounded_model_does(
     assert any("weights were rounded by GPTQ on" in note for note in found.notes), found.notes
     said = next(note for note in found.notes if note.startswith("the rounded model in float: SQNR"))
     file, rounded = (10 ** (-db / 10) for db in (found.parity.sqnr_db, float(said.split()[6])))
-    assert abs(file - rounded) < 10**-3.4, "activations alone are quantized anew: noise 34 dB below the answers, or less"
+    assert abs(file - rounded) < 10**-3.4, "activations alone are quantized anew: 34 dB below the answers"
 
 
 def test_a_norm_that_the_converter_folds_leaves_weights_on_the_grid(tmp_path: Path) -> None:
