@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgekit.artifact import compact, package
-from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
 from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
@@ -112,7 +111,7 @@ def prepare(run: Run, order: Order) -> Trial:
     """What all routes start from: the checkpoint, samples, and the proven float twin."""
     checkpoint = loading.load(run, order)
     package.check_destination(order, checkpoint.framework)
-    calibration = gather_calibration(run, order, checkpoint)
+    calibration = loading.gather_calibration(run, order, checkpoint)
     if order.adjusts:
         checkpoint = adjusting.adjusted(run, order, checkpoint, calibration)
     selection = loading.gather(run, order, checkpoint, "selection")
@@ -121,16 +120,6 @@ def prepare(run: Run, order: Order) -> Trial:
     loading.baseline(run, order, checkpoint, selection)
     trial = Trial(order, checkpoint, calibration, selection)
     return replace(trial, twin=float_twin(run, trial))
-
-
-def gather_calibration(run: Run, order: Order, checkpoint: Checkpoint) -> SplitFiles | None:
-    """The samples that ranges come from and weights are adjusted by, where the target needs them."""
-    if not order.reads_samples:
-        return None
-    calibration = loading.gather(run, order, checkpoint, "calibration", ran=False)
-    if order.target.needs_calibration and not checkpoint.streams:  # a sequence is many samples, as its steps tell
-        order.ranges.check(calibration.count)
-    return calibration
 
 
 def float_twin(run: Run, trial: Trial) -> Candidate | None:

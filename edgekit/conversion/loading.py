@@ -101,6 +101,16 @@ def gather(run: Run, order: Order, checkpoint: Checkpoint, split: Split, *, ran:
     return SplitFiles(split, entry, outputs, steps if checkpoint.streams else {WHOLE: file}, before)
 
 
+def gather_calibration(run: Run, order: Order, checkpoint: Checkpoint) -> SplitFiles | None:
+    """The samples that ranges come from and weights are adjusted by, where the target needs them."""
+    if not order.reads_samples:
+        return None
+    calibration = gather(run, order, checkpoint, "calibration", ran=False)
+    if order.target.needs_calibration and not checkpoint.streams:  # a sequence is many samples, as its steps tell
+        order.ranges.check(calibration.count)
+    return calibration
+
+
 @contextlib.contextmanager
 def real_inputs(order: Order) -> Iterator[None]:
     """Say of a model that does not run on generated inputs that it needs real ones: a table has so many rows."""
