@@ -1,0 +1,1 @@
+"""Benchmarks: suites of cells, their rows, and what two sets of rows say about each other."""
