@@ -1,0 +1,149 @@
+"""From two sides to a comparison: cells are matched, and none is dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit.bench.compare import pairs, scores, sides, timing
+from edgekit.bench.compare.pairs import SECONDS, Measure
+from edgekit.bench.compare.sides import Side
+from edgekit.bench.compare.values import Compared, Comparison, Finding, Limits, concluded, grown, not_compared
+from edgekit.bench.row import Row
+
+
+def compare(
+    old: Path,
+    new: Path,
+    limits: Limits | None = None,
+    *,
+    measure: Measure | None = None,
+    seconds: float = SECONDS,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Compare two rows files, two artifacts, or one of each.
+
+    Args:
+        old: a file of rows or an artifact's folder.
+        new: likewise.
+        limits: how much worse NEW may be.
+        measure: how two artifacts are timed; None: they are not.
+        seconds: that timing them may take.
+        progress: is told what is being measured.
+
+    Raises:
+        UsageError, UnsafeInputError: see ``sides.read``.
+    """
+    limits = limits or Limits()
+    before, after = sides.read(old), sides.read(new)
+    if before.folder is not None and after.folder is not None:
+        cells: tuple[Compared, ...] = (_artifacts(before, after, limits, measure, seconds, progress),)
+    else:
+        cells = tuple(_cells(before, after, limits))
+    return concluded(before.given, after.given, limits, cells, before.notes + after.notes)
+
+
+def _cells(old: Side, new: Side, limits: Limits) -> list[Compared]:
+    """Cells of both, in the order of NEW; then those of OLD alone, unless NEW is an artifact, which has one."""
+    found = []
+    for cell, row in new.rows.items():
+        if cell in old.rows:
+            found.append(of_rows(old.rows[cell], row, limits))
+        else:
+            found.append(Compared(cell=cell, findings=(not_compared("status", f"{old.given} has no such cell"),)))
+    gone = [cell for cell in old.rows if cell not in new.rows and new.folder is None]
+    found += [Compared(cell=cell, findings=(not_compared("status", f"{new.given} has no such cell"),)) for cell in gone]
+    return found
+
+
+def of_rows(old: Row, new: Row, limits: Limits) -> Compared:
+    """Two rows of one cell."""
+    one_file = old.made.sha256 is not None and old.made.sha256 == new.made.sha256
+    found = (
+        status(old, new),
+        scores.compare(old.accuracy, new.accuracy, limits, one_file=one_file),
+        latency(old, new, limits),
+        size(old, new, limits),
+        memory(old, new, limits),
+    )
+    return Compared(cell=new.cell, findings=found)
+
+
+def _artifacts(
+    old: Side, new: Side, limits: Limits, measure: Measure | None, seconds: float, progress: Callable[[str], None]
+) -> Compared:
+    """Two artifacts, of one cell or not."""
+    ((_, before),), ((cell, after),) = old.rows.items(), new.rows.items()
+    assert old.folder is not None
+    assert new.folder is not None
+    others = "" if old.test_sha256 == new.test_sha256 else "the manifests name test samples of another content"
+    one_file = old.model_files == new.model_files
+    if one_file:
+        timed = [not_compared(what, "both hold one and the same model file") for what in ("latency", "memory")]
+    elif measure is None:
+        timed = [not_compared(what, "not measured: nobody asked for it") for what in ("latency", "memory")]
+    else:
+        timed = pairs.measured([old.folder, new.folder], limits, measure, seconds, progress)
+    accuracy = scores.compare(before.accuracy, after.accuracy, limits, one_file=one_file, other_samples=others)
+    found = (status(before, after), accuracy, timed[0], size(before, after, limits), timed[1])
+    return Compared(cell=cell, findings=found)
+
+
+def status(old: Row, new: Row) -> Finding:
+    """Whether what passed still passes."""
+    if old.status == new.status:
+        return Finding(what="status", verdict="SAME", reason=f"{new.status} as before")
+    change = f"{old.status} before, now {new.status}" + (f": {new.reason}" if new.reason else "")
+    if old.status == "PASS":
+        return Finding(what="status", verdict="WORSE", reason=change)
+    if new.status == "PASS":
+        return Finding(what="status", verdict="BETTER", reason=change)
+    return not_compared("status", change)
+
+
+def latency(old: Row, new: Row, limits: Limits) -> Finding:
+    """Of two rows, where they were measured alike on one machine that was not disturbed."""
+    before, after = old.measured, new.measured
+    if before is None or after is None:
+        sides_ = " and ".join(name for name, one in (("OLD", before), ("NEW", after)) if one is None)
+        return not_compared("latency", f"{sides_} was not timed")
+    if old.fingerprint is None or old.fingerprint != new.fingerprint:
+        return not_compared("latency", "measured on another machine, or on one that was changed since")
+    for name, a, b in (
+        ("harness", old.code.harness, new.code.harness),
+        ("unit", before.unit, after.unit),
+        ("threads", before.threads, after.threads),
+        ("pinned cores", len(before.pinned_cpus), len(after.pinned_cpus)),
+        ("engine", before.engine, after.engine),
+        ("inputs", before.inputs, after.inputs),
+        ("steps", before.steps, after.steps),
+    ):
+        if a != b:
+            return not_compared("latency", f"measured in another way: {name} {a} before, now {b}")
+    for name, one in (("OLD", before), ("NEW", after)):
+        if one.noisy:
+            return not_compared("latency", f"{name} is NOISY: {one.conditions.noisy_because[0]}")
+    if old.at == new.at and before == after:
+        return not_compared("latency", f"NEW is the measurement of OLD, of {old.at}")
+    ratio = timing.of_rows(before, after)
+    if ratio is None:
+        which = timing.clock(before)
+        if min(min(timing.times(one.blocks, which), default=1.0) for one in (before, after)) <= 0:
+            return not_compared("latency", timing.BACKWARDS)
+        return not_compared("latency", "too few blocks were measured")
+    which = timing.clock(before)
+    ours, theirs = (one.cpu.p50_ms if which == "cpu" else one.wall.p50_ms for one in (before, after))
+    return timing.finding(ratio, limits.slowdown, ours, theirs, f"{which}_ms", "one run of each, at different times")
+
+
+def size(old: Row, new: Row, limits: Limits) -> Finding:
+    """Of the files; known exactly."""
+    return grown("size", old.made.size_bytes, new.made.size_bytes, limits.growth)
+
+
+def memory(old: Row, new: Row, limits: Limits) -> Finding:
+    """The largest memory of the process that ran the file, on one machine."""
+    before, after = (row.measured.peak_rss_bytes if row.measured else None for row in (old, new))
+    if before is not None and after is not None and old.fingerprint != new.fingerprint:
+        return not_compared("memory", "measured on another machine, or on one that was changed since")
+    return grown("memory", before, after, limits.memory)
