@@ -10,7 +10,9 @@ needs a framework or a runtime lies in modules that are imported in children onl
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Inspected``: what is inside, from the file itself, nothing executed;
 - ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
-- ``session.open_session(file: Path, options: Options) -> Session``;
+- ``session.open_session(file: Path, options: Options) -> Session``; where the runtime has a profiler,
+  ``session.profile(file, options, inputs) -> list[tuple[name, kind, milliseconds]]``; where it may reach other units
+  than the CPU, ``session.units() -> list[Unit]``;
 - ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
   alone, before it is packaged.
 
@@ -317,6 +319,20 @@ def open_session(name: str, file: Path, options: Options, *, entry: str | None =
     module = importlib.import_module(f"edgekit.toolchains.{name}.session")
     opened: Session = module.open_session(file, options, **_by_name(name, file, entry))
     return opened
+
+
+def profile(
+    name: str, file: Path, options: Options, inputs: Mapping[str, NDArray[np.generic]], *, entry: str | None = None
+) -> list[tuple[str, str, float]]:
+    """What each operator of a file takes, as its runtime's profiler says: name, kind and milliseconds of an inference.
+
+    Empty where the runtime has none; in a child only.
+    """
+    module = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    if not hasattr(module, "profile"):
+        return []
+    found: list[tuple[str, str, float]] = module.profile(file, options, inputs, **_by_name(name, file, entry))
+    return found
 
 
 def open_sessions(
