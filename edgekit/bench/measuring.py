@@ -31,9 +31,9 @@ from edgekit.jobs.confine import untrusted
 from edgekit.jobs.host import host
 from edgekit.jobs.store import home, sha256_file, sha256_json
 from edgekit.jobs.workers import Workers, reading
-from edgekit.measurement import Engine, Measured
 from edgekit.proof.intervals import MIN_BLOCKS, ratio_interval
 from edgekit.proof.speed import step
+from edgekit.proof.speed.measurement import Engine, Measured
 from edgekit.proof.speed.opened import Contender
 from edgekit.result import IO, Accuracy, Flag, Latency, Proof, StateFacts, Status
 from edgekit.sources.source import parse_input

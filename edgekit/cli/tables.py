@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.cli import columns
 from edgekit.cli.printing import say
-from edgekit.measurement import Measured
+from edgekit.proof.speed.measurement import Measured
 
 if TYPE_CHECKING:
     from edgekit.bench.measuring import Ratio

@@ -38,6 +38,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -307,6 +308,21 @@ def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[
 
     graph: Graph = importlib.import_module(f"edgekit.toolchains.{name}.traits").graph(file)
     return find(graph, states)
+
+
+def load_runtime(name: str) -> bool:
+    """Import a toolchain's runtime; returns whether this process did not have it yet. In a child only."""
+    module = f"edgekit.toolchains.{name}.session"
+    fresh = module not in sys.modules
+    importlib.import_module(f"edgekit.toolchains.{name}.session")
+    return fresh
+
+
+def units(name: str) -> list[Unit]:
+    """What of this machine a toolchain's runtime reaches, by asking it; in a child only."""
+    module = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    found: list[Unit] = module.units() if hasattr(module, "units") else ["cpu"]
+    return found
 
 
 def open_session(name: str, file: Path, options: Options, *, entry: str | None = None) -> Session:

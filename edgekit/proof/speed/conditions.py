@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.measurement import Conditions
 from edgekit.proof.latency import cpu_seconds
+from edgekit.proof.speed.measurement import Conditions
 
 #: Facts of the machine are true of it alone.
 MEASURES = True

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +14,8 @@ from numpy.typing import NDArray
 
 from edgekit import toolchains
 from edgekit.errors import NotRunError, UsageError
-from edgekit.measurement import Inputs
 from edgekit.proof.speed import conditions
+from edgekit.proof.speed.measurement import Inputs
 from edgekit.proof.speed.steady import Subject
 from edgekit.result import IO
 from edgekit.toolchains import Options, Session
@@ -93,9 +91,8 @@ class Opened:
 
 def open_contender(contender: Contender, seed: int) -> Opened:
     """Open it, and run it once; inputs that are drawn come from the seed."""
-    module = f"edgekit.toolchains.{contender.toolchain}.session"
-    fresh, start = module not in sys.modules, time.perf_counter()
-    importlib.import_module(module)
+    start = time.perf_counter()
+    fresh = toolchains.load_runtime(contender.toolchain)
     imported = time.perf_counter()
     feeds, kind = _feeds(contender, seed)
     before, _ = conditions.memory()

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.measurement import Blocks, Spread, Sustained
 from edgekit.proof.latency import cpu_seconds
 from edgekit.proof.speed import conditions
+from edgekit.proof.speed.measurement import Blocks, Spread, Sustained
 
 #: What is found here is true of this machine alone.
 MEASURES = True

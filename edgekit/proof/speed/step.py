@@ -13,8 +13,8 @@ from pathlib import Path
 
 from edgekit import toolchains
 from edgekit.errors import NotRunError
-from edgekit.measurement import Engine, Measured, Operator, Tokens
 from edgekit.proof.speed import conditions, loadgen, steady, writing
+from edgekit.proof.speed.measurement import Engine, Measured, Operator, Tokens
 from edgekit.proof.speed.opened import Contender, Opened, open_contender
 from edgekit.proof.speed.steady import Record
 

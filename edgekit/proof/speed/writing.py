@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.measurement import Tokens
+from edgekit.proof.speed.measurement import Tokens
 from edgekit.toolchains import Session
 
 #: What is found here is true of this machine alone.
