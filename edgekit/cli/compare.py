@@ -14,7 +14,7 @@ from edgekit.errors import UsageError
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(help="A file of rows (.jsonl) or an artifact's folder.")],
+    old: Annotated[Path, typer.Argument(help="A file of rows (.jsonl), an artifact's folder, or a model file.")],
     new: Annotated[Path, typer.Argument(help="Likewise.")],
     max_slowdown: Annotated[float | None, typer.Option(help="Ratio of times that is found; default 1.05.")] = None,
     max_growth: Annotated[float | None, typer.Option(help="Ratio of sizes that is allowed; default 1.01.")] = None,
@@ -22,7 +22,8 @@ def compare(
     max_drop: Annotated[
         float | None, typer.Option(help="Of the metric, 0.01 is one point; default as a conversion's.")
     ] = None,
-    latency: Annotated[bool, typer.Option(help="Measure two artifacts side by side.")] = True,
+    latency: Annotated[bool, typer.Option(help="Measure two files side by side.")] = True,
+    threads: Annotated[int, typer.Option(help="Of the runtime that they are measured in.")] = 1,
     seconds: Annotated[float, typer.Option(help="That measuring them may take.")] = 60.0,
     markdown: Annotated[Path | None, typer.Option(help="Write the table into this file, too.")] = None,
     as_json: AsJson = False,
@@ -30,8 +31,11 @@ def compare(
     """Find regressions by paired statistics: exit 4 for accuracy, 5 for latency, size or memory."""
     from pydantic import ValidationError
 
-    from edgekit.bench.compare import comparing, words
+    from edgekit.bench.compare import comparing, pairs, words
     from edgekit.bench.compare.values import Limits
+    from edgekit.bench.measuring import Asked
+    from edgekit.cli import show
+    from edgekit.jobs import interruption
 
     given = {"slowdown": max_slowdown, "growth": max_growth, "memory": max_memory, "drop": max_drop}
     try:
@@ -43,8 +47,11 @@ def compare(
         ) from error
     if markdown is not None and (markdown.is_dir() or not markdown.absolute().parent.is_dir()):
         raise UsageError(f"{markdown} cannot be written", hint="Give a file in a folder that exists.")
-    measure = comparing.side_by_side if latency else None
-    found = comparing.compare(old, new, limits, measure=measure, seconds=seconds, progress=say)
+    asked = Asked(threads=threads)
+    asked.check()
+    with interruption.listening(), show.progress() as progress:
+        how = pairs.here(asked, seconds, progress) if latency else None
+        found = comparing.compare(old, new, limits, asked=asked, how=how)
     if markdown is not None:
         markdown.write_text(words.markdown(found), "utf-8")
     if as_json:
@@ -52,6 +59,6 @@ def compare(
         return found.exit_code
     for note in found.notes:
         say(note)
-    sys.stdout.write(columns.columns(list(words.rows(found))))
+    sys.stdout.write(columns.columns(words.rows(found)))
     print_line(words.headline(found))
     return found.exit_code

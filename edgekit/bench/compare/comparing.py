@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.bench.compare import pairs, scores, sides, timing
-from edgekit.bench.compare.pairs import SECONDS, Measure
+from edgekit.bench.compare.pairs import Measuring
 from edgekit.bench.compare.sides import Side
 from edgekit.bench.compare.values import Compared, Comparison, Finding, Limits, concluded, grown, not_compared
+from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Row
+from edgekit.jobs.workers import Workers
 
 
 def compare(
@@ -17,27 +18,26 @@ def compare(
     new: Path,
     limits: Limits | None = None,
     *,
-    measure: Measure | None = None,
-    seconds: float = SECONDS,
-    progress: Callable[[str], None] = lambda line: None,
+    asked: Asked | None = None,
+    how: Measuring | None = None,
 ) -> Comparison:
-    """Compare two rows files, two artifacts, or one of each.
+    """Compare two rows files, two artifacts or model files, or one of each.
 
     Args:
-        old: a file of rows or an artifact's folder.
+        old: a file of rows, an artifact's folder or a model file.
         new: likewise.
         limits: how much worse NEW may be.
-        measure: how two artifacts are timed; None: they are not.
-        seconds: that timing them may take.
-        progress: is told what is being measured.
+        asked: how files are opened.
+        how: two files are measured; None: they are not.
 
     Raises:
         UsageError, UnsafeInputError: see ``sides.read``.
     """
-    limits = limits or Limits()
-    before, after = sides.read(old), sides.read(new)
-    if before.folder is not None and after.folder is not None:
-        cells: tuple[Compared, ...] = (_artifacts(before, after, limits, measure, seconds, progress),)
+    limits, asked = limits or Limits(), asked or Asked()
+    with Workers() as workers:
+        before, after = (sides.read(path, workers, asked) for path in (old, new))
+    if before.subject is not None and after.subject is not None:
+        cells: tuple[Compared, ...] = (_files(before, after, limits, how),)
     else:
         cells = tuple(_cells(before, after, limits))
     return concluded(before.given, after.given, limits, cells, before.notes + after.notes)
@@ -51,7 +51,7 @@ def _cells(old: Side, new: Side, limits: Limits) -> list[Compared]:
             found.append(of_rows(old.rows[cell], row, limits))
         else:
             found.append(Compared(cell=cell, findings=(not_compared("status", f"{old.given} has no such cell"),)))
-    gone = [cell for cell in old.rows if cell not in new.rows and new.folder is None]
+    gone = [cell for cell in old.rows if cell not in new.rows and new.subject is None]
     found += [Compared(cell=cell, findings=(not_compared("status", f"{new.given} has no such cell"),)) for cell in gone]
     return found
 
@@ -69,24 +69,20 @@ def of_rows(old: Row, new: Row, limits: Limits) -> Compared:
     return Compared(cell=new.cell, findings=found)
 
 
-def _artifacts(
-    old: Side, new: Side, limits: Limits, measure: Measure | None, seconds: float, progress: Callable[[str], None]
-) -> Compared:
-    """Two artifacts, of one cell or not."""
-    ((_, before),), ((cell, after),) = old.rows.items(), new.rows.items()
-    assert old.folder is not None
-    assert new.folder is not None
+def _files(old: Side, new: Side, limits: Limits, how: Measuring | None) -> Compared:
+    """Two artifacts or model files, of one cell or not."""
+    assert old.subject is not None
+    assert new.subject is not None
+    before, after = old.subject.row, new.subject.row
     others = "" if old.test_sha256 == new.test_sha256 else "the manifests name test samples of another content"
-    one_file = old.model_files == new.model_files
-    if one_file:
-        timed = [not_compared(what, "both hold one and the same model file") for what in ("latency", "memory")]
-    elif measure is None:
-        timed = [not_compared(what, "not measured: nobody asked for it") for what in ("latency", "memory")]
-    else:
-        timed = pairs.measured([old.folder, new.folder], limits, measure, seconds, progress)
+    one_file = list(old.model_files.values()) == list(new.model_files.values())
+    reason = "one and the same model file" if one_file else "not measured: nobody asked for it"
+    timed = not_compared("latency", reason), not_compared("memory", reason)
+    if how is not None and not one_file:
+        timed = pairs.compare(old.subject, new.subject, limits, how)
     accuracy = scores.compare(before.accuracy, after.accuracy, limits, one_file=one_file, other_samples=others)
     found = (status(before, after), accuracy, timed[0], size(before, after, limits), timed[1])
-    return Compared(cell=cell, findings=found)
+    return Compared(cell=after.cell, findings=found)
 
 
 def status(old: Row, new: Row) -> Finding:

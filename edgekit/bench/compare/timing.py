@@ -31,8 +31,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from edgekit.bench.compare.values import Finding, Verdict
-from edgekit.measurement import Blocks, Measured
 from edgekit.proof.intervals import CONFIDENCE, MIN_BLOCKS
+from edgekit.proof.speed.measurement import Blocks, Measured
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
