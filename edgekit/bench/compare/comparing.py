@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.bench.compare import pairs, scores, sides, timing
 from edgekit.bench.compare.pairs import Measuring
 from edgekit.bench.compare.sides import Side
@@ -11,6 +13,7 @@ from edgekit.bench.compare.values import Compared, Comparison, Finding, Limits, 
 from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Row
 from edgekit.jobs.workers import Workers
+from edgekit.proof.intervals import MIN_BLOCKS
 
 
 def compare(
@@ -45,10 +48,12 @@ def compare(
 
 def _cells(old: Side, new: Side, limits: Limits) -> list[Compared]:
     """Cells of both, in the order of NEW; then those of OLD alone, unless NEW is an artifact, which has one."""
+    pairs_ = {cell: (old.rows[cell], row) for cell, row in new.rows.items() if cell in old.rows}
+    runs = timing.between([ratio for pair in pairs_.values() if (ratio := _moved(*pair)) is not None])
     found = []
-    for cell, row in new.rows.items():
-        if cell in old.rows:
-            found.append(of_rows(old.rows[cell], row, limits))
+    for cell in new.rows:
+        if cell in pairs_:
+            found.append(of_rows(*pairs_[cell], limits, runs))
         else:
             found.append(Compared(cell=cell, findings=(not_compared("status", f"{old.given} has no such cell"),)))
     gone = [cell for cell in old.rows if cell not in new.rows and new.subject is None]
@@ -56,13 +61,13 @@ def _cells(old: Side, new: Side, limits: Limits) -> list[Compared]:
     return found
 
 
-def of_rows(old: Row, new: Row, limits: Limits) -> Compared:
-    """Two rows of one cell."""
+def of_rows(old: Row, new: Row, limits: Limits, runs: timing.Between = timing.UNKNOWN) -> Compared:
+    """Two rows of one cell; ``runs`` says how much medians move by chance."""
     one_file = old.made.sha256 is not None and old.made.sha256 == new.made.sha256
     found = (
         status(old, new),
         scores.compare(old.accuracy, new.accuracy, limits, one_file=one_file),
-        latency(old, new, limits),
+        latency(old, new, limits, runs),
         size(old, new, limits),
         memory(old, new, limits),
     )
@@ -97,14 +102,37 @@ def status(old: Row, new: Row) -> Finding:
     return not_compared("status", change)
 
 
-def latency(old: Row, new: Row, limits: Limits) -> Finding:
+def latency(old: Row, new: Row, limits: Limits, runs: timing.Between) -> Finding:
     """Of two rows, where they were measured alike on one machine that was not disturbed."""
+    if reason := _unlike(old, new):
+        return not_compared("latency", reason)
+    before, after = old.measured, new.measured
+    assert before is not None
+    assert after is not None
+    which = timing.clock(before)
+    ratio = timing.ratio_of(timing.times(before.blocks, which), timing.times(after.blocks, which), runs)
+    assert ratio is not None
+    ours, theirs = (one.cpu.p50_ms if which == "cpu" else one.wall.p50_ms for one in (before, after))
+    return timing.finding(ratio, limits.slowdown, ours, theirs, f"{which}_ms", "one run of each, at different times")
+
+
+def _moved(old: Row, new: Row) -> float | None:
+    """The ratio of the medians of two rows; None where they cannot be compared."""
+    if old.measured is None or new.measured is None or _unlike(old, new):
+        return None
+    which = timing.clock(old.measured)
+    before, after = (float(np.median(timing.times(one.measured.blocks, which))) for one in (old, new) if one.measured)
+    return after / before
+
+
+def _unlike(old: Row, new: Row) -> str:
+    """Why the latencies of two rows cannot be compared; empty where they can."""
     before, after = old.measured, new.measured
     if before is None or after is None:
-        sides_ = " and ".join(name for name, one in (("OLD", before), ("NEW", after)) if one is None)
-        return not_compared("latency", f"{sides_} was not timed")
+        missing = " and ".join(name for name, one in (("OLD", before), ("NEW", after)) if one is None)
+        return f"{missing} was not timed"
     if old.fingerprint is None or old.fingerprint != new.fingerprint:
-        return not_compared("latency", "measured on another machine, or on one that was changed since")
+        return "measured on another machine, or on one that was changed since"
     for name, a, b in (
         ("harness", old.code.harness, new.code.harness),
         ("unit", before.unit, after.unit),
@@ -115,21 +143,16 @@ def latency(old: Row, new: Row, limits: Limits) -> Finding:
         ("steps", before.steps, after.steps),
     ):
         if a != b:
-            return not_compared("latency", f"measured in another way: {name} {a} before, now {b}")
+            return f"measured in another way: {name} {a} before, now {b}"
     for name, one in (("OLD", before), ("NEW", after)):
         if one.noisy:
-            return not_compared("latency", f"{name} is NOISY: {one.conditions.noisy_because[0]}")
+            return f"{name} is NOISY: {one.conditions.noisy_because[0]}"
     if old.at == new.at and before == after:
-        return not_compared("latency", f"NEW is the measurement of OLD, of {old.at}")
-    ratio = timing.of_rows(before, after)
-    if ratio is None:
-        which = timing.clock(before)
-        if min(min(timing.times(one.blocks, which), default=1.0) for one in (before, after)) <= 0:
-            return not_compared("latency", timing.BACKWARDS)
-        return not_compared("latency", "too few blocks were measured")
-    which = timing.clock(before)
-    ours, theirs = (one.cpu.p50_ms if which == "cpu" else one.wall.p50_ms for one in (before, after))
-    return timing.finding(ratio, limits.slowdown, ours, theirs, f"{which}_ms", "one run of each, at different times")
+        return f"NEW is the measurement of OLD, of {old.at}"
+    blocks = [timing.times(one.blocks, timing.clock(before)) for one in (before, after)]
+    if any(len(some) and some.min() <= 0 for some in blocks):
+        return timing.BACKWARDS
+    return "too few blocks were measured" if min(map(len, blocks)) < MIN_BLOCKS else ""
 
 
 def size(old: Row, new: Row, limits: Limits) -> Finding:

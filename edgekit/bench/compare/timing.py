@@ -15,8 +15,10 @@ median of the paired ratios, and the interval is over runs (T. Kalibera, R. Jone
 time, ISMM 2013). Between runs of equal files, which of the two comes out ahead is a coin's toss, so that the signed
 ranks of the logarithms are exact whatever the distribution, and one disturbed run moves them little.
 
-**Two rows** are one run each, of different times. How much a median moves from run to run cannot be seen in them; it
-is ``BETWEEN_RUNS``, measured by ``benchmarks/compare_bars.py``.
+**Two rows** are one run each, of different times. How much a median moves from run to run cannot be seen in them, but in
+how far all cells of their two files moved (``between``), most of which nothing happened to; of fewer than
+``FEWEST_CELLS`` it is taken to be as much as on the worst machine that was measured. A machine that is slower as a
+whole today looks like a slow-down of every cell, and is told from it by nothing: then no cell is called slower.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 #: Runs below which an interval of signed ranks says nothing: of 5, the range holds with 93.75 % only.
 FEWEST_RUNS = 6
-#: Standard deviation, from run to run of one file, of the logarithm of a run's median.
-BETWEEN_RUNS = 0.015
+#: Cells below which how far they moved says nothing of chance.
+FEWEST_CELLS = 8
 #: Blocks that follow each other make one batch, whose medians are nearly independent where single blocks are not
 #: (batch means; A. Law, Simulation Modeling and Analysis, section 9.5.3).
 BATCHES = 8
@@ -118,17 +120,37 @@ def _rank(n: int, confidence: float) -> int:
     return int((np.cumsum(ways) / 2.0**n <= (1 - confidence) / 2).sum())
 
 
-def of_rows(old: Measured, new: Measured) -> Ratio | None:
-    """The ratio with its interval from one row of each; see ``ratio_of``."""
-    which = clock(old)
-    return ratio_of(times(old.blocks, which), times(new.blocks, which))
+@dataclass(frozen=True)
+class Between:
+    """How much the logarithm of a run's median moves from run to run: a standard deviation, known how well."""
+
+    deviation: float
+    freedom: float
 
 
-def ratio_of(old: Floats, new: Floats) -> Ratio | None:
+#: On a virtual machine whose clock and neighbours change from minute to minute (``benchmarks/COMPARE.md``).
+UNKNOWN = Between(0.05, math.inf)
+
+
+def between(ratios: Sequence[float]) -> Between:
+    """Of the cells of two files of rows, from the ratios new / old of their medians.
+
+    Half of them lie within 0.6745 standard deviations of no change, if it was chance that moved them; a minority that
+    something happened to changes that little. The median of absolute values has 37 % of the efficiency of a standard
+    deviation, so many degrees of freedom are left (Rousseeuw, Croux, Alternatives to the median absolute deviation,
+    JASA 88:1273-1283, 1993).
+    """
+    if len(ratios) < FEWEST_CELLS:
+        return UNKNOWN
+    moved = float(np.median(np.abs(np.log(ratios))))
+    return Between(max(1.4826 * moved / math.sqrt(2), 1e-3), 0.37 * len(ratios))
+
+
+def ratio_of(old: Floats, new: Floats, runs: Between = UNKNOWN) -> Ratio | None:
     """The ratio with its interval from block times of one run of each, at different times.
 
-    The variance is that of both medians over batches of blocks and of two runs; its degrees of freedom are
-    Welch-Satterthwaite's.
+    The variance is that of two runs, or what batches of blocks say of both medians where that is more: how far cells
+    moved holds what moves within a run already.
 
     Returns:
         None where a time is not positive, or there are too few.
@@ -137,8 +159,7 @@ def ratio_of(old: Floats, new: Floats) -> Ratio | None:
     if any(spread is None for spread in spreads):
         return None
     (before, first, n), (after, second, m) = (spread for spread in spreads if spread is not None)
-    variance = first + second + 2 * BETWEEN_RUNS**2
-    freedom = variance**2 / max((first**2 + second**2) / (BATCHES - 1), 1e-300)
+    variance, freedom = max((first + second, float(BATCHES - 1)), (2 * runs.deviation**2, runs.freedom))
     half = float(stdtrit(min(freedom, 1e6), 0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
     change = after - before
     return Ratio(math.exp(change), math.exp(change - half), math.exp(change + half), min(n, m))
