@@ -15,8 +15,8 @@ median of the paired ratios, and the interval is over runs (T. Kalibera, R. Jone
 time, ISMM 2013). Between runs of equal files, which of the two comes out ahead is a coin's toss, so that the signed
 ranks of the logarithms are exact whatever the distribution, and one disturbed run moves them little.
 
-**Two rows** are one run each, of different times. How much a median moves from run to run cannot be seen in them, but in
-how far all cells of their two files moved (``between``), most of which nothing happened to; of fewer than
+**Two rows** are one run each, of different times. How much a median moves from run to run cannot be seen in them. It is
+seen in how far all cells of their two files moved (``between``), most of which nothing happened to; of fewer than
 ``FEWEST_CELLS`` it is taken to be as much as on the worst machine that was measured. A machine that is slower as a
 whole today looks like a slow-down of every cell, and is told from it by nothing: then no cell is called slower.
 """
