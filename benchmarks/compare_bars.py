@@ -1,7 +1,7 @@
 """False alarms and power of `edgekit compare` on a real machine.
 
     python benchmarks/compare_bars.py run ARTIFACT [--runs 120] [--slowdown 1.05]     appends to results/compare.jsonl
-    python benchmarks/compare_bars.py report                                          prints COMPARE.md
+    python benchmarks/compare_bars.py report > benchmarks/COMPARE.md
 
 A run is one fresh process, as `edgekit compare` starts them, in which three subjects are timed in turns: a file, the
 same file opened again, and the same file opened a third time with so much more work around each call, a counted loop of
@@ -16,7 +16,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +41,26 @@ def loop(count: int) -> None:
         pass
 
 
-def once_s(call: Callable[[], object], calls: int) -> float:
-    """CPU seconds of a call, the median over stretches of many."""
-    found = []
-    for _ in range(15):
+def calibrated(subjects: list[steady.Subject], slowdown: float) -> int:
+    """How many turns of the loop take what is missing; calls and loop in turns, as they are measured afterwards."""
+    for subject in subjects:
+        subject.prepare(0)
+        steady.warm_up(subject, steady.Clocks())
+    start = cpu_seconds()
+    subjects[0].invoke()
+    calls, turns = max(1, round(0.003 / max(cpu_seconds() - start, 1e-5))), 20_000
+    took: list[list[float]] = [[], []]
+    for _ in range(40):
+        for subject in subjects:
+            start = cpu_seconds()
+            for _ in range(calls):
+                subject.invoke()
+            took[0].append((cpu_seconds() - start) / calls)
         start = cpu_seconds()
-        for _ in range(calls):
-            call()
-        found.append((cpu_seconds() - start) / calls)
-    return statistics.median(found)
+        loop(turns)
+        took[1].append((cpu_seconds() - start) / turns)
+    once, turn = map(statistics.median, took)
+    return round((slowdown - 1) * once / turn)
 
 
 def child(text: str) -> None:
@@ -60,10 +71,7 @@ def child(text: str) -> None:
     if asked["turned"]:
         opened.reverse()
     same, again, slowed = opened
-    same.prepare(0)
-    calls = max(1, round(0.01 / once_s(same.invoke, 3)))
-    took, turn = once_s(same.invoke, calls), once_s(lambda: loop(1000), 20) / 1000
-    count = round((asked["slowdown"] - 1) * took / turn)
+    count = calibrated(opened, asked["slowdown"])
 
     def slower() -> None:
         slowed.invoke()

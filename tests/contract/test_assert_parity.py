@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-MODELS = '''
+MODELS = """
 import numpy as np
 
 rng = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def keras_model():
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
     model.layers[0].set_weights([2 * centres.T, -(centres**2).sum(1)])
     return model
-'''
+"""
 
 
 def pytest_of(folder: Path, tests: str, *arguments: str) -> tuple[int, str]:
