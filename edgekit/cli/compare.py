@@ -22,7 +22,9 @@ def compare(
     max_drop: Annotated[
         float | None, typer.Option(help="Of the metric, 0.01 is one point; default as a conversion's.")
     ] = None,
-    latency: Annotated[bool, typer.Option(help="Measure two files side by side.")] = True,
+    execute: Annotated[
+        bool, typer.Option(help="Time two files side by side; run artifacts of the zoo on their task's samples.")
+    ] = True,
     threads: Annotated[int, typer.Option(help="Of the runtime that they are measured in.")] = 1,
     seconds: Annotated[float, typer.Option(help="That measuring them may take.")] = 60.0,
     markdown: Annotated[Path | None, typer.Option(help="Write the table into this file, too.")] = None,
@@ -50,7 +52,7 @@ def compare(
     asked = Asked(threads=threads)
     asked.check()
     with interruption.listening(), show.progress() as progress:
-        how = pairs.here(asked, seconds, progress) if latency else None
+        how = pairs.here(asked, seconds, progress) if execute else None
         found = comparing.compare(old, new, limits, asked=asked, how=how)
     if markdown is not None:
         markdown.write_text(words.markdown(found), "utf-8")

@@ -264,7 +264,7 @@ def test_an_artifact_is_compared_with_its_row_among_others(tmp_path) -> None:
 def test_an_artifact_that_was_edited_is_refused(tmp_path, capsys) -> None:
     old, new = artifact(tmp_path / "old"), artifact(tmp_path / "new")
     (new / "model.bin").write_text("edited!")
-    assert cli.run(["compare", str(old), str(new), "--no-latency", "--json"]) == 8
+    assert cli.run(["compare", str(old), str(new), "--no-execute", "--json"]) == 8
     document = json.loads(capsys.readouterr().out)
     assert "model.bin is altered" in document["error"]["message"]
 

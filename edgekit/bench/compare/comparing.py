@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.bench.compare import pairs, scores, sides, timing
+from edgekit.bench.compare import pairs, sampled, scores, sides, timing
 from edgekit.bench.compare.pairs import Measuring
 from edgekit.bench.compare.sides import Side
 from edgekit.bench.compare.values import Compared, Comparison, Finding, Limits, concluded, grown, not_compared
@@ -14,6 +14,7 @@ from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Row
 from edgekit.jobs.workers import Workers
 from edgekit.proof.intervals import MIN_BLOCKS
+from edgekit.result import Accuracy
 
 
 def compare(
@@ -31,7 +32,7 @@ def compare(
         new: likewise.
         limits: how much worse NEW may be.
         asked: how files are opened.
-        how: two files are measured; None: they are not.
+        how: two files are executed; None: they are not, and their manifests speak for them.
 
     Raises:
         UsageError, UnsafeInputError: see ``sides.read``.
@@ -39,10 +40,10 @@ def compare(
     limits, asked = limits or Limits(), asked or Asked()
     with Workers() as workers:
         before, after = (sides.read(path, workers, asked) for path in (old, new))
-    if before.subject is not None and after.subject is not None:
-        cells: tuple[Compared, ...] = (_files(before, after, limits, how),)
-    else:
-        cells = tuple(_cells(before, after, limits))
+        if before.subject is not None and after.subject is not None:
+            cells: tuple[Compared, ...] = (_files(before, after, limits, how, workers),)
+        else:
+            cells = tuple(_cells(before, after, limits))
     return concluded(before.given, after.given, limits, cells, before.notes + after.notes)
 
 
@@ -74,7 +75,7 @@ def of_rows(old: Row, new: Row, limits: Limits, runs: timing.Between = timing.UN
     return Compared(cell=new.cell, findings=found)
 
 
-def _files(old: Side, new: Side, limits: Limits, how: Measuring | None) -> Compared:
+def _files(old: Side, new: Side, limits: Limits, how: Measuring | None, workers: Workers) -> Compared:
     """Two artifacts or model files, of one cell or not."""
     assert old.subject is not None
     assert new.subject is not None
@@ -83,9 +84,12 @@ def _files(old: Side, new: Side, limits: Limits, how: Measuring | None) -> Compa
     one_file = list(old.model_files.values()) == list(new.model_files.values())
     reason = "one and the same model file" if one_file else "not measured: nobody asked for it"
     timed = not_compared("latency", reason), not_compared("memory", reason)
-    if how is not None and not one_file:
-        timed = pairs.compare(old.subject, new.subject, limits, how)
     accuracy = scores.compare(before.accuracy, after.accuracy, limits, one_file=one_file, other_samples=others)
+    if how is not None and not one_file:
+        change = sampled.paired(old, new, workers, how.progress)
+        if isinstance(change, Accuracy):
+            accuracy = scores.judged(change, limits, "paired sample by sample")
+        timed = pairs.compare(old.subject, new.subject, limits, how)
     found = (status(before, after), accuracy, timed[0], size(before, after, limits), timed[1])
     return Compared(cell=after.cell, findings=found)
 

@@ -15,8 +15,8 @@ is not written down. On how many each differs from its float model is (``result.
   sum, from Wilson's of each (Statistics in Medicine 17:873-890, 1998, method 10); wider than a paired one likewise.
   Of another metric nothing in two rows says how far it moves by chance.
 
-``tests/unit/test_compare_scores.py`` holds all three to their coverage. Where both files are at hand and so are the
-samples, ``sampled.py`` runs them and pairs the samples themselves.
+``tests/unit/test_compare_scores.py`` holds all three to their coverage. Where both files and the
+samples are at hand, ``sampled.py`` runs them and pairs the samples themselves.
 """
 
 from __future__ import annotations

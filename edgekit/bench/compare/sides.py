@@ -15,6 +15,7 @@ from edgekit.bench.row import Cell, Row
 from edgekit.errors import DamagedFileError, UnsafeInputError
 from edgekit.jobs.workers import Workers
 from edgekit.result import File
+from edgekit.signature import Framework
 
 
 class _Sealed(BaseModel):
@@ -30,6 +31,14 @@ class _Sealed(BaseModel):
         model_config = ConfigDict(extra="ignore")
         splits: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    class Source(BaseModel):
+        model_config = ConfigDict(extra="ignore")
+        kind: str = ""
+        name: str
+        config: str | None = None
+
+    framework: Framework
+    source: Source
     files: tuple[File, ...]
     parts: dict[str, Part] = Field(default_factory=dict)
     samples: Samples = Samples()
@@ -43,6 +52,8 @@ class Side:
         given: as it was typed.
         rows: the newest of each cell.
         subject: of an artifact or a model file, what can be measured; None of a file of rows.
+        source: of an artifact of the zoo: name, configuration, framework.
+        parts: of an artifact: their names.
         model_files: of it: the hash of each file that is executed.
         test_sha256: of the samples that an artifact was scored on.
         notes: what the user must know of it.
@@ -51,6 +62,8 @@ class Side:
     given: str
     rows: dict[Cell, Row]
     subject: Subject | None = None
+    source: tuple[str, str, Framework] | None = None
+    parts: tuple[str, ...] = ()
     model_files: dict[str, str] = field(default_factory=dict)
     test_sha256: str | None = None
     notes: tuple[str, ...] = ()
@@ -80,7 +93,7 @@ def read(path: Path, workers: Workers, asked: Asked) -> Side:
     subject = measuring.find(path, asked, workers)
     found = {subject.row.cell: subject.row}
     if not sealed.is_file():
-        return Side(str(path), found, subject, {"": subject.row.made.sha256 or ""})
+        return Side(str(path), found, subject, model_files={"": subject.row.made.sha256 or ""})
     try:
         manifest = _Sealed.model_validate_json(sealed.read_bytes())
     except ValidationError as error:
@@ -92,4 +105,6 @@ def read(path: Path, workers: Workers, asked: Asked) -> Side:
         if any(file.path == part or file.path.startswith(f"{part}/") for part in parts)
     }
     test = manifest.samples.splits.get("test", {}).get("sha256")
-    return Side(str(path), found, subject, executed, test)
+    source = manifest.source
+    known = (source.name, source.config, manifest.framework) if source.kind == "zoo" and source.config else None
+    return Side(str(path), found, subject, known, tuple(manifest.parts), executed, test)
