@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgekit import api
@@ -23,6 +23,8 @@ def assert_parity(
     evaluate: object = None,
     metric: str = "top1",
     max_drop: float = 0.01,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     output: Path | None = None,
 ) -> Result:
     """Convert a model and assert that the file passes: parity, precision, and the accuracy that it may lose.
@@ -37,6 +39,8 @@ def assert_parity(
             ``(inputs, labels)``.
         metric: what the labels are scored by.
         max_drop: of the metric: 0.01 is one point, of relative metrics one per cent.
+        inputs: as of ``--input``, where shapes cannot be found.
+        outputs: as of ``--outputs``, what outputs are for.
         output: the artifact's folder; without it nothing is kept.
 
     Returns:
@@ -56,6 +60,8 @@ def assert_parity(
             evaluate=handed.file(evaluate, folder / "evaluate.npz"),
             metric=metric,
             max_drop=max_drop,
+            inputs=inputs,
+            outputs=outputs,
             output=output or folder / "artifact",
             latency=False,
         )

@@ -38,8 +38,9 @@ class Collected:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Nothing was converted yet."""
-    config.pluginmanager.register(Collected(), "edgekit-collected")
+    """Nothing was converted yet; of pytest-xdist's processes the one that prints collects."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Collected(), "edgekit-collected")
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def edgekit_parity(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[C
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """What was converted, in a table, and into the report."""
     collected: Any = config.pluginmanager.get_plugin("edgekit-collected")
-    if not collected.rows:
+    if collected is None or not collected.rows:
         return
     from edgekit.bench import rows
     from edgekit.bench.row import Row

@@ -38,6 +38,8 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(installed):
     assert "edgekit/manifest.schema.json" in names
     assert all(name.startswith(("edgekit/", "edgekit-")) for name in names)
     assert not any("__pycache__" in name for name in names)
+    [entries] = [name for name in names if name.endswith("entry_points.txt")]
+    assert "[pytest11]\nedgekit = edgekit.ci.plugin" in zipfile.ZipFile(installed[0]).read(entries).decode()
     assert installed[0].stat().st_size < 8e6
 
 
