@@ -4,16 +4,17 @@
     python benchmarks/compare_bars.py report > benchmarks/COMPARE.md
 
 A run is one fresh process, as `edgekit compare` starts them, in which three subjects are timed in turns: a file, the
-same file opened again, and the same file opened a third time with so much more work around each call, a counted loop of
-Python that was calibrated in that process before. Its ratios are those of an A/A and of an A/B comparison whose truth is
+same file opened again, and the same file opened a third time with more work: every 20th call is made twice, which is 5 %
+more of the very work whatever the machine does (`added` = `calls`; rows with `loop` had a counted loop of Python after each
+call instead, calibrated in that process before). The ratios are those of an A/A and of an A/B comparison whose truth is
 known. Comparisons are made of runs that followed each other, as many as one comparison takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,6 @@ from edgekit.bench.compare import timing
 from edgekit.jobs import wire
 from edgekit.jobs.host import host
 from edgekit.jobs.workers import Workers
-from edgekit.proof.latency import cpu_seconds
 from edgekit.proof.speed import conditions, steady
 from edgekit.proof.speed.opened import Contender, open_contender
 
@@ -35,32 +35,16 @@ SECONDS = 1.0
 RUNS = 12
 
 
-def loop(count: int) -> None:
-    """The work that is added."""
-    for _ in range(count):
-        pass
+def slower(subject: steady.Subject, slowdown: float) -> steady.Subject:
+    """The same with every so many calls made twice: so much more of the very work, whatever the machine does."""
+    every, made = round(1 / (slowdown - 1)), itertools.count(1)
 
+    def invoke() -> None:
+        subject.invoke()
+        if next(made) % every == 0:
+            subject.invoke()
 
-def calibrated(subjects: list[steady.Subject], slowdown: float) -> int:
-    """How many turns of the loop take what is missing; calls and loop in turns, as they are measured afterwards."""
-    for subject in subjects:
-        subject.prepare(0)
-        steady.warm_up(subject, steady.Clocks())
-    start = cpu_seconds()
-    subjects[0].invoke()
-    calls, turns = max(1, round(0.003 / max(cpu_seconds() - start, 1e-5))), 20_000
-    took: list[list[float]] = [[], []]
-    for _ in range(40):
-        for subject in subjects:
-            start = cpu_seconds()
-            for _ in range(calls):
-                subject.invoke()
-            took[0].append((cpu_seconds() - start) / calls)
-        start = cpu_seconds()
-        loop(turns)
-        took[1].append((cpu_seconds() - start) / turns)
-    once, turn = map(statistics.median, took)
-    return round((slowdown - 1) * once / turn)
+    return steady.Subject(invoke, subject.prepare, subject.steps)
 
 
 def child(text: str) -> None:
@@ -71,13 +55,7 @@ def child(text: str) -> None:
     if asked["turned"]:
         opened.reverse()
     same, again, slowed = opened
-    count = calibrated(opened, asked["slowdown"])
-
-    def slower() -> None:
-        slowed.invoke()
-        loop(count)
-
-    subjects = [same, again, steady.Subject(slower, slowed.prepare, slowed.steps)]
+    subjects = [same, again, slower(slowed, asked["slowdown"])]
     before = conditions.state()
     records = steady.measure(subjects, seconds=SECONDS, seed=asked["seed"])
     after = conditions.state()
@@ -111,7 +89,7 @@ def run(artifact: Path, runs: int, slowdown: float) -> None:
         subject = measuring.find(artifact, measuring.Asked(), workers)
     about = {
         "file": str(subject.row.cell), "format": subject.row.made.format, "sha256": subject.row.made.sha256,
-        "slowdown": slowdown, "seconds": SECONDS, "code": stamp.code().model_dump(include={"edgekit", "commit", "harness"}), "processor": host().processor,
+        "slowdown": slowdown, "added": "calls", "seconds": SECONDS, "code": stamp.code().model_dump(include={"edgekit", "commit", "harness"}), "processor": host().processor,
         "cores": host().cores, "fingerprint": stamp.fingerprint(),
     }  # fmt: skip
     for number in range(runs):
@@ -161,10 +139,10 @@ def report() -> None:
         "*drawn* ones are made of the same runs drawn anew 2000 times, which tells shares more finely and is no more "
         "evidence.\n"
     )
-    print("| file | machine while it ran | truth | comparisons | WORSE | BETTER | SAME | UNDECIDED |")
-    print("|---|---|---|---|---|---|---|---|")
-    for file in sorted({row["file"] for row in rows}):
-        of_file = [row for row in rows if row["file"] == file]
+    print("| file | added | machine while it ran | truth | comparisons | WORSE | BETTER | SAME | UNDECIDED |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for file, added in sorted({(row["file"], row["added"]) for row in rows}):
+        of_file = [row for row in rows if (row["file"], row["added"]) == (file, added)]
         quiet = [row for row in of_file if not row["noisy_because"]]
         for name, some in (("all runs", of_file), ("undisturbed runs", quiet)):
             for key, truth in (("ratio_aa", "x 1"), ("ratio_ab", f"x {of_file[0]['slowdown']:g}")):
@@ -175,16 +153,20 @@ def report() -> None:
                     if not total:
                         continue
                     shown = [f"{count / total:.1%}" if how == "drawn" else str(count) for count in found.values()]
-                    print(f"| {file} | {name}, {len(some)} | {truth} | {total} {how} | {' | '.join(shown)} |")
-    print("\n| file | runs | NOISY | x of A/A: median, sd of its log | x of A/B: median, sd | sd of a run's median |")
-    print("|---|---|---|---|---|---|")
-    for file in sorted({row["file"] for row in rows}):
-        of_file = [row for row in rows if row["file"] == file]
+                    print(f"| {file} | {added} | {name}, {len(some)} | {truth} | {total} {how} | {' | '.join(shown)} |")
+    print(
+        "\n| file | added | runs | NOISY | x of A/A: median, sd of its log | x of A/B: median, sd | sd of a run's median |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for file, added in sorted({(row["file"], row["added"]) for row in rows}):
+        of_file = [row for row in rows if (row["file"], row["added"]) == (file, added)]
         logs = {key: np.log([row[key] for row in of_file]) for key in ("ratio_aa", "ratio_ab")}
         medians = np.log([row["cpu_p50_ms"][0] for row in of_file])
         shown = [f"{np.exp(np.median(found)):.4f}, {100 * np.std(found, ddof=1):.2f} %" for found in logs.values()]
         noisy = sum(bool(row["noisy_because"]) for row in of_file)
-        print(f"| {file} | {len(of_file)} | {noisy} | {' | '.join(shown)} | {100 * np.std(medians, ddof=1):.2f} % |")
+        print(
+            f"| {file} | {added} | {len(of_file)} | {noisy} | {' | '.join(shown)} | {100 * np.std(medians, ddof=1):.2f} % |"
+        )
 
 
 def main() -> None:

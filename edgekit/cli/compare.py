@@ -61,6 +61,12 @@ def compare(
         return found.exit_code
     for note in found.notes:
         say(note)
-    sys.stdout.write(columns.columns(words.rows(found)))
+    table = words.rows(found)
+    reasons = [row.pop("because") for row in table]
+    interruption.finish()
+    sys.stdout.write(columns.columns(table))
+    for row, reason in zip(table, reasons, strict=True):
+        if reason and row["verdict"] not in (words.SIGN["SAME"], words.SIGN["BETTER"]):
+            print_line(f"{row['cell']} {row['what']}: {reason}")
     print_line(words.headline(found))
     return found.exit_code
