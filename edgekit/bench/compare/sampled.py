@@ -18,6 +18,7 @@ from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.jobs.store import Entry, Store
 from edgekit.jobs.workers import Workers, reading
+from edgekit.proof import stream
 from edgekit.result import Accuracy
 from edgekit.signature import Signature
 from edgekit.steps import execute, samples, score
@@ -34,6 +35,8 @@ def paired(old: Side, new: Side, workers: Workers, progress: Callable[[str, str]
     signatures = {part: spec.signature(framework, part) for part in spec.parts or new.parts}
     if any(side.parts != tuple(signatures) for side in (old, new)):
         return "their parts are not those of the model"
+    if stream.streams(signatures):
+        return "all sequences, step by step, would take minutes"
     plan = DataPlan(task=spec.task, metric=tasks.task(spec.task).metric)
     try:
         with Store().lease() as lease:
