@@ -87,8 +87,10 @@ class Suite(_Frozen):
 
 
 def _cell(names: dict[str, str]) -> Cell:
-    fields = {_FIELDS[key]: name for key, name in names.items()}
-    return Cell(**{**fields, "recipe": None if fields["recipe"] == "none" else fields["recipe"]})
+    fields: dict[str, str | None] = {_FIELDS[key]: name for key, name in names.items()}
+    if fields["recipe"] == "none":
+        fields["recipe"] = None
+    return Cell.model_validate(fields)
 
 
 def _known() -> dict[str, Sequence[str]]:

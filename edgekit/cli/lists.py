@@ -10,7 +10,7 @@ import typer
 from edgekit.cli.printing import AsJson, print_rows
 from edgekit.errors import EdgekitError
 
-app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, toolchains, devices, suites.")
+app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, devices, suites.")
 
 
 @app.command("targets")

@@ -261,6 +261,25 @@ def build(
 
 
 @app.command()
+def benchmark(
+    suite: Annotated[str, typer.Option(help="Name from `edgekit list suites`, or a TOML file.")],
+    rows: Annotated[Path | None, typer.Option(help="File of rows; default edgekit-benchmarks/SUITE.jsonl.")] = None,
+    jobs: Annotated[int, typer.Option(help="Conversions side by side; default as many as cores.")] = 0,
+    shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n parts of the suite.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Also cells that are done; reuse no measurement.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="List what would be made, and run nothing.")] = False,
+    no_latency: Annotated[bool, typer.Option("--no-latency", help="Time nothing.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run a suite: every cell converted and proven, then timed alone; stopped, it goes on where it was."""
+    from edgekit.cli import suites
+
+    return suites.run(
+        suite, rows=rows, jobs=jobs, shard=shard, fresh=fresh, plan=plan, latency=not no_latency, as_json=as_json
+    )
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="An artifact's folder or a model file.")],
     toolchain: Annotated[str | None, typer.Option(help="Toolchain, where the file's ending does not tell.")] = None,

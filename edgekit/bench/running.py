@@ -1,0 +1,255 @@
+"""Runs a suite: conversions side by side in children that stay warm, then every file timed alone.
+
+Each row is appended to a file as it comes, so that a run that was stopped, or crashed, goes on where it was: a cell
+that has a row of this very code, these tools and this machine is done. First all cells are converted without a
+clock. Then, with nothing else running, those that pass in their own runtime are converted once more with it (all but
+the timing comes from the store), which may choose another route, and measured.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Literal
+
+import psutil
+
+from edgekit.bench import converting, rows
+from edgekit.bench.row import HARNESS, Cell, Row
+from edgekit.errors import EdgekitError
+from edgekit.jobs.interruption import listening
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+from edgekit.result import Flag
+
+#: What the children of one lane take of memory.
+_LANE_BYTES = 5 << 30
+
+Made = Generator[Row, None, None]
+MakeWorkers = Callable[[], Workers]
+#: Measures an artifact's folder: a row of which ``measured`` and the flag NOISY count.
+Measure = Callable[[Path], Row]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One cell is done: in which half of the run, how many are, of how many."""
+
+    half: Literal["converted", "measured"]
+    done: int
+    of: int
+    row: Row
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a suite is run.
+
+    Attributes:
+        rows: the file that rows are read from and appended to.
+        jobs: conversions side by side.
+        latency: whether files are timed.
+        fresh: cells that are done are done again, and no measurement is reused.
+        measure: what times a file.
+        workers: what starts children.
+        store: results of steps; the user's own by default.
+        told: is called with every step, in the thread that runs the suite.
+        say: is called with what else there is to say.
+    """
+
+    rows: Path
+    measure: Measure
+    jobs: int = 0
+    latency: bool = True
+    fresh: bool = False
+    workers: MakeWorkers = Workers
+    store: Store | None = None
+    told: Callable[[Step], None] = lambda step: None
+    say: Callable[[str], None] = lambda line: None
+
+    @property
+    def lanes(self) -> int:
+        """How many conversions run side by side: by default as many as cores, and as the memory holds."""
+        room = psutil.virtual_memory().total // _LANE_BYTES
+        return self.jobs or max(1, min(psutil.cpu_count() or 1, room))
+
+
+def run(cells: Sequence[Cell], options: Options) -> list[Row]:
+    """Run cells, and return the newest row of each.
+
+    Raises:
+        UsageError: the file of rows cannot be read or written.
+        Interrupted: a signal came; the rows so far are kept.
+    """
+    known = rows.read(options.rows, options.say) if options.rows.exists() else []
+    found = {} if options.fresh else {c: r for c, r in rows.newest(known).items() if converting.is_of_this_code(r)}
+    found = {cell: found[cell] for cell in cells if cell in found}
+
+    def keep(half: Literal["converted", "measured"], made: Made, of: int) -> None:
+        with closing(made):
+            for number, row in enumerate(made, 1):
+                found[row.cell] = row
+                rows.append(options.rows, [row])
+                options.told(Step(half, number, of, row))
+
+    with listening(), tempfile.TemporaryDirectory(prefix="edgekit-suite-") as scratch:
+        left = [cell for cell in cells if cell not in found]
+        keep("converted", _converted(left, Path(scratch), options), len(left))
+        if options.latency:
+            untimed = [cell for cell in cells if _can_be_timed(found[cell]) and found[cell].measured is None]
+            keep("measured", _measured(untimed, known, Path(scratch), options), len(untimed))
+    return [found[cell] for cell in cells]
+
+
+def _can_be_timed(row: Row) -> bool:
+    """What a stand-in executes has no time of its own."""
+    return row.status == "PASS" and row.proof.kind == "runtime"
+
+
+def measure(folder: Path) -> Row:
+    """Measure an artifact alone."""
+    raise NotImplementedError
+
+
+# Side by side.
+
+
+class Turns:
+    """Which cell is next for each lane.
+
+    A lane stays with one model from one framework: the float file, samples and reference are there after its first
+    cell. Next it takes another model of the framework that its children have imported. Where none is left, it takes
+    half of what the longest lane has before it, so that all end at about the same time.
+    """
+
+    def __init__(self, cells: Iterable[Cell]) -> None:
+        groups: dict[tuple[str, str | None], deque[Cell]] = {}
+        for cell in cells:
+            groups.setdefault((cell.model, cell.framework), deque()).append(cell)
+        self._waiting = list(groups.values())
+        self._of: dict[int, deque[Cell]] = {}
+        self._framework: dict[int, str | None] = {}
+        self._lock = threading.Lock()
+        self._over = False
+
+    def next(self, lane: int) -> Cell | None:
+        """A cell that no lane has had; None where there is none."""
+        with self._lock:
+            if self._over:
+                return None
+            if not self._of.get(lane):
+                self._of[lane] = self._another(self._framework.get(lane))
+            if not self._of[lane]:
+                return None
+            cell = self._of[lane].popleft()
+            self._framework[lane] = cell.framework
+            return cell
+
+    def _another(self, framework: str | None) -> deque[Cell]:
+        if self._waiting:
+            alike = (i for i, group in enumerate(self._waiting) if group[0].framework == framework)
+            return self._waiting.pop(next(alike, 0))
+        longest = max(self._of.values(), key=len, default=deque[Cell]())
+        half = [longest.pop() for _ in range((len(longest) + 1) // 2)]
+        return deque(reversed(half))
+
+    def end(self) -> None:
+        """No lane gets another."""
+        with self._lock:
+            self._over = True
+
+    @property
+    def over(self) -> bool:
+        """Whether the run was stopped."""
+        return self._over
+
+
+def _converted(cells: Sequence[Cell], scratch: Path, options: Options) -> Made:
+    """Convert cells, a few at a time, each lane with children of its own; rows as they come."""
+    turns, done = Turns(cells), SimpleQueue[Row]()
+    lanes = min(options.lanes, len(cells))
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, lanes), thread_name_prefix="edgekit-lane"))
+        running = set()
+        for number in range(lanes):
+            # Made here: a signal closes what the main thread has opened.
+            workers = stack.enter_context(options.workers())
+            running.add(pool.submit(_lane, number, turns, workers, scratch, options.store, done.put))
+        stack.callback(turns.end)  # before the children are ended, so that nobody takes that for a cell's fault
+        while running:
+            ended, running = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+            yield from _waiting(done)
+            for lane in ended:
+                lane.result()
+        yield from _waiting(done)
+
+
+def _waiting(queue: SimpleQueue[Row]) -> Iterator[Row]:
+    while True:
+        try:
+            yield queue.get_nowait()
+        except Empty:
+            return
+
+
+def _lane(
+    number: int, turns: Turns, workers: Workers, scratch: Path, store: Store | None, put: Callable[[Row], None]
+) -> None:
+    while cell := turns.next(number):
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            row = converting.convert(cell, Path(folder) / "artifact", workers, store, latency=False)
+        if turns.over:
+            return  # its children may have been ended
+        put(row)
+
+
+# Alone.
+
+
+def _measured(cells: Sequence[Cell], known: Sequence[Row], scratch: Path, options: Options) -> Made:
+    """Time files, one after the other."""
+    earlier = {} if options.fresh else {_subject(row): row for row in known if _may_be_reused(row)}
+    with options.workers() as workers:
+        for cell in cells:
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                artifact = Path(folder) / "artifact"
+                row = converting.convert(cell, artifact, workers, options.store, latency=True)
+                if not _can_be_timed(row):
+                    yield row
+                elif old := earlier.get(_subject(row)):
+                    yield with_measurement(row, old, reused=True)
+                else:
+                    yield _timed(row, artifact, options.measure)
+
+
+def _timed(row: Row, artifact: Path, measure: Measure) -> Row:
+    try:
+        return with_measurement(row, measure(artifact))
+    except EdgekitError as error:
+        return row.model_copy(update={"status": "FAILED", "reason": f"it converts, and was not timed: {error}"})
+
+
+def with_measurement(row: Row, of: Row, *, reused: bool = False) -> Row:
+    """A conversion's row with what was measured of its file; its date is that of the measurement, however old."""
+    noisy: list[Flag] = ["NOISY"] if "NOISY" in of.flags else []
+    late: list[Flag] = ["REUSED"] if reused else []
+    flags = tuple(dict.fromkeys((*row.flags, *noisy, *late)))
+    return row.model_copy(update={"measured": of.measured, "flags": flags, "at": of.at})
+
+
+def _may_be_reused(row: Row) -> bool:
+    """A disturbed measurement is made again where it can be."""
+    return row.measured is not None and row.code.harness == HARNESS and not row.measured.noisy
+
+
+def _subject(row: Row) -> tuple[object, ...]:
+    """What a measurement depends on: the machine, the bytes, the tools' versions, the harness."""
+    tools = tuple(sorted(row.code.tools.items()))
+    return row.fingerprint, row.made.sha256, row.cell.device, tools, row.code.harness
