@@ -15,7 +15,6 @@ Rows are appended to ``benchmarks/results/vendors.jsonl``.
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import json
 import re
@@ -202,10 +201,8 @@ def newest() -> dict[tuple[str, str], dict[str, Any]]:
 
 def keep(cell: tuple[str, str], workers: Workers) -> None:
     """Measure a cell and append its row."""
-    from benchmarks.matrix import stamp
-
     row = dict(zip(("model", "target"), cell, strict=True)) | measured(cell, workers)
-    row |= stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
+    row |= rows.stamp()
     with RESULTS.open("a") as stream:
         stream.write(json.dumps(row, sort_keys=True) + "\n")
     print(*cell, row.get("error") or f"{row['setting']}: {row['gain']:+.4f} {row['gain_ci95']}", flush=True)
