@@ -8,6 +8,7 @@ Every figure comes from ``results/matrix.jsonl``, which `make matrix` appends to
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections import Counter
@@ -55,7 +56,7 @@ def _cell_of(row: Row) -> tuple[str, str | None, str | None]:
 
 def targets() -> list[str]:
     """All targets, by format, from the gentlest precision on as the file names sort."""
-    formats = {name: target.load(name).format for name in target.names()}
+    formats = {name: _load(name).format for name in target.names()}
     return sorted(formats, key=lambda name: (list(FORMATS).index(formats[name]), name))
 
 
@@ -132,8 +133,11 @@ def bars(rows: list[Row]) -> list[str]:
 Bar = tuple[str, str, str, bool]
 
 
+_load = functools.cache(target.load)
+
+
 def _target(row: Row) -> target.Target:
-    return target.load(str(row.cell.target))
+    return _load(str(row.cell.target))
 
 
 def _format(row: Row) -> str:
@@ -146,7 +150,7 @@ def _share_bars(rows: list[Row]) -> list[Bar]:
     groups += [(FORMATS[kind], (kind,), share) for kind, share in SHARES.items()]
     for title, kinds, share in groups:
         own = [r for r in rows if _format(r) in kinds]
-        served = [target.load(name) for name in targets() if target.load(name).format in kinds]
+        served = [_load(name) for name in targets() if _load(name).format in kinds]
         total = len(served) * len(zoo.names()) * len(FRAMEWORKS)
         wanted = {found.proof for found in served}
         passed = sum(r.status == "PASS" and r.proof.kind in wanted for r in own)
