@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import cells
 from edgekit import api, target, zoo
+from edgekit.bench import suite
 from edgekit.bench.converting import missing
 from edgekit.bench.row import Cell
 from edgekit.jobs.store import Store
@@ -75,6 +76,18 @@ def test_the_plan_names_the_first_step_that_the_store_lacks(small: Cell, tmp_pat
     shutil.rmtree(by_step["edgekit.steps.samples:run"])
     assert missing(small, store, tmp_path / "planned") == "samples:selection"
     assert not (tmp_path / "planned").exists(), "planning writes nothing"
+
+
+def test_the_packaged_suites_hold_what_they_say() -> None:
+    packaged = {name: suite.load(name).cells() for name in ("cpu", "full", "smoke")}
+    assert set(suite.names()) >= set(packaged)
+    assert packaged["full"] == cells.every()
+    assert len(packaged["full"]) == len(zoo.names()) * 2 * len(target.names())
+    assert {target.load(str(cell.target)).proof for cell in packaged["cpu"]} == {"runtime"}
+    left_out = {cell.target for cell in packaged["full"]} - {cell.target for cell in packaged["cpu"]}
+    assert {target.load(str(name)).proof for name in left_out} == {"stand-in"}
+    formats = {target.load(name).format for name in target.names()}
+    assert {target.load(str(cell.target)).format for cell in packaged["smoke"]} == formats
 
 
 def test_cells_are_remembered_beside_the_store(small: Cell, tmp_path: Path) -> None:
