@@ -66,7 +66,7 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
         destination = publishing.rejected(destination)
-    texts = {"README.md": readme(result, list(files))}
+    texts = {contents.CARD: readme(result, list(files))}
     written = artifact.write(destination, files, texts, result)
     if accepted:
         return written

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgekit import api, pipeline, target
+from edgekit.artifact import contents
 from edgekit.bench.row import AgainstFloat, Cell, Code, Made, ParityFigures, Row
 from edgekit.bench.stamp import code, fingerprint, now
 from edgekit.conversion.order import Order
@@ -16,13 +17,11 @@ from edgekit.jobs import interpreters
 from edgekit.jobs.host import host
 from edgekit.jobs.interpreters import HERE
 from edgekit.jobs.run import Run
-from edgekit.jobs.store import Store, sha256_json
+from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
-from edgekit.result import File, Proof, Result, Status
+from edgekit.result import Proof, Result, Status
 from edgekit.sources import source as sources
 
-#: The one file of an artifact that says when it was made and what that took.
-_CARD = "README.md"
 #: What an error ends a cell as; FAILED for all others.
 _ENDS: dict[type[EdgekitError], Status] = {
     UnsupportedError: "UNSUPPORTED",
@@ -77,7 +76,7 @@ def row_of(cell: Cell, result: Result) -> Row:
         reason=result.reason,
         proof=result.proof,
         made=Made(
-            sha256=sha256_of(result.files) if result.files else None,
+            sha256=contents.sha256_of(result.files) if result.files else None,
             format=result.format,
             toolchain=result.toolchain,
             precision=result.precision,
@@ -90,7 +89,7 @@ def row_of(cell: Cell, result: Result) -> Row:
         ),
         parity=figures,
         accuracy=result.accuracy,
-        against_float=result.latency and AgainstFloat.model_validate(result.latency.model_dump()),
+        against_float=AgainstFloat.of(result.latency),
     )
 
 
@@ -106,11 +105,6 @@ def _row(cell: Cell, made_by: Code, **fields: object) -> Row:
             **fields,
         }
     )
-
-
-def sha256_of(files: tuple[File, ...]) -> str:
-    """Of all files of an artifact but its card: equal for two conversions that gave the same files."""
-    return sha256_json(sorted([file.path, file.sha256] for file in files if file.path != _CARD))
 
 
 def is_of_this_code(row: Row) -> bool:

@@ -6,12 +6,12 @@ may be added, none changes its meaning; what was not measured is None.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgekit.measurement import Measured
-from edgekit.result import Accuracy, Flag, Host, Proof, Speed, Status
+from edgekit.proof.speed.measurement import Measured
+from edgekit.result import Accuracy, Flag, Host, Latency, Proof, Speed, Status
 
 #: Of how things are measured: a row of another version is no measurement of today's.
 HARNESS = 1
@@ -47,7 +47,7 @@ class Made(_Frozen):
     """The file, or files, and how they came about.
 
     Attributes:
-        sha256: of the artifact's files (``converting.sha256_of``), or of the one file; measurements are reused for the
+        sha256: of the artifact's files (``contents.sha256_of``), or of the one file; a measurement is reused for the
             same bytes alone.
         path: where it lies; None where it was not kept.
         route: of the target that made it.
@@ -91,6 +91,11 @@ class AgainstFloat(_Frozen):
     wall_over_cpu: float | None = None
     measured_at: str | None = None
     reused: bool = False
+
+    @classmethod
+    def of(cls, latency: Latency | None) -> Self | None:
+        """What a manifest says."""
+        return cls.model_validate(latency.model_dump()) if latency else None
 
 
 class Code(_Frozen):

@@ -14,14 +14,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Literal
 
 import psutil
 
-from edgekit.bench import converting, rows
+from edgekit.bench import converting, measuring, rows
+from edgekit.bench.measuring import Asked
 from edgekit.bench.row import HARNESS, Cell, Row
 from edgekit.errors import EdgekitError
 from edgekit.jobs.interruption import listening
@@ -35,7 +36,7 @@ _LANE_BYTES = 5 << 30
 Made = Generator[Row, None, None]
 MakeWorkers = Callable[[], Workers]
 #: Measures an artifact's folder: a row of which ``measured`` and the flag NOISY count.
-Measure = Callable[[Path], Row]
+Measure = Callable[[Path, Asked], Row]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Step:
     row: Row
 
 
+def measure(folder: Path, asked: Asked) -> Row:
+    """Measure an artifact, in a fresh process."""
+    [row] = measuring.measure([folder], asked)
+    return row
+
+
 @dataclass(frozen=True)
 class Options:
     """How a suite is run.
@@ -57,7 +64,8 @@ class Options:
         jobs: conversions side by side.
         latency: whether files are timed.
         fresh: cells that are done are done again, and no measurement is reused.
-        measure: what times a file.
+        asked: how files are measured.
+        measure: what does so.
         workers: what starts children.
         store: results of steps; the user's own by default.
         told: is called with every step, in the thread that runs the suite.
@@ -65,10 +73,11 @@ class Options:
     """
 
     rows: Path
-    measure: Measure
     jobs: int = 0
     latency: bool = True
     fresh: bool = False
+    asked: Asked = field(default_factory=Asked)
+    measure: Measure = measure
     workers: MakeWorkers = Workers
     store: Store | None = None
     told: Callable[[Step], None] = lambda step: None
@@ -103,7 +112,7 @@ def run(cells: Sequence[Cell], options: Options) -> list[Row]:
         left = [cell for cell in cells if cell not in found]
         keep("converted", _converted(left, Path(scratch), options), len(left))
         if options.latency:
-            untimed = [cell for cell in cells if _can_be_timed(found[cell]) and found[cell].measured is None]
+            untimed = [cell for cell in cells if _can_be_timed(found[cell]) and not _is_timed(found[cell], options)]
             keep("measured", _measured(untimed, known, Path(scratch), options), len(untimed))
     return [found[cell] for cell in cells]
 
@@ -113,9 +122,8 @@ def _can_be_timed(row: Row) -> bool:
     return row.status == "PASS" and row.proof.kind == "runtime"
 
 
-def measure(folder: Path) -> Row:
-    """Measure an artifact alone."""
-    raise NotImplementedError
+def _is_timed(row: Row, options: Options) -> bool:
+    return row.measured is not None and row.measured.threads == options.asked.threads
 
 
 # Side by side.
@@ -215,7 +223,7 @@ def _lane(
 
 def _measured(cells: Sequence[Cell], known: Sequence[Row], scratch: Path, options: Options) -> Made:
     """Time files, one after the other."""
-    earlier = {} if options.fresh else {_subject(row): row for row in known if _may_be_reused(row)}
+    earlier = {} if options.fresh else {_subject(row): row for row in known if _may_be_reused(row, options)}
     with options.workers() as workers:
         for cell in cells:
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
@@ -226,14 +234,18 @@ def _measured(cells: Sequence[Cell], known: Sequence[Row], scratch: Path, option
                 elif old := earlier.get(_subject(row)):
                     yield with_measurement(row, old, reused=True)
                 else:
-                    yield _timed(row, artifact, options.measure)
+                    yield _timed(row, artifact, options)
 
 
-def _timed(row: Row, artifact: Path, measure: Measure) -> Row:
+def _timed(row: Row, artifact: Path, options: Options) -> Row:
     try:
-        return with_measurement(row, measure(artifact))
+        found = options.measure(artifact, options.asked)
     except EdgekitError as error:
         return row.model_copy(update={"status": "FAILED", "reason": f"it converts, and was not timed: {error}"})
+    if found.measured is None:
+        reason = f"it converts, and was not timed: {found.reason}"
+        return row.model_copy(update={"status": found.status, "reason": reason})
+    return with_measurement(row, found)
 
 
 def with_measurement(row: Row, of: Row, *, reused: bool = False) -> Row:
@@ -244,9 +256,10 @@ def with_measurement(row: Row, of: Row, *, reused: bool = False) -> Row:
     return row.model_copy(update={"measured": of.measured, "flags": flags, "at": of.at})
 
 
-def _may_be_reused(row: Row) -> bool:
+def _may_be_reused(row: Row, options: Options) -> bool:
     """A disturbed measurement is made again where it can be."""
-    return row.measured is not None and row.code.harness == HARNESS and not row.measured.noisy
+    sound = row.measured is not None and not row.measured.noisy
+    return sound and _is_timed(row, options) and row.code.harness == HARNESS
 
 
 def _subject(row: Row) -> tuple[object, ...]:

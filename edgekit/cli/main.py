@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from edgekit import __version__
-from edgekit.cli import cache, columns, lists
+from edgekit.cli import benchmark, cache, columns, lists
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(lists.app, name="list")
 app.add_typer(cache.app, name="cache")
+app.command()(benchmark.benchmark)
 
 _DEMAND_NOT_MET = 5
 #: What a shell reports for a process whose output nobody reads any more (SIGPIPE).
@@ -258,25 +259,6 @@ def build(
         by = derived.proof.by or "not executed"
         print_line(derived.status, derived.artifact, by, derived.reason)
     return EXIT[derived.status]
-
-
-@app.command()
-def benchmark(
-    suite: Annotated[str, typer.Option(help="Name from `edgekit list suites`, or a TOML file.")],
-    rows: Annotated[Path | None, typer.Option(help="File of rows; default edgekit-benchmarks/SUITE.jsonl.")] = None,
-    jobs: Annotated[int, typer.Option(help="Conversions side by side; default as many as cores.")] = 0,
-    shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n parts of the suite.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Also cells that are done; reuse no measurement.")] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="List what would be made, and run nothing.")] = False,
-    no_latency: Annotated[bool, typer.Option("--no-latency", help="Time nothing.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """Run a suite: every cell converted and proven, then timed alone; stopped, it goes on where it was."""
-    from edgekit.cli import suites
-
-    return suites.run(
-        suite, rows=rows, jobs=jobs, shard=shard, fresh=fresh, plan=plan, latency=not no_latency, as_json=as_json
-    )
 
 
 @app.command()

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from edgekit.bench import converting, running, suite
 from edgekit.bench import rows as files
+from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Cell, Row
 from edgekit.bench.running import Options, Step
 from edgekit.cli.columns import columns
@@ -32,12 +33,13 @@ def run(
     name: str,
     *,
     rows: Path | None,
-    jobs: int,
-    shard: str | None,
-    fresh: bool,
-    plan: bool,
-    latency: bool,
-    as_json: bool,
+    asked: Asked,
+    jobs: int = 0,
+    shard: str | None = None,
+    fresh: bool = False,
+    plan: bool = False,
+    latency: bool = True,
+    as_json: bool = False,
 ) -> int:
     """Run a suite, or say what running it would take; returns the exit code: 6 where a cell FAILED."""
     found = suite.load(name)
@@ -50,9 +52,8 @@ def run(
         return _plan(cells, file, latency=timed, as_json=as_json)
     start = time.monotonic()
     with _told() as told:
-        made = running.run(
-            cells, Options(file, running.measure, jobs=jobs, latency=timed, fresh=fresh, told=told, say=say)
-        )
+        options = Options(file, jobs=jobs, latency=timed, fresh=fresh, asked=asked, told=told, say=say)
+        made = running.run(cells, options)
     return _end(made, file, time.monotonic() - start, as_json=as_json)
 
 

@@ -21,13 +21,14 @@ import pytest
 
 from edgekit import api, catalogue, cli, zoo
 from edgekit.bench import converting, rows, running, stamp, suite
+from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Cell, Row
 from edgekit.bench.running import Options, Step, Turns
 from edgekit.cli import suites
 from edgekit.errors import FailedError, UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Answer
-from edgekit.measurement import Blocks, Conditions, Measured, Spread
+from edgekit.proof.speed.measurement import Blocks, Conditions, Measured, Spread
 from tests import null
 
 
@@ -196,7 +197,7 @@ class Clock:
         self.changes = changes
         self.asked: list[list[str]] = []
 
-    def __call__(self, folder: Path) -> Row:
+    def __call__(self, folder: Path, asked: Asked) -> Row:
         self.asked.append(sorted(path.name for path in folder.iterdir()))
         return measured_row(**self.changes)
 
@@ -220,7 +221,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def options(store: Store, tmp_path: Path) -> Options:
     Noting.steps = []
-    return Options(tmp_path / "rows.jsonl", Clock(), jobs=1, workers=Noting, store=store)
+    return Options(tmp_path / "rows.jsonl", jobs=1, measure=Clock(), workers=Noting, store=store)
 
 
 def clock_of(options: Options) -> Clock:
@@ -363,7 +364,7 @@ def test_a_disturbed_measurement_is_kept_with_its_flag_and_not_reused(
 
 
 def test_a_file_that_cannot_be_timed_is_a_failed_cell_and_the_others_go_on(cells: list[Cell], options: Options) -> None:
-    def measure(folder: Path) -> Row:
+    def measure(folder: Path, asked: Asked) -> Row:
         if len(list(folder.glob("*"))) and not (folder / "model.null").exists():
             raise FailedError("the runtime ended its process (signal SIGSEGV)")
         return measured_row()
@@ -445,7 +446,7 @@ interruption.listen()
 with null.installed():
     cells = suite.parse(Path(sys.argv[1])).cells()
     try:
-        running.run(cells, running.Options(Path(sys.argv[2]), print, jobs=2, latency=False, workers=null.Children))
+        running.run(cells, running.Options(Path(sys.argv[2]), jobs=2, latency=False, workers=null.Children))
     except interruption.Interrupted as error:
         sys.exit(error.exit_code)
 """
