@@ -453,7 +453,7 @@ with null.installed():
 
 
 def test_ctrl_c_keeps_the_rows_and_leaves_no_child(tmp_path: Path, options: Options) -> None:
-    path = written(tmp_path, **{**SMALL, "architectures": ["dense", "pair", "score"], "targets": ["null-*"]})
+    path = written(tmp_path, **{**SMALL, "architectures": ["dense", "pair"], "targets": ["null-*"]})
     root = str(null.HERE.parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "TMPDIR": str(tmp_path), "EDGEKIT_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", SCRIPT, str(path), str(options.rows)]
@@ -528,6 +528,8 @@ def test_the_plan_says_what_would_be_made(
         (["--suite", "smok"], "unknown suite 'smok'"),
         (["--shard", "3/2"], "is not i/n"),
         (["--jobs", "-1"], "--jobs -1 is below 0"),
+        (["model.tflite"], "a file does not go together with --suite"),
+        (["--device", "gpu"], "--device does not go together with --suite"),
     ],
 )
 def test_a_wrong_option_is_one_document_and_exit_2(
@@ -536,6 +538,35 @@ def test_a_wrong_option_is_one_document_and_exit_2(
     code, document, _ = command(*words)
     assert (code, document["status"], document["error"]["code"]) == (2, "FAILED", "usage")
     assert message in document["reason"] and document["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "neither files nor a suite are named"),
+        (["model.tflite", "--shard", "1/2"], "--shard does not go together with a file"),
+    ],
+)
+def test_options_of_suites_need_one(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["benchmark", *words, "--json"]) == 2
+    assert message in json.loads(capsys.readouterr().out)["reason"]
+
+
+def test_the_parent_imports_no_framework() -> None:
+    code = "import sys, edgekit.cli.suites; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {
+        "torch",
+        "tensorflow",
+        "keras",
+        "tf_keras",
+        "onnx",
+        "onnxruntime",
+        "openvino",
+        "executorch",
+        "ai_edge_litert",
+    }
+    assert not heavy & set(done.stdout.split())
 
 
 def test_a_failed_cell_is_exit_6_and_named(
