@@ -104,7 +104,7 @@ def benchmark(
 def _refuse(what: str, given: Mapping[str, object]) -> None:
     """Refuse options that say nothing of it."""
     if others := [name for name, value in given.items() if value]:
-        raise UsageError(f"{others[0]} does not go together with {what}")
+        raise UsageError(f"{others[0]} does not go together with {what}", hint="Leave one of them out.")
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:

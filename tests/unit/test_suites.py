@@ -459,7 +459,9 @@ def test_ctrl_c_keeps_the_rows_and_leaves_no_child(tmp_path: Path, options: Opti
     command = [sys.executable, "-c", SCRIPT, str(path), str(options.rows)]
     process = subprocess.Popen(command, env=environment, cwd=root)
     deadline = time.monotonic() + 300
-    while not options.rows.exists() and process.poll() is None and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
+        if options.rows.exists() and options.rows.read_bytes().endswith(b"\n"):
+            break
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
