@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Literal
+from typing import Literal, Protocol
 
 import psutil
 
@@ -90,15 +90,32 @@ class Options:
         return self.jobs or max(1, min(psutil.cpu_count() or 1, room))
 
 
-def run(cells: Sequence[Cell], options: Options) -> list[Row]:
-    """Run cells, and return the newest row of each.
+class Executor(Protocol):
+    """Where the two halves of a run are executed."""
+
+    def is_done(self, row: Row) -> bool:
+        """Whether converting the cell now would give this very row."""
+        ...
+
+    def converted(self, cells: Sequence[Cell], scratch: Path, options: Options) -> Made:
+        """Convert cells, without a clock; rows as they come."""
+        ...
+
+    def measured(self, converted: Sequence[Row], known: Sequence[Row], scratch: Path, options: Options) -> Made:
+        """Time what was converted; ``known`` has all earlier rows."""
+        ...
+
+
+def run(cells: Sequence[Cell], options: Options, over: Executor | None = None) -> list[Row]:
+    """Run cells, here or over a cluster, and return the newest row of each.
 
     Raises:
         UsageError: the file of rows cannot be read or written.
         Interrupted: a signal came; the rows so far are kept.
     """
+    over = over or Here()
     known = rows.read(options.rows, options.say) if options.rows.exists() else []
-    found = {} if options.fresh else {c: r for c, r in rows.newest(known).items() if converting.is_of_this_code(r)}
+    found = {} if options.fresh else {c: r for c, r in rows.newest(known).items() if over.is_done(r)}
     found = {cell: found[cell] for cell in cells if cell in found}
 
     def keep(half: Literal["converted", "measured"], made: Made, of: int) -> None:
@@ -110,20 +127,37 @@ def run(cells: Sequence[Cell], options: Options) -> list[Row]:
 
     with listening(), tempfile.TemporaryDirectory(prefix="edgekit-suite-") as scratch:
         left = [cell for cell in cells if cell not in found]
-        keep("converted", _converted(left, Path(scratch), options), len(left))
+        keep("converted", over.converted(left, Path(scratch), options), len(left))
         if options.latency:
-            untimed = [cell for cell in cells if _can_be_timed(found[cell]) and not _is_timed(found[cell], options)]
-            keep("measured", _measured(untimed, known, Path(scratch), options), len(untimed))
+            untimed = [row for row in map(found.get, cells) if row and can_be_timed(row) and not is_timed(row, options)]
+            keep("measured", over.measured(untimed, known, Path(scratch), options), len(untimed))
     return [found[cell] for cell in cells]
 
 
-def _can_be_timed(row: Row) -> bool:
+def can_be_timed(row: Row) -> bool:
     """What a stand-in executes has no time of its own."""
     return row.status == "PASS" and row.proof.kind == "runtime"
 
 
-def _is_timed(row: Row, options: Options) -> bool:
+def is_timed(row: Row, options: Options) -> bool:
+    """Whether it was timed as is asked."""
     return row.measured is not None and row.measured.threads == options.asked.threads
+
+
+class Here:
+    """This machine."""
+
+    def is_done(self, row: Row) -> bool:
+        """Whether the row is of this code, these tools and this machine."""
+        return converting.is_of_this_code(row)
+
+    def converted(self, cells: Sequence[Cell], scratch: Path, options: Options) -> Made:
+        """A few at a time, each lane with children of its own."""
+        return _converted(cells, scratch, options)
+
+    def measured(self, converted: Sequence[Row], known: Sequence[Row], scratch: Path, options: Options) -> Made:
+        """One after the other, with nothing else running."""
+        return _measured([row.cell for row in converted], known, scratch, options)
 
 
 # Side by side.
@@ -223,23 +257,26 @@ def _lane(
 
 def _measured(cells: Sequence[Cell], known: Sequence[Row], scratch: Path, options: Options) -> Made:
     """Time files, one after the other."""
-    earlier = {} if options.fresh else {_subject(row): row for row in known if _may_be_reused(row, options)}
     with options.workers() as workers:
         for cell in cells:
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 artifact = Path(folder) / "artifact"
                 row = converting.convert(cell, artifact, workers, options.store, latency=True)
-                if not _can_be_timed(row):
+                reused = [
+                    old for old in known if old.fingerprint == row.fingerprint and may_be_reused(old, row, options)
+                ]
+                if not can_be_timed(row):
                     yield row
-                elif old := earlier.get(_subject(row)):
-                    yield with_measurement(row, old, reused=True)
+                elif reused:
+                    yield with_measurement(row, reused[-1], reused=True)
                 else:
-                    yield _timed(row, artifact, options)
+                    yield timed(row, artifact, options.asked, options.measure)
 
 
-def _timed(row: Row, artifact: Path, options: Options) -> Row:
+def timed(row: Row, artifact: Path, asked: Asked, measure: Measure) -> Row:
+    """A conversion's row with what is measured of its file now, or why it cannot be."""
     try:
-        found = options.measure(artifact, options.asked)
+        found = measure(artifact, asked)
     except EdgekitError as error:
         return row.model_copy(update={"status": "FAILED", "reason": f"it converts, and was not timed: {error}"})
     if found.measured is None:
@@ -256,13 +293,15 @@ def with_measurement(row: Row, of: Row, *, reused: bool = False) -> Row:
     return row.model_copy(update={"measured": of.measured, "flags": flags, "at": of.at})
 
 
-def _may_be_reused(row: Row, options: Options) -> bool:
-    """A disturbed measurement is made again where it can be."""
-    sound = row.measured is not None and not row.measured.noisy
-    return sound and _is_timed(row, options) and row.code.harness == HARNESS
+def may_be_reused(old: Row, row: Row, options: Options) -> bool:
+    """Whether what was measured then holds for a conversion of now, if it was on the same machine.
+
+    The bytes, the tools and the harness are the same. A disturbed measurement is made again where it can be.
+    """
+    if options.fresh or old.measured is None or old.measured.noisy or not is_timed(old, options):
+        return False
+    return _subject(old) == _subject(row) and old.code.harness == HARNESS
 
 
 def _subject(row: Row) -> tuple[object, ...]:
-    """What a measurement depends on: the machine, the bytes, the tools' versions, the harness."""
-    tools = tuple(sorted(row.code.tools.items()))
-    return row.fingerprint, row.made.sha256, row.cell.device, tools, row.code.harness
+    return row.made.sha256, row.cell.device, row.code.tools

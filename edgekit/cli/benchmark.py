@@ -44,6 +44,9 @@ def benchmark(
     suite: Annotated[
         str | None, typer.Option(help="Convert, prove and time its cells: from `edgekit list suites`, or a TOML file.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Of a suite: ray, or ray://head:port, over whose nodes it runs.")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Of a suite: conversions side by side; else as many as cores.")] = 0,
     shard: Annotated[str | None, typer.Option(help="Of a suite: i/n, the i-th of n parts.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Of a suite: do cells that are done again.")] = False,
@@ -71,14 +74,21 @@ def benchmark(
         profile=profile,
         sustain_s=_duration(sustain),
     )
-    own = {"--jobs": jobs, "--shard": shard, "--fresh": fresh, "--plan": plan, "--no-latency": no_latency}
+    own = {
+        "--executor": executor,
+        "--jobs": jobs,
+        "--shard": shard,
+        "--fresh": fresh,
+        "--plan": plan,
+        "--no-latency": no_latency,
+    }
     if suite is not None:
         _refuse("--suite", {"a file": paths, "--inputs": inputs, "--input": input, "--device": device != "cpu"})
         from edgekit.cli import suites
 
         return suites.run(
-            suite, rows=rows, asked=asked, jobs=jobs, shard=shard, fresh=fresh, plan=plan, latency=not no_latency,
-            as_json=as_json,
+            suite, rows=rows, asked=asked, executor=executor, jobs=jobs, shard=shard, fresh=fresh, plan=plan,
+            latency=not no_latency, as_json=as_json,
         )  # fmt: skip
     _refuse("a file", own)
     if not paths:

@@ -34,6 +34,7 @@ def run(
     *,
     rows: Path | None,
     asked: Asked,
+    executor: str | None = None,
     jobs: int = 0,
     shard: str | None = None,
     fresh: bool = False,
@@ -53,8 +54,21 @@ def run(
     start = time.monotonic()
     with _told() as told:
         options = Options(file, jobs=jobs, latency=timed, fresh=fresh, asked=asked, told=told, say=say)
-        made = running.run(cells, options)
+        made = _run(cells, options, executor)
     return _end(made, file, time.monotonic() - start, as_json=as_json)
+
+
+def _run(cells: list[Cell], options: Options, executor: str | None) -> list[Row]:
+    if executor is None:
+        return running.run(cells, options)
+    if executor != "ray" and not executor.startswith("ray://"):
+        raise UsageError(
+            f"--executor {executor!r} is neither ray nor ray://head:port", hint="Leave it out to run here."
+        )
+    from edgekit.bench.on_ray import OnRay
+
+    with OnRay(None if executor == "ray" else executor) as over:
+        return running.run(cells, options, over)
 
 
 def _end(made: list[Row], file: Path, seconds: float, *, as_json: bool) -> int:
