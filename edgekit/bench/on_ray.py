@@ -144,10 +144,6 @@ class OnRay:
             raise MissingDependencyError("ray is not installed", hint="Run: pip install 'edgekit[ray]'") from error
         alone = address is None and not os.environ.get("RAY_ADDRESS")
         local = {"resources": {resource("cpu"): 1}, "include_dashboard": False} if alone else {}
-            {"resources": {resource("cpu"): 1}, "include_dashboard": False}
-            if not (address or os.environ.get("RAY_ADDRESS"))
-            else {}
-        )
         try:
             self._ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
         except (ConnectionError, RuntimeError, ValueError) as error:
