@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from matplotlib import figure
 
-from edgekit.cli import plots
 from edgekit.conversion.sensitivity import Cost, Sensitivity
+from edgekit.report import plots
 
 
 def cost(name: str, variation: float) -> Cost:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = (".png", ".svg", ".pdf")
 #: Layers that a picture shows, the costliest first; the table has all.
@@ -31,11 +35,19 @@ def check(file: Path) -> None:
 
 
 def sensitivity(found: Sensitivity, file: Path) -> None:
-    """Draw the noise of each layer, in dB of the answers' variation, beside that of all layers together.
+    """Draw what each layer costs into a file.
 
     Raises:
         UsageError: the file cannot be written.
     """
+    try:
+        sensitivity_figure(found).savefig(file, dpi=150)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror or error}") from error
+
+
+def sensitivity_figure(found: Sensitivity) -> Figure:
+    """The noise of each layer, in dB of the answers' variation, beside that of all layers together."""
     from matplotlib.figure import Figure
 
     shown = found.layers[:MOST_SHOWN]
@@ -61,10 +73,7 @@ def sensitivity(found: Sensitivity, file: Path) -> None:
     figure.legend(loc="outside lower right", ncols=2, fontsize=8)
     more = f", {len(shown)} of {len(found.layers)} layers" if len(shown) < len(found.layers) else ""
     axes.set_title(f"{found.target} by {found.route}: each layer alone, n = {found.samples}{more}", fontsize=10)
-    try:
-        figure.savefig(file, dpi=150)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror or error}") from error
+    return figure
 
 
 def _decibels(noise: float) -> float:
