@@ -7,7 +7,6 @@ text around it, so that one picture serves light and dark.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -72,22 +71,21 @@ def style() -> Iterator[None]:
         yield
 
 
-def inline(figure: Figure, label: str) -> str:
-    """A picture as an ``<svg>`` that stands in a page: no header, no outside reference, ids of its own, a name."""
+def inline(figure: Figure, prefix: str) -> str:
+    """A picture as an ``<svg>`` that stands in a page: no outside reference, ids that begin with a prefix."""
     import matplotlib as mpl
 
     text = io.StringIO()
-    salt = hashlib.sha256(label.encode()).hexdigest()[:8]
     facts = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with style(), mpl.rc_context({"svg.hashsalt": salt}):
+    with style(), mpl.rc_context({"svg.hashsalt": prefix}):
         figure.savefig(text, format="svg", transparent=True, metadata=facts)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     svg = svg.replace("xlink:href=", "href=")
-    svg = re.sub(r'\bid="', f'id="c{salt}-', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>c{salt}-", svg)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
     svg = svg.replace(INK, "currentColor")
     # Its own width in points becomes the widest that it grows to:
     return re.sub(
@@ -224,8 +222,8 @@ def latencies(rows: Sequence[Row]) -> Figure:
             box.set(facecolor=LOOKS.get(said.kind(row), OTHER)[0], edgecolor=INK, linewidth=0.8)
             if said.noisy(row):
                 box.set(facecolor="none", hatch="////")
-        names = [f"{said.shown(said.name(row))[-44:]}{' NOISY' if said.noisy(row) else ''}" for row in rows]
-        axes.set_yticks(range(1, len(rows) + 1), names, fontsize=10)
+        names = [f"{_end(said.name(row), 32)}{' NOISY' if said.noisy(row) else ''}" for row in rows]
+        axes.set_yticks(range(1, len(rows) + 1), names, fontsize=9)
         axes.invert_yaxis()
         smallest, largest = min(map(min, values)), max(map(max, values))
         if smallest > 0 and largest > 8 * smallest:
@@ -247,13 +245,19 @@ def operators(row: Row) -> Figure:
         figure = Figure(figsize=(WIDE, 0.8 + 0.24 * len(found)), layout="constrained")
         axes = figure.subplots()
         axes.barh(range(len(found)), [one.ms for one in found], color=LOOKS.get(said.kind(row), OTHER)[0])
-        names = [f"{said.shown(one.name)[-36:]} ({said.shown(one.kind)[:20]})" for one in found]
+        names = [_end(f"{one.name} ({one.kind})", 36) for one in found]
         axes.set_yticks(range(len(found)), names, fontsize=9)
         axes.invert_yaxis()
         axes.margins(y=0.01)
         axes.set_xlabel("ms per inference, as the runtime's profiler says")
-        axes.set_title(f"{said.shown(row.cell.model)}: {said.shown(said.name(row))}", fontsize=10, loc="left")
+        figure.suptitle(_end(f"{row.cell.model}: {said.name(row)}", 52), fontsize=10)
     return figure
+
+
+def _end(name: str, most: int) -> str:
+    """A name as it may stand in a picture: of a long one the end, which tells targets and operators apart."""
+    shown = said.shown(name)
+    return shown if len(shown) <= most else f"…{shown[1 - most :]}"
 
 
 def matrix(rows: Sequence[Row]) -> Figure:
@@ -277,8 +281,8 @@ def matrix(rows: Sequence[Row]) -> Figure:
                 sign = STATUS_LETTERS[row.status] + ({"stand-in": "*", "none": ""}.get(row.proof.kind, ""))
                 axes.text(x + 0.5, y + 0.5, sign, ha="center", va="center", fontsize=10, color="black")
         axes.set(xlim=(0, len(targets)), ylim=(len(models), 0))
-        axes.set_xticks([x + 0.5 for x in range(len(targets))], [said.shown(name) for _, name in targets], rotation=90)
-        axes.set_yticks([y + 0.5 for y in range(len(models))], [said.shown(name) for name in models])
+        axes.set_xticks([x + 0.5 for x in range(len(targets))], [_end(name, 40) for _, name in targets], rotation=90)
+        axes.set_yticks([y + 0.5 for y in range(len(models))], [_end(name, 40) for name in models])
         axes.tick_params(length=0, labelsize=10)
         axes.spines[:].set_visible(False)
         used = [status for status in STATUS_LETTERS if any(row.status == status for row in rows)]

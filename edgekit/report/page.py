@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,9 @@ from edgekit.result import Status
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from matplotlib.figure import Figure as Drawn
+
+    Draw = Callable[[Drawn], str]
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: Operators, or layers, of a table; the rest are counted.
@@ -75,6 +79,11 @@ def html(found: Gathered) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     rows = found.newest()
     timed = found.timed()
+    numbers = itertools.count(1)
+
+    def draw(figure: Drawn) -> str:
+        return charts.inline(figure, f"p{next(numbers)}")
+
     return environment.get_template("report.html").render(
         script=script,
         style=(TEMPLATES / "report.css").read_text("utf-8"),
@@ -90,12 +99,14 @@ def html(found: Gathered) -> str:
         proofs=said.PROOFS,
         grids=grids(rows),
         failing=[(anchor(i), row) for i, row in enumerate(rows) if row.status != "PASS"],
-        sizes=[_pareto(plot) for plot in fronts.by_size(rows)],
-        speeds=[(name, [_pareto(plot) for plot in fronts.by_latency(own)]) for name, own in timed.items()],
-        latencies=[(name, list(_latencies(own))) for name, own in timed.items()],
-        operators=[_operators(row) for own in timed.values() for row in own if row.measured and row.measured.operators],
+        sizes=[_pareto(plot, draw) for plot in fronts.by_size(rows)],
+        speeds=[(name, [_pareto(plot, draw) for plot in fronts.by_latency(own)]) for name, own in timed.items()],
+        latencies=[(name, list(_latencies(own, draw))) for name, own in timed.items()],
+        operators=[
+            _operators(row, draw) for own in timed.values() for row in own if row.measured and row.measured.operators
+        ],
         layers=[_layers(one) for one in found.layers],
-        costs=[_costs(one) for one in found.costs],
+        costs=[_costs(one, draw) for one in found.costs],
         cells=[(anchor(i), row.status, _cells(row)) for i, row in enumerate(rows)],
         head=HEAD,
         codes=_codes(found.rows),
@@ -113,8 +124,13 @@ def _environment() -> Environment:
         ) from error
     return Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=lambda value: printable(value, lines=True) if type(value) is str else value,
+        lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
+
+
+def _shown(value: object) -> object:
+    """A value of a template: what is not printable is shown as its escape, what is ours and markup stays."""
+    return value if hasattr(value, "__html__") else printable(str(value), lines=True)
 
 
 def anchor(index: int) -> str:
@@ -185,7 +201,7 @@ def _box(row: Row | None, index: dict[int, str]) -> Box:
     return Box(sign, row.status, proof, says, flags, index[id(row)])
 
 
-def _pareto(plot: Plot) -> Figure:
+def _pareto(plot: Plot, draw: Draw) -> Figure:
     head = ("front", "file", plot.metric, "size" if plot.unit == "bytes" else "ms per inference")
     lines = [
         (
@@ -198,7 +214,7 @@ def _pareto(plot: Plot) -> Figure:
     ]
     title = f"{plot.model}: {plot.metric} versus {'size' if plot.unit == 'bytes' else 'latency'}"
     title += f" ({plot.where})" if plot.where else ""
-    return Figure(title, charts.inline(charts.pareto(plot), f"pareto {title}"), head, lines)
+    return Figure(title, draw(charts.pareto(plot)), head, lines)
 
 
 def _aside(row: Row) -> str:
@@ -210,13 +226,12 @@ def _aside(row: Row) -> str:
     return ": NOISY" if said.noisy(row) else ""
 
 
-def _latencies(rows: Sequence[Row]) -> Iterable[Figure]:
+def _latencies(rows: Sequence[Row], draw: Draw) -> Iterable[Figure]:
     """One picture for each model, and for what must not stand side by side."""
     head = ("file", "median [95 %]", "min", "p90", "CPU ms", "load ms", "first ms", "peak memory", "blocks", "remarks")
     for (model, conditions), own in fronts.alike(rows).items():
         title = f"{model} ({conditions})"
-        picture = charts.inline(charts.latencies(own), f"latency {title} {own[0].fingerprint}")
-        yield Figure(title, picture, head, [_timed(row) for row in own])
+        yield Figure(title, draw(charts.latencies(own)), head, [_timed(row) for row in own])
 
 
 def _timed(row: Row) -> tuple[str, ...]:
@@ -235,7 +250,7 @@ def _inputs(row: Row) -> str:
     return "generated inputs" if row.measured and row.measured.inputs == "generated" else ""
 
 
-def _operators(row: Row) -> Figure:
+def _operators(row: Row, draw: Draw) -> Figure:
     assert row.measured is not None
     operators = row.measured.operators
     whole = sum(one.ms for one in operators) or 1.0
@@ -246,7 +261,7 @@ def _operators(row: Row) -> Figure:
     if rest := operators[MOST_LISTED:]:
         lines.append((f"and {len(rest)} more", "", said.milliseconds(sum(one.ms for one in rest)) or "", ""))
     title = f"{row.cell.model}: {said.name(row)}, {row.measured.by}"
-    return Figure(title, charts.inline(charts.operators(row), f"operators {title}"), _OPERATORS, lines)
+    return Figure(title, draw(charts.operators(row)), _OPERATORS, lines)
 
 
 _OPERATORS = ("operator", "kind", "ms", "share")
@@ -274,7 +289,7 @@ def _first(name: str) -> str:
     return f"{first} (and {len(more)} joined)" if more else first
 
 
-def _costs(one: Sensitivity) -> Figure:
+def _costs(one: Sensitivity, draw: Draw) -> Figure:
     lines = [
         (
             cost.called, cost.kind or "", f"{cost.macs:,}", f"{cost.sqnr_db:.1f}",
@@ -286,7 +301,7 @@ def _costs(one: Sensitivity) -> Figure:
     title = f"{one.target} by {one.route}: each layer quantized alone, n = {one.samples}"
     with charts.style():
         figure = plots.sensitivity_figure(one)
-    return Figure(title, charts.inline(figure, title), _COSTS, lines)
+    return Figure(title, draw(figure), _COSTS, lines)
 
 
 HEAD = (
