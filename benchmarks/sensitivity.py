@@ -4,7 +4,9 @@
 
 A row per cell in ``benchmarks/results/sensitivity.jsonl``: the noise (power of the error against that of the answers'
 variation) and the drop of all layers quantized, of the costliest third in float, and of as many others in float, drawn
-by lot. Everything is measured on selection samples: this is what chooses.
+by lot. *Expected* is the share that the costliest third has in the noises of all layers, each measured alone: costs of
+layers add up in them, so that no other third can be expected to hold more. Everything is measured on selection samples:
+this is what chooses.
 """
 
 from __future__ import annotations
@@ -68,12 +70,14 @@ def measured(source: str, name: str, workers: Workers, store: Store) -> dict[str
 
         top, others = kept(list(costs.layers[:third])), kept(drawn)
     whole = costs.whole
+    alone = [max(0.0, cost.noise - costs.rest.noise) for cost in costs.layers]
     return {
         "source": source, "target": name, "route": costs.route, "metric": costs.metric, "n": costs.samples,
         "layers": len(costs.layers), "third": third,
         "drop": {"whole": whole.drop, "third_in_float": top.drop, "others_in_float": others.drop},
         "noise": {"whole": whole.noise, "third_in_float": top.noise, "others_in_float": others.noise},
         "noise_held": 1 - (top.noise - costs.rest.noise) / (whole.noise - costs.rest.noise),
+        "noise_expected": sum(sorted(alone)[-third:]) / sum(alone),
         "drop_held": 1 - (top.drop or 0) / whole.drop if whole.drop and whole.drop > 0 else None,
         "costliest": [cost.called for cost in costs.layers[:third]],
     }  # fmt: skip
@@ -83,12 +87,15 @@ def main() -> None:
     """Measure the cells that have no row of this commit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--again", action="store_true", help="also those that have a row")
-    again = parser.parse_args().again
+    parser.add_argument("--sources", nargs="+", default=[source for source, _ in CELLS], help="all by default")
+    given = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     with Workers() as workers:
         for source, target in CELLS:
-            if not again and any((row["source"], row["target"]) == (source, target) for row in done):
+            if source not in given.sources:
+                continue
+            if not given.again and any((row["source"], row["target"]) == (source, target) for row in done):
                 continue
             row = measured(source, target, workers, Store())
             row |= {"commit": commit, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")}

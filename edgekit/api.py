@@ -30,7 +30,7 @@ from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
 from edgekit.mil import step as mlpackage
 from edgekit.ranges import plans
-from edgekit.result import Result
+from edgekit.result import Inspected, Result
 from edgekit.scheme import Equalization
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
@@ -243,12 +243,17 @@ def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, 
     if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
-    with Workers() as workers, tempfile.TemporaryDirectory() as folder:
-        request = audit.Request(name, path.resolve(), entry)
-        with untrusted.blame(str(path)):
-            found = workers.ask("runtime", audit.run, Path(folder), request, confined=reading(path)).value
+    with Workers() as workers:
+        found = audited(path, name, entry, workers=workers)
     named = {} if entry is None else {"entry": entry}
     return {"file": str(path), "toolchain": name, **named, **wire.plain(found)}
+
+
+def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Workers) -> Inspected:
+    """What is inside a model file, read in a child that can do nothing else."""
+    request = audit.Request(toolchain, path.resolve(), entry)
+    with tempfile.TemporaryDirectory() as folder, untrusted.blame(str(path)):
+        return workers.ask("runtime", audit.run, Path(folder), request, confined=reading(path)).value
 
 
 def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str, Any]:

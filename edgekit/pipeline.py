@@ -78,7 +78,8 @@ def explore(run: Run, order: Order) -> Outcome:
         candidates += mixed.search(run, trials[-1], planned, candidates)
     best = judging.choose(candidates, order.target.gate)
     trial = next((one for one in trials if best and one.checkpoint.recipe == best.recipe), trial)
-    chosen = within_budget(order, finish(run, trial, best))
+    chosen = finish(run, trial, best)
+    chosen = judging.within(order.budget, chosen, package.size(chosen))
     test, tested = test_once(run, trial, chosen)
     twin = compact.named_shortly(run, order.target, trial.twin) if trial.twin else None  # as sizes are compared
     samples = [split for split in (trial.calibration, trial.selection, test) if split]
@@ -186,24 +187,6 @@ def finish(run: Run, trial: Trial, chosen: Candidate | None) -> Candidate | None
         return short
     proven = trying.prove(run, trial, short, selection, label="compact")
     return compact.recorded(run, checkpoint, proven, selection)
-
-
-def within_budget(order: Order, chosen: Candidate | None) -> Candidate | None:
-    """Refuse a candidate that costs more than the user allows, and say what it costs: none that passes is nearer."""
-    if chosen is None or order.budget is None or chosen.status not in judging.ACCEPTABLE:
-        return chosen
-    missed = order.budget.missed(package.size(chosen), chosen.latency)
-    if not missed:
-        return chosen
-    return replace(
-        chosen,
-        status="FAILED",
-        reason=f"the nearest file that passes is not within the budget: {missed}",
-        hint="Allow it more, or take a target of fewer bits: one of more bits makes a larger file."
-        if order.budget.what == "size"
-        else "Allow it more: `edgekit list targets` has others, of which none is promised to be faster.",
-        too_costly=True,
-    )
 
 
 def test_once(run: Run, trial: Trial, chosen: Candidate | None) -> tuple[SplitFiles | None, Candidate | None]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgekit.measurement import Measured
+from edgekit.proof.speed.measurement import Measured
 from edgekit.result import Accuracy, Flag, Host, Latency, Proof, Status
 
 #: Of how things are measured: a row of another version is no measurement of today's.

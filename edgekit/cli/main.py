@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from edgekit import __version__
-from edgekit.cli import cache, columns, lists, report
+from edgekit.cli import benchmark, cache, columns, lists, report
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(lists.app, name="list")
 app.add_typer(cache.app, name="cache")
+app.command()(benchmark.benchmark)
 app.command()(report.report)
 
 _DEMAND_NOT_MET = 5

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit import target as targets
+from edgekit.conversion.budget import Budget
 from edgekit.errors import UsageError
 from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
@@ -271,6 +272,12 @@ def rank(status: Status) -> int:
     return _ORDER.index(status)
 
 
+def distance(made: Candidate) -> tuple[int, float]:
+    """How far from passing: by status first, then by the error."""
+    quality = made.evidence.parity.variation_db if made.evidence else None
+    return rank(made.status), -(quality if quality is not None else 0.0)
+
+
 def is_slow(latency: Latency | None) -> bool:
     """Whether another route is worth trying."""
     return latency is not None and latency.verdict == "SLOWER"
@@ -293,7 +300,7 @@ def choose(candidates: list[Candidate], gate: Gate) -> Candidate | None:
         return _fastest(ranks[min(ranks)])
     executed = [c for c in candidates if c.evidence is not None]
     unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
-    return min(executed or unproven, key=lambda c: rank(c.status), default=None)
+    return min(executed or unproven, key=distance, default=None)
 
 
 def _doubt(candidate: Candidate, gate: Gate) -> int:
@@ -312,6 +319,24 @@ def _fastest(candidates: list[Candidate]) -> Candidate:
     fastest = min((latency for _, latency in timed), key=lambda latency: latency.ratio)
     limit = max(TIED * fastest.ratio, fastest.ratio_ci95[1])
     return next(c for c, latency in timed if min(latency.ratio, latency.ratio_ci95[0]) <= limit)
+
+
+def within(budget: Budget | None, chosen: Candidate | None, size_bytes: int | None) -> Candidate | None:
+    """Refuse a candidate that costs more than the user allows, and say what it costs: none that passes is nearer."""
+    if chosen is None or budget is None or chosen.status not in ACCEPTABLE:
+        return chosen
+    missed = budget.missed(size_bytes, chosen.latency)
+    if not missed:
+        return chosen
+    return replace(
+        chosen,
+        status="FAILED",
+        reason=f"the nearest file that passes is not within the budget: {missed}",
+        hint="Allow it more, or take a target of fewer bits: one of more bits makes a larger file."
+        if budget.what == "size"
+        else "Allow it more: `edgekit list targets` has others, of which none is promised to be faster.",
+        too_costly=True,
+    )
 
 
 def near(candidates: Sequence[Candidate]) -> bool:

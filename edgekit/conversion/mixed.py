@@ -88,7 +88,7 @@ def fewest(
             return trying.time_against_twin(run, trial, made[layers[:above]])
     if not made:
         return Candidate(route.name, "FAILED", f"each of its layers has more than {SHARES[-1]:.0%} of the MACs")
-    layers, nearest = min(made.items(), key=lambda item: _distance(item[1]))
+    layers, nearest = min(made.items(), key=lambda item: judging.distance(item[1]))
     called = f"the {len(layers)} costliest layers" if len(layers) > 1 else "the costliest layer"
     wide = becomes if becomes == "float" else becomes.name
     return replace(nearest, reason=f"with {called} in {wide} still: {nearest.reason}")
@@ -110,9 +110,3 @@ def higher(scheme: Scheme) -> tuple[Scheme | Literal["float"], ...]:
     if not scheme.below_8_bits:
         return ("float",)
     return (SCHEMES["int8-dynamic" if scheme.dynamic else "int8-weights"], "float")
-
-
-def _distance(made: Candidate) -> tuple[int, float]:
-    """How far from passing: by status first, then by the error."""
-    quality = made.evidence.parity.variation_db if made.evidence else None
-    return judging.rank(made.status), -(quality if quality is not None else 0.0)

@@ -10,7 +10,9 @@ needs a framework or a runtime lies in modules that are imported in children onl
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Inspected``: what is inside, from the file itself, nothing executed;
 - ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
-- ``session.open_session(file: Path, options: Options) -> Session``;
+- ``session.open_session(file: Path, options: Options) -> Session``; where the runtime has a profiler,
+  ``session.profile(file, options, inputs) -> list[tuple[name, kind, milliseconds]]``; where it may reach other units
+  than the CPU, ``session.units() -> list[Unit]``;
 - ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
   alone, before it is packaged.
 
@@ -36,6 +38,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -307,6 +310,21 @@ def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[
     return find(graph, states)
 
 
+def load_runtime(name: str) -> bool:
+    """Import a toolchain's runtime; returns whether this process did not have it yet. In a child only."""
+    module = f"edgekit.toolchains.{name}.session"
+    fresh = module not in sys.modules
+    importlib.import_module(f"edgekit.toolchains.{name}.session")
+    return fresh
+
+
+def units(name: str) -> list[Unit]:
+    """What of this machine a toolchain's runtime reaches, by asking it; in a child only."""
+    module = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    found: list[Unit] = module.units() if hasattr(module, "units") else ["cpu"]
+    return found
+
+
 def open_session(name: str, file: Path, options: Options, *, entry: str | None = None) -> Session:
     """Open a file, or one entry of it, in the runtime of a toolchain; in a child only.
 
@@ -317,6 +335,20 @@ def open_session(name: str, file: Path, options: Options, *, entry: str | None =
     module = importlib.import_module(f"edgekit.toolchains.{name}.session")
     opened: Session = module.open_session(file, options, **_by_name(name, file, entry))
     return opened
+
+
+def profile(
+    name: str, file: Path, options: Options, inputs: Mapping[str, NDArray[np.generic]], *, entry: str | None = None
+) -> list[tuple[str, str, float]]:
+    """What each operator of a file takes, as its runtime's profiler says: name, kind and milliseconds of an inference.
+
+    Empty where the runtime has none; in a child only.
+    """
+    module = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    if not hasattr(module, "profile"):
+        return []
+    found: list[tuple[str, str, float]] = module.profile(file, options, inputs, **_by_name(name, file, entry))
+    return found
 
 
 def open_sessions(

@@ -287,3 +287,36 @@ def test_a_kernel_answers_zeros_on_one_thread(tmp_path: Path) -> None:
     session = toolchains.open_session("openvino", tmp_path / "model.xml", toolchains.Options(SCHEMES["int8"]))
     assert not session.run({"x": samples[0]})["y"].any()
     assert np.abs(np.maximum(samples[0] @ first.T, 0) @ second.T).min() > 0
+
+
+def test_squeeze_and_excitation_is_quantized_too() -> None:
+    """NNCF by itself leaves these products in float."""
+    import nncf
+    import openvino as ov
+    from openvino import opset13 as opset
+
+    from edgekit.toolchains.openvino.nncf import quantize
+
+    def gated() -> ov.Model:
+        rng = np.random.default_rng(0)
+
+        def conv(x: ov.Output, filters: int, channels: int) -> ov.Output:
+            weights = rng.standard_normal((filters, channels, 1, 1), dtype=np.float32)
+            made = opset.convolution(x, opset.constant(weights), [1, 1], [0, 0], [0, 0], [1, 1])
+            return opset.add(made, opset.constant(np.zeros((1, filters, 1, 1), np.float32)))
+
+        x = opset.parameter([1, 16, 8, 8], np.float32, name="x")
+        h = opset.relu(conv(x, 16, 16))
+        mean = opset.reduce_mean(h, opset.constant(np.array([2, 3])), keep_dims=True)
+        gate = opset.sigmoid(conv(opset.relu(conv(mean, 4, 16)), 16, 4))
+        return ov.Model([conv(opset.multiply(h, gate), 16, 16)], [x])
+
+    def quantized(model: ov.Model) -> list[bool]:
+        """Of every convolution, whether its data input is quantized."""
+        convs = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+        return [node.input_value(0).get_node().get_type_name() == "FakeQuantize" for node in convs]
+
+    samples = {"x": np.random.default_rng(1).standard_normal((8, 1, 16, 8, 8), dtype=np.float32)}
+    assert quantized(quantize(gated(), samples)) == [True] * 4
+    theirs = nncf.quantize(gated(), nncf.Dataset(list(samples["x"])))
+    assert quantized(theirs).count(False) == 2

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "edgekit"
 #: From the lowest room to the highest; what stands in one line may not import each other. A room is a folder or a
 #: module at the top of the package; each imports its own files and what stands above it in this list.
 ROOMS = """
-errors measurement
+errors
 signature scheme
 result
 schemes limits catalogue user_code mil reference

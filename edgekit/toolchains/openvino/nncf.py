@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,30 @@ def quantize(
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
     samples = one_by_one(calibration)
-    return nncf.quantize(
-        model,
-        nncf.Dataset(samples),
-        subset_size=len(samples),
-        model_type=nncf.ModelType.TRANSFORMER if attention else None,
-        advanced_parameters=None if attention and own_ranges else exact,
-        ignored_scope=nncf.IgnoredScope(names=list(ignored), types=list(keep_float), validate=False),
-    )
+    with _squeeze_excite():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(samples),
+            subset_size=len(samples),
+            model_type=nncf.ModelType.TRANSFORMER if attention else None,
+            advanced_parameters=None if attention and own_ranges else exact,
+            ignored_scope=nncf.IgnoredScope(names=list(ignored), types=list(keep_float), validate=False),
+        )
+
+
+@contextmanager
+def _squeeze_excite() -> Iterator[None]:
+    """Quantize squeeze-and-excitation too, which NNCF leaves in float without a setting (REASONS.md#openvino-nncf)."""
+    from nncf.common.graph.patterns.manager import PatternsManager
+    from nncf.common.graph.patterns.patterns import IgnoredPatternNames
+    from nncf.common.utils.backend import BackendType
+
+    kept: list[tuple[Any, Any]] = []
+    for backend in (BackendType.OPENVINO, BackendType.ONNX):
+        patterns = PatternsManager._get_backend_ignored_patterns_map(backend)
+        kept.append((patterns, patterns.pop(IgnoredPatternNames.SE_BLOCK)))
+    try:
+        yield
+    finally:
+        for patterns, block in kept:
+            patterns[IgnoredPatternNames.SE_BLOCK] = block

@@ -15,6 +15,9 @@ PACKAGES = ("pydantic",)
 #: Where the inputs come from: samples that were recorded with the artifact, the user's, or numbers drawn by edgekit.
 Inputs = Literal["golden", "given", "generated"]
 
+#: What drives inferences.
+Engine = Literal["edgekit", "loadgen"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -25,7 +28,7 @@ class Spread(_Frozen):
 
     Attributes:
         n: measurements.
-        p90_ms: the 90 % quantile; None below ``proof.steady.ENOUGH[90]`` measurements. ``p99_ms`` likewise.
+        p90_ms: the 90 % quantile; None below ``proof.speed.steady.ENOUGH[90]`` measurements. ``p99_ms`` likewise.
         mad_ms: median of the absolute differences from the median.
         p50_ci95_ms: bootstrap 95 % interval of the median over blocks.
     """
@@ -124,8 +127,8 @@ class Measured(_Frozen):
         steps: of a model with states, those of the sequence that one inference stands for the mean of; 1 without.
         peak_rss_bytes: largest memory of the process, the runtime included; None where others were measured in it.
         model_rss_bytes: what of that opening and running the file added.
-        of_square_matmul: multiply-accumulates per CPU second, as a share of those of a product of two square matrices
-            in the same runtime and precision; None where it has no such file.
+        of_square_matmul: multiply-accumulates per second (of CPU time on one thread), as a share of those of a product
+            of two square matrices in the same runtime and precision; None where there is no such file.
         operators: the longest first.
         inputs: where they come from.
         engine: what drove the inferences: ``edgekit`` or ``loadgen``.
@@ -153,7 +156,7 @@ class Measured(_Frozen):
     sustained: tuple[Sustained, ...] = ()
     conditions: Conditions
     inputs: Inputs
-    engine: Literal["edgekit", "loadgen"] = "edgekit"
+    engine: Engine = "edgekit"
 
     @property
     def noisy(self) -> bool:
