@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgekit.artifact import derived
 from edgekit.artifact.compact import NAMES
-from edgekit.artifact.contents import MANIFEST, no_artifact
+from edgekit.artifact.contents import MANIFEST, SEAL, no_artifact
 from edgekit.bench import rows as files
 from edgekit.bench.row import Cell, Code, Made, ParityFigures, Row
 from edgekit.conversion.sensitivity import Sensitivity
@@ -102,13 +103,18 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
     path = folder / MANIFEST
     if not path.is_file():
         raise UsageError(no_artifact(folder), hint="Name an artifact's folder, or a file of rows (.jsonl).")
+    if derived.is_derived(folder):
+        raise UsageError(
+            f"{folder} was built for a device from an artifact", hint="Name the artifact, or rows measured of both."
+        )
     try:
         result = Result.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DamagedFileError(f"{path}: {where}: {first['msg']}", hint="Convert the model again.") from error
-    row = of_result(result, sha256=sha256_file(path), path=str(folder))
+    seal = folder / SEAL
+    row = of_result(result, sha256=sha256_file(seal) if seal.is_file() else None, path=str(folder))
     return row, [
         Layers(
             row.cell, name if len(result.parts) > 1 else "", part.audit.layers, short_names((folder / part.file).parent)

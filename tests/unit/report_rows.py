@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgekit.bench.row import Cell, Code, Made, ParityFigures, Row
-from edgekit.measurement import Blocks, Conditions, Measured, Operator, Spread
+from edgekit.proof.speed.measurement import Blocks, Conditions, Measured, Operator, Spread
 from edgekit.result import Accuracy, Proof
 
 FORMATS = {
