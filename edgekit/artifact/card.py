@@ -31,8 +31,8 @@ def about(result: Result) -> list[tuple[str, str]]:
         ("made by", _made(result)),
     ]
     if (ranges := result.ranges) is not None:
-        rows.append(("calibration", f"{ranges.samples} samples ({ranges.draw}), by {ranges.method}"))
-    rows.append(("with", ", ".join(f"{name} {version}" for name, version in result.tools.items())))
+        method = "the tool itself" if ranges.method == "tool" else ranges.method
+        rows.append(("calibration", f"{ranges.samples} samples ({ranges.draw}), ranges by {method}"))
     return rows
 
 

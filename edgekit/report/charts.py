@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,18 +176,24 @@ def _number(figure: Figure, axes: Any, plot: Plot) -> None:
 
 
 def _cost_axis(axes: Any, plot: Plot) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     costs = [point.cost for point in plot.points]
     axes.set_xlabel("size of the file, left is better" if plot.unit == "bytes" else "ms per inference, left is better")
-    text = FuncFormatter(lambda value, _: _short_size(value) if plot.unit == "bytes" else f"{value:.4g}")
+    text = _short_size if plot.unit == "bytes" else "{:.4g}".format
     if min(costs) > 0 and max(costs) > 2 * min(costs):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _log(axes, text)
     else:
         axes.locator_params(axis="x", nbins=5)
-    axes.xaxis.set_major_formatter(text)
+        axes.xaxis.set_major_formatter(lambda value, _: text(value))
+
+
+def _log(axes: Any, text: Callable[[float], str]) -> None:
+    """Make the axis of costs logarithmic, with numbers that are read at a glance."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(lambda value, _: text(value))
 
 
 def _short_size(value: float) -> str:
@@ -214,8 +220,7 @@ def latencies(rows: Sequence[Row]) -> Figure:
         axes = figure.subplots()
         values = [row.measured.blocks.wall_ms or (row.measured.wall.p50_ms,) for row in rows if row.measured]
         boxes = axes.boxplot(
-            values, orientation="horizontal", widths=0.6, patch_artist=True, whis=(10, 90),
-            flierprops={"marker": ".", "markersize": 2.5, "markeredgecolor": FAINT},
+            values, orientation="horizontal", widths=0.6, patch_artist=True, whis=(10, 90), showfliers=False,
             medianprops={"color": INK, "linewidth": 1.6}, whiskerprops={"color": INK}, capprops={"color": INK},
         )  # fmt: skip
         for box, row in zip(boxes["boxes"], rows, strict=True):
@@ -225,9 +230,9 @@ def latencies(rows: Sequence[Row]) -> Figure:
         names = [f"{_end(said.name(row), 32)}{' NOISY' if said.noisy(row) else ''}" for row in rows]
         axes.set_yticks(range(1, len(rows) + 1), names, fontsize=9)
         axes.invert_yaxis()
-        smallest, largest = min(map(min, values)), max(map(max, values))
-        if smallest > 0 and largest > 8 * smallest:
-            axes.set_xscale("log")
+        medians = [row.measured.wall.p50_ms for row in rows if row.measured]
+        if min(medians) > 0 and max(medians) > 8 * min(medians):
+            _log(axes, lambda value: f"{value:.4g}")
         else:
             axes.set_xlim(left=0)
         axes.set_xlabel("ms per inference (wall time of blocks)")
