@@ -90,12 +90,14 @@ class Subject:
         row: what is known of it without running it.
         contender: what a device is asked to run.
         target: whose routes made it; None of a plain file.
+        ops_total: operators in the file.
     """
 
     path: Path
     row: Row
     contender: Contender
     target: str | None = None
+    ops_total: int | None = None
 
 
 class _Told(BaseModel):
@@ -213,7 +215,7 @@ def _artifact(folder: Path, asked: Asked) -> Subject:
             "code": stamp.code().model_copy(update={"tools": told.tools}),
         }
     )
-    return Subject(folder, row, contender, told.target)
+    return Subject(folder, row, contender, told.target, told.audit.ops_total if told.audit else None)
 
 
 def _file(path: Path, asked: Asked, workers: Workers) -> Subject:
@@ -250,7 +252,7 @@ def _file(path: Path, asked: Asked, workers: Workers) -> Subject:
         macs_quantized_share=inspected.macs_quantized_share,
     )
     row = _row(Cell(model=path.name, device=asked.unit), made, "PASS", Proof(kind="none"))
-    return Subject(path, row, contender)
+    return Subject(path, row, contender, ops_total=inspected.ops_total)
 
 
 def _row(cell: Cell, made: Made, status: Status, proof: Proof) -> Row:
@@ -332,7 +334,7 @@ def _alone(subject: Subject, asked: Asked, device: Device, progress: Callable[[s
         return subject.row.model_copy(update={"status": status, "reason": str(error).partition("\n")[0]})
     finally:
         progress("done", label)
-    return _with(subject.row, found)
+    return _with(subject.row, found.model_copy(update={"ops_total": subject.ops_total}))
 
 
 _STATUS: Mapping[type[EdgekitError], Status] = {NotRunError: "NOT_RUN", UnsupportedError: "UNSUPPORTED"}
@@ -410,6 +412,8 @@ def _yardstick(subject: Subject, asked: Asked, progress: Callable[[str, str], No
     if subject.target is None or subject.row.proof.kind != "runtime":
         return None
     source, folder = Path(square.__file__), home() / "yardsticks" / subject.target
+    label = f"yardstick of {subject.target}"
+    progress("start", label)
     try:
         made = api.convert(
             f"{source}:matmul",
@@ -418,14 +422,28 @@ def _yardstick(subject: Subject, asked: Asked, progress: Callable[[str, str], No
             output=folder,
             latency=False,
             trust=True,
-            progress=lambda event, label: progress(event, f"yardstick: {label}") if event != "reused" else None,
         )
         if made.status not in ("PASS", "UNDECIDED"):
             return None
         found = _artifact(folder, replace(asked, shapes=(), inputs=None))
     except EdgekitError:
         return None
+    finally:
+        progress("done", label)
     return replace(found.contender, macs=square.MACS)
+
+
+def units() -> list[dict[str, str]]:
+    """Of each runtime what it finds on this machine; why not, where it is not here."""
+    found = []
+    with Workers() as workers, tempfile.TemporaryDirectory() as scratch:
+        for name in toolchains.names():
+            try:
+                asked = workers.ask("runtime", step.units, Path(scratch), step.UnitsRequest(name)).value.found
+                found.append({"toolchain": name, "units": " ".join(asked), "problem": ""})
+            except EdgekitError as error:
+                found.append({"toolchain": name, "units": "", "problem": str(error).partition("\n")[0]})
+    return found
 
 
 @dataclass(frozen=True)

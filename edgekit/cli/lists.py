@@ -10,7 +10,9 @@ import typer
 from edgekit.cli.printing import AsJson, print_rows
 from edgekit.errors import EdgekitError
 
-app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, toolchains, devices.")
+app = typer.Typer(
+    rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, toolchains, devices, units."
+)
 
 
 @app.command("targets")
@@ -125,3 +127,11 @@ def list_toolchains(as_json: AsJson = False) -> int:
     served = target.whole()
     rows = [{"name": name, "targets": [t.name for t in served if t.toolchain == name]} for name in toolchains.names()]
     return print_rows("toolchains", rows, as_json)
+
+
+@app.command("units")
+def list_units(as_json: AsJson = False) -> int:
+    """Units of this machine, as each runtime finds them: what `--device` of `edgekit benchmark` takes."""
+    from edgekit.bench import measuring
+
+    return print_rows("units", measuring.units(), as_json)

@@ -150,3 +150,23 @@ def _tokens(opened: Opened) -> Tokens | None:
         return None
     [session], [[inputs, *_]] = opened.sessions.values(), opened.feeds.values()
     return writing.measure(session, inputs) if writing.writes(inputs, session.run(inputs)) else None
+
+
+@dataclass(frozen=True)
+class UnitsRequest:
+    """Whose runtime is asked."""
+
+    toolchain: str
+
+
+@dataclass(frozen=True)
+class Units:
+    """What of this machine it reaches."""
+
+    found: tuple[str, ...]
+
+
+def units(folder: Path, request: UnitsRequest) -> Units:
+    """Ask a toolchain's runtime."""
+    toolchains.load_runtime(request.toolchain)
+    return Units(tuple(toolchains.units(request.toolchain)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,11 +16,19 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-from edgekit.errors import DamagedFileError, UnsupportedError
-from edgekit.toolchains import Options
+from edgekit.errors import DamagedFileError, NotRunError, UnsupportedError
+from edgekit.toolchains import Options, Unit
 from edgekit.toolchains._shared.inputs import checked
-from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import sentence
+
+#: Providers of units, the preferred first.
+PROVIDERS: Mapping[Unit, tuple[str, ...]] = {
+    "cpu": ("CPUExecutionProvider",),
+    "gpu": ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider"),
+    "npu": ("QNNExecutionProvider", "VitisAIExecutionProvider"),
+}
+#: Runs that a profile is the median of.
+PROFILED = 21
 
 _TYPES = {
     "tensor(float)": np.float32,
@@ -58,8 +68,27 @@ def open_session(file: Path, options: Options) -> OnnxSession:
         DamagedFileError: ONNX Runtime cannot load the file.
         UnsupportedError: it has no kernel for one of the operators.
     """
-    only("cpu", options.unit, "ONNX Runtime's CPU provider")
-    return OnnxSession(file, options.threads, look=not options.scheme.is_float)
+    return OnnxSession(file, options.threads, look=not options.scheme.is_float, unit=options.unit)
+
+
+def units() -> list[Unit]:
+    """What the installed ONNX Runtime has providers for."""
+    return [unit for unit, known in PROVIDERS.items() if set(known) & set(onnxruntime.get_available_providers())]
+
+
+def profile(file: Path, options: Options, inputs: Mapping[str, NDArray[np.generic]]) -> list[tuple[str, str, float]]:
+    """Milliseconds of each kernel, the median of some runs, from ONNX Runtime's own trace."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = OnnxSession(file, options.threads, unit=options.unit, trace=Path(folder) / "trace")
+        for _ in range(PROFILED):
+            session.run(inputs)
+        events = json.loads(Path(session.end_trace()).read_bytes())
+    times: dict[tuple[str, str], list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            key = event["name"].removesuffix("_kernel_time"), event["args"]["op_name"]
+            times.setdefault(key, []).append(event["dur"] / 1e3)
+    return [(name, kind, statistics.median(found)) for (name, kind), found in times.items()]
 
 
 class OnnxSession:
@@ -76,9 +105,17 @@ class OnnxSession:
     stand_in = False
 
     def __init__(
-        self, file: Path, threads: int, entries: Mapping[str, str] = MappingProxyType({}), *, look: bool = False
+        self,
+        file: Path,
+        threads: int,
+        entries: Mapping[str, str] = MappingProxyType({}),
+        *,
+        look: bool = False,
+        unit: Unit = "cpu",
+        trace: Path | None = None,
     ) -> None:
-        self.by = f"onnxruntime {onnxruntime.__version__} CPU"
+        provider = _provider(unit)
+        self.by = f"onnxruntime {onnxruntime.__version__} {provider.removesuffix('ExecutionProvider')}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -87,13 +124,15 @@ class OnnxSession:
         options.log_severity_level = 3
         # Spinning threads burn CPU time that a latency measurement would count.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if trace is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(trace)
         for key, value in entries.items():
             options.add_session_config_entry(key, value)
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
             if look:
                 options.optimized_model_filepath = str(optimized)
-            self._session = _load(file, options)
+            self._session = _load(file, options, provider)
             self.executed = _kernels(optimized) if optimized.exists() else Counter()
         self.precision = _executed_precision(self.executed)
         self._inputs = {i.name: (tuple(i.shape), np.dtype(_TYPES[i.type])) for i in self._session.get_inputs()}
@@ -122,10 +161,22 @@ class OnnxSession:
     def reset(self) -> None:
         """Nothing is carried between runs."""
 
+    def end_trace(self) -> str:
+        """End profiling; returns the trace's file."""
+        return str(self._session.end_profiling())
 
-def _load(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+
+def _provider(unit: Unit) -> str:
+    available = onnxruntime.get_available_providers()
+    found = next((name for name in PROVIDERS[unit] if name in available), None)
+    if found is None:
+        raise NotRunError(f"this ONNX Runtime has no provider for the {unit}; it has {', '.join(available)}")
+    return found
+
+
+def _load(file: Path, options: onnxruntime.SessionOptions, provider: str) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
     except NoKernel as error:
         raise UnsupportedError(f"ONNX Runtime lacks an operator of {file.name}: {sentence(error)}") from error
     except (
@@ -134,6 +185,9 @@ def _load(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.Infere
         raise DamagedFileError(
             f"ONNX Runtime cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
+    if provider not in session.get_providers():  # it goes on with the CPU where a provider cannot start
+        raise NotRunError(f"{provider} of ONNX Runtime does not start here")
+    return session
 
 
 def _executed_precision(kernels: Counter[str]) -> str:

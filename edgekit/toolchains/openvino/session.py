@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_args
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from edgekit.errors import DamagedFileError, NotRunError
-from edgekit.toolchains import Options
+from edgekit.toolchains import Options, Unit
 from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.openvino.ir import read_checked
+
+#: Runs that a profile is the median of.
+PROFILED = 21
 
 #: Kernels of convolutions, matrix products and recurrent cells, as the CPU plugin names them.
 _PRODUCTS = frozenset(("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell"))
@@ -38,6 +43,24 @@ def open_session(file: Path, options: Options) -> OpenVinoSession:
     return OpenVinoSession(file, options)
 
 
+def units() -> list[Unit]:
+    """What OpenVINO's plug-ins find."""
+    found = {name.split(".")[0] for name in ov.Core().available_devices}
+    return [unit for unit in get_args(Unit) if unit.upper() in found]
+
+
+def profile(file: Path, options: Options, inputs: Mapping[str, NDArray[np.generic]]) -> list[tuple[str, str, float]]:
+    """Milliseconds of each node that is executed, the median of some runs, from the plug-in's counters."""
+    session, times = OpenVinoSession(file, options, {"PERF_COUNT": True}), dict[tuple[str, str], list[float]]()
+    for _ in range(PROFILED):
+        session.run(inputs)
+        for node in session.counters():
+            if node.status == ov.ProfilingInfo.Status.EXECUTED:
+                key = node.node_name, f"{node.node_type} {node.exec_type}"
+                times.setdefault(key, []).append(node.real_time.total_seconds() * 1e3)
+    return [(name, kind, statistics.median(found)) for (name, kind), found in times.items()]
+
+
 class OpenVinoSession:
     """One IR in OpenVINO's CPU plugin; see ``edgekit.toolchains.Session``.
 
@@ -49,14 +72,15 @@ class OpenVinoSession:
     ops_delegated: int | None = None
     stand_in = False
 
-    def __init__(self, file: Path, options: Options) -> None:
+    def __init__(self, file: Path, options: Options, more: Mapping[str, bool] = MappingProxyType({})) -> None:
         device = options.unit.upper()
         self.by = f"openvino {ov.__version__.split('-')[0]} {device}"
         core = ov.Core()
         if not any(name.split(".")[0] == device for name in core.available_devices):
             raise NotRunError(f"OpenVINO sees no {device} here; it sees {', '.join(core.available_devices)}")
         model = read_checked(file)
-        settings: dict[str, str | int] = {
+        settings: dict[str, str | int | bool] = {
+            **more,
             "INFERENCE_PRECISION_HINT": "f32",
             # Without this, products with compressed weights quantize their activations at run time.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
@@ -100,6 +124,10 @@ class OpenVinoSession:
             return raw
 
         return invoke
+
+    def counters(self) -> Any:
+        """What the plug-in counted in the last run, where the file was opened so."""
+        return self._request.get_profiling_info()
 
     def reset(self) -> None:
         """Forget the state of stateful models."""
