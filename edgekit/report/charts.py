@@ -235,7 +235,7 @@ def latencies(rows: Sequence[Row]) -> Figure:
             _log(axes, lambda value: f"{value:.4g}")
         else:
             axes.set_xlim(left=0)
-        axes.set_xlabel("ms per inference (wall time of blocks)")
+        axes.set_xlabel("ms per inference")
         axes.grid(visible=True, axis="x")
     return figure
 
@@ -250,12 +250,11 @@ def operators(row: Row) -> Figure:
         figure = Figure(figsize=(WIDE, 0.8 + 0.24 * len(found)), layout="constrained")
         axes = figure.subplots()
         axes.barh(range(len(found)), [one.ms for one in found], color=LOOKS.get(said.kind(row), OTHER)[0])
-        names = [_end(f"{one.name} ({one.kind})", 36) for one in found]
+        names = [_end(one.name, 32) for one in found]
         axes.set_yticks(range(len(found)), names, fontsize=9)
         axes.invert_yaxis()
         axes.margins(y=0.01)
-        axes.set_xlabel("ms per inference, as the runtime's profiler says")
-        figure.suptitle(_end(f"{row.cell.model}: {said.name(row)}", 52), fontsize=10)
+        axes.set_xlabel("ms per inference")
     return figure
 
 

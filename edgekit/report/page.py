@@ -299,9 +299,7 @@ def _costs(one: Sensitivity, draw: Draw) -> Figure:
         for cost in one.layers
     ]  # fmt: skip
     title = f"{one.target} by {one.route}: each layer quantized alone, n = {one.samples}"
-    with charts.style():
-        figure = plots.sensitivity_figure(one)
-    return Figure(title, draw(figure), _COSTS, lines)
+    return Figure(title, draw(plots.sensitivity_figure(one)), _COSTS, lines)
 
 
 HEAD = (

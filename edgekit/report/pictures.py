@@ -14,6 +14,9 @@ from edgekit.report.gather import Gathered
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Characters of a title that are as wide as a picture.
+LONGEST = 56
+
 
 def write(found: Gathered, folder: Path) -> list[Path]:
     """Draw all that there is to draw into a folder.
@@ -27,6 +30,9 @@ def write(found: Gathered, folder: Path) -> list[Path]:
         raise UsageError(f"{folder} cannot be made: {error.strerror or error}", hint="Name another folder.") from error
     written: dict[Path, None] = {}
     for title, figure in figures(found):
+        shown = said.shown(title)
+        with charts.style():
+            figure.suptitle(shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…", fontsize=10)
         name = re.sub(r"[^A-Za-z0-9.+-]+", "_", title).strip("_").lstrip(".")
         for ending in (".png", ".svg"):
             charts.save(figure, folder / f"{name}{ending}")
@@ -39,18 +45,16 @@ def figures(found: Gathered) -> Iterator[tuple[str, Figure]]:
     rows = found.newest()
     for framework in sorted({row.cell.framework or "" for row in rows if row.cell.target}):
         own = [row for row in rows if row.cell.target and (row.cell.framework or "") == framework]
-        yield f"matrix-{framework}", charts.matrix(own)
+        yield f"matrix, from {framework or 'unknown sources'}", charts.matrix(own)
     for plot in fronts.by_size(rows):
-        yield f"size-{plot.model}-{plot.metric}", charts.pareto(plot)
-    for number, timed in enumerate(found.timed().values(), 1):
-        machine = f"machine{number}"
+        yield f"{plot.model}: {plot.metric} versus size", charts.pareto(plot)
+    for machine, timed in found.timed().items():
         for plot in fronts.by_latency(timed):
-            yield f"latency-front-{plot.model}-{plot.metric}-{machine}-{plot.where}", charts.pareto(plot)
+            yield f"{plot.model}: {plot.metric} versus latency, {plot.where}, {machine}", charts.pareto(plot)
         for (model, conditions), own in fronts.alike(timed).items():
-            yield f"latency-{model}-{machine}-{conditions}", charts.latencies(own)
+            yield f"{model}: latency, {conditions}, {machine}", charts.latencies(own)
         for row in timed:
             if row.measured and row.measured.operators:
-                yield f"operators-{row.cell.model}-{said.name(row)}-{machine}", charts.operators(row)
+                yield f"{row.cell.model}: operators of {said.name(row)}, {machine}", charts.operators(row)
     for costs in found.costs:
-        with charts.style():
-            yield f"layers-{costs.target}-{costs.route}", plots.sensitivity_figure(costs)
+        yield f"layers of {costs.target} by {costs.route}", plots.sensitivity_figure(costs)

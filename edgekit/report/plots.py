@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.errors import UsageError
+from edgekit.report import charts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,29 +51,33 @@ def sensitivity_figure(found: Sensitivity) -> Figure:
     """The noise of each layer, in dB of the answers' variation, beside that of all layers together."""
     from matplotlib.figure import Figure
 
-    shown = found.layers[:MOST_SHOWN]
-    figure = Figure(figsize=(9, 1.6 + 0.24 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    names = [cost.called[-48:] for cost in shown]
-    axes.barh(range(len(shown)), [_decibels(cost.noise) for cost in shown], color="#4477aa")
-    axes.set_yticks(range(len(shown)), names, fontsize=8)
-    axes.invert_yaxis()
-    # Bars grow from the quietest: decibels have no zero to grow from. A file without any layer may be far quieter.
-    quietest = min(map(_decibels, (cost.noise for cost in shown)))
-    rest = _decibels(found.rest.noise)
-    least = min(quietest, rest) if rest > quietest - FARTHEST else quietest
-    beyond = f": {rest:.0f} dB, left of the picture" if rest < least else ""
-    for cost, colour, label in ((found.whole, "#cc3311", "all layers"), (found.rest, "#777777", f"no layer{beyond}")):
-        axes.axvline(_decibels(cost.noise), color=colour, linewidth=1.2, label=label)
-    axes.set_xlabel("minus `variation` of the table, dB (further right is worse)")
-    axes.margins(y=0.01)
-    axes.set_xlim(least - 5, max(map(_decibels, (found.whole.noise, shown[0].noise))) + 5)
-    for bar in axes.patches:
-        bar.set_x(least - 5)  # type: ignore[attr-defined]
-        bar.set_width(bar.get_width() - (least - 5))  # type: ignore[attr-defined]
-    figure.legend(loc="outside lower right", ncols=2, fontsize=8)
-    more = f", {len(shown)} of {len(found.layers)} layers" if len(shown) < len(found.layers) else ""
-    axes.set_title(f"{found.target} by {found.route}: each layer alone, n = {found.samples}{more}", fontsize=10)
+    with charts.style():
+        shown = found.layers[:MOST_SHOWN]
+        figure = Figure(figsize=(9, 1.6 + 0.24 * len(shown)), layout="constrained")
+        axes = figure.subplots()
+        names = [cost.called[-48:] for cost in shown]
+        axes.barh(range(len(shown)), [_decibels(cost.noise) for cost in shown], color="#4477aa")
+        axes.set_yticks(range(len(shown)), names, fontsize=8)
+        axes.invert_yaxis()
+        # Bars grow from the quietest: decibels have no zero to grow from. A file without any layer may be far quieter.
+        quietest = min(map(_decibels, (cost.noise for cost in shown)))
+        rest = _decibels(found.rest.noise)
+        least = min(quietest, rest) if rest > quietest - FARTHEST else quietest
+        beyond = f": {rest:.0f} dB, left of the picture" if rest < least else ""
+        for cost, colour, label in (
+            (found.whole, "#cc3311", "all layers"),
+            (found.rest, "#777777", f"no layer{beyond}"),
+        ):
+            axes.axvline(_decibels(cost.noise), color=colour, linewidth=1.2, label=label)
+        axes.set_xlabel("minus `variation` of the table, dB (further right is worse)")
+        axes.margins(y=0.01)
+        axes.set_xlim(least - 5, max(map(_decibels, (found.whole.noise, shown[0].noise))) + 5)
+        for bar in axes.patches:
+            bar.set_x(least - 5)  # type: ignore[attr-defined]
+            bar.set_width(bar.get_width() - (least - 5))  # type: ignore[attr-defined]
+        figure.legend(loc="outside lower right", ncols=2, fontsize=8)
+        more = f", {len(shown)} of {len(found.layers)} layers" if len(shown) < len(found.layers) else ""
+        axes.set_title(f"{found.target} by {found.route}: each layer alone, n = {found.samples}{more}", fontsize=10)
     return figure
 
 
