@@ -12,7 +12,8 @@ needs a framework or a runtime lies in modules that are imported in children onl
 - ``traits.graph(file: Path) -> Graph``: a float file as the graph that traits are found in (``_shared/traits.py``);
 - ``session.open_session(file: Path, options: Options) -> Session``; where the runtime has a profiler,
   ``session.profile(file, options, inputs) -> list[tuple[name, kind, milliseconds]]``; where it may reach other units
-  than the CPU, ``session.units() -> list[Unit]``;
+  than the CPU, ``session.units() -> list[Unit]``; where the vendor's library is not imported with the module,
+  ``session.load_runtime()``;
 - ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
   alone, before it is packaged.
 
@@ -314,7 +315,9 @@ def load_runtime(name: str) -> bool:
     """Import a toolchain's runtime; returns whether this process did not have it yet. In a child only."""
     module = f"edgekit.toolchains.{name}.session"
     fresh = module not in sys.modules
-    importlib.import_module(f"edgekit.toolchains.{name}.session")
+    found = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    if hasattr(found, "load_runtime"):
+        found.load_runtime()
     return fresh
 
 

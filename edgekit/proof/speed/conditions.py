@@ -68,7 +68,8 @@ def between(before: State, after: State, *, wall_over_cpu: float | None, interru
     if interrupted > INTERRUPTED:
         because.append(f"another process took the core in {interrupted:.0%} of the blocks (allowed: {INTERRUPTED:.0%})")
     if abs(drift) > DRIFT:
-        because.append(f"a fixed piece of work became {drift:+.0%} slower meanwhile (allowed: {DRIFT:.0%})")
+        how = "slower" if drift > 0 else "faster"
+        because.append(f"a fixed piece of work became {abs(drift):.0%} {how} meanwhile (allowed: {DRIFT:.0%})")
     if stolen is not None and stolen > STEAL:
         because.append(f"the hypervisor gave {stolen:.0%} of the time to others (allowed: {STEAL:.0%})")
     return Conditions(

@@ -37,6 +37,13 @@ def open_session(file: Path, options: Options, entry: str | None = None) -> Exec
     return ExecuTorchSession(file, options.threads, entry)
 
 
+def load_runtime() -> None:
+    """Import what opening a program needs; PyTorch, which tensors come from, takes most of it."""
+    importlib.import_module("torch")
+    importlib.import_module("executorch.extension.pybindings.portable_lib")
+    importlib.import_module("executorch.runtime")
+
+
 class ExecuTorchSession:
     """One .pte in ExecuTorch's runtime; see ``edgekit.toolchains.Session``."""
 

@@ -116,6 +116,11 @@ def open_session(file: Path, options: Options, entry: str | None = None) -> Lite
     return LiteRTSession(file, options.threads, entry)
 
 
+def load_runtime() -> None:
+    """Import the interpreter."""
+    _interpreter_module()
+
+
 def operators(interpreter: Any) -> list[dict[str, Any]]:
     """The interpreter's nodes after allocation, with operand types; a DEQUANTIZE of a constant (storage) left out."""
     nodes: list[dict[str, Any]] = interpreter._get_ops_details()
