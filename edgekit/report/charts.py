@@ -227,7 +227,7 @@ def latencies(rows: Sequence[Row]) -> Figure:
             box.set(facecolor=LOOKS.get(said.kind(row), OTHER)[0], edgecolor=INK, linewidth=0.8)
             if said.noisy(row):
                 box.set(facecolor="none", hatch="////")
-        names = [f"{_end(said.name(row), 32)}{' NOISY' if said.noisy(row) else ''}" for row in rows]
+        names = [f"{end_of(said.name(row), 32)}{' NOISY' if said.noisy(row) else ''}" for row in rows]
         axes.set_yticks(range(1, len(rows) + 1), names, fontsize=9)
         axes.invert_yaxis()
         medians = [row.measured.wall.p50_ms for row in rows if row.measured]
@@ -250,7 +250,7 @@ def operators(row: Row) -> Figure:
         figure = Figure(figsize=(WIDE, 0.8 + 0.24 * len(found)), layout="constrained")
         axes = figure.subplots()
         axes.barh(range(len(found)), [one.ms for one in found], color=LOOKS.get(said.kind(row), OTHER)[0])
-        names = [_end(one.name, 32) for one in found]
+        names = [end_of(one.name, 32) for one in found]
         axes.set_yticks(range(len(found)), names, fontsize=9)
         axes.invert_yaxis()
         axes.margins(y=0.01)
@@ -258,7 +258,7 @@ def operators(row: Row) -> Figure:
     return figure
 
 
-def _end(name: str, most: int) -> str:
+def end_of(name: str, most: int) -> str:
     """A name as it may stand in a picture: of a long one the end, which tells targets and operators apart."""
     shown = said.shown(name)
     return shown if len(shown) <= most else f"…{shown[1 - most :]}"
@@ -285,8 +285,8 @@ def matrix(rows: Sequence[Row]) -> Figure:
                 sign = STATUS_LETTERS[row.status] + ({"stand-in": "*", "none": ""}.get(row.proof.kind, ""))
                 axes.text(x + 0.5, y + 0.5, sign, ha="center", va="center", fontsize=10, color="black")
         axes.set(xlim=(0, len(targets)), ylim=(len(models), 0))
-        axes.set_xticks([x + 0.5 for x in range(len(targets))], [_end(name, 40) for _, name in targets], rotation=90)
-        axes.set_yticks([y + 0.5 for y in range(len(models))], [_end(name, 40) for name in models])
+        axes.set_xticks([x + 0.5 for x in range(len(targets))], [end_of(name, 40) for _, name in targets], rotation=90)
+        axes.set_yticks([y + 0.5 for y in range(len(models))], [end_of(name, 40) for name in models])
         axes.tick_params(length=0, labelsize=10)
         axes.spines[:].set_visible(False)
         used = [status for status in STATUS_LETTERS if any(row.status == status for row in rows)]

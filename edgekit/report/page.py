@@ -299,7 +299,7 @@ def _costs(one: Sensitivity, draw: Draw) -> Figure:
         for cost in one.layers
     ]  # fmt: skip
     title = f"{one.target} by {one.route}: each layer quantized alone, n = {one.samples}"
-    return Figure(title, draw(plots.sensitivity_figure(one)), _COSTS, lines)
+    return Figure(title, draw(plots.sensitivity_figure(one, wide=charts.WIDE)), _COSTS, lines)
 
 
 HEAD = (

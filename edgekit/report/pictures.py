@@ -57,4 +57,4 @@ def figures(found: Gathered) -> Iterator[tuple[str, Figure]]:
             if row.measured and row.measured.operators:
                 yield f"{row.cell.model}: operators of {said.name(row)}, {machine}", charts.operators(row)
     for costs in found.costs:
-        yield f"layers of {costs.target} by {costs.route}", plots.sensitivity_figure(costs)
+        yield f"layers of {costs.target} by {costs.route}", plots.sensitivity_figure(costs, wide=charts.WIDE)

@@ -19,6 +19,8 @@ KINDS = (".png", ".svg", ".pdf")
 MOST_SHOWN = 40
 #: dB by which a file without any layer may be quieter than the quietest that is shown, and still be drawn.
 FARTHEST = 20
+#: Inches that a title takes.
+FULL = 9
 
 
 def check(file: Path) -> None:
@@ -47,17 +49,22 @@ def sensitivity(found: Sensitivity, file: Path) -> None:
         raise UsageError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def sensitivity_figure(found: Sensitivity) -> Figure:
-    """The noise of each layer, in dB of the answers' variation, beside that of all layers together."""
+def sensitivity_figure(found: Sensitivity, *, wide: float = FULL) -> Figure:
+    """The noise of each layer, in dB of the answers' variation, beside that of all layers together.
+
+    Args:
+        found: the costs.
+        wide: inches; a narrow one stands below a title of its own.
+    """
     from matplotlib.figure import Figure
 
     with charts.style():
         shown = found.layers[:MOST_SHOWN]
-        figure = Figure(figsize=(9, 1.6 + 0.24 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(wide, 1.6 + 0.24 * len(shown)), layout="constrained")
         axes = figure.subplots()
-        names = [cost.called[-48:] for cost in shown]
+        names = [charts.end_of(cost.called, 48 if wide >= FULL else 26) for cost in shown]
         axes.barh(range(len(shown)), [_decibels(cost.noise) for cost in shown], color="#4477aa")
-        axes.set_yticks(range(len(shown)), names, fontsize=8)
+        axes.set_yticks(range(len(shown)), names, fontsize=9)
         axes.invert_yaxis()
         # Bars grow from the quietest: decibels have no zero to grow from. A file without any layer may be far quieter.
         quietest = min(map(_decibels, (cost.noise for cost in shown)))
@@ -69,13 +76,15 @@ def sensitivity_figure(found: Sensitivity) -> Figure:
             (found.rest, "#777777", f"no layer{beyond}"),
         ):
             axes.axvline(_decibels(cost.noise), color=colour, linewidth=1.2, label=label)
-        axes.set_xlabel("minus `variation` of the table, dB (further right is worse)")
+        axes.set_xlabel("minus `variation`, dB (right is worse)")
         axes.margins(y=0.01)
         axes.set_xlim(least - 5, max(map(_decibels, (found.whole.noise, shown[0].noise))) + 5)
         for bar in axes.patches:
             bar.set_x(least - 5)  # type: ignore[attr-defined]
             bar.set_width(bar.get_width() - (least - 5))  # type: ignore[attr-defined]
-        figure.legend(loc="outside lower right", ncols=2, fontsize=8)
+        figure.legend(loc="outside lower right", ncols=2, fontsize=9)
+        if wide < FULL:
+            return figure
         more = f", {len(shown)} of {len(found.layers)} layers" if len(shown) < len(found.layers) else ""
         axes.set_title(f"{found.target} by {found.route}: each layer alone, n = {found.samples}{more}", fontsize=10)
     return figure
