@@ -8,7 +8,6 @@ output tensors (``node_data_builder.py`` of model-explorer, ``GraphNodeData``). 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,14 +33,19 @@ def viewer(name: str) -> Viewer:
 
 def write(found: Gathered, viewer: Viewer, folder: Path) -> list[Path]:
     """Write a file for every set of values: operators' time, layers' cost, layers' multiply-accumulates."""
-    folder.mkdir(parents=True, exist_ok=True)
     form, ending = _FORMS[viewer]
-    written = []
-    for title, unit, values in _values(found):
-        path = folder / f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', title).lstrip('.')}{ending}"
-        path.write_text(form(title, unit, values), "utf-8")
-        written.append(path)
-    return written
+    written: dict[str, Path] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for title, unit, values in _values(found):
+            name = said.file_name(title, written)
+            written[name] = folder / f"{name}{ending}"
+            written[name].write_text(form(unit, values), "utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror or error}", hint="Name another folder."
+        ) from error
+    return list(written.values())
 
 
 def _values(found: Gathered) -> Iterator[tuple[str, str, dict[str, float]]]:
@@ -61,17 +65,17 @@ def _values(found: Gathered) -> Iterator[tuple[str, str, dict[str, float]]]:
         yield f"{part.of.model} {part.of.target}{name} macs", "MACs", values
 
 
-def _node_data(title: str, unit: str, values: dict[str, float]) -> str:
+def _node_data(unit: str, values: dict[str, float]) -> str:
     results: dict[str, Any] = {name: {"value": value} for name, value in values.items()}
     return json.dumps({"results": results, "gradient": GRADIENT}, indent=1) + "\n"
 
 
-def _names(title: str, unit: str, values: dict[str, float]) -> str:
+def _names(unit: str, values: dict[str, float]) -> str:
     lines = [f"{printable(name)}\t{value:g}" for name, value in sorted(values.items(), key=lambda item: -item[1])]
     return "\n".join([f"name\t{unit}", *lines]) + "\n"
 
 
-_FORMS: dict[Viewer, tuple[Callable[[str, str, dict[str, float]], str], str]] = {
+_FORMS: dict[Viewer, tuple[Callable[[str, dict[str, float]], str], str]] = {
     "model-explorer": (_node_data, ".json"),
     "netron": (_names, ".tsv"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Characters of a title that are as wide as a picture.
-LONGEST = 56
+WIDTH = 56
 
 
 def write(found: Gathered, folder: Path) -> list[Path]:
@@ -28,16 +28,15 @@ def write(found: Gathered, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror or error}", hint="Name another folder.") from error
-    written: dict[Path, None] = {}
+    written: dict[str, list[Path]] = {}
     for title, figure in figures(found):
-        shown = said.shown(title)
         with charts.style():
-            figure.suptitle(shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…", fontsize=10)
-        name = re.sub(r"[^A-Za-z0-9.+-]+", "_", title).strip("_").lstrip(".")
-        for ending in (".png", ".svg"):
-            charts.save(figure, folder / f"{name}{ending}")
-            written[folder / f"{name}{ending}"] = None
-    return list(written)
+            figure.suptitle(textwrap.fill(said.shown(title), WIDTH, max_lines=3, placeholder="…"), fontsize=10)
+        name = said.file_name(title, written)
+        written[name] = [folder / f"{name}{ending}" for ending in (".png", ".svg")]
+        for file in written[name]:
+            charts.save(figure, file)
+    return [file for files in written.values() for file in files]
 
 
 def figures(found: Gathered) -> Iterator[tuple[str, Figure]]:

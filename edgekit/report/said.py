@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import re
+from collections.abc import Collection, Iterable
 
 from edgekit.bench.row import Row
 from edgekit.errors import UsageError, printable
@@ -36,6 +38,8 @@ PROOFS = {
 }
 
 NOT_MEASURED = "not measured"
+#: Characters of a file's name.
+LONGEST = 120
 
 
 def name(row: Row) -> str:
@@ -150,6 +154,13 @@ def ratio(row: Row) -> str | None:
         return None
     low, high = row.against_float.ratio_ci95
     return f"{row.against_float.ratio:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def file_name(title: str, taken: Collection[str]) -> str:
+    """A title as the name of a file, without its ending, unlike all that are taken."""
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", title).strip("_.")[:LONGEST] or "unnamed"
+    numbered = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(one for one in numbered if one not in taken)
 
 
 def shown(value: str) -> str:

@@ -210,6 +210,18 @@ def test_layers_are_found_by_the_short_names_that_a_file_was_given(tmp_path: Pat
     assert gather.short_names(tmp_path / "none") == {}
 
 
+def test_no_file_takes_another_ones_name_or_a_name_that_is_none(tmp_path: Path) -> None:
+    names: list[str] = []
+    for title in ("a b", "a_b", "../../x", "", "y" * 500):
+        names.append(said.file_name(title, names))
+    assert names == ["a_b", "a_b-2", "x", "unnamed", "y" * said.LONGEST]
+    rows = [row(name, measured=measured(1, operators=1)) for name in ("a b", "a_b")]
+    assert len(set(export.write(gathered(*rows), "netron", tmp_path))) == 2
+    with pytest.raises(UsageError, match="cannot be written"):
+        (tmp_path / "file").touch()
+        export.write(gathered(), "netron", tmp_path / "file")
+
+
 def test_netron_gets_a_table_of_names(tmp_path: Path) -> None:
     [file] = export.write(gathered(row(measured=measured(6, operators=2))), "netron", tmp_path)
     assert file.read_text() == "name\tms\nconv_0\t6\nconv_1\t3\n"
