@@ -1,12 +1,13 @@
 """Does the ranking of `edgekit sensitivity` hold the loss? The costliest third is kept in float, and the rest measured.
 
-    python benchmarks/sensitivity.py [--again]
+    python -m benchmarks.sensitivity [--sources resnet@torch ...] [--again] [--greedy]
 
 A row per cell in ``benchmarks/results/sensitivity.jsonl``: the noise (power of the error against that of the answers'
 variation) and the drop of all layers quantized, of the costliest third in float, and of as many others in float, drawn
 by lot. *Expected* is the share that the costliest third has in the noises of all layers, each measured alone: costs of
-layers add up in them, so that no other third can be expected to hold more. Everything is measured on selection samples:
-this is what chooses.
+layers add up in them, so that no other third can be expected to hold more. ``--greedy`` also searches a third by making
+a file for every layer that could be kept next, and keeping the best. Everything is measured on selection samples: this
+is what chooses.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ CELLS = (
 )
 
 
-def measured(source: str, name: str, workers: Workers, store: Store) -> dict[str, Any]:
+def measured(source: str, name: str, workers: Workers, store: Store, *, greedy: bool) -> dict[str, Any]:
     """One cell: costs of layers, and what keeping a third of them in float leaves."""
     found, target = sources.resolve(source), targets.load(name)
     rounding = "nearest" if target.scheme.weights == "int4" else None
@@ -69,14 +70,21 @@ def measured(source: str, name: str, workers: Workers, store: Store) -> dict[str
             return sensitivity.cost(run, asked, candidate)
 
         top, others = kept(list(costs.layers[:third])), kept(drawn)
+        searched: list[sensitivity.Cost] = []
+        for _ in range(third if greedy else 0):
+            left = [layer for layer in costs.layers if layer not in searched]
+            searched.append(min(left, key=lambda layer: kept([*searched, layer]).noise))
+        found_by_search = kept(searched).noise if searched else None
     whole = costs.whole
+    lost = whole.noise - costs.rest.noise
     alone = [max(0.0, cost.noise - costs.rest.noise) for cost in costs.layers]
     return {
         "source": source, "target": name, "route": costs.route, "metric": costs.metric, "n": costs.samples,
         "layers": len(costs.layers), "third": third,
         "drop": {"whole": whole.drop, "third_in_float": top.drop, "others_in_float": others.drop},
         "noise": {"whole": whole.noise, "third_in_float": top.noise, "others_in_float": others.noise},
-        "noise_held": 1 - (top.noise - costs.rest.noise) / (whole.noise - costs.rest.noise),
+        "noise_held": 1 - (top.noise - costs.rest.noise) / lost,
+        "noise_held_by_search": None if found_by_search is None else 1 - (found_by_search - costs.rest.noise) / lost,
         "noise_expected": sum(sorted(alone)[-third:]) / sum(alone),
         "drop_held": 1 - (top.drop or 0) / whole.drop if whole.drop and whole.drop > 0 else None,
         "costliest": [cost.called for cost in costs.layers[:third]],
@@ -88,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--again", action="store_true", help="also those that have a row")
     parser.add_argument("--sources", nargs="+", default=[source for source, _ in CELLS], help="all by default")
+    parser.add_argument("--greedy", action="store_true", help="search a third, too: a file per layer and step")
     given = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
@@ -97,7 +106,7 @@ def main() -> None:
                 continue
             if not given.again and any((row["source"], row["target"]) == (source, target) for row in done):
                 continue
-            row = measured(source, target, workers, Store())
+            row = measured(source, target, workers, Store(), greedy=given.greedy)
             row |= {"commit": commit, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")}
             with RESULTS.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
