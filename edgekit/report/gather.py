@@ -127,38 +127,44 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
 def of_result(result: Result, *, sha256: str | None = None, path: str | None = None) -> Row:
     """The row of a conversion: nothing in it is timed alone."""
     p, config = result.parity, result.source.config
-    return Row(
-        cell=Cell(
-            model=result.source.name + (f":{config}" if config not in (None, "tiny") else ""),
-            framework=result.framework,
-            target=result.target,
-        ),
-        status=result.status,
-        flags=result.flags,
-        reason=result.reason,
-        proof=result.proof,
-        made=Made(
-            sha256=sha256,
-            path=path,
-            format=result.format,
-            toolchain=result.toolchain,
-            precision=result.precision,
-            route=result.route,
-            size_bytes=result.size_bytes,
-            float_size_bytes=result.float_size_bytes,
-            macs=result.audit.macs_total if result.audit else None,
-            macs_quantized_share=result.audit.macs_quantized_share if result.audit else None,
-            cpu_seconds=sum(result.cpu_seconds.values()),
-        ),
-        parity=ParityFigures(sqnr_db=p.sqnr_db, variation_db=p.variation_db, channel_db=p.channel_db) if p else None,
-        accuracy=result.accuracy,
-        against_float=result.latency,
-        code=Code(
-            edgekit=result.tools.get("edgekit", "unknown"),
-            tools={name: version for name, version in result.tools.items() if name != "edgekit"},
-        ),
-        host=result.host,
-        at=result.latency.measured_at or "" if result.latency else "",
+    made = Made(
+        sha256=sha256,
+        path=path,
+        format=result.format,
+        toolchain=result.toolchain,
+        precision=result.precision,
+        route=result.route,
+        size_bytes=result.size_bytes,
+        float_size_bytes=result.float_size_bytes,
+        macs=result.audit.macs_total if result.audit else None,
+        macs_quantized_share=result.audit.macs_quantized_share if result.audit else None,
+        cpu_seconds=sum(result.cpu_seconds.values()),
+    )
+    code = Code(
+        edgekit=result.tools.get("edgekit", "unknown"),
+        tools={name: version for name, version in result.tools.items() if name != "edgekit"},
+    )
+    cell = Cell(
+        model=result.source.name + (f":{config}" if config not in (None, "tiny") else ""),
+        framework=result.framework,
+        target=result.target,
+    )
+    figures = ParityFigures(sqnr_db=p.sqnr_db, variation_db=p.variation_db, channel_db=p.channel_db) if p else None
+    return Row.model_validate(
+        {
+            "cell": cell,
+            "status": result.status,
+            "flags": result.flags,
+            "reason": result.reason,
+            "proof": result.proof,
+            "made": made,
+            "parity": figures,
+            "accuracy": result.accuracy,
+            "against_float": result.latency.model_dump() if result.latency else None,
+            "code": code,
+            "host": result.host,
+            "at": result.latency.measured_at or "" if result.latency else "",
+        }
     )
 
 

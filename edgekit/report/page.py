@@ -164,8 +164,11 @@ def _dates(rows: Sequence[Row]) -> str:
 
 def _codes(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Versions that made the rows, with how many rows each."""
-    found = Counter((row.code.edgekit, row.code.commit or "", row.code.sha256 or "") for row in rows)
-    return [(f"edgekit {v}", c, f"{h[:12]} ({n} rows)" if h else f"({n} rows)") for (v, c, h), n in found.items()]
+    found = Counter((row.code.edgekit or "", row.code.commit or "", row.code.sha256 or "") for row in rows)
+    return [
+        (f"edgekit {v}" if v else "an earlier edgekit", c, f"{h[:12]} ({n} rows)" if h else f"({n} rows)")
+        for (v, c, h), n in found.items()
+    ]
 
 
 def grids(rows: Sequence[Row]) -> list[Grid]:
