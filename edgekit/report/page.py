@@ -199,9 +199,10 @@ def _box(row: Row | None, index: dict[int, str]) -> Box:
     sign = said.STATUSES[row.status][0]
     proof = said.PROOFS[row.proof.kind][0] if row.status == "PASS" or row.proof.kind != "none" else ""
     flags = said.marks(row)
+    told = ", ".join(flag for flag in flags.split(", ") if flag != "REUSED")  # of the run, and no news of the file
     by = f"{row.proof.kind}: {row.proof.by}" if row.proof.by else row.proof.kind
     says = "; ".join(filter(None, (said.status(row), f"proof {by}", flags, row.reason[:200])))
-    return Box(sign, row.status, proof, says, flags, index[id(row)])
+    return Box(sign, row.status, proof, says, told, index[id(row)])
 
 
 def _pareto(plot: Plot, draw: Draw) -> Figure:
