@@ -13,7 +13,7 @@ from edgekit.artifact import derived
 from edgekit.artifact.compact import NAMES
 from edgekit.artifact.contents import MANIFEST, SEAL, no_artifact
 from edgekit.bench import rows as files
-from edgekit.bench.row import Cell, Code, Made, ParityFigures, Row
+from edgekit.bench.row import AgainstFloat, Cell, Code, Made, ParityFigures, Row
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.jobs.store import sha256_file
@@ -160,7 +160,7 @@ def of_result(result: Result, *, sha256: str | None = None, path: str | None = N
             "made": made,
             "parity": figures,
             "accuracy": result.accuracy,
-            "against_float": result.latency.model_dump() if result.latency else None,
+            "against_float": AgainstFloat.of(result.latency),
             "code": code,
             "host": result.host,
             "at": result.latency.measured_at or "" if result.latency else "",
