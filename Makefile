@@ -2,7 +2,8 @@
 # make test            lint, types, all tests in tiers, each with its time (also in a fresh clone: it makes its own environment)
 # make test TIER=units one tier, or several
 # make nightly         the same with every cell of the matrix, and the papers' sizes
-# make matrix          measures every model x framework x target, then `make pages`; stopped, it goes on where it was
+# make matrix          runs the suite `full` without timing, then `make pages`; stopped, it goes on where it was
+# make matrix SUITE=F   the same of another suite, or TOML file (see benchmarks/suites)
 # make matrix PLAN=1   lists which cells would be made and which the store has, and runs nothing
 # make pages           writes the README's matrix, benchmarks/RESULTS.md and the table of docs/own-models.md from the rows
 
@@ -35,7 +36,8 @@ nightly: install
 	$(BIN)/python -m tests.tiers --nightly $(TIER)
 
 matrix: install
-	$(BIN)/python -m benchmarks.matrix $(if $(PLAN),--plan) $(if $(MODELS),--models $(MODELS)) $(if $(FORMATS),--formats $(FORMATS))
+	$(BIN)/edgekit benchmark --suite $(or $(SUITE),full) --no-latency --rows benchmarks/results/matrix.jsonl $(if $(PLAN),--plan); \
+	  status=$$?; $(if $(PLAN),,$(BIN)/python -m benchmarks.pages;) exit $$status
 
 pages: install
 	$(BIN)/python -m benchmarks.pages

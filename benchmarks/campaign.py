@@ -12,7 +12,6 @@ and what was mended, stands in ``docs/campaign.md``.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import re
 import tempfile
@@ -20,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matrix
 import rows
 from campaign import kills, known, loading, mutants
 from campaign.attacks import trying
@@ -63,7 +61,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write no rows")
     arguments = parser.parse_args()
     arguments.count = arguments.count or (60 if arguments.part == "kills" else 300)
-    stamp = matrix.stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
+    stamp = rows.stamp()
     for row in _rows(arguments):
         row = {key: _placeless(value) for key, value in row.items()}
         print(json.dumps(row), flush=True)

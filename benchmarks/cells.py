@@ -1,4 +1,4 @@
-"""The cells of the matrix (architecture x framework x target), and a few of them that cover it."""
+"""The cells of the matrix, which are those of the suite ``full``, and a few of them that cover it."""
 
 from __future__ import annotations
 
@@ -6,34 +6,25 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from edgekit import target, zoo
+from edgekit.bench import suite
+from edgekit.bench.row import Cell
+from edgekit.bench.suite import FRAMEWORKS
 from edgekit.jobs.store import Store
 
-FRAMEWORKS = ("keras", "torch")
 #: How often each target is in the covering cells, by so many kinds of architecture.
 LEAST = 2
 
 
-class Cell(NamedTuple):
-    """One conversion of the zoo."""
-
-    model: str
-    framework: str
-    target: str
-
-    @property
-    def source(self) -> str:
-        """As the command line takes it."""
-        return f"{self.model}@{self.framework}"
+def every() -> list[Cell]:
+    """All cells, in the order in which they are made."""
+    return suite.load("full").cells()
 
 
-def every(models: Iterable[str] = (), formats: Iterable[str] = ()) -> list[Cell]:
-    """All cells, or those of some models and formats, in the order in which they are made."""
-    chosen, kinds = list(models) or zoo.names(), set(formats)
-    names = [name for name in target.names() if not kinds or _format(name) in kinds]
-    return [Cell(model, framework, name) for model in chosen for framework in FRAMEWORKS for name in names]
+def name_of(cell: Cell) -> str:
+    """As tests are called, and a file."""
+    return f"{cell.model}-{cell.framework}-{cell.target}"
 
 
 def covering(always: Iterable[Cell] = ()) -> list[Cell]:
@@ -55,44 +46,45 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     for model in kinds:
         for framework in FRAMEWORKS:
             if not met[model, framework]:
-                others = [Cell(model, framework, name) for name in target.names()]
+                others = [Cell(model=model, framework=framework, target=name) for name in target.names()]
                 taken.append(_rarest(others, taken, met, kinds))
                 met.update(_meets(taken[-1], kinds))
-    return sorted(taken)
+    return sorted(taken, key=name_of)
 
 
 def mark(cell: Cell, store: Store) -> None:
     """Remember beside the store that a cell was made with it, whatever came of it."""
     folder = store.root.parent / "cells"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "-".join(cell)).touch()
+    (folder / name_of(cell)).touch()
 
 
 def marked(store: Store) -> list[Cell]:
     """Cells that were made with a store, by this code or by an earlier one."""
     names = {path.name for path in (store.root.parent / "cells").glob("*")}
-    return [cell for cell in every() if "-".join(cell) in names]
+    return [cell for cell in every() if name_of(cell) in names]
 
 
 def every_of(name: str) -> list[Cell]:
     """All cells of one target."""
-    return [Cell(model, framework, name) for model in zoo.names() for framework in FRAMEWORKS]
+    return [Cell(model=model, framework=framework, target=name) for model in zoo.names() for framework in FRAMEWORKS]
 
 
 def _meets(cell: Cell, kinds: dict[str, str]) -> list[tuple[str, ...]]:
     """What a cell covers, the most wanted first."""
-    kind, name = kinds[cell.model], cell.target
+    kind, framework, name = kinds[cell.model], str(cell.framework), str(cell.target)
     of_kind = [(kind, name), (kind, _format(name))]
-    return [*of_kind, (cell.framework, name), (cell.model, cell.framework), (cell.model, _format(name)), (name,)]
+    return [*of_kind, (framework, name), (cell.model, framework), (cell.model, _format(name)), (name,)]
 
 
 def _rarest(cells: list[Cell], taken: list[Cell], met: Counter[tuple[str, ...]], kinds: dict[str, str]) -> Cell:
-    free = [cell for cell in cells if cell not in taken]
+    gone = set(taken)
+    free = [cell for cell in cells if cell not in gone]
     return min(free, key=lambda cell: ([met[each] for each in _meets(cell, kinds)], _hash(cell)))
 
 
 def _hash(cell: Cell) -> str:
-    return hashlib.sha256("\0".join(cell).encode()).hexdigest()
+    return hashlib.sha256(f"{cell.model}\0{cell.framework}\0{cell.target}".encode()).hexdigest()
 
 
 @functools.cache

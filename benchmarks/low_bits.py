@@ -13,7 +13,6 @@ Rows are appended to ``benchmarks/results/low_bits.jsonl``.
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
 import json
 import math
@@ -401,8 +400,6 @@ def newest() -> dict[tuple[str, str, str], dict[str, Any]]:
 
 def measure(models: list[str], tools: list[str], *, again: bool) -> None:
     """Measure cells, each in children of its own, and keep the rows as they come."""
-    from benchmarks.matrix import stamp
-
     known = {} if again else newest()
     with tempfile.TemporaryDirectory() as scratch:
         for cell in CELLS:
@@ -412,7 +409,7 @@ def measure(models: list[str], tools: list[str], *, again: bool) -> None:
                 row = dict(zip(("model", "tool", "setting"), cell, strict=True)) | measured(
                     cell, Path(scratch), workers
                 )
-            row |= stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
+            row |= rows.stamp()
             with RESULTS.open("a") as stream:
                 stream.write(json.dumps(row, sort_keys=True) + "\n")
             print(*cell, row.get("error") or f"{row['float']:.4f} -> {row['quantized']:.4f}", flush=True)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import matrix, rows
+from benchmarks import rows
 from edgekit import api, pipeline, target
 from edgekit.conversion import loading, trying
 from edgekit.conversion.order import Order
@@ -60,9 +60,9 @@ def measured(model: str, name: str, route: str, workers: Workers) -> Iterator[di
                 data = replace(api.plan_for(found, None, None, "top1"), calibration_count=count)
                 order = Order(found, target.load(name), data, latency=False, allow_mixed=True, ranges=estimator)
                 try:
-                    yield row | figures(run, order, route) | matrix.stamp()
+                    yield row | figures(run, order, route) | rows.stamp()
                 except EdgekitError as error:
-                    yield row | {"status": "ERROR", "reason": str(error)} | matrix.stamp()
+                    yield row | {"status": "ERROR", "reason": str(error)} | rows.stamp()
 
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:

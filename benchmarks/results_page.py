@@ -2,12 +2,13 @@
 
     python benchmarks/pages.py
 
-Every figure comes from ``results/matrix.jsonl``; of a cell measured more than once the newest row counts.
+Every figure comes from ``results/matrix.jsonl``, which `make matrix` appends to; the last row of a cell counts.
 ``tests/contract/test_pages.py`` looks at their form alone: a model that is added has no rows yet.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections import Counter
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import target, zoo
+from edgekit.bench import rows as files
+from edgekit.bench.row import Row
+from edgekit.bench.suite import FRAMEWORKS
+from edgekit.result import Accuracy
 from edgekit.schemes import SCHEMES
 
 ROOT = Path(__file__).parent.parent
@@ -25,13 +30,10 @@ README = ROOT / "README.md"
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
 START, END = "<!-- matrix: written by benchmarks/results_page.py -->", "<!-- /matrix -->"
 
-Row = dict[str, Any]
-
 FORMATS = {
     "tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO", "executorch": "ExecuTorch", "coreml": "Core ML",
     "tensorrt": "TensorRT",
 }  # fmt: skip
-FRAMEWORKS = ("keras", "torch")
 #: The formats of the first matrix bar, and the least share of cells that must PASS for each bar.
 SPINE = ("tflite", "onnx", "openvino")
 SHARES = {"executorch": 0.90, "coreml": 0.85, "tensorrt": 0.85}
@@ -43,17 +45,18 @@ TEXTURE_MODELS = ("mobilenet_v2", "resnet", "unet")
 
 def newest(path: Path = ROWS) -> list[Row]:
     """The newest row of each cell that still exists, in the order of the tables."""
-    cells: dict[tuple[str, str, str], Row] = {}
-    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()]
-    for row in sorted(rows, key=lambda row: row["date"]):
-        cells[row["model"], row["framework"], row["target"]] = row
+    cells = {_cell_of(row): row for row in files.read(path)}
     known = [(m, f, t) for m in zoo.names() for t in targets() for f in FRAMEWORKS]
     return [cells[cell] for cell in known if cell in cells]
 
 
+def _cell_of(row: Row) -> tuple[str, str | None, str | None]:
+    return row.cell.model, row.cell.framework, row.cell.target
+
+
 def targets() -> list[str]:
     """All targets, by format, from the gentlest precision on as the file names sort."""
-    formats = {name: target.load(name).format for name in target.names()}
+    formats = {name: _load(name).format for name in target.names()}
     return sorted(formats, key=lambda name: (list(FORMATS).index(formats[name]), name))
 
 
@@ -64,9 +67,9 @@ def readme_block(rows: list[Row]) -> str:
 
 def measured_when(rows: list[Row]) -> list[str]:
     """One sentence: how many cells, when, where, from which commits."""
-    dates, hosts = sorted({r["date"] for r in rows}), sorted({r["host"] for r in rows})
-    commits = list(dict.fromkeys(r["commit"] for r in sorted(rows, key=lambda r: r["date"])))
-    samples = [r["samples"] for r in rows if "samples" in r]
+    dates, hosts = sorted({_date(r) for r in rows}), sorted({str(r.processor) for r in rows})
+    commits = list(dict.fromkeys(str(r.code.commit) for r in sorted(rows, key=lambda r: r.at)))
+    samples = [r.accuracy.samples for r in rows if r.accuracy]
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     return [
         f"{len(rows)} cells (model x framework x target), measured {when} UTC on {', '.join(hosts)}, commit "
@@ -74,12 +77,16 @@ def measured_when(rows: list[Row]) -> list[str]:
     ]
 
 
+def _date(row: Row) -> str:
+    return row.at[:16].replace("T", " ")
+
+
 def shares(rows: list[Row]) -> list[str]:
     """How many cells of each format ended how; a stand-in is counted apart."""
     lines = ["| format | cells | PASS, proof runtime | PASS, proof stand-in | other |", "|---|---|---|---|---|"]
     for kind, title in FORMATS.items():
-        own = [r for r in rows if target.load(r["target"]).format == kind]
-        counts = Counter(r["proof"] if r["status"] == "PASS" else r["status"] for r in own)
+        own = [r for r in rows if _format(r) == kind]
+        counts = Counter(r.proof.kind if r.status == "PASS" else r.status for r in own)
         other = ", ".join(f"{n} {s}" for s, n in sorted(counts.items()) if s not in ("runtime", "stand-in")) or "0"
         lines.append(f"| {title} | {len(own)} | {counts['runtime']} | {counts['stand-in']} | {other} |")
     return lines
@@ -87,8 +94,8 @@ def shares(rows: list[Row]) -> list[str]:
 
 def matrix(rows: list[Row]) -> list[str]:
     """One line per target, one column per model: SQNR in dB from Keras / from PyTorch."""
-    cells = {(r["model"], r["framework"], r["target"]): r for r in rows}
-    models = [name for name in zoo.names() if any(r["model"] == name for r in rows)]
+    cells = {_cell_of(r): r for r in rows}
+    models = [name for name in zoo.names() if any(r.cell.model == name for r in rows)]
     lines = [
         "SQNR in dB against the framework's own run, from Keras / from PyTorch. In bold what does not pass, with its "
         "reason below; `-` was not run.",
@@ -105,8 +112,8 @@ def matrix(rows: list[Row]) -> list[str]:
 def _cell(row: Row | None) -> str:
     if row is None:
         return "-"
-    value = f"{row['sqnr_db']:.0f}" if "sqnr_db" in row else ""
-    return value if row["status"] == "PASS" else f"**{row['status']}{' ' if value else ''}{value}**"
+    value = f"{row.parity.sqnr_db:.0f}" if row.parity else ""
+    return value if row.status == "PASS" else f"**{row.status}{' ' if value else ''}{value}**"
 
 
 def bars(rows: list[Row]) -> list[str]:
@@ -126,8 +133,15 @@ def bars(rows: list[Row]) -> list[str]:
 Bar = tuple[str, str, str, bool]
 
 
+_load = functools.cache(target.load)
+
+
+def _target(row: Row) -> target.Target:
+    return _load(str(row.cell.target))
+
+
 def _format(row: Row) -> str:
-    return target.load(row["target"]).format
+    return _target(row).format
 
 
 def _share_bars(rows: list[Row]) -> list[Bar]:
@@ -136,10 +150,10 @@ def _share_bars(rows: list[Row]) -> list[Bar]:
     groups += [(FORMATS[kind], (kind,), share) for kind, share in SHARES.items()]
     for title, kinds, share in groups:
         own = [r for r in rows if _format(r) in kinds]
-        served = [target.load(name) for name in targets() if target.load(name).format in kinds]
+        served = [_load(name) for name in targets() if _load(name).format in kinds]
         total = len(served) * len(zoo.names()) * len(FRAMEWORKS)
         wanted = {found.proof for found in served}
-        passed = sum(r["status"] == "PASS" and r["proof"] in wanted for r in own)
+        passed = sum(r.status == "PASS" and r.proof.kind in wanted for r in own)
         measured = f"{passed} of {total}" + (f", {total - len(own)} not run" if len(own) < total else "")
         text = f"{title}: cells that PASS (proof {' or '.join(sorted(wanted))})"
         bars_.append((text, f">= {share:.0%}", measured, passed >= share * total))
@@ -149,50 +163,50 @@ def _share_bars(rows: list[Row]) -> list[Bar]:
 def _fidelity_bars(rows: list[Row]) -> list[Bar]:
     found = []
     for precision, least in (("fp32", 95.0), ("fp16", 55.0)):
-        own = [r for r in rows if target.load(r["target"]).precision == precision and r["status"] == "PASS"]
+        own = [
+            (r.parity.sqnr_db, r) for r in rows if _target(r).precision == precision and r.status == "PASS" and r.parity
+        ]
         if own:
-            worst = min(own, key=lambda r: r["sqnr_db"])
-            where = f"{worst['model']} ({worst['framework']}) to {worst['target']}"
-            value = f"{worst['sqnr_db']:.0f} dB: {where}"
-            found.append(
-                (f"{precision}: least SQNR of all that PASS", f">= {least:.0f} dB", value, worst["sqnr_db"] >= least)
-            )
+            worst, row = min(own, key=lambda one: one[0])
+            value = f"{worst:.0f} dB: {row.cell.model} ({row.cell.framework}) to {row.cell.target}"
+            found.append((f"{precision}: least SQNR of all that PASS", f">= {least:.0f} dB", value, worst >= least))
     return found
 
 
-def _static(rows: list[Row]) -> list[Row]:
-    return [r for r in rows if target.load(r["target"]).scheme == STATIC and "drop" in r]
+def _static(rows: list[Row]) -> list[tuple[Row, Accuracy]]:
+    return [(r, r.accuracy) for r in rows if _target(r).scheme == STATIC and r.accuracy]
 
 
 def _int8_bars(rows: list[Row]) -> list[Bar]:
     found = []
     for model in TEXTURE_MODELS:
-        own = [r for r in _static(rows) if r["model"] == model]
+        own = [(r, a) for r, a in _static(rows) if r.cell.model == model]
         if not own:
             continue
-        worst = max(own, key=lambda r: r["drop"])
-        found.append(
-            (f"{model}: worst drop of a {STATIC.words} file", "<= 1 point", _drop(worst), worst["drop"] <= 0.01)
-        )
-        best = max(own, key=lambda r: r["artifact"])
-        gap = best["artifact"] - min(r["artifact"] for r in own)
-        value = f"{100 * gap:.2f} points below {best['target']}"
+        row, worst = max(own, key=lambda one: one[1].drop)
+        said = f"{_points(worst)}: {row.cell.framework} to {row.cell.target}, n = {worst.samples}"
+        found.append((f"{model}: worst drop of a {STATIC.words} file", "<= 1 point", said, worst.drop <= 0.01))
+        row, best = max(own, key=lambda one: one[1].artifact)
+        gap = best.artifact - min(a.artifact for _, a in own)
+        value = f"{100 * gap:.2f} points below {row.cell.target}"
         found.append((f"{model}: worst {STATIC.words} format against the best", "<= 1 point", value, gap <= 0.01))
     for model in ("bert", "gpt"):
-        own = [r for r in _static(rows) if r["model"] == model]
-        if own:
-            # Perplexity's drop is relative already; top1's is in points of the float model's own.
-            relative = {id(r): r["drop"] if r["metric"] == "perplexity" else r["drop"] / r["float"] for r in own}
-            worst = max(own, key=lambda r: relative[id(r)])
-            value = f"{100 * relative[id(worst)]:+.2f} %: {worst['framework']} to {worst['target']}"
-            text = f"{model}: worst relative loss of a {STATIC.words} file"
-            found.append((text, "<= 2 %", value, relative[id(worst)] <= 0.02))
+        # Perplexity's drop is relative already; top1's is in points of the float model's own.
+        relative = [
+            (a.drop if a.metric == "perplexity" else a.drop / a.float_, r)
+            for r, a in _static(rows)
+            if r.cell.model == model
+        ]
+        if relative:
+            loss, row = max(relative, key=lambda one: one[0])
+            value = f"{100 * loss:+.2f} %: {row.cell.framework} to {row.cell.target}"
+            found.append((f"{model}: worst relative loss of a {STATIC.words} file", "<= 2 %", value, loss <= 0.02))
     return found
 
 
 def _twin_bars(path: Path = TWINS) -> list[Bar]:
     """The same model in ExecuTorch from Keras and from PyTorch: all repeats of the newest commit that was timed."""
-    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()]
+    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
     found: list[Bar] = []
     for model in sorted({r["model"] for r in rows}):
         own = [r for r in rows if r["model"] == model]
@@ -209,7 +223,7 @@ def _twin_bars(path: Path = TWINS) -> list[Bar]:
 
 def _evaluator_bar(path: Path = EVALUATOR) -> list[Bar]:
     """The slowest of the Core ML files of tiny ``mobilenet_v2`` in the evaluator, at its newest measurement."""
-    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     newest = {(r["source"], r["target"]): r for r in rows if r["source"].startswith("mobilenet_v2@")}
     if not newest:
         return []
@@ -218,8 +232,8 @@ def _evaluator_bar(path: Path = EVALUATOR) -> list[Bar]:
     return [("ML Program evaluator, tiny mobilenet_v2: one sample", "<= 50 ms", value, worst["wall_ms"] <= 50)]
 
 
-def _drop(row: Row) -> str:
-    return f"{100 * row['drop']:+.2f} points: {row['framework']} to {row['target']}, n = {row['samples']}"
+def _points(accuracy: Accuracy) -> str:
+    return f"{100 * accuracy.drop:+.2f} points"
 
 
 def page(rows: list[Row]) -> str:
@@ -254,10 +268,14 @@ def page(rows: list[Row]) -> str:
 
 
 def _failing(rows: list[Row]) -> list[str]:
-    failing = [r for r in rows if r["status"] != "PASS"]
+    failing = [r for r in rows if r.status != "PASS"]
     if not failing:
         return ["None."]
-    return [f"- {r['model']} ({r['framework']}) to {r['target']}: {r['status']}. {r['reason']}" for r in failing]
+    return [f"- {_source(r)} to {r.cell.target}: {r.status}. {' '.join(r.reason.split())}" for r in failing]
+
+
+def _source(row: Row) -> str:
+    return f"{row.cell.model} ({row.cell.framework})"
 
 
 def drops(rows: list[Row]) -> list[str]:
@@ -266,14 +284,13 @@ def drops(rows: list[Row]) -> list[str]:
         "| model | target | metric | float | artifact | drop | 95 % interval | n | agreement |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for r in _static(rows):
-        unit, scale = _UNITS.get(r["metric"], ("points", 100.0))
-        low, high = (scale * bound for bound in r["drop_ci95"])
-        agreement = "" if r["agreement"] is None else f"{r['agreement']:.3f}"
+    for r, a in _static(rows):
+        unit, scale = _UNITS.get(a.metric, ("points", 100.0))
+        low, high = (scale * bound for bound in a.drop_ci95)
+        agreement = "" if a.agreement is None else f"{a.agreement:.3f}"
         lines.append(
-            f"| {r['model']} ({r['framework']}) | {r['target']} | {r['metric']} | {r['float']:.4f} | "
-            f"{r['artifact']:.4f} | {scale * r['drop']:+.2f} {unit} | {low:+.2f} to {high:+.2f} | {r['samples']} | "
-            f"{agreement} |"
+            f"| {_source(r)} | {r.cell.target} | {a.metric} | {a.float_:.4f} | {a.artifact:.4f} | "
+            f"{scale * a.drop:+.2f} {unit} | {low:+.2f} to {high:+.2f} | {a.samples} | {agreement} |"
         )
     return lines
 
@@ -290,12 +307,12 @@ def _every(rows: list[Row]) -> list[str]:
     ]
     for r in rows:
         ratio = ""
-        if "latency_ratio" in r:
-            ratio = f"{r['latency_ratio']:.2f}, {r['latency_ci95'][0]:.2f} to {r['latency_ci95'][1]:.2f}"
+        if against := r.against_float:
+            ratio = f"{against.ratio:.2f}, {against.ratio_ci95[0]:.2f} to {against.ratio_ci95[1]:.2f}"
         values = [
-            f"{r['model']} ({r['framework']})", r["target"], r["status"], r["proof"], r.get("route"),
-            f"{r['sqnr_db']:.1f}" if "sqnr_db" in r else None, r.get("size_bytes"), r.get("float_size_bytes"), ratio,
-            ", ".join(r.get("flags", ())),
+            _source(r), r.cell.target, r.status, r.proof.kind, r.made.route,
+            f"{r.parity.sqnr_db:.1f}" if r.parity else None, r.made.size_bytes, r.made.float_size_bytes, ratio,
+            ", ".join(r.flags),
         ]  # fmt: skip
         lines.append("| " + " | ".join("" if v is None else str(v) for v in values) + " |")
     return lines

@@ -1,6 +1,6 @@
 """What decides about the order of routes: all of a target's, on one model, measured against each other.
 
-    python benchmarks/routes.py onnxruntime-int8 gpt@torch lstm_classifier@keras [--allow-mixed]
+    python -m benchmarks.routes onnxruntime-int8 gpt@torch lstm_classifier@keras [--allow-mixed]
 
 Appends one row per route to ``benchmarks/results/routes.jsonl``; ``targets/REASONS.md`` cites them (see ``rows.py``).
 """
@@ -8,15 +8,12 @@ Appends one row per route to ``benchmarks/results/routes.jsonl``; ``targets/REAS
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import tempfile
 from pathlib import Path
 
-import matrix
-import rows
-
 import edgekit
+from benchmarks import rows
 from edgekit.jobs.workers import Workers
 
 RESULTS = rows.RESULTS / "routes.jsonl"
@@ -36,7 +33,7 @@ def main() -> None:
                 allow_mixed=arguments.allow_mixed,
             )  # fmt: skip
         cell = {"model": model, "framework": framework, "target": arguments.target, "traits": result.traits}
-        cell |= matrix.stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
+        cell |= rows.stamp()
         cell |= {"chosen": result.route, "float_size_bytes": result.float_size_bytes}
         with RESULTS.open("a") as stream:
             for tried in result.routes_tried:

@@ -15,7 +15,6 @@ Rows are appended to ``benchmarks/results/vendors.jsonl``.
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import json
 import re
@@ -202,10 +201,8 @@ def newest() -> dict[tuple[str, str], dict[str, Any]]:
 
 def keep(cell: tuple[str, str], workers: Workers) -> None:
     """Measure a cell and append its row."""
-    from benchmarks.matrix import stamp
-
     row = dict(zip(("model", "target"), cell, strict=True)) | measured(cell, workers)
-    row |= stamp() | {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")}
+    row |= rows.stamp()
     with RESULTS.open("a") as stream:
         stream.write(json.dumps(row, sort_keys=True) + "\n")
     print(*cell, row.get("error") or f"{row['setting']}: {row['gain']:+.4f} {row['gain_ci95']}", flush=True)
@@ -249,7 +246,7 @@ def page() -> str:
         "KB and the share of weights in 4 bits: theirs, ours. Convolutional networks have no row of `openvino-int4`,",
         "`onnxruntime-int4` and `executorch-int4`: these formats have 4-bit kernels for linear layers alone, and the",
         "targets refuse such a network by name. *mixed*: the target passes its gate with `--allow-mixed` alone.",
-        f"Core ML's files are run by edgekit's evaluator, in NumPy, an operator at a time: {EVALUATED} samples there.",
+        f"Core ML's files are run by edgekit's evaluator, in NumPy, an operator at a time: at least {EVALUATED} samples there.",
         "",
         "## What the tools were tried with",
         "",

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cells, matrix
-from benchmarks.cells import Cell
+from benchmarks import cells
+from edgekit.bench.converting import missing
+from edgekit.bench.row import Cell
 from edgekit.jobs.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -72,10 +73,11 @@ def changed() -> list[list[str]]:
         return []
     store, covered = Store(), set(cells.covering())
     before = [cell for cell in cells.marked(store) if cell not in covered]
-    stale = [cell for cell in before if matrix.missing(cell, store, latency=False)]
+    with tempfile.TemporaryDirectory() as scratch:
+        stale = [cell for cell in before if missing(cell, store, Path(scratch) / "out", latency=False)]
     print(f"{len(before)} cells beyond the covering ones were made with {store.root}; {len(stale)} have other keys now")
     for cell in stale[:MOST_CHANGED]:
-        print("  made again:", *cell)
+        print("  made again:", cell)
     if left := stale[MOST_CHANGED:]:
         print(f"  left for `make nightly`: {len(left)}")
     return only(stale[:MOST_CHANGED])
@@ -91,7 +93,7 @@ def only(chosen: list[Cell]) -> list[list[str]]:
     if not chosen:
         return []
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as stream:
-        json.dump(chosen, stream)
+        json.dump([cell.model_dump() for cell in chosen], stream)
     return [["env", f"EDGEKIT_CELLS={stream.name}", *PYTEST, "tests/matrix/test_matrix.py"]]
 
 

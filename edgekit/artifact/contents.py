@@ -7,18 +7,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
 from edgekit.errors import UsageError
 from edgekit.jobs.listing import look
-from edgekit.jobs.store import sha256_file
+from edgekit.jobs.store import sha256_file, sha256_json
 from edgekit.result import File
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
+CARD = "README.md"
 
 #: How many faults a sentence names.
 _NAMED = 8
@@ -33,6 +34,11 @@ class _Listing(BaseModel):
 def list_files(paths: Mapping[str, Path]) -> tuple[File, ...]:
     """Each file with its hash and size, under its name in the artifact."""
     return tuple(File(path=name, sha256=sha256_file(path), bytes=path.stat().st_size) for name, path in paths.items())
+
+
+def sha256_of(files: Iterable[File]) -> str:
+    """Of all files of an artifact but its card, which says what making it took: equal where the same files came out."""
+    return sha256_json(sorted([file.path, file.sha256] for file in files if file.path != CARD))
 
 
 def sealed_files(folder: Path) -> tuple[File, ...]:

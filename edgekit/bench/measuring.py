@@ -17,7 +17,7 @@ from edgekit import api, schemes, toolchains
 from edgekit.artifact import contents, derived
 from edgekit.artifact import folder as artifacts
 from edgekit.bench import square, stamp
-from edgekit.bench.row import Cell, Made, ParityFigures, Row
+from edgekit.bench.row import AgainstFloat, Cell, Made, ParityFigures, Row
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import (
     DamagedFileError,
@@ -191,7 +191,7 @@ def _artifact(folder: Path, asked: Asked) -> Subject:
         macs=told.audit.macs_total if told.audit else None,
     )
     made = Made(
-        sha256=sha256_file(folder / contents.SEAL),
+        sha256=contents.sha256_of(sealed.files),
         path=str(folder),
         format=told.format,
         toolchain=told.toolchain,
@@ -211,7 +211,7 @@ def _artifact(folder: Path, asked: Asked) -> Subject:
             "reason": told.reason,
             "parity": parity,
             "accuracy": told.accuracy,
-            "against_float": told.latency,
+            "against_float": AgainstFloat.of(told.latency),
             "code": stamp.code().model_copy(update={"tools": told.tools}),
         }
     )

@@ -6,12 +6,12 @@ may be added, none changes its meaning; what was not measured is None.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgekit.proof.speed.measurement import Measured
-from edgekit.result import Accuracy, Flag, Host, Latency, Proof, Status
+from edgekit.result import Accuracy, Flag, Host, Latency, Proof, Speed, Status
 
 #: Of how things are measured: a row of another version is no measurement of today's.
 HARNESS = 1
@@ -47,7 +47,8 @@ class Made(_Frozen):
     """The file, or files, and how they came about.
 
     Attributes:
-        sha256: of the artifact's seal, or of the one file; measurements are reused for the same bytes alone.
+        sha256: of the artifact's files (``contents.sha256_of``), or of the one file; a measurement is reused for the
+            same bytes alone.
         path: where it lies; None where it was not kept.
         route: of the target that made it.
         float_size_bytes: of the float twin.
@@ -76,18 +77,39 @@ class ParityFigures(_Frozen):
     channel_db: float | None = None
 
 
+class AgainstFloat(_Frozen):
+    """``result.Latency``, of which rows of earlier releases have the ratio, its interval and the verdict alone."""
+
+    ratio: float
+    ratio_ci95: tuple[float, float]
+    verdict: Speed | None = None
+    float_cpu_ms: float | None = None
+    artifact_cpu_ms: float | None = None
+    noisy: bool | None = None
+    blocks: int | None = None
+    runs_per_block: tuple[int, int] | None = None
+    wall_over_cpu: float | None = None
+    measured_at: str | None = None
+    reused: bool = False
+
+    @classmethod
+    def of(cls, latency: Latency | None) -> Self | None:
+        """What a manifest says."""
+        return cls.model_validate(latency.model_dump()) if latency else None
+
+
 class Code(_Frozen):
     """What made and measured it.
 
     Attributes:
-        edgekit: its version.
+        edgekit: its version; None in rows of earlier releases, which have the commit.
         commit: of a checkout, with ``-dirty`` where it was changed; None of an installed package.
         sha256: of edgekit's own files, the targets and the pins: two rows of one hash are of the same code.
-        harness: of measuring, see ``HARNESS``.
+        harness: of measuring, see ``HARNESS``; 0 before there was one.
         tools: distribution -> version.
     """
 
-    edgekit: str
+    edgekit: str | None
     commit: str | None = None
     sha256: str | None = None
     harness: int = HARNESS
@@ -117,7 +139,7 @@ class Row(_Frozen):
     made: Made = Made()
     parity: ParityFigures | None = None
     accuracy: Accuracy | None = None
-    against_float: Latency | None = None
+    against_float: AgainstFloat | None = None
     measured: Measured | None = None
     code: Code
     host: Host | None = None

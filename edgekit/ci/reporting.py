@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.bench import stamp
-from edgekit.bench.row import Cell, Made, ParityFigures, Row
+from edgekit.bench.row import AgainstFloat, Cell, Made, ParityFigures, Row
 from edgekit.cli import columns
 from edgekit.jobs.store import sha256_file
 from edgekit.result import Result
@@ -42,7 +42,7 @@ def row_of(result: Result) -> Row:
         made=made,
         parity=figures,
         accuracy=result.accuracy,
-        against_float=result.latency,
+        against_float=AgainstFloat.of(result.latency),
         code=stamp.code().model_copy(update={"tools": result.tools}),
         host=result.host,
         fingerprint=stamp.fingerprint(),

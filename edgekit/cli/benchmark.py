@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,8 @@ _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def benchmark(
     paths: Annotated[
-        list[Path], typer.Argument(help="Artifacts' folders, or model files; several are timed in turns.")
-    ],
+        list[Path] | None, typer.Argument(help="Artifacts' folders, or model files; several are timed in turns.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, gpu or npu of this machine.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Of the runtime.")] = 1,
     seconds: Annotated[float, typer.Option(help="That the steady state of each is timed for.")] = 2.0,
@@ -36,10 +37,27 @@ def benchmark(
         str | None, typer.Option(help="Run each on for so long, for example 10m, and say how fast.")
     ] = None,
     profile: Annotated[bool, typer.Option(help="Time operators, where the runtime can.")] = True,
-    rows: Annotated[Path | None, typer.Option(help="File of rows (.jsonl) that the rows are added to.")] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(help="File of rows (.jsonl) to add to; a suite's is edgekit-benchmarks/NAME.jsonl."),
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Convert, prove and time its cells: from `edgekit list suites`, or a TOML file.")
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Of a suite: ray, or ray://head:port, over whose nodes it runs.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Of a suite: conversions side by side; else as many as cores.")] = 0,
+    shard: Annotated[str | None, typer.Option(help="Of a suite: i/n, the i-th of n parts.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Of a suite: do cells that are done again.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Of a suite: list what would be made, and run nothing.")] = False,
+    no_latency: Annotated[bool, typer.Option("--no-latency", help="Of a suite: time nothing.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Measure files on this machine: load, first inference, steady state, memory, precision, operators."""
+    """Measure files on this machine: load, first inference, steady state, memory, precision, operators.
+
+    With --suite: every cell converted and proven, then timed alone; stopped, it goes on where it was.
+    """
     from edgekit.bench import measuring
     from edgekit.bench import rows as files
     from edgekit.cli import show, tables
@@ -56,6 +74,25 @@ def benchmark(
         profile=profile,
         sustain_s=_duration(sustain),
     )
+    own = {
+        "--executor": executor,
+        "--jobs": jobs,
+        "--shard": shard,
+        "--fresh": fresh,
+        "--plan": plan,
+        "--no-latency": no_latency,
+    }
+    if suite is not None:
+        _refuse("--suite", {"a file": paths, "--inputs": inputs, "--input": input, "--device": device != "cpu"})
+        from edgekit.cli import suites
+
+        return suites.run(
+            suite, rows=rows, asked=asked, executor=executor, jobs=jobs, shard=shard, fresh=fresh, plan=plan,
+            latency=not no_latency, as_json=as_json,
+        )  # fmt: skip
+    _refuse("a file", own)
+    if not paths:
+        raise UsageError("neither files nor a suite are named", hint="Give an artifact's folder, or --suite smoke.")
     with interruption.listening(), show.progress() as progress:
         found = measuring.measure(
             paths, asked, progress=progress, keep=lambda row: files.append(rows, [row]) if rows else None
@@ -72,6 +109,12 @@ def benchmark(
         interruption.finish()
         tables.measured(found, ratios)
     return EXIT[worst]
+
+
+def _refuse(what: str, given: Mapping[str, object]) -> None:
+    """Refuse options that say nothing of it."""
+    if others := [name for name, value in given.items() if value]:
+        raise UsageError(f"{others[0]} does not go together with {what}", hint="Leave one of them out.")
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:

@@ -10,9 +10,7 @@ import typer
 from edgekit.cli.printing import AsJson, print_rows
 from edgekit.errors import EdgekitError
 
-app = typer.Typer(
-    rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, toolchains, devices, units."
-)
+app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, devices, suites, units.")
 
 
 @app.command("targets")
@@ -117,6 +115,21 @@ def list_devices(as_json: AsJson = False) -> int:
         except EdgekitError as error:
             rows.append({"name": name, "title": f"broken: {error}", "kind": None, "builder": None})
     return print_rows("devices", rows, as_json)
+
+
+@app.command("suites")
+def list_suites(as_json: AsJson = False) -> int:
+    """Suites that `edgekit benchmark --suite` runs."""
+    from edgekit.bench import suite
+
+    rows: list[dict[str, Any]] = []
+    for name in suite.names():
+        try:
+            found = suite.load(name)
+            rows.append({"name": name, "title": found.title, "cells": len(found.cells()), "timed": found.latency})
+        except EdgekitError as error:
+            rows.append({"name": name, "title": f"broken: {error}", "cells": None, "timed": None})
+    return print_rows("suites", rows, as_json)
 
 
 @app.command("toolchains")

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import low_bits, metrics_page, results_page, sources, vendors
 from edgekit import zoo
+from edgekit.bench import rows as files
 
 
 def tables(text):
@@ -69,28 +70,24 @@ def test_the_readme_counts_every_format():
 
 def test_a_new_model_and_a_forgotten_one_need_no_rows_of_their_own(monkeypatch):
     """One without rows is counted as not run; rows of one that is gone are passed over."""
-    rows = results_page.newest()
+    before = results_page.newest()
     names = [name for name in zoo.names() if name != "mlp"]
     monkeypatch.setattr(zoo, "names", lambda: [*names, "newcomer"])
     now = results_page.newest()
-    assert now == [row for row in rows if row["model"] != "mlp"]
+    assert now == [row for row in before if row.cell.model != "mlp"]
     shares = [bar for bar in results_page.bars(now) if "cells that PASS" in bar]
     assert shares and all("not run" in bar for bar in shares)
-    assert len(results_page.page(now).splitlines()) < len(results_page.page(rows).splitlines())
+    assert len(results_page.page(now).splitlines()) < len(results_page.page(before).splitlines())
 
 
-def test_the_newest_row_of_a_cell_counts(tmp_path):
-    old, new = [
-        f'{{"model": "mlp", "framework": "torch", "target": "tflite-int8", "status": "{status}", "date": "{date}"}}\n'
-        for status, date in (("PASS", "2026-11-20 09:00"), ("FAIL_PARITY", "2026-11-21 09:00"))
-    ]
-    path = tmp_path / "rows.jsonl"
-    path.write_text(new + old)
-    assert [row["status"] for row in results_page.newest(path)] == ["FAIL_PARITY"]
+def test_the_last_row_of_a_cell_counts(tmp_path):
+    row = next(row for row in results_page.newest() if row.cell.model == "mlp")
+    files.append(tmp_path / "rows.jsonl", [row, row.model_copy(update={"status": "FAIL_PARITY"})])
+    assert [row.status for row in results_page.newest(tmp_path / "rows.jsonl")] == ["FAIL_PARITY"]
 
 
 def test_a_cell_that_was_not_run_counts_against_its_bar():
-    rows = [row for row in results_page.newest() if row["model"] == "mlp"]
-    shares = [bar for bar in results_page.bars(rows) if "cells that PASS" in bar]
+    own = [row for row in results_page.newest() if row.cell.model == "mlp"]
+    shares = [bar for bar in results_page.bars(own) if "cells that PASS" in bar]
     assert len(shares) == 4
     assert all("not run" in bar and bar.endswith("**no** |") for bar in shares)

@@ -15,33 +15,36 @@ import pytest
 
 import edgekit
 from benchmarks import cells
-from benchmarks.cells import Cell
 from edgekit import target
+from edgekit.bench.converting import source_of
+from edgekit.bench.row import Cell
 from edgekit.errors import EdgekitError
+
+KEYS = ("model", "framework", "target")
 
 
 def each(record):
     """The cells of a record, which may name several models, frameworks and targets."""
-    named = [record[key] if isinstance(record[key], list) else [record[key]] for key in Cell._fields]
-    return [Cell(*names) for names in itertools.product(*named)]
+    named = [record[key] if isinstance(record[key], list) else [record[key]] for key in KEYS]
+    return [Cell(**dict(zip(KEYS, names, strict=True))) for names in itertools.product(*named)]
 
 
 RECORDS = tomllib.loads((Path(__file__).parent / "records.toml").read_text()).get("cell", [])
 EXPECTED = {cell: record for record in RECORDS for cell in each(record)}
 GIVEN = os.environ.get("EDGEKIT_CELLS")
 #: A recorded cell for each way in which a target ends.
-ENDS = {(cell.target, record["status"]): cell for cell, record in sorted(EXPECTED.items())}
-CHOSEN = [Cell(*cell) for cell in json.loads(Path(GIVEN).read_text())] if GIVEN else cells.covering(ENDS.values())
+ENDS = {(cell.target, EXPECTED[cell]["status"]): cell for cell in sorted(EXPECTED, key=cells.name_of)}
+CHOSEN = [Cell(**cell) for cell in json.loads(Path(GIVEN).read_text())] if GIVEN else cells.covering(ENDS.values())
 
 
 @pytest.mark.parametrize(
     "cell",
-    [pytest.param(cell, id="-".join(cell), marks=[pytest.mark.matrix]) for cell in CHOSEN],
+    [pytest.param(cell, id=cells.name_of(cell), marks=[pytest.mark.matrix]) for cell in CHOSEN],
 )
 def test_cell(cell, workers, kept, tmp_path):
     try:
         result = edgekit.convert(
-            cell.source, cell.target, output=tmp_path / "artifact", workers=workers, store=kept, latency=False
+            source_of(cell), cell.target, output=tmp_path / "artifact", workers=workers, store=kept, latency=False
         )
         status, reason = result.status, result.reason
     except EdgekitError as error:

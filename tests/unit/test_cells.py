@@ -1,4 +1,4 @@
-"""Which cells of the matrix are made when: the covering ones, those with other keys, those left of a stopped run."""
+"""Which cells of the matrix are made when: the covering ones, and those with other keys."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cells, matrix
-from benchmarks.cells import Cell
+from benchmarks import cells
 from edgekit import api, target, zoo
+from edgekit.bench import suite
+from edgekit.bench.converting import missing
+from edgekit.bench.row import Cell
 from edgekit.jobs.store import Store
 from tests import null, tiers
 
 
 def pairs(chosen: list[Cell]) -> Counter[tuple[str, str]]:
-    return Counter((cell.model, cell.framework) for cell in chosen)
+    return Counter((cell.model, str(cell.framework)) for cell in chosen)
 
 
 def holds(chosen: list[Cell]) -> None:
@@ -29,7 +31,7 @@ def holds(chosen: list[Cell]) -> None:
         assert len({zoo.architecture(cell.model).kind for cell in own}) >= cells.LEAST
         assert {cell.framework for cell in own} == set(cells.FRAMEWORKS)
     kinds = {zoo.architecture(model).kind for model in zoo.names()}
-    met = {(target.load(cell.target).format, zoo.architecture(cell.model).kind) for cell in chosen}
+    met = {(target.load(str(cell.target)).format, zoo.architecture(cell.model).kind) for cell in chosen}
     assert met == {(target.load(name).format, kind) for name in target.names() for kind in kinds}
 
 
@@ -57,35 +59,35 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cell]:
     """One cell of the toolchain without a vendor."""
     monkeypatch.setenv("EDGEKIT_PATH", str(null.HERE))
     with null.installed():
-        yield Cell("dense", "torch", "null-fp32")
+        yield Cell(model="dense", framework="torch", target="null-fp32")
 
 
 def test_the_plan_names_the_first_step_that_the_store_lacks(small: Cell, tmp_path: Path) -> None:
     store = Store(tmp_path / "home")
-    assert matrix.missing(small, store) == "load"
+    assert missing(small, store, tmp_path / "planned") == "load"
     with null.Here() as here:
-        api.convert(small.source, small.target, output=tmp_path / "out", workers=here, store=store)
-    assert matrix.missing(small, store) == ""
+        api.convert("dense@torch", "null-fp32", output=tmp_path / "out", workers=here, store=store)
+    assert missing(small, store, tmp_path / "planned") == ""
     by_step = {
         json.loads(path.read_text())["material"]["step"]: path.parent for path in store.root.glob("*/entry.json")
     }
     shutil.rmtree(by_step["edgekit.steps.execute:run"])
-    assert matrix.missing(small, store).endswith("floats on selection")
+    assert missing(small, store, tmp_path / "planned").endswith("floats on selection")
     shutil.rmtree(by_step["edgekit.steps.samples:run"])
-    assert matrix.missing(small, store) == "samples:selection"
-    assert not (tmp_path / "home" / "out").exists(), "planning writes nothing"
+    assert missing(small, store, tmp_path / "planned") == "samples:selection"
+    assert not (tmp_path / "planned").exists(), "planning writes nothing"
 
 
-def test_the_plan_counts_what_would_be_made(small: Cell, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "rows.jsonl")
-    with null.Here() as here:
-        api.convert(small.source, small.target, output=tmp_path / "out", workers=here, store=Store())
-    matrix.plan([small, Cell("pair", "torch", "null-fp32")])
-    reused, made, summary = capsys.readouterr().out.splitlines()
-    assert reused.split()[:4] == ["dense", "torch", "null-fp32", "reused"]
-    assert made.split()[:4] == ["pair", "torch", "null-fp32", "made,"] and "from load on" in made
-    assert summary.startswith("2 cells: 1 would be made, 1 would be reused")
+def test_the_packaged_suites_hold_what_they_say() -> None:
+    packaged = {name: suite.load(name).cells() for name in ("cpu", "full", "smoke")}
+    assert set(suite.names()) >= set(packaged)
+    assert packaged["full"] == cells.every()
+    assert len(packaged["full"]) == len(zoo.names()) * 2 * len(target.names())
+    assert {target.load(str(cell.target)).proof for cell in packaged["cpu"]} == {"runtime"}
+    left_out = {cell.target for cell in packaged["full"]} - {cell.target for cell in packaged["cpu"]}
+    assert {target.load(str(name)).proof for name in left_out} == {"stand-in"}
+    formats = {target.load(name).format for name in target.names()}
+    assert {target.load(str(cell.target)).format for cell in packaged["smoke"]} == formats
 
 
 def test_cells_are_remembered_beside_the_store(small: Cell, tmp_path: Path) -> None:
@@ -93,20 +95,6 @@ def test_cells_are_remembered_beside_the_store(small: Cell, tmp_path: Path) -> N
     assert cells.marked(store) == []
     cells.mark(small, store)
     assert cells.marked(store) == [small]
-
-
-def test_a_stopped_matrix_leaves_only_cells_without_a_row_of_this_code(tmp_path: Path, monkeypatch) -> None:
-    first, second, third = cells.every()[:3]
-    mine = matrix.stamp()
-    rows = [
-        mine | first._asdict(),
-        mine | second._asdict() | {"code": "another"},
-        mine | third._asdict() | {"host": "x"},
-    ]
-    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "rows.jsonl")
-    assert matrix.measured() == set()
-    matrix.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert matrix.measured() == {first}
 
 
 def test_every_test_file_is_in_one_tier() -> None:

@@ -1,0 +1,145 @@
+"""From a cell to its row: one conversion of the zoo, and what is known of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from edgekit import api, pipeline, target
+from edgekit.artifact import contents
+from edgekit.bench.row import AgainstFloat, Cell, Code, Made, ParityFigures, Row
+from edgekit.bench.stamp import code, fingerprint, now
+from edgekit.conversion.order import Order
+from edgekit.errors import EdgekitError, MissingDependencyError, NotRunError, UnsupportedError
+from edgekit.jobs import interpreters
+from edgekit.jobs.host import host
+from edgekit.jobs.interpreters import HERE
+from edgekit.jobs.run import Run
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+from edgekit.result import Proof, Result, Status
+from edgekit.sources import source as sources
+
+#: What an error ends a cell as; FAILED for all others.
+_ENDS: dict[type[EdgekitError], Status] = {
+    UnsupportedError: "UNSUPPORTED",
+    NotRunError: "NOT_RUN",
+    MissingDependencyError: "NOT_RUN",
+}
+
+
+def convert(cell: Cell, folder: Path, workers: Workers, store: Store | None = None, *, latency: bool) -> Row:
+    """Convert the model of a cell into a folder; no error leaves it: what ended the conversion is the row's reason.
+
+    Without ``latency`` nothing is timed, and the first route that passes is taken.
+    """
+    try:
+        result = api.convert(
+            source_of(cell), str(cell.target), output=folder, latency=latency, workers=workers, store=store
+        )
+    except EdgekitError as error:
+        status: Status = next((status for kind, status in _ENDS.items() if isinstance(error, kind)), "FAILED")
+        return failed(cell, status, str(error))
+    except Exception as error:  # a bug of ours costs one cell
+        return failed(cell, "FAILED", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")
+    return row_of(cell, result)
+
+
+def source_of(cell: Cell) -> str:
+    """The model as the command line takes it."""
+    return f"{cell.model}@{cell.framework}"
+
+
+def failed(cell: Cell, status: Status, reason: str) -> Row:
+    """The row of a cell that came to no result."""
+    return _row(cell, code(), status=status, reason=reason, proof=Proof(kind="none"))
+
+
+def row_of(cell: Cell, result: Result) -> Row:
+    """What a conversion found.
+
+    The result's flags stay, but for REUSED, which says in a row that ``measured`` is of an earlier run: a figure that
+    comes from the store was computed by this very code, or it would not be found there.
+    """
+    tools = {name: version for name, version in result.tools.items() if name != "edgekit"}
+    parity, audit = result.parity, result.audit
+    figures = parity and ParityFigures(
+        sqnr_db=parity.sqnr_db, variation_db=parity.variation_db, channel_db=parity.channel_db
+    )
+    return _row(
+        cell,
+        code().model_copy(update={"tools": tools}),
+        status=result.status,
+        flags=tuple(flag for flag in result.flags if flag != "REUSED"),
+        reason=result.reason,
+        proof=result.proof,
+        made=Made(
+            sha256=contents.sha256_of(result.files) if result.files else None,
+            format=result.format,
+            toolchain=result.toolchain,
+            precision=result.precision,
+            route=result.route,
+            size_bytes=result.size_bytes,
+            float_size_bytes=result.float_size_bytes,
+            macs=audit.macs_total if audit else None,
+            macs_quantized_share=audit.macs_quantized_share if audit else None,
+            cpu_seconds=sum(result.cpu_seconds.values()),
+        ),
+        parity=figures,
+        accuracy=result.accuracy,
+        against_float=AgainstFloat.of(result.latency),
+    )
+
+
+def _row(cell: Cell, made_by: Code, **fields: object) -> Row:
+    return Row.model_validate(
+        {
+            "cell": cell,
+            "code": made_by,
+            "host": host(),
+            "fingerprint": fingerprint(),
+            "processor": host().processor,
+            "at": now(),
+            **fields,
+        }
+    )
+
+
+def is_of_this_code(row: Row) -> bool:
+    """Whether the code and the tools that are here, on this machine, would give this very row."""
+    if row.code.sha256 != code().sha256 or row.fingerprint != fingerprint():
+        return False
+    own = interpreters.of(row.made.toolchain) if row.made.toolchain else None
+    places = [HERE, own] if own else [HERE]
+    return all({version, None} & {place.has(name) for place in places} for name, version in row.code.tools.items())
+
+
+class NotMadeError(Exception):
+    """The store lacks a step."""
+
+
+class _Nobody(Workers):
+    """Runs nothing."""
+
+    def call(self, *_: object, **__: object) -> NoReturn:
+        raise NotMadeError
+
+
+def missing(cell: Cell, store: Store, folder: Path, *, latency: bool = True) -> str:
+    """The first step of a cell that would have to be made; empty where the store has them all. Nothing is run."""
+    seen = ["load"]
+    note: Callable[[str, str], None] = lambda _, label: seen.append(label)  # noqa: E731
+    found = sources.resolve(source_of(cell))
+    samples = api.plan_for(found, None, None, "top1")
+    order = Order(found, target.load(str(cell.target)), samples, folder, latency=latency)
+    with _Nobody() as nobody:
+        try:
+            with store.lease() as lease:
+                pipeline.explore(Run(nobody, lease, note), order)
+        except NotMadeError:
+            return seen[-1]
+        except EdgekitError:
+            return ""  # refused in the end, by steps that are all there
+    return ""
