@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from edgekit.artifact.compact import NAMES
 from edgekit.bench import rows as files
@@ -174,7 +175,9 @@ def test_markdown_has_whole_tables_and_names_are_text() -> None:
         row("mlp", measured=measured(1)),
     ]
     text = markdown(gathered(*rows))
-    assert "<script>" not in text
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    kinds = {child.type for token in tokens for child in (token, *(token.children or ()))}
+    assert not {"html_inline", "html_block", "link_open", "image", "em_open", "code_inline"} & kinds
     assert "http://" not in text
     assert "\x1b" not in text
     widths = {len(line) for line in cells(text)}
