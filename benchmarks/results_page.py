@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 import statistics
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from edgekit import target, zoo
 from edgekit.bench import rows as files
 from edgekit.bench.row import Row
 from edgekit.bench.suite import FRAMEWORKS
+from edgekit.report import markdown
+from edgekit.report.said import FORMATS
 from edgekit.result import Accuracy
 from edgekit.schemes import SCHEMES
 
@@ -30,10 +31,6 @@ README = ROOT / "README.md"
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
 START, END = "<!-- matrix: written by benchmarks/results_page.py -->", "<!-- /matrix -->"
 
-FORMATS = {
-    "tflite": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO", "executorch": "ExecuTorch", "coreml": "Core ML",
-    "tensorrt": "TensorRT",
-}  # fmt: skip
 #: The formats of the first matrix bar, and the least share of cells that must PASS for each bar.
 SPINE = ("tflite", "onnx", "openvino")
 SHARES = {"executorch": 0.90, "coreml": 0.85, "tensorrt": 0.85}
@@ -62,7 +59,7 @@ def targets() -> list[str]:
 
 def readme_block(rows: list[Row]) -> str:
     """What the README shows of the matrix: how many cells of each format ended how."""
-    return "\n".join([*measured_when(rows), "", *shares(rows)])
+    return "\n".join([*measured_when(rows), "", *markdown.by_format(rows)])
 
 
 def measured_when(rows: list[Row]) -> list[str]:
@@ -79,17 +76,6 @@ def measured_when(rows: list[Row]) -> list[str]:
 
 def _date(row: Row) -> str:
     return row.at[:16].replace("T", " ")
-
-
-def shares(rows: list[Row]) -> list[str]:
-    """How many cells of each format ended how; a stand-in is counted apart."""
-    lines = ["| format | cells | PASS, proof runtime | PASS, proof stand-in | other |", "|---|---|---|---|---|"]
-    for kind, title in FORMATS.items():
-        own = [r for r in rows if _format(r) == kind]
-        counts = Counter(r.proof.kind if r.status == "PASS" else r.status for r in own)
-        other = ", ".join(f"{n} {s}" for s, n in sorted(counts.items()) if s not in ("runtime", "stand-in")) or "0"
-        lines.append(f"| {title} | {len(own)} | {counts['runtime']} | {counts['stand-in']} | {other} |")
-    return lines
 
 
 def matrix(rows: list[Row]) -> list[str]:
@@ -246,7 +232,7 @@ def page(rows: list[Row]) -> str:
         "",
         *measured_when(rows),
         "",
-        *shares(rows),
+        *markdown.by_format(rows),
         "",
         *matrix(rows),
         "",
@@ -254,7 +240,7 @@ def page(rows: list[Row]) -> str:
         "",
         "## Cells that do not pass, and why",
         "",
-        *_failing(rows),
+        markdown.reasons(rows) or "None.",
         "",
         f"## {STATIC.words.capitalize()}: drop on the test split (positive is worse)",
         "",
@@ -265,13 +251,6 @@ def page(rows: list[Row]) -> str:
         *_every(rows),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _failing(rows: list[Row]) -> list[str]:
-    failing = [r for r in rows if r.status != "PASS"]
-    if not failing:
-        return ["None."]
-    return [f"- {_source(r)} to {r.cell.target}: {r.status}. {' '.join(r.reason.split())}" for r in failing]
 
 
 def _source(row: Row) -> str:

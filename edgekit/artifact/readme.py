@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from edgekit import __version__
 from edgekit.artifact import card, contents, words
@@ -12,10 +13,10 @@ from edgekit.errors import printable
 from edgekit.result import IO, Result
 
 #: What is read as something else inside of a line: CommonMark's emphasis, code, links, HTML and entities; GitHub's
-#: tables, strikethrough and formulas.
-_SPECIAL = re.compile(r"[\\`*_#\[\]<>&|~$]")
-#: What begins a list, where it stands first in a line.
-_MARKER, _ESCAPED = re.compile(r"^(\d*)([-+.)])"), r"\1\\\2"
+#: tables, strikethrough and formulas. A stroke between two letters is none of these.
+_SPECIAL = re.compile(r"[\\`*#\[\]<&|~$]|(?<![^\W_])_|_(?![^\W_])")
+#: What begins a list or a quotation, where it stands first in a line.
+_MARKER, _ESCAPED = re.compile(r"^(\d*)([-+.)>])"), r"\1\\\2"
 #: What GitHub makes a link of without being asked.
 _LINKS = re.compile(r"(://|\bwww\.)", re.IGNORECASE)
 
@@ -51,10 +52,10 @@ Made by edgekit {__version__} from {code(result.source.given)}. Status: **{text(
 {_table(words.facts(result))}
 
 ## Limits
-{_list(card.limits(result))}
+{items(card.limits(result))}
 
 ## Licence
-{_list(card.licence(result))}
+{items(card.licence(result))}
 
 ## Tensors
 {_tensors(result)}{_states(result)}
@@ -70,8 +71,8 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {text(name)} | {text(value)} |" for name, value in rows)])
 
 
-def _list(lines: list[str]) -> str:
-    """Items, of which none begins a list of its own, or code, whatever it begins with."""
+def items(lines: Iterable[str]) -> str:
+    """A list whose items begin no list of their own, no quotation and no code, whatever they begin with."""
     return "\n".join(f"- {_MARKER.sub(_ESCAPED, text(line.strip()))}" for line in lines)
 
 

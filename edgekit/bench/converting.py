@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from edgekit import api, pipeline, target
 from edgekit.artifact import contents
@@ -58,39 +58,43 @@ def failed(cell: Cell, status: Status, reason: str) -> Row:
 
 
 def row_of(cell: Cell, result: Result) -> Row:
-    """What a conversion found.
+    """What a conversion found."""
+    tools = {name: version for name, version in result.tools.items() if name != "edgekit"}
+    return _row(cell, code().model_copy(update={"tools": tools}), **of_result(result))
+
+
+def of_result(result: Result) -> dict[str, Any]:
+    """What a row has of a conversion: all but whose it is, what made it, where and when.
 
     The result's flags stay, but for REUSED, which says in a row that ``measured`` is of an earlier run: a figure that
     comes from the store was computed by this very code, or it would not be found there.
     """
-    tools = {name: version for name, version in result.tools.items() if name != "edgekit"}
     parity, audit = result.parity, result.audit
     figures = parity and ParityFigures(
         sqnr_db=parity.sqnr_db, variation_db=parity.variation_db, channel_db=parity.channel_db
     )
-    return _row(
-        cell,
-        code().model_copy(update={"tools": tools}),
-        status=result.status,
-        flags=tuple(flag for flag in result.flags if flag != "REUSED"),
-        reason=result.reason,
-        proof=result.proof,
-        made=Made(
-            sha256=contents.sha256_of(result.files) if result.files else None,
-            format=result.format,
-            toolchain=result.toolchain,
-            precision=result.precision,
-            route=result.route,
-            size_bytes=result.size_bytes,
-            float_size_bytes=result.float_size_bytes,
-            macs=audit.macs_total if audit else None,
-            macs_quantized_share=audit.macs_quantized_share if audit else None,
-            cpu_seconds=sum(result.cpu_seconds.values()),
-        ),
-        parity=figures,
-        accuracy=result.accuracy,
-        against_float=AgainstFloat.of(result.latency),
+    made = Made(
+        sha256=contents.sha256_of(result.files) if result.files else None,
+        format=result.format,
+        toolchain=result.toolchain,
+        precision=result.precision,
+        route=result.route,
+        size_bytes=result.size_bytes,
+        float_size_bytes=result.float_size_bytes,
+        macs=audit.macs_total if audit else None,
+        macs_quantized_share=audit.macs_quantized_share if audit else None,
+        cpu_seconds=sum(result.cpu_seconds.values()),
     )
+    return {
+        "status": result.status,
+        "flags": tuple(flag for flag in result.flags if flag != "REUSED"),
+        "reason": result.reason,
+        "proof": result.proof,
+        "made": made,
+        "parity": figures,
+        "accuracy": result.accuracy,
+        "against_float": AgainstFloat.of(result.latency),
+    }
 
 
 def _row(cell: Cell, made_by: Code, **fields: object) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgekit.artifact.readme import text
+from edgekit.artifact.readme import items, text
 from edgekit.bench.row import Row
 from edgekit.report import charts, said
 from edgekit.report.gather import Gathered
@@ -31,7 +31,7 @@ def markdown(found: Gathered) -> str:
         lines += [*matrix(rows), ""]
     lines += [*every(rows), ""]
     if failing := reasons(rows):
-        lines += ["**What does not pass:**", "", *failing, ""]
+        lines += ["**What does not pass:**", "", failing, ""]
     return "\n".join(lines)
 
 
@@ -85,6 +85,6 @@ def _cells(row: Row) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def reasons(rows: Iterable[Row]) -> list[str]:
-    """What does not pass, each with its reason."""
-    return [f"- {text(str(row.cell))}: {text(row.status)}. {text(row.reason)}" for row in rows if row.status != "PASS"]
+def reasons(rows: Iterable[Row]) -> str:
+    """A list of what does not pass, each with its reason; empty where all does."""
+    return items(f"{row.cell}: {row.status}. {' '.join(row.reason.split())}" for row in rows if row.status != "PASS")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from edgekit.artifact.compact import NAMES
 from edgekit.bench import rows as files
@@ -174,7 +175,10 @@ def test_markdown_has_whole_tables_and_names_are_text() -> None:
         row("mlp", measured=measured(1)),
     ]
     text = markdown(gathered(*rows))
-    assert "<script>" not in text
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    inner = [child for token in tokens for child in (token, *(token.children or ()))]
+    assert not {"html_inline", "html_block", "link_open", "image", "em_open"} & {child.type for child in inner}
+    assert [child.content for child in inner if child.type == "code_inline"] == ["*"]  # our own
     assert "http://" not in text
     assert "\x1b" not in text
     widths = {len(line) for line in cells(text)}
