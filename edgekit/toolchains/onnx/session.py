@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import tempfile
@@ -94,9 +95,8 @@ def profile(file: Path, options: Options, inputs: Mapping[str, NDArray[np.generi
 class OnnxSession:
     """One file in ONNX Runtime; see ``edgekit.toolchains.Session``.
 
-    Attributes:
-        executed: kernels of the optimized graph by operator type, Q/DQ included: what really runs. Only where it was
-            asked to ``look``; else empty.
+    It looks at what really runs only where it was asked to ``look``, and when that is read: a session of its own writes
+    the optimized graph down, so that neither the time nor the memory of opening this one has it in.
 
     ``entries`` are further settings of the session, by ONNX Runtime's names.
     """
@@ -113,8 +113,10 @@ class OnnxSession:
         look: bool = False,
         unit: Unit = "cpu",
         trace: Path | None = None,
+        optimized: Path | None = None,
     ) -> None:
         provider = _provider(unit)
+        self._look = functools.partial(OnnxSession, file, threads, entries, unit=unit) if look else None
         self.by = f"onnxruntime {onnxruntime.__version__} {provider.removesuffix('ExecutionProvider')}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -128,15 +130,26 @@ class OnnxSession:
             options.enable_profiling, options.profile_file_prefix = True, str(trace)
         for key, value in entries.items():
             options.add_session_config_entry(key, value)
-        with tempfile.TemporaryDirectory() as folder:
-            optimized = Path(folder) / "optimized.onnx"
-            if look:
-                options.optimized_model_filepath = str(optimized)
-            self._session = _load(file, options, provider)
-            self.executed = _kernels(optimized) if optimized.exists() else Counter()
-        self.precision = _executed_precision(self.executed)
+        if optimized is not None:
+            options.optimized_model_filepath = str(optimized)
+        self._session = _load(file, options, provider)
         self._inputs = {i.name: (tuple(i.shape), np.dtype(_TYPES[i.type])) for i in self._session.get_inputs()}
         self._outputs = [o.name for o in self._session.get_outputs()]
+
+    @functools.cached_property
+    def executed(self) -> Counter[str]:
+        """Kernels of the optimized graph by operator type, Q/DQ included; empty where nobody asked to look."""
+        if self._look is None:
+            return Counter()
+        with tempfile.TemporaryDirectory() as folder:
+            optimized = Path(folder) / "optimized.onnx"
+            self._look(optimized=optimized)
+            return Counter(node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node)
+
+    @property
+    def precision(self) -> str:
+        """What its products run in."""
+        return _executed_precision(self.executed)
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample."""
@@ -197,7 +210,3 @@ def _executed_precision(kernels: Counter[str]) -> str:
     if integer and floating:
         return f"int8 x{integer}, f32 x{floating}"
     return "int8" if integer else "f32"
-
-
-def _kernels(file: Path) -> Counter[str]:
-    return Counter(node.op_type for node in onnx.load(file).graph.node)
