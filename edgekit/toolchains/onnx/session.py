@@ -7,7 +7,7 @@ import json
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -37,8 +37,12 @@ _TYPES = {
     "tensor(double)": np.float64,
     "tensor(int8)": np.int8,
     "tensor(uint8)": np.uint8,
+    "tensor(int16)": np.int16,
+    "tensor(uint16)": np.uint16,
     "tensor(int32)": np.int32,
+    "tensor(uint32)": np.uint32,
     "tensor(int64)": np.int64,
+    "tensor(uint64)": np.uint64,
     "tensor(bool)": np.bool_,
 }
 #: Kernels of convolutions, matrix products and recurrent cells, as ONNX Runtime names them after fusing Q/DQ pairs.
@@ -133,7 +137,7 @@ class OnnxSession:
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
         self._session = _load(file, options, provider)
-        self._inputs = {i.name: (tuple(i.shape), np.dtype(_TYPES[i.type])) for i in self._session.get_inputs()}
+        self._inputs = {i.name: (_sizes(i.shape), _type(file, i)) for i in self._session.get_inputs()}
         self._outputs = [o.name for o in self._session.get_outputs()]
 
     @functools.cached_property
@@ -201,6 +205,17 @@ def _load(file: Path, options: onnxruntime.SessionOptions, provider: str) -> onn
     if provider not in session.get_providers():  # it goes on with the CPU where a provider cannot start
         raise NotRunError(f"{provider} of ONNX Runtime does not start here")
     return session
+
+
+def _sizes(shape: Sequence[int | str | None]) -> tuple[int, ...]:
+    """Of an input; -1 where the file leaves one open, which ONNX Runtime says by a name or by None."""
+    return tuple(size if isinstance(size, int) else -1 for size in shape)
+
+
+def _type(file: Path, tensor: onnxruntime.NodeArg) -> np.dtype[np.generic]:
+    if tensor.type not in _TYPES:
+        raise UnsupportedError(f"input {tensor.name!r} of {file.name} is a {tensor.type}, which NumPy arrays are not")
+    return np.dtype(_TYPES[tensor.type])
 
 
 def _executed_precision(kernels: Counter[str]) -> str:

@@ -97,7 +97,11 @@ class OpenVinoSession:
         self._request = self._compiled.create_infer_request()
         # Names as the file has them: where the compiler drops an operator, a port takes over its names, too.
         self._inputs = {
-            port.any_name: (tuple(port.shape), np.dtype(port.element_type.to_dtype())) for port in model.inputs
+            port.any_name: (
+                tuple(-1 if size.is_dynamic else size.get_length() for size in port.partial_shape),
+                np.dtype(port.element_type.to_dtype()),
+            )
+            for port in model.inputs
         }
         self._outputs = [port.any_name for port in model.outputs]
 
