@@ -56,6 +56,9 @@ def benchmark(
         profile=profile,
         sustain_s=_duration(sustain),
     )
+    asked.check()
+    if rows:
+        files.check(rows)
     with interruption.listening(), show.progress() as progress:
         found = measuring.measure(
             paths, asked, progress=progress, keep=lambda row: files.append(rows, [row]) if rows else None
