@@ -58,6 +58,15 @@ def test_an_open_shape_takes_what_is_said_and_what_is_given(tmp_path: Path) -> N
         measuring.measure([file], Asked(**SHORT, shapes=("x=8x5:float32",)))
 
 
+def test_an_open_shape_in_openvino(tmp_path: Path) -> None:
+    ov = pytest.importorskip("openvino")
+    file = saved(tmp_path / "open.onnx", "MatMul", onnx.TensorProto.FLOAT, ["n", 4], np.ones((4, 4), np.float32))
+    ov.save_model(ov.convert_model(file), tmp_path / "ir.xml", compress_to_fp16=False)
+    asked = Asked(**{**SHORT, "profile": True}, shapes=("x=8x4:float32",))
+    [row] = measuring.measure([tmp_path / "ir.xml"], asked)
+    assert row.measured is not None and row.measured.operators
+
+
 def test_types_of_inputs(tmp_path: Path) -> None:
     [row] = measuring.measure([saved(tmp_path / "i.onnx", "Cast", onnx.TensorProto.UINT16, [1, 4])], Asked(**SHORT))
     assert row.measured is not None

@@ -112,7 +112,10 @@ class OpenVinoSession:
         again, which takes several times as long (targets/REASONS.md#openvino-inputs).
         """
         for name, array in checked(inputs, self._inputs).items():
-            self._request.get_tensor(name).data[...] = array
+            tensor = self._request.get_tensor(name)
+            if -1 in self._inputs[name][0]:
+                tensor.shape = array.shape
+            tensor.data[...] = array
         _bare(self._request).infer(share_outputs=True)
         return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
 
