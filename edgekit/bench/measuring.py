@@ -6,6 +6,7 @@ What a file is (an artifact, or a model file of anybody's) is found here; what i
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,6 +76,8 @@ class Asked:
         for option, value, least in (("--threads", self.threads, 1), ("--seconds", self.seconds, 0.05)):
             if value < least:
                 raise UsageError(f"{option} {value:g} is below {least:g}")
+        if not math.isfinite(self.seconds):
+            raise UsageError(f"--seconds {self.seconds:g} is no duration", hint="--seconds 2")
         if self.inputs is not None and not self.inputs.is_file():
             raise UsageError(f"no such file: {self.inputs}", hint="--inputs takes an npz file, an array per input.")
         for shape in self.shapes:
@@ -290,13 +293,14 @@ def measure(
         asked: how.
         device: where.
         progress: called with (``start`` | ``done``, what) as it goes on.
-        keep: called with each row as it is complete.
+        keep: called with each row once all were measured, or with those that were when something ended it.
 
     Returns:
         A row for each path, in order. A file that cannot be measured has one with the status and the reason.
 
     Raises:
         EdgekitError: the request is wrong, a file is none that is known or is not what it was; nothing was measured.
+            Of several files, what is wrong with one that was being measured stands in its row.
     """
     asked = asked or Asked()
     asked.check()
@@ -304,20 +308,29 @@ def measure(
         subjects = [find(path, asked, workers) for path in paths]
     if asked.inputs is not None and any(len(subject.contender.files) > 1 for subject in subjects):
         raise UsageError("--inputs is for files of one model", hint="Artifacts of several parts have recorded samples.")
-    rows = [alone(subject, asked, device, progress) for subject in subjects]
-    whole = [index for index, row in enumerate(rows) if row.measured is not None]
-    if len(whole) > 1 and asked.engine == "edgekit":
-        for index, found in zip(
-            whole, in_turns([subjects[i] for i in whole], asked, device, progress) or (), strict=False
-        ):
-            rows[index] = _joined(rows[index], found)
-    for row in rows:
-        keep(row)
+    rows: list[Row] = []
+    try:
+        rows.extend(alone(subject, asked, device, progress, raises=len(subjects) == 1) for subject in subjects)
+        whole = [index for index, row in enumerate(rows) if row.measured is not None]
+        if len(whole) > 1 and asked.engine == "edgekit":
+            found = in_turns([subjects[i] for i in whole], asked, device, progress) or ()
+            for index, measured in zip(whole, found, strict=False):
+                rows[index] = _joined(rows[index], measured)
+    finally:  # of what is interrupted, those that are complete
+        for row in rows:
+            keep(row)
     return rows
 
 
-def alone(subject: Subject, asked: Asked, device: Device, progress: Callable[[str, str], None]) -> Row:
-    """Measure one in a fresh process."""
+def alone(
+    subject: Subject,
+    asked: Asked,
+    device: Device,
+    progress: Callable[[str, str], None],
+    *,
+    raises: bool = False,
+) -> Row:
+    """Measure one in a fresh process; ``raises`` says whether a wrong request is an error, or the row's reason."""
     label = f"measure {subject.path}"
     request = step.Request(
         {str(subject.path): subject.contender},
@@ -333,9 +346,9 @@ def alone(subject: Subject, asked: Asked, device: Device, progress: Callable[[st
     progress("start", label)
     try:
         [found] = _ask(request, [subject], device)
-    except UsageError:
-        raise
     except EdgekitError as error:
+        if raises and isinstance(error, UsageError):
+            raise
         status = _STATUS.get(type(error), "FAILED")
         return subject.row.model_copy(update={"status": status, "reason": str(error).partition("\n")[0]})
     finally:
@@ -377,7 +390,10 @@ def _ask(request: step.Request, subjects: Sequence[Subject], device: Device) -> 
     files = [Path(file) for contender in _contenders(request) for file in _files(contender)]
     blamed = untrusted.blame(", ".join(str(subject.path) for subject in subjects))
     with Workers() as workers, tempfile.TemporaryDirectory() as scratch, blamed:
-        answer = workers.ask("runtime", device.measure, Path(scratch), request, confined=reading(*files))
+        timed = request.seconds * len(request.contenders) + request.sustain_s  # asked for, so that no limit ends it
+        limits = replace(workers.limits, seconds=workers.limits.seconds + timed)
+        asking = reading(*files)
+        answer = workers.ask("runtime", device.measure, Path(scratch), request, confined=asking, limits=limits)
     return list(answer.value.measured.values())
 
 

@@ -45,18 +45,49 @@ def _rows(path: Path, say: Callable[[str], None]) -> Iterator[Row]:
             ) from error
 
 
+def check(path: Path) -> None:
+    """Raise ``UsageError`` where rows cannot be added to a file: said before what takes long, and nothing is written.
+
+    A pipe or a device is no such file: what was added is read again to find a torn line.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file of rows", hint="Name a file (.jsonl); it need not be there yet.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (_lock(path), *([path] if path.exists() else [])):
+            file.open("ab").close()
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a file, whole lines at a time; several processes may add to one file.
 
     A torn last line, of a process that was killed while it wrote, goes into ``<file>.torn`` first.
+
+    Raises:
+        UsageError: it cannot be written.
     """
     text = "".join(json.dumps(row.to_json(), sort_keys=True, allow_nan=False) + "\n" for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")), path.open("a+b") as stream:
-        _mend(path, stream.fileno())
-        stream.write(text.encode())
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(_lock(path)), path.open("a+b") as stream:
+            _mend(path, stream.fileno())
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def _unwritten(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"no rows can be added to {path}: {error.strerror or error}", hint="Name another file, or free space there."
+    )
 
 
 def _mend(path: Path, descriptor: int) -> None:

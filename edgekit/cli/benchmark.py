@@ -93,6 +93,9 @@ def benchmark(
     _refuse("a file", own)
     if not paths:
         raise UsageError("neither files nor a suite are named", hint="Give an artifact's folder, or --suite smoke.")
+    asked.check()
+    if rows:
+        files.check(rows)
     with interruption.listening(), show.progress() as progress:
         found = measuring.measure(
             paths, asked, progress=progress, keep=lambda row: files.append(rows, [row]) if rows else None

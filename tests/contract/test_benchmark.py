@@ -159,7 +159,7 @@ def test_an_edited_artifact_is_refused(folder: Path, tmp_path: Path) -> None:
         measuring.measure([copy], SHORT)
 
 
-def test_a_damaged_file_is_a_row_and_the_others_go_on(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_said_before_anything_is_measured(folder: Path, tmp_path: Path) -> None:
     whole = file_of(folder / "mlp-tflite-int8")
     torn = tmp_path / "torn.tflite"
     torn.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])

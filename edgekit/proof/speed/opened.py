@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -26,6 +27,8 @@ MEASURES = True
 Arrays = Mapping[str, NDArray[np.generic]]
 #: Samples that are drawn where there are none: a constant one may be faster than any that is met.
 DRAWN = 8
+#: Numbers of all of them together.
+MOST_DRAWN = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,8 @@ def _feeds(contender: Contender, seed: int) -> tuple[dict[str, Sequence[Arrays]]
     """What each part is run on, a sample or a step after the other, and where it comes from."""
     if contender.given is not None:
         [(name, specs)] = contender.inputs.items()
-        with np.load(contender.given, allow_pickle=False) as held:
-            return {name: _samples(specs, {n: held[n] for n in held.files}, Path(contender.given).name)}, "given"
+        given = Path(contender.given)
+        return {name: _samples(specs, _held(given), given.name)}, "given"
     if contender.recorded.keys() >= contender.files.keys():
         feeds: dict[str, Sequence[Arrays]] = {}
         for name, file in contender.recorded.items():
@@ -137,8 +140,25 @@ def _feeds(contender: Contender, seed: int) -> tuple[dict[str, Sequence[Arrays]]
         return feeds, "golden"
     rng = np.random.default_rng(seed)
     return {
-        name: [_all_drawn(specs, rng) for _ in range(DRAWN)] for name, specs in contender.inputs.items()
+        name: [_all_drawn(specs, rng) for _ in range(_draws(specs))] for name, specs in contender.inputs.items()
     }, "generated"
+
+
+def _held(file: Path) -> Arrays:
+    """The arrays of a file of the user's."""
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: one array and no npz
+        raise UsageError(
+            f"{file.name} is no npz file of numbers", hint="Write it by numpy.savez(file, NAME=samples)."
+        ) from error
+
+
+def _draws(specs: Sequence[IO]) -> int:
+    """How many samples are drawn: fewer where inputs are large, since all are held at once."""
+    numbers = sum(math.prod(spec.shape) for spec in specs)
+    return max(1, min(DRAWN, MOST_DRAWN // max(1, numbers)))
 
 
 def _all_drawn(specs: Sequence[IO], rng: np.random.Generator) -> Arrays:
@@ -146,21 +166,26 @@ def _all_drawn(specs: Sequence[IO], rng: np.random.Generator) -> Arrays:
 
 
 def _samples(specs: Sequence[IO], arrays: Arrays, file: str) -> Sequence[Arrays]:
-    """The samples that arrays hold, each in the shapes of the inputs."""
+    """The samples that arrays hold, each in the shapes of the inputs, of which -1 takes any size."""
     if missing := [spec.name for spec in specs if spec.name not in arrays]:
         raise UsageError(f"{file} has no array {missing[0]!r}; it has {', '.join(arrays) or 'none'}")
+    if without := [spec.name for spec in specs if not arrays[spec.name].ndim or not len(arrays[spec.name])]:
+        raise UsageError(f"{file} has no sample of {without[0]!r}", hint="Its first axis is the sample.")
     count = min(len(arrays[spec.name]) for spec in specs) if specs else 1
     found = []
     for row in range(count):
         sample = {}
         for spec in specs:
             array = arrays[spec.name][row]
-            if array.size != math.prod(spec.shape):
+            alike = len(array.shape) == len(spec.shape)
+            alike = alike and all(size in (-1, own) for own, size in zip(array.shape, spec.shape, strict=True))
+            try:
+                sample[spec.name] = array if alike else array.reshape(spec.shape)
+            except ValueError as error:
                 raise UsageError(
                     f"{file}: a sample of {spec.name!r} has the shape {array.shape}; the file takes {spec.shape}",
                     hint="Its first axis is the sample.",
-                )
-            sample[spec.name] = array.reshape(spec.shape)
+                ) from error
         found.append(sample)
     return found
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 def check_shapes(inputs: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ``UsageError`` where names or shapes differ from those that the file takes."""
+    """Raise ``UsageError`` where names or shapes differ from those that the file takes; -1 takes any size."""
     if set(inputs) != set(shapes):
         raise UsageError(f"inputs are {', '.join(sorted(inputs))}; the file takes {', '.join(shapes)}")
     for name, shape in shapes.items():
-        if np.shape(inputs[name]) != shape:
-            raise UsageError(f"input {name!r} has shape {np.shape(inputs[name])}; the file takes {shape}")
+        given = np.shape(inputs[name])
+        if len(given) != len(shape) or any(size not in (-1, own) for own, size in zip(given, shape, strict=True)):
+            raise UsageError(f"input {name!r} has shape {given}; the file takes {shape}")
 
 
 def checked(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -36,8 +37,12 @@ _TYPES = {
     "tensor(double)": np.float64,
     "tensor(int8)": np.int8,
     "tensor(uint8)": np.uint8,
+    "tensor(int16)": np.int16,
+    "tensor(uint16)": np.uint16,
     "tensor(int32)": np.int32,
+    "tensor(uint32)": np.uint32,
     "tensor(int64)": np.int64,
+    "tensor(uint64)": np.uint64,
     "tensor(bool)": np.bool_,
 }
 #: Kernels of convolutions, matrix products and recurrent cells, as ONNX Runtime names them after fusing Q/DQ pairs.
@@ -94,9 +99,8 @@ def profile(file: Path, options: Options, inputs: Mapping[str, NDArray[np.generi
 class OnnxSession:
     """One file in ONNX Runtime; see ``edgekit.toolchains.Session``.
 
-    Attributes:
-        executed: kernels of the optimized graph by operator type, Q/DQ included: what really runs. Only where it was
-            asked to ``look``; else empty.
+    It looks at what really runs only where it was asked to ``look``, and when that is read: a session of its own writes
+    the optimized graph down, so that neither the time nor the memory of opening this one has it in.
 
     ``entries`` are further settings of the session, by ONNX Runtime's names.
     """
@@ -113,8 +117,10 @@ class OnnxSession:
         look: bool = False,
         unit: Unit = "cpu",
         trace: Path | None = None,
+        optimized: Path | None = None,
     ) -> None:
         provider = _provider(unit)
+        self._look = functools.partial(OnnxSession, file, threads, entries, unit=unit) if look else None
         self.by = f"onnxruntime {onnxruntime.__version__} {provider.removesuffix('ExecutionProvider')}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -128,15 +134,26 @@ class OnnxSession:
             options.enable_profiling, options.profile_file_prefix = True, str(trace)
         for key, value in entries.items():
             options.add_session_config_entry(key, value)
+        if optimized is not None:
+            options.optimized_model_filepath = str(optimized)
+        self._session = _load(file, options, provider)
+        self._inputs = {i.name: (_sizes(i.shape), _type(file, i)) for i in self._session.get_inputs()}
+        self._outputs = [o.name for o in self._session.get_outputs()]
+
+    @functools.cached_property
+    def executed(self) -> Counter[str]:
+        """Kernels of the optimized graph by operator type, Q/DQ included; empty where nobody asked to look."""
+        if self._look is None:
+            return Counter()
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
-            if look:
-                options.optimized_model_filepath = str(optimized)
-            self._session = _load(file, options, provider)
-            self.executed = _kernels(optimized) if optimized.exists() else Counter()
-        self.precision = _executed_precision(self.executed)
-        self._inputs = {i.name: (tuple(i.shape), np.dtype(_TYPES[i.type])) for i in self._session.get_inputs()}
-        self._outputs = [o.name for o in self._session.get_outputs()]
+            self._look(optimized=optimized)
+            return Counter(node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node)
+
+    @property
+    def precision(self) -> str:
+        """What its products run in."""
+        return _executed_precision(self.executed)
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample."""
@@ -190,6 +207,17 @@ def _load(file: Path, options: onnxruntime.SessionOptions, provider: str) -> onn
     return session
 
 
+def _sizes(shape: Sequence[int | str | None]) -> tuple[int, ...]:
+    """Of an input; -1 where the file leaves one open, which ONNX Runtime says by a name or by None."""
+    return tuple(size if isinstance(size, int) else -1 for size in shape)
+
+
+def _type(file: Path, tensor: onnxruntime.NodeArg) -> np.dtype[np.generic]:
+    if tensor.type not in _TYPES:
+        raise UnsupportedError(f"input {tensor.name!r} of {file.name} is a {tensor.type}, which NumPy arrays are not")
+    return np.dtype(_TYPES[tensor.type])
+
+
 def _executed_precision(kernels: Counter[str]) -> str:
     """What convolutions and products run in: ``int8``, ``f32``, or ``int8 x20, f32 x2``."""
     integer = sum(n for kernel, n in kernels.items() if kernel in _INTEGER)
@@ -197,7 +225,3 @@ def _executed_precision(kernels: Counter[str]) -> str:
     if integer and floating:
         return f"int8 x{integer}, f32 x{floating}"
     return "int8" if integer else "f32"
-
-
-def _kernels(file: Path) -> Counter[str]:
-    return Counter(node.op_type for node in onnx.load(file).graph.node)

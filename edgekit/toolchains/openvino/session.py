@@ -97,7 +97,11 @@ class OpenVinoSession:
         self._request = self._compiled.create_infer_request()
         # Names as the file has them: where the compiler drops an operator, a port takes over its names, too.
         self._inputs = {
-            port.any_name: (tuple(port.shape), np.dtype(port.element_type.to_dtype())) for port in model.inputs
+            port.any_name: (
+                tuple(-1 if size.is_dynamic else size.get_length() for size in port.partial_shape),
+                np.dtype(port.element_type.to_dtype()),
+            )
+            for port in model.inputs
         }
         self._outputs = [port.any_name for port in model.outputs]
 
@@ -108,7 +112,10 @@ class OpenVinoSession:
         again, which takes several times as long (targets/REASONS.md#openvino-inputs).
         """
         for name, array in checked(inputs, self._inputs).items():
-            self._request.get_tensor(name).data[...] = array
+            tensor = self._request.get_tensor(name)
+            if -1 in self._inputs[name][0]:
+                tensor.shape = array.shape
+            tensor.data[...] = array
         _bare(self._request).infer(share_outputs=True)
         return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
 

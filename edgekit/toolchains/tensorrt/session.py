@@ -48,7 +48,12 @@ class StandInSession(OnnxSession):
                 onnx.save(rounded(model), spelled)
                 super().__init__(spelled, threads, _UNFUSED)
         self.by = f"ONNX Runtime {onnxruntime.__version__} CPU (stand-in for TensorRT)"
-        self.precision = _EXECUTED[activations]
+        self._activations = activations
+
+    @property
+    def precision(self) -> str:
+        """What it computes in."""
+        return _EXECUTED[self._activations]
 
 
 _EXECUTED: Mapping[Activations, str] = {
