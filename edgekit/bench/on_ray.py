@@ -13,7 +13,7 @@ import functools
 import importlib
 import os
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,7 +163,17 @@ class OnRay:
 
     def converted(self, cells: Sequence[Cell], scratch: Path, options: running.Options) -> Generator[Row, None, None]:
         """Convert cells wherever a core is free."""
+        if options.latency:
+            self._look_for({cell.device for cell in cells})
         yield from self._rows({self._start(cell): converting.failed(cell, "FAILED", "") for cell in cells})
+
+    def _look_for(self, devices: Collection[str]) -> None:
+        """Raise ``NotRunError`` where no node is a device: Ray would wait for one for ever."""
+        offered = self._ray.cluster_resources()
+        for name in map(resource, sorted(devices)):
+            if not offered.get(name):
+                how = f"ray start --address HEAD:6379 --resources '{{\"{name}\": 1}}'"
+                raise NotRunError(f"no node of the cluster offers {name}", hint=f"Start one with: {how}")
 
     def _start(self, cell: Cell) -> Any:
         """Begin a conversion; its artifact stays where it was made until somebody fetches it."""
@@ -175,13 +185,7 @@ class OnRay:
         self, converted: Sequence[Row], known: Sequence[Row], scratch: Path, options: running.Options
     ) -> Generator[Row, None, None]:
         """Time files, each alone on a device."""
-        offered = self._ray.cluster_resources()
-        for device in dict.fromkeys(row.cell.device for row in converted):
-            if not offered.get(resource(device)):
-                raise NotRunError(
-                    f"no node of the cluster is the device {device}",
-                    hint=f"""Start one with: ray start --address HEAD --resources '{{"{resource(device)}": 1}}'""",
-                )
+        self._look_for({row.cell.device for row in converted})
         pending = {}
         for row in converted:
             if row.cell not in self._packs:  # an earlier run converted it
