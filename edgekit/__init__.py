@@ -14,15 +14,17 @@ from edgekit.errors import EdgekitError
 if TYPE_CHECKING:
     from edgekit.api import convert, inspect
     from edgekit.artifact.folder import verify
+    from edgekit.ci.parity import assert_parity
     from edgekit.result import Result
 
 #: The distribution that every number passes through.
 PACKAGES = ("numpy",)
 
 __version__ = "0.1.0"
-__all__ = ["EdgekitError", "Result", "__version__", "convert", "inspect", "verify"]
+__all__ = ["EdgekitError", "Result", "__version__", "assert_parity", "convert", "inspect", "verify"]
 
 _HOMES = {
+    "assert_parity": "edgekit.ci.parity",
     "convert": "edgekit.api",
     "inspect": "edgekit.api",
     "verify": "edgekit.artifact.folder",

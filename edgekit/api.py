@@ -16,6 +16,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from pydantic import ValidationError
+
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
 from edgekit.conversion.budget import Budget
@@ -28,6 +30,7 @@ from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
+from edgekit.limits import DROP, DropLimit
 from edgekit.mil import step as mlpackage
 from edgekit.ranges import plans
 from edgekit.result import Inspected, Result
@@ -37,7 +40,7 @@ from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps import audit
 from edgekit.steps import convert as convert_step
-from edgekit.target import Rounding
+from edgekit.target import Rounding, Target
 
 _Word = TypeVar("_Word", bound=str)
 
@@ -60,6 +63,7 @@ def convert(
     rounding: str | None = None,
     equalize: str | None = None,
     allow_unproven: bool = False,
+    max_drop: float | None = None,
     latency: bool = True,
     trust: bool = False,
     timeout: float = 1800.0,
@@ -70,8 +74,8 @@ def convert(
 ) -> Result:
     """Convert a model to a target and prove the file; see ``edgekit convert --help`` for the arguments.
 
-    Without ``latency`` nothing is timed, and the first route that passes is chosen. ``ranges`` is a plan of
-    ``calibration/`` by name or path; None takes that of the target.
+    ``max_drop`` takes the place of the target's limits on a drop. Without ``latency`` nothing is timed, and the first
+    route that passes is chosen. ``ranges`` is a plan of ``calibration/`` by name or path; None: that of the target.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
@@ -92,11 +96,22 @@ def convert(
         allow_unproven=allow_unproven,
         latency=latency,
     )
+    if max_drop is not None:
+        order = replace(order, target=_allowing(order.target, max_drop))
     if workers is not None:
         return pipeline.convert(order, workers=workers, store=store, progress=progress)
     limits = _limits(timeout, memory_limit_mib)
     with listening(), Workers(limits) as own:
         return pipeline.convert(order, workers=own, store=store, progress=progress)
+
+
+def _allowing(target: Target, max_drop: float) -> Target:
+    """A target whose files may lose so much, whatever the metric."""
+    try:
+        limit = DropLimit(drop_max=max_drop)
+    except ValidationError as error:
+        raise UsageError(f"a drop of {max_drop} is no limit; allowed: above 0, below 1") from error
+    return target.model_copy(update={"gate": target.gate.model_copy(update=dict.fromkeys(DROP, limit))})
 
 
 def _order(

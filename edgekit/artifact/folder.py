@@ -119,20 +119,20 @@ class Sealed(_Lenient):
     files: tuple[File, ...]
 
 
-def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, str], result: M) -> M:
+def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, bytes], result: M) -> M:
     """Publish an artifact under its final name, complete or not at all; an older one of that name is replaced.
 
     Args:
         destination: the artifact's folder.
         files: name inside the artifact -> file to copy.
-        texts: name inside the artifact -> text.
+        texts: name inside the artifact -> what is written there.
         result: the result; its ``files`` and ``artifact`` are filled in here.
     """
     with publishing.writing(destination) as scratch:
         for name, path in files.items():
             publishing.copy_into(scratch, name, path)
         for name, text in texts.items():
-            (scratch / name).write_text(text, "utf-8")
+            (scratch / name).write_bytes(text)
         sealed = result.model_copy(update={"files": contents.sealed_files(scratch), "artifact": str(destination)})
         document = sealed.to_json() | {"artifact": None}  # a folder may be moved: it does not say where it lies
         (scratch / MANIFEST).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")

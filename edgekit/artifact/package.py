@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from edgekit import __version__
 from edgekit import target as targets
-from edgekit.artifact import contents, publishing
+from edgekit.artifact import contents, picture, publishing
 from edgekit.artifact import folder as artifact
 from edgekit.artifact.compact import NAMES
 from edgekit.artifact.readme import readme
@@ -66,11 +67,21 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
         destination = publishing.rejected(destination)
-    texts = {contents.CARD: readme(result, list(files))}
+    shown = _picture(order, result, files)
+    made_here = {picture.NAME: shown.png} if shown else {}
+    texts = {contents.CARD: readme(result, [*files, *made_here], shown).encode(), **made_here}
     written = artifact.write(destination, files, texts, result)
     if accepted:
         return written
     return written.model_copy(update={"artifact": None, "rejected": str(destination)})
+
+
+def _picture(order: Order, result: Result, files: Mapping[str, Path]) -> picture.Picture | None:
+    """Golden samples with the artifact's answers, of a model that is one file and is called once."""
+    golden = files.get(artifact.GOLDEN)
+    if golden is None or result.state or result.accuracy is None:
+        return None
+    return picture.draw(golden, result.accuracy.metric, order.plan.task, result.samples.classes)
 
 
 def destination_of(order: Order, framework: str) -> Path:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 
 from edgekit import __version__
-from edgekit.artifact import contents, words
+from edgekit.artifact import card, contents, words
+from edgekit.artifact.picture import NAME as PICTURE
+from edgekit.artifact.picture import Picture
 from edgekit.errors import printable
 from edgekit.result import IO, Result
 
 #: What is read as something else inside of a line: CommonMark's emphasis, code, links, HTML and entities; GitHub's
 #: tables, strikethrough and formulas.
 _SPECIAL = re.compile(r"[\\`*_#\[\]<>&|~$]")
+#: What begins a list, where it stands first in a line.
+_MARKER, _ESCAPED = re.compile(r"^(\d*)([-+.)])"), r"\1\\\2"
 #: What GitHub makes a link of without being asked.
 _LINKS = re.compile(r"(://|\bwww\.)", re.IGNORECASE)
 
@@ -31,18 +35,26 @@ def code(value: str) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}"
 
 
-def readme(result: Result, files: list[str]) -> str:
-    """The short README for whoever receives the artifact."""
-    rows = "\n".join(f"| {text(name)} | {text(value)} |" for name, value in words.facts(result))
+def readme(result: Result, files: list[str], picture: Picture | None = None) -> str:
+    """The artifact's card, for whoever receives it."""
     listed = "\n".join(f"- {code(name)}" for name in [*files, contents.MANIFEST, contents.SEAL])
+    shown = f"![{text(picture.says)}]({PICTURE})\n\n{text(picture.says).capitalize()}.\n\n" if picture else ""
     return f"""# {text(result.source.name)} for {text(result.target)}
 
 Made by edgekit {__version__} from {code(result.source.given)}. Status: **{text(words.status(result))}**. \
 {text(result.reason)}
 
-| | |
-|---|---|
-{rows}
+{shown}## What it is
+{_table(card.about(result))}
+
+## What is proven
+{_table(words.facts(result))}
+
+## Limits
+{_list(card.limits(result))}
+
+## Licence
+{_list(card.licence(result))}
 
 ## Tensors
 {_tensors(result)}{_states(result)}
@@ -52,6 +64,15 @@ Made by edgekit {__version__} from {code(result.source.given)}. Status: **{text(
 
 `edgekit verify .` re-hashes every file and runs the golden samples again; `{contents.MANIFEST}` holds all evidence.
 """
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {text(name)} | {text(value)} |" for name, value in rows)])
+
+
+def _list(lines: list[str]) -> str:
+    """Items, of which none begins a list of its own, or code, whatever it begins with."""
+    return "\n".join(f"- {_MARKER.sub(_ESCAPED, text(line.strip()))}" for line in lines)
 
 
 def _tensors(result: Result) -> str:

@@ -304,11 +304,11 @@ def measure(
         subjects = [find(path, asked, workers) for path in paths]
     if asked.inputs is not None and any(len(subject.contender.files) > 1 for subject in subjects):
         raise UsageError("--inputs is for files of one model", hint="Artifacts of several parts have recorded samples.")
-    rows = [_alone(subject, asked, device, progress) for subject in subjects]
+    rows = [alone(subject, asked, device, progress) for subject in subjects]
     whole = [index for index, row in enumerate(rows) if row.measured is not None]
     if len(whole) > 1 and asked.engine == "edgekit":
         for index, found in zip(
-            whole, _in_turns([subjects[i] for i in whole], asked, device, progress) or (), strict=False
+            whole, in_turns([subjects[i] for i in whole], asked, device, progress) or (), strict=False
         ):
             rows[index] = _joined(rows[index], found)
     for row in rows:
@@ -316,7 +316,7 @@ def measure(
     return rows
 
 
-def _alone(subject: Subject, asked: Asked, device: Device, progress: Callable[[str, str], None]) -> Row:
+def alone(subject: Subject, asked: Asked, device: Device, progress: Callable[[str, str], None]) -> Row:
     """Measure one in a fresh process."""
     label = f"measure {subject.path}"
     request = step.Request(
@@ -346,7 +346,7 @@ def _alone(subject: Subject, asked: Asked, device: Device, progress: Callable[[s
 _STATUS: Mapping[type[EdgekitError], Status] = {NotRunError: "NOT_RUN", UnsupportedError: "UNSUPPORTED"}
 
 
-def _in_turns(
+def in_turns(
     subjects: Sequence[Subject], asked: Asked, device: Device, progress: Callable[[str, str], None]
 ) -> list[Measured] | None:
     """Measure several in one process, in turns; None where they cannot share one."""

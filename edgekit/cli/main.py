@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from edgekit import __version__
-from edgekit.cli import benchmark, cache, columns, lists
+from edgekit.cli import benchmark, cache, columns, compare, lists, report
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
@@ -31,6 +31,8 @@ app = typer.Typer(
 app.add_typer(lists.app, name="list")
 app.add_typer(cache.app, name="cache")
 app.command()(benchmark.benchmark)
+app.command()(report.report)
+app.command()(compare.compare)
 
 _DEMAND_NOT_MET = 5
 #: What a shell reports for a process whose output nobody reads any more (SIGPIPE).
@@ -191,7 +193,7 @@ def sensitivity(
     from edgekit.cli import show
 
     if plot is not None:
-        from edgekit.cli import plots
+        from edgekit.report import plots
 
         plots.check(plot)
     with show.progress() as progress:

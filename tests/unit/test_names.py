@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from edgekit import cli
-from edgekit.artifact import words
+from edgekit.artifact import card, words
 from edgekit.artifact.readme import code, readme, text
 from edgekit.cli import columns, show
 from edgekit.errors import printable
@@ -180,9 +180,11 @@ def test_the_readme_holds_such_names_as_text(name):
     tokens = MarkdownIt("commonmark").enable("table").enable("strikethrough").parse(written)
     kinds = {token.type for token in tokens}
     assert not kinds & {"html_block", "fence", "code_block", "blockquote_open", "hr", "ordered_list_open"}
-    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h2", "h2"]
-    assert len([token for token in tokens if token.type == "tr_open"]) == 1 + len(words.facts(result))
-    assert len([token for token in tokens if token.type == "list_item_open"]) == 4 + 1 + 3
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", *["h2"] * 7]
+    rows = [*card.about(result), *words.facts(result)]
+    assert len([token for token in tokens if token.type == "tr_open"]) == 2 + len(rows)
+    lines = [*card.limits(result), *card.licence(result)]
+    assert len([token for token in tokens if token.type == "list_item_open"]) == len(lines) + 4 + 1 + 3
     inner = [child for token in tokens for child in token.children or ()]
     allowed = {"text", "text_special", "code_inline", "strong_open", "strong_close", "softbreak"}
     assert {child.type for child in inner} <= allowed

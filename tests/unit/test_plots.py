@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from matplotlib import figure
 
-from edgekit.cli import plots
 from edgekit.conversion.sensitivity import Cost, Sensitivity
+from edgekit.report import plots
 
 
 def cost(name: str, variation: float) -> Cost:
@@ -20,7 +20,7 @@ def drawn(rest: float, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Any:
     kept: list[Any] = []
     save = figure.Figure.savefig
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, *a, **k: (kept.append(self), save(self, *a, **k)))
-    layers = (cost("a", 20), cost("b", 40))
+    layers = (cost("$a^{$", 20), cost("b", 40))  # a name is no formula
     plots.sensitivity(
         Sensitivity("target", "route", None, 9, "data", cost("", rest), cost("", 18), layers), folder / "cost.png"
     )

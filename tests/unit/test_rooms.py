@@ -34,6 +34,7 @@ api
 bench
 report
 cli
+ci
 __init__ __main__
 """
 RANK = {room: rank for rank, line in enumerate(ROOMS.strip().splitlines()) for room in line.split()}

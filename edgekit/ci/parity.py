@@ -1,0 +1,89 @@
+"""``edgekit.assert_parity``: a model converts to a target and keeps its accuracy, or a test fails with the evidence."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit import api
+from edgekit.artifact import words
+from edgekit.ci import handed
+from edgekit.result import Result
+
+#: Are told of every result before it is judged; the plug-in collects what its reports show.
+listeners: list[Callable[[Result], None]] = []
+
+
+def assert_parity(
+    model: object,
+    target: str = "tflite-int8",
+    *,
+    calibrate: object = None,
+    evaluate: object = None,
+    metric: str = "top1",
+    max_drop: float = 0.01,
+    output: Path | None = None,
+) -> Result:
+    """Convert a model and assert that the file passes: parity, precision, and the accuracy that it may lose.
+
+    Args:
+        model: a source as ``edgekit convert`` takes it (zoo name, path, ``file.py:function``), a live
+            ``torch.nn.Module`` or a Keras model, which is written by its own framework's exporter.
+        target: name from ``edgekit list targets``, or a TOML file.
+        calibrate: real inputs for activation ranges: text as of ``--calibrate``, an array ``(samples, ...)``, or a
+            mapping of arrays by input name.
+        evaluate: labelled samples, split 30/70 into selection and test: text as of ``--evaluate``, or a pair
+            ``(inputs, labels)``.
+        metric: what the labels are scored by.
+        max_drop: of the metric: 0.01 is one point, of relative metrics one per cent.
+        output: the artifact's folder; without it nothing is kept.
+
+    Returns:
+        The result. ``status`` is ``PASS``.
+
+    Raises:
+        AssertionError: the file does not pass, with the evidence and what would help.
+        EdgekitError: the request is wrong or cannot be served at all.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        example = handed.arrays(calibrate) or handed.arrays(evaluate)
+        result = api.convert(
+            handed.source(model, folder, example[0] if example else None),
+            target,
+            calibrate=handed.file(calibrate, folder / "calibrate.npz"),
+            evaluate=handed.file(evaluate, folder / "evaluate.npz"),
+            metric=metric,
+            max_drop=max_drop,
+            output=output or folder / "artifact",
+            latency=False,
+        )
+        for listener in listeners:
+            listener(result)
+    fault = wrong(result, evaluated=evaluate is not None)
+    if fault:
+        raise AssertionError(fault)
+    return result
+
+
+def wrong(result: Result, *, evaluated: bool) -> str:
+    """Why a result is no pass, with the evidence; empty where it is one.
+
+    ``evaluated``: whether samples were handed in to measure accuracy, which must then have been.
+    """
+    if result.status == "PASS" and (result.accuracy is not None or not evaluated):
+        return ""
+    reason, hint = result.reason, result.error.hint if result.error else ""
+    if result.status == "PASS":
+        reason = "accuracy was not measured: there are no labels, so that nothing says what was lost"
+        hint = "Give evaluate=(inputs, labels)."
+    lines = [f"{result.source.name} for {result.target} is {words.status(result)}: {reason}"]
+    lines += [f"  {name:<18} {value}" for name, value in words.facts(result) if name not in ("target", "latency")]
+    lines.append(f"  {'route':<18} {result.route or 'none'}")
+    tried = [f"{tried.route}: {tried.status}" for tried in result.routes_tried]
+    if tried:
+        lines.append(f"  {'routes tried':<18} {'; '.join(tried)}")
+    if hint:
+        lines.append(f"  {'what would help':<18} {hint}")
+    return "\n".join(lines)
