@@ -11,12 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgekit.artifact import derived
 from edgekit.artifact.compact import NAMES
-from edgekit.artifact.contents import MANIFEST, SEAL, no_artifact
+from edgekit.artifact.contents import MANIFEST, no_artifact
 from edgekit.bench import rows as files
-from edgekit.bench.row import AgainstFloat, Cell, Code, Made, ParityFigures, Row
+from edgekit.bench.of_result import row_of
+from edgekit.bench.row import Cell, Code, Row
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.jobs.store import sha256_file
 from edgekit.result import Layer, Result
 
 
@@ -113,8 +113,9 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DamagedFileError(f"{path}: {where}: {first['msg']}", hint="Convert the model again.") from error
-    seal = folder / SEAL
-    row = of_result(result, sha256=sha256_file(seal) if seal.is_file() else None, path=str(folder))
+    code = Code(edgekit=result.tools.get("edgekit", "unknown"))
+    at = result.latency.measured_at or "" if result.latency else ""
+    row = row_of(result, code=code, at=at, path=str(folder))
     return row, [
         Layers(
             row.cell, name if len(result.parts) > 1 else "", part.audit.layers, short_names((folder / part.file).parent)
@@ -122,50 +123,6 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
         for name, part in result.parts.items()
         if part.audit.layers
     ]
-
-
-def of_result(result: Result, *, sha256: str | None = None, path: str | None = None) -> Row:
-    """The row of a conversion: nothing in it is timed alone."""
-    p, config = result.parity, result.source.config
-    made = Made(
-        sha256=sha256,
-        path=path,
-        format=result.format,
-        toolchain=result.toolchain,
-        precision=result.precision,
-        route=result.route,
-        size_bytes=result.size_bytes,
-        float_size_bytes=result.float_size_bytes,
-        macs=result.audit.macs_total if result.audit else None,
-        macs_quantized_share=result.audit.macs_quantized_share if result.audit else None,
-        cpu_seconds=sum(result.cpu_seconds.values()),
-    )
-    code = Code(
-        edgekit=result.tools.get("edgekit", "unknown"),
-        tools={name: version for name, version in result.tools.items() if name != "edgekit"},
-    )
-    cell = Cell(
-        model=result.source.name + (f":{config}" if config not in (None, "tiny") else ""),
-        framework=result.framework,
-        target=result.target,
-    )
-    figures = ParityFigures(sqnr_db=p.sqnr_db, variation_db=p.variation_db, channel_db=p.channel_db) if p else None
-    return Row.model_validate(
-        {
-            "cell": cell,
-            "status": result.status,
-            "flags": result.flags,
-            "reason": result.reason,
-            "proof": result.proof,
-            "made": made,
-            "parity": figures,
-            "accuracy": result.accuracy,
-            "against_float": AgainstFloat.of(result.latency),
-            "code": code,
-            "host": result.host,
-            "at": result.latency.measured_at or "" if result.latency else "",
-        }
-    )
 
 
 def short_names(folder: Path) -> dict[str, str]:
