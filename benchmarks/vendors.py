@@ -246,7 +246,7 @@ def page() -> str:
         "KB and the share of weights in 4 bits: theirs, ours. Convolutional networks have no row of `openvino-int4`,",
         "`onnxruntime-int4` and `executorch-int4`: these formats have 4-bit kernels for linear layers alone, and the",
         "targets refuse such a network by name. *mixed*: the target passes its gate with `--allow-mixed` alone.",
-        f"Core ML's files are run by edgekit's evaluator, in NumPy, an operator at a time: {EVALUATED} samples there.",
+        f"Core ML's files are run by edgekit's evaluator, in NumPy, an operator at a time: at least {EVALUATED} samples there.",
         "",
         "## What the tools were tried with",
         "",
