@@ -5,11 +5,11 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from edgekit import api, pipeline, target
-from edgekit.artifact import contents
-from edgekit.bench.row import AgainstFloat, Cell, Code, Made, ParityFigures, Row
+from edgekit.bench.of_result import row_of
+from edgekit.bench.row import Cell, Row
 from edgekit.bench.stamp import code, fingerprint, now
 from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError, MissingDependencyError, NotRunError, UnsupportedError
@@ -19,7 +19,7 @@ from edgekit.jobs.interpreters import HERE
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
-from edgekit.result import Proof, Result, Status
+from edgekit.result import Proof, Status
 from edgekit.sources import source as sources
 
 #: What an error ends a cell as; FAILED for all others.
@@ -44,7 +44,7 @@ def convert(cell: Cell, folder: Path, workers: Workers, store: Store | None = No
         return failed(cell, status, str(error))
     except Exception as error:  # a bug of ours costs one cell
         return failed(cell, "FAILED", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")
-    return row_of(cell, result)
+    return row_of(result, code=code(), at=now(), cell=cell, fingerprint=fingerprint())
 
 
 def source_of(cell: Cell) -> str:
@@ -54,60 +54,16 @@ def source_of(cell: Cell) -> str:
 
 def failed(cell: Cell, status: Status, reason: str) -> Row:
     """The row of a cell that came to no result."""
-    return _row(cell, code(), status=status, reason=reason, proof=Proof(kind="none"))
-
-
-def row_of(cell: Cell, result: Result) -> Row:
-    """What a conversion found."""
-    tools = {name: version for name, version in result.tools.items() if name != "edgekit"}
-    return _row(cell, code().model_copy(update={"tools": tools}), **of_result(result))
-
-
-def of_result(result: Result) -> dict[str, Any]:
-    """What a row has of a conversion: all but whose it is, what made it, where and when.
-
-    The result's flags stay, but for REUSED, which says in a row that ``measured`` is of an earlier run: a figure that
-    comes from the store was computed by this very code, or it would not be found there.
-    """
-    parity, audit = result.parity, result.audit
-    figures = parity and ParityFigures(
-        sqnr_db=parity.sqnr_db, variation_db=parity.variation_db, channel_db=parity.channel_db
-    )
-    made = Made(
-        sha256=contents.sha256_of(result.files) if result.files else None,
-        format=result.format,
-        toolchain=result.toolchain,
-        precision=result.precision,
-        route=result.route,
-        size_bytes=result.size_bytes,
-        float_size_bytes=result.float_size_bytes,
-        macs=audit.macs_total if audit else None,
-        macs_quantized_share=audit.macs_quantized_share if audit else None,
-        cpu_seconds=sum(result.cpu_seconds.values()),
-    )
-    return {
-        "status": result.status,
-        "flags": tuple(flag for flag in result.flags if flag != "REUSED"),
-        "reason": result.reason,
-        "proof": result.proof,
-        "made": made,
-        "parity": figures,
-        "accuracy": result.accuracy,
-        "against_float": AgainstFloat.of(result.latency),
-    }
-
-
-def _row(cell: Cell, made_by: Code, **fields: object) -> Row:
-    return Row.model_validate(
-        {
-            "cell": cell,
-            "code": made_by,
-            "host": host(),
-            "fingerprint": fingerprint(),
-            "processor": host().processor,
-            "at": now(),
-            **fields,
-        }
+    return Row(
+        cell=cell,
+        status=status,
+        reason=reason,
+        proof=Proof(kind="none"),
+        code=code(),
+        host=host(),
+        fingerprint=fingerprint(),
+        processor=host().processor,
+        at=now(),
     )
 
 

@@ -13,7 +13,7 @@ import functools
 import importlib
 import os
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,7 +163,17 @@ class OnRay:
 
     def converted(self, cells: Sequence[Cell], scratch: Path, options: running.Options) -> Generator[Row, None, None]:
         """Convert cells wherever a core is free."""
-        yield from self._rows({self._start(cell): cell for cell in cells})
+        if options.latency:
+            self._look_for({cell.device for cell in cells})
+        yield from self._rows({self._start(cell): converting.failed(cell, "FAILED", "") for cell in cells})
+
+    def _look_for(self, devices: Collection[str]) -> None:
+        """Raise ``NotRunError`` where no node is a device: Ray would wait for one for ever."""
+        offered = self._ray.cluster_resources()
+        for name in map(resource, sorted(devices)):
+            if not offered.get(name):
+                how = f"ray start --address HEAD:6379 --resources '{{\"{name}\": 1}}'"
+                raise NotRunError(f"no node of the cluster offers {name}", hint=f"Start one with: {how}")
 
     def _start(self, cell: Cell) -> Any:
         """Begin a conversion; its artifact stays where it was made until somebody fetches it."""
@@ -175,13 +185,7 @@ class OnRay:
         self, converted: Sequence[Row], known: Sequence[Row], scratch: Path, options: running.Options
     ) -> Generator[Row, None, None]:
         """Time files, each alone on a device."""
-        offered = self._ray.cluster_resources()
-        for device in dict.fromkeys(row.cell.device for row in converted):
-            if not offered.get(resource(device)):
-                raise NotRunError(
-                    f"no node of the cluster is the device {device}",
-                    hint=f"""Start one with: ray start --address HEAD --resources '{{"{resource(device)}": 1}}'""",
-                )
+        self._look_for({row.cell.device for row in converted})
         pending = {}
         for row in converted:
             if row.cell not in self._packs:  # an earlier run converted it
@@ -190,26 +194,33 @@ class OnRay:
             task = self._ray.remote(num_cpus=1, resources={resource(row.cell.device): 1}, max_retries=RETRIES)(_task)
             pack = [self._packs[row.cell]]  # in a list it is not fetched before it is asked for
             ref = task.remote(_measure, options.measure, options.asked, row.to_json(), pack, earlier)
-            pending[ref] = row.cell
+            pending[ref] = row
         yield from self._rows(pending)
 
-    def _rows(self, pending: dict[Any, Cell]) -> Generator[Row, None, None]:
-        """Rows as they come; what was begun is cancelled where nobody waits for it any more."""
+    def _rows(self, pending: dict[Any, Row]) -> Generator[Row, None, None]:
+        """Rows as they come; what was begun is cancelled where nobody waits for it any more.
+
+        Args:
+            pending: what was begun -> what is known of the cell without it.
+        """
         try:
             while pending:
                 ready, _ = self._ray.wait(list(pending), timeout=0.2)
                 for ref in ready:
-                    cell = pending.pop(ref)
-                    yield self._row(ref, cell)
+                    known = pending.pop(ref)
+                    yield self._row(ref, known)
         finally:
             for ref in pending:
                 self._ray.cancel(ref, force=True)
 
-    def _row(self, ref: Any, cell: Cell) -> Row:
+    def _row(self, ref: Any, known: Row) -> Row:
         try:
             row = Row.model_validate(self._ray.get(ref))
         except self._ray.exceptions.RayError as error:
-            return converting.failed(cell, "FAILED", f"lost {RETRIES + 1} times: {' '.join(str(error).split())[:300]}")
+            raised = isinstance(error, self._ray.exceptions.RayTaskError)
+            how = "its task raised" if raised else f"its task was lost {RETRIES + 1} times"
+            reason = f"{how}: {' '.join(str(error).split())[-300:]}"
+            return known.model_copy(update={"status": "FAILED", "reason": reason})
         if row.code.sha256 != code().sha256:
             raise UsageError(f"a node has other code of edgekit: {row.code.commit or row.code.edgekit}")
         return row

@@ -33,6 +33,7 @@ from edgekit.result import Flag
 #: What the children of one lane take of memory.
 _LANE_BYTES = 5 << 30
 
+Half = Literal["converted", "measured"]
 Made = Generator[Row, None, None]
 MakeWorkers = Callable[[], Workers]
 #: Measures an artifact's folder: a row of which ``measured`` and the flag NOISY count.
@@ -43,7 +44,7 @@ Measure = Callable[[Path, Asked], Row]
 class Step:
     """One cell is done: in which half of the run, how many are, of how many."""
 
-    half: Literal["converted", "measured"]
+    half: Half
     done: int
     of: int
     row: Row
@@ -68,6 +69,7 @@ class Options:
         measure: what does so.
         workers: what starts children.
         store: results of steps; the user's own by default.
+        begins: is called when a half of the run begins, with how many cells there are to do in it.
         told: is called with every step, in the thread that runs the suite.
         say: is called with what else there is to say.
     """
@@ -80,6 +82,7 @@ class Options:
     measure: Measure = measure
     workers: MakeWorkers = Workers
     store: Store | None = None
+    begins: Callable[[Half, int], None] = lambda half, of: None
     told: Callable[[Step], None] = lambda step: None
     say: Callable[[str], None] = lambda line: None
 
@@ -118,7 +121,8 @@ def run(cells: Sequence[Cell], options: Options, over: Executor | None = None) -
     found = {} if options.fresh else {c: r for c, r in rows.newest(known).items() if over.is_done(r)}
     found = {cell: found[cell] for cell in cells if cell in found}
 
-    def keep(half: Literal["converted", "measured"], made: Made, of: int) -> None:
+    def keep(half: Half, made: Made, of: int) -> None:
+        options.begins(half, of)
         with closing(made):
             for number, row in enumerate(made, 1):
                 found[row.cell] = row

@@ -46,10 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def edgekit_parity(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``edgekit.assert_parity``; artifacts are kept in the test's ``tmp_path``, results are told in the summary."""
-    from edgekit.ci import parity, reporting
+    from edgekit.bench import stamp
+    from edgekit.bench.of_result import row_of
+    from edgekit.ci import parity
 
     def listen(result: Result) -> None:
-        request.node.user_properties.append((_ROW, reporting.row_of(result).model_dump_json(by_alias=True)))
+        row = row_of(result, code=stamp.code(), at=stamp.now(), fingerprint=stamp.fingerprint())
+        request.node.user_properties.append((_ROW, row.model_dump_json(by_alias=True)))
 
     def check(model: object, target: str = "tflite-int8", **options: Any) -> Result:
         folder = tmp_path / f"artifact{len(request.node.user_properties)}"

@@ -18,7 +18,7 @@ from edgekit.bench import converting, running, suite
 from edgekit.bench import rows as files
 from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Cell, Row
-from edgekit.bench.running import Options, Step
+from edgekit.bench.running import Half, Options, Step
 from edgekit.cli.columns import columns
 from edgekit.cli.printing import EXIT, print_json, say
 from edgekit.errors import UsageError, printable
@@ -52,8 +52,8 @@ def run(
     if plan:
         return _plan(cells, file, latency=timed, as_json=as_json)
     start = time.monotonic()
-    with _told() as told:
-        options = Options(file, jobs=jobs, latency=timed, fresh=fresh, asked=asked, told=told, say=say)
+    with _told() as (begins, told):
+        options = Options(file, jobs=jobs, latency=timed, fresh=fresh, asked=asked, begins=begins, told=told, say=say)
         made = _run(cells, options, executor)
     return _end(made, file, time.monotonic() - start, as_json=as_json)
 
@@ -105,7 +105,7 @@ def _line(row: Row) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[Callable[[Step], None]]:
+def _told() -> Iterator[tuple[Callable[[Half, int], None], Callable[[Step], None]]]:
     """A line on stderr for each cell; on a terminal a bar with the time left, too."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     bar = Progress(
@@ -117,12 +117,14 @@ def _told() -> Iterator[Callable[[Step], None]]:
         disable=not console.is_terminal,
         transient=True,
     )
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[Half, TaskID] = {}
+
+    def begin(half: Half, of: int) -> None:
+        if of:
+            tasks[half] = bar.add_task(half, total=of)
 
     def tell(step: Step) -> None:
-        if step.half not in tasks:
-            tasks[step.half] = bar.add_task(step.half)
-        bar.update(tasks[step.half], completed=step.done, total=step.of)
+        bar.update(tasks[step.half], completed=step.done)
         row = step.row
         text = [str(row.cell), row.status, *row.flags]
         if step.half == "measured" and row.measured:
@@ -130,7 +132,7 @@ def _told() -> Iterator[Callable[[Step], None]]:
         console.out(printable("  ".join([*text, " ".join(row.reason.split())[:150]]).rstrip()))
 
     with bar:
-        yield tell
+        yield begin, tell
 
 
 def _plan(cells: list[Cell], file: Path, *, latency: bool, as_json: bool) -> int:

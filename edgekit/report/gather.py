@@ -13,7 +13,7 @@ from edgekit.artifact import derived
 from edgekit.artifact.compact import NAMES
 from edgekit.artifact.contents import MANIFEST, no_artifact
 from edgekit.bench import rows as files
-from edgekit.bench.converting import of_result
+from edgekit.bench.of_result import row_of
 from edgekit.bench.row import Cell, Code, Row
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.errors import DamagedFileError, UsageError
@@ -113,7 +113,9 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DamagedFileError(f"{path}: {where}: {first['msg']}", hint="Convert the model again.") from error
-    row = of_artifact(result, folder)
+    code = Code(edgekit=result.tools.get("edgekit", "unknown"))
+    at = result.latency.measured_at or "" if result.latency else ""
+    row = row_of(result, code=code, at=at, path=str(folder))
     return row, [
         Layers(
             row.cell, name if len(result.parts) > 1 else "", part.audit.layers, short_names((folder / part.file).parent)
@@ -121,26 +123,6 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
         for name, part in result.parts.items()
         if part.audit.layers
     ]
-
-
-def of_artifact(result: Result, folder: Path) -> Row:
-    """The row of a conversion as its manifest tells it: nothing in it is timed alone."""
-    found, config = of_result(result), result.source.config
-    tools = {name: version for name, version in result.tools.items() if name != "edgekit"}
-    return Row.model_validate(
-        {
-            **found,
-            "cell": Cell(
-                model=result.source.name + (f":{config}" if config not in (None, "tiny") else ""),
-                framework=result.framework,
-                target=result.target,
-            ),
-            "made": found["made"].model_copy(update={"path": str(folder)}),
-            "code": Code(edgekit=result.tools.get("edgekit"), tools=tools),
-            "host": result.host,
-            "at": result.latency.measured_at or "" if result.latency else "",
-        }
-    )
 
 
 def short_names(folder: Path) -> dict[str, str]:

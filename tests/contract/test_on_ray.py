@@ -1,6 +1,7 @@
 """A suite over a cluster of two nodes of which one is killed: no row is lost; and artifacts travel by their hash."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from edgekit.bench import converting, on_ray, rows, running
 from edgekit.bench.on_ray import OnRay
 from edgekit.bench.row import Cell
 from edgekit.bench.running import Options
-from edgekit.errors import DamagedFileError, FailedError
+from edgekit.errors import DamagedFileError, FailedError, MissingDependencyError, NotRunError
 from edgekit.jobs.store import Store
 from tests import null
 
@@ -77,6 +78,28 @@ def test_a_node_that_is_killed_takes_no_row_along(cluster, tmp_path):
                 f"it converts, and was not timed: was given {row.made.sha256}",
             )
             assert (tmp_path / "home" / "artifacts" / str(row.made.sha256) / "manifest.json").is_file()
+
+
+def test_without_ray_the_install_line_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match="ray is not installed") as raised:
+        OnRay(None)
+    assert "pip install 'edgekit[ray]'" in raised.value.hint
+
+
+class OneNode:
+    """What a cluster without a device answers."""
+
+    def cluster_resources(self):
+        return {"CPU": 4.0}
+
+
+def test_a_cluster_without_the_device_is_said_before_any_work(tmp_path):
+    over = object.__new__(OnRay)
+    over._ray = OneNode()
+    with pytest.raises(NotRunError, match="no node of the cluster offers edgekit-cpu") as raised:
+        running.run(CELLS, Options(tmp_path / "rows.jsonl"), over)
+    assert """--resources '{"edgekit-cpu": 1}'""" in raised.value.hint
 
 
 def test_an_artifact_is_fetched_once_and_again_where_it_is_damaged(tmp_path, monkeypatch):

@@ -531,6 +531,7 @@ def test_the_plan_says_what_would_be_made(
         (["--shard", "3/2"], "is not i/n"),
         (["--jobs", "-1"], "--jobs -1 is below 0"),
         (["model.tflite"], "a file does not go together with --suite"),
+        (["--executor", "rya"], "--executor 'rya' is neither ray nor ray://head:port"),
         (["--device", "gpu"], "--device does not go together with --suite"),
     ],
 )
