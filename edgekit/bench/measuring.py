@@ -18,6 +18,7 @@ from edgekit import api, schemes, toolchains
 from edgekit.artifact import contents, derived
 from edgekit.artifact import folder as artifacts
 from edgekit.bench import square, stamp
+from edgekit.bench.of_result import named
 from edgekit.bench.row import AgainstFloat, Cell, Made, ParityFigures, Row
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import (
@@ -110,6 +111,7 @@ class _Told(BaseModel):
 
     class Source(BaseModel):
         name: str
+        config: str | None = None
 
     class Part(BaseModel):
         model_config = ConfigDict(extra="ignore")
@@ -207,7 +209,12 @@ def _artifact(folder: Path, asked: Asked) -> Subject:
         cpu_seconds=round(sum(told.cpu_seconds.values()), 3) if told.cpu_seconds else None,
     )
     parity = ParityFigures(**told.parity.model_dump()) if told.parity else None
-    cell = Cell(model=told.source.name, framework=told.framework, target=told.target, device=asked.unit)
+    cell = Cell(
+        model=named(told.source.name, told.source.config),
+        framework=told.framework,
+        target=told.target,
+        device=asked.unit,
+    )
     row = _row(cell, made, told.status, told.proof).model_copy(
         update={
             "flags": told.flags,

@@ -7,10 +7,14 @@ from edgekit.bench.row import AgainstFloat, Cell, Code, Made, ParityFigures, Row
 from edgekit.result import Result
 
 
+def named(model: str, config: str | None) -> str:
+    """A model as a cell calls it: a configuration other than ``tiny`` belongs to its name."""
+    return model if config in (None, "tiny") else f"{model}:{config}"
+
+
 def cell_of(result: Result) -> Cell:
-    """What was converted to what; a configuration other than ``tiny`` belongs to the model's name."""
-    config = result.source.config
-    name = result.source.name if config in (None, "tiny") else f"{result.source.name}:{config}"
+    """What was converted to what."""
+    name = named(result.source.name, result.source.config)
     return Cell(model=name, framework=result.framework, target=result.target)
 
 
