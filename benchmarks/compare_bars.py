@@ -63,7 +63,7 @@ def child(text: str) -> None:
     around = [
         conditions.between(
             before, after, wall_over_cpu=steady.wall_over_cpu(record),
-            interrupted=record.interrupted / record.blocks, lost=record.lost,
+            interruptions=steady.interruptions_per_s(record), lost=record.lost,
         )
         for record in records
     ]  # fmt: skip
@@ -76,7 +76,7 @@ def child(text: str) -> None:
                 "rounds": min(map(len, blocks)),
                 "noisy_because": sorted({because for one in around for because in one.noisy_because}),
                 "wall_over_cpu": [one.wall_over_cpu for one in around],
-                "interrupted_share": [one.interrupted_share for one in around],
+                "interruptions_per_s": [one.interruptions_per_s for one in around],
                 "load": after.load,
             }
         )

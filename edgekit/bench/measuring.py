@@ -346,7 +346,7 @@ def alone(
         cpus=asked.cpus,
         yardstick=_yardstick(subject, asked, progress) if asked.yardstick else None,
         profile=asked.profile,
-        writes=True,
+        writes=subject.row.accuracy is not None and subject.row.accuracy.metric == "perplexity",
         sustain_s=asked.sustain_s,
         engine=asked.engine,
     )

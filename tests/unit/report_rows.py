@@ -16,7 +16,7 @@ FORMATS = {
     "tensorrt-int8": "tensorrt",
 }
 QUIET: dict[str, Any] = dict.fromkeys(Conditions.model_fields) | {
-    "interrupted_share": 0.0,
+    "interruptions_per_s": 0.0,
     "clock_drift": 0.0,
     "noisy_because": (),
 }

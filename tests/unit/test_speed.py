@@ -107,7 +107,7 @@ def test_a_clock_that_goes_backwards_is_noticed_and_counts_for_nothing() -> None
     assert record.lost > 0
     assert min(record.walls) > 0
     assert steady.wall(record).p50_ms == pytest.approx(1)
-    found = conditions.between(STILL, STILL, wall_over_cpu=1.0, interrupted=0.0, lost=record.lost)
+    found = conditions.between(STILL, STILL, wall_over_cpu=1.0, interruptions=0.0, lost=record.lost)
     assert "the clock went backwards" in found.noisy_because[0]
 
 
@@ -134,7 +134,8 @@ STILL = State(load=0.1, clock_mhz=2000.0, temperature_c=50.0, governor="performa
         ({}, {}, None),
         ({}, {"wall_over_cpu": 1.2}, "wall time is 1.20 x CPU time"),
         ({}, {"wall_over_cpu": None}, None),  # of several threads it says nothing
-        ({}, {"interrupted": 0.2}, "another process took the core in 20% of the blocks"),
+        ({}, {"interruptions": 40.0}, "another process took the core 40 times a second"),
+        ({}, {"interruptions": None}, None),
         ({"work_ms": 1.1}, {}, "a fixed piece of work became 10% slower"),
         ({"work_ms": 0.9}, {}, "a fixed piece of work became 10% faster"),
         ({"ticks": (100, 2000)}, {}, "the hypervisor gave 10%"),
@@ -142,7 +143,7 @@ STILL = State(load=0.1, clock_mhz=2000.0, temperature_c=50.0, governor="performa
     ],
 )
 def test_rules_of_noisy(after: dict, around: dict, why: str | None) -> None:
-    given = {"wall_over_cpu": 1.0, "interrupted": 0.0, "lost": 0} | around
+    given = {"wall_over_cpu": 1.0, "interruptions": 0.0, "lost": 0} | around
     later = State(**{**vars_of(STILL), "ticks": (0, 2000), **after})
     found = conditions.between(STILL, later, **given)
     assert bool(found.noisy_because) == (why is not None)
@@ -153,10 +154,10 @@ def vars_of(state: State) -> dict:
     return {name: getattr(state, name) for name in State.__dataclass_fields__}
 
 
-def test_interruptions_are_counted_by_block() -> None:
+def test_interruptions_are_counted_per_second() -> None:
     machine = Machine(spike=0.3)
     [record] = steady.measure([Subject(machine.takes("f", 4.0))], seconds=2, clocks=machine.clocks)
-    assert record.interrupted / record.blocks == pytest.approx(0.3, abs=0.12)
+    assert steady.interruptions_per_s(record) == pytest.approx(0.3 / (1.3 * 4e-3), rel=0.3)
     assert steady.cpu(record).p50_ms == pytest.approx(4.0)  # CPU time does not know of it
 
 
@@ -165,3 +166,20 @@ def test_the_machine_says_what_it_knows() -> None:
     assert found.work_ms > 0
     now, most = conditions.memory()
     assert 0 < now <= most * 1.01
+
+
+@pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.9), (0.5, 0.87), (0.8, 0.78)])
+def test_the_interval_of_the_median_holds_for_rounds_that_are_alike(correlation: float, least: float) -> None:
+    """Of rounds whose level wanders: 92, 77 and 54 % without the widening (300 simulated runs of 60 rounds)."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        level, levels = rng.standard_normal() / np.sqrt(1 - correlation**2), []
+        for _ in range(60):
+            level = correlation * level + rng.standard_normal()
+            levels.append(level)
+        times = 10 + 0.2 * np.repeat(levels, 20) + 0.1 * rng.standard_normal(1200)
+        found = steady.spread(times, [(i, i + 20) for i in range(0, 1200, 20)], draws=400).p50_ci95_ms
+        assert found is not None
+        held += found[0] <= 10 <= found[1]
+    assert held / 200 >= least

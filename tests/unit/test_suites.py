@@ -175,7 +175,7 @@ def measured_row(**changes: Any) -> Row:
     )
     conditions = Conditions(
         **{
-            **dict.fromkeys(Conditions.model_fields), "interrupted_share": 0.0, "clock_drift": 0.0,
+            **dict.fromkeys(Conditions.model_fields), "interruptions_per_s": 0.0, "clock_drift": 0.0,
             "noisy_because": changes.pop("noisy_because", ()),
         }
     )  # fmt: skip
@@ -469,7 +469,9 @@ def test_ctrl_c_keeps_the_rows_and_leaves_no_child(tmp_path: Path, options: Opti
     assert children and not [child for child in children if child.is_running() and child.status() != "zombie"]
     assert not list(tmp_path.glob("edgekit-*")), "no scratch folder stays"
     kept = rows.read(options.rows)
-    assert kept and {row.status for row in kept} == {"PASS"}, "none of a child that the signal ended"
+    assert kept and all(row.status == "PASS" or "calibration samples" in row.reason for row in kept), (
+        "none of a child that the signal ended"
+    )
     cells = suite.parse(path).cells()
     assert len(kept) < len(cells)
     subprocess.run(command, env=environment, cwd=root, check=True, timeout=600)

@@ -19,8 +19,9 @@ MEASURES = True
 
 #: Above these a row is NOISY. Wall time beyond CPU time is time in which the process, on one thread, did not run.
 WALL_OVER_CPU = 1.1
-#: Share of blocks in which another process took the core.
-INTERRUPTED = 0.05
+#: How often another process may take the core, per second: what one in twenty blocks of 2 ms is. A share of blocks
+#: would grow with their length.
+INTERRUPTIONS_PER_S = 25.0
 #: Change in the time of a fixed piece of work from before to after.
 DRIFT = 0.05
 #: Share of the machine's time that the hypervisor gave to others.
@@ -46,14 +47,16 @@ def state() -> State:
     return State(_load(), clock_mhz(), temperature_c(), _governor(), _ticks(), _work_ms())
 
 
-def between(before: State, after: State, *, wall_over_cpu: float | None, interrupted: float, lost: int) -> Conditions:
+def between(
+    before: State, after: State, *, wall_over_cpu: float | None, interruptions: float | None, lost: int
+) -> Conditions:
     """What lay between two moments.
 
     Args:
         before: when measuring began.
         after: when it ended.
         wall_over_cpu: of the medians; None where more than one thread computed.
-        interrupted: share of blocks with involuntary switches.
+        interruptions: involuntary switches per second; None likewise.
         lost: measurements in which the clock did not go forward.
     """
     drift = after.work_ms / before.work_ms - 1
@@ -65,8 +68,9 @@ def between(before: State, after: State, *, wall_over_cpu: float | None, interru
         because.append(f"the clock went backwards, or stood, in {lost} measurements, which count for nothing")
     if wall_over_cpu is not None and wall_over_cpu > WALL_OVER_CPU:
         because.append(f"wall time is {wall_over_cpu:.2f} x CPU time (allowed: {WALL_OVER_CPU})")
-    if interrupted > INTERRUPTED:
-        because.append(f"another process took the core in {interrupted:.0%} of the blocks (allowed: {INTERRUPTED:.0%})")
+    if interruptions is not None and interruptions > INTERRUPTIONS_PER_S:
+        allowed = f"{INTERRUPTIONS_PER_S:.0f}"
+        because.append(f"another process took the core {interruptions:.0f} times a second (allowed: {allowed})")
     if abs(drift) > DRIFT:
         how = "slower" if drift > 0 else "faster"
         because.append(f"a fixed piece of work became {abs(drift):.0%} {how} meanwhile (allowed: {DRIFT:.0%})")
@@ -74,7 +78,7 @@ def between(before: State, after: State, *, wall_over_cpu: float | None, interru
         because.append(f"the hypervisor gave {stolen:.0%} of the time to others (allowed: {STEAL:.0%})")
     return Conditions(
         wall_over_cpu=wall_over_cpu,
-        interrupted_share=interrupted,
+        interruptions_per_s=interruptions,
         clock_drift=drift,
         steal_share=stolen,
         load_before=before.load,

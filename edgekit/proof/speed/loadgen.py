@@ -44,8 +44,7 @@ def measure(subject: Subject, folder: Path, *, seconds: float) -> Record:
             if not state["left"]:
                 cpu, switches = clocks.cpu_s(), clocks.switches()
                 record.cpus.append((cpu - state["cpu"]) * 1e3 / record.calls)
-                record.blocks += 1
-                record.interrupted += switches > state["switches"]
+                record.switches += switches - int(state["switches"])
                 state.update(left=record.calls, cpu=cpu, switches=switches)
 
     settings, logs = loadgen.TestSettings(), loadgen.LogSettings()

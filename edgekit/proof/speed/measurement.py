@@ -64,14 +64,15 @@ class Conditions(_Frozen):
 
     Attributes:
         wall_over_cpu: median wall time over median CPU time, of runs on one thread.
-        interrupted_share: of the blocks, those in which another process took the core (involuntary switches).
+        interruptions_per_s: how often another process took the core (involuntary switches), per second of wall time
+            of the blocks; None of several threads, which take cores from each other.
         clock_drift: how much slower a fixed piece of work became from start to end: 0.05 is 5 %.
         steal_share: of the time, what the hypervisor gave to others.
         noisy_because: why the row is NOISY, a sentence each; empty where it is not.
     """
 
     wall_over_cpu: float | None
-    interrupted_share: float
+    interruptions_per_s: float | None
     clock_drift: float
     steal_share: float | None
     load_before: float | None

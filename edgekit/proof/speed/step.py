@@ -30,7 +30,7 @@ class Request:
         cpus: that the process is held to; none where it is not.
         yardstick: a product of two square matrices in the same runtime and precision, for one contender.
         profile: whether operators are timed, in a session of its own.
-        writes: whether the file may be one that writes text.
+        writes: whether it is a file that writes text.
         sustain_s: how long a single contender then runs on.
         engine: what drives the inferences of a single contender.
     """
@@ -65,8 +65,8 @@ def run(folder: Path, request: Request) -> Answer:
     else:
         records = steady.measure([one.subject() for one in opened], seconds=request.seconds, seed=request.seed)
     _, peak = conditions.memory()
-    sustained = tuple(steady.sustain(opened[0].subject(), request.sustain_s)) if request.sustain_s else ()
     after = conditions.state()
+    sustained = tuple(steady.sustain(opened[0].subject(), request.sustain_s)) if request.sustain_s else ()
     found = []
     for one, record in zip(opened, records, strict=True):
         contender = one.contender
@@ -75,7 +75,7 @@ def run(folder: Path, request: Request) -> Answer:
             before,
             after,
             wall_over_cpu=steady.wall_over_cpu(record) if on_one else None,
-            interrupted=record.interrupted / max(1, record.blocks),
+            interruptions=steady.interruptions_per_s(record) if on_one else None,
             lost=record.lost,
         )
         first = next(iter(one.sessions.values()))
