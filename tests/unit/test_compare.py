@@ -38,8 +38,8 @@ def measured(ms: float = 1.0, *, seed: int = 0, noisy: tuple[str, ...] = (), **m
     times = tuple(float(ms * t) for t in np.exp(np.random.default_rng(seed).normal(0, 0.003, 40)))
     conditions = Conditions(
         wall_over_cpu=1.0, interruptions_per_s=0.0, clock_drift=0.0, steal_share=None, load_before=None,
-        load_after=None, clock_mhz_before=None, clock_mhz_after=None, temperature_c_before=None, temperature_c_after=None,
-        governor=None, noisy_because=noisy,
+        load_after=None, clock_mhz_before=None, clock_mhz_after=None, temperature_c_before=None,
+        temperature_c_after=None, governor=None, noisy_because=noisy,
     )  # fmt: skip
     fields = {
         "by": "null 1.0", "unit": "cpu", "threads": 1, "pinned_cpus": (), "precision": "int8", "ops_delegated": None,

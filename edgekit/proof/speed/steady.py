@@ -237,7 +237,8 @@ def _interval(
     drawn = np.median(medians[rng.integers(0, len(medians), (draws, len(medians)))], axis=1)
     wider = _inflation(medians)
     low, high = p50 + (np.quantile(drawn, (0.025, 0.975)) - np.median(medians)) * wider
-    return _short(min(p50, float(low))), _short(max(p50, float(high)))
+    ends = np.clip((low, high), medians.min(), medians.max())
+    return _short(min(p50, float(ends[0]))), _short(max(p50, float(ends[1])))
 
 
 def _inflation(values: NDArray[np.float64]) -> float:
