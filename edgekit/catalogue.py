@@ -1,4 +1,4 @@
-"""The three catalogues that a user reads and edits: targets, calibration plans, benchmarks.
+"""The catalogues that a user reads and edits: targets, recipes, calibration plans, benchmarks.
 
 An entry is one TOML file, found by its name. Search order: a path that was given, the current folder's own
 catalogue, each folder of ``EDGEKIT_PATH``, the packaged one.
@@ -13,9 +13,14 @@ from typing import Any, Literal
 
 from edgekit.errors import UsageError, unknown_name
 
-Catalogue = Literal["targets", "calibration", "benchmarks/devices"]
+Catalogue = Literal["targets", "targets/recipes", "calibration", "benchmarks/devices"]
 #: What an entry of each is called, as `edgekit list` lists them.
-_ENTRY: dict[Catalogue, str] = {"targets": "target", "calibration": "range", "benchmarks/devices": "device"}
+_ENTRY: dict[Catalogue, str] = {
+    "targets": "target",
+    "targets/recipes": "recipe",
+    "calibration": "range",
+    "benchmarks/devices": "device",
+}
 
 _PACKAGE = Path(__file__).parent
 #: Bytes of an entry; the packaged ones have a few thousand.
