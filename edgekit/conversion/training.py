@@ -121,8 +121,9 @@ def _notes(step: StepFacts) -> list[str]:
     """What the user must know of a step, a sentence each."""
     first, kept = step.curve[0].value, step.curve[step.kept].value
     what = f"{step.layers} weights on the target's grid" if step.kind == "qat" else "all in float"
+    epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
     notes = [
-        f"{step.kind}: trained for {len(step.curve) - 1} epochs of {step.train_samples} samples, {what}; {step.metric} "
+        f"{step.kind}: trained for {epochs} of {step.train_samples} samples, {what}; {step.metric} "
         f"on {step.selection_samples} selection samples {first:.4f} before, {kept:.4f} after epoch {step.kept}, which "
         "is kept"
     ]
