@@ -1,12 +1,14 @@
 """What training with weights on the grid of ``tflite-int4`` gains, against the equally long fine-tuned float model.
 
     python benchmarks/qat.py [--models resnet ...] [--framework torch] [--epochs 3]
+    python benchmarks/qat.py --files [--models resnet ...] [--framework torch]
 
 A row: one model of the zoo, trained twice on the same samples in the same order with the same settings, once in float
 and once with its weights on the grid; both by the step that ``edgekit convert --recipe`` runs. The float model is then
 rounded to the nearest point of the grid, as a converter does. All are run in their framework on the same test samples,
-which chose nothing: weights are those that a file holds, activations are float here. Rows are appended to
-``benchmarks/results/qat.jsonl``.
+which chose nothing: weights are those that a file holds, activations are float here. With ``--files`` edgekit converts
+by the recipes as they are packaged, the fine-tuned model with each way of rounding; the files are run by their runtime.
+Rows are appended to ``benchmarks/results/qat.jsonl``.
 """
 
 from __future__ import annotations
@@ -95,29 +97,61 @@ def measure(folder: str, model: str, framework: str, epochs: int, learning_rate:
     }
 
 
+#: How a file comes about: by the recipes as they are packaged.
+HOW: dict[str, dict[str, Any]] = {
+    "qat": {"recipe": "qat"},
+    "finetune, nearest": {"recipe": "finetune", "rounding": "nearest"},
+    "finetune, gptq": {"recipe": "finetune", "rounding": "gptq"},
+}
+
+
+def files(model: str, framework: str, how: str, workers: Workers) -> dict[str, Any]:
+    """The figures of one file, run by its runtime on the test split."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "artifact"
+        made = edgekit.convert(
+            f"{model}@{framework}", TARGET, output=output, latency=False, workers=workers, **HOW[how]
+        )
+    accuracy, parity = made.accuracy, made.parity
+    return {
+        "how": how,
+        "status": made.status,
+        "reason": made.reason,
+        "accuracy": accuracy and accuracy.model_dump(mode="json", by_alias=True),
+        "parity": parity and {"sqnr_db": parity.sqnr_db, "reference": parity.reference, "samples": parity.samples},
+        "size_bytes": made.size_bytes,
+        "float_size_bytes": made.float_size_bytes,
+    }
+
+
+def appended(row: dict[str, Any]) -> None:
+    """Add a row to the results."""
+    head = {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "edgekit": edgekit.__version__}
+    with RESULTS.open("a") as file:
+        file.write(json.dumps({**head, "target": TARGET, **row}) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--framework", choices=("torch", "keras"), default="torch")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--files", action="store_true", help="convert by each recipe instead, and run the files")
     given = parser.parse_args()
-    for model in given.models:
+    for model, how in [(model, how) for model in given.models for how in HOW] if given.files else ():
+        with Workers() as workers:
+            row = files(model, given.framework, how, workers)
+        appended({"model": model, "framework": given.framework, **row})
+        print(model, how, row["status"], row["accuracy"])
+    for model in given.models if not given.files else ():
         asked = {"model": model, "framework": given.framework, "epochs": given.epochs}
         with Workers() as workers, tempfile.TemporaryDirectory() as folder:
             environment = "torch" if given.framework == "torch" else "keras-torch"
             arguments = {"folder": folder, **asked, "learning_rate": given.learning_rate}
             answer = workers.call(environment, "benchmarks.qat:measure", arguments)
-        row = {
-            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "edgekit": edgekit.__version__,
-            "target": TARGET,
-            **asked,
-            "learning_rate": given.learning_rate,
-            **answer.value,
-        }
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        row = {**asked, "learning_rate": given.learning_rate, **answer.value}
+        appended(row)
         gained, behind = row["qat_to_rounded"], row["float_to_qat"]
         print(f"{model}: {gained['drop']:+.4f} {gained['drop_ci95']} over rounding, {behind['drop']:+.4f} behind float")
 
