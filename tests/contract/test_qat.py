@@ -213,3 +213,40 @@ def test_a_model_that_is_called_step_by_step_is_refused(tmp_path: Path) -> None:
             "denoiser_rnn@torch", "tflite-int8", qat=1, output=tmp_path / "out", store=Store(tmp_path / "home"),
             workers=workers,
         )  # fmt: skip
+
+
+MODEL = """
+import torch
+
+def build():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    model.example_inputs = (torch.zeros(1, 12),)
+    return model
+"""
+
+
+def test_a_model_and_data_of_ones_own_are_trained(tmp_path: Path) -> None:
+    """Three copies of evaluation samples are among those to train on, and are left out."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 900)
+    x = (rng.standard_normal((900, 12)) + 2 * np.eye(12)[labels]).astype("float32")
+    x[:3] = x[600:603]
+    (tmp_path / "own.py").write_text(MODEL)
+    np.savez(tmp_path / "train.npz", x=x[:600], y=labels[:600])
+    np.savez(tmp_path / "evaluate.npz", x=x[600:], y=labels[600:])
+    (tmp_path / "own.toml").write_text(
+        'schema = 1\ntitle = "x"\n[[step]]\nkind = "qat"\nepochs = 3\nbatch = 32\nlearning_rate = 1e-2\n'
+    )
+    with Workers() as workers:
+        result = edgekit.convert(
+            f"{tmp_path}/own.py:build", "tflite-int4", recipe=str(tmp_path / "own.toml"), latency=False,
+            train=str(tmp_path / "train.npz"), evaluate=str(tmp_path / "evaluate.npz"), output=tmp_path / "out",
+            store=Store(tmp_path / "home"), workers=workers,
+        )  # fmt: skip
+    assert result.recipe is not None and result.accuracy is not None
+    [step] = result.recipe.steps
+    assert (step.train_samples, step.dropped, step.selection_samples) == (597, 3, 90)
+    assert result.accuracy.samples == 210
+    assert step.curve[step.kept].value > step.curve[0].value + 0.2, "the source was not trained at all"
+    assert result.accuracy.artifact > result.accuracy.float_ + 0.2
