@@ -20,6 +20,8 @@ from pydantic import ValidationError
 
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
+from edgekit.compress import recipes
+from edgekit.compress.recipes import Recipe
 from edgekit.conversion.budget import Budget
 from edgekit.conversion.order import Order
 from edgekit.conversion.sensitivity import Sensitivity
@@ -40,6 +42,7 @@ from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps import audit
 from edgekit.steps import convert as convert_step
+from edgekit.steps import train as train_step
 from edgekit.target import Rounding, Target
 
 _Word = TypeVar("_Word", bound=str)
@@ -62,6 +65,9 @@ def convert(
     budget: str | None = None,
     rounding: str | None = None,
     equalize: str | None = None,
+    train: str | None = None,
+    recipe: str | None = None,
+    qat: int | None = None,
     allow_unproven: bool = False,
     max_drop: float | None = None,
     latency: bool = True,
@@ -76,6 +82,7 @@ def convert(
 
     ``max_drop`` takes the place of the target's limits on a drop. Without ``latency`` nothing is timed, and the first
     route that passes is chosen. ``ranges`` is a plan of ``calibration/`` by name or path; None: that of the target.
+    ``recipe`` is one of ``targets/recipes/`` likewise, ``qat`` the number of epochs of the one of that name.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
@@ -85,8 +92,9 @@ def convert(
         EdgekitError: the request is wrong, unsafe, or cannot be served at all.
     """
     order = replace(
-        _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, trust=trust),
+        _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, train=train, trust=trust),
         output=output,
+        recipe=_recipe(recipe, qat),
         search_routes=search_routes,
         allow_mixed=allow_mixed,
         keep_float=tuple(keep_float),
@@ -114,6 +122,44 @@ def _allowing(target: Target, max_drop: float) -> Target:
     return target.model_copy(update={"gate": target.gate.model_copy(update=dict.fromkeys(DROP, limit))})
 
 
+def compress(
+    source: str,
+    target: str,
+    *,
+    output: Path,
+    recipe: str | None = None,
+    qat: int | None = None,
+    train: str | None = None,
+    evaluate: str | None = None,
+    metric: str = "top1",
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    allow_mixed: bool = False,
+    trust: bool = False,
+    memory_limit_mib: int | None = None,
+    progress: Callable[[str, str], None] = lambda event, label: None,
+    workers: Workers | None = None,
+    store: Store | None = None,
+) -> dict[str, Any]:
+    """Follow a recipe and write a checkpoint that its framework loads; see ``edgekit compress --help``.
+
+    Returns:
+        ``folder``, ``files``, ``framework``, ``recipe`` (what each step did) and ``notes``; the same lies in
+        ``recipe.json`` of the folder.
+
+    Raises:
+        EdgekitError: the request is wrong, unsafe, or the source cannot be trained.
+    """
+    order = _order(source, target, None, None, evaluate, metric, inputs, outputs, train=train, trust=trust)
+    order = replace(order, recipe=_recipe(recipe, qat), output=output, allow_mixed=allow_mixed)
+    if order.recipe is None:
+        raise UsageError("nothing says what is done", hint="Give --recipe NAME or --qat EPOCHS.")
+    if workers is not None:
+        return pipeline.compress(order, workers=workers, store=store, progress=progress)
+    with listening(), Workers(_limits(1800.0, memory_limit_mib)) as own:
+        return pipeline.compress(order, workers=own, store=store, progress=progress)
+
+
 def _order(
     source: str,
     target: str,
@@ -124,12 +170,13 @@ def _order(
     inputs: Sequence[str],
     outputs: Sequence[str],
     *,
+    train: str | None = None,
     trust: bool,
 ) -> Order:
     """What model goes to what target on what data."""
     found, wanted = sources.resolve(source, inputs=tuple(inputs), trust=trust), targets.load(target)
     estimator = plans.load(ranges or wanted.ranges)
-    samples = plan_for(found, calibrate, evaluate, metric)
+    samples = plan_for(found, calibrate, evaluate, metric, train)
     samples = replace(samples, calibration_count=estimator.samples, draw=estimator.draw)
     return Order(found, wanted, samples, roles=roles_of(outputs), ranges=estimator)
 
@@ -202,8 +249,27 @@ def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
     return Limits(timeout, memory_limit_mib * 2**20)
 
 
-def plan_for(source: Source, calibrate: str | None, evaluate: str | None, metric: str) -> DataPlan:
-    """Which samples to use: the user's, else the zoo model's own task, else generated ones (parity only)."""
+def _recipe(name: str | None, qat: int | None) -> Recipe | None:
+    """The recipe that was asked for, by name or by the epochs of the one called ``qat``."""
+    if name is not None and qat is not None:
+        raise UsageError(f"--recipe {name} and --qat {qat} both say what is trained", hint="Give one of them.")
+    if qat is not None:
+        return recipes.qat(qat)
+    return recipes.load(name) if name is not None else None
+
+
+def plan_for(
+    source: Source, calibrate: str | None, evaluate: str | None, metric: str, train: str | None = None
+) -> DataPlan:
+    """Which samples to use: the user's, else the zoo model's own task, else generated ones (parity only).
+
+    Ranges come from training samples, where those of ``calibrate`` are not given.
+    """
+    if train is not None and evaluate is None:
+        raise UsageError(
+            f"--train {train}: nothing says which epoch is best", hint="Give other labelled samples with --evaluate."
+        )
+    calibrate = calibrate or train
     if metric != "top1":
         from edgekit.proof import metrics
 
@@ -217,8 +283,9 @@ def plan_for(source: Source, calibrate: str | None, evaluate: str | None, metric
 
                 return DataPlan(task=name, metric=tasks.task(name).metric)
         return DataPlan()
-    content = sha256_json([_content(data) for data in (calibrate, evaluate) if data is not None])
-    return DataPlan(calibrate=calibrate, evaluate=evaluate, metric=metric if evaluate else None, content=content)
+    content = sha256_json([_content(data) for data in (train, calibrate, evaluate) if data is not None])
+    scored = metric if evaluate else None
+    return DataPlan(train=train, calibrate=calibrate, evaluate=evaluate, metric=scored, content=content)
 
 
 def _content(data: str) -> Any:
@@ -300,11 +367,10 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
     destination = output or Path(f"{model}-{config}.safetensors")
     progress("start", f"train:{model}:{config}")
     with listening(), Workers(_limits(24 * 3600.0, None)) as workers:
-        request = {"name": model, "config": config, "seed": seed, "output": destination.absolute()}
-        # By its name: the step imports PyTorch.
-        answer = workers.call("torch", "edgekit.steps.train:run", {"folder": "", "request": request})
+        request = train_step.Request(model, config, seed, destination.absolute())
+        answer = workers.ask("torch", train_step.run, Path(), request)
     progress("done", f"train:{model}:{config}")
-    return {"file": str(destination), **answer.value, "cpu_seconds": answer.cpu_seconds}
+    return {"file": str(destination), **asdict(answer.value), "cpu_seconds": answer.cpu_seconds}
 
 
 def confinement() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The catalogues that a user reads and edits: targets, calibration plans, devices and suites of benchmarks.
+"""The catalogues that a user reads and edits: targets, recipes, calibration plans, devices and suites of benchmarks.
 
 An entry is one TOML file, found by its name. Search order: a path that was given, the current folder's own
 catalogue, each folder of ``EDGEKIT_PATH``, the packaged one.
@@ -13,11 +13,15 @@ from typing import Any, Literal
 
 from edgekit.errors import UsageError, unknown_name
 
-Catalogue = Literal["targets", "calibration", "benchmarks/devices", "benchmarks/suites"]
+Catalogue = Literal["targets", "targets/recipes", "calibration", "benchmarks/devices", "benchmarks/suites"]
 #: What an entry of each is called, as `edgekit list` lists them.
 _ENTRY: dict[Catalogue, str] = {
-    "targets": "target", "calibration": "range", "benchmarks/devices": "device", "benchmarks/suites": "suite",
-}  # fmt: skip
+    "targets": "target",
+    "targets/recipes": "recipe",
+    "calibration": "range",
+    "benchmarks/devices": "device",
+    "benchmarks/suites": "suite",
+}
 
 _PACKAGE = Path(__file__).parent
 #: Bytes of an entry; the packaged ones have a few thousand.

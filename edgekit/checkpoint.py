@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
+from edgekit.result import RecipeFacts
 from edgekit.scheme import Range
 from edgekit.signature import WHOLE, Framework, Signature
 from edgekit.sources import source as sources
@@ -26,6 +27,7 @@ class Checkpoint:
         notes: facts that the user must know.
         recipe: what was done to the source; None where it is converted as it is.
         ranges: of activations, where a recipe learned them or the user gives them.
+        steps: what a user's recipe did, step by step.
     """
 
     source: Source
@@ -36,6 +38,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     recipe: str | None = None
     ranges: tuple[Range, ...] = field(default=())
+    steps: RecipeFacts | None = None
 
     @property
     def digest(self) -> str:
@@ -48,6 +51,12 @@ class Checkpoint:
     def changed(self) -> bool:
         """Whether a recipe made another model of the source, so that both are run."""
         return self.recipe is not None
+
+    @property
+    def as_made(self) -> str:
+        """What a recipe did last, as a word for the model."""
+        done = {"qat": "trained", "finetune": "trained", "gptq": "rounded"}
+        return done.get((self.recipe or "").rpartition(", ")[2], "equalized")
 
     def classes(self, part: str, *, scored: bool) -> list[str]:
         """Outputs of a part that are told apart by their largest value.

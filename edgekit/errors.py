@@ -103,7 +103,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 #: What `edgekit list` lists.
-_LISTED = ("target", "model", "device", "toolchain", "range", "suite")
+_LISTED = ("target", "model", "device", "toolchain", "range", "suite", "recipe")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

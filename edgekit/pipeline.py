@@ -1,6 +1,6 @@
 """The main path: from a source to a proven artifact.
 
-    load -> below 8 bits: round by samples -> float twin
+    load -> the recipe, if there is one -> else below 8 bits: round by samples -> float twin
          -> for each route: [convert -> audit -> run on selection -> score -> judge]
          -> where none passes: the same with channels equalized, if the target names a way
          -> where none passes, with --allow-mixed: sensitivity, the fewest layers higher
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from edgekit.artifact import compact, package
-from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
+from edgekit.artifact import checkpoints, compact, package
+from edgekit.conversion import adjusting, loading, mixed, sensitivity, training, trying
 from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.order import Order
@@ -97,6 +98,18 @@ def equalized(run: Run, trial: Trial, tried: list[Candidate]) -> Trial | None:
     return other if other.checkpoint.recipe != trial.checkpoint.recipe else None
 
 
+def compress(
+    order: Order, *, workers: Workers, store: Store | None = None, progress: Progress = lambda event, label: None
+) -> dict[str, Any]:
+    """Follow the order's recipe and write the checkpoint into its folder; see ``convert`` for the arguments."""
+    assert order.output is not None
+    checkpoints.check(order.output)
+    order.check()
+    with (store or Store()).lease() as lease:
+        run = Run(workers, lease, progress)
+        return checkpoints.write(run, order.output, training.trained(run, order, loading.load(run, order)))
+
+
 def measure_sensitivity(
     order: Order, *, workers: Workers, store: Store | None = None, progress: Progress = lambda event, label: None
 ) -> Sensitivity:
@@ -113,6 +126,8 @@ def prepare(run: Run, order: Order) -> Trial:
     checkpoint = loading.load(run, order)
     package.check_destination(order, checkpoint.framework)
     calibration = loading.gather_calibration(run, order, checkpoint)
+    if order.recipe is not None:
+        checkpoint = training.trained(run, order, checkpoint)
     if order.adjusts:
         checkpoint = adjusting.adjusted(run, order, checkpoint, calibration)
     selection = loading.gather(run, order, checkpoint, "selection")

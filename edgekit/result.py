@@ -76,7 +76,8 @@ class TargetFile(_Frozen):
 class RouteTried(_Frozen):
     """One route of the target and how it ended, on selection samples; ``measured_at`` says when it was timed.
 
-    ``recipe`` is what was done to the weights before: ``smoothquant``, ``gptq`` or both in order; None for nothing.
+    ``recipe`` is what was done to the weights before: ``qat``, ``finetune``, ``smoothquant``,
+    ``gptq`` or several in order; None for nothing.
     """
 
     route: str
@@ -470,6 +471,52 @@ class RangesFacts(_Frozen):
     draw: str
 
 
+class EpochFacts(_Measured):
+    """One epoch of training: its mean loss (None before training), and the metric with weights on the grid."""
+
+    epoch: int
+    loss: float | None
+    value: float
+
+
+class StepFacts(_Frozen):
+    """What one step of a recipe did; ``settings`` are its own.
+
+    Attributes:
+        kind: ``qat``, or ``finetune``: in float.
+        layers: weights that lie on the target's grid.
+        without_rule: weights of a kind that the target quantizes, which were trained in float.
+        metric: that chose the epoch, on ``selection_samples``.
+        dropped: training samples that were left out because they are among the evaluation samples, too.
+        curve: epoch 0 is the source with its weights rounded.
+        kept: the epoch whose weights are the checkpoint's.
+        stopped: why training ended early, or an empty string.
+        activations: where their ranges come from: ``calibrated`` anew by the route, ``dynamic`` at run time, ``float``.
+    """
+
+    kind: Literal["qat", "finetune"]
+    settings: dict[str, float]
+    layers: int
+    without_rule: tuple[str, ...]
+    metric: str
+    train_samples: int
+    train_sha256: str
+    dropped: int
+    selection_samples: int
+    curve: tuple[EpochFacts, ...]
+    kept: int
+    stopped: str
+    activations: Literal["calibrated", "dynamic", "float"]
+    cpu_seconds: float
+
+
+class RecipeFacts(_Frozen):
+    """The recipe that made the checkpoint of the source, and what each of its steps did."""
+
+    name: str
+    steps: tuple[StepFacts, ...]
+
+
 class Host(_Frozen):
     """Where this was measured.
 
@@ -537,6 +584,7 @@ class Result(_Frozen):
     gate: dict[str, Any]
     samples: SamplesFacts
     ranges: RangesFacts | None = None
+    recipe: RecipeFacts | None = None
     notes: tuple[str, ...] = ()
     tools: dict[str, str]
     host: Host

@@ -107,7 +107,7 @@ def check_destination(order: Order, framework: str | None = None) -> None:
         framework = order.target.default_framework
     if order.output is None and framework is None:
         return
-    read = (order.source.path, order.plan.calibrate, order.plan.evaluate)
+    read = (order.source.path, *order.plan.given.values())
     given = [Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", str(name))) for name in read if name is not None]
     publishing.check(destination_of(order, framework or ""), given)
 
@@ -165,6 +165,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
         ranges=_ranges(order, outcome),
+        recipe=outcome.checkpoint.steps,
         notes=(*outcome.checkpoint.notes, *_notes(target, made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},
         host=run.host,
@@ -402,9 +403,7 @@ def size(made: Candidate | None) -> int | None:
 
 def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
     plan = order.plan
-    given = [
-        f"{kind} {value}" for kind, value in (("--calibrate", plan.calibrate), ("--evaluate", plan.evaluate)) if value
-    ]
+    given = [f"--{option} {value}" for option, value in plan.given.items()]
     origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
     made = {s.split: s.entry.value for s in outcome.samples}
     splits = {str(s): {"count": v.count, "sha256": v.sha256, "dropped": v.dropped} for s, v in made.items()}

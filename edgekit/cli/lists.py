@@ -10,7 +10,7 @@ import typer
 from edgekit.cli.printing import AsJson, print_rows
 from edgekit.errors import EdgekitError
 
-app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, models, metrics, devices, suites, units.")
+app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, recipes, models, metrics, suites ...")
 
 
 @app.command("targets")
@@ -69,6 +69,28 @@ def list_ranges(as_json: AsJson = False) -> int:
     extra = [key for key in ("file", "problem") if any(row[key] for row in rows)]
     shown = ("name", "method", "samples", "least", "title", *extra)
     return print_rows("ranges", [{key: row[key] for key in shown} for row in rows], as_json)
+
+
+@app.command("recipes")
+def list_recipes(as_json: AsJson = False) -> int:
+    """Recipes: what is done to a source before it is converted."""
+    from edgekit import catalogue
+    from edgekit.compress import recipes
+
+    rows: list[dict[str, Any]] = []
+    for name in recipes.names():
+        path = catalogue.find("targets/recipes", name)
+        own = not catalogue.is_packaged("targets/recipes", path)
+        try:
+            found, problem = recipes.parse(path), None
+            facts = {"title": found.title, "steps": found.words}
+        except EdgekitError as error:
+            facts, problem = dict.fromkeys(("title", "steps"), ""), str(error)
+        rows.append({"name": name, **facts, "file": str(path) if own else None, "problem": problem})
+    if as_json:
+        return print_rows("recipes", rows, as_json)
+    shown = ["name", "title", "steps", *(key for key in ("file", "problem") if any(row[key] for row in rows))]
+    return print_rows("recipes", [{key: row[key] for key in shown} for row in rows], as_json)
 
 
 @app.command("models")

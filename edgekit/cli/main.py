@@ -35,6 +35,15 @@ app.command()(report.report)
 app.command()(compare.compare)
 
 _DEMAND_NOT_MET = 5
+Train = Annotated[
+    str | None, typer.Option("--train", help="Labelled samples that a recipe trains on; zoo models have their own.")
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", help="What is done first: a name from `edgekit list recipes`, or a TOML file.")
+]
+Epochs = Annotated[
+    int | None, typer.Option("--qat", help="Epochs of training with weights on the target's grid: the recipe qat.")
+]
 #: What a shell reports for a process whose output nobody reads any more (SIGPIPE).
 _UNREAD = 141
 
@@ -115,6 +124,9 @@ def convert(
             "nothing passes without."
         ),
     ] = None,
+    train: Train = None,
+    recipe: RecipeName = None,
+    qat: Epochs = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
     ] = False,
@@ -149,6 +161,9 @@ def convert(
             budget=budget,
             rounding=rounding,
             equalize=equalize,
+            train=train,
+            recipe=recipe,
+            qat=qat,
             allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,
@@ -167,6 +182,54 @@ def convert(
         )
         return _DEMAND_NOT_MET
     return EXIT[result.status]
+
+
+@app.command()
+def compress(
+    source: Annotated[str, typer.Argument(help="Zoo name, .keras, .h5, or file.py:function.")],
+    target: Annotated[str, typer.Option(help="Whose grid the weights get; see `edgekit list targets`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    recipe: RecipeName = None,
+    qat: Epochs = None,
+    train: Train = None,
+    evaluate: Annotated[str | None, typer.Option(help="Other labelled samples; 30 % of them choose the epoch.")] = None,
+    metric: Annotated[str, typer.Option(help="As of `edgekit convert`.")] = "top1",
+    input: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Layers without fake quantization are trained in float.")
+    ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
+    memory_limit: Annotated[int | None, typer.Option(help="MiB that one child may take.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Follow a recipe, and write the model as its framework loads it, without edgekit."""
+    from edgekit import api
+    from edgekit.cli import show
+
+    with show.progress() as progress:
+        found = api.compress(
+            source,
+            target,
+            output=output,
+            recipe=recipe,
+            qat=qat,
+            train=train,
+            evaluate=evaluate,
+            metric=metric,
+            inputs=input or (),
+            outputs=outputs or (),
+            allow_mixed=allow_mixed,
+            trust=trust,
+            memory_limit_mib=memory_limit,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"schema": 1, "status": "PASS", "reason": "", **found})
+    else:
+        for line in (*found["notes"], " ".join([found["folder"], *found["files"]])):
+            print_line(line)
+    return 0
 
 
 @app.command()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgekit.compress.gptq import Grid, nearest
+from edgekit.compress.fakequant import Grid, nearest
 from edgekit.compress.graph import Graph
 from edgekit.compress.seams import Seam, find_seams
 from edgekit.frameworks import LoadedModel
@@ -91,11 +91,12 @@ def equalize(
         return sum(_apply(seam, scales) for seam, scales in zip(seams, chosen, strict=True))
 
 
-def fold_norms(model: LoadedModel) -> int:
+def fold_norms(model: LoadedModel) -> list[torch.Tensor]:
     """Multiply the scales of norms into the weights behind them, in place; the model computes what it did.
 
     Returns:
-        How many norms were folded; one with a scale of zero, or close to it, is left as it is.
+        The scales that were folded, the model's own tensors: 1 or -1 each from now on. One that is zero, or close to
+        it, is left as it is.
     """
     with torch.no_grad():
         norms = [s for s in find_seams(Graph(model)) if all(f.places.shape[1] == 1 for f in s.giving)]
@@ -104,7 +105,7 @@ def fold_norms(model: LoadedModel) -> int:
         folded = [(seam, size) for seam, size in zip(norms, sizes, strict=True) if size.min() > _SMALLEST]
         for seam, size in folded:
             seam.apply(size)
-    return len(folded)
+    return [seam.giving[0].stored.own for seam, _ in folded]
 
 
 def _apply(seam: Seam, scales: Floats | None) -> bool:

@@ -6,47 +6,17 @@ Transformers*, ICLR 2023: the solution of equations (2) and (3) by a Cholesky fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from edgekit.compress.fakequant import Floats, Grid
 
 #: Part of the mean of the Hessian's diagonal that is added to it, as in the paper (section 3.3).
 DAMPING = 0.01
 #: Parts of a row's largest weight at which its larger ones are tried clipped.
 CLIPPED = (0.9, 0.8, 0.7)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Symmetric integers from ``-largest`` to ``largest``, with one scale per row, or per block of a row.
-
-    Attributes:
-        largest: 7 for 4 bits: -8 is not used, so that a weight and its opposite cost the same.
-        group: inputs that share a scale, which divide the row; None for all.
-    """
-
-    largest: int = 7
-    group: int | None = None
-
-    def scales(self, weights: Floats) -> Floats:
-        """Of ``(rows, inputs)`` weights the scale of each weight: the largest magnitude is the largest integer."""
-        rows, inputs = weights.shape
-        blocks = np.abs(weights).reshape(rows, -1, self.group or inputs).max(axis=2)
-        # In float32, as runtimes have it: else what lies on this grid is beside theirs.
-        scales = np.maximum(blocks.astype(np.float32), np.finfo(np.float32).tiny) / np.float32(self.largest)
-        return np.repeat(scales.astype(np.float64), self.group or inputs, axis=1)
-
-
-def nearest(weights: Floats, grid: Grid) -> Floats:
-    """Weights rounded to the nearest point of the grid."""
-    scales = grid.scales(weights)
-    return np.asarray(np.clip(np.rint(weights / scales), -grid.largest, grid.largest) * scales)
 
 
 def rounded(weights: Floats, hessian: Floats, grid: Grid, crossed: Floats | None = None) -> Floats:

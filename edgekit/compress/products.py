@@ -174,11 +174,15 @@ def find(node: fx.Node, graph: Graph, states: Sequence[State], before: Sequence[
     def moments() -> Moments:
         return _moments(multiplied, states, before or states)
 
-    layer = re.split(r"[./](?=[^./]*$)", stored.called)[0]
     product = Product(
-        stored.target, (layer, stored.called), multiplied.kind, stored.values(rows), multiplied.channels, moments
+        stored.target, names_of(stored), multiplied.kind, stored.values(rows), multiplied.channels, moments
     )
     return Found(product, node, stored, rows, multiplied.value, multiplied.axes, multiplied.own, bias)
+
+
+def names_of(stored: Stored) -> tuple[str, str]:
+    """What the source calls a layer: its tensor's name without the last part, and with it."""
+    return re.split(r"[./](?=[^./]*$)", stored.called)[0], stored.called
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def able(checkpoint: Checkpoint) -> str | None:
 def may_help(trial: Trial, tried: Sequence[Candidate]) -> bool:
     """Whether no route that was tried passes, one is near, and the target knows a way to equalize that is untried."""
     order = trial.order
-    wanted = order.equalize is None and order.target.equalize != "none" and order.has_samples
+    wanted = order.recipe is None and order.equalize is None and order.target.equalize != "none" and order.has_samples
     return wanted and judging.near(tried) and able(trial.checkpoint) is not None
 
 
@@ -99,8 +99,8 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             "layers of --keep-float hold weights that were rounded with the others, since the source calls them "
             "otherwise: pass --rounding nearest to keep the source's own"
         )
-    done = [what for what, count_of in ((order.equalize, seams), ("gptq", count)) if what and count_of]
-    return replace(checkpoint, parts=parts, recipe=", ".join(done) or None, notes=tuple(notes))
+    done = [checkpoint.recipe, order.equalize if seams else None, "gptq" if count else None]
+    return replace(checkpoint, parts=parts, recipe=", ".join(filter(None, done)) or None, notes=tuple(notes))
 
 
 def compared(run: Run, checkpoint: Checkpoint, selection: SplitFiles) -> Checkpoint:
@@ -109,6 +109,6 @@ def compared(run: Run, checkpoint: Checkpoint, selection: SplitFiles) -> Checkpo
     request = score.Request(checkpoint.signatures, selection.file, selection.source_outputs, selection.outputs)
     parity = run.step(score.run, "runtime", "score:adjusted", request).value.parity.values()
     worst = min(parity, key=lambda found: found.sqnr_db)
-    what = "rounded" if "gptq" in (checkpoint.recipe or "") else "equalized"
-    note = f"the {what} model in float: SQNR {worst.sqnr_db:.1f} dB against the source on {selection.count} samples"
+    against = f"against the source on {selection.count} samples"
+    note = f"the {checkpoint.as_made} model in float: SQNR {worst.sqnr_db:.1f} dB {against}"
     return replace(checkpoint, notes=(*checkpoint.notes, note))

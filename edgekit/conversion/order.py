@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit import target as targets
+from edgekit.compress.recipes import Recipe
 from edgekit.conversion.budget import Budget
 from edgekit.data.plan import DataPlan
 from edgekit.devices.device import HERE, Device
-from edgekit.errors import UsageError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.ranges.estimator import TOOL, Estimator
 from edgekit.scheme import Equalization, Rule
 from edgekit.sources.source import Source
@@ -18,6 +19,9 @@ from edgekit.target import Rounding, Target
 
 #: Fewer calibration samples than this are used, but warned about.
 FEW_CALIBRATION_SAMPLES = 32
+#: What can be trained: an exported program has neither dropout nor BatchNorm's statistics of batches any more.
+TRAINABLE = "a zoo name, a .keras or .h5 file, or file.py:function"
+_TRAINABLE_KINDS = ("zoo", "keras", "h5", "python")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Order:
     ``keep_float`` are patterns of the names of layers that stay in float; ``rules`` are what mixed precision says of
     others. ``budget`` is what the files may cost. ``rounding`` is the target's where None.
     ``equalize`` is how channels are scaled; where None as the target says, if no route passes without. ``ranges`` is
-    how activations get theirs.
+    how activations get theirs. ``recipe`` is what is done to the source first.
     """
 
     source: Source
@@ -48,6 +52,7 @@ class Order:
     rounding: Rounding | None = None
     equalize: Equalization | None = None
     ranges: Estimator = TOOL
+    recipe: Recipe | None = None
 
     @property
     def layers(self) -> tuple[Rule, ...]:
@@ -56,7 +61,12 @@ class Order:
 
     @property
     def rounds_by_samples(self) -> bool:
-        """Whether weights are rounded by what they do to calibration samples: as asked, or where there are some."""
+        """Whether weights are rounded by what they do to calibration samples: as asked, or where there are some.
+
+        A recipe may have put them on the grid already.
+        """
+        if self.recipe is not None and self.recipe.rounds:
+            return False
         return (self.rounding or (self.target.rounding if self.has_samples else "nearest")) != "nearest"
 
     @property
@@ -98,6 +108,7 @@ class Order:
             raise UsageError(f"--rounding {self.rounding}: {self.target.name} has no int4 weights", hint="Omit it.")
         if self.equalize is not None and (unfit := self.target.unfit(self.equalize)):
             raise UsageError(f"--equalize {self.equalize}: {unfit}", hint="Omit it.")
+        self._check_recipe()
         if not self.ranges.by_tool and not self.target.needs_calibration:
             raise UsageError(
                 f"--ranges {self.ranges.name}: {self.target.name} takes no ranges from samples",
@@ -110,4 +121,27 @@ class Order:
                 "samples and none were given",
                 hint="Pass --calibrate DATA (a few hundred real inputs), or take "
                 f"{' or '.join(targets.without_calibration(self.target)) or 'a dynamic target'}.",
+            )
+
+    def _check_recipe(self) -> None:
+        """Refuse a recipe that cannot be followed; ``check`` says what it raises."""
+        if self.recipe is None:
+            return
+        asked = f"--recipe {self.recipe.name}"
+        if self.recipe.rounds and not self.target.scheme.weights.startswith("int"):
+            raise UsageError(
+                f"{asked}: {self.target.name} has no integer weights to train for",
+                hint="Omit it, or take a target of integers.",
+            )
+        for option, given in (("--rounding", self.rounding), ("--equalize", self.equalize)):
+            if given is not None and self.recipe.rounds:
+                raise UsageError(f"{option} {given}: {asked} puts the weights on the grid", hint="Leave one out.")
+        if self.source.kind not in _TRAINABLE_KINDS:
+            raise UnsupportedError(
+                f"{asked}: a {self.source.kind} source cannot be trained", hint=f"Hand in {TRAINABLE}."
+            )
+        if self.plan.task is None and not (self.plan.train and self.plan.evaluate):
+            raise UsageError(
+                f"{asked} needs labelled samples to train on, and others that choose the epoch",
+                hint="Pass --train DATA --evaluate DATA, both with labels.",
             )

@@ -194,9 +194,9 @@ def scoring(trial: Trial, made: Candidate, samples: SplitFiles) -> score.Request
 def as_judged(trial: Trial, samples: SplitFiles, scores: score.Answer) -> Judged:
     """Scores with all that judging them takes."""
     assert samples.reference is not None
-    by, recipe = samples.reference.value.by, trial.checkpoint.recipe
-    if recipe is not None and samples.labelled:  # as ``scoring`` asked
-        by = f"the {'rounded' if 'gptq' in recipe else 'equalized'} model in {by}"
+    by = samples.reference.value.by
+    if trial.checkpoint.changed and samples.labelled:  # as ``scoring`` asked
+        by = f"the {trial.checkpoint.as_made} model in {by}"
     reads_classes = scores.accuracy is not None and metrics.metric(scores.accuracy.metric).reads_classes
     return Judged(
         scores=scores,

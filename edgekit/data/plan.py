@@ -39,6 +39,7 @@ class DataPlan:
 
     Attributes:
         task: a zoo task, or None.
+        train: the user's ``--train``, or None.
         calibrate: the user's ``--calibrate``, or None.
         evaluate: the user's ``--evaluate``, or None.
         metric: metric of the labels; None where there are no labels.
@@ -49,6 +50,7 @@ class DataPlan:
     """
 
     task: str | None = None
+    train: str | None = None
     calibrate: str | None = None
     evaluate: str | None = None
     metric: str | None = None
@@ -59,12 +61,18 @@ class DataPlan:
 
     def absolute(self) -> DataPlan:
         """The plan for a child, which may have been started in another folder than the one that paths were typed in."""
-        calibrate, evaluate = (path and str(Path(path).absolute()) for path in (self.calibrate, self.evaluate))
-        return replace(self, calibrate=calibrate, evaluate=evaluate)
+        found = {option: str(Path(path).absolute()) for option, path in self.given.items()}
+        return replace(self, **found)  # type: ignore[arg-type]  # all are paths
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What the user handed in, by option."""
+        named = {"train": self.train, "calibrate": self.calibrate, "evaluate": self.evaluate}
+        return {option: path for option, path in named.items() if path is not None}
 
     def identity(self) -> dict[str, Any]:
         """What samples depend on: what was handed in by its content, not by where it lies."""
-        return {**asdict(self), "calibrate": self.calibrate is not None, "evaluate": self.evaluate is not None}
+        return {**asdict(self), **{option: option in self.given for option in ("train", "calibrate", "evaluate")}}
 
     def share(self, split: str) -> float:
         """Of the labelled samples that the user hands in, the share that comes into this split; 1 for a task's own."""
@@ -75,7 +83,7 @@ class DataPlan:
     @property
     def generated(self) -> bool:
         """Whether parity rests on generated inputs, for want of any data."""
-        return self.task is None and self.calibrate is None and self.evaluate is None
+        return self.task is None and not self.given
 
 
 def make(
@@ -92,6 +100,8 @@ def make(
         return _generated(signature, plan.seed) if split == "selection" else None
     from edgekit.data import user
 
+    if split == "train":
+        return _training(plan, signature, check)
     if split == "calibration":
         return None if plan.calibrate is None else _calibration(plan, plan.calibrate, signature)
     if plan.evaluate is not None:
@@ -105,6 +115,24 @@ def make(
         return None
     found = user.load(plan.calibrate, signature)
     return take(found, _part(found, plan, kept=False))
+
+
+def _training(plan: DataPlan, signature: Signature, check: Callable[[NDArray[np.generic]], None]) -> Samples | None:
+    """The user's labelled training samples, without those that the file is scored on.
+
+    Raises:
+        UsageError: too many of them are among the evaluation samples.
+    """
+    from edgekit.data import user
+
+    if plan.train is None:
+        return None
+    samples = user.load(plan.train, signature, labels=True)
+    if samples.labels is not None:
+        check(samples.labels)
+    assert plan.evaluate is not None
+    kept = user.apart(samples, user.load(plan.evaluate, signature), plan.train)
+    return replace(take(samples, kept), dropped=_count(samples) - len(kept))
 
 
 def _calibration(plan: DataPlan, given: str, signature: Signature) -> Samples:

@@ -110,7 +110,7 @@ def apart(samples: Samples, others: Samples, where: str) -> NDArray[np.int64]:
         raise UsageError(
             f"{shared} of {len(ours)} samples of {where} are among the evaluation samples, too: what is measured on "
             "samples that the file was fitted to proves nothing",
-            hint="Calibrate with other samples, such as those of the training set.",
+            hint="Calibrate with other samples, such as those of the training set; train on no sample that scores.",
         )
     return kept
 

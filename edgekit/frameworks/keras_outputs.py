@@ -34,20 +34,20 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
-def forward(model: Any, xs: Sequence[Any]) -> list[Any]:
+def forward(model: Any, xs: Sequence[Any], *, training: bool = False) -> list[Any]:
     """Call a Keras model on tensors in the order of its inputs; outputs flat.
 
     Dicts come in the order of their keys, as in ``model.outputs``: what a call returns is in another order on each
     backend.
     """
-    return [tensor for _, tensor in named(_call(model, xs), is_tensor, by_key=True)]
+    return [tensor for _, tensor in named(_call(model, xs, training), is_tensor, by_key=True)]
 
 
-def _call(model: Any, xs: Sequence[Any]) -> Any:
+def _call(model: Any, xs: Sequence[Any], training: bool) -> Any:
     struct = getattr(model, "_inputs_struct", None)
     if isinstance(struct, dict):  # built from a dict of inputs: Keras flattens it in the order of sorted keys
-        return model(dict(zip(sorted(struct), xs, strict=True)), training=False)
-    return model(xs[0] if len(xs) == 1 else list(xs), training=False)
+        return model(dict(zip(sorted(struct), xs, strict=True)), training=training)
+    return model(xs[0] if len(xs) == 1 else list(xs), training=training)
 
 
 def describe(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress import gptq
+from edgekit.compress import fakequant, gptq
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import forget, framework, load
 from edgekit.scheme import Equalization, Kind, Rule, Scheme
@@ -65,11 +65,9 @@ def run(folder: Path, request: Request) -> Answer:
     samples = _samples(model, request.samples)
     scheme = request.scheme
 
-    def grid(product: Product) -> gptq.Grid | None:
-        if (request.kinds and product.kind not in request.kinds) or scheme.too_large_for((1, product.channels)):
-            return None
-        positions = product.weights.shape[1] // product.channels  # of a kernel, which share a block
-        return gptq.Grid(7 if scheme.below_8_bits else 127, scheme.group and scheme.group * positions)
+    def grid(product: Product) -> fakequant.Grid | None:
+        inputs = product.weights.shape[1]
+        return fakequant.grid_of(scheme, request.kinds, product.kind, inputs, product.channels)
 
     kept: list[str] = []
 

@@ -1,44 +1,47 @@
-"""Training of the zoo's checkpoints: one recipe for every architecture, reproducible from its seed.
+"""Training: the zoo's checkpoints from their seeds, and a source's weights on a target's grid.
 
-AdamW (Loshchilov & Hutter, arXiv 1711.05101) with weight decay on matrices only, a linear warm-up over the first
-twentieth of the steps, cosine decay to zero, gradients clipped to norm 1. The loss is the function
-``loss(outputs, labels)`` of the architecture's ``pytorch.py`` where it has one, else cross-entropy over the class axis.
-No augmentation, no early stopping: the last weights are the result. Imported in PyTorch children only.
+The loop is that of ``edgekit.compress.fitting``. The loss is the function ``loss(outputs, labels)`` of the
+architecture's ``pytorch.py`` where it has one, else one that fits the labels. Of a zoo checkpoint the last weights are
+the result, of a recipe the best by the selection split.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from edgekit import zoo
+from edgekit.compress.fakequant import Grid, grid_of
+from edgekit.data import plan as planning
 from edgekit.data import tasks
-from edgekit.errors import FailedError, UsageError
-from edgekit.proof import metrics
-from edgekit.zoo import Config, Training, weights
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.frameworks.once import forget, framework, load
+from edgekit.proof import execution, metrics
+from edgekit.scheme import Kind, Rule, Scheme
+from edgekit.signature import Signature
+from edgekit.sources.source import Source
+from edgekit.steps import File
+from edgekit.zoo import Config, Training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from edgekit.compress.fitting import Loss
+    from edgekit.frameworks import LoadedModel
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("torch",)
+PACKAGES = ("safetensors", "torch")
 
-WARM_UP = 0.05
-CLIP_NORM = 1.0
 #: Samples per forward pass when the metric is taken.
 EVALUATION_BATCH = 250
-
-
-#: ``(what the model returns, labels) -> loss`` of one batch.
-Loss = Callable[[Any, Tensor], Tensor]
+#: Samples that a loss is chosen by.
+_A_FEW = 32
 
 
 class Progress(Protocol):
@@ -84,18 +87,31 @@ def train(
         UsageError: unknown architecture or configuration, or one without a task or training.
         FailedError: the loss became NaN or infinite.
     """
+    from edgekit.compress import fitting
+    from edgekit.zoo import weights
+
     chosen = _trainable(name, config)
     assert chosen.task is not None and chosen.training is not None
     training = chosen.training if seed is None else replace(chosen.training, seed=seed)
     task, module = tasks.task(chosen.task), importlib.import_module(f"edgekit.zoo.{name}.pytorch")
-    loss: Loss = getattr(module, "loss", cross_entropy)
-    with _reproducible(training.seed):
+    loss: Loss = getattr(module, "loss", fitting.cross_entropy)
+    losses: list[float] = []
+
+    def after(epoch: int, mean: float) -> None:
+        losses.append(mean)
+        if progress is not None:
+            progress(epoch, training.epochs, mean)
+
+    with fitting.reproducible(training.seed):
         model: nn.Module = module.build(**chosen.settings)
-        losses = _fit(model, loss, *_tensors(chosen, tasks.load(chosen.task, "train")), training, progress)
+        inputs, labels = _tensors(chosen, tasks.load(chosen.task, "train"))
+        model.train()
+        parameters = list(model.parameters())
+        fitting.fit(model, parameters, loss, inputs, labels, training, before=lambda epoch: None, after=after)
         inputs, labels = _tensors(chosen, tasks.load(chosen.task, "selection"))
         value = _score(model, chosen, inputs, labels.numpy())
         tensors = weights.from_torch(model)
-    return TrainingResult(tensors, task.metric, value, len(labels), training.seed, losses)
+    return TrainingResult(tensors, task.metric, value, len(labels), training.seed, tuple(losses))
 
 
 def _trainable(name: str, config: str) -> Config:
@@ -110,23 +126,10 @@ def _trainable(name: str, config: str) -> Config:
     return configs[config]
 
 
-@contextmanager
-def _reproducible(seed: int) -> Iterator[None]:
-    """One thread, deterministic kernels and a seeded generator, all put back afterwards."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        torch.set_num_threads(threads)
-
-
 def _tensors(config: Config, samples: tasks.Samples) -> tuple[list[Tensor], Tensor]:
     """Inputs as the PyTorch model takes them (images channels first), and labels: class indices, or a signal."""
+    import torch
+
     assert samples.labels is not None
     inputs = []
     for spec in config.inputs:
@@ -134,74 +137,22 @@ def _tensors(config: Config, samples: tasks.Samples) -> tuple[list[Tensor], Tens
         if spec.layout == "channels_last":
             array = np.moveaxis(array, -1, 1)
         inputs.append(torch.from_numpy(np.ascontiguousarray(array)))
+    return inputs, _labels(samples)
+
+
+def _labels(samples: tasks.Samples) -> Tensor:
+    """Class numbers, or a signal."""
+    import torch
+
+    assert samples.labels is not None
     signal = np.issubdtype(samples.labels.dtype, np.floating)
-    return inputs, torch.from_numpy(np.asarray(samples.labels, dtype=np.float32 if signal else np.int64))
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats; the class axis is the last of tokens, the second of images (N, C, H, W)."""
-    if logits.ndim == 3 and logits.shape[:-1] == labels.shape:
-        logits = logits.movedim(-1, 1)
-    return functional.cross_entropy(logits, labels)
-
-
-def _fit(
-    model: nn.Module,
-    criterion: Loss,
-    inputs: list[Tensor],
-    labels: Tensor,
-    training: Training,
-    progress: Progress | None,
-) -> tuple[float, ...]:
-    count = len(labels)
-    batch = min(training.batch, count)
-    per_epoch = count // batch  # the ragged rest of an epoch is left out: BatchNorm must not see a batch of one
-    optimizer, schedule = _optimizer(model, training, per_epoch * training.epochs)
-    model.train()
-    losses = []
-    for epoch in range(1, training.epochs + 1):
-        order = torch.randperm(count)[: per_epoch * batch].view(per_epoch, batch)
-        total = 0.0
-        for rows in order:
-            loss = criterion(model(*(x[rows] for x in inputs)), labels[rows])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-        losses.append(total / per_epoch)
-        if not math.isfinite(losses[-1]):
-            raise FailedError(
-                f"training loss became {losses[-1]} in epoch {epoch}",
-                hint=f"Lower the learning rate (now {training.learning_rate}) in the architecture's spec.py.",
-            )
-        if progress is not None:
-            progress(epoch, training.epochs, losses[-1])
-    return tuple(losses)
-
-
-def _optimizer(
-    model: nn.Module, training: Training, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """AdamW and its schedule; biases and norms (fewer than two axes) do not decay."""
-    warm = max(1, round(WARM_UP * steps))
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": training.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=training.learning_rate)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return torch.from_numpy(np.asarray(samples.labels, dtype=np.float32 if signal else np.int64))
 
 
 def _score(model: nn.Module, config: Config, inputs: list[Tensor], labels: NDArray[np.generic]) -> float:
     """The metric of the model in evaluation mode, over all samples."""
+    import torch
+
     assert config.task is not None
     model.eval()
     metric = metrics.metric(tasks.task(config.task).metric)
@@ -237,6 +188,154 @@ class Answer:
 
 def run(folder: Path, request: Request) -> Answer:
     """Train a zoo configuration and write its canonical weights."""
+    from edgekit.zoo import weights
+
     trained = train(request.name, request.config, seed=request.seed)
     weights.write(request.output, trained.tensors)  # type: ignore[arg-type]  # all are float32
     return Answer(trained.metric, trained.value)
+
+
+@dataclass(frozen=True)
+class QatRequest:
+    """Which model is trained in which kind of child, on what, and where its weights will lie.
+
+    Attributes:
+        signatures: of the model, as its outputs are scored.
+        scheme: the target's, whose grid weights get; None to train in float.
+        kinds: of the layers that the target quantizes; empty for all.
+        layers: what is said of single ones, which are trained in float.
+        allow_mixed: layers without a rule stay in float.
+        fold_norms: see ``steps.adjust``.
+        train: file of the training samples.
+        selection: of those that choose the epoch.
+        metric: of the labels.
+        task: code around the model that makes of its outputs what the metric reads.
+    """
+
+    source: Source
+    environment: str
+    signatures: Mapping[str, Signature]
+    scheme: Scheme | None
+    kinds: tuple[Kind, ...]
+    layers: tuple[Rule, ...]
+    allow_mixed: bool
+    fold_norms: bool
+    train: File
+    selection: File
+    metric: str
+    task: str | None
+    training: Training
+
+
+@dataclass(frozen=True)
+class QatAnswer:
+    """The file of all weights in the step's folder, and how training went; see ``compress.qat.Trained``.
+
+    Attributes:
+        unruled: weights that stayed in float for want of a rule.
+    """
+
+    file: str
+    layers: int
+    unruled: tuple[str, ...]
+    losses: tuple[float, ...]
+    values: tuple[float, ...]
+    kept: int
+    stopped: str
+
+
+def quantized(folder: Path, request: QatRequest) -> QatAnswer:
+    """Train a source's model with its weights on the target's grid, and save those of the best epoch.
+
+    Raises:
+        UsageError: labels that fit no loss.
+        UnsupportedError: layers without fake quantization, by name.
+        FailedError: the loss became NaN or infinite.
+    """
+    import torch
+
+    from edgekit.compress import equalize, qat
+
+    scheme = request.scheme
+
+    def chosen(names: tuple[str, ...], kind: Kind, inputs: int, channels: int) -> Grid | None:
+        if scheme is None or any(rule.takes(names, kind) for rule in request.layers):
+            return None
+        return grid_of(scheme, request.kinds, kind, inputs, channels)
+
+    model = load(request.source, request.environment)
+    samples = planning.load(Path(request.train))
+    labels = _labels(samples)
+    inputs = [torch.from_numpy(np.asarray(samples.inputs[t.name], t.dtype)) for t in model.signature.inputs]
+    loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model))
+    score, metric = _scoring(model, request), metrics.metric(request.metric)
+    try:
+        layers, unruled = qat.find_layers(model, chosen)
+        if scheme is not None:
+            qat.check(layers, unruled, allow_mixed=request.allow_mixed)
+        fixed = equalize.fold_norms(model) if request.fold_norms else []
+        found = qat.train(
+            model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better
+        )
+        file = framework(request.environment).save_weights(model, folder)
+    finally:
+        forget()
+    return QatAnswer(file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped)
+
+
+def _own_loss(source: Source, model: LoadedModel) -> Loss | None:
+    """The loss of a zoo architecture whose outputs no common one fits; it reads the layout of PyTorch."""
+    if source.kind != "zoo":
+        return None
+    own: Loss | None = getattr(importlib.import_module(f"edgekit.zoo.{source.name}.pytorch"), "loss", None)
+    if own is not None and model.framework != "torch":
+        raise UnsupportedError(
+            f"{source.name}@keras has a loss for PyTorch alone", hint=f"Train {source.name}@torch instead."
+        )
+    return own
+
+
+def _scoring(model: LoadedModel, request: QatRequest) -> Any:
+    """What measures the model as it is on the selection split."""
+    selection, metric = planning.load(Path(request.selection)), metrics.metric(request.metric)
+    labels = selection.labels
+    if labels is None:
+        raise UsageError("the selection samples have no labels", hint="Give labelled ones with --evaluate DATA.")
+
+    def score() -> float:
+        outputs = execution.answers(model.run(selection.inputs), request.signatures, request.task)
+        contributions = metric.contributions(labels, metric.read(outputs, labels))
+        return float(metric.value(metric.gathered([contributions])))
+
+    return score
+
+
+@dataclass(frozen=True)
+class SaveRequest:
+    """A source with the weights that it is to be saved with, as its framework loads it."""
+
+    source: Source
+    environment: str
+
+
+def save(folder: Path, request: SaveRequest) -> tuple[str, ...]:
+    """Write a model so that its framework loads it without edgekit; returns the names of the files.
+
+    Keras: ``model.keras``. PyTorch: ``model.pt2``, and ``model.safetensors`` with the state of the module.
+    """
+    model = load(request.source, request.environment)
+    try:
+        if model.framework == "keras":
+            model.native.save(folder / "model.keras")
+            return ("model.keras",)
+        import torch
+        from safetensors.torch import save_file
+
+        from edgekit.frameworks.torch import torch_export
+
+        torch.export.save(torch_export(model), folder / "model.pt2")
+        state = {name: t.detach().clone().contiguous() for name, t in model.native.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
+        return ("model.pt2", "model.safetensors")
+    finally:
+        forget()

@@ -15,7 +15,7 @@ CODE = """
 import json, os, traceback
 import numpy as np, torch
 import odd
-from edgekit.compress import equalize, gptq, products
+from edgekit.compress import equalize, fakequant, gptq, products
 from edgekit.frameworks import torch as frameworks
 from edgekit.sources import source
 
@@ -33,14 +33,14 @@ def error_db(reference, other):
 
 def rounded(product):
     seen = product.moments()
-    return gptq.rounded(product.weights, seen.second, gptq.Grid(), seen.crossed)
+    return gptq.rounded(product.weights, seen.second, fakequant.Grid(), seen.crossed)
 
 def change(model, method, samples):
     if method == "gptq":
         return len(products.replace_weights(model, samples, rounded))
     if method == "fold":
-        return equalize.fold_norms(model)
-    return equalize.equalize(model, samples, method, lambda product: gptq.Grid(), activation_bits=8)
+        return len(equalize.fold_norms(model))
+    return equalize.equalize(model, samples, method, lambda product: fakequant.Grid(), activation_bits=8)
 
 rows = {}
 for name in odd.MODELS:

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from edgekit.compress.gptq import CLIPPED, Grid, nearest, rounded
+from edgekit.compress.fakequant import Grid, nearest
+from edgekit.compress.gptq import CLIPPED, rounded
 
 RNG = np.random.default_rng(0)
 

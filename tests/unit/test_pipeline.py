@@ -9,6 +9,7 @@ import pytest
 
 from edgekit import target as targets
 from edgekit.artifact import package
+from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import trying
 from edgekit.conversion.candidate import Candidate, Evidence, choose, final, is_slow
 from edgekit.jobs import wire
@@ -16,6 +17,7 @@ from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import judge_latency
 from edgekit.result import Accuracy, Latency
 from edgekit.schemes import SCHEMES
+from edgekit.sources import source as sources
 from edgekit.steps import describe
 
 GATE = Gate.model_validate(with_defaults(SCHEMES["int8"], {}))
@@ -137,6 +139,8 @@ def test_joined_names_are_cut_where_they_are_told() -> None:
         ("gptq", True, "the rounded model in torch (torch)"),
         ("awq, gptq", True, "the rounded model in torch (torch)"),
         ("cle", True, "the equalized model in torch (torch)"),
+        ("qat", True, "the trained model in torch (torch)"),
+        ("finetune, gptq", True, "the rounded model in torch (torch)"),
         ("gptq", False, "torch (torch)"),  # parity is then taken against the source
     ],
 )
@@ -144,6 +148,7 @@ def test_parity_says_whose_outputs_it_is_against(recipe: str | None, labelled: b
     answered = SimpleNamespace(value=SimpleNamespace(by="torch (torch)"))
     samples: Any = SimpleNamespace(reference=answered, labelled=labelled, split="test")
     plan = SimpleNamespace(share=lambda split: 1.0, generated=False)
-    trial: Any = SimpleNamespace(checkpoint=SimpleNamespace(recipe=recipe, parts={}), order=SimpleNamespace(plan=plan))
+    checkpoint = Checkpoint(sources.resolve("mlp@torch"), {}, {}, "torch", "torch", recipe=recipe)
+    trial: Any = SimpleNamespace(checkpoint=checkpoint, order=SimpleNamespace(plan=plan))
     scores: Any = SimpleNamespace(accuracy=None)
     assert trying.as_judged(trial, samples, scores).reference == by

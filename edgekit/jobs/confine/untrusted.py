@@ -49,7 +49,7 @@ def data(plan: DataPlan, near: Path) -> Confined | None:
     Returns:
         None where there are no files of theirs, or where a function of theirs makes the samples: it has their rights.
     """
-    given = [Path(path).absolute() for path in (plan.calibrate, plan.evaluate) if path is not None]
+    given = [Path(path).absolute() for path in plan.given.values()]
     if not given or not all(path.exists() for path in given):
         return None
     folders = [path for path in given if path.is_dir()]
@@ -68,7 +68,7 @@ def unread(plan: DataPlan) -> Iterator[None]:
     try:
         yield
     except FailedError as error:
-        given = [path for path in (plan.calibrate, plan.evaluate) if path is not None]
+        given = list(dict.fromkeys(plan.given.values()))
         if not given:
             raise
         raise UsageError(

@@ -8,7 +8,8 @@ os.environ["KERAS_BACKEND"] = "torch"
 import numpy as np
 import torch
 
-from edgekit.compress import equalize, gptq, graph, products, seams
+from edgekit.compress import equalize, graph, products, seams
+from edgekit.compress.fakequant import Grid
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks import keras as keras_models
 from edgekit.frameworks import torch as torch_models
@@ -54,7 +55,7 @@ names = [[f.stored.target for f in s.giving] for s in seams.find_seams(graph.Gra
 readers = [[f.stored.target for _, f in s.reading] for s in seams.find_seams(graph.Graph(loaded()))]
 found: dict = {"seams": list(zip(names, readers, strict=True))}
 for method in ("cle", "smoothquant", "awq"):
-    grid, bits = gptq.Grid(7 if method == "awq" else 127), 8 if method == "smoothquant" else None
+    grid, bits = Grid(7 if method == "awq" else 127), 8 if method == "smoothquant" else None
     model = loaded()
     seen = equalize.equalize(model, samples, method, lambda product, grid=grid: grid, activation_bits=bits)
     found[method] = {"seams": seen, "sqnr_db": sqnr(before, outputs(model, other))}

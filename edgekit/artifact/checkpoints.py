@@ -1,0 +1,44 @@
+"""A checkpoint as a folder that its framework loads without edgekit: the model, and what was done to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from edgekit.artifact import publishing
+from edgekit.checkpoint import Checkpoint
+from edgekit.errors import UsageError
+from edgekit.jobs.run import Run
+from edgekit.signature import WHOLE
+from edgekit.steps import train
+
+#: What was done, beside the model.
+FACTS = "recipe.json"
+
+
+def check(destination: Path) -> None:
+    """Refuse a folder that is there already, or cannot be written, before any work."""
+    if os.path.lexists(destination):
+        raise UsageError(f"{destination} is there already", hint="Give a new folder with -o.")
+    publishing.check(destination)
+
+
+def write(run: Run, destination: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Save the model in its framework, and publish it with its facts, complete or not at all."""
+    assert checkpoint.steps is not None
+    request = train.SaveRequest(checkpoint.parts[WHOLE], checkpoint.environment)
+    entry = run.step(train.save, checkpoint.environment, "save", request)
+    facts = {
+        "source": checkpoint.source.given,
+        "framework": checkpoint.framework,
+        "files": list(entry.value),
+        "recipe": checkpoint.steps.model_dump(mode="json"),
+        "notes": list(checkpoint.notes),
+    }
+    with publishing.writing(destination) as folder:
+        for name in entry.value:
+            publishing.copy_into(folder, name, entry.file(name))
+        (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+    return {"folder": str(destination), **facts}

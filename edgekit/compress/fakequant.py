@@ -1,0 +1,67 @@
+"""Fake quantization: what a layer's weights become, in float, said once for all that rounds or trains them.
+
+GPTQ, equalization and training, of PyTorch models and of Keras models, read this one definition, so that they mean the
+same grid; ``edgekit.reference.quantize`` is the oracle that it is tested against.
+
+The grid is symmetric, of ``-7..7`` or ``-127..127``, with a scale per output channel, or per block of a channel. Scales
+of channels are what makes a BatchNorm behind a layer need no folding first: folding multiplies a whole output channel
+by one number, and its scale with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.scheme import Kind, Scheme
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Symmetric integers from ``-largest`` to ``largest``, with one scale per row, or per block of a row.
+
+    Attributes:
+        largest: 7 for 4 bits: -8 is not used, so that a weight and its opposite cost the same.
+        group: inputs that share a scale, which divide the row; None for all.
+    """
+
+    largest: int = 7
+    group: int | None = None
+
+    def scales(self, weights: Floats) -> Floats:
+        """Of ``(rows, inputs)`` weights the scale of each weight: the largest magnitude is the largest integer."""
+        rows, inputs = weights.shape
+        blocks = np.abs(weights).reshape(rows, -1, self.group or inputs).max(axis=2)
+        # In float32, as runtimes have it: else what lies on this grid is beside theirs.
+        scales = np.maximum(blocks.astype(np.float32), np.finfo(np.float32).tiny) / np.float32(self.largest)
+        return np.repeat(scales.astype(np.float64), self.group or inputs, axis=1)
+
+
+def nearest(weights: Floats, grid: Grid) -> Floats:
+    """Weights rounded to the nearest point of the grid."""
+    scales = grid.scales(weights)
+    return np.asarray(np.clip(np.rint(weights / scales), -grid.largest, grid.largest) * scales)
+
+
+def grid_of(scheme: Scheme, kinds: Sequence[Kind], kind: Kind, inputs: int, channels: int) -> Grid | None:
+    """What a layer's weights become in a file; None where they do not become integers of this scheme.
+
+    Args:
+        scheme: the target's.
+        kinds: of the layers that the target quantizes; empty for all.
+        kind: of this one.
+        inputs: weights of one output channel: input channels times positions of the kernel.
+        channels: input channels, which blocks divide; the positions of a kernel share a block.
+    """
+    if (kinds and kind not in kinds) or scheme.too_large_for((1, channels)):
+        return None
+    positions = inputs // channels
+    return Grid(7 if scheme.below_8_bits else 127, scheme.group and scheme.group * positions)

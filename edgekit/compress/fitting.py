@@ -1,0 +1,124 @@
+"""The training loop, of the zoo's checkpoints and of recipes, and losses that fit labels. In PyTorch children only.
+
+AdamW (Loshchilov & Hutter, arXiv 1711.05101) with weight decay on matrices only, a linear warm-up over the first
+twentieth of the steps, cosine decay to zero, gradients clipped to norm 1. No augmentation. Keras models on the torch
+backend are trained by the same loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgekit.errors import FailedError
+from edgekit.zoo import Training
+
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
+WARM_UP = 0.05
+CLIP_NORM = 1.0
+
+#: ``(what the model returns, labels) -> loss`` of one batch.
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """One thread, deterministic kernels and a seeded generator, all put back afterwards."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats; the class axis is the last of tokens, the second of images (N, C, H, W)."""
+    if logits.ndim == 3 and logits.shape[:-1] == labels.shape:
+        logits = logits.movedim(-1, 1)
+    return functional.cross_entropy(logits, labels)
+
+
+def fit(
+    forward: Callable[..., Any],
+    parameters: Sequence[Tensor],
+    criterion: Loss,
+    inputs: Sequence[Tensor],
+    labels: Tensor,
+    training: Training,
+    *,
+    before: Callable[[int], None],
+    after: Callable[[int, float], None],
+    within: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> None:
+    """Train parameters in place.
+
+    Args:
+        forward: the model in training mode, of a batch of its inputs.
+        parameters: what is trained.
+        criterion: the loss.
+        inputs: all samples, in the order of the model's inputs.
+        labels: of them.
+        training: epochs, batch, learning rate and weight decay.
+        before: called with each epoch, from 1, before its first step; puts the model into training mode.
+        after: called with each epoch and its mean loss, behind its last step.
+        within: what holds while a loss and its gradients are computed: weights may be others there.
+
+    Raises:
+        FailedError: the loss of a step is NaN or infinite; parameters are those of the step before.
+    """
+    count = len(labels)
+    batch = min(training.batch, count)
+    per_epoch = count // batch  # the ragged rest of an epoch is left out: BatchNorm must not see a batch of one
+    optimizer, schedule = _optimizer(parameters, training, per_epoch * training.epochs)
+    for epoch in range(1, training.epochs + 1):
+        before(epoch)
+        order = torch.randperm(count)[: per_epoch * batch].view(per_epoch, batch)
+        total = 0.0
+        for step, rows in enumerate(order, 1):
+            optimizer.zero_grad(set_to_none=True)
+            with within():
+                loss = criterion(forward(*(x[rows] for x in inputs)), labels[rows])
+                loss.backward()  # type: ignore[no-untyped-call]
+            if not math.isfinite(value := loss.item()):
+                raise FailedError(
+                    f"training loss became {value} in epoch {epoch}, step {step} of {per_epoch}",
+                    hint=f"Lower the learning rate (now {training.learning_rate}).",
+                )
+            nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+            optimizer.step()
+            schedule.step()
+            total += value
+        after(epoch, total / per_epoch)
+
+
+def _optimizer(
+    parameters: Sequence[Tensor], training: Training, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """AdamW and its schedule; biases and norms (fewer than two axes) do not decay."""
+    warm = max(1, round(WARM_UP * steps))
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=training.learning_rate)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

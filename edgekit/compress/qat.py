@@ -1,0 +1,364 @@
+"""Quantization-aware training: weights are trained where they will lie, on the target's grid.
+
+A step rounds the weights, computes loss and gradients with them, puts the float weights back, and moves those by the
+gradients: the straight-through estimator (Bengio, Leonard & Courville, arXiv 1308.3432) as BinaryConnect has it
+(Courbariaux, Bengio & David, NeurIPS 2015). The largest weight of a channel is the largest integer, so that none is
+clipped and every gradient passes. So nothing is put into the model, which stays what it is in its framework, PyTorch or
+Keras on the torch backend; and in the end its weights lie on the grid that a converter finds again.
+
+Statistics of BatchNorm are frozen for the last third of the epochs (Krishnamoorthi, arXiv 1806.08342, section 4.3):
+files hold the running ones. It needs no folding, see ``fakequant``.
+
+What activations become is not trained: each route finds their ranges by calibration, as of any model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional
+
+from edgekit.compress.fakequant import Grid, nearest
+from edgekit.compress.fitting import Loss, fit, reproducible
+from edgekit.compress.graph import Graph, operator
+from edgekit.compress.products import find, names_of
+from edgekit.errors import FailedError, UnsupportedError, UsageError
+from edgekit.frameworks import LoadedModel, keras_outputs
+from edgekit.frameworks.loaded import named
+from edgekit.scheme import Kind
+
+if TYPE_CHECKING:
+    from edgekit.compress.graph import Places
+    from edgekit.zoo import Training
+
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
+#: ``(names, kind, inputs, channels) -> grid`` of a layer; None where it stays as it is.
+Chosen = Callable[[tuple[str, ...], Kind, int, int], Grid | None]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Weights that are trained on a grid: the model's own tensor, and where in it each of ``(rows, inputs)`` lies."""
+
+    name: str
+    own: Tensor
+    rows: Places
+    grid: Grid
+
+    def quantize(self) -> None:
+        """Round the weights in place."""
+        values = self.own.detach().numpy()  # shares the tensor's memory, whatever its strides
+        flat = values.reshape(-1).copy()
+        flat[self.rows] = nearest(flat[self.rows].astype("float64"), self.grid)
+        values[...] = flat.reshape(values.shape)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave; the model has the weights of the best epoch, on the grid.
+
+    Attributes:
+        layers: how many have their weights on the grid.
+        losses: mean training loss of each epoch.
+        values: metric on the selection split with weights on the grid, before training and after each epoch.
+        kept: the epoch whose weights are kept; 0 are the source's, rounded.
+        stopped: why it ended early; empty where it did not.
+    """
+
+    layers: int
+    losses: tuple[float, ...]
+    values: tuple[float, ...]
+    kept: int
+    stopped: str = ""
+
+
+def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[str]]:
+    """The layers whose weights become integers, and the names of those for which there is no rule.
+
+    A recurrent layer, a grouped convolution that is not depthwise, and a tensor that several operators read have none.
+    """
+    graph, found, without = Graph(model), list[Layer](), list[str]()
+    for node in graph.nodes:
+        product = find(node, graph, ())
+        if product is not None:
+            of, stored, rows, channels = product.product.kind, product.stored, product.rows, product.product.channels
+        elif (other := _other(node, graph)) is not None:
+            of, stored, rows, channels = other
+        else:
+            without += _unruled(node, chosen)
+            continue
+        grid = chosen(names_of(stored), of, rows.shape[1], channels)
+        if grid is not None:
+            found.append(Layer(stored.called, stored.own, rows, grid))
+    return found, list(dict.fromkeys(without))
+
+
+def _other(node: fx.Node, graph: Graph) -> tuple[Kind, Any, Places, int] | None:
+    """A depthwise or a transposed convolution: its kind, weights, rows and input channels of a group."""
+    name = operator(node)
+    given = list(node.args)
+    if name in ("conv1d", "conv2d", "conv3d"):
+        transposed, groups = False, given[6] if len(given) > 6 else 1
+    elif name in ("conv_transpose1d", "conv_transpose2d"):
+        transposed, groups = True, given[6] if len(given) > 6 else 1
+    elif name == "convolution":
+        transposed, groups = bool(given[6]), given[8]
+    else:
+        return None
+    stored = graph.stored(given[1])
+    if stored is None:
+        return None
+    places = stored.places
+    if transposed and groups == 1:
+        return "transposed-conv", stored, places.swapaxes(0, 1).reshape(places.shape[1], -1), places.shape[0]
+    if not transposed and (groups == 1 or places.shape[1] == 1):
+        kind: Kind = "conv" if groups == 1 else "depthwise-conv"
+        return kind, stored, places.reshape(len(places), -1), places.shape[1]
+    return None
+
+
+#: Operators that multiply by weights, and what they are. ``find`` and ``_other`` read what they can of them.
+_MULTIPLY: dict[str, Kind] = {
+    **dict.fromkeys(("linear", "matmul", "mm", "addmm", "einsum"), "linear"),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "_convolution_mode"), "conv"),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), "transposed-conv"),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell"), "recurrent"),
+}
+
+
+#: Inputs that blocks of every size divide.
+_ANY = 128
+
+
+def _unruled(node: fx.Node, chosen: Chosen) -> Iterator[str]:
+    """Names of stored matrices that an operator multiplies by and no rule reads, of kinds that the target quantizes."""
+    kind = _MULTIPLY.get(operator(node)) if node.op == "call_function" else None
+    if kind is None:
+        return
+    for argument in node.all_input_nodes:
+        name = _origin(argument)
+        if name is not None and chosen((name.rpartition(".")[0], name), kind, _ANY, _ANY) is not None:
+            yield name
+
+
+def _origin(node: fx.Node) -> str | None:
+    """The stored matrix that a value is, behind operators of one argument alone; None where it is computed."""
+    while node.op == "call_function" and len(node.all_input_nodes) == 1:
+        [node] = node.all_input_nodes
+    shape = getattr(node.meta.get("val"), "shape", ()) if node.op == "get_attr" else ()
+    return str(node.target) if len(shape) > 1 else None
+
+
+@contextmanager
+def quantized(layers: Sequence[Layer]) -> Iterator[None]:
+    """Weights on their grids within, and back as they were behind."""
+    before = [layer.own.detach().clone() for layer in layers]
+    for layer in layers:
+        layer.quantize()
+    try:
+        yield
+    finally:
+        for layer, values in zip(layers, before, strict=True):
+            layer.own.detach().copy_(values)
+
+
+def train(
+    model: LoadedModel,
+    layers: Sequence[Layer],
+    fixed: Sequence[Tensor],
+    loss: Loss,
+    inputs: Sequence[Tensor],
+    labels: Tensor,
+    training: Training,
+    score: Callable[[], float],
+    *,
+    higher: bool,
+) -> Trained:
+    """Train a model in place, and leave it with the best weights on their grids, in evaluation mode.
+
+    Args:
+        model: of PyTorch, or of Keras on the torch backend.
+        layers: whose weights are on grids; none for training in float.
+        fixed: tensors that are not trained.
+        loss: of what the model returns.
+        inputs: training samples, in the order of the model's inputs.
+        labels: theirs.
+        training: epochs and settings.
+        score: metric of the model as it is, on the selection split.
+        higher: whether more is better.
+
+    Raises:
+        FailedError: the loss became NaN or infinite before the first epoch had ended.
+    """
+    native, norms = model.native, _norms(model)
+    parameters = _parameters(model, fixed)
+    losses, values = list[float](), list[float]()
+    best: tuple[int, list[Tensor]] = (0, [])
+
+    def measure() -> None:
+        nonlocal best
+        _evaluate(model)
+        with quantized(layers):
+            values.append(score())
+        if values[-1] == (max if higher else min)(values):  # of equals the later, which was trained longer
+            best = (len(values) - 1, [t.detach().clone() for t in _state(model)])
+
+    def before(epoch: int) -> None:
+        _begin(model)
+        if epoch > training.epochs - training.epochs // 3:
+            _freeze(model, norms)
+
+    def after(epoch: int, mean: float) -> None:
+        losses.append(mean)
+        measure()
+
+    def forward(*xs: Tensor) -> Any:
+        return keras_outputs.forward(native, xs, training=True) if model.framework == "keras" else native(*xs)
+
+    stopped = ""
+    with reproducible(training.seed):
+        measure()
+        try:
+            fit(
+                forward, parameters, loss, inputs, labels, training,
+                before=before, after=after, within=lambda: quantized(layers),
+            )  # fmt: skip
+        except FailedError as error:
+            if not losses:
+                raise
+            stopped = f"{error}: the weights of epoch {best[0]} were kept"
+    for tensor, value in zip(_state(model), best[1], strict=True):
+        tensor.detach().copy_(value)
+    for layer in layers:
+        layer.quantize()
+    _evaluate(model)
+    return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped)
+
+
+def _state(model: LoadedModel) -> list[Tensor]:
+    """All tensors that are saved with a model."""
+    if model.framework == "keras":
+        return [variable.value for variable in model.native.weights]
+    return [t for t in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(t)]
+
+
+def _parameters(model: LoadedModel, fixed: Sequence[Tensor]) -> list[Tensor]:
+    """What is trained: what the model itself says is trainable, but for what is fixed."""
+    native = model.native
+    found = (
+        [variable.value for variable in native.trainable_variables]
+        if model.framework == "keras"
+        else [p for p in native.parameters() if p.requires_grad]
+    )
+    left_out = {tensor.data_ptr() for tensor in fixed}
+    return [tensor for tensor in found if tensor.data_ptr() not in left_out]
+
+
+def _norms(model: LoadedModel) -> list[Any]:
+    """The layers that keep statistics of batches."""
+    if model.framework == "keras":
+        every = model.native._flatten_layers(include_self=False, recursive=True)
+        return [layer for layer in every if type(layer).__name__ == "BatchNormalization" and layer.trainable]
+    return [m for m in model.native.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+
+
+def _begin(model: LoadedModel) -> None:
+    if model.framework == "torch":
+        model.native.train()
+
+
+def _freeze(model: LoadedModel, norms: Sequence[Any]) -> None:
+    """Have norms use their running statistics in training; their scales are trained on."""
+    for norm in norms:
+        if model.framework == "torch":
+            norm.eval()
+            continue
+        norm.trainable = False
+        for variable in (norm.gamma, norm.beta):
+            if variable is not None:
+                variable.value.requires_grad_(True)  # Keras stops their training as well
+
+
+def _evaluate(model: LoadedModel) -> None:
+    if model.framework == "torch":
+        model.native.eval()
+
+
+def loss_for(model: LoadedModel, inputs: Sequence[Tensor], labels: Tensor, own: Loss | None = None) -> Loss:
+    """A loss that fits labels: cross-entropy of classes, the mean square error of values like the output's.
+
+    Args:
+        model: whose first output it is, or the one that is said to hold classes.
+        inputs: a few samples.
+        labels: of all samples.
+        own: the architecture's.
+
+    Raises:
+        UsageError: labels that fit neither.
+    """
+    if own is not None:
+        return own
+    outputs = list(model.run({t.name: x.numpy() for t, x in zip(model.signature.inputs, inputs, strict=True)}).values())
+    roles = [t.role for t in model.signature.outputs]
+    at = roles.index("classes") if "classes" in roles else 0
+    first = torch.from_numpy(outputs[at])
+
+    def of(loss: Loss) -> Loss:
+        def called(returned: Any, labels: Tensor) -> Tensor:
+            return loss(named(returned, torch.is_tensor)[at][1], labels)
+
+        return called
+
+    if labels.is_floating_point() and first.shape[1:] == labels.shape[1:]:
+        return of(functional.mse_loss)
+    axes = [a for a in ((1, -1) if model.framework == "torch" and first.ndim == 4 else (-1, 1)) if first.ndim > 1]
+    fits = [a for a in axes if _without(first, a)[1:] == labels.shape[1:] and int(labels.max()) < first.shape[a] > 1]
+    if labels.is_floating_point() or not fits or int(labels.min()) < 0:
+        raise UsageError(
+            f"labels of shape {tuple(labels.shape[1:])} and type {str(labels.dtype).removeprefix('torch.')} fit no "
+            f"loss of an output of shape {tuple(first.shape[1:])}",
+            hint="Give class numbers for an output with one value for each class, or values shaped as the output.",
+        )
+    [axis, *_] = fits
+    total = first.sum(axis)
+    probabilities = bool((first >= 0).all()) and bool(torch.isclose(total, torch.ones(()), atol=1e-3).all())
+
+    def entropy(output: Tensor, labels: Tensor) -> Tensor:
+        moved = output.movedim(axis, 1)
+        if probabilities:  # the model ends in a softmax
+            return functional.nll_loss(torch.log(moved.clamp_min(1e-7)), labels)
+        return functional.cross_entropy(moved, labels)
+
+    return of(entropy)
+
+
+def _without(tensor: Tensor, axis: int) -> torch.Size:
+    shape = list(tensor.shape)
+    del shape[axis]
+    return torch.Size(shape)
+
+
+def check(layers: Sequence[Layer], without: Sequence[str], *, allow_mixed: bool) -> None:
+    """Refuse a model of which nothing, or not all, can be trained on a grid.
+
+    Raises:
+        UnsupportedError: layers without a rule, by name, or no layer at all.
+    """
+    if without and not allow_mixed:
+        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        raise UnsupportedError(
+            f"there is no fake quantization for {', '.join(without[:5])}{more}: a recurrent layer, or weights that "
+            "several operators read",
+            hint="Pass --allow-mixed to train the others; these stay as they are.",
+        )
+    if not layers:
+        raise UnsupportedError(
+            "no layer of this model has weights that the target quantizes", hint="Convert it without --qat."
+        )

@@ -1,0 +1,26 @@
+"""Symmetric fake quantization of weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgekit.reference import Array
+
+
+def fake_quantized(weights: Array, bits: int, group: int | None = None) -> Array:
+    """Weights ``(rows, inputs)`` as integers of so many bits represent them, one scale for each block of a row.
+
+    The most negative integer is not used. A block whose weights are all zero stays zero.
+    """
+    largest = 2 ** (bits - 1) - 1
+    rows, inputs = weights.shape
+    size = group or inputs
+    found = np.zeros((rows, inputs))
+    for row in range(rows):
+        for start in range(0, inputs, size):
+            block = np.asarray(weights[row, start : start + size], np.float64)
+            most = np.float32(np.abs(block).max())
+            if most > 0:
+                scale = float(most / np.float32(largest))  # runtimes store it as a float32
+                found[row, start : start + size] = np.rint(block / scale) * scale
+    return found

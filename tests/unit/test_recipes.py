@@ -1,0 +1,137 @@
+"""Recipes as files and as options: what cannot be followed is said before any work, with what is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit import api, pipeline
+from edgekit import target as targets
+from edgekit.compress import recipes
+from edgekit.conversion.order import Order
+from edgekit.data import plan as planning
+from edgekit.data.plan import DataPlan
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.signature import Signature, TensorSpec
+from edgekit.sources import source as sources
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "hint"),
+    [
+        ('[[step]]\nkind = "qat"\nepoch = 3', "step.0.epoch", "Did you mean 'epochs'?"),
+        ('[[step]]\nkind = "qta"\nepochs = 3', "step.0.kind", "Did you mean 'qat'?"),
+        ('[[steps]]\nkind = "qat"\nepochs = 3', "steps: Extra", "Did you mean 'step'?"),
+        ('[[step]]\nkind = "qat"\nepochs = 0', "step.0.epochs", "edgekit list recipes"),
+        ('[[step]]\nkind = "qat"\nepochs = 2\nlearning_rate = nan', "step.0.learning_rate", ""),
+        ("step = []", "step: ", ""),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_named(text: str, says: str, hint: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(f'schema = 1\ntitle = "x"\n{text}\n')
+    with pytest.raises(UsageError, match=r"own\.toml") as caught:
+        recipes.load(str(file))
+    assert says in str(caught.value)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_packaged_recipe_is_read(name: str) -> None:
+    assert recipes.load(name).title
+
+
+def test_an_unknown_recipe_is_told_from_a_known_one() -> None:
+    with pytest.raises(UsageError, match="unknown recipe 'qta'") as caught:
+        recipes.load("qta")
+    assert "Did you mean 'qat'?" in caught.value.hint
+    assert "edgekit list recipes" in caught.value.hint
+
+
+def test_epochs_are_those_that_were_asked_for() -> None:
+    assert [step.epochs for step in recipes.qat(7).steps] == [7]
+    with pytest.raises(UsageError, match="--qat 0"):
+        recipes.qat(0)
+
+
+def order(given: str = "lenet5@torch", target: str = "tflite-int4", **more: Any) -> Order:
+    plan = more.pop("plan", DataPlan(task="digits32", metric="top1"))
+    return Order(sources.resolve(given), targets.load(target), plan, recipe=recipes.load("qat"), **more)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"target": "tflite-fp32"}, "no integer weights"),
+        ({"target": "coreml-lut4"}, "no integer weights"),
+        ({"rounding": "gptq"}, "--rounding gptq"),
+        ({"equalize": "cle"}, "--equalize cle"),
+        ({"plan": DataPlan()}, "needs labelled samples"),
+        ({"plan": DataPlan(evaluate="x.npz", metric="top1")}, "needs labelled samples"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(asked: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        order(**asked).check()
+    order().check()
+
+
+def test_weights_that_lie_on_the_grid_are_not_rounded_again() -> None:
+    assert not order().rounds_by_samples
+    trained = Order(**{**order().__dict__, "recipe": recipes.load("finetune")})
+    trained.check()
+    assert trained.rounds_by_samples, "in float they lie on none"
+
+
+def test_a_source_that_cannot_be_trained_exits_3_and_says_what_can(tmp_path: Path) -> None:
+    file = tmp_path / "model.pt2"
+    file.write_bytes(b"PK")
+    with pytest.raises(UnsupportedError, match="pt2 source cannot be trained") as caught:
+        order(str(file)).check()
+    assert caught.value.exit_code == 3
+    assert ".keras" in caught.value.hint and "file.py:function" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"recipe": "qat", "qat": 3}, "--recipe qat and --qat 3"),
+        ({"recipe": "qat", "train": "x.npz"}, "nothing says which epoch is best"),
+    ],
+)
+def test_options_that_contradict_each_other(asked: Any, says: str, tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"")
+    with pytest.raises(EdgekitError, match=says):
+        api.convert("lenet5@torch", "tflite-int4", **asked)
+
+
+def test_compress_needs_a_new_folder_and_something_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing says what is done"):
+        api.compress("lenet5@torch", "tflite-int4", output=tmp_path / "new")
+    with pytest.raises(UsageError, match="is there already"):
+        pipeline.compress(order(output=tmp_path), workers=None)  # type: ignore[arg-type]  # refused before any is needed
+
+
+IMAGE = Signature((TensorSpec("x", (1, 4), "float32"),), (TensorSpec("y", (1, 2), "float32"),))
+
+
+def test_no_sample_that_scores_is_trained_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    evaluate, train = (rng.standard_normal((count, 4)).astype("float32") for count in (20, 60))
+    shared = train.copy()
+    shared[[7, 40]] = evaluate[[0, 19]]
+    np.savez(tmp_path / "evaluate.npz", x=evaluate, y=np.arange(20) % 2)
+    np.savez(tmp_path / "train.npz", x=shared, y=np.arange(60) % 2)
+    np.savez(tmp_path / "same.npz", x=evaluate, y=np.arange(20) % 2)
+    plan = DataPlan(train=str(tmp_path / "train.npz"), evaluate=str(tmp_path / "evaluate.npz"), metric="top1")
+    made = planning.make(plan, "train", IMAGE)
+    assert made is not None and made.labels is not None
+    kept = np.delete(np.arange(60), [7, 40])
+    assert made.dropped == 2
+    assert np.array_equal(made.inputs["x"], train[kept])
+    assert np.array_equal(made.labels, kept % 2)
+    with pytest.raises(UsageError, match="20 of 20 samples"):
+        planning.make(DataPlan(train=str(tmp_path / "same.npz"), evaluate=plan.evaluate), "train", IMAGE)
