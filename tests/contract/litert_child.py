@@ -70,6 +70,7 @@ MORE = {
         "ptq-w8a8-quantizer-unrolled",
     ),
     ("keras", "attention_infinite"): ("export-converter", "ptq-w8a8-quantizer"),
+    ("torch", "scaled"): ("export-litert-torch", "ptq-w8a8-quantizer"),
     ("torch", "pool"): ("export-litert-torch", "cast-wf16-quantizer", "ptq-w8a8-quantizer", "ptq-w8a16-quantizer"),
 }
 
@@ -93,6 +94,7 @@ def tokens_and_context(count: int) -> dict[str, np.ndarray]:
 INPUTS = {
     "conv": images,
     "pool": images,
+    "scaled": images,
     "lstm": tokens,
     "long": many_tokens,
     "attention": tokens_and_context,
@@ -152,6 +154,17 @@ def torch_model(name: str) -> object:
             h = self.drop(h.unsqueeze(1).squeeze(1))
             return {"logits": self.fc(h), "aux": self.aux(h)}
 
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow, self.fc = nn.Linear(3, 8), nn.Linear(8, 3), nn.Linear(3, 5)
+            self.scale = nn.Parameter(torch.tensor([0.1, 0.3, 0.9]))
+
+        def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            h = image.permute(0, 2, 3, 1)
+            h = h + self.scale * self.narrow(f.relu(self.wide(h)))
+            return {"logits": self.fc(h.mean((1, 2)))}
+
     class Lstm(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -175,7 +188,7 @@ def torch_model(name: str) -> object:
             h = h + self.out(f.scaled_dot_product_attention(q * 4.0, k, v, attn_mask=self.mask)[:, 0])
             return {"logits": self.head(self.norm(h + self.narrow(f.gelu(self.wide(h)))))}
 
-    made = {"conv": Conv, "pool": Conv, "lstm": Lstm}
+    made = {"conv": Conv, "pool": Conv, "scaled": Scaled, "lstm": Lstm}
     model = made[name]() if name in made else Attention(-1e9 if name.endswith("infinite") else -60.0)
     shapes = {"image": (1, 3, 16, 16), "tokens": (1, 8), "context": (1, 32)}
     wanted = {key: shapes[key] for key in INPUTS[name](1)}

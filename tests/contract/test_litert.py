@@ -58,6 +58,8 @@ CELLS += [
 ]
 #: Padded max pooling is PADV2 with -inf: an infinite scale, on which the runtime aborts, unless the route bounds it.
 CELLS += [("torch", "pool", route) for route in MORE["torch", "pool"]]
+#: A factor per channel behind a product, which becomes a bias of four axes: the runtime opened no int8 file of it.
+CELLS += [("torch", "scaled", route) for route in MORE["torch", "scaled"]]
 
 
 def child(framework: str, folder: Path, *models: str) -> None:
@@ -80,7 +82,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All conversions, each framework's models in one child."""
     folder = tmp_path_factory.mktemp("litert")
     for framework in FRAMEWORKS:
-        more = ("long", "attention_infinite") if framework == "keras" else ("pool",)
+        more = ("long", "attention_infinite") if framework == "keras" else ("pool", "scaled")
         child(framework, folder / framework, *MODELS, *more)
     return folder
 

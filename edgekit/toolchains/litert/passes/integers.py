@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -70,6 +71,29 @@ def multiply_squares(content: bytes) -> bytes:
                 operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
                 operator.builtinOptions = schema.MulOptionsT()
     return packed(model, len(content))
+
+
+def flatten_biases(content: bytes) -> bytes:
+    """Give biases of several axes, as 1 x 1 x 1 x n, the one axis that they have.
+
+    litert-torch writes them where it folds a factor per channel into a layer (LayerScale, as in ConvNeXt). To
+    ai-edge-quantizer a bias has one scale per element of its first axis, and the runtime does not open the file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.BuiltinOperator
+    layers = (kinds.FULLY_CONNECTED, kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D)
+    model = unpacked(content)
+    changed = False
+    for graph in model.subgraphs:
+        biased = [op for op in graph.operators if model.operatorCodes[op.opcodeIndex].builtinCode in layers]
+        biases = {int(op.inputs[2]) for op in biased if len(op.inputs) > 2 and op.inputs[2] >= 0}
+        others = {int(i) for op in graph.operators for i in (op.inputs[:2] if op in biased else op.inputs)}
+        for tensor in (graph.tensors[i] for i in biases - others):
+            if len(tensor.shape) > 1 and model.buffers[tensor.buffer].data is not None:
+                tensor.shape, tensor.shapeSignature = [math.prod(map(int, tensor.shape))], None
+                changed = True
+    return packed(model, len(content)) if changed else content
 
 
 #: Operators of one input with integer kernels in LiteRT for which ai-edge-quantizer 0.10 has no rule.
