@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
+from edgekit.artifact import checkpoints
 from edgekit.compress import recipes
 from edgekit.compress.recipes import Recipe
 from edgekit.conversion.budget import Budget
@@ -155,9 +156,9 @@ def compress(
     if order.recipe is None:
         raise UsageError("nothing says what is done", hint="Give --recipe NAME or --qat EPOCHS.")
     if workers is not None:
-        return pipeline.compress(order, workers=workers, store=store, progress=progress)
+        return checkpoints.compress(order, workers=workers, store=store, progress=progress)
     with listening(), Workers(_limits(1800.0, memory_limit_mib)) as own:
-        return pipeline.compress(order, workers=own, store=store, progress=progress)
+        return checkpoints.compress(order, workers=own, store=store, progress=progress)
 
 
 def _order(

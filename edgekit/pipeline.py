@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from edgekit.artifact import checkpoints, compact, package
+from edgekit.artifact import compact, package
 from edgekit.conversion import adjusting, loading, mixed, sensitivity, training, trying
 from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
@@ -96,18 +95,6 @@ def equalized(run: Run, trial: Trial, tried: list[Candidate]) -> Trial | None:
     except (FailedError, UnsupportedError):  # nobody asked for it: the routes that were tried say how it ended
         return None
     return other if other.checkpoint.recipe != trial.checkpoint.recipe else None
-
-
-def compress(
-    order: Order, *, workers: Workers, store: Store | None = None, progress: Progress = lambda event, label: None
-) -> dict[str, Any]:
-    """Follow the order's recipe and write the checkpoint into its folder; see ``convert`` for the arguments."""
-    assert order.output is not None
-    checkpoints.check(order.output)
-    order.check()
-    with (store or Store()).lease() as lease:
-        run = Run(workers, lease, progress)
-        return checkpoints.write(run, order.output, training.trained(run, order, loading.load(run, order)))
 
 
 def measure_sensitivity(

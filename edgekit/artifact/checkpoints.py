@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgekit.artifact import publishing
 from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import loading, training
+from edgekit.conversion.order import Order
 from edgekit.errors import UsageError
 from edgekit.jobs.run import Run
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 from edgekit.signature import WHOLE
 from edgekit.steps import train
 
@@ -42,3 +47,19 @@ def write(run: Run, destination: Path, checkpoint: Checkpoint) -> dict[str, Any]
             publishing.copy_into(folder, name, entry.file(name))
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
     return {"folder": str(destination), **facts}
+
+
+def compress(
+    order: Order,
+    *,
+    workers: Workers,
+    store: Store | None = None,
+    progress: Callable[[str, str], None] = lambda event, label: None,
+) -> dict[str, Any]:
+    """Follow the order's recipe and write the checkpoint into its folder; arguments as of ``pipeline.convert``."""
+    assert order.output is not None
+    check(order.output)
+    order.check()
+    with (store or Store()).lease() as lease:
+        run = Run(workers, lease, progress)
+        return write(run, order.output, training.trained(run, order, loading.load(run, order)))

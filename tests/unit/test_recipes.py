@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit import api, pipeline
+from edgekit import api
 from edgekit import target as targets
+from edgekit.artifact import checkpoints
 from edgekit.compress import recipes
 from edgekit.conversion.order import Order
 from edgekit.data import plan as planning
@@ -112,7 +113,7 @@ def test_compress_needs_a_new_folder_and_something_to_do(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="nothing says what is done"):
         api.compress("lenet5@torch", "tflite-int4", output=tmp_path / "new")
     with pytest.raises(UsageError, match="is there already"):
-        pipeline.compress(order(output=tmp_path), workers=None)  # type: ignore[arg-type]  # refused before any is needed
+        checkpoints.compress(order(output=tmp_path), workers=None)  # type: ignore[arg-type]  # refused before
 
 
 IMAGE = Signature((TensorSpec("x", (1, 4), "float32"),), (TensorSpec("y", (1, 2), "float32"),))
