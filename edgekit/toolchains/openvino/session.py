@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import statistics
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +20,10 @@ from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.openvino.ir import read_checked
 
-#: Runs that a profile is the median of.
-PROFILED = 21
+#: Runs that a profile is the mean of, at least; seconds for which more are added, and the most.
+PROFILED, SECONDS, MOST = 21, 1.0, 1000
+#: Runs before these.
+UNCOUNTED = 3
 
 #: Kernels of convolutions, matrix products and recurrent cells, as the CPU plugin names them.
 _PRODUCTS = frozenset(("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell"))
@@ -50,15 +52,28 @@ def units() -> list[Unit]:
 
 
 def profile(file: Path, options: Options, inputs: Mapping[str, NDArray[np.generic]]) -> list[tuple[str, str, float]]:
-    """Milliseconds of each node that is executed, the median of some runs, from the plug-in's counters."""
-    session, times = OpenVinoSession(file, options, {"PERF_COUNT": True}), dict[tuple[str, str], list[float]]()
-    for _ in range(PROFILED):
+    """Milliseconds of each node that is executed, the mean of some runs, from the plug-in's counters.
+
+    A counter is the mean of all runs so far, in whole microseconds. The first run makes the kernels and takes a hundred
+    times as long, so that the sum of the first runs is taken away from that of all.
+    """
+    session = OpenVinoSession(file, options, {"PERF_COUNT": True})
+
+    def sums(runs: int) -> dict[tuple[str, str], float]:
+        return {
+            (node.node_name, f"{node.node_type} {node.exec_type}"): runs * node.real_time.total_seconds() * 1e3
+            for node in session.counters()
+            if node.status == ov.ProfilingInfo.Status.EXECUTED
+        }
+
+    for _ in range(UNCOUNTED):
         session.run(inputs)
-        for node in session.counters():
-            if node.status == ov.ProfilingInfo.Status.EXECUTED:
-                key = node.node_name, f"{node.node_type} {node.exec_type}"
-                times.setdefault(key, []).append(node.real_time.total_seconds() * 1e3)
-    return [(name, kind, statistics.median(found)) for (name, kind), found in times.items()]
+    before, runs, end = sums(UNCOUNTED), 0, time.monotonic() + SECONDS
+    while runs < PROFILED or (time.monotonic() < end and runs < MOST):
+        session.run(inputs)
+        runs += 1
+    after = sums(UNCOUNTED + runs)
+    return [(*node, max(0.0, after[node] - before.get(node, 0.0)) / runs) for node in after]
 
 
 class OpenVinoSession:
