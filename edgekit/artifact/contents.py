@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
-from edgekit.errors import UsageError
+from edgekit.errors import UnsafeInputError, UsageError
 from edgekit.jobs.listing import look
 from edgekit.jobs.store import sha256_file, sha256_json
 from edgekit.result import File
@@ -94,6 +94,19 @@ def faults(folder: Path) -> dict[str, str]:
         elif present[name] != known[name]:
             found[name] = "is altered"
     return found
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that is not what was sealed: what its manifest says is not of these files.
+
+    Raises:
+        UnsafeInputError: it was edited, or came in parts.
+    """
+    if found := faults(folder):
+        raise UnsafeInputError(
+            f"{folder} is not what was sealed: {sentence(found)}",
+            hint="Convert again, or copy the artifact again; a changed model file is taken by its own name.",
+        )
 
 
 def sentence(found: Mapping[str, str]) -> str:

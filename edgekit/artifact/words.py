@@ -102,7 +102,7 @@ def _latency(result: Result) -> str:
 def _untimed(result: Result) -> str:
     """Why there is no latency."""
     if result.proof.kind == "none":
-        return "nothing here executes it"
+        return "nothing here executed it"
     if result.proof.kind == "stand-in":
         return f"the time of a stand-in ({result.proof.by}) says nothing about the runtime"
     return "only what may be handed out is timed"

@@ -157,7 +157,7 @@ def find(path: Path, asked: Asked, workers: Workers) -> Subject:
 
     Raises:
         UsageError: nothing that is known.
-        DamagedFileError: an artifact that is not as it was sealed.
+        UnsafeInputError: an artifact that is not as it was sealed.
     """
     if (path / contents.MANIFEST).is_file():
         return _artifact(path, asked)
@@ -169,11 +169,7 @@ def find(path: Path, asked: Asked, workers: Workers) -> Subject:
 
 
 def _artifact(folder: Path, asked: Asked) -> Subject:
-    if faults := contents.faults(folder):
-        raise DamagedFileError(
-            f"{folder} is not what was sealed: {contents.sentence(faults)}",
-            hint="Convert again, or copy the artifact again; a changed file is measured by its own name.",
-        )
+    contents.check(folder)
     if derived.is_derived(folder):
         raise NotRunError(
             f"{folder} is an engine of {derived.read(folder).device}", hint="Benchmark it where that device is."

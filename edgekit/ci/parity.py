@@ -78,10 +78,14 @@ def wrong(result: Result, *, evaluated: bool) -> str:
 
     ``evaluated``: whether samples were handed in to measure accuracy, which must then have been.
     """
-    if result.status == "PASS" and (result.accuracy is not None or not evaluated):
+    weak = "WEAK_SOURCE" in result.flags
+    if result.status == "PASS" and not weak and (result.accuracy is not None or not evaluated):
         return ""
     reason, hint = result.reason, result.error.hint if result.error else ""
-    if result.status == "PASS":
+    if result.status == "PASS" and weak:
+        reason = "the float model is no better than a trivial answer: to keep its accuracy proves nothing"
+        hint = "Look at the labels, and at how the inputs are prepared."
+    elif result.status == "PASS":
         reason = "accuracy was not measured: there are no labels, so that nothing says what was lost"
         hint = "Give evaluate=(inputs, labels)."
     lines = [f"{result.source.name} for {result.target} is {words.status(result)}: {reason}"]

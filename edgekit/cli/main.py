@@ -25,6 +25,7 @@ from edgekit.jobs import interruption
 app = typer.Typer(
     name="edgekit",
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # rich's help costs 0.15 s of imports
     pretty_exceptions_enable=False,
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.bench.row import Row
 from edgekit.errors import MissingDependencyError, UsageError
-from edgekit.report import said
+from edgekit.report import fronts, said
 from edgekit.report.fronts import Plot, Point
 from edgekit.result import Status
 
@@ -121,7 +121,7 @@ def pareto(plot: Plot) -> Figure:
             kind = said.kind(point.row)
             colour, shape = LOOKS.get(kind, OTHER)
             on = point.number is not None
-            whole = point.row.status == "PASS" and point.row.proof.kind == "runtime" and not said.noisy(point.row)
+            whole = fronts.counts(point.row, plot.unit)
             drawn = axes.scatter(
                 point.cost, point.value, s=42 if on else 24, marker=shape, zorder=3 if on else 2,
                 facecolors=colour if whole else "none", edgecolors=INK if on else colour,

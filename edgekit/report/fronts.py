@@ -71,9 +71,10 @@ class Plot:
         return tuple(point for point in self.points if point.number is not None)
 
 
-def counts(row: Row) -> bool:
-    """Whether a row may be on a front: proven by its own runtime, passed, and measured on a quiet machine."""
-    return row.status == "PASS" and row.proof.kind == "runtime" and not said.noisy(row)
+def counts(row: Row, unit: str) -> bool:
+    """Whether a row may be on a front: proven by its own runtime, passed, and of times measured on a quiet machine."""
+    quiet = unit != "ms" or not said.noisy(row)
+    return row.status == "PASS" and row.proof.kind == "runtime" and quiet
 
 
 def by_size(rows: Iterable[Row]) -> list[Plot]:
@@ -114,7 +115,7 @@ def _plots(
 
 
 def _plot(model: str, metric: str, higher: bool, where: str, unit: str, own: list[tuple[Row, float, float]]) -> Plot:
-    allowed = [i for i, (row, _, _) in enumerate(own) if counts(row)]
+    allowed = [i for i, (row, _, _) in enumerate(own) if counts(row, unit)]
     chosen = front([(own[i][1], own[i][2] if higher else -own[i][2]) for i in allowed])
     number = {allowed[index]: place for place, index in enumerate(chosen, 1)}
     points = [Point(row, spent, value, number.get(i)) for i, (row, spent, value) in enumerate(own)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from edgekit.artifact import derived
+from edgekit.artifact import contents, derived
 from edgekit.artifact.compact import NAMES
 from edgekit.artifact.contents import MANIFEST, no_artifact
 from edgekit.bench import rows as files
@@ -99,6 +99,7 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
 
     Raises:
         UsageError: it is none.
+        UnsafeInputError: it was edited after it was converted.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -107,6 +108,7 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
         raise UsageError(
             f"{folder} was built for a device from an artifact", hint="Name the artifact, or rows measured of both."
         )
+    contents.check(folder)
     try:
         result = Result.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -116,3 +116,17 @@ def test_parity():
     code, said = pytest_of(tmp_path, tests)
     assert code == 1
     assert "accuracy was not measured: there are no labels" in said
+
+
+def test_labels_that_do_not_belong_to_the_inputs_prove_nothing(tmp_path: Path) -> None:
+    tests = """
+import edgekit, models
+
+def test_parity():
+    x, y = models.drawn(1200)
+    calibrate = models.drawn(256)[0]
+    edgekit.assert_parity(models.torch_model(), "onnxruntime-int8", calibrate=calibrate, evaluate=(x, (y + 1) % 4))
+"""
+    code, said = pytest_of(tmp_path, tests)
+    assert code == 1
+    assert "no better than a trivial answer" in said

@@ -15,7 +15,7 @@ from edgekit.bench import measuring, rows
 from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Row
 from edgekit.cli.main import app, run
-from edgekit.errors import DamagedFileError, UsageError
+from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
 from edgekit.proof.speed import steady
 
 pytest.importorskip("ai_edge_litert")
@@ -155,7 +155,7 @@ def test_an_edited_artifact_is_refused(folder: Path, tmp_path: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["accuracy"]["drop"] = -1
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DamagedFileError, match=r"manifest\.json is altered"):
+    with pytest.raises(UnsafeInputError, match=r"manifest\.json is altered"):
         measuring.measure([copy], SHORT)
 
 

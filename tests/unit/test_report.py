@@ -16,7 +16,7 @@ from edgekit.artifact.compact import NAMES
 from edgekit.bench import rows as files
 from edgekit.bench.row import Row
 from edgekit.cli.main import run
-from edgekit.errors import DamagedFileError, UsageError
+from edgekit.errors import UnsafeInputError, UsageError
 from edgekit.report import charts, export, fronts, gather, said
 from edgekit.report.gather import Gathered
 from edgekit.report.markdown import markdown
@@ -49,16 +49,21 @@ def test_a_front_holds_what_no_other_point_dominates(points: list[tuple[int, int
         {"status": "FAIL_ACCURACY"},
         {"proof": "stand-in"},
         {"proof": "none"},
-        {"flags": ("NOISY",)},
-        {"measured": measured(0.1, noisy="the clock drifted")},
     ],
 )
-def test_what_is_not_proven_or_noisy_is_shown_beside_the_front(flaw: dict[str, Any]) -> None:
+def test_what_is_not_proven_is_shown_beside_the_front(flaw: dict[str, Any]) -> None:
     good = row(size=1000, accuracy=accuracy(0.8))
     best = row(target="tflite-fp32", size=500, accuracy=accuracy(0.99), **flaw)
     [plot] = fronts.by_size([best, good])
     assert [point.row for point in plot.front] == [good]
     assert {point.row.cell for point in plot.points} == {good.cell, best.cell}
+
+
+def test_noise_takes_a_file_off_the_front_of_times_and_not_of_sizes() -> None:
+    good = row(size=1000, accuracy=accuracy(0.8), measured=measured(1))
+    best = row(target="tflite-fp32", size=500, accuracy=accuracy(0.99), measured=measured(0.1, noisy="it drifted"))
+    assert [point.row for point in fronts.by_size([best, good])[0].front] == [best]
+    assert [point.row for point in fronts.by_latency([best, good])[0].front] == [good]
 
 
 def test_less_is_more_where_the_metric_says_so() -> None:
@@ -123,7 +128,7 @@ def test_what_is_none_of_these_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         gather.gather([tmp_path / "none.jsonl"])
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(DamagedFileError):
+    with pytest.raises(UnsafeInputError, match="is not what was sealed"):
         gather.gather([tmp_path])
 
 

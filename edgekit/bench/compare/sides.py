@@ -12,7 +12,7 @@ from edgekit.artifact import contents
 from edgekit.bench import measuring, rows
 from edgekit.bench.measuring import Asked, Subject
 from edgekit.bench.row import Cell, Row
-from edgekit.errors import DamagedFileError, UnsafeInputError
+from edgekit.errors import DamagedFileError
 from edgekit.jobs.workers import Workers
 from edgekit.result import File
 from edgekit.signature import Framework
@@ -85,11 +85,8 @@ def read(path: Path, workers: Workers, asked: Asked) -> Side:
         notes: list[str] = []
         return Side(str(path), rows.newest(rows.read(path, notes.append)), notes=tuple(notes))
     sealed = path / contents.MANIFEST
-    if sealed.is_file() and (faults := contents.faults(path)):
-        raise UnsafeInputError(
-            f"{path} is not what was sealed: {contents.sentence(faults)}",
-            hint="What its manifest says is not of these files: convert the model again.",
-        )
+    if sealed.is_file():
+        contents.check(path)
     subject = measuring.find(path, asked, workers)
     found = {subject.row.cell: subject.row}
     if not sealed.is_file():
