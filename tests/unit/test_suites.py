@@ -436,7 +436,7 @@ def test_a_child_that_dies_is_one_failed_cell_and_the_others_go_on(tmp_path: Pat
 
 
 SCRIPT = """
-import sys
+import sys, time
 from pathlib import Path
 from edgekit.bench import running, suite
 from edgekit.jobs import interruption
@@ -446,7 +446,8 @@ interruption.listen()
 with null.installed():
     cells = suite.parse(Path(sys.argv[1])).cells()
     try:
-        running.run(cells, running.Options(Path(sys.argv[2]), jobs=2, latency=False, workers=null.Children))
+        slow = lambda step: time.sleep(0.5)  # a run of so few cells would be over before the signal comes
+        running.run(cells, running.Options(Path(sys.argv[2]), jobs=2, latency=False, workers=null.Children, told=slow))
     except interruption.Interrupted as error:
         sys.exit(error.exit_code)
 """
