@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +19,8 @@ from edgekit.toolchains._shared.inputs import checked
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.openvino.ir import read_checked
 
-#: Runs that a profile is the mean of, at least; seconds for which more are added, and the most.
-PROFILED, SECONDS, MOST = 21, 1.0, 1000
+#: Runs that a profile is the mean of.
+PROFILED = 21
 #: Runs before these.
 UNCOUNTED = 3
 
@@ -55,7 +54,8 @@ def profile(file: Path, options: Options, inputs: Mapping[str, NDArray[np.generi
     """Milliseconds of each node that is executed, the mean of some runs, from the plug-in's counters.
 
     A counter is the mean of all runs so far, in whole microseconds. The first run makes the kernels and takes a hundred
-    times as long, so that the sum of the first runs is taken away from that of all.
+    times as long, so that the sum of the first runs is taken away from that of all. Nodes are those of the first runs:
+    one whose mean falls below a microsecond is said not to have run, and has 0 here.
     """
     session = OpenVinoSession(file, options, {"PERF_COUNT": True})
 
@@ -68,12 +68,11 @@ def profile(file: Path, options: Options, inputs: Mapping[str, NDArray[np.generi
 
     for _ in range(UNCOUNTED):
         session.run(inputs)
-    before, runs, end = sums(UNCOUNTED), 0, time.monotonic() + SECONDS
-    while runs < PROFILED or (time.monotonic() < end and runs < MOST):
+    before = sums(UNCOUNTED)
+    for _ in range(PROFILED):
         session.run(inputs)
-        runs += 1
-    after = sums(UNCOUNTED + runs)
-    return [(*node, max(0.0, after[node] - before.get(node, 0.0)) / runs) for node in after]
+    after = sums(UNCOUNTED + PROFILED)
+    return [(*node, max(0.0, after.get(node, 0.0) - before[node]) / PROFILED) for node in before]
 
 
 class OpenVinoSession:
