@@ -44,7 +44,7 @@ def convert(cell: Cell, folder: Path, workers: Workers, store: Store | None = No
         return failed(cell, status, str(error))
     except Exception as error:  # a bug of ours costs one cell
         return failed(cell, "FAILED", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")
-    return row_of(result, code=code(), at=now(), cell=cell, fingerprint=fingerprint())
+    return row_of(result, code=code(), at=now(), host=result.host, cell=cell, fingerprint=fingerprint())
 
 
 def source_of(cell: Cell) -> str:

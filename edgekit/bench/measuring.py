@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from edgekit import api, schemes, toolchains
 from edgekit.artifact import contents, derived
 from edgekit.artifact import folder as artifacts
 from edgekit.bench import square, stamp
-from edgekit.bench.of_result import named
-from edgekit.bench.row import AgainstFloat, Cell, Made, ParityFigures, Row
+from edgekit.bench.of_result import Told, cell_of, row_of
+from edgekit.bench.row import Cell, Made, Row
 from edgekit.devices.device import HERE, Device
 from edgekit.errors import (
     DamagedFileError,
@@ -37,7 +37,7 @@ from edgekit.proof.intervals import MIN_BLOCKS, ratio_interval
 from edgekit.proof.speed import step
 from edgekit.proof.speed.measurement import Engine, Measured
 from edgekit.proof.speed.opened import Contender
-from edgekit.result import IO, Accuracy, Flag, Latency, Proof, StateFacts, Status
+from edgekit.result import Flag, Proof, Status
 from edgekit.sources.source import parse_input
 from edgekit.toolchains import Options, Unit
 
@@ -104,54 +104,6 @@ class Subject:
     ops_total: int | None = None
 
 
-class _Told(BaseModel):
-    """What a manifest of any release says of what a row holds."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    class Source(BaseModel):
-        name: str
-        config: str | None = None
-
-    class Part(BaseModel):
-        model_config = ConfigDict(extra="ignore")
-        inputs: tuple[IO, ...]
-
-    class Figures(BaseModel):
-        model_config = ConfigDict(extra="ignore")
-        sqnr_db: float
-        variation_db: float | None = None
-        channel_db: float | None = None
-
-    class Macs(BaseModel):
-        model_config = ConfigDict(extra="ignore")
-        macs_total: int | None = None
-        macs_quantized_share: float | None = None
-        ops_total: int | None = None
-
-    status: Status
-    reason: str = ""
-    flags: tuple[Flag, ...] = ()
-    proof: Proof
-    target: str
-    format: str
-    toolchain: str
-    precision: str
-    framework: str
-    source: Source
-    route: str | None = None
-    size_bytes: int | None = None
-    float_size_bytes: int | None = None
-    parts: dict[str, Part] = Field(default_factory=dict)
-    state: dict[str, tuple[StateFacts, ...]] = Field(default_factory=dict)
-    audit: Macs | None = None
-    parity: Figures | None = None
-    accuracy: Accuracy | None = None
-    latency: Latency | None = None
-    tools: dict[str, str] = Field(default_factory=dict)
-    cpu_seconds: dict[str, float] = Field(default_factory=dict)
-
-
 def find(path: Path, asked: Asked, workers: Workers) -> Subject:
     """What lies at a path.
 
@@ -176,7 +128,7 @@ def _artifact(folder: Path, asked: Asked) -> Subject:
         )
     sealed = artifacts.read(folder)
     try:
-        told = _Told.model_validate_json((folder / contents.MANIFEST).read_bytes())
+        told = Told.model_validate_json((folder / contents.MANIFEST).read_bytes())
     except ValidationError as error:
         raise DamagedFileError(f"{folder / contents.MANIFEST}: {error.errors()[0]['msg']}") from error
     lies = folder.resolve()
@@ -191,35 +143,14 @@ def _artifact(folder: Path, asked: Asked) -> Subject:
         steps=len(told.parts) > 1 or any(told.state.values()),
         macs=told.audit.macs_total if told.audit else None,
     )
-    made = Made(
-        sha256=contents.sha256_of(sealed.files),
+    row = row_of(
+        told,
+        code=stamp.code(),
+        at=stamp.now(),
+        host=host(),
+        cell=cell_of(told).model_copy(update={"device": asked.unit}),
+        fingerprint=stamp.fingerprint(),
         path=str(folder),
-        format=told.format,
-        toolchain=told.toolchain,
-        precision=told.precision,
-        route=told.route,
-        size_bytes=told.size_bytes,
-        float_size_bytes=told.float_size_bytes,
-        macs=told.audit.macs_total if told.audit else None,
-        macs_quantized_share=told.audit.macs_quantized_share if told.audit else None,
-        cpu_seconds=round(sum(told.cpu_seconds.values()), 3) if told.cpu_seconds else None,
-    )
-    parity = ParityFigures(**told.parity.model_dump()) if told.parity else None
-    cell = Cell(
-        model=named(told.source.name, told.source.config),
-        framework=told.framework,
-        target=told.target,
-        device=asked.unit,
-    )
-    row = _row(cell, made, told.status, told.proof).model_copy(
-        update={
-            "flags": told.flags,
-            "reason": told.reason,
-            "parity": parity,
-            "accuracy": told.accuracy,
-            "against_float": AgainstFloat.of(told.latency),
-            "code": stamp.code().model_copy(update={"tools": told.tools}),
-        }
     )
     return Subject(folder, row, contender, told.target, told.audit.ops_total if told.audit else None)
 

@@ -51,7 +51,7 @@ def edgekit_parity(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[C
     from edgekit.ci import parity
 
     def listen(result: Result) -> None:
-        row = row_of(result, code=stamp.code(), at=stamp.now(), fingerprint=stamp.fingerprint())
+        row = row_of(result, code=stamp.code(), at=stamp.now(), host=result.host, fingerprint=stamp.fingerprint())
         request.node.user_properties.append((_ROW, row.model_dump_json(by_alias=True)))
 
     def check(model: object, target: str = "tflite-int8", **options: Any) -> Result:

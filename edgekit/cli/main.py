@@ -45,6 +45,12 @@ RecipeName = Annotated[
 Epochs = Annotated[
     int | None, typer.Option("--qat", help="Epochs of training with weights on the target's grid: the recipe qat.")
 ]
+#: Options that mean to other commands what they mean to `convert`.
+Metric = Annotated[str, typer.Option("--metric", help="As of `edgekit convert`.")]
+Inputs = Annotated[list[str] | None, typer.Option("--input", help="As of `edgekit convert`.")]
+Outputs = Annotated[list[str] | None, typer.Option("--outputs", help="As of `edgekit convert`.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Load files that could run code.")]
+MemoryLimit = Annotated[int | None, typer.Option("--memory-limit", help="MiB that one child may take.")]
 #: What a shell reports for a process whose output nobody reads any more (SIGPIPE).
 _UNREAD = 141
 
@@ -134,7 +140,7 @@ def convert(
     require_speedup: Annotated[
         bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")
     ] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
+    trust: Trust = False,
     timeout: Annotated[float, typer.Option(help="Seconds that one step may take.")] = 1800.0,
     memory_limit: Annotated[
         int | None, typer.Option(help="MiB that one child may take; default 80 % of memory.")
@@ -194,14 +200,14 @@ def compress(
     qat: Epochs = None,
     train: Train = None,
     evaluate: Annotated[str | None, typer.Option(help="Other labelled samples; 30 % of them choose the epoch.")] = None,
-    metric: Annotated[str, typer.Option(help="As of `edgekit convert`.")] = "top1",
-    input: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
-    outputs: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
+    metric: Metric = "top1",
+    input: Inputs = None,
+    outputs: Outputs = None,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Layers without fake quantization are trained in float.")
     ] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
-    memory_limit: Annotated[int | None, typer.Option(help="MiB that one child may take.")] = None,
+    trust: Trust = False,
+    memory_limit: MemoryLimit = None,
     as_json: AsJson = False,
 ) -> int:
     """Follow a recipe, and write the model as its framework loads it, without edgekit."""
@@ -240,16 +246,16 @@ def sensitivity(
     calibrate: Annotated[str | None, typer.Option(help="As of `edgekit convert`.")] = None,
     ranges: Annotated[str | None, typer.Option(help="As of `edgekit convert`.")] = None,
     evaluate: Annotated[str | None, typer.Option(help="As of `edgekit convert`; only selection counts.")] = None,
-    metric: Annotated[str, typer.Option(help="As of `edgekit convert`.")] = "top1",
-    input: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
-    outputs: Annotated[list[str] | None, typer.Option(help="As of `edgekit convert`.")] = None,
+    metric: Metric = "top1",
+    input: Inputs = None,
+    outputs: Outputs = None,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Also by routes of which a part stays in float.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw it into a .png, .svg or .pdf file.")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Load files that could run code.")] = False,
+    trust: Trust = False,
     timeout: Annotated[float, typer.Option(help="Seconds that one step may take.")] = 1800.0,
-    memory_limit: Annotated[int | None, typer.Option(help="MiB that one child may take.")] = None,
+    memory_limit: MemoryLimit = None,
     as_json: AsJson = False,
 ) -> int:
     """Measure what quantizing each layer alone costs; a stopped run goes on where it was."""

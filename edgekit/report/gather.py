@@ -117,7 +117,7 @@ def artifact(folder: Path) -> tuple[Row, list[Layers]]:
         raise DamagedFileError(f"{path}: {where}: {first['msg']}", hint="Convert the model again.") from error
     code = Code(edgekit=result.tools.get("edgekit", "unknown"))
     at = result.latency.measured_at or "" if result.latency else ""
-    row = row_of(result, code=code, at=at, path=str(folder))
+    row = row_of(result, code=code, at=at, host=result.host, path=str(folder))
     return row, [
         Layers(
             row.cell, name if len(result.parts) > 1 else "", part.audit.layers, short_names((folder / part.file).parent)
