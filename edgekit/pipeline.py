@@ -36,11 +36,7 @@ Progress = Callable[[str, str], None]
 
 
 def convert(
-    order: Order,
-    *,
-    workers: Workers,
-    store: Store | None = None,
-    progress: Progress = lambda event, label: None,
+    order: Order, *, workers: Workers, store: Store | None = None, progress: Progress = lambda event, label: None
 ) -> Result:
     """Convert a source to a target and prove what came out.
 
