@@ -46,7 +46,7 @@ def measure(folder: str, model: str, framework: str, epochs: int, learning_rate:
     from edgekit.proof.accuracy import measure_accuracy
     from edgekit.signature import WHOLE
     from edgekit.sources import source as sources
-    from edgekit.steps import train
+    from edgekit.steps.recipe import fit
 
     target, place = targets.load(TARGET), Path(folder)
     source = sources.with_framework(sources.resolve(model), "keras" if framework == "keras" else "torch")
@@ -72,12 +72,12 @@ def measure(folder: str, model: str, framework: str, epochs: int, learning_rate:
     for name, scheme in (("qat", target.scheme), ("float", None)):
         at = place / name
         at.mkdir()
-        request = train.QatRequest(
+        request = fit.FitRequest(
             source, environment, {WHOLE: signature}, scheme, target.layers, (), False, framework == "keras",
             place / "train.npz", place / "selection.npz", metric.name, config.task, training,
         )  # fmt: skip
         begun = time.process_time()
-        made = train.quantized(at, request)
+        made = fit.fitted(at, request)
         found[name] = {
             "cpu_seconds": round(time.process_time() - begun, 1), "kept": made.kept, "layers": made.layers,
             "losses": made.losses, "selection": made.values,

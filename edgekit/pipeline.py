@@ -17,12 +17,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgekit.artifact import compact, package
-from edgekit.conversion import adjusting, loading, mixed, sensitivity, training, trying
+from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
 from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.order import Order
 from edgekit.conversion.outcome import Outcome
 from edgekit.conversion.plan import Plan, nothing_to_try
+from edgekit.conversion.recipe import training
 from edgekit.conversion.samples import SplitFiles
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.conversion.trying import Trial

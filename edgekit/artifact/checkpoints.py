@@ -10,14 +10,15 @@ from typing import Any
 
 from edgekit.artifact import publishing
 from edgekit.checkpoint import Checkpoint
-from edgekit.conversion import loading, training
+from edgekit.conversion import loading
 from edgekit.conversion.order import Order
+from edgekit.conversion.recipe import training
 from edgekit.errors import UsageError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.signature import WHOLE
-from edgekit.steps import train
+from edgekit.steps.recipe import save
 
 #: What was done, beside the model.
 FACTS = "recipe.json"
@@ -33,8 +34,8 @@ def check(destination: Path) -> None:
 def write(run: Run, destination: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """Save the model in its framework, and publish it with its facts, complete or not at all."""
     assert checkpoint.steps is not None
-    request = train.SaveRequest(checkpoint.parts[WHOLE], checkpoint.environment)
-    entry = run.step(train.save, checkpoint.environment, "save", request)
+    request = save.SaveRequest(checkpoint.parts[WHOLE], checkpoint.environment)
+    entry = run.step(save.save, checkpoint.environment, "save", request)
     facts = {
         "source": checkpoint.source.given,
         "framework": checkpoint.framework,

@@ -11,14 +11,18 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekit.errors import FailedError
 from edgekit.zoo import Training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
@@ -43,6 +47,12 @@ def reproducible(seed: int) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(deterministic)
         torch.set_num_threads(threads)
+
+
+def tensor_of(labels: NDArray[np.generic]) -> Tensor:
+    """Class numbers (int64), or a signal (float32)."""
+    signal = np.issubdtype(labels.dtype, np.floating)
+    return torch.from_numpy(np.asarray(labels, dtype=np.float32 if signal else np.int64))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from edgekit.jobs.workers import Limits
 from edgekit.result import EpochFacts, RecipeFacts, StepFacts
 from edgekit.signature import WHOLE
 from edgekit.sources.source import with_weights
-from edgekit.steps import train
+from edgekit.steps.recipe import fit
 
 #: Seconds that training may take, where --timeout says no more: what a step of conversion may take is no measure of it.
 _LONGEST = 24 * 3600.0
@@ -76,7 +76,7 @@ def _step(
     target, plan, part = order.target, order.plan, checkpoint.parts[WHOLE]
     assert plan.metric is not None
     folding = getattr(toolchains.facts(target.toolchain), "FOLDS_NORMS_OF", ())
-    request = train.QatRequest(
+    request = fit.FitRequest(
         source=part,
         environment=child,
         signatures=checkpoint.signatures,
@@ -94,7 +94,7 @@ def _step(
     limits = run.workers.limits
     limits = replace(limits, seconds=max(limits.seconds, _LONGEST)) if limits else Limits(_LONGEST)
     before = run.ledger.cpu_seconds.get("train", 0.0)
-    entry = run.step(train.quantized, child, f"train:{step.kind}", request, limits=limits)
+    entry = run.step(fit.fitted, child, f"train:{step.kind}", request, limits=limits)
     found = entry.value
     curve = zip(range(len(found.values)), (None, *found.losses), found.values, strict=True)
     facts = StepFacts(

@@ -1,0 +1,1 @@
+"""Following a recipe: from a checkpoint to another one of the same source."""

@@ -1,0 +1,1 @@
+"""The steps of a recipe: training a source's weights, and saving the checkpoint."""
