@@ -177,7 +177,9 @@ def _file(path: Path, asked: Asked, workers: Workers) -> Subject:
         given=asked.inputs.resolve() if asked.inputs else None,
         macs=inspected.macs_total,
     )
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *_beside(path)]
+    files = [path, *(path.parent / name for name in inspected.beside)]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
     sums = {p.relative_to(path.parent).as_posix(): sha256_file(p) for p in files}
     made = Made(
         sha256=sha256_json(sums) if len(sums) > 1 else next(iter(sums.values()), None),
@@ -190,12 +192,6 @@ def _file(path: Path, asked: Asked, workers: Workers) -> Subject:
     )
     row = _row(Cell(model=path.name, device=asked.unit), made, "PASS", Proof(kind="none"))
     return Subject(path, row, contender, ops_total=inspected.ops_total)
-
-
-def _beside(path: Path) -> list[Path]:
-    """Files of weights that belong to a model file: OpenVINO's ``.bin``, external data of ONNX."""
-    candidates = {".xml": [path.with_suffix(".bin")], ".onnx": [path.with_name(f"{path.name}.data")]}
-    return [file for file in candidates.get(path.suffix, []) if file.is_file()]
 
 
 def _row(cell: Cell, made: Made, status: Status, proof: Proof) -> Row:
