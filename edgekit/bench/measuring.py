@@ -32,7 +32,7 @@ from edgekit.jobs import interpreters
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.host import host
 from edgekit.jobs.store import home, sha256_file, sha256_json
-from edgekit.jobs.workers import Workers, reading
+from edgekit.jobs.workers import Limits, Workers, reading
 from edgekit.proof.intervals import MIN_BLOCKS, ratio_interval
 from edgekit.proof.speed import step
 from edgekit.proof.speed.measurement import Engine, Measured
@@ -58,6 +58,7 @@ class Asked:
         yardstick: whether the product of two square matrices is.
         sustain_s: how long each then runs on.
         seed: of drawn inputs and of the order.
+        timeout_s: that opening and first running a file may take, beside what it is timed for.
     """
 
     unit: Unit = "cpu"
@@ -71,14 +72,24 @@ class Asked:
     yardstick: bool = True
     sustain_s: float = 0.0
     seed: int = 0
+    timeout_s: float = 1800.0
+
+    @property
+    def limits(self) -> Limits:
+        """Of one request to a child."""
+        return Limits(self.timeout_s, Workers.default_memory_bytes())
 
     def check(self) -> None:
         """Raise ``UsageError`` for what cannot be measured so."""
-        for option, value, least in (("--threads", self.threads, 1), ("--seconds", self.seconds, 0.05)):
+        for option, value, least in (
+            ("--threads", self.threads, 1),
+            ("--seconds", self.seconds, 0.05),
+            ("--timeout", self.timeout_s, 1),
+        ):
             if value < least:
                 raise UsageError(f"{option} {value:g} is below {least:g}")
-        if not math.isfinite(self.seconds):
-            raise UsageError(f"--seconds {self.seconds:g} is no duration", hint="--seconds 2")
+            if not math.isfinite(value):
+                raise UsageError(f"{option} {value:g} is no duration", hint=f"{option} 2")
         if self.inputs is not None and not self.inputs.is_file():
             raise UsageError(f"no such file: {self.inputs}", hint="--inputs takes an npz file, an array per input.")
         for shape in self.shapes:
@@ -234,7 +245,7 @@ def measure(
     """
     asked = asked or Asked()
     asked.check()
-    with Workers() as workers:
+    with Workers(asked.limits) as workers:
         subjects = [find(path, asked, workers) for path in paths]
     if asked.inputs is not None and any(len(subject.contender.files) > 1 for subject in subjects):
         raise UsageError("--inputs is for files of one model", hint="Artifacts of several parts have recorded samples.")
@@ -275,7 +286,7 @@ def alone(
     )
     progress("start", label)
     try:
-        [found] = _ask(request, [subject], device)
+        [found] = _ask(request, [subject], device, asked.limits)
     except EdgekitError as error:
         if raises and isinstance(error, UsageError):
             raise
@@ -305,7 +316,7 @@ def in_turns(
     )
     progress("start", label)
     try:
-        return _ask(request, subjects, device)
+        return _ask(request, subjects, device, asked.limits)
     except EdgekitError as error:
         progress("note", f"not in turns: {str(error).partition(chr(10))[0]}")
         return None
@@ -313,15 +324,15 @@ def in_turns(
         progress("done", label)
 
 
-def _ask(request: step.Request, subjects: Sequence[Subject], device: Device) -> list[Measured]:
+def _ask(request: step.Request, subjects: Sequence[Subject], device: Device, limits: Limits) -> list[Measured]:
     """Have a device measure, in a fresh process that can read what it measures and nothing else."""
     if device.measure is None:
         raise NotRunError(f"{device.name} measures nothing", hint="Take another device.")
     files = [Path(file) for contender in _contenders(request) for file in _files(contender)]
     blamed = untrusted.blame(", ".join(str(subject.path) for subject in subjects))
-    with Workers() as workers, tempfile.TemporaryDirectory() as scratch, blamed:
-        timed = request.seconds * len(request.contenders) + request.sustain_s  # asked for, so that no limit ends it
-        limits = replace(workers.limits, seconds=workers.limits.seconds + timed)
+    timed = request.seconds * len(request.contenders) + request.sustain_s  # asked for, so that no limit ends it
+    limits = replace(limits, seconds=limits.seconds + timed)
+    with Workers(limits) as workers, tempfile.TemporaryDirectory() as scratch, blamed:
         asking = reading(*files)
         answer = workers.ask("runtime", device.measure, Path(scratch), request, confined=asking, limits=limits)
     return list(answer.value.measured.values())

@@ -101,6 +101,38 @@ def test_precision_is_that_of_the_weights(tmp_path: Path) -> None:
     assert row.measured is not None and row.measured.precision == "f64"
 
 
+def test_a_file_that_never_ends_is_ended(tmp_path: Path) -> None:
+    """A loop that counts to the largest number."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["on_"]), helper.make_node("Relu", ["v"], ["v_"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", kinds.INT64, []),
+            helper.make_tensor_value_info("on", kinds.BOOL, []),
+            helper.make_tensor_value_info("v", kinds.FLOAT, [4]),
+        ],
+        [
+            helper.make_tensor_value_info("on_", kinds.BOOL, []),
+            helper.make_tensor_value_info("v_", kinds.FLOAT, [4]),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["most", "true", "x"], ["y"], body=body)],
+        "long",
+        [helper.make_tensor_value_info("x", kinds.FLOAT, [4])],
+        [helper.make_tensor_value_info("y", kinds.FLOAT, [4])],
+        [
+            helper.make_tensor("most", kinds.INT64, [], [2**62]),
+            helper.make_tensor("true", kinds.BOOL, [], [True]),
+        ],
+    )
+    file = tmp_path / "endless.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    [row] = measuring.measure([file], Asked(**SHORT, timeout_s=4.0))
+    assert row.status == "FAILED" and row.measured is None and "4" in row.reason
+
+
 def test_types_of_inputs(tmp_path: Path) -> None:
     [row] = measuring.measure([saved(tmp_path / "i.onnx", "Cast", onnx.TensorProto.UINT16, [1, 4])], Asked(**SHORT))
     assert row.measured is not None
