@@ -81,13 +81,10 @@ class Asked:
 
     def check(self) -> None:
         """Raise ``UsageError`` for what cannot be measured so."""
-        for option, value, least in (
-            ("--threads", self.threads, 1),
-            ("--seconds", self.seconds, 0.05),
-            ("--timeout", self.timeout_s, 1),
-        ):
-            if value < least:
-                raise UsageError(f"{option} {value:g} is below {least:g}")
+        bounds = {"--threads": (self.threads, 1), "--seconds": (self.seconds, 0.05), "--timeout": (self.timeout_s, 1)}
+        for option, (value, lowest) in bounds.items():
+            if value < lowest:
+                raise UsageError(f"{option} {value:g} is below {lowest:g}")
             if not math.isfinite(value):
                 raise UsageError(f"{option} {value:g} is no duration", hint=f"{option} 2")
         if self.inputs is not None and not self.inputs.is_file():
