@@ -14,6 +14,7 @@ from typing import Any
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
+from edgekit.frameworks.brought import keras as brought
 from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
 from edgekit.sources import keras_config
@@ -118,9 +119,19 @@ def _file(source: Source) -> Loaded:
         raise DamagedFileError(f"Keras cannot read {source.given}: {source.named(error)}") from error
     except Exception as error:  # a configuration that is no model's fails anywhere in Keras
         raise _not_loadable(source, error) from error
+    return _brought(source, model)
+
+
+def _brought(source: Source, model: Any) -> Loaded:
+    """A model of the user's, as every route reads it."""
+    model, notes = brought.plain(model)
+    model, states, said = brought.with_states(model)
     if source.weights:
+        keras_outputs.build(source, model)
         model.load_weights(source.weights)
-    return keras_outputs.describe(source, model, _runner(model))
+    brought.check_backend(source.given, model)
+    loaded = keras_outputs.describe(source, model, _runner(model), notes=(*notes, *said))
+    return replace(loaded, signature=replace(loaded.signature, state=states)) if states else loaded
 
 
 def _not_loadable(source: Source, error: Exception) -> UsageError:
@@ -139,10 +150,7 @@ def _python(source: Source) -> Loaded:
             f"{source.given} returned a {type(model).__module__}.{type(model).__name__}, which is no keras.Model",
             hint="Models of tf_keras are handed in as .h5; PyTorch models are loaded in a torch child.",
         )
-    if source.weights:
-        keras_outputs.build(source, model)
-        model.load_weights(source.weights)
-    return keras_outputs.describe(source, model, _runner(model))
+    return _brought(source, model)
 
 
 def _runner(model: Any) -> Callable[[Arrays], list[Any]]:
