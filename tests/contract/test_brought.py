@@ -61,7 +61,7 @@ def test_states_of_keras_layers_are_handed_on(convert: Any) -> None:
 
 
 def test_what_is_quantized_in_pytorch_is_refused_by_its_layer(convert: Any) -> None:
-    with pytest.raises(UnsupportedError, match="0 is a torch.ao.nn.quantized.dynamic"):
+    with pytest.raises(UnsupportedError, match=r"0 is a torch\.ao\.nn\.quantized\.dynamic"):
         convert("quantized_eagerly", "onnxruntime-fp32")
 
 

@@ -134,5 +134,5 @@ def stateful() -> Any:
 
     keras.utils.set_random_seed(0)
     x = keras.Input(batch_shape=(1, 5, 4), name="x")
-    hidden = keras.layers.LSTM(8, stateful=True, return_sequences=True)(x)
-    return keras.Model(x, keras.layers.Dense(2)(keras.layers.GRU(6, stateful=True)(hidden)))
+    hidden = keras.layers.LSTM(8, stateful=True, return_sequences=True, name="lstm")(x)
+    return keras.Model(x, keras.layers.Dense(2)(keras.layers.GRU(6, stateful=True, name="gru")(hidden)))
