@@ -1,0 +1,168 @@
+"""Channels that are taken out: the narrow model computes what the wide one does without them, or is refused by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODELS = Path(__file__).with_name("channel_models.py")
+
+CODE = """
+import os
+os.environ["KERAS_BACKEND"] = "torch"
+import json, sys, tempfile
+from dataclasses import asdict
+from pathlib import Path
+from edgekit.errors import EdgekitError
+from edgekit.frameworks.once import load
+from edgekit.sources import source as sources
+from edgekit.steps.recipe import channels
+
+found = {}
+for key, name, inputs, asked in json.loads(sys.argv[1]):
+    framework = "keras" if "keras" in key or key == "subclassed" else "torch"
+    source = sources.with_framework(sources.resolve(name, inputs=inputs), framework)
+    environment = "keras-torch" if framework == "keras" else "torch"
+    said = {"ratio": 0.5, "keep": (), "residual": False, "allow_refused": False, **asked}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            answer = channels.narrowed(Path(folder), channels.CutRequest(source, environment, **said))
+        except EdgekitError as error:
+            found[key] = [type(error).__name__, str(error), error.hint]
+            continue
+        narrow = load(sources.with_weights(source, Path(folder) / answer.file), environment).native
+        tensors = narrow.weights if framework == "keras" else [t for t in narrow.state_dict().values()]
+        found[key] = {**asdict(answer), "loaded": int(sum(t.numel() if framework == "torch" else t.numpy().size
+                                                          for t in tensors))}
+print(json.dumps(found))
+"""
+
+ZOO = ("lenet5", "resnet", "mobilenet_v2", "mobilenet_v3", "unet", "lstm_classifier")
+OWN = ("dense", "cells", "gated")
+
+
+def cut(*asked: tuple[str, str, list[str], dict[str, Any]]) -> Any:
+    done = subprocess.run([sys.executable, "-c", CODE, json.dumps(asked)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def exact() -> Any:
+    return cut(
+        *((f"{name}@{f}", f"{name}@{f}", [], {}) for name in ZOO for f in ("torch", "keras")),
+        *((f"{name}_{f}", f"{MODELS}:{name}_{f}", [], {"residual": True}) for name in OWN for f in ("torch", "keras")),
+    )
+
+
+@pytest.mark.parametrize("key", [f"{name}@{f}" for name in ZOO for f in ("torch", "keras")])
+def test_a_zoo_model_computes_what_it_does_without_those_channels(key: str, exact: Any) -> None:
+    found = exact[key]
+    assert isinstance(found, dict), found
+    assert found["error"] <= 1e-4 and found["refused"] == []
+    assert found["loaded"] == found["parameters"][1] < 0.8 * found["parameters"][0]
+
+
+@pytest.mark.parametrize("key", [f"{name}_{f}" for name in OWN for f in ("torch", "keras")])
+def test_so_does_a_model_that_the_zoo_does_not_have(key: str, exact: Any) -> None:
+    found = exact[key]
+    assert isinstance(found, dict), found
+    assert found["error"] <= 1e-4 and found["refused"] == []
+    assert found["loaded"] == found["parameters"][1] < 0.5 * found["parameters"][0]
+    assert all(width["after"] < width["before"] for width in found["widths"])
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "mobilenet_v3", "unet"])
+def test_both_frameworks_choose_as_many_of_the_same_layers(name: str, exact: Any) -> None:
+    def widths(framework: str) -> dict[str, tuple[int, int]]:
+        found = exact[f"{name}@{framework}"]["widths"]
+        return {
+            w["name"].replace(".", "_").replace("/", "_").rpartition("_")[0]: (w["before"], w["after"]) for w in found
+        }
+
+    assert widths("torch") == widths("keras") != {}
+    assert exact[f"{name}@torch"]["parameters"][1] <= exact[f"{name}@torch"]["parameters"][0] * 0.7
+
+
+@pytest.fixture(scope="module")
+def refused() -> Any:
+    own = f"{MODELS}:"
+    return cut(
+        ("empties", own + "plain", [], {"ratio": 0.9}),
+        ("groups", own + "groups", [], {}),
+        ("allowed", own + "groups", [], {"allow_refused": True}),
+        ("kept", own + "groups", [], {"keep": ["0", "2", "3*"]}),
+        ("unknown", own + "plain", [], {"keep": ["inner"]}),
+        ("written", own + "written_out", [], {}),
+        ("subclassed", own + "subclassed", ["x=1x8"], {}),
+        ("outputs", own + "plain", [], {"keep": ["0*"]}),
+        ("gpt", "gpt@torch", [], {}),
+        ("gpt_allowed", "gpt@torch", [], {"allow_refused": True}),
+        ("attention_keras", own + "attention_keras", [], {}),
+        ("residual", "resnet@torch", [], {"residual": True}),
+    )
+
+
+def test_a_ratio_that_empties_a_layer_names_it(refused: Any) -> None:
+    kind, text, hint = refused["empties"]
+    assert kind == "UsageError" and "0.9 empties 0.weight, which gives 4 channels" in text and "keep" in hint
+
+
+def test_channels_that_cannot_be_followed_are_named_with_the_operation(refused: Any) -> None:
+    kind, text, hint = refused["groups"]
+    assert kind == "UnsupportedError" and "--allow-mixed" in hint
+    assert "0.weight" in text and "groups of 8 channels are mixed" in text and "conv2d" in text
+    assert "3.weight" in text and "group_norm" in text
+
+
+def test_they_stay_where_that_is_allowed_or_said(refused: Any) -> None:
+    for key in ("allowed", "kept"):
+        found = refused[key]
+        assert [(w["name"], w["before"], w["after"]) for w in found["widths"]] == [("5.weight", 16, 8)]
+    assert len(refused["allowed"]["refused"]) == 3 and refused["kept"]["refused"] == []
+
+
+def test_a_pattern_that_fits_nothing_is_an_error(refused: Any) -> None:
+    kind, text, _ = refused["unknown"]
+    assert kind == "UsageError" and "'inner'" in text
+
+
+def test_a_length_that_stands_in_the_code_is_an_error(refused: Any) -> None:
+    kind, text, hint = refused["written"]
+    assert kind == "UnsupportedError" and "fewer channels" in text and "keep" in hint
+
+
+def test_a_keras_model_that_cannot_be_made_again_is_refused(refused: Any) -> None:
+    kind, text, hint = refused["subclassed"]
+    assert kind == "UnsupportedError" and "cannot be made again" in text and "functional" in hint
+
+
+def test_nothing_to_take_out_is_said(refused: Any) -> None:
+    kind, text, _ = refused["outputs"]
+    assert kind == "UnsupportedError" and "no channels can be taken out" in text
+
+
+def test_attention_that_lays_heads_out_is_named_and_the_rest_goes(refused: Any) -> None:
+    kind, text, _ = refused["gpt"]
+    assert kind == "UnsupportedError" and "block.0.qkv.weight" in text and "reshape" in text
+    names = {width["name"] for width in refused["gpt_allowed"]["widths"]}
+    assert names and all("inner" in name for name in names)
+
+
+def test_residual_streams_go_where_that_is_said(refused: Any, exact: Any) -> None:
+    plain, more = exact["resnet@torch"], refused["residual"]
+    assert {w["name"] for w in plain["widths"]} < {w["name"] for w in more["widths"]}
+    assert more["parameters"][1] < plain["parameters"][1] and more["error"] <= 1e-4
+
+
+def test_heads_of_attention_go_whole_where_they_are_an_axis(refused: Any) -> None:
+    found = refused["attention_keras"]
+    assert isinstance(found, dict), found
+    widths = {width["name"].rpartition("/")[0]: (width["before"], width["after"]) for width in found["widths"]}
+    assert found["error"] <= 1e-4 and (64, 32) in widths.values()
+    assert [key for key, width in widths.items() if width == (4, 2)], "two of four heads"
