@@ -92,7 +92,7 @@ def gated_torch() -> Any:
 
 
 def dense_keras() -> Any:
-    """As ``dense_torch``, with one filter a channel, a separable convolution, and a model within the model."""
+    """As ``dense_torch``, with one filter a channel and a separable convolution."""
     import keras
     from keras import layers
 
@@ -100,9 +100,9 @@ def dense_keras() -> Any:
     image = keras.Input((8, 8, 3))
     one = layers.Conv2D(16, 3, padding="same", activation="relu")(image)
     two = layers.SeparableConv2D(12, 3, padding="same", activation="silu")(one)
-    inner = keras.Sequential([keras.Input((8, 8, 28)), layers.Conv2D(16, 1, activation="relu"), layers.Conv2D(24, 1)])
     both = layers.Concatenate()([two, one])
-    x = layers.BatchNormalization()(layers.Concatenate()([both, inner(both)]))
+    third = layers.Conv2D(24, 1)(layers.Conv2D(16, 1, activation="relu")(both))
+    x = layers.BatchNormalization()(layers.Concatenate()([both, third]))
     x = layers.LeakyReLU()(layers.DepthwiseConv2D(3, 2, padding="same")(x))
     gate = layers.Dense(24, activation="relu")(layers.GlobalAveragePooling2D(keepdims=True)(x))
     x = layers.Multiply()([x, layers.Dense(52, activation="sigmoid")(gate)])
@@ -191,6 +191,17 @@ def plain() -> Any:
     from torch import nn
 
     return _example(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 4)), 8)
+
+
+def nested() -> Any:
+    """A Keras model within a Keras model, which says how many channels it takes."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((8, 8, 3))
+    inner = keras.Sequential([keras.Input((8, 8, 16)), layers.Conv2D(16, 1, activation="relu")], name="inner")
+    x = layers.GlobalAveragePooling2D()(inner(layers.Conv2D(16, 3, activation="relu", padding="same")(image)))
+    return keras.Model(image, layers.Dense(3)(x))
 
 
 def subclassed() -> Any:

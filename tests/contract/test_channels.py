@@ -25,7 +25,7 @@ from edgekit.steps.recipe import channels
 
 found = {}
 for key, name, inputs, asked in json.loads(sys.argv[1]):
-    framework = "keras" if "keras" in key or key == "subclassed" else "torch"
+    framework = "keras" if "keras" in key or key in ("subclassed", "nested") else "torch"
     source = sources.with_framework(sources.resolve(name, inputs=inputs), framework)
     environment = "keras-torch" if framework == "keras" else "torch"
     said = {"ratio": 0.5, "keep": (), "residual": False, "allow_refused": False, **asked}
@@ -99,6 +99,7 @@ def refused() -> Any:
         ("kept", own + "groups", [], {"keep": ["0", "2", "3*"]}),
         ("unknown", own + "plain", [], {"keep": ["inner"]}),
         ("written", own + "written_out", [], {}),
+        ("nested", own + "nested", [], {}),
         ("subclassed", own + "subclassed", ["x=1x8"], {}),
         ("outputs", own + "plain", [], {"keep": ["0*"]}),
         ("gpt", "gpt@torch", [], {}),
@@ -138,6 +139,8 @@ def test_a_length_that_stands_in_the_code_is_an_error(refused: Any) -> None:
 
 
 def test_a_keras_model_that_cannot_be_made_again_is_refused(refused: Any) -> None:
+    kind, text, hint = refused["nested"]
+    assert kind == "UnsupportedError" and "cannot be made again" in text and "inner" in text and "keep" in hint
     kind, text, hint = refused["subclassed"]
     assert kind == "UnsupportedError" and "cannot be made again" in text and "functional" in hint
 

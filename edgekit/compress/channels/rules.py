@@ -77,9 +77,11 @@ def _elementwise(walk: Walk, node: fx.Node) -> Any:
             return _refused(walk, node, given)
         first = having[0].axes[from_last]
         for other in having[1:]:
+            # What is added to a function of itself, as some activations do, is no stream.
+            apart = (walk.labels.roots(first) != walk.labels.roots(other.axes[from_last])).any()
             walk.labels.join(first, other.axes[from_last])
-        if adds and size[from_last] > 1 and sum(v.computed for v in having) > 1:
-            walk.labels.sum(first)
+            if adds and apart and having[0].computed and other.computed:
+                walk.labels.sum(first)
         axes.append(first)
     return _value(tuple(axes), any(v.computed for v in given))
 
@@ -115,6 +117,7 @@ def _conv(walk: Walk, node: fx.Node) -> Any:
         walk.labels.pin(weight.axes[1], _KERNEL)
         walk.labels.join(np.repeat(value.axes[1], len(weight.axes[0]) // channels), weight.axes[0])
     else:
+        walk.produced.append(weight.axes[outputs])
         return _refused(walk, node, walk.arguments(node), f"groups of {channels // int(groups)} channels are mixed in")  # type: ignore[call-overload]
     out = weight.axes[outputs]
     return _produced(walk, node, 1, out, bias, (value.axes[0], out, *map(_zeros, shape(node)[2:])))

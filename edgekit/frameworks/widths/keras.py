@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,22 @@ def narrowed(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
             _widen(layer, config, wanted)
         return type(layer).from_config(config)
 
+    name = model.name
+
+    def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal name
+        name = layer.name
+        return layer(*args, **kwargs)
+
+    follows = None if isinstance(model, keras.Sequential) else called
     try:
-        made = keras.models.clone_model(model, clone_function=again, recursive=True)
+        made = keras.models.clone_model(model, clone_function=again, call_function=follows, recursive=True)
     except Exception as error:  # whatever a layer or an operation raises on a shape that it was not written for
+        said = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:300]
         raise UnsupportedError(
-            f"{model.name} cannot be made again with fewer channels: {' '.join(str(error).split())[:300]}",
-            hint="A length that is written into an operation, as of a reshape, cannot follow.",
+            f"{name} cannot be made again with fewer channels: {said}",
+            hint="A length that is written into an operation or a model within it cannot follow: name the layer in "
+            "`keep` of the recipe's step.",
         ) from error
     for old, new in zip(model.weights, made.weights, strict=True):
         if tuple(new.shape) != wanted[id(old)]:
@@ -98,6 +109,7 @@ def _widen(layer: Any, config: dict[str, Any], wanted: Mapping[int, tuple[int, .
         ("cell", "cell"),
     ):
         if isinstance(config.get(key), dict) and (wrapped := getattr(layer, inner, None)) is not None:
+            config[key].pop("build_config", None)  # the shape of an input that it had
             _widen(wrapped, config[key]["config"], wanted)
     known = next((_ARGUMENTS[c.__name__] for c in type(layer).__mro__ if c.__name__ in _ARGUMENTS), None)
     if known is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import EdgekitError, UnsupportedError
+from edgekit.errors import UnsupportedError
 from edgekit.frameworks.loaded import samples_of
 from edgekit.frameworks.once import forget, framework, load
 from edgekit.sources.source import Source, with_weights
@@ -94,7 +94,7 @@ def narrowed(folder: Path, request: CutRequest) -> CutAnswer:
         forget()
     try:
         narrow = _outputs(load(with_weights(request.source, file), request.environment), inputs)
-    except EdgekitError:
+    except UnsupportedError:
         raise
     except Exception as error:  # the model's own code may raise anything on lengths that it was not written for
         raise UnsupportedError(
