@@ -29,6 +29,12 @@ from edgekit.sources import source as sources
         ('[[step]]\nkind = "qat"\nepochs = 0', "step.0.epochs", "edgekit list recipes"),
         ('[[step]]\nkind = "qat"\nepochs = 2\nlearning_rate = nan', "step.0.learning_rate", ""),
         ("step = []", "step: ", ""),
+        ('[[step]]\nkind = "prune"\nepochs = 3', "no pattern", 'pattern = "0.5"'),
+        ('[[step]]\nkind = "prune"\npattern = "chanels:0.5"\nepochs = 3', "there is no 'chanels'", "'channels'?"),
+        ('[[step]]\nkind = "prune"\npatern = "0.5"\nepochs = 3', "step.0.patern", "Did you mean 'pattern'?"),
+        ('[[step]]\nkind = "prune"\npattern = "0.5"\nscope = "all"\nepochs = 3', "step.0.scope", ""),
+        ('[[step]]\nkind = "prune"\npattern = "2:4"\nscope = "layer"\nepochs = 3', "scope is of single weights", ""),
+        ('[[step]]\nkind = "qat"\npattern = "0.5"\nepochs = 3', "pattern is of steps that prune", "Leave it out"),
     ],
 )
 def test_what_is_wrong_with_a_recipe_is_named(text: str, says: str, hint: str, tmp_path: Path) -> None:
@@ -53,9 +59,10 @@ def test_an_unknown_recipe_is_told_from_a_known_one() -> None:
 
 
 def test_epochs_are_those_that_were_asked_for() -> None:
-    assert [step.epochs for step in recipes.qat(7).steps] == [7]
+    asked = recipes.asked(qat=7)
+    assert asked is not None and [step.epochs for step in asked.steps] == [7]
     with pytest.raises(UsageError, match="--qat 0"):
-        recipes.qat(0)
+        recipes.asked(qat=0)
 
 
 def order(given: str = "lenet5@torch", target: str = "tflite-int4", **more: Any) -> Order:
@@ -100,6 +107,8 @@ def test_a_source_that_cannot_be_trained_exits_3_and_says_what_can(tmp_path: Pat
     ("asked", "says"),
     [
         ({"recipe": "qat", "qat": 3}, "--recipe qat and --qat 3"),
+        ({"recipe": "qat", "prune": "0.5"}, "--recipe qat and --prune 0.5"),
+        ({"prune": "channels:0.5"}, "channels are not pruned yet"),
         ({"recipe": "qat", "train": "x.npz"}, "nothing says which epoch is best"),
     ],
 )

@@ -5,5 +5,14 @@ GPU (``engine``, ``cuda``). ``quantize`` and ``half`` write the files, ``checks`
 parser takes (``operators``), ``session`` runs them.
 """
 
+from edgekit.toolchains import Zeros
+
 #: Distributions whose versions change what this toolchain makes, finds or runs.
 PACKAGES = ("onnx", "onnxruntime")
+#: What is made of weights that are zero.
+ZEROS = Zeros(
+    False,
+    ("2:4",),
+    "the ONNX file holds zeros as other numbers; an engine that is allowed sparse weights skips two of four from "
+    "Ampere on (docs.nvidia.com/deeplearning/tensorrt, structured sparsity), which was not measured",
+)
