@@ -128,8 +128,6 @@ class Order:
         if self.recipe is None:
             return
         asked = f"--recipe {self.recipe.name}"
-        if any(step.pattern is not None and step.pattern.of == "channels" for step in self.recipe.steps):
-            raise UnsupportedError(f"{asked}: channels are not pruned yet", hint="Prune weights (0.5) or groups (2:4).")
         if self.recipe.rounds and not self.target.scheme.weights.startswith("int"):
             raise UsageError(
                 f"{asked}: {self.target.name} has no integer weights to train for",

@@ -16,10 +16,10 @@ CODE = """
 import os
 os.environ["KERAS_BACKEND"] = "torch"
 import json, sys, tempfile
-from dataclasses import asdict
 from pathlib import Path
 from edgekit.errors import EdgekitError
 from edgekit.frameworks.once import load
+from edgekit.jobs import wire
 from edgekit.sources import source as sources
 from edgekit.steps.recipe import channels
 
@@ -37,7 +37,7 @@ for key, name, inputs, asked in json.loads(sys.argv[1]):
             continue
         narrow = load(sources.with_weights(source, Path(folder) / answer.file), environment).native
         tensors = narrow.weights if framework == "keras" else [t for t in narrow.state_dict().values()]
-        found[key] = {**asdict(answer), "loaded": int(sum(t.numel() if framework == "torch" else t.numpy().size
+        found[key] = {**wire.plain(answer), "loaded": int(sum(t.numel() if framework == "torch" else t.numpy().size
                                                           for t in tensors))}
 print(json.dumps(found))
 """

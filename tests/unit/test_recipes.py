@@ -108,7 +108,6 @@ def test_a_source_that_cannot_be_trained_exits_3_and_says_what_can(tmp_path: Pat
     [
         ({"recipe": "qat", "qat": 3}, "--recipe qat and --qat 3"),
         ({"recipe": "qat", "prune": "0.5"}, "--recipe qat and --prune 0.5"),
-        ({"prune": "channels:0.5"}, "channels are not pruned yet"),
         ({"recipe": "qat", "train": "x.npz"}, "nothing says which epoch is best"),
     ],
 )

@@ -31,6 +31,15 @@ _OF_A_HEAD = Why("it is part of a head, which goes whole")
 _ATTENDED = Why("both factors of a product are computed from the inputs")
 
 
+def _args(node: fx.Node) -> tuple[Any, ...]:
+    return tuple(node.args)
+
+
+def _dim(node: fx.Node, place: int, otherwise: Any) -> Any:
+    """The axis, or axes, along which it works."""
+    return node.kwargs.get("dim", node.args[place] if len(node.args) > place else otherwise)
+
+
 def unknown(walk: Walk, node: fx.Node) -> Any:
     """An operator that is not followed: what it reads stays as it is."""
     return _refused(walk, node, walk.arguments(node))
@@ -88,14 +97,14 @@ def _elementwise(walk: Walk, node: fx.Node) -> Any:
 
 def _full(node: fx.Node, names: Sequence[str], defaults: Sequence[Any]) -> list[Any]:
     """Arguments by place or by name."""
-    given: list[Any] = [*node.args, *defaults[len(node.args) :]]
+    given: list[Any] = [*_args(node), *defaults[len(_args(node)) :]]
     return [node.kwargs.get(name, value) for name, value in zip(names, given, strict=False)]
 
 
 def _conv(walk: Walk, node: fx.Node) -> Any:
     name = operator(node)
     if name == "convolution":
-        x, w, b, _, _, _, transposed, _, groups = node.args
+        x, w, b, _, _, _, transposed, _, groups = _args(node)
     elif name.startswith("conv_transpose"):
         names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups")
         x, w, b, *_, groups = _full(node, names, (None, None, None, 1, 0, 0, 1))
@@ -118,7 +127,7 @@ def _conv(walk: Walk, node: fx.Node) -> Any:
         walk.labels.join(np.repeat(value.axes[1], len(weight.axes[0]) // channels), weight.axes[0])
     else:
         walk.produced.append(weight.axes[outputs])
-        return _refused(walk, node, walk.arguments(node), f"groups of {channels // int(groups)} channels are mixed in")  # type: ignore[call-overload]
+        return _refused(walk, node, walk.arguments(node), f"groups of {channels // int(groups)} channels are mixed in")
     out = weight.axes[outputs]
     return _produced(walk, node, 1, out, bias, (value.axes[0], out, *map(_zeros, shape(node)[2:])))
 
@@ -140,7 +149,7 @@ def _linear(walk: Walk, node: fx.Node) -> Any:
 
 def _matmul(walk: Walk, node: fx.Node) -> Any:
     """``matmul``, ``mm`` and ``bmm``; ``addmm``, whose first argument is what is added."""
-    *bias, one, other = (walk.value(argument) for argument in node.args)
+    *bias, one, other = (walk.value(argument) for argument in _args(node))
     if len(one.axes) < 2 or len(other.axes) < 2 or node.kwargs:
         return unknown(walk, node)
     walk.labels.join(one.axes[-1], other.axes[-2])
@@ -164,7 +173,7 @@ def _matmul(walk: Walk, node: fx.Node) -> Any:
 
 
 def _einsum(walk: Walk, node: fx.Node) -> Any:
-    equation, operands = str(node.args[0]).replace(" ", ""), [walk.value(a) for a in node.args[1]]  # type: ignore[union-attr]
+    equation, operands = str(_args(node)[0]).replace(" ", ""), [walk.value(a) for a in _args(node)[1]]
     sides, arrow, out = equation.partition("->")
     terms = sides.split(",")
     if not arrow or "." in equation or any(len(set(term)) < len(term) for term in terms):
@@ -189,7 +198,7 @@ def _einsum(walk: Walk, node: fx.Node) -> Any:
 
 
 def _attention(walk: Walk, node: fx.Node) -> Any:
-    query, key, value = (walk.value(argument) for argument in node.args[:3])
+    query, key, value = (walk.value(argument) for argument in _args(node)[:3])
     for one in (query, key):
         walk.labels.pin(one.axes[-1], _ATTENDED)
     axes = (*query.axes[:-1], value.axes[-1])
@@ -201,7 +210,7 @@ def _attention(walk: Walk, node: fx.Node) -> Any:
 
 
 def _batch_norm(walk: Walk, node: fx.Node) -> Any:
-    value, *stored = (walk.value(argument) for argument in node.args[:5])
+    value, *stored = (walk.value(argument) for argument in _args(node)[:5])
     for one in stored:
         if one is not None:
             walk.labels.join(value.axes[1], one.axes[0])
@@ -211,8 +220,8 @@ def _batch_norm(walk: Walk, node: fx.Node) -> Any:
 
 
 def _layer_norm(walk: Walk, node: fx.Node) -> Any:
-    value = walk.value(node.args[0])
-    count = len(node.args[1])  # type: ignore[arg-type]
+    value = walk.value(_args(node)[0])
+    count = len(_args(node)[1])
     for axis in value.axes[-count:]:
         walk.labels.pin(axis, _NORMALIZED)
     for stored in walk.arguments(node)[1:]:
@@ -223,20 +232,20 @@ def _layer_norm(walk: Walk, node: fx.Node) -> Any:
 
 def _along(walk: Walk, node: fx.Node) -> Any:
     """``softmax`` and what else keeps a shape and mixes the indices of an axis."""
-    value = walk.value(node.args[0])
-    axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else -1)
-    walk.labels.pin(value.axes[axis], _NORMALIZED)  # type: ignore[index]
+    value = walk.value(_args(node)[0])
+    axis = _dim(node, 1, -1)
+    walk.labels.pin(value.axes[axis], _NORMALIZED)
     return value
 
 
 def _reduce(walk: Walk, node: fx.Node) -> Any:
     """Sums, means and maxima over some axes, or over all."""
-    value = walk.value(node.args[0])
-    said = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    value = walk.value(_args(node)[0])
+    said = _dim(node, 1, None)
     if isinstance(said, fx.Node):  # the larger of two values
         return _elementwise(walk, node)
     count = len(value.axes)
-    every = list(range(count)) if said is None or said == [] else [said] if isinstance(said, int) else list(said)  # type: ignore[call-overload]
+    every = list(range(count)) if said is None or said == [] else [said] if isinstance(said, int) else list(said)
     reduced = {axis % count for axis in every} if count else set()
     for axis in reduced:
         walk.labels.pin(value.axes[axis], _REDUCED)
@@ -250,7 +259,7 @@ def _reduce(walk: Walk, node: fx.Node) -> Any:
 
 def _positions(walk: Walk, node: fx.Node) -> Any:
     """Pools, padding and resizing: an axis whose length changes is one of positions."""
-    value = walk.value(node.args[0])
+    value = walk.value(_args(node)[0])
     found = node.meta["val"]
     size = (found[0] if isinstance(found, list | tuple) else found).shape
     axes = []
@@ -263,10 +272,10 @@ def _positions(walk: Walk, node: fx.Node) -> Any:
 
 
 def _cat(walk: Walk, node: fx.Node) -> Any:
-    given = [walk.value(argument) for argument in node.args[0]]  # type: ignore[union-attr]
+    given = [walk.value(argument) for argument in _args(node)[0]]
     given = [v for v in given if sum(map(len, v.axes))]
     count = len(shape(node))
-    along = int(node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)) % count  # type: ignore[call-overload]
+    along = int(_dim(node, 1, 0)) % count
     axes = []
     for axis in range(count):
         every = [v.axes[axis] for v in given]
@@ -277,8 +286,8 @@ def _cat(walk: Walk, node: fx.Node) -> Any:
 
 
 def _stack(walk: Walk, node: fx.Node) -> Any:
-    given = [walk.value(argument) for argument in node.args[0]]  # type: ignore[union-attr]
-    along = int(node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)) % len(shape(node))  # type: ignore[call-overload]
+    given = [walk.value(argument) for argument in _args(node)[0]]
+    along = int(_dim(node, 1, 0)) % len(shape(node))
     for other in given[1:]:
         for one, two in zip(given[0].axes, other.axes, strict=True):
             walk.labels.join(one, two)
@@ -289,14 +298,14 @@ def _stack(walk: Walk, node: fx.Node) -> Any:
 
 def _split(walk: Walk, node: fx.Node) -> Any:
     """Parts of an axis; where they are alike they shrink alike: code that cuts in equal parts would cut elsewhere."""
-    value, name = walk.value(node.args[0]), operator(node)
+    value, name = walk.value(_args(node)[0]), operator(node)
     if name == "glu":
-        along = node.args[1] if len(node.args) > 1 else -1
+        along = _dim(node, 1, -1)
     elif name == "unbind":
-        along = node.args[1] if len(node.args) > 1 else 0
+        along = _dim(node, 1, 0)
     else:
-        along = node.kwargs.get("dim", node.args[2] if len(node.args) > 2 else 0)
-    along = int(along) % len(value.axes)  # type: ignore[call-overload]
+        along = _dim(node, 2, 0)
+    along = int(along) % len(value.axes)
     axis, rest = value.axes[along], list(value.axes)
     if name == "unbind":
         if walk.labels.free(axis):
@@ -314,7 +323,7 @@ def _split(walk: Walk, node: fx.Node) -> Any:
 
 
 def _slice(walk: Walk, node: fx.Node) -> Any:
-    value = walk.value(node.args[0])
+    value = walk.value(_args(node)[0])
     along, start, end, step = _full(node, ("", "dim", "start", "end", "step"), (None, 0, None, None, 1))[1:]
     along = along % len(value.axes)
     taken = value.axes[along][slice(start, end, step)]
@@ -324,9 +333,9 @@ def _slice(walk: Walk, node: fx.Node) -> Any:
 
 
 def _select(walk: Walk, node: fx.Node) -> Any:
-    value, along = walk.value(node.args[0]), node.args[1]
+    value, along = walk.value(_args(node)[0]), _args(node)[1]
     axes = list(value.axes)
-    _cut(walk, node, axes.pop(along))  # type: ignore[arg-type]
+    _cut(walk, node, axes.pop(along))
     return _value(tuple(axes), value.computed)
 
 
@@ -337,25 +346,25 @@ def _cut(walk: Walk, node: fx.Node, axis: Axis) -> None:
 
 
 def _flip(walk: Walk, node: fx.Node) -> Any:
-    value = walk.value(node.args[0])
-    turned = {axis % len(value.axes) for axis in node.args[1]}  # type: ignore[union-attr]
+    value = walk.value(_args(node)[0])
+    turned = {axis % len(value.axes) for axis in _args(node)[1]}
     return _value(tuple(a[::-1] if i in turned else a for i, a in enumerate(value.axes)), value.computed)
 
 
 def _permute(walk: Walk, node: fx.Node) -> Any:
-    value, name = walk.value(node.args[0]), operator(node)
+    value, name = walk.value(_args(node)[0]), operator(node)
     order = list(range(len(value.axes)))
     if name == "permute":
-        order = [int(axis) % len(order) for axis in node.args[1]]  # type: ignore[union-attr, arg-type]
+        order = [int(axis) % len(order) for axis in _args(node)[1]]
     elif len(order) > 1:
-        one, other = (0, 1) if name == "t" else (int(axis) for axis in node.args[1:3])  # type: ignore[call-overload]
+        one, other = (0, 1) if name == "t" else (int(axis) for axis in _args(node)[1:3])
         order[one], order[other] = order[other], order[one]
     return _value(tuple(value.axes[axis] for axis in order), value.computed)
 
 
 def _reshape(walk: Walk, node: fx.Node) -> Any:
     """Axes that are laid out anew: one may become one, or be repeated for the positions that are put into it."""
-    value, after = walk.value(node.args[0]), shape(node)
+    value, after = walk.value(_args(node)[0]), shape(node)
     axes: list[Axis] = [_zeros(n) for n in after]
     for olds, news in _regrouped([len(axis) for axis in value.axes], after):
         free = [axis for axis in olds if walk.labels.free(value.axes[axis])]
@@ -391,7 +400,7 @@ def _regrouped(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[i
 
 
 def _expand(walk: Walk, node: fx.Node) -> Any:
-    value, size = walk.value(node.args[0]), shape(node)
+    value, size = walk.value(_args(node)[0]), shape(node)
     ahead = len(size) - len(value.axes)
     known = [_zeros(1)] * ahead + list(value.axes)
     axes = tuple(axis if len(axis) == n else _zeros(n) for axis, n in zip(known, size, strict=True))
@@ -399,14 +408,14 @@ def _expand(walk: Walk, node: fx.Node) -> Any:
 
 
 def _embedding(walk: Walk, node: fx.Node) -> Any:
-    table, tokens = (walk.value(argument) for argument in node.args[:2])
+    table, tokens = (walk.value(argument) for argument in _args(node)[:2])
     walk.labels.pin(table.axes[0], Why("a row of a table"))
     walk.produced.append(table.axes[1])
     return _value((*tokens.axes, table.axes[1]), table.computed or tokens.computed)
 
 
 def _prelu(walk: Walk, node: fx.Node) -> Any:
-    value, slope = (walk.value(argument) for argument in node.args[:2])
+    value, slope = (walk.value(argument) for argument in _args(node)[:2])
     if len(slope.axes[0]) == len(value.axes[1]):
         walk.labels.join(value.axes[1], slope.axes[0])
     return value
@@ -414,8 +423,8 @@ def _prelu(walk: Walk, node: fx.Node) -> Any:
 
 def _recurrent(walk: Walk, node: fx.Node) -> Any:
     """``lstm``, ``gru`` and ``rnn``: units of all layers and directions go together, since a module has one number."""
-    value, parameters = walk.value(node.args[0]), [walk.value(p) for p in node.args[2]]  # type: ignore[union-attr]
-    biases, layers, bidirectional = bool(node.args[3]), int(node.args[4]), bool(node.args[7])  # type: ignore[call-overload]
+    value, parameters = walk.value(_args(node)[0]), [walk.value(p) for p in _args(node)[2]]
+    biases, layers, bidirectional = bool(_args(node)[3]), int(_args(node)[4]), bool(_args(node)[7])
     directions, each = 2 if bidirectional else 1, 4 if biases else 2
     gates = {"lstm": 4, "gru": 3}.get(operator(node), 1)
     units = parameters[1].axes[1]
@@ -436,7 +445,7 @@ def _recurrent(walk: Walk, node: fx.Node) -> Any:
         if not state.computed and len(state.axes) == 3 and len(state.axes[-1]) == len(units):
             walk.labels.join(units, state.axes[-1])
     _, *states = node.meta["val"]
-    batch = value.axes[0 if node.args[8] else 1] if len(node.args) > 8 else _zeros(1)
+    batch = value.axes[0 if _args(node)[8] else 1] if len(_args(node)) > 8 else _zeros(1)
     ends = tuple(_value((_zeros(layers * directions), batch, units), True) for _ in states)
     return (_value((*value.axes[:-1], given), True), *ends)
 
@@ -447,7 +456,7 @@ def _made(walk: Walk, node: fx.Node) -> Any:
 
 
 def _alike(walk: Walk, node: fx.Node) -> Any:
-    return _value(walk.value(node.args[0]).axes, False)
+    return _value(walk.value(_args(node)[0]).axes, False)
 
 
 def _counted(walk: Walk, node: fx.Node) -> Any:

@@ -91,8 +91,9 @@ class Walk:
                 if (given := self.value(leaf)) is not None:
                     self.stay(given, Why("an output of the model"))
         elif node.target is python.getitem:
-            given = self.value(node.args[0])
-            self._values[node] = given[node.args[1]] if isinstance(given, tuple) else given
+            of, number = tuple[Any, ...](node.args)
+            several = self.value(of)
+            self._values[node] = several[number] if isinstance(several, tuple) else several
         else:
             rule = rules.RULES.get(operator(node).rstrip("_"), rules.unknown)
             self._values[node] = rule(self, node)

@@ -13,10 +13,10 @@ from edgekit.conversion.samples import SplitFiles
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.jobs.run import Ref, Run
 from edgekit.jobs.workers import Limits
-from edgekit.result.recipe import EpochFacts, PruningFacts, RecipeFacts, StepFacts
+from edgekit.result.recipe import EpochFacts, NarrowingFacts, PruningFacts, RecipeFacts, StepFacts
 from edgekit.signature import WHOLE
-from edgekit.sources.source import with_weights
-from edgekit.steps.recipe import fit
+from edgekit.sources.source import Source, with_weights
+from edgekit.steps.recipe import channels, fit
 
 #: Seconds that training may take, where --timeout says no more: what a step of conversion may take is no measure of it.
 _LONGEST = 24 * 3600.0
@@ -78,6 +78,9 @@ def _step(
 ) -> tuple[Checkpoint, StepFacts]:
     target, plan, part = order.target, order.plan, checkpoint.parts[WHOLE]
     assert plan.metric is not None
+    narrowing = None
+    if step.narrowing is not None:
+        part, narrowing = _narrowed(run, order, part, child, step)
     folding = getattr(toolchains.facts(target.toolchain), "FOLDS_NORMS_OF", ())
     rounds = step.kind == "qat"  # what does not is the same for all targets, and is done once for them
     request = fit.FitRequest(
@@ -108,6 +111,7 @@ def _step(
         settings=step.settings,
         layers=found.layers,
         pruning=_pruning(step, found),
+        narrowing=narrowing,
         without_rule=found.unruled,
         metric=plan.metric,
         train_samples=samples.count,
@@ -124,12 +128,26 @@ def _step(
     return replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights}), facts
 
 
+def _narrowed(run: Run, order: Order, part: Source, child: str, step: Step) -> tuple[Source, NarrowingFacts]:
+    """The source without some channels, and which."""
+    assert step.narrowing is not None
+    request = channels.CutRequest(part, child, step.narrowing, step.keep, step.residual, order.allow_mixed)
+    entry = run.step(channels.narrowed, child, "prune:channels", request)
+    found = entry.value
+    facts = NarrowingFacts(
+        pattern=str(step.pattern), widths=found.widths, left=found.refused, parameters=found.parameters,
+        error=found.error,
+    )  # fmt: skip
+    return with_weights(part, Ref(entry, found.file).path), facts
+
+
 def _pruning(step: Step, found: fit.FitAnswer) -> PruningFacts | None:
-    if step.pattern is None:
+    if step.pruning is None:
         return None
+    pattern = step.pruning.pattern
     return PruningFacts(
-        pattern=str(step.pattern),
-        scope=step.scope if step.pattern.of == "weights" else None,
+        pattern=str(pattern),
+        scope=step.scope if pattern.of == "weights" else None,
         ramp=step.ramp,
         layers=found.pruned,
         left=found.left,
@@ -143,6 +161,9 @@ def _notes(step: StepFacts) -> list[str]:
     if (pruning := step.pruning) is not None:
         weights = sum(layer.weights for layer in pruning.layers)
         what = f"{pruning.zeros:.1%} of {weights} weights of {len(pruning.layers)} layers zero ({pruning.pattern})"
+    if (narrowing := step.narrowing) is not None:
+        before, after = narrowing.parameters
+        what = f"{after} of {before} weights left without some channels ({narrowing.pattern})"
     epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
     notes = [
         f"{step.kind}: trained for {epochs} of {step.train_samples} samples, {what}; {step.metric} "
@@ -156,6 +177,8 @@ def _notes(step: StepFacts) -> list[str]:
         notes.append(f"{step.kind}: {stay}: {', '.join(step.without_rule)}")
     if pruning is not None and pruning.left:
         notes.append(f"{step.kind}: not pruned: {'; '.join(pruning.left)}")
+    if narrowing is not None and narrowing.left:
+        notes.append(f"{step.kind}: these keep their channels: {'; '.join(narrowing.left)}")
     if step.dropped:
         notes.append(f"{step.dropped} training samples were left out: they are among the evaluation samples, too")
     if step.kind == "qat" and step.activations == "calibrated":

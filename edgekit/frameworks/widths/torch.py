@@ -58,4 +58,5 @@ def _say(module: Any) -> None:
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = module.weight.shape
     elif isinstance(module, nn.RNNBase):
-        module.input_size, module.hidden_size = module.weight_ih_l0.shape[1], module.weight_hh_l0.shape[1]
+        cell: Any = module
+        cell.input_size, cell.hidden_size = cell.weight_ih_l0.shape[1], cell.weight_hh_l0.shape[1]

@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks.loaded import samples_of
 from edgekit.frameworks.once import forget, framework, load
+from edgekit.result.recipe import Width
 from edgekit.sources.source import Source, with_weights
 
 if TYPE_CHECKING:
@@ -37,15 +38,6 @@ class CutRequest:
     keep: tuple[str, ...]
     residual: bool
     allow_refused: bool
-
-
-@dataclass(frozen=True)
-class Width:
-    """Channels of a layer, by the name of its weights: how many it gave, and gives now."""
-
-    name: str
-    before: int
-    after: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +97,9 @@ def narrowed(folder: Path, request: CutRequest) -> CutAnswer:
         forget()
     return CutAnswer(
         file=file.name,
-        widths=tuple(Width(name, group.before, group.after) for group in chosen.groups for name in group.names),
+        widths=tuple(
+            Width(name=name, before=group.before, after=group.after) for group in chosen.groups for name in group.names
+        ),
         refused=tuple(f"{name}: {text}" for name, text in chosen.refused),
         parameters=(_count(before), _count(after)),
         error=_compared(request.source, wide, narrow),
