@@ -150,6 +150,11 @@ def asked(*, qat: int | None = None, prune: str | None = None) -> Recipe | None:
     steps = [{**step.model_dump(exclude_unset=True), **said.get(step.kind, {})} for step in recipe.steps]
     option = f"--prune {prune}" if qat is None else f"--qat {qat}"
     try:
+        if prune is not None and patterns.parse(prune).of == "channels":  # which are trained otherwise
+            cut = load("prune-channels")
+            recipe = cut if qat is None else recipe
+            first = [{**step.model_dump(exclude_unset=True), **said["prune"]} for step in cut.steps]
+            steps = [*first, *(step for step in steps if step["kind"] != "prune")]
         return Recipe.model_validate({"name": recipe.name, "title": recipe.title, "step": steps})
     except ValidationError as error:
         raise UsageError(f"{option}: {error.errors()[0]['msg']}", hint="Give epochs, for example 3.") from error

@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+import edgekit
+from edgekit import api
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+
 MODELS = Path(__file__).with_name("channel_models.py")
 
 CODE = """
@@ -169,3 +174,72 @@ def test_heads_of_attention_go_whole_where_they_are_an_axis(refused: Any) -> Non
     widths = {width["name"].rpartition("/")[0]: (width["before"], width["after"]) for width in found["widths"]}
     assert found["error"] <= 1e-4 and (64, 32) in widths.values()
     assert [key for key, width in widths.items() if width == (4, 2)], "two of four heads"
+
+
+RECIPE = """
+schema = 1
+title = "x"
+[[step]]
+kind = "prune"
+pattern = "channels:0.5"
+keep = ["conv1"]
+epochs = 3
+learning_rate = 4e-3
+[[step]]
+kind = "qat"
+epochs = 1
+"""
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_a_file_is_of_the_narrow_model(framework: str, tmp_path: Path) -> None:
+    """Cut, trained, trained on the grid, converted, run: each step goes on from the narrow model of the one before."""
+    (tmp_path / "own.toml").write_text(RECIPE)
+    with Workers() as workers:
+        result = edgekit.convert(
+            f"lenet5@{framework}", "tflite-int4", recipe=str(tmp_path / "own.toml"), output=tmp_path / "out",
+            latency=False, max_drop=0.2, store=Store(tmp_path / "home"), workers=workers,
+        )  # fmt: skip
+    assert result.status == "PASS", result.reason
+    assert result.parity.sqnr_db >= 40, "held against the narrow model, whose weights the file carries"
+    first, second = json.loads((tmp_path / "out" / "manifest.json").read_text())["recipe"]["steps"]
+    narrowing = first["narrowing"]
+    widths = {w["name"].replace("/", ".").split(".")[0]: (w["before"], w["after"]) for w in narrowing["widths"]}
+    assert widths and "conv1" not in widths and second["narrowing"] is None
+    shapes = {layer.shape[0] for part in result.parts.values() for layer in part.audit.layers}
+    assert {after for _, after in widths.values()} <= shapes, "the file's layers are as narrow"
+    assert result.gain is not None and result.gain.size_bytes < 0.8 * result.gain.size_bytes_without
+    assert any("weights left without some channels (channels:0.5)" in note for note in result.notes)
+
+
+LOADED = {
+    "keras": """
+import sys, numpy as np, keras
+model = keras.saving.load_model(sys.argv[1] + "/model.keras")
+count = sum(int(np.prod(w.shape)) for w in model.weights)
+""",
+    "torch": """
+import sys, torch
+from safetensors.torch import load_file
+module, state = torch.export.load(sys.argv[1] + "/model.pt2"), load_file(sys.argv[1] + "/model.safetensors")
+assert all(torch.equal(value, module.state_dict[name]) for name, value in state.items())
+count = sum(w.numel() for w in state.values())
+""",
+}
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_a_narrow_checkpoint_loads_without_edgekit(framework: str, tmp_path: Path) -> None:
+    with Workers() as workers:
+        made = api.compress(
+            f"mlp@{framework}", "tflite-fp32", prune="channels:0.5", output=tmp_path / "out",
+            store=Store(tmp_path / "home"), workers=workers,
+        )  # fmt: skip
+    [step] = made["recipe"]["steps"]
+    code = LOADED[framework] + "print(count)\nassert not any(m.startswith('edgekit') for m in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "out"], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    before, after = step["narrowing"]["parameters"]
+    assert int(done.stdout.split()[-1]) == after < 0.7 * before
+    assert (step["kind"], step["settings"]["epochs"], step["pruning"]) == ("prune", 5, None)
