@@ -237,21 +237,26 @@ class Worker:
 
         Args:
             step: ``module:function``.
-            arguments: values for ``wire.plain``; a path among them is handed in to a confined child. ``folder`` is what
-                the step writes into.
+            arguments: values for ``wire.plain``; a path among them is handed in to a confined child that may not read
+                it where it lies. ``folder`` is what the step writes into.
             limits: of this request.
         """
         if self.room is None:
             return self._ask(step, wire.plain(arguments), limits)
-        bring = self.room.bring
+        room, confined = self.room, self.confined
+        assert confined is not None
+
+        def brought(path: Path) -> Path:
+            lies_open = any(path.is_relative_to(folder) for folder in confined.read)
+            return path if lies_open else room.bring(path)
+
         given = {key: value for key, value in arguments.items() if key != "folder"}
-        inside = wire.plain(given, lambda v: bring(Path(os.fspath(v))) if isinstance(v, os.PathLike) else v)
+        inside = wire.plain(given, lambda v: brought(Path(os.fspath(v))) if isinstance(v, os.PathLike) else v)
         if "folder" not in arguments:
             return self._ask(step, inside, limits)
-        made = self.room.folder()
+        made = room.folder()
         answer = self._ask(step, {"folder": str(made), **inside}, limits)
-        assert self.confined is not None
-        self.room.fetch(made, Path(arguments["folder"]), self.confined.file_bytes)
+        room.fetch(made, Path(arguments["folder"]), confined.file_bytes)
         return answer
 
     def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer[Json]:
