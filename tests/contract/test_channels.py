@@ -94,6 +94,46 @@ def test_both_frameworks_choose_as_many_of_the_same_layers(name: str, exact: Any
     assert exact[f"{name}@torch"]["parameters"][1] <= exact[f"{name}@torch"]["parameters"][0] * 0.7
 
 
+HOOKED = """
+import tempfile
+from pathlib import Path
+import numpy as np, torch
+from edgekit.compress.channels import choice, walk
+from edgekit.frameworks.once import forget, load
+from edgekit.sources import source as sources
+from edgekit.steps.recipe import channels
+
+source = sources.with_framework(sources.resolve("resnet"), "torch")
+wide = load(source, "torch").native
+walked = walk.follow(load(source, "torch"))
+removed = choice.choose(walked, 0.5).removed
+norms = {name: module for name, module in wide.named_modules() if name.endswith("bn1") and name != "bn1"}
+for tensor in walked.tensors.values():
+    module = norms.get(tensor.name.removesuffix(".weight"))
+    if module is not None:
+        left = torch.tensor([root not in removed for root in walked.labels.roots(tensor.axes[0]).tolist()])
+        assert int(left.sum()) * 2 == len(left)
+        module.register_forward_hook(lambda m, i, o, left=left: o * left[:, None, None])
+x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+with torch.no_grad():
+    expected = wide(x)
+forget()
+with tempfile.TemporaryDirectory() as folder:
+    answer = channels.narrowed(Path(folder), channels.CutRequest(source, "torch", 0.5, (), False, False))
+    narrow = load(sources.with_weights(source, Path(folder) / answer.file), "torch").native
+with torch.no_grad():
+    found = narrow(x)
+assert len(norms) == 3 and (found - expected).abs().max() <= 1e-4 * expected.abs().max(), (found - expected).abs().max()
+assert (expected - load(source, "torch").native(x)).abs().max() > 0.1, "the channels did something"
+"""
+
+
+def test_it_is_the_model_whose_activations_are_zero_there() -> None:
+    """Told apart from how the step itself silences channels: by hooks on what the convolutions give."""
+    done = subprocess.run([sys.executable, "-c", HOOKED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def refused() -> Any:
     own = f"{MODELS}:"
@@ -182,7 +222,7 @@ title = "x"
 [[step]]
 kind = "prune"
 pattern = "channels:0.5"
-keep = ["conv1"]
+keep = ["c1"]
 epochs = 3
 learning_rate = 4e-3
 [[step]]
@@ -205,7 +245,7 @@ def test_a_file_is_of_the_narrow_model(framework: str, tmp_path: Path) -> None:
     first, second = json.loads((tmp_path / "out" / "manifest.json").read_text())["recipe"]["steps"]
     narrowing = first["narrowing"]
     widths = {w["name"].replace("/", ".").split(".")[0]: (w["before"], w["after"]) for w in narrowing["widths"]}
-    assert widths and "conv1" not in widths and second["narrowing"] is None
+    assert widths and "c1" not in widths and second["narrowing"] is None
     shapes = {layer.shape[0] for part in result.parts.values() for layer in part.audit.layers}
     assert {after for _, after in widths.values()} <= shapes, "the file's layers are as narrow"
     assert result.gain is not None and result.gain.size_bytes < 0.8 * result.gain.size_bytes_without

@@ -33,7 +33,11 @@ from edgekit.sources import source as sources
         ('[[step]]\nkind = "prune"\npattern = "chanels:0.5"\nepochs = 3', "there is no 'chanels'", "'channels'?"),
         ('[[step]]\nkind = "prune"\npatern = "0.5"\nepochs = 3', "step.0.patern", "Did you mean 'pattern'?"),
         ('[[step]]\nkind = "prune"\npattern = "0.5"\nscope = "all"\nepochs = 3', "step.0.scope", ""),
-        ('[[step]]\nkind = "prune"\npattern = "2:4"\nscope = "layer"\nepochs = 3', "scope is of patterns of weights", ""),
+        (
+            '[[step]]\nkind = "prune"\npattern = "2:4"\nscope = "layer"\nepochs = 3',
+            "scope is of patterns of weights",
+            "",
+        ),
         ('[[step]]\nkind = "qat"\npattern = "0.5"\nepochs = 3', "pattern is of steps that prune", "Leave it out"),
     ],
 )

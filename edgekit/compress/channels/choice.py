@@ -8,6 +8,7 @@ Efficient ConvNets*, ICLR 2017; Liu et al., *Learning Efficient Convolutional Ne
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.compress.channels.walk import Tensor, Walk
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import UnsupportedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,7 +121,11 @@ def choose(
         order = sorted(range(len(roots)), key=lambda i: (-weights[roots[i]], i))
         groups.append(Group(names, roots, tuple(roots[i] for i in sorted(order[left:]))))
     if unmet:
-        raise UsageError(f"keep: {min(unmet)!r} fits no layer that gives channels")
+        layers = sorted({_layer(tensor.name) for tensor, _ in _giving(walk)})
+        raise UsageError(
+            f"keep: {min(unmet)!r} fits no layer that gives channels",
+            hint=f"{did_you_mean(min(unmet), layers)}There are: {', '.join(layers[:20])}.",
+        )
     if refused and not allow_refused:
         shown = "; ".join(f"{name}: {text}" for name, text in refused[:5])
         more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
@@ -138,8 +143,12 @@ def choose(
 
 
 def _fits(pattern: str, name: str) -> bool:
-    layer = name.replace("/", ".").rpartition(".")[0]
-    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(layer, pattern)
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(_layer(name), pattern)
+
+
+def _layer(name: str) -> str:
+    """A tensor's layer: of Keras without the tensor's name, of PyTorch likewise."""
+    return re.split(r"[./](?=[^./]*$)", name)[0]
 
 
 def _giving(walk: Walk) -> list[tuple[Tensor, int]]:
