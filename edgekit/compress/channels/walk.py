@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from edgekit.compress.channels import rules
 from edgekit.compress.channels.labels import Labels, Why
+from edgekit.compress.channels.values import Value, unknown
 from edgekit.compress.graph import Graph, operator, shape
 from edgekit.frameworks import LoadedModel
 
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor on its way through the graph.
-
-    Attributes:
-        axes: labels of each of its axes.
-        computed: whether it depends on the model's inputs.
-    """
-
-    axes: tuple[Axis, ...]
-    computed: bool
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ class Walk:
             several = self.value(of)
             self._values[node] = several[number] if isinstance(several, tuple) else several
         else:
-            rule = rules.RULES.get(operator(node).rstrip("_"), rules.unknown)
+            rule = rules.RULES.get(operator(node).rstrip("_"), unknown)
             self._values[node] = rule(self, node)
 
     def stay(self, value: Any, why: Why) -> None:
