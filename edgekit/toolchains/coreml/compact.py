@@ -1,7 +1,7 @@
 """Zeros of a chosen file as one bit each: of a pruned model that is most of what pruning can save.
 
 Weights that are zero are left out of what is stored, and a mask says where they are (``constexpr_sparse_to_dense``); of
-integers and palettes likewise, as coremltools stores what it prunes itself. The numbers stay what they are.
+integers likewise, as coremltools stores what it prunes itself. The numbers stay what they are.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ def compact(file: Path, folder: Path) -> Names | None:
     """Write a file with sparse weights into a folder; nothing, where few are zero.
 
     A file with integer activations stays as it is: whether Core ML multiplies integers by weights that are stored so is
-    said nowhere.
+    said nowhere. So does one with palettes: coremltools does not read those whose tables are integers.
     """
     opened = read(file)
     program = read_program(opened)
-    if any(o.type == "quantize" for o in program.block.all_operations()) or not _sparse(program):
+    quantized = any(o.type == "quantize" for o in program.block.all_operations())
+    if quantized or program.palettes or not _sparse(program):
         return None
     spec, weights = _stored_sparsely(opened)
     package.save(spec, weights, folder / file.name)
