@@ -6,7 +6,7 @@ Imported in a Keras child only; its ``KERAS_BACKEND`` (tensorflow or torch) was 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
 from edgekit.frameworks.brought import keras as brought
 from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
+from edgekit.frameworks.widths import keras as widths
 from edgekit.sources import keras_config
 from edgekit.sources.source import Source, resolve, with_weights
 
@@ -77,7 +78,17 @@ def materialise(loaded: Loaded, folder: Path) -> Source:
 def save_weights(loaded: LoadedModel, folder: Path) -> Path:
     """Write all weights into a file that ``Source.weights`` may name, whatever kind the source is."""
     weights = folder / "checkpoint.weights.h5"
-    loaded.native.save_weights(weights)
+    widths.save(loaded.native, weights)
+    return weights
+
+
+def save_others(loaded: LoadedModel, arrays: Sequence[Any], folder: Path) -> Path:
+    """The same of other weights, in the order of the model's, whose shapes may be smaller."""
+    weights = folder / "checkpoint.weights.h5"
+    made = widths.narrowed(loaded.native, [array.shape for array in arrays])
+    for variable, array in zip(made.weights, arrays, strict=True):
+        variable.assign(array)
+    widths.save(made, weights)
     return weights
 
 
@@ -99,7 +110,7 @@ def _zoo(source: Source) -> Loaded:
     shipped = zoo.weights_path(source.name, source.config)
     notes: tuple[str, ...] = ()
     if source.weights:
-        model.load_weights(source.weights)
+        model = widths.load(model, source.weights)
     elif shipped:
         tensors = weights.read(shipped)
         weights.load_keras(model, weights.of_part(tensors, source.part) if config.parts else tensors)
@@ -128,7 +139,7 @@ def _brought(source: Source, model: Any) -> Loaded:
     model, states, said = brought.with_states(model)
     if source.weights:
         keras_outputs.build(source, model)
-        model.load_weights(source.weights)
+        model = widths.load(model, source.weights)
     brought.check_backend(source.given, model)
     loaded = keras_outputs.describe(source, model, _runner(model), notes=(*notes, *said))
     return replace(loaded, signature=replace(loaded.signature, state=states)) if states else loaded

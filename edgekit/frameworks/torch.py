@@ -28,6 +28,7 @@ from edgekit.frameworks.loaded import (
     output_specs,
     zeros,
 )
+from edgekit.frameworks.widths import torch as widths
 from edgekit.signature import Signature, State, TensorSpec
 from edgekit.sources.source import Source, with_weights
 from edgekit.user_code import source_line
@@ -96,6 +97,16 @@ def save_weights(loaded: LoadedModel, folder: Path) -> Path:
     state = {name: t.detach().clone().contiguous() for name, t in loaded.native.state_dict().items()}
     path = folder / "checkpoint.safetensors"
     save_file(state, path)
+    return path
+
+
+def save_others(loaded: LoadedModel, arrays: Sequence[NDArray[Any]], folder: Path) -> Path:
+    """The same of other weights, in the order of the module's state, whose shapes may be smaller."""
+    from safetensors.torch import save_file
+
+    names = [name for name, tensor in loaded.native.state_dict().items() if torch.is_tensor(tensor)]
+    path = folder / "checkpoint.safetensors"
+    save_file({name: torch.tensor(array) for name, array in zip(names, arrays, strict=True)}, path)
     return path
 
 
@@ -327,13 +338,14 @@ def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:
 
 
 def _load_state(model: Any, path: Path) -> None:
-    """Load weights over those of a module, or of an exported program."""
+    """Load weights over those of a module, which becomes as narrow as they are, or of an exported program."""
     from safetensors.torch import load_file
 
-    if not isinstance(model, torch.export.ExportedProgram):
-        model.load_state_dict(load_file(path))
-        return
     given = load_file(path)
+    if not isinstance(model, torch.export.ExportedProgram):
+        widths.narrow(model, {name: tuple(tensor.shape) for name, tensor in given.items()})
+        model.load_state_dict(given)
+        return
     for name, tensor in model.state_dict.items():
         tensor.data.copy_(given[name])
 

@@ -1,4 +1,4 @@
-"""Training a source's weights on a target's grid, or in float; the weights of the best epoch are kept."""
+"""Training a source's weights with zeros, on a target's grid, or in float; those of the best epoch are kept."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.compress.fakequant import Grid, grid_of
+from edgekit.compress.prune.patterns import Pruning
 from edgekit.data import plan as planning
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.once import forget, framework, load
 from edgekit.proof import execution, metrics
+from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind, Rule, Scheme
 from edgekit.signature import Signature
 from edgekit.sources.source import Source
@@ -23,6 +25,7 @@ from edgekit.zoo import Training
 
 if TYPE_CHECKING:
     from edgekit.compress.fitting import Loss
+    from edgekit.compress.prune.zeros import Zeros
     from edgekit.frameworks import LoadedModel
 
 #: Distributions whose versions change what is done here.
@@ -47,6 +50,8 @@ class FitRequest:
         selection: of those that choose the epoch.
         metric: of the labels.
         task: code around the model that makes of its outputs what the metric reads.
+        pruning: what goes; None where nothing does.
+        held: whether an earlier step pruned, so that zeros stay.
     """
 
     source: Source
@@ -62,6 +67,8 @@ class FitRequest:
     metric: str
     task: str | None
     training: Training
+    pruning: Pruning | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,9 @@ class FitAnswer:
     """The file of all weights in the step's folder, and how training went; see ``compress.qat.Trained``.
 
     Attributes:
-        unruled: weights that stayed in float for want of a rule.
+        unruled: weights that stayed in float, or stayed all, for want of a rule.
+        pruned: layers with zeros, where the step prunes.
+        left: layers that the pattern does not fit, with the reason.
     """
 
     file: str
@@ -79,6 +88,8 @@ class FitAnswer:
     values: tuple[float, ...]
     kept: int
     stopped: str
+    pruned: tuple[PrunedLayer, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 def fitted(folder: Path, request: FitRequest) -> FitAnswer:
@@ -92,6 +103,7 @@ def fitted(folder: Path, request: FitRequest) -> FitAnswer:
     import torch
 
     from edgekit.compress import equalize, fitting, qat
+    from edgekit.compress.prune.zeros import counted
 
     scheme = request.scheme
 
@@ -112,13 +124,41 @@ def fitted(folder: Path, request: FitRequest) -> FitAnswer:
         if scheme is not None:
             qat.check(layers, unruled, allow_mixed=request.allow_mixed)
         fixed = equalize.fold_norms(model) if request.fold_norms else []
+        zeros, left = _zeros(model, request, len(labels), unruled)
         found = qat.train(
-            model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better
-        )
+            model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better,
+            zeros=zeros,
+        )  # fmt: skip
+        pruned = counted(zeros.layers) if zeros else ()
         file = framework(request.environment).save_weights(model, folder)
     finally:
         forget()
-    return FitAnswer(file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped)
+    return FitAnswer(
+        file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, pruned, left
+    )
+
+
+def _zeros(
+    model: LoadedModel, request: FitRequest, count: int, unruled: list[str]
+) -> tuple[Zeros | None, tuple[str, ...]]:
+    """What goes, or stays away, in training on so many samples, and what a pattern does not fit.
+
+    Weights that no rule prunes are added to ``unruled``.
+    """
+    from edgekit.compress import fitting, qat
+    from edgekit.compress.prune import zeros
+
+    asked = request.pruning
+    if asked is None:
+        return (zeros.Held(qat.parameters(model)), ()) if request.held else (None, ())
+    layers, left, without = zeros.find(model, asked.pattern)
+    zeros.check(layers, left, without, allow_mixed=request.allow_mixed)
+    unruled += without
+    steps = fitting.steps(request.training, count)
+    return zeros.Growing(
+        layers, asked.pattern, together=asked.scope == "global", steps=steps,
+        ramp=round(asked.ramp * steps * request.training.epochs), held=request.held,
+    ), tuple(left)  # fmt: skip
 
 
 def _own_loss(source: Source, model: LoadedModel) -> Loss | None:
