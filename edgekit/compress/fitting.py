@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,19 +36,56 @@ CLIP_NORM = 1.0
 Loss = Callable[[Any, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """An epoch that is complete.
+
+    Attributes:
+        epoch: its number, from 1.
+        loss: mean of its steps.
+        loop: what the loop goes on with behind it, as if nothing had been between: plain values and tensors, the loop's
+            own, which it will change; None of a loop that cannot go on.
+    """
+
+    epoch: int
+    loss: float
+    loop: Mapping[str, Any] | None = None
+
+
+#: ``(epoch, step, steps of an epoch, loss)`` behind a step.
+Step = Callable[[int, int, int, float], None]
+
+
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """One thread, deterministic kernels and a seeded generator, all put back afterwards."""
+    """One thread, deterministic kernels and seeded generators, all put back afterwards."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = _generators()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # a model of the user's may draw from the global generators
+        random.seed(seed)
+        yield
     finally:
+        _set_generators(before)
         torch.use_deterministic_algorithms(deterministic)
         torch.set_num_threads(threads)
+
+
+def _generators() -> dict[str, Any]:
+    """The state of every random generator, as PyTorch saves it."""
+    name, words, *rest = np.random.get_state()
+    numpy = (name, torch.from_numpy(np.asarray(words, np.int64)), *rest)
+    return {"torch": torch.get_rng_state(), "numpy": numpy, "python": random.getstate()}
+
+
+def _set_generators(state: Mapping[str, Any]) -> None:
+    name, words, *rest = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
 
 
 def tensor_of(labels: NDArray[np.generic]) -> Tensor:
@@ -71,8 +110,10 @@ def fit(
     training: Training,
     *,
     before: Callable[[int], None],
-    after: Callable[[int, float], None],
+    after: Callable[[Ended], None],
     within: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    step_done: Step = lambda *_: None,
+    behind: Mapping[str, Any] | None = None,
 ) -> None:
     """Train parameters in place.
 
@@ -84,8 +125,10 @@ def fit(
         labels: of them.
         training: epochs, batch, learning rate and weight decay.
         before: called with each epoch, from 1, before its first step; puts the model into training mode.
-        after: called with each epoch and its mean loss, behind its last step.
+        after: called behind the last step of each epoch.
         within: what holds while a loss and its gradients are computed: weights may be others there.
+        step_done: called behind every step.
+        behind: the ``loop`` of the epoch to go on behind, with the parameters as they were then; None to begin.
 
     Raises:
         FailedError: the loss of a step is NaN or infinite; parameters are those of the step before.
@@ -94,7 +137,11 @@ def fit(
     batch = min(training.batch, count)
     per_epoch = count // batch  # the ragged rest of an epoch is left out: BatchNorm must not see a batch of one
     optimizer, schedule = _optimizer(parameters, training, per_epoch * training.epochs)
-    for epoch in range(1, training.epochs + 1):
+    if behind is not None:
+        optimizer.load_state_dict(behind["optimizer"])
+        schedule.load_state_dict(behind["schedule"])
+        _set_generators(behind["generators"])
+    for epoch in range(behind["epoch"] + 1 if behind else 1, training.epochs + 1):
         before(epoch)
         order = torch.randperm(count)[: per_epoch * batch].view(per_epoch, batch)
         total = 0.0
@@ -112,7 +159,9 @@ def fit(
             optimizer.step()
             schedule.step()
             total += value
-        after(epoch, total / per_epoch)
+            step_done(epoch, step, per_epoch, value)
+        states = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+        after(Ended(epoch, total / per_epoch, {"epoch": epoch, **states, "generators": _generators()}))
 
 
 def _optimizer(

@@ -14,17 +14,18 @@ What activations become is not trained: each route finds their ranges by calibra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
 from edgekit.compress.fakequant import Grid, nearest
-from edgekit.compress.fitting import Loss, fit, reproducible
+from edgekit.compress.fitting import Ended, Loss, Step, fit, reproducible
 from edgekit.compress.graph import Graph, operator
 from edgekit.compress.products import find, names_of
 from edgekit.errors import FailedError, UnsupportedError, UsageError
@@ -73,10 +74,17 @@ class Trained:
     """
 
     layers: int
-    losses: tuple[float, ...]
+    losses: tuple[float | None, ...]
     values: tuple[float, ...]
     kept: int
     stopped: str = ""
+
+
+#: Called behind each epoch with what training would give if it ended there, which the model then holds, and with what
+#: ``train`` goes on with behind it: plain values and tensors.
+Keep = Callable[[Trained, Mapping[str, Any]], None]
+#: A loop of somebody's own: called with what it has to call behind each epoch.
+Loop = Callable[[Callable[[Ended], None]], None]
 
 
 def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[str]]:
@@ -180,6 +188,10 @@ def train(
     score: Callable[[], float],
     *,
     higher: bool,
+    keep: Keep | None = None,
+    step_done: Step = lambda *_: None,
+    behind: Mapping[str, Any] | None = None,
+    loop: Loop | None = None,
 ) -> Trained:
     """Train a model in place, and leave it with the best weights on their grids, in evaluation mode.
 
@@ -193,13 +205,17 @@ def train(
         training: epochs and settings.
         score: metric of the model as it is, on the selection split.
         higher: whether more is better.
+        keep: told behind each epoch.
+        step_done: told behind each step.
+        behind: what ``keep`` was told behind the epoch to go on behind; the result is that of an undisturbed run.
+        loop: takes the place of edgekit's own.
 
     Raises:
         FailedError: the loss became NaN or infinite before the first epoch had ended.
     """
-    native, norms = model.native, _norms(model)
+    native, norms, tensors = model.native, _norms(model), _state(model)
     parameters = _parameters(model, fixed)
-    losses, values = list[float](), list[float]()
+    losses, values = list[float | None](), list[float]()
     best: tuple[int, list[Tensor]] = (0, [])
 
     def measure() -> None:
@@ -208,45 +224,76 @@ def train(
         with quantized(layers):
             values.append(score())
         if values[-1] == (max if higher else min)(values):  # of equals the later, which was trained longer
-            best = (len(values) - 1, [t.detach().clone() for t in _state(model)])
+            best = (len(values) - 1, [t.detach().clone() for t in tensors])
 
     def before(epoch: int) -> None:
         _begin(model)
         if epoch > training.epochs - training.epochs // 3:
             _freeze(model, norms)
 
-    def after(epoch: int, mean: float) -> None:
-        losses.append(mean)
+    def after(ended: Ended) -> None:
+        losses.append(ended.loss)
         measure()
+        if keep is None:
+            return
+        now = [t.detach().clone() for t in tensors]
+        _hold(tensors, best[1], layers)
+        state = {"loop": ended.loop, "tensors": now, "losses": losses, "values": values, "best": list(best)}
+        keep(Trained(len(layers), tuple(losses), tuple(values), best[0]), state)
+        _hold(tensors, now)
 
     def forward(*xs: Tensor) -> Any:
         return keras_outputs.forward(native, xs, training=True) if model.framework == "keras" else native(*xs)
 
     stopped = ""
     with reproducible(training.seed):
-        measure()
+        if behind is None:
+            _seed(model, training.seed)
+            measure()
+        else:
+            losses, values = [*behind["losses"]], [*behind["values"]]
+            best = (behind["best"][0], behind["best"][1])
+            _hold(tensors, behind["tensors"])
         try:
-            fit(
-                forward, parameters, loss, inputs, labels, training,
-                before=before, after=after, within=lambda: quantized(layers),
-            )  # fmt: skip
+            if loop is not None:
+                loop(after)
+            else:
+                fit(
+                    forward, parameters, loss, inputs, labels, training,
+                    before=before, after=after, within=lambda: quantized(layers), step_done=step_done,
+                    behind=behind and behind["loop"],
+                )  # fmt: skip
         except FailedError as error:
             if not losses:
                 raise
             stopped = f"{error}: the weights of epoch {best[0]} were kept"
-    for tensor, value in zip(_state(model), best[1], strict=True):
-        tensor.detach().copy_(value)
-    for layer in layers:
-        layer.quantize()
+    _hold(tensors, best[1], layers)
     _evaluate(model)
     return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped)
 
 
 def _state(model: LoadedModel) -> list[Tensor]:
-    """All tensors that are saved with a model."""
+    """All tensors that a model's answers and its training depend on: of Keras also what dropout draws from."""
     if model.framework == "keras":
-        return [variable.value for variable in model.native.weights]
+        return [variable.value for variable in model.native.variables]
     return [t for t in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(t)]
+
+
+def _hold(tensors: Sequence[Tensor], values: Sequence[Tensor], layers: Sequence[Layer] = ()) -> None:
+    """Put values into the model's tensors, and those of layers on their grids."""
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.detach().copy_(value)
+    for layer in layers:
+        layer.quantize()
+
+
+def _seed(model: LoadedModel, seed: int) -> None:
+    """Have Keras's dropouts draw the same numbers in every process, each its own."""
+    if model.framework == "keras":
+        weights = {id(variable) for variable in model.native.weights}
+        drawn = [v for v in model.native.variables if id(v) not in weights and v.path.endswith("seed_generator_state")]
+        for variable, number in zip(drawn, np.random.SeedSequence(seed).generate_state(len(drawn)), strict=True):
+            variable.assign(np.array([number, 0]))
 
 
 def _parameters(model: LoadedModel, fixed: Sequence[Tensor]) -> list[Tensor]:

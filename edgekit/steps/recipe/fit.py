@@ -75,7 +75,7 @@ class FitAnswer:
     file: str
     layers: int
     unruled: tuple[str, ...]
-    losses: tuple[float, ...]
+    losses: tuple[float | None, ...]
     values: tuple[float, ...]
     kept: int
     stopped: str
