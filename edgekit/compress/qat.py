@@ -34,6 +34,8 @@ from edgekit.frameworks.loaded import named
 from edgekit.scheme import Kind
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.compress.graph import Places
     from edgekit.zoo import Training
 
@@ -53,12 +55,16 @@ class Layer:
     rows: Places
     grid: Grid
 
-    def quantize(self) -> None:
-        """Round the weights in place."""
-        values = self.own.detach().numpy()  # shares the tensor's memory, whatever its strides
+    def rounded(self) -> NDArray[np.float32]:
+        """The weights as they are on the grid."""
+        values = self.own.detach().numpy()
         flat = values.reshape(-1).copy()
         flat[self.rows] = nearest(flat[self.rows].astype("float64"), self.grid)
-        values[...] = flat.reshape(values.shape)
+        return np.asarray(flat.reshape(values.shape))
+
+    def quantize(self) -> None:
+        """Round the weights in place."""
+        self.own.detach().numpy()[...] = self.rounded()  # shares the tensor's memory, whatever its strides
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ def train(
     model: LoadedModel,
     layers: Sequence[Layer],
     fixed: Sequence[Tensor],
-    loss: Loss,
+    loss: Loss | None,
     inputs: Sequence[Tensor],
     labels: Tensor,
     training: Training,
@@ -199,7 +205,7 @@ def train(
         model: of PyTorch, or of Keras on the torch backend.
         layers: whose weights are on grids; none for training in float.
         fixed: tensors that are not trained.
-        loss: of what the model returns.
+        loss: of what the model returns; a loop of somebody's own has its own.
         inputs: training samples, in the order of the model's inputs.
         labels: theirs.
         training: epochs and settings.
@@ -213,7 +219,7 @@ def train(
     Raises:
         FailedError: the loss became NaN or infinite before the first epoch had ended.
     """
-    native, norms, tensors = model.native, _norms(model), _state(model)
+    native, norms, tensors = model.native, _norms(model), tensors_of(model)
     parameters = _parameters(model, fixed)
     losses, values = list[float | None](), list[float]()
     best: tuple[int, list[Tensor]] = (0, [])
@@ -258,6 +264,7 @@ def train(
             if loop is not None:
                 loop(after)
             else:
+                assert loss is not None
                 fit(
                     forward, parameters, loss, inputs, labels, training,
                     before=before, after=after, within=lambda: quantized(layers), step_done=step_done,
@@ -272,7 +279,7 @@ def train(
     return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped)
 
 
-def _state(model: LoadedModel) -> list[Tensor]:
+def tensors_of(model: LoadedModel) -> list[Tensor]:
     """All tensors that a model's answers and its training depend on: of Keras also what dropout draws from."""
     if model.framework == "keras":
         return [variable.value for variable in model.native.variables]

@@ -2,7 +2,7 @@
 
 Request  ``{"number": 1, "step": "edgekit.steps.convert:run", "arguments": {...}}``, one JSON document per line.
 Answer   ``{"number": 1, "value": ..., "cpu_seconds": ..., "peak_rss_bytes": ..., "read": {}}``
-or       ``{"number": 1, "error": ...}``.
+or       ``{"number": 1, "error": ...}``; before it any number of ``{"number": 1, "told": ...}``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def _raised(error: Exception) -> dict[str, Any]:
     return {"error": {"type": type(error).__name__, "message": line, "hint": ""}}
 
 
-def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
+def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unheard) -> dict[str, Any]:
     module, _, function = request["step"].partition(":")
     before = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        value = wire.call(getattr(importlib.import_module(module), function), request["arguments"])
+        value = wire.call(getattr(importlib.import_module(module), function), request["arguments"], tell)
     except EdgekitError as error:
         traceback.print_exc()
         return {"error": {"type": type(error).__name__, "message": str(error), "hint": error.hint}}
@@ -92,11 +92,15 @@ def main() -> None:
         request = json.loads(line)
         if bounds:
             entering.allow_cpu(bounds.seconds)
-        answer = {"number": request["number"], **_answer(request, first=index == 0)}
+
+        def say(said: dict[str, Any], number: int = request["number"]) -> None:
+            answers.write(json.dumps({"number": number, **said}) + "\n")
+            answers.flush()
+
+        answer = _answer(request, first=index == 0, tell=lambda told, say=say: say({"told": wire.plain(told)}))
         sys.stdout.flush()
         sys.stderr.flush()
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        say(answer)
 
 
 if __name__ == "__main__":

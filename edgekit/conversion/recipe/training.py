@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from edgekit import toolchains
@@ -10,8 +11,10 @@ from edgekit.compress.recipes import Step
 from edgekit.conversion import adjusting, loading
 from edgekit.conversion.order import TRAINABLE, Order
 from edgekit.conversion.samples import SplitFiles
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.jobs.interruption import Interrupted
 from edgekit.jobs.run import Ref, Run
+from edgekit.jobs.store import Entry
 from edgekit.jobs.workers import Limits
 from edgekit.result import EpochFacts, RecipeFacts, StepFacts
 from edgekit.signature import WHOLE
@@ -29,6 +32,22 @@ def trained(run: Run, order: Order, checkpoint: Checkpoint) -> Checkpoint:
         UnsupportedError: the source cannot be trained; it says what can be.
         UsageError: there is nothing to train it on.
     """
+    found = _followed(run, order, checkpoint, _train)
+    assert found is not None
+    return found
+
+
+def so_far(run: Run, order: Order, checkpoint: Checkpoint) -> Checkpoint | None:
+    """The same where ``trained`` did not come to its end, with the best epoch that there is; None where is none."""
+    return _followed(run, order, checkpoint, _left)
+
+
+#: ``(run, kind of child, label, request) -> what training gave, and whether it has ended``; None: nothing.
+_Done = tuple[Entry[fit.FitAnswer], bool] | None
+_Way = Callable[[Run, str, str, fit.FitRequest], _Done]
+
+
+def _followed(run: Run, order: Order, checkpoint: Checkpoint, way: _Way) -> Checkpoint | None:
     assert order.recipe is not None
     child = _child(checkpoint)
     plan = order.plan
@@ -42,11 +61,54 @@ def trained(run: Run, order: Order, checkpoint: Checkpoint) -> Checkpoint:
     facts: list[StepFacts] = []
     notes = list(checkpoint.notes)
     for step in order.recipe.steps:
-        checkpoint, found = _step(run, order, checkpoint, child, step, samples, selection)
-        facts.append(found)
-        notes += _notes(found)
+        request = _request(order, checkpoint, child, step, samples, selection)
+        before = run.ledger.cpu_seconds.get("train", 0.0)
+        done = way(run, child, f"train:{step.kind}", request)
+        if done is None:
+            break
+        entry, ended = done
+        seconds = round(run.ledger.cpu_seconds.get("train", 0.0) - before, 3)
+        facts.append(_facts(order, step, entry.value, samples, selection, seconds))
+        notes += _notes(facts[-1], entry.value.behind)
+        weights = with_weights(request.source, Ref(entry, entry.value.file).path)
+        checkpoint = replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights})
+        if not ended:
+            break
+    if not facts:
+        return None
     recipe = RecipeFacts(name=order.recipe.name, steps=tuple(facts))
     return replace(checkpoint, recipe=order.recipe.words, steps=recipe, notes=tuple(notes))
+
+
+def _train(run: Run, child: str, label: str, request: fit.FitRequest) -> _Done:
+    """Train, and say of whatever ends it early what is not lost."""
+    limits = run.workers.limits
+    limits = replace(limits, seconds=max(limits.seconds, _LONGEST)) if limits else Limits(_LONGEST)
+    try:
+        return run.step(fit.fitted, child, label, request, limits=limits), True
+    except (EdgekitError, Interrupted, KeyboardInterrupt) as error:
+        if (found := run.so_far(fit.fitted, child, label, request)) is not None:
+            epoch = len(found[0].value.losses)
+            again = "begins anew, since your loop does" if request.own else f"goes on behind epoch {epoch}"
+            add(error, f"Of {request.training.epochs} epochs {epoch} were complete: the same command {again}.")
+        raise
+
+
+def _left(run: Run, child: str, label: str, request: fit.FitRequest) -> _Done:
+    """What training has got, of which nothing more is made."""
+    found = run.so_far(fit.fitted, child, label, request)
+    if found is None or found[1]:
+        return found
+    entry, ended = found
+    return replace(entry, value=replace(entry.value, stopped="it did not come to its end")), ended
+
+
+def add(error: BaseException, said: str) -> None:
+    """Say more of what ends a command early."""
+    if isinstance(error, EdgekitError):
+        error.hint = " ".join(filter(None, (error.hint, said)))
+    else:
+        error.add_note(said)
 
 
 def _child(checkpoint: Checkpoint) -> str:
@@ -64,20 +126,14 @@ def _child(checkpoint: Checkpoint) -> str:
     return child
 
 
-def _step(
-    run: Run,
-    order: Order,
-    checkpoint: Checkpoint,
-    child: str,
-    step: Step,
-    samples: SplitFiles,
-    selection: SplitFiles,
-) -> tuple[Checkpoint, StepFacts]:
-    target, plan, part = order.target, order.plan, checkpoint.parts[WHOLE]
+def _request(
+    order: Order, checkpoint: Checkpoint, child: str, step: Step, samples: SplitFiles, selection: SplitFiles
+) -> fit.FitRequest:
+    target, plan = order.target, order.plan
     assert plan.metric is not None
     folding = getattr(toolchains.facts(target.toolchain), "FOLDS_NORMS_OF", ())
-    request = fit.FitRequest(
-        source=part,
+    return fit.FitRequest(
+        source=checkpoint.parts[WHOLE],
         environment=child,
         signatures=checkpoint.signatures,
         scheme=target.scheme if step.kind == "qat" else None,
@@ -90,19 +146,22 @@ def _step(
         metric=plan.metric,
         task=plan.task,
         training=step.training,
+        own=order.fit,
     )
-    limits = run.workers.limits
-    limits = replace(limits, seconds=max(limits.seconds, _LONGEST)) if limits else Limits(_LONGEST)
-    before = run.ledger.cpu_seconds.get("train", 0.0)
-    entry = run.step(fit.fitted, child, f"train:{step.kind}", request, limits=limits)
-    found = entry.value
+
+
+def _facts(
+    order: Order, step: Step, found: fit.FitAnswer, samples: SplitFiles, selection: SplitFiles, seconds: float
+) -> StepFacts:
+    target, metric = order.target, order.plan.metric
+    assert metric is not None
     curve = zip(range(len(found.values)), (None, *found.losses), found.values, strict=True)
-    facts = StepFacts(
+    return StepFacts(
         kind=step.kind,
         settings={key: float(value) for key, value in step.model_dump(exclude={"kind"}).items()},
         layers=found.layers,
         without_rule=found.unruled,
-        metric=plan.metric,
+        metric=metric,
         train_samples=samples.count,
         train_sha256=samples.entry.value.sha256 or "",
         dropped=samples.entry.value.dropped,
@@ -111,14 +170,12 @@ def _step(
         kept=found.kept,
         stopped=found.stopped,
         activations="calibrated" if target.needs_calibration else "dynamic" if target.scheme.dynamic else "float",
-        cpu_seconds=round(run.ledger.cpu_seconds["train"] - before, 3),
+        cpu_seconds=seconds,
     )
-    weights = with_weights(part, Ref(entry, found.file).path)
-    return replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights}), facts
 
 
-def _notes(step: StepFacts) -> list[str]:
-    """What the user must know of a step, a sentence each."""
+def _notes(step: StepFacts, behind: int) -> list[str]:
+    """What the user must know of a step, which may have gone on behind an epoch; a sentence each."""
     first, kept = step.curve[0].value, step.curve[step.kept].value
     what = f"{step.layers} weights on the target's grid" if step.kind == "qat" else "all in float"
     epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
@@ -127,6 +184,8 @@ def _notes(step: StepFacts) -> list[str]:
         f"on {step.selection_samples} selection samples {first:.4f} before, {kept:.4f} after epoch {step.kept}, which "
         "is kept"
     ]
+    if behind:
+        notes.append(f"{step.kind} went on behind epoch {behind} of an earlier run: CPU seconds are of the rest alone")
     if step.stopped:
         notes.append(f"{step.kind} ended early: {step.stopped}")
     if step.without_rule:
