@@ -35,6 +35,12 @@ def _full(error: Exception) -> str | None:
     return next((os.strerror(code) for code in _FULL if f"{os.strerror(code)} (os error {code})" in str(error)), None)
 
 
+def _log() -> None:
+    """Write what was raised into the log, which may lie on a disk that is full."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
 def _raised(error: Exception) -> dict[str, Any]:
     line = (str(error).strip() or "no message").splitlines()[0][:500]
     return {"error": {"type": type(error).__name__, "message": line, "hint": ""}}
@@ -46,13 +52,13 @@ def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unhe
     try:
         value = wire.call(getattr(importlib.import_module(module), function), request["arguments"], tell)
     except EdgekitError as error:
-        traceback.print_exc()
+        _log()
         return {"error": {"type": type(error).__name__, "message": str(error), "hint": error.hint}}
     except MemoryError:
-        traceback.print_exc()
+        _log()
         return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}
     except Exception as error:  # boundary: a toolchain may raise anything; the parent turns it into FAILED with the log
-        traceback.print_exc()
+        _log()
         if (full := _full(error)) is not None:
             message, hint = f"a file could not be written: {full}", "Free space in EDGEKIT_HOME and in TMPDIR."
             return {"error": {"type": "UsageError", "message": message, "hint": hint}}
@@ -98,8 +104,9 @@ def main() -> None:
             answers.flush()
 
         answer = _answer(request, first=index == 0, tell=lambda told, say=say: say({"told": wire.plain(told)}))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for log in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                log.flush()
         say(answer)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from edgekit import toolchains
 from edgekit.checkpoint import Checkpoint
@@ -69,7 +70,7 @@ def _followed(run: Run, order: Order, checkpoint: Checkpoint, way: _Way) -> Chec
         entry, ended = done
         seconds = round(run.ledger.cpu_seconds.get("train", 0.0) - before, 3)
         facts.append(_facts(order, step, entry.value, samples, selection, seconds))
-        notes += _notes(facts[-1], entry.value.behind)
+        notes += _notes(facts[-1], request, entry.value)
         weights = with_weights(request.source, Ref(entry, entry.value.file).path)
         checkpoint = replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights})
         if not ended:
@@ -174,18 +175,21 @@ def _facts(
     )
 
 
-def _notes(step: StepFacts, behind: int) -> list[str]:
-    """What the user must know of a step, which may have gone on behind an epoch; a sentence each."""
+def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> list[str]:
+    """What the user must know of a step, a sentence each."""
     first, kept = step.curve[0].value, step.curve[step.kept].value
     what = f"{step.layers} weights on the target's grid" if step.kind == "qat" else "all in float"
+    by = f" by {Path(request.own.path).name}:{request.own.name}" if request.own else ""
     epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
     notes = [
-        f"{step.kind}: trained for {epochs} of {step.train_samples} samples, {what}; {step.metric} "
+        f"{step.kind}: trained{by} for {epochs} of {step.train_samples} samples, {what}; {step.metric} "
         f"on {step.selection_samples} selection samples {first:.4f} before, {kept:.4f} after epoch {step.kept}, which "
         "is kept"
     ]
-    if behind:
-        notes.append(f"{step.kind} went on behind epoch {behind} of an earlier run: CPU seconds are of the rest alone")
+    if found.behind:
+        notes.append(
+            f"{step.kind} went on behind epoch {found.behind} of an earlier run: CPU seconds are of the rest alone"
+        )
     if step.stopped:
         notes.append(f"{step.kind} ended early: {step.stopped}")
     if step.without_rule:
