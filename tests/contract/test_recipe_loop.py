@@ -308,7 +308,7 @@ from edgekit.schemes import SCHEMES
 from edgekit.sources import source as sources
 
 found = {}
-for name, precision in (("mobilenet_v2", "int8"), ("unet", "int8"), ("vit", "int4-dynamic"), ("char_llama", "int8")):
+for name, precision in (("mobilenet_v2", "int8"), ("unet", "int8"), ("gpt", "int4-dynamic"), ("char_llama", "int8")):
     for framework in ("torch", "keras"):
         source = sources.with_framework(sources.resolve(name), framework)
         model = (keras_models if framework == "keras" else torch_models).load(source)
