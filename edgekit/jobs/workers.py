@@ -218,9 +218,9 @@ class Worker:
             limits: of this request.
             heard: what is done with what the step tells; what it raises ends the child.
         """
-        if self.room is None:
+        if (room := self.room) is None:
             return self._ask(step, wire.plain(arguments), limits, heard)
-        room, bring = self.room, self.room.bring
+        bring = room.bring
         given = {key: value for key, value in arguments.items() if key != "folder"}
         inside = wire.plain(given, lambda v: bring(Path(os.fspath(v))) if isinstance(v, os.PathLike) else v)
         if "folder" not in arguments:
@@ -244,11 +244,14 @@ class Worker:
         assert self._process.stdin is not None
         deadline = time.monotonic() + limits.seconds
         try:
-            self._process.stdin.write(request.encode())
-            self._process.stdin.flush()
+            try:
+                self._process.stdin.write(request.encode())
+                self._process.stdin.flush()
+            except BrokenPipeError:
+                raise EOFError from None
             while isinstance(said := self._read(step, self._wait(step, limits, deadline)), Told):
                 heard(said)
-        except (BrokenPipeError, EOFError):
+        except EOFError:
             raise self._crashed(step, log_start) from None
         except BaseException:  # of whoever hears it, too: the child is in the middle of a request
             self.end()
@@ -278,11 +281,14 @@ class Worker:
     def _wait(self, step: str, limits: Limits, deadline: float) -> bytes:
         process = psutil.Process(self._process.pid)
         seen = 0
-        if time.monotonic() > deadline:  # it tells and tells
-            raise self._late(step, limits)
-        while self._pending.find(b"\n", seen) < 0:
+        while self._pending.find(b"\n", seen) < 0 or time.monotonic() > deadline:  # it may tell and tell
             seen = len(self._pending)
             interruption.check()
+            if time.monotonic() > deadline:
+                raise FailedError(
+                    f"{step} did not finish within {limits.seconds:.0f} s and was ended",
+                    hint="Raise --timeout, or try another target.",
+                )
             ended = not self.alive  # before looking: what it wrote before it ended is then there
             try:
                 readable, _, _ = select.select([self._answers], [], [], 0 if ended else 0.2)
@@ -297,8 +303,6 @@ class Worker:
                     raise FailedError(f"{step} answered with more than {_LONGEST_ANSWER >> 20} MiB and was ended")
             elif ended:  # the pipe is not closed where a process that it started lives on
                 raise EOFError
-            elif time.monotonic() > deadline:
-                raise self._late(step, limits)
             elif self._fills_the_disk():
                 raise FailedError(f"{step} filled the disk with more than any model takes and was ended")
             elif limits.memory_bytes is not None and processes.resident(process) > limits.memory_bytes:
@@ -308,12 +312,6 @@ class Worker:
                 )
         line, _, self._pending = self._pending.partition(b"\n")
         return bytes(line)
-
-    def _late(self, step: str, limits: Limits) -> FailedError:
-        return FailedError(
-            f"{step} did not finish within {limits.seconds:.0f} s and was ended",
-            hint="Raise --timeout, or try another target.",
-        )
 
     def _fills_the_disk(self) -> bool:
         """Whether a confined child keeps more than any model takes, under names or without."""
