@@ -205,6 +205,7 @@ class Worker:
             raise
         finally:
             os.close(send)
+        self._watched = psutil.Process(self._process.pid)
         self._pending = bytearray()
         self._requests = 0
 
@@ -279,7 +280,6 @@ class Worker:
         return said
 
     def _wait(self, step: str, limits: Limits, deadline: float) -> bytes:
-        process = psutil.Process(self._process.pid)
         seen = 0
         while self._pending.find(b"\n", seen) < 0 or time.monotonic() > deadline:  # it may tell and tell
             seen = len(self._pending)
@@ -305,7 +305,7 @@ class Worker:
                 raise EOFError
             elif self._fills_the_disk():
                 raise FailedError(f"{step} filled the disk with more than any model takes and was ended")
-            elif limits.memory_bytes is not None and processes.resident(process) > limits.memory_bytes:
+            elif limits.memory_bytes is not None and processes.resident(self._watched) > limits.memory_bytes:
                 raise FailedError(
                     f"{step} took more than {limits.memory_bytes / 2**20:.0f} MiB of memory and was ended",
                     hint="Raise --memory-limit, or use a smaller model.",

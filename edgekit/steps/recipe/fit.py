@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +147,6 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
             torch.save(dict(state), saved)
             (place / _STATE).write_bytes(saved.getvalue())  # where it cannot, Python says why and PyTorch does not
         telling.ended(found, so_far, place)
-        shutil.rmtree(place, ignore_errors=True)  # nobody has taken it
 
     try:
         layers, unruled = qat.find_layers(model, chosen)
@@ -160,7 +158,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
             loop = own_loop.loop(request.own, model, layers, data, request.training, telling.where)
         found = qat.train(
             model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better,
-            keep=keep, step_done=telling.step, behind=behind, loop=loop,
+            keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind, loop=loop,
         )  # fmt: skip
         return answer(save(model, folder), found)
     finally:
