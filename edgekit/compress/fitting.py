@@ -42,13 +42,13 @@ class Ended:
 
     Attributes:
         epoch: its number, from 1.
-        loss: mean of its steps.
+        loss: mean of its steps; None of a loop that does not say.
         loop: what the loop goes on with behind it, as if nothing had been between: plain values and tensors, the loop's
             own, which it will change; None of a loop that cannot go on.
     """
 
     epoch: int
-    loss: float
+    loss: float | None
     loop: Mapping[str, Any] | None = None
 
 

@@ -41,7 +41,7 @@ _READS = {
     *("unsqueeze", "squeeze", "contiguous", "to", "expand", "repeat_interleave"),
 }
 #: The same as properties: their functions are all called ``__get__``.
-_PROPERTIES = (torch.Tensor.T.__get__, torch.Tensor.mT.__get__)
+_PROPERTIES = (torch.Tensor.T.__get__, torch.Tensor.mT.__get__)  # type: ignore[attr-defined]
 #: Samples on which a model's outputs are looked at before and after.
 _A_FEW = 4
 

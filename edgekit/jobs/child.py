@@ -18,6 +18,7 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from edgekit.errors import EdgekitError
@@ -103,7 +104,10 @@ def main() -> None:
             answers.write(json.dumps({"number": number, **said}) + "\n")
             answers.flush()
 
-        answer = _answer(request, first=index == 0, tell=lambda told, say=say: say({"told": wire.plain(told)}))
+        def tell(told: wire.Told, say: Callable[[dict[str, Any]], None] = say) -> None:
+            say({"told": wire.plain(told)})
+
+        answer = _answer(request, first=index == 0, tell=tell)
         for log in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
                 log.flush()

@@ -89,6 +89,7 @@ def train(
     losses: list[float] = []
 
     def after(ended: fitting.Ended) -> None:
+        assert ended.loss is not None
         losses.append(ended.loss)
         if progress is not None:
             progress(ended.epoch, training.epochs, ended.loss)

@@ -259,7 +259,7 @@ import keras
 
 def fit(model, data, *, epochs, seed, report):
     keras.utils.set_random_seed(seed)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(epoch=epoch + 1, loss=logs["loss"]))
     model.fit(data.inputs[0].numpy(), data.labels.numpy(), batch_size=32, epochs=epochs, verbose=0, callbacks=[told])
 """
