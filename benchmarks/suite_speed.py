@@ -1,6 +1,6 @@
 """What running a suite takes: side by side, one after another, and by other groupings of the same cells.
 
-    python -m benchmarks.suite_speed [--repeats 1] [--plain]
+    python -m benchmarks.suite_speed [--repeats 1] [--ways side_by_side one_after_another ...]
 
 Each way converts ``CELLS`` into an empty store, in a process of its own, in random order. Rows are appended to
 ``benchmarks/results/suite_speed.jsonl``: wall and CPU seconds, and the peak of the memory that is resident in all
@@ -37,10 +37,20 @@ CONVERT = """
 import sys, edgekit, pathlib
 edgekit.convert(*sys.argv[1:3], output=pathlib.Path(sys.argv[3]), latency=False)
 """
+#: A suite has hundreds of cells: of a dozen, what a lane's children import first would be most of it.
 CELLS = [
     Cell(model=model, framework=framework, target=target)
     for model, framework, target in itertools.product(
-        ("lenet5", "mlp"), ("keras", "torch"), ("tflite-int8-dynamic", "onnxruntime-int8", "openvino-int8")
+        ("lenet5", "mlp", "mobilenet_v2", "lstm_classifier"),
+        ("keras", "torch"),
+        (
+            "tflite-fp32",
+            "tflite-int8-dynamic",
+            "onnxruntime-fp32",
+            "onnxruntime-int8",
+            "openvino-int8",
+            "executorch-fp32",
+        ),
     )
 ]
 
@@ -113,13 +123,13 @@ def measured_again(folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--plain", action="store_true", help="the two ways that a run of a suite has, alone")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--way", choices=[*WAYS, "again"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
         {**WAYS, "again": again}[arguments.way]()
         return
-    ways = list(WAYS)[:2] if arguments.plain else list(WAYS)
+    ways = arguments.ways
     for number in range(arguments.repeats):
         for way in random.sample(ways, len(ways)):
             with tempfile.TemporaryDirectory() as folder:

@@ -229,11 +229,13 @@ class Inspected(Audit):
         inputs: inputs of the file, named as the source names them.
         outputs: outputs of the file, likewise.
         entries: names of the signatures, methods or functions of the file; empty where its format has none.
+        beside: further files that it needs, its weights for one; relative to its folder.
     """
 
     inputs: tuple[IO, ...]
     outputs: tuple[IO, ...]
     entries: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def alone(self) -> Audit:
         """The audit alone."""

@@ -184,7 +184,8 @@ def _error(verdict: Verdict, waiting: list[str]) -> ErrorFacts | None:
     """Why there is no artifact, and the next step; None for PASS."""
     if verdict.status == "PASS":
         return None
-    mixed = f"Pass --allow-mixed to try {' and '.join(waiting)} as well." if waiting else ""
+    says = "It tries" if "--allow-mixed" in verdict.hint else "Pass --allow-mixed to try"
+    mixed = f"{says} {' and '.join(waiting)} as well." if waiting else ""
     hint = " ".join(filter(None, (verdict.hint, mixed)))
     code = verdict.status.lower().replace("_", "-")
     return ErrorFacts(code=code, message=verdict.reason, hint=hint)

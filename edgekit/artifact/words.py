@@ -94,9 +94,14 @@ def _latency(result: Result) -> str:
     }
     low, high = t.ratio_ci95
     return (
-        f"{t.float_cpu_ms:.3f} -> {t.artifact_cpu_ms:.3f} CPU ms, ratio {t.ratio:.2f} "
+        f"{_ms(t.float_cpu_ms)} -> {_ms(t.artifact_cpu_ms)} CPU ms, ratio {t.ratio:.2f} "
         f"(95 % interval {low:.2f} to {high:.2f}), {words.get(t.verdict or '', 'not judged')}"
     )
+
+
+def _ms(value: float) -> str:
+    """Three digits that count, also of a time far below a millisecond."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def _untimed(result: Result) -> str:

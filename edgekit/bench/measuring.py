@@ -32,7 +32,7 @@ from edgekit.jobs import interpreters
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.host import host
 from edgekit.jobs.store import home, sha256_file, sha256_json
-from edgekit.jobs.workers import Workers, reading
+from edgekit.jobs.workers import Limits, Workers, reading
 from edgekit.proof.intervals import MIN_BLOCKS, ratio_interval
 from edgekit.proof.speed import step
 from edgekit.proof.speed.measurement import Engine, Measured
@@ -58,6 +58,7 @@ class Asked:
         yardstick: whether the product of two square matrices is.
         sustain_s: how long each then runs on.
         seed: of drawn inputs and of the order.
+        timeout_s: that opening and first running a file may take, beside what it is timed for.
     """
 
     unit: Unit = "cpu"
@@ -71,14 +72,21 @@ class Asked:
     yardstick: bool = True
     sustain_s: float = 0.0
     seed: int = 0
+    timeout_s: float = 1800.0
+
+    @property
+    def limits(self) -> Limits:
+        """Of one request to a child."""
+        return Limits(self.timeout_s, Workers.default_memory_bytes())
 
     def check(self) -> None:
         """Raise ``UsageError`` for what cannot be measured so."""
-        for option, value, least in (("--threads", self.threads, 1), ("--seconds", self.seconds, 0.05)):
-            if value < least:
-                raise UsageError(f"{option} {value:g} is below {least:g}")
-        if not math.isfinite(self.seconds):
-            raise UsageError(f"--seconds {self.seconds:g} is no duration", hint="--seconds 2")
+        bounds = {"--threads": (self.threads, 1), "--seconds": (self.seconds, 0.05), "--timeout": (self.timeout_s, 1)}
+        for option, (value, lowest) in bounds.items():
+            if value < lowest:
+                raise UsageError(f"{option} {value:g} is below {lowest:g}")
+            if not math.isfinite(value):
+                raise UsageError(f"{option} {value:g} is no duration", hint=f"{option} 2")
         if self.inputs is not None and not self.inputs.is_file():
             raise UsageError(f"no such file: {self.inputs}", hint="--inputs takes an npz file, an array per input.")
         for shape in self.shapes:
@@ -177,7 +185,9 @@ def _file(path: Path, asked: Asked, workers: Workers) -> Subject:
         given=asked.inputs.resolve() if asked.inputs else None,
         macs=inspected.macs_total,
     )
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *_beside(path)]
+    files = [path, *(path.parent / name for name in inspected.beside)]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
     sums = {p.relative_to(path.parent).as_posix(): sha256_file(p) for p in files}
     made = Made(
         sha256=sha256_json(sums) if len(sums) > 1 else next(iter(sums.values()), None),
@@ -190,12 +200,6 @@ def _file(path: Path, asked: Asked, workers: Workers) -> Subject:
     )
     row = _row(Cell(model=path.name, device=asked.unit), made, "PASS", Proof(kind="none"))
     return Subject(path, row, contender, ops_total=inspected.ops_total)
-
-
-def _beside(path: Path) -> list[Path]:
-    """Files of weights that belong to a model file: OpenVINO's ``.bin``, external data of ONNX."""
-    candidates = {".xml": [path.with_suffix(".bin")], ".onnx": [path.with_name(f"{path.name}.data")]}
-    return [file for file in candidates.get(path.suffix, []) if file.is_file()]
 
 
 def _row(cell: Cell, made: Made, status: Status, proof: Proof) -> Row:
@@ -238,7 +242,7 @@ def measure(
     """
     asked = asked or Asked()
     asked.check()
-    with Workers() as workers:
+    with Workers(asked.limits) as workers:
         subjects = [find(path, asked, workers) for path in paths]
     if asked.inputs is not None and any(len(subject.contender.files) > 1 for subject in subjects):
         raise UsageError("--inputs is for files of one model", hint="Artifacts of several parts have recorded samples.")
@@ -279,7 +283,7 @@ def alone(
     )
     progress("start", label)
     try:
-        [found] = _ask(request, [subject], device)
+        [found] = _ask(request, [subject], device, asked.limits)
     except EdgekitError as error:
         if raises and isinstance(error, UsageError):
             raise
@@ -309,7 +313,7 @@ def in_turns(
     )
     progress("start", label)
     try:
-        return _ask(request, subjects, device)
+        return _ask(request, subjects, device, asked.limits)
     except EdgekitError as error:
         progress("note", f"not in turns: {str(error).partition(chr(10))[0]}")
         return None
@@ -317,15 +321,15 @@ def in_turns(
         progress("done", label)
 
 
-def _ask(request: step.Request, subjects: Sequence[Subject], device: Device) -> list[Measured]:
+def _ask(request: step.Request, subjects: Sequence[Subject], device: Device, limits: Limits) -> list[Measured]:
     """Have a device measure, in a fresh process that can read what it measures and nothing else."""
     if device.measure is None:
         raise NotRunError(f"{device.name} measures nothing", hint="Take another device.")
     files = [Path(file) for contender in _contenders(request) for file in _files(contender)]
     blamed = untrusted.blame(", ".join(str(subject.path) for subject in subjects))
-    with Workers() as workers, tempfile.TemporaryDirectory() as scratch, blamed:
-        timed = request.seconds * len(request.contenders) + request.sustain_s  # asked for, so that no limit ends it
-        limits = replace(workers.limits, seconds=workers.limits.seconds + timed)
+    timed = request.seconds * len(request.contenders) + request.sustain_s  # asked for, so that no limit ends it
+    limits = replace(limits, seconds=limits.seconds + timed)
+    with Workers(limits) as workers, tempfile.TemporaryDirectory() as scratch, blamed:
         asking = reading(*files)
         answer = workers.ask("runtime", device.measure, Path(scratch), request, confined=asking, limits=limits)
     return list(answer.value.measured.values())

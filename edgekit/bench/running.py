@@ -120,6 +120,11 @@ def run(cells: Sequence[Cell], options: Options, over: Executor | None = None) -
     known = rows.read(options.rows, options.say) if options.rows.exists() else []
     found = {} if options.fresh else {c: r for c, r in rows.newest(known).items() if over.is_done(r)}
     found = {cell: found[cell] for cell in cells if cell in found}
+    if found:
+        options.say(
+            f"{len(found)} of {len(cells)} cells have a row of this code and machine in {options.rows}; "
+            "--fresh makes them again"
+        )
 
     def keep(half: Half, made: Made, of: int) -> None:
         options.begins(half, of)

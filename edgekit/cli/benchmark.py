@@ -36,6 +36,7 @@ def benchmark(
     sustain: Annotated[
         str | None, typer.Option(help="Run each on for so long, for example 10m, and say how fast.")
     ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that opening and first running a file may take.")] = 1800.0,
     profile: Annotated[bool, typer.Option(help="Time operators, where the runtime can.")] = True,
     rows: Annotated[
         Path | None,
@@ -73,6 +74,7 @@ def benchmark(
         engine=_one_of("--engine", engine, ("edgekit", "loadgen")),  # type: ignore[arg-type]
         profile=profile,
         sustain_s=_duration(sustain),
+        timeout_s=timeout,
     )
     own = {
         "--executor": executor,

@@ -214,20 +214,24 @@ class Worker:
 
         Args:
             step: ``module:function``.
-            arguments: values for ``wire.plain``; a path among them is handed in to a confined child. ``folder`` is what
-                the step writes into.
+            arguments: values for ``wire.plain``; a path among them is handed in to a confined child that may not read
+                it where it lies. ``folder`` is what the step writes into.
             limits: of this request.
             heard: what is done with what the step tells; what it raises ends the child.
         """
-        if (room := self.room) is None:
+        room, confined = self.room, self.confined
+        if room is None or confined is None:
             return self._ask(step, wire.plain(arguments), limits, heard)
-        bring = room.bring
+
+        def brought(path: Path) -> Path:
+            lies_open = any(path.is_relative_to(folder) for folder in confined.read)
+            return path if lies_open else room.bring(path)
+
         given = {key: value for key, value in arguments.items() if key != "folder"}
-        inside = wire.plain(given, lambda v: bring(Path(os.fspath(v))) if isinstance(v, os.PathLike) else v)
+        inside = wire.plain(given, lambda v: brought(Path(os.fspath(v))) if isinstance(v, os.PathLike) else v)
         if "folder" not in arguments:
             return self._ask(step, inside, limits, heard)
-        assert self.confined is not None
-        made, folder, most = room.folder(), Path(arguments["folder"]), self.confined.file_bytes
+        made, folder, most = room.folder(), Path(arguments["folder"]), confined.file_bytes
 
         def fetched(told: Told) -> None:
             if told.files:
@@ -266,13 +270,8 @@ class Worker:
         try:
             answer = json.loads(line)
             number = answer.pop("number")
-            said: Told | Raised | Answer[Json]
-            if "told" in answer:
-                said = wire.read(Told, answer["told"])
-            elif "error" in answer:
-                said = wire.read(Raised, answer["error"])
-            else:
-                said = wire.read(Answer[Any], answer)
+            kind: Any = Told if "told" in answer else Raised if "error" in answer else Answer[Any]
+            said: Told | Raised | Answer[Json] = wire.read(kind, answer.get("told", answer.get("error", answer)))
         except (ValueError, AttributeError, KeyError, RecursionError):
             raise FailedError(f"{step} answered with what is no answer: {line[:200]!r}") from None
         if number != self._requests:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -80,18 +80,39 @@ def gather(paths: Sequence[Path], say: Callable[[str], None] = lambda line: None
         UsageError: a path is none of these, or not readable.
     """
     rows: list[Row] = []
-    layers: list[Layers] = []
+    layers: list[tuple[Row, Layers]] = []
     costs: list[Sensitivity] = []
     for path in paths:
         if path.is_dir():
             row, own = artifact(path)
             rows.append(row)
-            layers += own
+            layers += [(row, one) for one in own]
         elif path.suffix == ".json":
             costs.append(sensitivity(path))
         else:
             rows += files.read(path, say)
-    return Gathered(tuple(str(path) for path in paths), tuple(rows), tuple(layers), tuple(costs))
+    told = _apart(rows)
+    names = {id(row): one.cell for row, one in zip(rows, told, strict=True)}
+    apart = tuple(replace(one, of=names[id(row)]) for row, one in layers)
+    return Gathered(tuple(str(path) for path in paths), tuple(told), apart, tuple(costs))
+
+
+def _apart(rows: Sequence[Row]) -> list[Row]:
+    """Rows in which files that lie side by side, two versions of one cell, are two models: named with their paths.
+
+    Rows of one file are of one model, whoever wrote them; what lies nowhere any more was replaced by what came later.
+    """
+    files: dict[Cell, dict[str, str]] = {}
+    for row in rows:
+        if row.made.path and row.made.sha256:
+            files.setdefault(row.cell, {}).setdefault(row.made.sha256, row.made.path)
+    found = []
+    for row in rows:
+        places = files.get(row.cell, {})
+        place = places.get(row.made.sha256 or "") if len(set(places.values())) > 1 else None
+        cell = row.cell.model_copy(update={"model": f"{row.cell.model} ({place})"}) if place else row.cell
+        found.append(row.model_copy(update={"cell": cell}))
+    return found
 
 
 def artifact(folder: Path) -> tuple[Row, list[Layers]]:

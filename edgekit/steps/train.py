@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgekit.compress.fitting import Loss
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("safetensors", "torch")
+PACKAGES = ("torch",)
 
 #: Samples per forward pass when the metric is taken.
 EVALUATION_BATCH = 250

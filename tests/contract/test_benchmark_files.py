@@ -13,7 +13,7 @@ from edgekit.bench import measuring
 from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Row
 from edgekit.cli.main import run
-from edgekit.errors import UsageError
+from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -65,6 +65,72 @@ def test_an_open_shape_in_openvino(tmp_path: Path) -> None:
     asked = Asked(**{**SHORT, "profile": True}, shapes=("x=8x4:float32",))
     [row] = measuring.measure([tmp_path / "ir.xml"], asked)
     assert row.measured is not None and row.measured.operators
+
+
+def test_weights_lie_under_any_name_and_are_counted(tmp_path: Path) -> None:
+    table = np.ones((64, 64), np.float32)
+    model = onnx.load(saved(tmp_path / "one.onnx", "MatMul", onnx.TensorProto.FLOAT, [1, 64], table))
+    file = tmp_path / "two" / "model.onnx"
+    file.parent.mkdir()
+    onnx.save(model, file, save_as_external_data=True, location="shards.onnx_data", size_threshold=0)
+    [row] = measuring.measure([file], Asked(**SHORT))
+    assert row.measured is not None
+    assert row.made.size_bytes == file.stat().st_size + table.nbytes
+    before = row.made.sha256
+    data = file.with_name("shards.onnx_data")
+    data.write_bytes(bytes(data.stat().st_size))
+    [row] = measuring.measure([file], Asked(**SHORT))
+    assert row.made.sha256 != before
+
+
+def test_a_file_of_the_future_is_not_called_damaged(relu: Path) -> None:
+    model = onnx.load(relu)
+    model.opset_import[0].version = 99
+    onnx.save(model, relu)
+    with pytest.raises(UnsupportedError, match="opset 99"):
+        measuring.measure([relu], Asked(**SHORT))
+
+
+def test_precision_is_that_of_the_weights(tmp_path: Path) -> None:
+    table = np.ones((4, 4), np.float64)
+    file = saved(tmp_path / "double.onnx", "MatMul", onnx.TensorProto.DOUBLE, [1, 4], table)
+    model = onnx.load(file)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    onnx.save(model, file)
+    [row] = measuring.measure([file], Asked(**SHORT))
+    assert row.measured is not None and row.measured.precision == "f64"
+
+
+def test_a_file_that_never_ends_is_ended(tmp_path: Path) -> None:
+    """A loop that counts to the largest number."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["on_"]), helper.make_node("Relu", ["v"], ["v_"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", kinds.INT64, []),
+            helper.make_tensor_value_info("on", kinds.BOOL, []),
+            helper.make_tensor_value_info("v", kinds.FLOAT, [4]),
+        ],
+        [
+            helper.make_tensor_value_info("on_", kinds.BOOL, []),
+            helper.make_tensor_value_info("v_", kinds.FLOAT, [4]),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["most", "true", "x"], ["y"], body=body)],
+        "long",
+        [helper.make_tensor_value_info("x", kinds.FLOAT, [4])],
+        [helper.make_tensor_value_info("y", kinds.FLOAT, [4])],
+        [
+            helper.make_tensor("most", kinds.INT64, [], [2**62]),
+            helper.make_tensor("true", kinds.BOOL, [], [True]),
+        ],
+    )
+    file = tmp_path / "endless.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    with pytest.raises(DamagedFileError, match="did not finish within 4 s"):
+        measuring.measure([file], Asked(**SHORT, timeout_s=4.0))
 
 
 def test_types_of_inputs(tmp_path: Path) -> None:

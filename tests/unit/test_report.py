@@ -30,6 +30,21 @@ def gathered(*rows: Row) -> Gathered:
     return Gathered(("rows.jsonl",), rows)
 
 
+def test_two_versions_of_a_cell_are_two_rows_and_one_file_is_one(tmp_path: Path) -> None:
+    def of(place: str | None, sha256: str, **more: Any) -> Row:
+        made = row(**more).made.model_copy(update={"path": place, "sha256": sha256})
+        return row(**more).model_copy(update={"made": made})
+
+    file = tmp_path / "rows.jsonl"
+    files.append(file, [of("old", "a"), of("new", "b"), of("elsewhere/old", "a", measured=measured())])
+    found = gather.gather([file])
+    assert [one.cell.model for one in found.newest()] == ["lenet5 (old)", "lenet5 (new)"]
+    assert found.newest()[0].measured is not None
+    file.unlink()
+    files.append(file, [of(None, "a"), of(None, "b")])
+    assert [one.cell.model for one in gather.gather([file]).newest()] == ["lenet5"], "made again by a suite"
+
+
 # --- Fronts ----------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from edgekit.result import IO, Inspected
 from edgekit.toolchains._shared import products
 from edgekit.toolchains._shared.products import Product
 from edgekit.toolchains.onnx import weights as constants
-from edgekit.toolchains.onnx.graph import QDQ, Graph, load, reading
+from edgekit.toolchains.onnx.graph import QDQ, Graph, beside, load, reading
 
 #: Operator -> positions of its data inputs: the activation, then weights or the second factor.
 _PRODUCTS: dict[str, tuple[int, ...]] = {
@@ -65,7 +65,7 @@ def audit(file: Path) -> Inspected:
         DamagedFileError, UnsafeInputError: see ``load``.
     """
     with reading(file):
-        return look(load(file), fused)
+        return look(load(file), fused).model_copy(update={"beside": beside(file)})
 
 
 def look(model: onnx.ModelProto, rule: Rule) -> Inspected:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgekit.errors import DamagedFileError, UnsafeInputError
+from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.onnx.shapes import inferred
 
@@ -38,9 +38,11 @@ def load(file: Path) -> onnx.ModelProto:
     Raises:
         DamagedFileError: truncated, altered, or no ONNX model.
         UnsafeInputError: weights are to be read from outside the file's folder.
+        UnsupportedError: it is of a later version than the installed package knows.
     """
     with reading(file):
         model = onnx.load(file, load_external_data=False)
+        _check_version(file, model)
         for tensor in _tensors(model.graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 _check_external(file, tensor)
@@ -70,6 +72,25 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield from (attribute.t, *attribute.tensors)
             for body in (attribute.g, *attribute.graphs):
                 yield from _tensors(body)
+
+
+def beside(file: Path) -> tuple[str, ...]:
+    """The files of weights that a model names, relative to its folder."""
+    tensors = _tensors(onnx.load(file, load_external_data=False).graph)
+    outside = [t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL]
+    return tuple(sorted({e.value for tensor in outside for e in tensor.external_data if e.key == "location"}))
+
+
+def _check_version(file: Path, model: onnx.ModelProto) -> None:
+    """Say of a file of the future that it is one; the checker calls it wrong."""
+    known = onnx.defs.onnx_opset_version()
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if opset > known or model.ir_version > onnx.IR_VERSION:
+        raise UnsupportedError(
+            f"{file.name} is of opset {opset} and IR version {model.ir_version}; onnx {onnx.__version__} knows them up "
+            f"to {known} and {onnx.IR_VERSION}",
+            hint=f"Export it with opset_version={known} or below, or install a newer onnx.",
+        )
 
 
 def _check_external(file: Path, tensor: onnx.TensorProto) -> None:

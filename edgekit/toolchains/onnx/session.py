@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import statistics
 import tempfile
 from collections import Counter
@@ -141,19 +142,24 @@ class OnnxSession:
         self._outputs = [o.name for o in self._session.get_outputs()]
 
     @functools.cached_property
-    def executed(self) -> Counter[str]:
-        """Kernels of the optimized graph by operator type, Q/DQ included; empty where nobody asked to look."""
+    def _optimized(self) -> onnx.GraphProto:
+        """The graph that really runs; an empty one where nobody asked to look."""
         if self._look is None:
-            return Counter()
+            return onnx.GraphProto()
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
             self._look(optimized=optimized)
-            return Counter(node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node)
+            return onnx.load(optimized, load_external_data=False).graph
+
+    @functools.cached_property
+    def executed(self) -> Counter[str]:
+        """Kernels of the optimized graph by operator type, Q/DQ included; empty where nobody asked to look."""
+        return Counter(node.op_type for node in self._optimized.node)
 
     @property
     def precision(self) -> str:
         """What its products run in."""
-        return _executed_precision(self.executed)
+        return _executed_precision(self.executed, _float_of(self._optimized))
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one sample."""
@@ -196,9 +202,12 @@ def _load(file: Path, options: onnxruntime.SessionOptions, provider: str) -> onn
         session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
     except NoKernel as error:
         raise UnsupportedError(f"ONNX Runtime lacks an operator of {file.name}: {sentence(error)}") from error
-    except (
-        Exception
-    ) as error:  # ONNX Runtime's exceptions share no parent; each one here means that it refused the file
+    except Exception as error:  # they share no parent; each one here means that it refused the file
+        if re.search(r"[Oo]pset \d+ is under development|Unsupported model IR version", str(error)):
+            raise UnsupportedError(
+                f"ONNX Runtime {onnxruntime.__version__} is older than {file.name}: {sentence(error)}",
+                hint="Export it with a lower opset_version, or install a newer onnxruntime.",
+            ) from error
         raise DamagedFileError(
             f"ONNX Runtime cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
         ) from error
@@ -218,10 +227,18 @@ def _type(file: Path, tensor: onnxruntime.NodeArg) -> np.dtype[np.generic]:
     return np.dtype(_TYPES[tensor.type])
 
 
-def _executed_precision(kernels: Counter[str]) -> str:
+def _float_of(graph: onnx.GraphProto) -> str:
+    """The widest kind of float that weights of the graph's products have."""
+    types = {weight.name: weight.data_type for weight in graph.initializer}
+    read = {types.get(name) for node in graph.node if node.op_type in _FLOAT for name in node.input}
+    wide = {onnx.TensorProto.DOUBLE: "f64", onnx.TensorProto.FLOAT: "f32", onnx.TensorProto.FLOAT16: "f16"}
+    return next((word for kind, word in wide.items() if kind in read), "f32")
+
+
+def _executed_precision(kernels: Counter[str], floats: str = "f32") -> str:
     """What convolutions and products run in: ``int8``, ``f32``, or ``int8 x20, f32 x2``."""
     integer = sum(n for kernel, n in kernels.items() if kernel in _INTEGER)
     floating = sum(n for kernel, n in kernels.items() if kernel in _FLOAT)
     if integer and floating:
-        return f"int8 x{integer}, f32 x{floating}"
-    return "int8" if integer else "f32"
+        return f"int8 x{integer}, {floats} x{floating}"
+    return "int8" if integer else floats

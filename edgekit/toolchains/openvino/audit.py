@@ -57,7 +57,9 @@ def audit(file: Path) -> Inspected:
     Raises:
         DamagedFileError: see ``read_checked``.
     """
-    return _Reading(read_checked(file)).audit()
+    weights = file.with_suffix(".bin")
+    beside = (weights.name,) if weights.is_file() else ()
+    return _Reading(read_checked(file)).audit().model_copy(update={"beside": beside})
 
 
 def layers(model: ov.Model) -> list[Found[str]]:
