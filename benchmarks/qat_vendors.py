@@ -119,6 +119,8 @@ def nncf(model: str, out: str, training: dict[str, Any]) -> dict[str, Any]:
     found = fitted(prepared, model, Training(**training))
     converted = ov.convert_model(prepared, example_input=rows[0][0])
     converted.reshape(list(rows[0][0].shape))
+    for name, port in (("x", converted.inputs[0]), ("y", converted.outputs[0])):
+        port.get_tensor().set_names({name})
     ov.save_model(converted, out, compress_to_fp16=False)
     return found
 
