@@ -17,7 +17,7 @@ Epochs = Annotated[
 ]
 Prune = Annotated[
     str | None,
-    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4; before --qat, which keeps the zeros."),
+    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4, channels:0.5; before --qat."),
 ]
 #: Options that mean to other commands what they mean to `convert`.
 Metric = Annotated[str, typer.Option("--metric", help="As of `edgekit convert`.")]
