@@ -8,7 +8,7 @@ without some of its channels, and as narrow as that with weights that are drawn 
 ``edgekit convert --recipe`` runs. All are run in their framework on the same test samples, which chose nothing.
 
 With ``--sizes`` the paper's sizes are converted, wide and narrow, with random weights: their files' bytes, and their
-latency side by side (``edgekit compare``). Rows are appended to ``benchmarks/results/prune.jsonl``.
+latency in turns, in CPU time. Rows are appended to ``benchmarks/results/prune.jsonl``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import argparse
 import datetime
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -153,7 +151,32 @@ def made(folder: str, model: str, ratio: float) -> dict[str, Any]:
     return {"parameters": list(answer.parameters), "exact": answer.error}
 
 
-def sizes(model: str, ratio: float, targets: list[str], seconds: float) -> None:
+def files_of(folder: str) -> str:
+    """The model in an artifact's folder, accepted or not: with random weights some gates cannot be passed."""
+    [found] = [path for path in Path(folder).iterdir() if path.suffix in (".tflite", ".onnx", ".xml", ".pte")]
+    return str(found)
+
+
+def timed(folder: str, target: str, files: dict[str, str]) -> dict[str, Any]:
+    """Both files in turns, as the pipeline times a file and its float twin; in a child of runtimes."""
+    from edgekit import target as target_files
+    from edgekit.signature import WHOLE, Signature, TensorSpec
+    from edgekit.steps import latency
+    from edgekit.toolchains import Options
+
+    chosen = target_files.load(target)
+    name, options = "image", Options(chosen.scheme)
+    samples = Path(folder) / "one.npz"
+    np.savez(samples, **{f"x/{name}": np.zeros((1, 3, 224, 224), "float32")})
+    signature = Signature((TensorSpec(name, (1, 3, 224, 224), "float32"),), ())
+    request = latency.Request(
+        chosen.toolchain, {WHOLE: Path(files["narrow"])}, options, {WHOLE: Path(files["wide"])}, options,
+        {WHOLE: samples}, {WHOLE: signature},
+    )  # fmt: skip
+    return latency.run(Path(folder), request).model_dump(mode="json")
+
+
+def sizes(model: str, ratio: float, targets: list[str]) -> None:
     """A row for each target: bytes of the wide and of the narrow file, and their latency side by side."""
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -174,14 +197,19 @@ def sizes(model: str, ratio: float, targets: list[str], seconds: float) -> None:
                 }  # fmt: skip
                 folders[name] = str(result.artifact or result.rejected)
             begun = [round(x, 1) for x in os.getloadavg()]
-            done = subprocess.run(
-                [sys.executable, "-m", "edgekit", "compare", folders["wide"], folders["narrow"], "--json", "--seconds",
-                 str(seconds)], capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            compared = json.loads(done.stdout)
+            given = {"target": target, "files": {name: files_of(folder) for name, folder in folders.items()}}
+            compared = workers.call("runtime", "benchmarks.prune:timed", {**given, "folder": folder}).value
             row = {"model": model, "framework": "torch", "ratio": ratio, "residual": True, "target": target, **said}
-            appended({**row, "files": found, "load": begun, "compared": compared})
-            print(target, found, json.dumps(compared)[:600], flush=True)
+            appended({**row, "files": found, "load": begun, "latency": compared})
+            share = found["narrow"]["bytes"] / (found["wide"]["float_bytes"] or found["wide"]["bytes"])
+            print(
+                model,
+                target,
+                f"{share:.4f} of the wide fp32 file;",
+                compared["ratio"],
+                compared["ratio_ci95"],
+                flush=True,
+            )
 
 
 def appended(row: dict[str, Any]) -> None:
@@ -201,10 +229,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--sizes", action="store_true", help="convert the paper's sizes instead, wide and narrow")
     parser.add_argument("--targets", nargs="+", default=TARGETS)
-    parser.add_argument("--seconds", type=float, default=20.0, help="that timing two files may take")
     given = parser.parse_args()
     for model in given.models if given.sizes else ():
-        sizes(model, given.ratios[0], given.targets, given.seconds)
+        sizes(model, given.ratios[0], given.targets)
     for model in given.models if not given.sizes else ():
         asked = {"model": model, "framework": given.framework, "epochs": given.epochs}
         asked |= {"learning_rate": given.learning_rate, "batch": given.batch}

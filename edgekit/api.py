@@ -86,8 +86,8 @@ def convert(
     ``max_drop`` takes the place of the target's limits on a drop. Without ``latency`` nothing is timed, and the first
     route that passes is chosen. ``ranges`` is a plan of ``calibration/`` by name or path; None: that of the target.
     ``recipe`` is one of ``targets/recipes/`` likewise; ``qat`` is a number of epochs and ``prune`` a pattern (``0.5``,
-    ``2:4``), for the packaged ones of these names; ``fit``, as ``file.py:function``, trains in the place of edgekit's
-    loop.
+    ``2:4``, ``channels:0.5``), for the packaged ones of these names; ``fit``, as ``file.py:function``, trains in the
+    place of edgekit's loop.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails

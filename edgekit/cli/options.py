@@ -17,7 +17,7 @@ Epochs = Annotated[
 ]
 Prune = Annotated[
     str | None,
-    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4; before --qat, which keeps the zeros."),
+    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4, channels:0.5; before --qat."),
 ]
 Fit = Annotated[
     str | None, typer.Option("--fit", help="A training loop of your own, file.py:function, in the place of edgekit's.")

@@ -19,8 +19,8 @@ from edgekit.sources import source as sources
 from edgekit.steps import latency
 from edgekit.toolchains import Options, Zeros
 
-#: Part of the size that a file must be smaller by to have gained anything: names and headers differ by as much.
-_SMALLER = 0.001
+#: Part of the size that a file must be smaller by to have gained anything: names, headers and alignment differ by less.
+_SMALLER = 0.005
 
 
 def gained(run: Run, trial: Trial, chosen: Candidate | None) -> Gain | None:
