@@ -70,6 +70,7 @@ def convert(
     recipe: str | None = None,
     qat: int | None = None,
     prune: str | None = None,
+    fit: str | None = None,
     allow_unproven: bool = False,
     max_drop: float | None = None,
     latency: bool = True,
@@ -85,7 +86,8 @@ def convert(
     ``max_drop`` takes the place of the target's limits on a drop. Without ``latency`` nothing is timed, and the first
     route that passes is chosen. ``ranges`` is a plan of ``calibration/`` by name or path; None: that of the target.
     ``recipe`` is one of ``targets/recipes/`` likewise; ``qat`` is a number of epochs and ``prune`` a pattern (``0.5``,
-    ``2:4``), for the packaged ones of these names.
+    ``2:4``, ``channels:0.5``), for the packaged ones of these names; ``fit``, as ``file.py:function``, trains in the
+    place of edgekit's loop.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
@@ -98,6 +100,7 @@ def convert(
         _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, train=train, trust=trust),
         output=output,
         recipe=_recipe(recipe, qat, prune),
+        fit=_fit(fit),
         search_routes=search_routes,
         allow_mixed=allow_mixed,
         keep_float=tuple(keep_float),
@@ -133,6 +136,7 @@ def compress(
     recipe: str | None = None,
     qat: int | None = None,
     prune: str | None = None,
+    fit: str | None = None,
     train: str | None = None,
     evaluate: str | None = None,
     metric: str = "top1",
@@ -148,14 +152,14 @@ def compress(
     """Follow a recipe and write a checkpoint that its framework loads; see ``edgekit compress --help``.
 
     Returns:
-        ``folder``, ``files``, ``framework``, ``recipe`` (what each step did) and ``notes``; the same lies in
-        ``recipe.json`` of the folder.
+        ``folder``, ``files``, ``framework``, ``recipe`` (what each step did), ``notes`` and ``complete``; the same lies
+        in ``recipe.json`` of the folder.
 
     Raises:
         EdgekitError: the request is wrong, unsafe, or the source cannot be trained.
     """
     order = _order(source, target, None, None, evaluate, metric, inputs, outputs, train=train, trust=trust)
-    order = replace(order, recipe=_recipe(recipe, qat, prune), output=output, allow_mixed=allow_mixed)
+    order = replace(order, recipe=_recipe(recipe, qat, prune), fit=_fit(fit), output=output, allow_mixed=allow_mixed)
     if order.recipe is None:
         raise UsageError("nothing says what is done", hint="Give --recipe NAME, --prune PATTERN or --qat EPOCHS.")
     if workers is not None:
@@ -259,6 +263,12 @@ def _recipe(name: str | None, qat: int | None, prune: str | None) -> Recipe | No
     if name is not None and other:
         raise UsageError(f"--recipe {name} and {other} both say what is trained", hint="Give one of them.")
     return recipes.load(name) if name is not None else recipes.asked(qat=qat, prune=prune)
+
+
+def _fit(text: str | None) -> user_code.Function | None:
+    """The user's own loop."""
+    does = "trains a model in place: def fit(model, data, *, epochs, seed, report)"
+    return None if text is None else user_code.find(text, does)
 
 
 def plan_for(

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from edgekit import __version__
 from edgekit.cli import benchmark, cache, columns, compare, lists, report
-from edgekit.cli.options import Epochs, Inputs, MemoryLimit, Metric, Outputs, Prune, RecipeName, Train, Trust
+from edgekit.cli.options import Epochs, Fit, Inputs, MemoryLimit, Metric, Outputs, Prune, RecipeName, Train, Trust
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
@@ -121,6 +121,7 @@ def convert(
     recipe: RecipeName = None,
     qat: Epochs = None,
     prune: Prune = None,
+    fit: Fit = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
     ] = False,
@@ -159,6 +160,7 @@ def convert(
             recipe=recipe,
             qat=qat,
             prune=prune,
+            fit=fit,
             allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,
@@ -187,6 +189,7 @@ def compress(
     recipe: RecipeName = None,
     qat: Epochs = None,
     prune: Prune = None,
+    fit: Fit = None,
     train: Train = None,
     evaluate: Annotated[str | None, typer.Option(help="Other labelled samples; 30 % of them choose the epoch.")] = None,
     metric: Metric = "top1",
@@ -211,6 +214,7 @@ def compress(
             recipe=recipe,
             qat=qat,
             prune=prune,
+            fit=fit,
             train=train,
             evaluate=evaluate,
             metric=metric,
@@ -425,11 +429,12 @@ def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> 
     return exit_code
 
 
-def _interrupted(number: int, as_json: bool) -> int:
-    """Say that a signal came, on a terminal that may be gone by now; returns its exit code."""
+def _interrupted(number: int, as_json: bool, left: Sequence[str] = ()) -> int:
+    """Say that a signal came, and what is left, on a terminal that may be gone by now; returns its exit code."""
     with contextlib.suppress(OSError):
-        message = f"interrupted by {signal.Signals(number).name}; what was not complete is gone"
-        _fail("interrupted", 128 + number, message, "", as_json)
+        gone = "" if left else "; what was not complete is gone"
+        message = f"interrupted by {signal.Signals(number).name}{gone}"
+        _fail("interrupted", 128 + number, message, " ".join(left), as_json)
     return 128 + number
 
 
@@ -448,7 +453,7 @@ def run(arguments: Sequence[str]) -> int:
         where = context.command_path if context else "edgekit"
         return _fail("usage", 2, error.format_message(), f"See `{where} --help`.", as_json)
     except interruption.Interrupted as error:
-        return _interrupted(error.number, as_json)
+        return _interrupted(error.number, as_json, getattr(error, "__notes__", ()))
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(signal.SIGINT, as_json)
     except BrokenPipeError:  # whoever read the output has had enough

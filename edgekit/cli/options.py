@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands have, said once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Epochs = Annotated[
 ]
 Prune = Annotated[
     str | None,
-    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4; before --qat, which keeps the zeros."),
+    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4, channels:0.5; before --qat."),
+]
+Fit = Annotated[
+    str | None, typer.Option("--fit", help="A training loop of your own, file.py:function, in the place of edgekit's.")
 ]
 #: Options that mean to other commands what they mean to `convert`.
 Metric = Annotated[str, typer.Option("--metric", help="As of `edgekit convert`.")]

@@ -14,17 +14,18 @@ What activations become is not trained: each route finds their ranges by calibra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
 from edgekit.compress.fakequant import Grid, nearest
-from edgekit.compress.fitting import Loss, fit, reproducible
+from edgekit.compress.fitting import Ended, Loss, Step, fit, reproducible
 from edgekit.compress.graph import Graph, Stored, operator
 from edgekit.compress.products import find, names_of
 from edgekit.errors import FailedError, UnsupportedError, UsageError
@@ -33,6 +34,8 @@ from edgekit.frameworks.loaded import named
 from edgekit.scheme import Kind
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.compress.graph import Places
     from edgekit.compress.prune.zeros import Zeros
     from edgekit.zoo import Training
@@ -53,12 +56,16 @@ class Layer:
     rows: Places
     grid: Grid
 
-    def quantize(self) -> None:
-        """Round the weights in place."""
-        values = self.own.detach().numpy()  # shares the tensor's memory, whatever its strides
+    def rounded(self) -> NDArray[np.float32]:
+        """The weights as they are on the grid."""
+        values = self.own.detach().numpy()
         flat = values.reshape(-1).copy()
         flat[self.rows] = nearest(flat[self.rows].astype("float64"), self.grid)
-        values[...] = flat.reshape(values.shape)
+        return np.asarray(flat.reshape(values.shape))
+
+    def quantize(self) -> None:
+        """Round the weights in place."""
+        self.own.detach().numpy()[...] = self.rounded()  # shares the tensor's memory, whatever its strides
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,17 @@ class Trained:
     """
 
     layers: int
-    losses: tuple[float, ...]
+    losses: tuple[float | None, ...]
     values: tuple[float, ...]
     kept: int
     stopped: str = ""
+
+
+#: Called behind each epoch with what training would give if it ended there, which the model then holds, and with what
+#: ``train`` goes on with behind it: plain values and tensors.
+Keep = Callable[[Trained, Mapping[str, Any]], None]
+#: A loop of somebody's own: called with what it has to call behind each epoch.
+Loop = Callable[[Callable[[Ended], None]], None]
 
 
 def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[str]]:
@@ -197,7 +211,7 @@ def train(
     model: LoadedModel,
     layers: Sequence[Layer],
     fixed: Sequence[Tensor],
-    loss: Loss,
+    loss: Loss | None,
     inputs: Sequence[Tensor],
     labels: Tensor,
     training: Training,
@@ -205,6 +219,10 @@ def train(
     *,
     higher: bool,
     zeros: Zeros | None = None,
+    keep: Keep | None = None,
+    step_done: Step = lambda *_: None,
+    behind: Mapping[str, Any] | None = None,
+    loop: Loop | None = None,
 ) -> Trained:
     """Train a model in place, and leave it with the best weights on their grids, in evaluation mode.
 
@@ -212,20 +230,24 @@ def train(
         model: of PyTorch, or of Keras on the torch backend.
         layers: whose weights are on grids; none for training in float.
         fixed: tensors that are not trained.
-        loss: of what the model returns.
+        loss: of what the model returns; a loop of somebody's own has its own.
         inputs: training samples, in the order of the model's inputs.
         labels: theirs.
         training: epochs and settings.
         score: metric of the model as it is, on the selection split.
         higher: whether more is better.
         zeros: of the weights, which stay or become more; None where none does.
+        keep: told behind each epoch.
+        step_done: told behind each step.
+        behind: what ``keep`` was told behind the epoch to go on behind; the result is that of an undisturbed run.
+        loop: takes the place of edgekit's own.
 
     Raises:
         FailedError: the loss became NaN or infinite before the first epoch had ended.
     """
-    native, norms = model.native, _norms(model)
+    native, norms, tensors = model.native, _norms(model), tensors_of(model)
     trained = parameters(model, fixed)
-    losses, values = list[float](), list[float]()
+    losses, values = list[float | None](), list[float]()
     best: tuple[int, list[Tensor]] = (0, [])
 
     def measure() -> None:
@@ -234,7 +256,14 @@ def train(
         with zeros.all() if zeros else nullcontext(), quantized(layers):
             values.append(score())
         if values[-1] == (max if higher else min)(values):  # of equals the later, which was trained longer
-            best = (len(values) - 1, [t.detach().clone() for t in _state(model)])
+            best = (len(values) - 1, [t.detach().clone() for t in tensors])
+
+    def hold_best() -> None:
+        _hold(tensors, best[1])
+        if zeros:
+            zeros.finish()
+        for layer in layers:
+            layer.quantize()
 
     def before(epoch: int) -> None:
         _begin(model)
@@ -243,9 +272,16 @@ def train(
         if epoch > training.epochs - training.epochs // 3:
             _freeze(model, norms)
 
-    def after(epoch: int, mean: float) -> None:
-        losses.append(mean)
+    def after(ended: Ended) -> None:
+        losses.append(ended.loss)
         measure()
+        if keep is None:
+            return
+        now = [t.detach().clone() for t in tensors]
+        hold_best()
+        state = {"loop": ended.loop, "tensors": now, "losses": losses, "values": values, "best": list(best)}
+        keep(Trained(len(layers), tuple(losses), tuple(values), best[0]), state)
+        _hold(tensors, now)
 
     @contextmanager
     def within() -> Iterator[None]:
@@ -257,31 +293,52 @@ def train(
 
     stopped = ""
     with reproducible(training.seed):
-        measure()
+        if behind is None:
+            _seed(model, training.seed)
+            measure()
+        else:
+            losses, values = [*behind["losses"]], [*behind["values"]]
+            best = (behind["best"][0], behind["best"][1])
+            _hold(tensors, behind["tensors"])
         try:
-            fit(
-                forward, trained, loss, inputs, labels, training,
-                before=before, after=after, within=within,
-            )  # fmt: skip
+            if loop is not None:
+                loop(after)
+            else:
+                assert loss is not None
+                fit(
+                    forward, trained, loss, inputs, labels, training,
+                    before=before, after=after, within=within, step_done=step_done,
+                    behind=behind and behind["loop"],
+                )  # fmt: skip
         except FailedError as error:
             if not losses:
                 raise
             stopped = f"{error}: the weights of epoch {best[0]} were kept"
-    for tensor, value in zip(_state(model), best[1], strict=True):
-        tensor.detach().copy_(value)
-    if zeros:
-        zeros.finish()
-    for layer in layers:
-        layer.quantize()
+    hold_best()
     _evaluate(model)
     return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped)
 
 
-def _state(model: LoadedModel) -> list[Tensor]:
-    """All tensors that are saved with a model."""
+def tensors_of(model: LoadedModel) -> list[Tensor]:
+    """All tensors that a model's answers and its training depend on: of Keras also what dropout draws from."""
     if model.framework == "keras":
-        return [variable.value for variable in model.native.weights]
+        return [variable.value for variable in model.native.variables]
     return [t for t in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(t)]
+
+
+def _hold(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Put values into the model's tensors."""
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.detach().copy_(value)
+
+
+def _seed(model: LoadedModel, seed: int) -> None:
+    """Have Keras's dropouts draw the same numbers in every process, each its own."""
+    if model.framework == "keras":
+        weights = {id(variable) for variable in model.native.weights}
+        drawn = [v for v in model.native.variables if id(v) not in weights and v.path.endswith("seed_generator_state")]
+        for variable, number in zip(drawn, np.random.SeedSequence(seed).generate_state(len(drawn)), strict=True):
+            variable.assign(np.array([number, 0]))
 
 
 def parameters(model: LoadedModel, fixed: Sequence[Tensor] = ()) -> list[Tensor]:

@@ -19,7 +19,9 @@ PACKAGES = ("pydantic",)
 #: What a step may do.
 Kind = Literal["prune", "qat", "finetune"]
 #: Settings that a step of pruning alone has.
-_OF_PRUNING = ("pattern", "scope", "ramp")
+_OF_PRUNING = ("pattern", "scope", "ramp", "keep", "residual")
+#: Those among them that patterns of some kinds have.
+_OF_PATTERNS = {"scope": ("weights",), "ramp": ("weights", "groups"), "keep": ("channels",), "residual": ("channels",)}
 
 
 def _pattern(value: Any) -> Any:
@@ -36,7 +38,9 @@ class Step(BaseModel):
             the others has to be held against.
         pattern: of ``prune``: what goes; see ``prune.patterns``.
         scope: of ``prune``, where single weights go: the smallest of all layers, or those of each layer.
-        ramp: of ``prune``: part of the training in which the zeros become more.
+        ramp: of ``prune``, where weights become zero: part of the training in which these become more.
+        keep: of ``prune``, where channels go: patterns of the names of layers that keep theirs.
+        residual: of ``prune``, where channels go: whether those of residual streams may as well.
         epochs: at most; the best of them by the selection split is kept.
         learning_rate: largest of the schedule, warm-up and cosine decay.
         batch: samples of a step.
@@ -50,6 +54,8 @@ class Step(BaseModel):
     pattern: Annotated[Pattern | None, BeforeValidator(_pattern)] = None
     scope: Scope = "global"
     ramp: float = Field(default=0.5, ge=0, le=1)
+    keep: tuple[str, ...] = ()
+    residual: bool = False
     epochs: int = Field(ge=1, le=1000)
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     batch: int = Field(default=64, ge=2)
@@ -63,14 +69,25 @@ class Step(BaseModel):
             raise UsageError("a step of pruning has no pattern", hint='Give one, for example pattern = "0.5".')
         if self.kind != "prune" and (said := [key for key in _OF_PRUNING if key in self.model_fields_set]):
             raise UsageError(f"{said[0]} is of steps that prune, and this one is {self.kind}", hint="Leave it out.")
-        if "scope" in self.model_fields_set and self.pattern is not None and self.pattern.of != "weights":
-            raise UsageError(f"scope is of single weights, and {self.pattern} takes {self.pattern.of}", hint="Omit it.")
+        for key, of in _OF_PATTERNS.items():
+            if key in self.model_fields_set and self.pattern is not None and self.pattern.of not in of:
+                raise UsageError(
+                    f"{key} is of patterns of {' and '.join(of)}, and {self.pattern} takes {self.pattern.of}",
+                    hint="Omit it.",
+                )
         return self
 
     @property
     def pruning(self) -> Pruning | None:
-        """How it prunes; None where it does not."""
-        return Pruning(self.pattern, self.scope, self.ramp) if self.pattern is not None else None
+        """How weights become zero; None where none does."""
+        if self.pattern is None or self.pattern.of == "channels":
+            return None
+        return Pruning(self.pattern, self.scope, self.ramp)
+
+    @property
+    def narrowing(self) -> float | None:
+        """Which share of the channels goes; None where none does."""
+        return self.pattern.share if self.pattern is not None and self.pattern.of == "channels" else None
 
     @property
     def settings(self) -> dict[str, float]:
@@ -133,6 +150,11 @@ def asked(*, qat: int | None = None, prune: str | None = None) -> Recipe | None:
     steps = [{**step.model_dump(exclude_unset=True), **said.get(step.kind, {})} for step in recipe.steps]
     option = f"--prune {prune}" if qat is None else f"--qat {qat}"
     try:
+        if prune is not None and patterns.parse(prune).of == "channels":  # which are trained otherwise
+            cut = load("prune-channels")
+            recipe = cut if qat is None else recipe
+            first = [{**step.model_dump(exclude_unset=True), **said["prune"]} for step in cut.steps]
+            steps = [*first, *(step for step in steps if step["kind"] != "prune")]
         return Recipe.model_validate({"name": recipe.name, "title": recipe.title, "step": steps})
     except ValidationError as error:
         raise UsageError(f"{option}: {error.errors()[0]['msg']}", hint="Give epochs, for example 3.") from error

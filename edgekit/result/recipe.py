@@ -55,13 +55,41 @@ class PruningFacts(Frozen):
         return sum(layer.zeros for layer in self.layers) / sum(layer.weights for layer in self.layers)
 
 
+class Width(Frozen):
+    """Channels of a layer, by the name of its weights: how many it gave, and gives now."""
+
+    name: str
+    before: int
+    after: int
+
+
+class NarrowingFacts(Frozen):
+    """Channels that a step took out, so that shapes are smaller.
+
+    Attributes:
+        pattern: as it was asked for.
+        widths: of the layers that give fewer channels.
+        left: layers whose channels cannot be followed, each with the reason.
+        parameters: numbers in all weights, before and after.
+        error: largest difference of an output from the wide model with these channels at zero, as part of the largest.
+    """
+
+    pattern: str
+    widths: tuple[Width, ...]
+    left: tuple[str, ...]
+    parameters: tuple[int, int]
+    error: float
+
+
 class StepFacts(Frozen):
     """What one step of a recipe did; ``settings`` are its own.
 
     Attributes:
-        kind: ``prune``: zeros that become more; ``qat``; ``finetune``: in float. Zeros of a pruned model stay.
+        kind: ``prune``: zeros that become more, or channels that are taken out; ``qat``; ``finetune``: in float. Zeros
+            of a pruned model stay.
         layers: weights that lie on the target's grid.
         pruning: what a step of that kind left out.
+        narrowing: which channels it took out.
         without_rule: weights of a kind that the step is about, and of which it could make nothing.
         metric: that chose the epoch, on ``selection_samples``.
         dropped: training samples that were left out because they are among the evaluation samples, too.
@@ -75,6 +103,7 @@ class StepFacts(Frozen):
     settings: dict[str, float]
     layers: int
     pruning: PruningFacts | None = None
+    narrowing: NarrowingFacts | None = None
     without_rule: tuple[str, ...]
     metric: str
     train_samples: int
@@ -98,3 +127,8 @@ class RecipeFacts(Frozen):
     def pruning(self) -> PruningFacts | None:
         """What the last step that prunes left; None where none does."""
         return next((step.pruning for step in reversed(self.steps) if step.pruning is not None), None)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether channels were taken out."""
+        return any(step.narrowing is not None for step in self.steps)

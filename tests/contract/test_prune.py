@@ -12,7 +12,6 @@ import pytest
 
 import edgekit
 from edgekit import api
-from edgekit.errors import EdgekitError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.proof import sparsity
@@ -250,8 +249,3 @@ print(sum(int((w == 0).sum()) for w in state.values() if w.ndim == 2))
     [step] = made["recipe"]["steps"]
     assert int(done.stdout) == sum(layer["zeros"] for layer in step["pruning"]["layers"]) > 1000
     assert step["pruning"]["pattern"] == "0.75" and step["kind"] == "prune"
-
-
-def test_channels_are_refused_until_they_are_there(tmp_path: Path) -> None:
-    with Workers() as workers, pytest.raises(EdgekitError, match="channels are not pruned yet"):
-        api.compress("mlp@torch", "tflite-fp32", prune="channels:0.5", output=tmp_path / "out", workers=workers)

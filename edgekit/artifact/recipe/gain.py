@@ -30,7 +30,12 @@ def gained(run: Run, trial: Trial, chosen: Candidate | None) -> Gain | None:
     proven: they say what is saved, and are not handed out.
     """
     steps = trial.checkpoint.steps
-    if steps is None or steps.pruning is None or chosen is None or chosen.status not in judging.ACCEPTABLE:
+    if (
+        steps is None
+        or not (steps.pruning or steps.narrows)
+        or chosen is None
+        or chosen.status not in judging.ACCEPTABLE
+    ):
         return None
     parts = {part.part: part for part in sources.parts(trial.checkpoint.source)}
     before = replace(
@@ -49,7 +54,7 @@ def gained(run: Run, trial: Trial, chosen: Candidate | None) -> Gain | None:
         compressed_bytes=compressed,
         compressed_bytes_without=compressed_without,
         latency=_timed(run, trial, chosen, other, Options(scheme if against else FP32)),
-        zeros=zeros_of(trial.order.target.toolchain).because,
+        zeros=zeros_of(trial.order.target.toolchain).because if steps.pruning else "",
         words=(),
     )
     return gain.model_copy(update={"words": tuple(_words(gain))})
@@ -109,7 +114,8 @@ def _timed(run: Run, trial: Trial, chosen: Candidate, other: Candidate, options:
 def _words(gain: Gain) -> Iterator[str]:
     """The gain in words: three sentences, of which each says that there is none where there is none."""
     other = f"the {'file' if gain.against == 'target' else 'float file'} without pruning"
-    yield _smaller("the file takes", gain.size_bytes, gain.size_bytes_without, other, f": {gain.zeros}")
+    zeros = f": {gain.zeros}" if gain.zeros else ""
+    yield _smaller("the file takes", gain.size_bytes, gain.size_bytes_without, other, zeros)
     yield _smaller(
         "compressed as a store ships it, it takes", gain.compressed_bytes, gain.compressed_bytes_without, other, ""
     )
@@ -122,7 +128,7 @@ def _words(gain: Gain) -> Iterator[str]:
     elif timed.verdict == "TOO_SMALL_TO_TELL":
         yield f"too small to tell whether it is faster: {ratio}"
     else:
-        yield f"no time is gained: {ratio}: this runtime computes zeros as other numbers"
+        yield f"no time is gained: {ratio}{': this runtime computes zeros as other numbers' if zeros else ''}"
 
 
 def _smaller(what: str, size: int, without: int, other: str, because: str) -> str:
