@@ -4,7 +4,7 @@
          -> for each route: [convert -> audit -> run on selection -> score -> judge]
          -> where none passes: the same with channels equalized, if the target names a way
          -> where none passes, with --allow-mixed: sensitivity, the fewest layers higher
-         -> choose -> test once -> package
+         -> choose -> test once -> what pruning gained -> package
 
 Every arrow returns a frozen value. Work that needs a framework or a runtime is a step in a child process
 (``steps/``) whose answer is kept in the store (``jobs/run.py``); judging is done here, so that moving a limit executes
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgekit.artifact import compact, package
+from edgekit.artifact.recipe.gain import gained
 from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
 from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
@@ -81,7 +82,7 @@ def explore(run: Run, order: Order) -> Outcome:
     test, tested = test_once(run, trial, chosen)
     twin = compact.named_shortly(run, order.target, trial.twin) if trial.twin else None  # as sizes are compared
     samples = [split for split in (trial.calibration, trial.selection, test) if split]
-    return Outcome(trial.checkpoint, samples, twin, planned, candidates, chosen, tested)
+    return Outcome(trial.checkpoint, samples, twin, planned, candidates, chosen, tested, gained(run, trial, chosen))
 
 
 def equalized(run: Run, trial: Trial, tried: list[Candidate]) -> Trial | None:

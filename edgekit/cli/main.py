@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from edgekit import __version__
 from edgekit.cli import benchmark, cache, columns, compare, lists, report
-from edgekit.cli.options import Epochs, Fit, Inputs, MemoryLimit, Metric, Outputs, RecipeName, Train, Trust
+from edgekit.cli.options import Epochs, Fit, Inputs, MemoryLimit, Metric, Outputs, Prune, RecipeName, Train, Trust
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
@@ -120,6 +120,7 @@ def convert(
     train: Train = None,
     recipe: RecipeName = None,
     qat: Epochs = None,
+    prune: Prune = None,
     fit: Fit = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
@@ -158,6 +159,7 @@ def convert(
             train=train,
             recipe=recipe,
             qat=qat,
+            prune=prune,
             fit=fit,
             allow_unproven=allow_unproven,
             trust=trust,
@@ -186,6 +188,7 @@ def compress(
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
     recipe: RecipeName = None,
     qat: Epochs = None,
+    prune: Prune = None,
     fit: Fit = None,
     train: Train = None,
     evaluate: Annotated[str | None, typer.Option(help="Other labelled samples; 30 % of them choose the epoch.")] = None,
@@ -210,6 +213,7 @@ def compress(
             output=output,
             recipe=recipe,
             qat=qat,
+            prune=prune,
             fit=fit,
             train=train,
             evaluate=evaluate,

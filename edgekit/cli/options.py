@@ -15,6 +15,10 @@ RecipeName = Annotated[
 Epochs = Annotated[
     int | None, typer.Option("--qat", help="Epochs of training with weights on the target's grid: the recipe qat.")
 ]
+Prune = Annotated[
+    str | None,
+    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4, channels:0.5; before --qat."),
+]
 Fit = Annotated[
     str | None, typer.Option("--fit", help="A training loop of your own, file.py:function, in the place of edgekit's.")
 ]

@@ -101,6 +101,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits, labels)
 
 
+def steps(training: Training, count: int) -> int:
+    """Steps of an epoch on so many samples; its ragged rest is left out: BatchNorm must not see a batch of one."""
+    return count // min(training.batch, count)
+
+
 def fit(
     forward: Callable[..., Any],
     parameters: Sequence[Tensor],
@@ -134,8 +139,7 @@ def fit(
         FailedError: the loss of a step is NaN or infinite; parameters are those of the step before.
     """
     count = len(labels)
-    batch = min(training.batch, count)
-    per_epoch = count // batch  # the ragged rest of an epoch is left out: BatchNorm must not see a batch of one
+    batch, per_epoch = min(training.batch, count), steps(training, count)
     optimizer, schedule = _optimizer(parameters, training, per_epoch * training.epochs)
     if behind is not None:
         optimizer.load_state_dict(behind["optimizer"])

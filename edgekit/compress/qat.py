@@ -15,7 +15,7 @@ What activations become is not trained: each route finds their ranges by calibra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from edgekit.compress.fakequant import Grid, nearest
 from edgekit.compress.fitting import Ended, Loss, Step, fit, reproducible
-from edgekit.compress.graph import Graph, operator
+from edgekit.compress.graph import Graph, Stored, operator
 from edgekit.compress.products import find, names_of
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.compress.graph import Places
+    from edgekit.compress.prune.zeros import Zeros
     from edgekit.zoo import Training
 
 #: Distributions whose versions change what is done here.
@@ -98,24 +99,52 @@ def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[s
 
     A recurrent layer, a grouped convolution that is not depthwise, and a tensor that several operators read have none.
     """
-    graph, found, without = Graph(model), list[Layer](), list[str]()
-    for node in graph.nodes:
-        product = find(node, graph, ())
-        if product is not None:
-            of, stored, rows, channels = product.product.kind, product.stored, product.rows, product.product.channels
-        elif (other := _other(node, graph)) is not None:
-            of, stored, rows, channels = other
-        else:
-            without += _unruled(node, chosen)
+    found, without = list[Layer](), list[str]()
+    for each in find_matrices(Graph(model)):
+        if isinstance(each, Unruled):
+            without += [name for name in each.names if chosen(_called(name), each.kind, _ANY, _ANY) is not None]
             continue
-        grid = chosen(names_of(stored), of, rows.shape[1], channels)
+        grid = chosen(names_of(each.stored), each.kind, each.rows.shape[1], each.channels)
         if grid is not None:
-            found.append(Layer(stored.called, stored.own, rows, grid))
+            found.append(Layer(each.stored.called, each.stored.own, each.rows, grid))
     return found, list(dict.fromkeys(without))
 
 
-def _other(node: fx.Node, graph: Graph) -> tuple[Kind, Any, Places, int] | None:
-    """A depthwise or a transposed convolution: its kind, weights, rows and input channels of a group."""
+@dataclass(frozen=True)
+class Matrix:
+    """Stored weights that an operator multiplies by: what it does, where each of ``(rows, inputs)`` lies in them.
+
+    ``inputs`` are ``channels`` times positions of a kernel.
+    """
+
+    kind: Kind
+    stored: Stored
+    rows: Places
+    channels: int
+
+
+@dataclass(frozen=True)
+class Unruled:
+    """Names of stored matrices that an operator multiplies by, and that are read in no such way."""
+
+    kind: Kind
+    names: tuple[str, ...]
+
+
+def find_matrices(graph: Graph) -> Iterator[Matrix | Unruled]:
+    """What the operators of a graph multiply by, in the order in which they run."""
+    for node in graph.nodes:
+        product = find(node, graph, ())
+        if product is not None:
+            yield Matrix(product.product.kind, product.stored, product.rows, product.product.channels)
+        elif (other := _other(node, graph)) is not None:
+            yield other
+        elif node.op == "call_function" and (kind := _MULTIPLY.get(operator(node))) is not None:
+            yield Unruled(kind, tuple(name for one in node.all_input_nodes if (name := _origin(one)) is not None))
+
+
+def _other(node: fx.Node, graph: Graph) -> Matrix | None:
+    """A depthwise or a transposed convolution; its channels are those of a group."""
     name = operator(node)
     given = list(node.args)
     if name in ("conv1d", "conv2d", "conv3d"):
@@ -131,10 +160,11 @@ def _other(node: fx.Node, graph: Graph) -> tuple[Kind, Any, Places, int] | None:
         return None
     places = stored.places
     if transposed and groups == 1:
-        return "transposed-conv", stored, places.swapaxes(0, 1).reshape(places.shape[1], -1), places.shape[0]
+        rows = places.swapaxes(0, 1).reshape(places.shape[1], -1)
+        return Matrix("transposed-conv", stored, rows, places.shape[0])
     if not transposed and (groups == 1 or places.shape[1] == 1):
         kind: Kind = "conv" if groups == 1 else "depthwise-conv"
-        return kind, stored, places.reshape(len(places), -1), places.shape[1]
+        return Matrix(kind, stored, places.reshape(len(places), -1), places.shape[1])
     return None
 
 
@@ -151,15 +181,9 @@ _MULTIPLY: dict[str, Kind] = {
 _ANY = 128
 
 
-def _unruled(node: fx.Node, chosen: Chosen) -> Iterator[str]:
-    """Names of stored matrices that an operator multiplies by and no rule reads, of kinds that the target quantizes."""
-    kind = _MULTIPLY.get(operator(node)) if node.op == "call_function" else None
-    if kind is None:
-        return
-    for argument in node.all_input_nodes:
-        name = _origin(argument)
-        if name is not None and chosen((name.rpartition(".")[0], name), kind, _ANY, _ANY) is not None:
-            yield name
+def _called(name: str) -> tuple[str, str]:
+    """A layer and its tensor, as rules call them."""
+    return name.rpartition(".")[0], name
 
 
 def _origin(node: fx.Node) -> str | None:
@@ -194,6 +218,7 @@ def train(
     score: Callable[[], float],
     *,
     higher: bool,
+    zeros: Zeros | None = None,
     keep: Keep | None = None,
     step_done: Step = lambda *_: None,
     behind: Mapping[str, Any] | None = None,
@@ -211,6 +236,7 @@ def train(
         training: epochs and settings.
         score: metric of the model as it is, on the selection split.
         higher: whether more is better.
+        zeros: of the weights, which stay or become more; None where none does.
         keep: told behind each epoch.
         step_done: told behind each step.
         behind: what ``keep`` was told behind the epoch to go on behind; the result is that of an undisturbed run.
@@ -220,20 +246,29 @@ def train(
         FailedError: the loss became NaN or infinite before the first epoch had ended.
     """
     native, norms, tensors = model.native, _norms(model), tensors_of(model)
-    parameters = _parameters(model, fixed)
+    trained = parameters(model, fixed)
     losses, values = list[float | None](), list[float]()
     best: tuple[int, list[Tensor]] = (0, [])
 
     def measure() -> None:
         nonlocal best
         _evaluate(model)
-        with quantized(layers):
+        with zeros.all() if zeros else nullcontext(), quantized(layers):
             values.append(score())
         if values[-1] == (max if higher else min)(values):  # of equals the later, which was trained longer
             best = (len(values) - 1, [t.detach().clone() for t in tensors])
 
+    def hold_best() -> None:
+        _hold(tensors, best[1])
+        if zeros:
+            zeros.finish()
+        for layer in layers:
+            layer.quantize()
+
     def before(epoch: int) -> None:
         _begin(model)
+        if zeros:
+            zeros.begin(epoch)
         if epoch > training.epochs - training.epochs // 3:
             _freeze(model, norms)
 
@@ -243,10 +278,15 @@ def train(
         if keep is None:
             return
         now = [t.detach().clone() for t in tensors]
-        _hold(tensors, best[1], layers)
+        hold_best()
         state = {"loop": ended.loop, "tensors": now, "losses": losses, "values": values, "best": list(best)}
         keep(Trained(len(layers), tuple(losses), tuple(values), best[0]), state)
         _hold(tensors, now)
+
+    @contextmanager
+    def within() -> Iterator[None]:
+        with zeros.step(trained) if zeros else nullcontext(), quantized(layers):
+            yield
 
     def forward(*xs: Tensor) -> Any:
         return keras_outputs.forward(native, xs, training=True) if model.framework == "keras" else native(*xs)
@@ -266,15 +306,15 @@ def train(
             else:
                 assert loss is not None
                 fit(
-                    forward, parameters, loss, inputs, labels, training,
-                    before=before, after=after, within=lambda: quantized(layers), step_done=step_done,
+                    forward, trained, loss, inputs, labels, training,
+                    before=before, after=after, within=within, step_done=step_done,
                     behind=behind and behind["loop"],
                 )  # fmt: skip
         except FailedError as error:
             if not losses:
                 raise
             stopped = f"{error}: the weights of epoch {best[0]} were kept"
-    _hold(tensors, best[1], layers)
+    hold_best()
     _evaluate(model)
     return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped)
 
@@ -286,12 +326,10 @@ def tensors_of(model: LoadedModel) -> list[Tensor]:
     return [t for t in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(t)]
 
 
-def _hold(tensors: Sequence[Tensor], values: Sequence[Tensor], layers: Sequence[Layer] = ()) -> None:
-    """Put values into the model's tensors, and those of layers on their grids."""
+def _hold(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Put values into the model's tensors."""
     for tensor, value in zip(tensors, values, strict=True):
         tensor.detach().copy_(value)
-    for layer in layers:
-        layer.quantize()
 
 
 def _seed(model: LoadedModel, seed: int) -> None:
@@ -303,7 +341,7 @@ def _seed(model: LoadedModel, seed: int) -> None:
             variable.assign(np.array([number, 0]))
 
 
-def _parameters(model: LoadedModel, fixed: Sequence[Tensor]) -> list[Tensor]:
+def parameters(model: LoadedModel, fixed: Sequence[Tensor] = ()) -> list[Tensor]:
     """What is trained: what the model itself says is trainable, but for what is fixed."""
     native = model.native
     found = (

@@ -1,4 +1,4 @@
-"""Weights trained where they will lie: another checkpoint of the same source, by the steps of a recipe."""
+"""Weights left out, or trained where they will lie: another checkpoint of a source, by the steps of a recipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edgekit.jobs.interruption import Interrupted
 from edgekit.jobs.run import Ref, Run
 from edgekit.jobs.store import Entry
 from edgekit.jobs.workers import Limits
-from edgekit.result import EpochFacts, RecipeFacts, StepFacts
+from edgekit.result.recipe import EpochFacts, NarrowingFacts, PruningFacts, RecipeFacts, StepFacts
 from edgekit.signature import WHOLE
-from edgekit.sources.source import with_weights
-from edgekit.steps.recipe import fit
+from edgekit.sources.source import Source, with_weights
+from edgekit.steps.recipe import channels, fit
 
 #: Seconds that training may take, where --timeout says no more: what a step of conversion may take is no measure of it.
 _LONGEST = 24 * 3600.0
@@ -62,14 +62,19 @@ def _followed(run: Run, order: Order, checkpoint: Checkpoint, way: _Way) -> Chec
     facts: list[StepFacts] = []
     notes = list(checkpoint.notes)
     for step in order.recipe.steps:
-        request = _request(order, checkpoint, child, step, samples, selection)
+        held = any(one.pruning is not None for one in facts)
+        narrowed = _narrowed(run, order, checkpoint, child, step, anew=way is _train)
+        if narrowed is None:
+            break
+        part, narrowing = narrowed
+        request = _request(order, checkpoint, part, child, step, samples, selection, held=held)
         before = run.ledger.cpu_seconds.get("train", 0.0)
         done = way(run, child, f"train:{step.kind}", request)
         if done is None:
             break
         entry, ended = done
         seconds = round(run.ledger.cpu_seconds.get("train", 0.0) - before, 3)
-        facts.append(_facts(order, step, entry.value, samples, selection, seconds))
+        facts.append(_facts(order, step, entry.value, samples, selection, narrowing, seconds))
         notes += _notes(facts[-1], request, entry.value)
         weights = with_weights(request.source, Ref(entry, entry.value.file).path)
         checkpoint = replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights})
@@ -128,39 +133,58 @@ def _child(checkpoint: Checkpoint) -> str:
 
 
 def _request(
-    order: Order, checkpoint: Checkpoint, child: str, step: Step, samples: SplitFiles, selection: SplitFiles
+    order: Order,
+    checkpoint: Checkpoint,
+    part: Source,
+    child: str,
+    step: Step,
+    samples: SplitFiles,
+    selection: SplitFiles,
+    *,
+    held: bool,
 ) -> fit.FitRequest:
     target, plan = order.target, order.plan
     assert plan.metric is not None
     folding = getattr(toolchains.facts(target.toolchain), "FOLDS_NORMS_OF", ())
+    rounds = step.kind == "qat"  # what does not is the same for all targets, and is done once for them
     return fit.FitRequest(
-        source=checkpoint.parts[WHOLE],
+        source=part,
         environment=child,
         signatures=checkpoint.signatures,
-        scheme=target.scheme if step.kind == "qat" else None,
-        kinds=target.layers,
-        layers=order.layers,
+        scheme=target.scheme if rounds else None,
+        kinds=target.layers if rounds else (),
+        layers=order.layers if rounds else (),
         allow_mixed=order.allow_mixed,
-        fold_norms=step.kind == "qat" and checkpoint.framework in folding,
+        fold_norms=rounds and checkpoint.framework in folding,
         train=samples.file,
         selection=selection.file,
         metric=plan.metric,
         task=plan.task,
         training=step.training,
+        pruning=step.pruning,
+        held=held,
         own=order.fit,
     )
 
 
 def _facts(
-    order: Order, step: Step, found: fit.FitAnswer, samples: SplitFiles, selection: SplitFiles, seconds: float
+    order: Order,
+    step: Step,
+    found: fit.FitAnswer,
+    samples: SplitFiles,
+    selection: SplitFiles,
+    narrowing: NarrowingFacts | None,
+    seconds: float,
 ) -> StepFacts:
     target, metric = order.target, order.plan.metric
     assert metric is not None
     curve = zip(range(len(found.values)), (None, *found.losses), found.values, strict=True)
     return StepFacts(
         kind=step.kind,
-        settings={key: float(value) for key, value in step.model_dump(exclude={"kind"}).items()},
+        settings=step.settings,
         layers=found.layers,
+        pruning=_pruning(step, found),
+        narrowing=narrowing,
         without_rule=found.unruled,
         metric=metric,
         train_samples=samples.count,
@@ -175,10 +199,55 @@ def _facts(
     )
 
 
+def _narrowed(
+    run: Run, order: Order, checkpoint: Checkpoint, child: str, step: Step, *, anew: bool
+) -> tuple[Source, NarrowingFacts | None] | None:
+    """What a step trains: the source, without some channels where the step takes them out, and which.
+
+    None where that has not been made, and is not to be made ``anew``.
+    """
+    part = checkpoint.parts[WHOLE]
+    if step.narrowing is None:
+        return part, None
+    request = channels.CutRequest(part, child, step.narrowing, step.keep, step.residual, order.allow_mixed)
+    label = "prune:channels"
+    if anew:
+        entry = run.step(channels.narrowed, child, label, request)
+    elif (made := run.so_far(channels.narrowed, child, label, request)) is not None and made[1]:
+        entry = made[0]
+    else:
+        return None
+    found = entry.value
+    facts = NarrowingFacts(
+        pattern=str(step.pattern), widths=found.widths, left=found.refused, parameters=found.parameters,
+        error=found.error,
+    )  # fmt: skip
+    return with_weights(part, Ref(entry, found.file).path), facts
+
+
+def _pruning(step: Step, found: fit.FitAnswer) -> PruningFacts | None:
+    if step.pruning is None:
+        return None
+    pattern = step.pruning.pattern
+    return PruningFacts(
+        pattern=str(pattern),
+        scope=step.scope if pattern.of == "weights" else None,
+        ramp=step.ramp,
+        layers=found.pruned,
+        left=found.left,
+    )
+
+
 def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> list[str]:
     """What the user must know of a step, a sentence each."""
     first, kept = step.curve[0].value, step.curve[step.kept].value
     what = f"{step.layers} weights on the target's grid" if step.kind == "qat" else "all in float"
+    if (pruning := step.pruning) is not None:
+        weights = sum(layer.weights for layer in pruning.layers)
+        what = f"{pruning.zeros:.1%} of {weights} weights of {len(pruning.layers)} layers zero ({pruning.pattern})"
+    if (narrowing := step.narrowing) is not None:
+        before, after = narrowing.parameters
+        what = f"{after} of {before} weights left without some channels ({narrowing.pattern})"
     by = f" by {Path(request.own.path).name}:{request.own.name}" if request.own else ""
     epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
     notes = [
@@ -193,7 +262,12 @@ def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> li
     if step.stopped:
         notes.append(f"{step.kind} ended early: {step.stopped}")
     if step.without_rule:
-        notes.append(f"{step.kind}: without fake quantization, trained in float: {', '.join(step.without_rule)}")
+        stay = "not pruned" if step.kind == "prune" else "without fake quantization, trained in float"
+        notes.append(f"{step.kind}: {stay}: {', '.join(step.without_rule)}")
+    if pruning is not None and pruning.left:
+        notes.append(f"{step.kind}: not pruned: {'; '.join(pruning.left)}")
+    if narrowing is not None and narrowing.left:
+        notes.append(f"{step.kind}: these keep their channels: {'; '.join(narrowing.left)}")
     if step.dropped:
         notes.append(f"{step.dropped} training samples were left out: they are among the evaluation samples, too")
     if step.kind == "qat" and step.activations == "calibrated":

@@ -1,4 +1,4 @@
-"""Training a source's weights on a target's grid, or in float; the weights of the best epoch are kept."""
+"""Training a source's weights with zeros, on a target's grid, or in float; those of the best epoch are kept."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.compress.fakequant import Grid, grid_of
+from edgekit.compress.prune.patterns import Pruning
 from edgekit.data import plan as planning
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.once import forget, framework, load
 from edgekit.jobs import wire
 from edgekit.jobs.wire import Tell, Told
 from edgekit.proof import execution, metrics
+from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind, Rule, Scheme
 from edgekit.signature import Signature
 from edgekit.sources.source import Source
@@ -27,6 +29,7 @@ from edgekit.zoo import Training
 
 if TYPE_CHECKING:
     from edgekit.compress.fitting import Loss
+    from edgekit.compress.prune.zeros import Zeros
     from edgekit.compress.qat import Trained
     from edgekit.frameworks import LoadedModel
 
@@ -56,6 +59,8 @@ class FitRequest:
         selection: of those that choose the epoch.
         metric: of the labels.
         task: code around the model that makes of its outputs what the metric reads.
+        pruning: what goes; None where nothing does.
+        held: whether an earlier step pruned, so that zeros stay.
         own: the user's loop in the place of edgekit's.
     """
 
@@ -72,6 +77,8 @@ class FitRequest:
     metric: str
     task: str | None
     training: Training
+    pruning: Pruning | None = None
+    held: bool = False
     own: Function | None = None
 
 
@@ -80,7 +87,9 @@ class FitAnswer:
     """The file of all weights in the step's folder, and how training went; see ``compress.qat.Trained``.
 
     Attributes:
-        unruled: weights that stayed in float for want of a rule.
+        unruled: weights that stayed in float, or stayed all, for want of a rule.
+        pruned: layers with zeros, where the step prunes.
+        left: layers that the pattern does not fit, with the reason.
         behind: the epoch behind which a training that did not end was gone on with; 0 where it ran undisturbed.
     """
 
@@ -91,6 +100,8 @@ class FitAnswer:
     values: tuple[float, ...]
     kept: int
     stopped: str
+    pruned: tuple[PrunedLayer, ...] = ()
+    left: tuple[str, ...] = ()
     behind: int = 0
 
 
@@ -111,6 +122,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     import torch
 
     from edgekit.compress import equalize, fitting, own_loop, qat
+    from edgekit.compress.prune.zeros import counted
 
     scheme = request.scheme
 
@@ -133,8 +145,9 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
 
     def answer(file: Path, found: Trained) -> FitAnswer:
         return FitAnswer(
-            file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, begun
-        )
+            file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped,
+            counted(zeros.layers) if zeros else (), unfit, begun,
+        )  # fmt: skip
 
     telling = _Telling(tell, epochs, metric.name)
 
@@ -153,16 +166,50 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
         if scheme is not None:
             qat.check(layers, unruled, allow_mixed=request.allow_mixed)
         fixed = equalize.fold_norms(model) if request.fold_norms else []
+        zeros, unfit = _zeros(model, request, len(labels), unruled)
         if request.own is not None:
             data = own_loop.Data(tuple(inputs), labels)
             loop = own_loop.loop(request.own, model, layers, fixed, data, request.training, telling.where)
         found = qat.train(
             model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better,
-            keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind, loop=loop,
+            zeros=zeros, keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind,
+            loop=loop,
         )  # fmt: skip
         return answer(save(model, folder), found)
     finally:
         forget()
+
+
+def _zeros(
+    model: LoadedModel, request: FitRequest, count: int, unruled: list[str]
+) -> tuple[Zeros | None, tuple[str, ...]]:
+    """What goes, or stays away, in training on so many samples, and what a pattern does not fit.
+
+    Weights that no rule prunes are added to ``unruled``.
+
+    Raises:
+        UsageError: a loop of the user's would train them.
+    """
+    from edgekit.compress import fitting, qat
+    from edgekit.compress.prune import zeros
+
+    asked = request.pruning
+    if request.own is not None and (asked is not None or request.held):
+        raise UsageError(
+            f"--fit {Path(request.own.path).name}:{request.own.name} does not go together with weights that are zero: "
+            "nothing keeps them so in a loop of your own",
+            hint="Leave --fit out, or take out whole channels: --prune channels:0.5.",
+        )
+    if asked is None:
+        return (zeros.Held(qat.parameters(model)), ()) if request.held else (None, ())
+    layers, left, without = zeros.find(model, asked.pattern)
+    zeros.check(layers, left, without, allow_mixed=request.allow_mixed)
+    unruled += without
+    steps = fitting.steps(request.training, count)
+    return zeros.Growing(
+        layers, asked.pattern, together=asked.scope == "global", steps=steps,
+        ramp=round(asked.ramp * steps * request.training.epochs), held=request.held,
+    ), tuple(left)  # fmt: skip
 
 
 class _Telling:
