@@ -169,7 +169,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
         zeros, unfit = _zeros(model, request, len(labels), unruled)
         if request.own is not None:
             data = own_loop.Data(tuple(inputs), labels)
-            loop = own_loop.loop(request.own, model, layers, data, request.training, telling.where)
+            loop = own_loop.loop(request.own, model, layers, fixed, data, request.training, telling.where)
         found = qat.train(
             model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better,
             zeros=zeros, keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind,
