@@ -9,7 +9,8 @@ Keras on the torch backend; and in the end its weights lie on the grid that a co
 Statistics of BatchNorm are frozen for the last third of the epochs (Krishnamoorthi, arXiv 1806.08342, section 4.3):
 files hold the running ones. It needs no folding, see ``fakequant``.
 
-What activations become is not trained: each route finds their ranges by calibration, as of any model.
+Activations are in float, and each route finds their ranges by calibration, as of any model; or training goes through
+the graph of ``activations``, where they lie on the steps of a file.
 """
 
 from __future__ import annotations
@@ -180,6 +181,7 @@ def train(
     score: Callable[[], float],
     *,
     higher: bool,
+    through: Callable[..., Any] | None = None,
 ) -> Trained:
     """Train a model in place, and leave it with the best weights on their grids, in evaluation mode.
 
@@ -193,6 +195,7 @@ def train(
         training: epochs and settings.
         score: metric of the model as it is, on the selection split.
         higher: whether more is better.
+        through: what computes its outputs instead, with its own tensors: its graph with activations on their steps.
 
     Raises:
         FailedError: the loss became NaN or infinite before the first epoch had ended.
@@ -220,6 +223,8 @@ def train(
         measure()
 
     def forward(*xs: Tensor) -> Any:
+        if through is not None:
+            return through(*xs)
         return keras_outputs.forward(native, xs, training=True) if model.framework == "keras" else native(*xs)
 
     stopped = ""
