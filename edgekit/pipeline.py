@@ -1,6 +1,7 @@
 """The main path: from a source to a proven artifact.
 
     load -> the recipe, if there is one -> else below 8 bits: round by samples -> float twin
+         -> static int8 after a recipe: [a file -> train with its ranges -> float twin]
          -> for each route: [convert -> audit -> run on selection -> score -> judge]
          -> where none passes: the same with channels equalized, if the target names a way
          -> where none passes, with --allow-mixed: sensitivity, the fewest layers higher
@@ -17,17 +18,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgekit.artifact import compact, package
+from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
 from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.order import Order
 from edgekit.conversion.outcome import Outcome
 from edgekit.conversion.plan import Plan, nothing_to_try
-from edgekit.conversion.recipe import training
+from edgekit.conversion.recipe import carrying, training
 from edgekit.conversion.samples import SplitFiles
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.conversion.trying import Trial
-from edgekit.errors import FailedError, NotRunError, UnsupportedError, UsageError
+from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -114,6 +116,15 @@ def prepare(run: Run, order: Order) -> Trial:
         checkpoint = training.trained(run, order, checkpoint)
     if order.adjusts:
         checkpoint = adjusting.adjusted(run, order, checkpoint, calibration)
+    trial = started(run, order, checkpoint, calibration)
+    if order.trains_activations:  # with the ranges that a file of this checkpoint has
+        checkpoint = carrying.trained(run, trial, trying.plan(run, trial), checkpoint)
+        trial = carrying.renamed(run, trial, started(run, order, checkpoint, calibration))
+    return trial
+
+
+def started(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles | None) -> Trial:
+    """A checkpoint with its selection samples, and its proven float twin."""
     selection = loading.gather(run, order, checkpoint, "selection")
     if checkpoint.changed:
         checkpoint = adjusting.compared(run, checkpoint, selection)
@@ -123,10 +134,7 @@ def prepare(run: Run, order: Order) -> Trial:
 
 
 def float_twin(run: Run, trial: Trial) -> Candidate | None:
-    """Convert to the format's fp32 first: a wrong float file is caught before it is quantized.
-
-    It is also what routes that quantize a file start from, and what latency is compared with.
-    """
+    """Convert to the format's fp32 first: routes that quantize a file start from it, and latency is held against it."""
     order = trial.order
     if order.target.float_twin is None:
         return None
@@ -136,14 +144,7 @@ def float_twin(run: Run, trial: Trial) -> Candidate | None:
     accepted = (*judging.ACCEPTABLE, *(("NOT_RUN",) if order.allow_unproven else ()))
     if twin is not None and twin.status in accepted:
         return twin
-    reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in tried)
-    statuses = {c.status for c in tried}
-    kinds = {"UNSUPPORTED": UnsupportedError, "NOT_RUN": NotRunError}
-    kind = kinds.get(statuses.pop(), FailedError) if len(statuses) == 1 else FailedError
-    raise kind(
-        f"no fp32 {order.target.format} file of this model could be proven: {reasons}",
-        hint=f"Try `--target {fp32.order.target.name}` to see the report, or another format.",
-    )
+    raise trying.unproven(fp32, tried)
 
 
 def try_routes(run: Run, trial: Trial, planned: Plan) -> list[Candidate]:

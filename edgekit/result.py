@@ -481,24 +481,31 @@ class EpochFacts(_Measured):
     value: float
 
 
+#: Where the ranges of a file's activations come from.
+Activations = Literal["carried", "calibrated", "dynamic", "float"]
+
+
 class StepFacts(_Frozen):
     """What one step of a recipe did; ``settings`` are its own.
 
     Attributes:
         kind: ``qat``, or ``finetune``: in float.
-        layers: weights that lie on the target's grid.
+        layers: weights that lie on the target's grid, and are carried: the file's integers are those of the training.
+        ranges: of activations that training had, and that are in the file.
         without_rule: weights of a kind that the target quantizes, which were trained in float.
         metric: that chose the epoch, on ``selection_samples``.
         dropped: training samples that were left out because they are among the evaluation samples, too.
         curve: epoch 0 is the source with its weights rounded.
         kept: the epoch whose weights are the checkpoint's.
         stopped: why training ended early, or an empty string.
-        activations: where their ranges come from: ``calibrated`` anew by the route, ``dynamic`` at run time, ``float``.
+        activations: where their ranges come from: ``carried`` from training, ``calibrated`` anew by the route,
+            ``dynamic`` at run time; ``float`` where they have none.
     """
 
     kind: Literal["qat", "finetune"]
     settings: dict[str, float]
     layers: int
+    ranges: int = 0
     without_rule: tuple[str, ...]
     metric: str
     train_samples: int
@@ -508,7 +515,7 @@ class StepFacts(_Frozen):
     curve: tuple[EpochFacts, ...]
     kept: int
     stopped: str
-    activations: Literal["calibrated", "dynamic", "float"]
+    activations: Activations
     cpu_seconds: float
 
 

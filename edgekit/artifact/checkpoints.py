@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.artifact import publishing
 from edgekit.checkpoint import Checkpoint
-from edgekit.conversion import loading
 from edgekit.conversion.order import Order
-from edgekit.conversion.recipe import training
 from edgekit.errors import UsageError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
@@ -22,6 +21,8 @@ from edgekit.steps.recipe import save
 
 #: What was done, beside the model.
 FACTS = "recipe.json"
+#: The ranges of activations that training had, by nodes of the model's exported graph.
+RANGES = "ranges.json"
 
 
 def check(destination: Path) -> None:
@@ -47,20 +48,32 @@ def write(run: Run, destination: Path, checkpoint: Checkpoint) -> dict[str, Any]
         for name in entry.value:
             publishing.copy_into(folder, name, entry.file(name))
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        if checkpoint.ranges:
+            ranges = [asdict(replace(one, tensor=node)) for node, one in checkpoint.on_steps.items()]
+            (folder / RANGES).write_text(json.dumps(ranges, indent=1) + "\n")
     return {"folder": str(destination), **facts}
 
 
 def compress(
     order: Order,
+    trained: Callable[[Run, Order], Checkpoint],
     *,
     workers: Workers,
     store: Store | None = None,
     progress: Callable[[str, str], None] = lambda event, label: None,
 ) -> dict[str, Any]:
-    """Follow the order's recipe and write the checkpoint into its folder; arguments as of ``pipeline.convert``."""
+    """Write what the order's recipe makes into its folder.
+
+    Args:
+        order: source, recipe, data and folder.
+        trained: follows the recipe.
+        workers: as of ``pipeline.convert``, and so are the others.
+        store: where results of steps are kept.
+        progress: called as the run goes on.
+    """
     assert order.output is not None
     check(order.output)
     order.check()
     with (store or Store()).lease() as lease:
         run = Run(workers, lease, progress)
-        return write(run, order.output, training.trained(run, order, loading.load(run, order)))
+        return write(run, order.output, trained(run, order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgekit import toolchains
@@ -13,10 +14,12 @@ from edgekit.conversion.samples import SplitFiles
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.jobs.run import Ref, Run
 from edgekit.jobs.workers import Limits
-from edgekit.result import EpochFacts, RecipeFacts, StepFacts
+from edgekit.result import Activations, EpochFacts, RecipeFacts, StepFacts
+from edgekit.scheme import Range
 from edgekit.signature import WHOLE
 from edgekit.sources.source import with_weights
 from edgekit.steps.recipe import fit
+from edgekit.target import Target
 
 #: Seconds that training may take, where --timeout says no more: what a step of conversion may take is no measure of it.
 _LONGEST = 24 * 3600.0
@@ -30,7 +33,7 @@ def trained(run: Run, order: Order, checkpoint: Checkpoint) -> Checkpoint:
         UsageError: there is nothing to train it on.
     """
     assert order.recipe is not None
-    child = _child(checkpoint)
+    _child(checkpoint)
     plan = order.plan
     samples = loading.gather(run, order, checkpoint, "train", ran=False)
     selection = loading.gather(run, order, checkpoint, "selection", ran=False)
@@ -42,7 +45,7 @@ def trained(run: Run, order: Order, checkpoint: Checkpoint) -> Checkpoint:
     facts: list[StepFacts] = []
     notes = list(checkpoint.notes)
     for step in order.recipe.steps:
-        checkpoint, found = _step(run, order, checkpoint, child, step, samples, selection)
+        checkpoint, found = follow(run, order, checkpoint, step, samples, selection)
         facts.append(found)
         notes += _notes(found)
     recipe = RecipeFacts(name=order.recipe.name, steps=tuple(facts))
@@ -64,15 +67,21 @@ def _child(checkpoint: Checkpoint) -> str:
     return child
 
 
-def _step(
+def follow(
     run: Run,
     order: Order,
     checkpoint: Checkpoint,
-    child: str,
     step: Step,
     samples: SplitFiles,
     selection: SplitFiles,
+    ranges: tuple[Range, ...] = (),
+    places: fit.Places | None = None,
 ) -> tuple[Checkpoint, StepFacts]:
+    """Follow one step; with the ranges of a file's activations, training has these on their steps, too.
+
+    Returns the checkpoint, and what was done.
+    """
+    child = _child(checkpoint)
     target, plan, part = order.target, order.plan, checkpoint.parts[WHOLE]
     assert plan.metric is not None
     folding = getattr(toolchains.facts(target.toolchain), "FOLDS_NORMS_OF", ())
@@ -90,6 +99,8 @@ def _step(
         metric=plan.metric,
         task=plan.task,
         training=step.training,
+        ranges=ranges,
+        places=places,
     )
     limits = run.workers.limits
     limits = replace(limits, seconds=max(limits.seconds, _LONGEST)) if limits else Limits(_LONGEST)
@@ -101,6 +112,7 @@ def _step(
         kind=step.kind,
         settings={key: float(value) for key, value in step.model_dump(exclude={"kind"}).items()},
         layers=found.layers,
+        ranges=len(ranges),
         without_rule=found.unruled,
         metric=plan.metric,
         train_samples=samples.count,
@@ -110,11 +122,18 @@ def _step(
         curve=tuple(EpochFacts(epoch=epoch, loss=loss, value=value) for epoch, loss, value in curve),
         kept=found.kept,
         stopped=found.stopped,
-        activations="calibrated" if target.needs_calibration else "dynamic" if target.scheme.dynamic else "float",
+        activations=_activations(target, ranges),
         cpu_seconds=round(run.ledger.cpu_seconds["train"] - before, 3),
     )
     weights = with_weights(part, Ref(entry, found.file).path)
-    return replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights}), facts
+    return replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights}, nodes=found.nodes), facts
+
+
+def _activations(target: Target, ranges: Sequence[Range]) -> Activations:
+    """What training made of activations, for the manifest."""
+    if ranges:
+        return "carried"
+    return "calibrated" if target.needs_calibration else "dynamic" if target.scheme.dynamic else "float"
 
 
 def _notes(step: StepFacts) -> list[str]:
@@ -133,6 +152,4 @@ def _notes(step: StepFacts) -> list[str]:
         notes.append(f"{step.kind}: without fake quantization, trained in float: {', '.join(step.without_rule)}")
     if step.dropped:
         notes.append(f"{step.dropped} training samples were left out: they are among the evaluation samples, too")
-    if step.kind == "qat" and step.activations == "calibrated":
-        notes.append("activations were not trained: their ranges come from calibration samples, as without a recipe")
     return notes

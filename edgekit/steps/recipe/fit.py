@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from edgekit.data import plan as planning
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.once import forget, framework, load
 from edgekit.proof import execution, metrics
-from edgekit.scheme import Kind, Rule, Scheme
+from edgekit.scheme import Kind, Range, Rule, Scheme
 from edgekit.signature import Signature
 from edgekit.sources.source import Source
 from edgekit.steps import File
@@ -33,6 +33,14 @@ _A_FEW = 32
 
 
 @dataclass(frozen=True)
+class Places:
+    """Values of a file's tensors, in the order of the ranges, on the first of some samples."""
+
+    values: File
+    samples: File
+
+
+@dataclass(frozen=True)
 class FitRequest:
     """Which model is trained in which kind of child, on what, and where its weights will lie.
 
@@ -47,6 +55,8 @@ class FitRequest:
         selection: of those that choose the epoch.
         metric: of the labels.
         task: code around the model that makes of its outputs what the metric reads.
+        ranges: of the activations that are fake-quantized too, by tensors of a file; none where they stay in float.
+        places: what ``places.found`` wrote of them; None where there are none.
     """
 
     source: Source
@@ -62,6 +72,8 @@ class FitRequest:
     metric: str
     task: str | None
     training: Training
+    ranges: tuple[Range, ...] = ()
+    places: Places | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ class FitAnswer:
 
     Attributes:
         unruled: weights that stayed in float for want of a rule.
+        nodes: of the model's graph, which are the tensors with a range, by these.
     """
 
     file: str
@@ -79,6 +92,7 @@ class FitAnswer:
     values: tuple[float, ...]
     kept: int
     stopped: str
+    nodes: Mapping[str, str] = field(default_factory=dict)
 
 
 def fitted(folder: Path, request: FitRequest) -> FitAnswer:
@@ -91,7 +105,7 @@ def fitted(folder: Path, request: FitRequest) -> FitAnswer:
     """
     import torch
 
-    from edgekit.compress import equalize, fitting, qat
+    from edgekit.compress import activations, equalize, fitting, qat
 
     scheme = request.scheme
 
@@ -106,19 +120,43 @@ def fitted(folder: Path, request: FitRequest) -> FitAnswer:
     labels = fitting.tensor_of(samples.labels)
     inputs = [torch.from_numpy(np.asarray(samples.inputs[t.name], t.dtype)) for t in model.signature.inputs]
     loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model))
-    score, metric = _scoring(model, request), metrics.metric(request.metric)
+    metric = metrics.metric(request.metric)
     try:
         layers, unruled = qat.find_layers(model, chosen)
         if scheme is not None:
             qat.check(layers, unruled, allow_mixed=request.allow_mixed)
         fixed = equalize.fold_norms(model) if request.fold_norms else []
+        batch = min(request.training.batch, len(labels))
+        nodes, module = _on_steps(model, request, batch)
+        scored = model if module is None else activations.as_loaded(model, module, batch)
         found = qat.train(
-            model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better
-        )
+            model, layers, fixed, loss, inputs, labels, request.training, _scoring(scored, request),
+            higher=metric.higher_is_better, through=module,
+        )  # fmt: skip
         file = framework(request.environment).save_weights(model, folder)
     finally:
         forget()
-    return FitAnswer(file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped)
+    return FitAnswer(
+        file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, nodes
+    )
+
+
+def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict[str, str], Any]:
+    """The nodes that are the tensors with a range, and the model's graph with these on their steps; None without."""
+    from edgekit.compress import activations
+
+    if request.places is None:
+        return {}, None
+    with np.load(Path(request.places.values)) as read:
+        values = {one.tensor: list(read[str(number)]) for number, one in enumerate(request.ranges)}
+    rows = planning.rows_of(Path(request.places.samples))
+    some = [rows[t.name].of_shape(t.shape) for t in model.signature.inputs]
+    count = len(next(iter(values.values())))
+    nodes = activations.places(model, [[np.asarray(one[i]) for one in some] for i in range(count)], values)
+    if not nodes:
+        raise UnsupportedError("no tensor of the file is a value of the model's graph")
+    by_node = {nodes[one.tensor]: one for one in reversed(request.ranges) if one.tensor in nodes}
+    return nodes, activations.on_steps(model, by_node, batch)
 
 
 def _own_loss(source: Source, model: LoadedModel) -> Loss | None:
