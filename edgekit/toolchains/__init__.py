@@ -336,7 +336,7 @@ def renamed(name: str, before: Path, after: Path) -> Mapping[str, str]:
     if not hasattr(module, "tensors"):
         return {}
     old, new = module.tensors(before), module.tensors(after)
-    if [shape for _, shape in old] != [shape for _, shape in new]:
+    if [made for _, made in old] != [made for _, made in new]:
         raise UnsupportedError("the float file of the trained weights is built otherwise than the one before")
     return {one: other for (one, _), (other, _) in zip(old, new, strict=True) if one != other}
 

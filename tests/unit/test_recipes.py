@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgekit import api
+from edgekit import api, toolchains
 from edgekit import target as targets
 from edgekit.artifact import checkpoints
 from edgekit.checkpoint import Checkpoint
@@ -156,6 +157,16 @@ def test_ranges_are_for_the_route_that_they_were_trained_for() -> None:
     )
     assert made.ranges_for("ptq") == (one,) and made.ranges_for("another") == ()
     assert made.on_steps == {"relu": one}
+
+
+def test_tensors_that_are_called_otherwise_in_the_file_of_other_weights_are_found(monkeypatch: Any) -> None:
+    files = {"before": (("a;b", (1, 4)), ("c", (1, 2))), "after": (("b;a", (1, 4)), ("c", (1, 2)))}
+    there = SimpleNamespace(tensors=lambda file: files[file.name])
+    monkeypatch.setattr(toolchains, "_ranges", lambda name: there)
+    assert toolchains.renamed("litert", Path("before"), Path("after")) == {"a;b": "b;a"}
+    files["after"] = (("b;a", (1, 2)), ("c", (1, 2)))
+    with pytest.raises(UnsupportedError, match="built otherwise"):
+        toolchains.renamed("litert", Path("before"), Path("after"))
 
 
 IMAGE = Signature((TensorSpec("x", (1, 4), "float32"),), (TensorSpec("y", (1, 2), "float32"),))

@@ -80,14 +80,23 @@ def trained(run: Run, trial: Trial, planned: Plan, checkpoint: Checkpoint) -> Ch
 
 
 def renamed(run: Run, before: Trial, trial: Trial) -> Trial:
-    """A trial whose ranges have the names of its own float file: of other weights some converters give others."""
+    """A trial whose ranges have the names of its own float file: of other weights some converters give others.
+
+    Where that file is built otherwise, the routes find ranges by calibration, with a note.
+    """
     checkpoint = trial.checkpoint
     if not checkpoint.ranges or before.twin is None or trial.twin is None:
         return trial
     asked = places.RenamedRequest(
         trial.order.target.toolchain, before.twin.parts[WHOLE].ref, trial.twin.parts[WHOLE].ref, checkpoint.ranges
     )
-    ranges = run.step(places.renamed, "runtime", "places", asked).value
+    try:
+        ranges = run.step(places.renamed, "runtime", "places", asked).value
+    except UnsupportedError as error:
+        note = f"the ranges of the training are not in the file, which has those of calibration samples: {error}"
+        facts = as_in_file(checkpoint, None)
+        found = replace(checkpoint, ranges=(), route=None, nodes={}, steps=facts, notes=(*checkpoint.notes, note))
+        return replace(trial, checkpoint=found)
     called = dict(zip((one.tensor for one in checkpoint.ranges), (one.tensor for one in ranges), strict=True))
     nodes = {called[tensor]: node for tensor, node in checkpoint.nodes.items()}
     return replace(trial, checkpoint=replace(checkpoint, ranges=ranges, nodes=nodes))

@@ -38,13 +38,16 @@ def values(file: Path, names: Iterable[str], samples: Mapping[str, Rows]) -> dic
     return {name: one.values for name, one in seen.items()}
 
 
-def tensors(file: Path) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Names and shapes of all tensors, in the file's order.
+def tensors(file: Path) -> tuple[tuple[str, object], ...]:
+    """All tensors in the file's order: the name of each, and its shape with the operator that makes it.
 
     litert-torch joins the names of what it fuses, in an order that depends on the weights.
     """
-    content = file.read_bytes()
-    return tuple((t.name, t.shape) for graph in read_subgraphs(packed_model(content, file)) for t in graph.tensors)
+    found: list[tuple[str, object]] = []
+    for graph in read_subgraphs(packed_model(file.read_bytes(), file)):
+        made = {o.name: (number, op.type) for number, op in enumerate(graph.operators) for o in op.outputs}
+        found += [(tensor.name, (tensor.shape, made.get(tensor.name))) for tensor in graph.tensors]
+    return tuple(found)
 
 
 def observe(content: bytes, observers: Mapping[str, Observer], samples: Mapping[str, Rows]) -> None:
