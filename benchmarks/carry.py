@@ -57,7 +57,7 @@ def measured(model: str, framework: str, target: str, epochs: int, workers: Work
             return {"status": tried.status, "reason": tried.reason, "route": tried.route}
         signature = checkpoint.signatures[WHOLE]
         expected, found = Path(test.outputs), chosen.execution.file("")
-        ranges = checkpoint.ranges_for(chosen.route)
+        ranges = checkpoint.ranges if any(part.given for part in chosen.parts.values()) else ()
         in_float = execution.compare(expected, found, checkpoint.signatures)[WHOLE].sqnr_db
         if ranges:
             child = adjusting.able(checkpoint)
@@ -66,7 +66,7 @@ def measured(model: str, framework: str, target: str, epochs: int, workers: Work
             expected = run.step(places.on_steps, child, "reference:on steps", asked).file("")
         parity = execution.compare(expected, found, checkpoint.signatures)[WHOLE]
         output = checkpoint.classes(WHOLE, scored=True)[0]
-        facts = carrying.as_in_file(checkpoint, chosen.route)
+        facts = carrying.as_in_file(checkpoint, chosen)
         assert facts is not None and chosen.evidence is not None
         return {
             "status": chosen.status,

@@ -166,7 +166,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
         ranges=_ranges(order, outcome),
-        recipe=carrying.as_in_file(outcome.checkpoint, made.route if made else None),
+        recipe=carrying.as_in_file(outcome.checkpoint, made),
         notes=(*outcome.checkpoint.notes, *_notes(target, made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},
         host=run.host,

@@ -100,6 +100,7 @@ class WrittenPart:
         entry: the signature, method or function of the file that is the part; None where it has one alone.
         kept: layers that rules kept in float.
         ranges: of activations where the file names no tensors; see ``toolchains.Converted``.
+        given: how many ranges of activations it got from training.
         lost: activations that have another range than the one that training had.
     """
 
@@ -109,6 +110,7 @@ class WrittenPart:
     entry: str | None = None
     kept: tuple[Kept, ...] = ()
     ranges: tuple[Range, ...] = ()
+    given: int = 0
     lost: tuple[str, ...] = ()
 
     @property

@@ -93,7 +93,17 @@ def unproven(trial: Trial, tried: Sequence[Candidate]) -> EdgekitError:
 
 
 def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
-    """Convert by one route, look into the file, execute it on selection samples, judge it."""
+    """Convert by one route, look into the file, execute it on selection samples, judge it.
+
+    Where the ranges of the training make no file of what the target promises, the route finds ranges by calibration.
+    """
+    made = _try(run, trial, planned, route)
+    if trial.checkpoint.ranges_for(route.name) and made.status in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
+        return _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+    return made
+
+
+def _try(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
     nothing = Candidate(route.name, "NOT_RUN", recipe=trial.checkpoint.recipe)
     made = nothing
     try:
@@ -155,7 +165,7 @@ def make_part(
     if ranges:
         lost = run.step(places.lost, "runtime", "audit", places.LostRequest(target.toolchain, file, ranges)).value
     made = entry.value
-    return WrittenPart(file, inside.value, made.notes, made.entry, made.kept, made.ranges, lost)
+    return WrittenPart(file, inside.value, made.notes, made.entry, made.kept, made.ranges, len(ranges), lost)
 
 
 def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label: str) -> Candidate:

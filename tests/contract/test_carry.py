@@ -146,10 +146,10 @@ def test_the_ranges_of_the_training_are_in_the_file(target: str, store: Store, t
     assert chosen.status == "PASS", chosen.reason
     assert chosen.route == checkpoint.route
     assert len(checkpoint.nodes) > 4 and len(checkpoint.ranges) >= len(checkpoint.on_steps)
-    facts = carrying.as_in_file(checkpoint, chosen.route)
+    facts = carrying.as_in_file(checkpoint, chosen)
     assert facts is not None and facts.steps[-1].activations == "carried"
     assert facts.steps[-1].ranges == len(checkpoint.ranges)
-    other = carrying.as_in_file(checkpoint, "another route")
+    other = carrying.as_in_file(checkpoint, None)
     assert other is not None and other.steps[-1].activations == "calibrated"
     [part] = next(c for c in outcome.candidates if c.route == chosen.route).parts.values()
     toolchain = target.partition("-")[0].replace("tflite", "litert").replace("onnxruntime", "onnx")

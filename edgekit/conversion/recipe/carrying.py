@@ -14,7 +14,7 @@ from edgekit import toolchains
 from edgekit.checkpoint import Checkpoint
 from edgekit.compress.recipes import Step
 from edgekit.conversion import loading, trying
-from edgekit.conversion.candidate import WrittenPart
+from edgekit.conversion.candidate import Candidate, WrittenPart
 from edgekit.conversion.plan import Plan, PlannedRoute
 from edgekit.conversion.recipe import training
 from edgekit.conversion.trying import Trial
@@ -66,8 +66,8 @@ def trained(run: Run, trial: Trial, planned: Plan, checkpoint: Checkpoint) -> Ch
     assert checkpoint.steps is not None
     before, after = facts.curve[0].value, facts.curve[facts.kept].value
     note = (
-        f"{len(entry.value)} ranges of activations are those of the training, {len(other.nodes)} of them with the "
-        f"activations on their steps; {facts.metric} on {facts.selection_samples} selection samples {before:.4f} "
+        f"qat: trained on with {len(entry.value)} ranges of activations of a file by {route.name}, {len(other.nodes)} "
+        f"of them with the activations on their steps; {facts.metric} on {facts.selection_samples} selection samples {before:.4f} "
         f"before, {after:.4f} after epoch {facts.kept}, which is kept"
     )
     return replace(
@@ -133,10 +133,10 @@ def _gently(step: Step) -> Step:
     return step.model_copy(update={"epochs": epochs, "learning_rate": rate})
 
 
-def as_in_file(checkpoint: Checkpoint, route: str | None) -> RecipeFacts | None:
-    """What the steps did, as the file of a route has it: others than the one of the ranges found theirs anew."""
+def as_in_file(checkpoint: Checkpoint, made: Candidate | None) -> RecipeFacts | None:
+    """What the steps did, as a file has it: ranges that it did not get were found anew."""
     facts = checkpoint.steps
-    if facts is None or checkpoint.route in (None, route):
+    if facts is None or not checkpoint.ranges or (made and any(part.given for part in made.parts.values())):
         return facts
     steps = [step.model_copy(update={"activations": "calibrated"}) for step in facts.steps]
     return facts.model_copy(update={"steps": tuple(steps)})
