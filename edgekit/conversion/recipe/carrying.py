@@ -67,8 +67,8 @@ def trained(run: Run, trial: Trial, planned: Plan, checkpoint: Checkpoint) -> Ch
     before, after = facts.curve[0].value, facts.curve[facts.kept].value
     note = (
         f"qat: trained on with {len(entry.value)} ranges of activations of a file by {route.name}, {len(other.nodes)} "
-        f"of them with the activations on their steps; {facts.metric} on {facts.selection_samples} selection samples {before:.4f} "
-        f"before, {after:.4f} after epoch {facts.kept}, which is kept"
+        f"of them with the activations on their steps; {facts.metric} on {facts.selection_samples} selection samples "
+        f"{before:.4f} before, {after:.4f} after epoch {facts.kept}, which is kept"
     )
     return replace(
         other,
