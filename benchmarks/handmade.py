@@ -43,9 +43,10 @@ from edgekit.conversion import loading
 from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError
 from edgekit.jobs.host import host
+from edgekit.jobs.processes import variables
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
-from edgekit.jobs.workers import Workers, variables
+from edgekit.jobs.workers import Workers
 from edgekit.proof.intervals import ratio_interval
 from edgekit.sources import source as sources
 

@@ -73,6 +73,8 @@ def convert(
     train: str | None = None,
     recipe: str | None = None,
     qat: int | None = None,
+    prune: str | None = None,
+    fit: str | None = None,
     allow_unproven: bool = False,
     max_drop: float | None = None,
     latency: bool = True,
@@ -87,7 +89,9 @@ def convert(
 
     ``max_drop`` takes the place of the target's limits on a drop. Without ``latency`` nothing is timed, and the first
     route that passes is chosen. ``ranges`` is a plan of ``calibration/`` by name or path; None: that of the target.
-    ``recipe`` is one of ``targets/recipes/`` likewise, ``qat`` the number of epochs of the one of that name.
+    ``recipe`` is one of ``targets/recipes/`` likewise; ``qat`` is a number of epochs and ``prune`` a pattern (``0.5``,
+    ``2:4``, ``channels:0.5``), for the packaged ones of these names; ``fit``, as ``file.py:function``, trains in the
+    place of edgekit's loop.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
@@ -99,7 +103,8 @@ def convert(
     order = replace(
         _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, train=train, trust=trust),
         output=output,
-        recipe=_recipe(recipe, qat),
+        recipe=_recipe(recipe, qat, prune),
+        fit=_fit(fit),
         search_routes=search_routes,
         allow_mixed=allow_mixed,
         keep_float=tuple(keep_float),
@@ -134,6 +139,8 @@ def compress(
     output: Path,
     recipe: str | None = None,
     qat: int | None = None,
+    prune: str | None = None,
+    fit: str | None = None,
     train: str | None = None,
     evaluate: str | None = None,
     metric: str = "top1",
@@ -149,16 +156,16 @@ def compress(
     """Follow a recipe and write a checkpoint that its framework loads; see ``edgekit compress --help``.
 
     Returns:
-        ``folder``, ``files``, ``framework``, ``recipe`` (what each step did) and ``notes``; the same lies in
-        ``recipe.json`` of the folder.
+        ``folder``, ``files``, ``framework``, ``recipe`` (what each step did), ``notes`` and ``complete``; the same lies
+        in ``recipe.json`` of the folder.
 
     Raises:
         EdgekitError: the request is wrong, unsafe, or the source cannot be trained.
     """
     order = _order(source, target, None, None, evaluate, metric, inputs, outputs, train=train, trust=trust)
-    order = replace(order, recipe=_recipe(recipe, qat), output=output, allow_mixed=allow_mixed)
+    order = replace(order, recipe=_recipe(recipe, qat, prune), fit=_fit(fit), output=output, allow_mixed=allow_mixed)
     if order.recipe is None:
-        raise UsageError("nothing says what is done", hint="Give --recipe NAME or --qat EPOCHS.")
+        raise UsageError("nothing says what is done", hint="Give --recipe NAME, --prune PATTERN or --qat EPOCHS.")
     if workers is not None:
         return checkpoints.compress(order, _trained, workers=workers, store=store, progress=progress)
     with listening(), Workers(_limits(1800.0, memory_limit_mib)) as own:
@@ -261,13 +268,18 @@ def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
     return Limits(timeout, memory_limit_mib * 2**20)
 
 
-def _recipe(name: str | None, qat: int | None) -> Recipe | None:
-    """The recipe that was asked for, by name or by the epochs of the one called ``qat``."""
-    if name is not None and qat is not None:
-        raise UsageError(f"--recipe {name} and --qat {qat} both say what is trained", hint="Give one of them.")
-    if qat is not None:
-        return recipes.qat(qat)
-    return recipes.load(name) if name is not None else None
+def _recipe(name: str | None, qat: int | None, prune: str | None) -> Recipe | None:
+    """The recipe that was asked for, by name or by the options that stand for one."""
+    other = f"--prune {prune}" if prune is not None else f"--qat {qat}" if qat is not None else ""
+    if name is not None and other:
+        raise UsageError(f"--recipe {name} and {other} both say what is trained", hint="Give one of them.")
+    return recipes.load(name) if name is not None else recipes.asked(qat=qat, prune=prune)
+
+
+def _fit(text: str | None) -> user_code.Function | None:
+    """The user's own loop."""
+    does = "trains a model in place: def fit(model, data, *, epochs, seed, report)"
+    return None if text is None else user_code.find(text, does)
 
 
 def plan_for(

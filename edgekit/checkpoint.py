@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from edgekit.result import RecipeFacts
+from edgekit.result.recipe import RecipeFacts
 from edgekit.scheme import Range
 from edgekit.signature import WHOLE, Framework, Signature
 from edgekit.sources import source as sources
@@ -68,8 +68,8 @@ class Checkpoint:
     @property
     def as_made(self) -> str:
         """What a recipe did last, as a word for the model."""
-        done = {"qat": "trained", "finetune": "trained", "gptq": "rounded"}
-        return done.get((self.recipe or "").rpartition(", ")[2], "equalized")
+        done = {"prune": "pruned", "qat": "trained", "finetune": "trained", "gptq": "rounded"}
+        return done.get((self.recipe or "").rpartition(", ")[2].partition(" ")[0], "equalized")
 
     def classes(self, part: str, *, scored: bool) -> list[str]:
         """Outputs of a part that are told apart by their largest value.

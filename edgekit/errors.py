@@ -40,6 +40,10 @@ class UnsupportedError(EdgekitError):
     exit_code = 3
 
 
+class ElsewhereError(UnsupportedError):
+    """This kind of child cannot run the model; another one that loads it may."""
+
+
 class FailedError(EdgekitError):
     """A toolchain raised, crashed, hung, or took too much memory."""
 

@@ -1,11 +1,10 @@
 """The main path: from a source to a proven artifact.
 
     load -> the recipe, if there is one -> else below 8 bits: round by samples -> float twin
-         -> static int8 after a recipe: [a file -> train with its ranges -> float twin]
          -> for each route: [convert -> audit -> run on selection -> score -> judge]
          -> where none passes: the same with channels equalized, if the target names a way
          -> where none passes, with --allow-mixed: sensitivity, the fewest layers higher
-         -> choose -> test once -> package
+         -> choose -> test once -> what pruning gained -> package
 
 Every arrow returns a frozen value. Work that needs a framework or a runtime is a step in a child process
 (``steps/``) whose answer is kept in the store (``jobs/run.py``); judging is done here, so that moving a limit executes
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgekit.artifact import compact, package
+from edgekit.artifact.recipe.gain import gained
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
 from edgekit.conversion import candidate as judging
@@ -47,7 +47,8 @@ def convert(
         order: source, target, data and options.
         workers: where children are started; many conversions may share one.
         store: where results of steps are kept; the user's own by default.
-        progress: called with (``start`` | ``done`` | ``reused``, step) as the run goes on.
+        progress: called with (``start`` | ``done`` | ``reused``, step) as the run goes on, and between these with
+            (``at`` | ``note``, where it is).
 
     Returns:
         The result, whose ``status`` says how it ended. The artifact is written under its name for PASS; a candidate
@@ -82,7 +83,7 @@ def explore(run: Run, order: Order) -> Outcome:
     test, tested = test_once(run, trial, chosen)
     twin = compact.named_shortly(run, order.target, trial.twin) if trial.twin else None  # as sizes are compared
     samples = [split for split in (trial.calibration, trial.selection, test) if split]
-    return Outcome(trial.checkpoint, samples, twin, planned, candidates, chosen, tested)
+    return Outcome(trial.checkpoint, samples, twin, planned, candidates, chosen, tested, gained(run, trial, chosen))
 
 
 def equalized(run: Run, trial: Trial, tried: list[Candidate]) -> Trial | None:
@@ -117,10 +118,10 @@ def prepare(run: Run, order: Order) -> Trial:
     if order.adjusts:
         checkpoint = adjusting.adjusted(run, order, checkpoint, calibration)
     trial = started(run, order, checkpoint, calibration)
-    if order.trains_activations:  # with the ranges that a file of this checkpoint has
-        checkpoint = carrying.trained(run, trial, trying.plan(run, trial), checkpoint)
-        trial = carrying.renamed(run, trial, started(run, order, checkpoint, calibration))
-    return trial
+    if not order.trains_activations:
+        return trial
+    checkpoint = carrying.trained(run, trial, trying.plan(run, trial), checkpoint)  # with the ranges of a file of it
+    return carrying.renamed(run, trial, started(run, order, checkpoint, calibration))
 
 
 def started(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles | None) -> Trial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 import functools
 import hashlib
 import importlib.metadata
@@ -14,17 +15,82 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
 
 SEED = 0
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]+\n\s*(?P<code>[^\n]+)')
 
 
-def call(path: str, function: str) -> Any:
-    """Import the file with its folder on ``sys.path`` and call the function without arguments, seeds fixed.
+@dataclass(frozen=True)
+class Function:
+    """A function of the user's, as a step is asked to call it: its file's absolute path, its name, see ``sha256``."""
+
+    path: str
+    name: str
+    sha256: str
+
+
+def find(text: str, does: str) -> Function:
+    """The function that ``file.py:function`` names; nothing of the file is run.
+
+    Args:
+        text: what the user typed.
+        does: what such a function does, for the hint.
+
+    Raises:
+        UsageError: no such file, no Python, or nothing of that name in it.
+    """
+    given = re.fullmatch(r"(?s)(?P<path>.+\.py)(:(?P<function>[^:/]*))?", text)
+    if given is None or not Path(given["path"]).is_file():
+        raise UsageError(f"{text} is no function of a Python file", hint=f"Write it as file.py:function; it {does}.")
+    path, name = Path(given["path"]), given["function"] or ""
+    check(path, name, text, does)
+    return Function(str(path.resolve()), name, sha256(path, name))
+
+
+def check(path: Path, function: str, text: str, does: str) -> None:
+    """Refuse a name that a Python file does not define; arguments and errors as of ``find``."""
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"{path} is not valid Python: {error}") from error
+    defined = _defined(tree)
+    if function not in defined:
+        close = difflib.get_close_matches(function, defined, n=1)
+        own = sorted(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+        example = (close or own or sorted(defined) or ["function"])[0]
+        what = f"{path} has no function {function!r}" if function else f"{text} names no function"
+        raise UsageError(
+            f"{what}; the file defines: {', '.join(sorted(defined)) or 'none'}",
+            hint=f"Write it as {path}:{example}; the function {does}.",
+        )
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("__")}
+
+
+def call(path: str, function: str, *arguments: Any, takes: str = "takes no arguments", **named: Any) -> Any:
+    """Import the file with its folder on ``sys.path`` and call the function, seeds fixed.
+
+    Args:
+        path: of the file.
+        function: its name.
+        *arguments: of the call.
+        **named: of the call, too.
+        takes: what they are, for the hint.
 
     Raises:
         UsageError: the import or the call raised; the message has the user's own line.
@@ -37,8 +103,8 @@ def call(path: str, function: str) -> Any:
         sys.path.insert(0, folder)
     random.seed(SEED)
     np.random.seed(SEED)  # the user's code may use the global generator
-    with blame(path, function):
-        made = getattr(_module(path), function)()
+    with blame(path, function, takes):
+        made = getattr(_module(path), function)(*arguments, **named)
     _note(_named(Path(path)))
     return made
 
@@ -50,16 +116,18 @@ def source_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def blame(path: str, function: str) -> Iterator[None]:
+def blame(path: str, function: str, takes: str = "takes no arguments") -> Iterator[None]:
     """Turn whatever the user's own code raises into a ``UsageError`` with its line; note the files that it reads."""
     try:
         with _listening() as opened:
             yield
         _note(opened)
+    except EdgekitError:  # of what it called
+        raise
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise UsageError(
             f"{path}:{function} raised {type(error).__name__}: {error}{_where(error, path)}",
-            hint="Call it yourself in Python; it takes no arguments.",
+            hint=f"Call it yourself in Python; it {takes}.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What is done to the chosen files alone: golden data, and short names that change nothing else."""
+"""What is done to the chosen files alone: golden data, and short names and the like, which change nothing else."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def recorded(run: Run, checkpoint: Checkpoint, made: Candidate, selection: Split
 
 
 def named_shortly(run: Run, target: Target, made: Candidate) -> Candidate:
-    """Give files short names where these take room; the very same candidate where none of them does."""
+    """Write files smaller where names or zeros take room; the very same candidate where none of them does."""
     if not toolchains.shortens_names(target.toolchain):
         return made
     parts = dict(made.parts)
@@ -47,6 +47,9 @@ def named_shortly(run: Run, target: Target, made: Candidate) -> Candidate:
         entry = run.step(audit.compact, "runtime", "compact", audit.Request(target.toolchain, part.ref))
         if entry.value.file is not None:
             parts[name] = replace(part, ref=Ref(entry, entry.value.file))
+            if not entry.value.renamed:  # what is stored is, and its layers are found by their names
+                inside = run.step(audit.run, "runtime", "audit", audit.Request(target.toolchain, parts[name].ref))
+                parts[name] = replace(parts[name], audit=inside.value)
     return replace(made, parts=parts) if parts != made.parts else made
 
 

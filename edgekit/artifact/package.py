@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -167,6 +168,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         samples=_samples(order, outcome),
         ranges=_ranges(order, outcome),
         recipe=carrying.as_in_file(outcome.checkpoint, made),
+        gain=outcome.gain,
         notes=(*outcome.checkpoint.notes, *_notes(target, made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},
         host=run.host,
@@ -401,6 +403,21 @@ def size(made: Candidate | None) -> int | None:
     if not made or not made.parts:
         return None
     return sum(path.stat().st_size for path in _paths(made).values() if path.name != NAMES)
+
+
+def compressed_size(made: Candidate | None) -> int | None:
+    """Bytes of the same files as a store ships them: each deflated, at level 9."""
+    if not made or not made.parts:
+        return None
+    return sum(_deflated(path) for path in _paths(made).values() if path.name != NAMES)
+
+
+def _deflated(path: Path) -> int:
+    packer, count = zlib.compressobj(9), 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            count += len(packer.compress(block))
+    return count + len(packer.flush())
 
 
 def _samples(order: Order, outcome: Outcome) -> SamplesFacts:

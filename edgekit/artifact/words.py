@@ -27,6 +27,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("size", f"{_bytes(result.float_size_bytes)} -> {_bytes(result.size_bytes)}"),
         ("latency", _latency(result)),
         ("ops delegated", _delegated(result)),
+        *(("pruning", said) for said in (result.gain.words if result.gain else ())),
     ]
 
 

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgekit.artifact import contents
 from edgekit.bench.row import AgainstFloat, Cell, Code, Made, ParityFigures, Row
-from edgekit.result import IO, Accuracy, File, Flag, Host, Latency, Proof, Result, StateFacts, Status
+from edgekit.result import IO, Accuracy, File, Flag, Host, Proof, Result, StateFacts, Status
+from edgekit.result.speed import Latency
 
 
 class Told(BaseModel):

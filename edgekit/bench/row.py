@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgekit.proof.speed.measurement import Measured
-from edgekit.result import Accuracy, Flag, Host, Latency, Proof, Speed, Status
+from edgekit.result import Accuracy, Flag, Host, Proof, Status
+from edgekit.result.speed import Latency, Speed
 
 #: Of how things are measured: a row of another version is no measurement of today's.
 HARNESS = 1

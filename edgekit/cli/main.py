@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 
 from edgekit import __version__
 from edgekit.cli import benchmark, cache, columns, compare, lists, report
+from edgekit.cli.options import Epochs, Fit, Inputs, MemoryLimit, Metric, Outputs, Prune, RecipeName, Train, Trust
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
@@ -36,21 +37,6 @@ app.command()(report.report)
 app.command()(compare.compare)
 
 _DEMAND_NOT_MET = 5
-Train = Annotated[
-    str | None, typer.Option("--train", help="Labelled samples that a recipe trains on; zoo models have their own.")
-]
-RecipeName = Annotated[
-    str | None, typer.Option("--recipe", help="What is done first: a name from `edgekit list recipes`, or a TOML file.")
-]
-Epochs = Annotated[
-    int | None, typer.Option("--qat", help="Epochs of training with weights on the target's grid: the recipe qat.")
-]
-#: Options that mean to other commands what they mean to `convert`.
-Metric = Annotated[str, typer.Option("--metric", help="As of `edgekit convert`.")]
-Inputs = Annotated[list[str] | None, typer.Option("--input", help="As of `edgekit convert`.")]
-Outputs = Annotated[list[str] | None, typer.Option("--outputs", help="As of `edgekit convert`.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Load files that could run code.")]
-MemoryLimit = Annotated[int | None, typer.Option("--memory-limit", help="MiB that one child may take.")]
 #: What a shell reports for a process whose output nobody reads any more (SIGPIPE).
 _UNREAD = 141
 
@@ -134,6 +120,8 @@ def convert(
     train: Train = None,
     recipe: RecipeName = None,
     qat: Epochs = None,
+    prune: Prune = None,
+    fit: Fit = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Keep a file that nothing here could execute (exit 9).")
     ] = False,
@@ -171,6 +159,8 @@ def convert(
             train=train,
             recipe=recipe,
             qat=qat,
+            prune=prune,
+            fit=fit,
             allow_unproven=allow_unproven,
             trust=trust,
             timeout=timeout,
@@ -198,6 +188,8 @@ def compress(
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
     recipe: RecipeName = None,
     qat: Epochs = None,
+    prune: Prune = None,
+    fit: Fit = None,
     train: Train = None,
     evaluate: Annotated[str | None, typer.Option(help="Other labelled samples; 30 % of them choose the epoch.")] = None,
     metric: Metric = "top1",
@@ -221,6 +213,8 @@ def compress(
             output=output,
             recipe=recipe,
             qat=qat,
+            prune=prune,
+            fit=fit,
             train=train,
             evaluate=evaluate,
             metric=metric,
@@ -435,11 +429,12 @@ def _fail(code: str, exit_code: int, message: str, hint: str, as_json: bool) -> 
     return exit_code
 
 
-def _interrupted(number: int, as_json: bool) -> int:
-    """Say that a signal came, on a terminal that may be gone by now; returns its exit code."""
+def _interrupted(number: int, as_json: bool, left: Sequence[str] = ()) -> int:
+    """Say that a signal came, and what is left, on a terminal that may be gone by now; returns its exit code."""
     with contextlib.suppress(OSError):
-        message = f"interrupted by {signal.Signals(number).name}; what was not complete is gone"
-        _fail("interrupted", 128 + number, message, "", as_json)
+        gone = "" if left else "; what was not complete is gone"
+        message = f"interrupted by {signal.Signals(number).name}{gone}"
+        _fail("interrupted", 128 + number, message, " ".join(left), as_json)
     return 128 + number
 
 
@@ -458,7 +453,7 @@ def run(arguments: Sequence[str]) -> int:
         where = context.command_path if context else "edgekit"
         return _fail("usage", 2, error.format_message(), f"See `{where} --help`.", as_json)
     except interruption.Interrupted as error:
-        return _interrupted(error.number, as_json)
+        return _interrupted(error.number, as_json, getattr(error, "__notes__", ()))
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(signal.SIGINT, as_json)
     except BrokenPipeError:  # whoever read the output has had enough

@@ -45,6 +45,9 @@ def progress() -> Iterator[Callable[[str, str], None]]:
                 _err.print(f"  {shown:<44} {time.monotonic() - started[label]:6.1f} s")
             elif event == "note":
                 _err.print(f"  {shown}")
+            elif event == "at":
+                if status is not None:
+                    status.update(Text(shown))
             else:
                 _err.print(f"  {shown:<44} reused", style="dim")
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,19 +36,56 @@ CLIP_NORM = 1.0
 Loss = Callable[[Any, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """An epoch that is complete.
+
+    Attributes:
+        epoch: its number, from 1.
+        loss: mean of its steps; None of a loop that does not say.
+        loop: what the loop goes on with behind it, as if nothing had been between: plain values and tensors, the loop's
+            own, which it will change; None of a loop that cannot go on.
+    """
+
+    epoch: int
+    loss: float | None
+    loop: Mapping[str, Any] | None = None
+
+
+#: ``(epoch, step, steps of an epoch, loss)`` behind a step.
+Step = Callable[[int, int, int, float], None]
+
+
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """One thread, deterministic kernels and a seeded generator, all put back afterwards."""
+    """One thread, deterministic kernels and seeded generators, all put back afterwards."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = _generators()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # a model of the user's may draw from the global generators
+        random.seed(seed)
+        yield
     finally:
+        _set_generators(before)
         torch.use_deterministic_algorithms(deterministic)
         torch.set_num_threads(threads)
+
+
+def _generators() -> dict[str, Any]:
+    """The state of every random generator, as PyTorch saves it."""
+    name, words, *rest = np.random.get_state()
+    numpy = (name, torch.from_numpy(np.asarray(words, np.int64)), *rest)
+    return {"torch": torch.get_rng_state(), "numpy": numpy, "python": random.getstate()}
+
+
+def _set_generators(state: Mapping[str, Any]) -> None:
+    name, words, *rest = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
 
 
 def tensor_of(labels: NDArray[np.generic]) -> Tensor:
@@ -62,6 +101,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits, labels)
 
 
+def steps(training: Training, count: int) -> int:
+    """Steps of an epoch on so many samples; its ragged rest is left out: BatchNorm must not see a batch of one."""
+    return count // min(training.batch, count)
+
+
 def fit(
     forward: Callable[..., Any],
     parameters: Sequence[Tensor],
@@ -71,8 +115,10 @@ def fit(
     training: Training,
     *,
     before: Callable[[int], None],
-    after: Callable[[int, float], None],
+    after: Callable[[Ended], None],
     within: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    step_done: Step = lambda *_: None,
+    behind: Mapping[str, Any] | None = None,
 ) -> None:
     """Train parameters in place.
 
@@ -84,17 +130,22 @@ def fit(
         labels: of them.
         training: epochs, batch, learning rate and weight decay.
         before: called with each epoch, from 1, before its first step; puts the model into training mode.
-        after: called with each epoch and its mean loss, behind its last step.
+        after: called behind the last step of each epoch.
         within: what holds while a loss and its gradients are computed: weights may be others there.
+        step_done: called behind every step.
+        behind: the ``loop`` of the epoch to go on behind, with the parameters as they were then; None to begin.
 
     Raises:
         FailedError: the loss of a step is NaN or infinite; parameters are those of the step before.
     """
     count = len(labels)
-    batch = min(training.batch, count)
-    per_epoch = count // batch  # the ragged rest of an epoch is left out: BatchNorm must not see a batch of one
+    batch, per_epoch = min(training.batch, count), steps(training, count)
     optimizer, schedule = _optimizer(parameters, training, per_epoch * training.epochs)
-    for epoch in range(1, training.epochs + 1):
+    if behind is not None:
+        optimizer.load_state_dict(behind["optimizer"])
+        schedule.load_state_dict(behind["schedule"])
+        _set_generators(behind["generators"])
+    for epoch in range(behind["epoch"] + 1 if behind else 1, training.epochs + 1):
         before(epoch)
         order = torch.randperm(count)[: per_epoch * batch].view(per_epoch, batch)
         total = 0.0
@@ -112,23 +163,26 @@ def fit(
             optimizer.step()
             schedule.step()
             total += value
-        after(epoch, total / per_epoch)
+            step_done(epoch, step, per_epoch, value)
+        states = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+        after(Ended(epoch, total / per_epoch, {"epoch": epoch, **states, "generators": _generators()}))
 
 
 def _optimizer(
     parameters: Sequence[Tensor], training: Training, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """AdamW and its schedule; biases and norms (fewer than two axes) do not decay."""
-    warm = max(1, round(WARM_UP * steps))
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": training.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=training.learning_rate)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps))
+
+
+def factor(step: int, steps: int) -> float:
+    """Of the learning rate in a step, from 0: a linear warm-up, then a cosine to zero."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

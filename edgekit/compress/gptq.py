@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.compress.fakequant import Floats, Grid
 
 #: Part of the mean of the Hessian's diagonal that is added to it, as in the paper (section 3.3).
@@ -35,17 +37,20 @@ def rounded(weights: Floats, hessian: Floats, grid: Grid, crossed: Floats | None
         crossed: ``(inputs, inputs)``: the sum of ``y x^T``, where ``y`` is what ``x`` was before other layers changed.
 
     The largest weight of each row or block stays the largest integer: a quantizer that takes its scale from what it is
-    given finds the same grid again.
+    given finds the same grid again. A weight that is zero was pruned and stays so; what would have become of it is made
+    good like any error (Frantar & Alistarh, *SparseGPT*, ICML 2023, with a mask that is given).
     """
+    pruned = weights == 0
     if crossed is not None:
         damping = DAMPING * np.diag(hessian).mean() * np.eye(len(hessian))
         if damping.any():  # else nothing was seen
             weights = weights @ np.linalg.solve((hessian + damping).T, (crossed + damping).T).T
-    found = _one_after_another(weights, hessian, grid, grid.scales(weights))
+    largest = grid.scales(np.where(pruned, 0, weights))
+    found = _one_after_another(weights, hessian, grid, largest, pruned)
     error = _errors(found - weights, hessian)
     for clipped in CLIPPED:
-        scales = (grid.scales(weights) * clipped).astype(np.float32).astype(np.float64)
-        other = _one_after_another(weights, hessian, grid, scales)
+        scales = (largest * clipped).astype(np.float32).astype(np.float64)
+        other = _one_after_another(weights, hessian, grid, scales, pruned)
         others = _errors(other - weights, hessian)
         found = np.where((others < error)[:, None], other, found)
         error = np.minimum(others, error)
@@ -57,19 +62,22 @@ def _errors(difference: Floats, hessian: Floats) -> Floats:
     return np.asarray(((difference @ hessian) * difference).sum(axis=1))
 
 
-def _one_after_another(weights: Floats, hessian: Floats, grid: Grid, scales: Floats) -> Floats:
-    weights, pinned = weights.copy(), _pinned(weights, grid)
+def _one_after_another(
+    weights: Floats, hessian: Floats, grid: Grid, scales: Floats, pruned: NDArray[np.bool_]
+) -> Floats:
+    weights, pinned = weights.copy(), _pinned(np.where(pruned, 0, weights), grid)
     inputs = weights.shape[1]
     unused = np.diag(hessian) == 0
     hessian = hessian + np.diag(np.where(unused, 1.0, 0.0))
     order = np.argsort(-np.diag(hessian), kind="stable")  # inputs of the most energy while there is most left to mend
     damped = hessian[np.ix_(order, order)] + DAMPING * np.diag(hessian).mean() * np.eye(inputs)
     factor = np.linalg.cholesky(np.linalg.inv(damped)).T  # upper: inverse = factor^T factor
-    weights, scales, pinned = weights[:, order], scales[:, order], pinned[:, order]
+    weights, scales, pinned, pruned = weights[:, order], scales[:, order], pinned[:, order], pruned[:, order]
     done = np.empty_like(weights)
     for i in range(inputs):
         integers = np.clip(np.rint(weights[:, i] / scales[:, i]), -grid.largest, grid.largest)
         integers = np.where(pinned[:, i] != 0, pinned[:, i] * grid.largest, integers)
+        integers = np.where(pruned[:, i], 0, integers)
         done[:, i] = integers * scales[:, i]
         error = (weights[:, i] - done[:, i]) / factor[i, i]
         weights[:, i + 1 :] -= np.outer(error, factor[i, i + 1 :])

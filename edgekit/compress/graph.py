@@ -42,7 +42,7 @@ class Stored:
 
     Attributes:
         target: its name in the graph.
-        called: its name in the model: of Keras the path of a variable.
+        called: its name in the model.
         tensor: the graph's.
         own: the model's, of which the graph's may be a copy.
         places: where in it each number of the value lies.
@@ -100,12 +100,13 @@ class Graph:
 
     def started(self, samples: Iterable[Sequence[NDArray[Any]]], *, frozen: bool = False) -> list[State]:
         """A run of each sample, at the first node; ``frozen``: with tensors as they are now, whatever they become."""
-        attributes = {str(n.target): self._tensor(str(n.target)) for n in self.nodes if n.op == "get_attr" and frozen}
+        attributes = {str(n.target): self.tensor(str(n.target)) for n in self.nodes if n.op == "get_attr" and frozen}
         kept = {name: value.clone() for name, value in attributes.items() if torch.is_tensor(value)}  # others: branches
         # Copies: a model may write into its inputs.
         return [State(self._module, [torch.tensor(array) for array in sample], kept) for sample in samples]
 
-    def _tensor(self, target: str) -> Any:
+    def tensor(self, target: str) -> Any:
+        """What the graph calls so."""
         found: Any = self._module
         for part in target.split("."):
             found = getattr(found, part)
@@ -115,8 +116,8 @@ class Graph:
         """The graph as a module on the model's own tensors, so that training the one trains the other."""
         named: dict[str, Any] = {}
         for target in {str(n.target) for n in self.nodes if n.op == "get_attr"}:
-            tensor = self._tensor(target)
-            own = self._own(target, tensor) if torch.is_tensor(tensor) else None
+            tensor = self.tensor(target)
+            own = self.own(target, tensor) if torch.is_tensor(tensor) else None
             named[target] = tensor if own is None else self._trained.get(own.data_ptr(), own)
         return fx.GraphModule(named, self._module.graph)
 
@@ -133,18 +134,22 @@ class Graph:
         if not isinstance(node, fx.Node) or node.op != "get_attr" or self._readers[self._memory(str(node.target))] > 1:
             return None
         target = str(node.target)
-        tensor = self._tensor(target)
+        tensor = self.tensor(target)
         if not torch.is_tensor(tensor) or tensor.dtype != torch.float32:
             return None
-        own = self._own(target, tensor)
+        own = self.own(target, tensor)
         if own is None:
             return None
         places = torch.arange(tensor.numel()).reshape(tensor.shape)
         for move in reversed(moves):
             places = move.target(places, *move.args[1:], **move.kwargs)  # type: ignore[operator]
-        return Stored(target, self._paths.get(own.data_ptr(), target), tensor, own, places.numpy(), reader)
+        return Stored(target, self.called(own, target), tensor, own, places.numpy(), reader)
 
-    def _own(self, name: str, tensor: torch.Tensor) -> torch.Tensor | None:
+    def called(self, own: torch.Tensor, target: str) -> str:
+        """What the model calls a tensor of its own: of Keras the path of a variable."""
+        return self._paths.get(own.data_ptr(), target)
+
+    def own(self, name: str, tensor: torch.Tensor) -> torch.Tensor | None:
         """The model's own tensor: by its name, or by where it lies where the graph calls it otherwise.
 
         None where the model does not save it.
@@ -153,10 +158,10 @@ class Graph:
 
     def _memory(self, target: str) -> object:
         """Where a tensor lies: two that lie in the same memory are one, whatever they are called."""
-        tensor = self._tensor(target)
+        tensor = self.tensor(target)
         if not torch.is_tensor(tensor):
             return target
-        own = self._own(target, tensor)
+        own = self.own(target, tensor)
         return (tensor if own is None else own).untyped_storage().data_ptr()
 
 

@@ -15,18 +15,19 @@ the graph of ``activations``, where they lie on the steps of a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
 from edgekit.compress.fakequant import Grid, nearest
-from edgekit.compress.fitting import Loss, fit, reproducible
-from edgekit.compress.graph import Graph, operator
+from edgekit.compress.fitting import Ended, Loss, Step, fit, reproducible
+from edgekit.compress.graph import Graph, Stored, operator
 from edgekit.compress.products import find, names_of
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs
@@ -34,7 +35,10 @@ from edgekit.frameworks.loaded import named
 from edgekit.scheme import Kind
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.compress.graph import Places
+    from edgekit.compress.prune.zeros import Zeros
     from edgekit.zoo import Training
 
 #: Distributions whose versions change what is done here.
@@ -53,12 +57,16 @@ class Layer:
     rows: Places
     grid: Grid
 
-    def quantize(self) -> None:
-        """Round the weights in place."""
-        values = self.own.detach().numpy()  # shares the tensor's memory, whatever its strides
+    def rounded(self) -> NDArray[np.float32]:
+        """The weights as they are on the grid."""
+        values = self.own.detach().numpy()
         flat = values.reshape(-1).copy()
         flat[self.rows] = nearest(flat[self.rows].astype("float64"), self.grid)
-        values[...] = flat.reshape(values.shape)
+        return np.asarray(flat.reshape(values.shape))
+
+    def quantize(self) -> None:
+        """Round the weights in place."""
+        self.own.detach().numpy()[...] = self.rounded()  # shares the tensor's memory, whatever its strides
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,17 @@ class Trained:
     """
 
     layers: int
-    losses: tuple[float, ...]
+    losses: tuple[float | None, ...]
     values: tuple[float, ...]
     kept: int
     stopped: str = ""
+
+
+#: Called behind each epoch with what training would give if it ended there, which the model then holds, and with what
+#: ``train`` goes on with behind it: plain values and tensors.
+Keep = Callable[[Trained, Mapping[str, Any]], None]
+#: A loop of somebody's own: called with what it has to call behind each epoch.
+Loop = Callable[[Callable[[Ended], None]], None]
 
 
 def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[str]]:
@@ -85,24 +100,52 @@ def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[s
 
     A recurrent layer, a grouped convolution that is not depthwise, and a tensor that several operators read have none.
     """
-    graph, found, without = Graph(model), list[Layer](), list[str]()
-    for node in graph.nodes:
-        product = find(node, graph, ())
-        if product is not None:
-            of, stored, rows, channels = product.product.kind, product.stored, product.rows, product.product.channels
-        elif (other := _other(node, graph)) is not None:
-            of, stored, rows, channels = other
-        else:
-            without += _unruled(node, chosen)
+    found, without = list[Layer](), list[str]()
+    for each in find_matrices(Graph(model)):
+        if isinstance(each, Unruled):
+            without += [name for name in each.names if chosen(_called(name), each.kind, _ANY, _ANY) is not None]
             continue
-        grid = chosen(names_of(stored), of, rows.shape[1], channels)
+        grid = chosen(names_of(each.stored), each.kind, each.rows.shape[1], each.channels)
         if grid is not None:
-            found.append(Layer(stored.called, stored.own, rows, grid))
+            found.append(Layer(each.stored.called, each.stored.own, each.rows, grid))
     return found, list(dict.fromkeys(without))
 
 
-def _other(node: fx.Node, graph: Graph) -> tuple[Kind, Any, Places, int] | None:
-    """A depthwise or a transposed convolution: its kind, weights, rows and input channels of a group."""
+@dataclass(frozen=True)
+class Matrix:
+    """Stored weights that an operator multiplies by: what it does, where each of ``(rows, inputs)`` lies in them.
+
+    ``inputs`` are ``channels`` times positions of a kernel.
+    """
+
+    kind: Kind
+    stored: Stored
+    rows: Places
+    channels: int
+
+
+@dataclass(frozen=True)
+class Unruled:
+    """Names of stored matrices that an operator multiplies by, and that are read in no such way."""
+
+    kind: Kind
+    names: tuple[str, ...]
+
+
+def find_matrices(graph: Graph) -> Iterator[Matrix | Unruled]:
+    """What the operators of a graph multiply by, in the order in which they run."""
+    for node in graph.nodes:
+        product = find(node, graph, ())
+        if product is not None:
+            yield Matrix(product.product.kind, product.stored, product.rows, product.product.channels)
+        elif (other := _other(node, graph)) is not None:
+            yield other
+        elif node.op == "call_function" and (kind := _MULTIPLY.get(operator(node))) is not None:
+            yield Unruled(kind, tuple(name for one in node.all_input_nodes if (name := _origin(one)) is not None))
+
+
+def _other(node: fx.Node, graph: Graph) -> Matrix | None:
+    """A depthwise or a transposed convolution; its channels are those of a group."""
     name = operator(node)
     given = list(node.args)
     if name in ("conv1d", "conv2d", "conv3d"):
@@ -118,10 +161,11 @@ def _other(node: fx.Node, graph: Graph) -> tuple[Kind, Any, Places, int] | None:
         return None
     places = stored.places
     if transposed and groups == 1:
-        return "transposed-conv", stored, places.swapaxes(0, 1).reshape(places.shape[1], -1), places.shape[0]
+        rows = places.swapaxes(0, 1).reshape(places.shape[1], -1)
+        return Matrix("transposed-conv", stored, rows, places.shape[0])
     if not transposed and (groups == 1 or places.shape[1] == 1):
         kind: Kind = "conv" if groups == 1 else "depthwise-conv"
-        return kind, stored, places.reshape(len(places), -1), places.shape[1]
+        return Matrix(kind, stored, places.reshape(len(places), -1), places.shape[1])
     return None
 
 
@@ -138,15 +182,9 @@ _MULTIPLY: dict[str, Kind] = {
 _ANY = 128
 
 
-def _unruled(node: fx.Node, chosen: Chosen) -> Iterator[str]:
-    """Names of stored matrices that an operator multiplies by and no rule reads, of kinds that the target quantizes."""
-    kind = _MULTIPLY.get(operator(node)) if node.op == "call_function" else None
-    if kind is None:
-        return
-    for argument in node.all_input_nodes:
-        name = _origin(argument)
-        if name is not None and chosen((name.rpartition(".")[0], name), kind, _ANY, _ANY) is not None:
-            yield name
+def _called(name: str) -> tuple[str, str]:
+    """A layer and its tensor, as rules call them."""
+    return name.rpartition(".")[0], name
 
 
 def _origin(node: fx.Node) -> str | None:
@@ -174,7 +212,7 @@ def train(
     model: LoadedModel,
     layers: Sequence[Layer],
     fixed: Sequence[Tensor],
-    loss: Loss,
+    loss: Loss | None,
     inputs: Sequence[Tensor],
     labels: Tensor,
     training: Training,
@@ -182,6 +220,11 @@ def train(
     *,
     higher: bool,
     through: Callable[..., Any] | None = None,
+    zeros: Zeros | None = None,
+    keep: Keep | None = None,
+    step_done: Step = lambda *_: None,
+    behind: Mapping[str, Any] | None = None,
+    loop: Loop | None = None,
 ) -> Trained:
     """Train a model in place, and leave it with the best weights on their grids, in evaluation mode.
 
@@ -189,38 +232,64 @@ def train(
         model: of PyTorch, or of Keras on the torch backend.
         layers: whose weights are on grids; none for training in float.
         fixed: tensors that are not trained.
-        loss: of what the model returns.
+        loss: of what the model returns; a loop of somebody's own has its own.
         inputs: training samples, in the order of the model's inputs.
         labels: theirs.
         training: epochs and settings.
         score: metric of the model as it is, on the selection split.
         higher: whether more is better.
         through: what computes its outputs instead, with its own tensors: its graph with activations on their steps.
+        zeros: of the weights, which stay or become more; None where none does.
+        keep: told behind each epoch.
+        step_done: told behind each step.
+        behind: what ``keep`` was told behind the epoch to go on behind; the result is that of an undisturbed run.
+        loop: takes the place of edgekit's own.
 
     Raises:
         FailedError: the loss became NaN or infinite before the first epoch had ended.
     """
-    native, norms = model.native, _norms(model)
-    parameters = _parameters(model, fixed)
-    losses, values = list[float](), list[float]()
+    native, norms, tensors = model.native, _norms(model), tensors_of(model)
+    trained = parameters(model, fixed)
+    losses, values = list[float | None](), list[float]()
     best: tuple[int, list[Tensor]] = (0, [])
 
     def measure() -> None:
         nonlocal best
         _evaluate(model)
-        with quantized(layers):
+        with zeros.all() if zeros else nullcontext(), quantized(layers):
             values.append(score())
         if values[-1] == (max if higher else min)(values):  # of equals the later, which was trained longer
-            best = (len(values) - 1, [t.detach().clone() for t in _state(model)])
+            best = (len(values) - 1, [t.detach().clone() for t in tensors])
+
+    def hold_best() -> None:
+        _hold(tensors, best[1])
+        if zeros:
+            zeros.finish()
+        for layer in layers:
+            layer.quantize()
 
     def before(epoch: int) -> None:
         _begin(model)
+        if zeros:
+            zeros.begin(epoch)
         if epoch > training.epochs - training.epochs // 3:
             _freeze(model, norms)
 
-    def after(epoch: int, mean: float) -> None:
-        losses.append(mean)
+    def after(ended: Ended) -> None:
+        losses.append(ended.loss)
         measure()
+        if keep is None:
+            return
+        now = [t.detach().clone() for t in tensors]
+        hold_best()
+        state = {"loop": ended.loop, "tensors": now, "losses": losses, "values": values, "best": list(best)}
+        keep(Trained(len(layers), tuple(losses), tuple(values), best[0]), state)
+        _hold(tensors, now)
+
+    @contextmanager
+    def within() -> Iterator[None]:
+        with zeros.step(trained) if zeros else nullcontext(), quantized(layers):
+            yield
 
     def forward(*xs: Tensor) -> Any:
         if through is not None:
@@ -229,32 +298,55 @@ def train(
 
     stopped = ""
     with reproducible(training.seed):
-        measure()
+        if behind is None:
+            _seed(model, training.seed)
+            measure()
+        else:
+            losses, values = [*behind["losses"]], [*behind["values"]]
+            best = (behind["best"][0], behind["best"][1])
+            _hold(tensors, behind["tensors"])
         try:
-            fit(
-                forward, parameters, loss, inputs, labels, training,
-                before=before, after=after, within=lambda: quantized(layers),
-            )  # fmt: skip
+            if loop is not None:
+                loop(after)
+            else:
+                assert loss is not None
+                fit(
+                    forward, trained, loss, inputs, labels, training,
+                    before=before, after=after, within=within, step_done=step_done,
+                    behind=behind and behind["loop"],
+                )  # fmt: skip
         except FailedError as error:
             if not losses:
                 raise
             stopped = f"{error}: the weights of epoch {best[0]} were kept"
-    for tensor, value in zip(_state(model), best[1], strict=True):
-        tensor.detach().copy_(value)
-    for layer in layers:
-        layer.quantize()
+    hold_best()
     _evaluate(model)
     return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped)
 
 
-def _state(model: LoadedModel) -> list[Tensor]:
-    """All tensors that are saved with a model."""
+def tensors_of(model: LoadedModel) -> list[Tensor]:
+    """All tensors that a model's answers and its training depend on: of Keras also what dropout draws from."""
     if model.framework == "keras":
-        return [variable.value for variable in model.native.weights]
+        return [variable.value for variable in model.native.variables]
     return [t for t in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(t)]
 
 
-def _parameters(model: LoadedModel, fixed: Sequence[Tensor]) -> list[Tensor]:
+def _hold(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Put values into the model's tensors."""
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.detach().copy_(value)
+
+
+def _seed(model: LoadedModel, seed: int) -> None:
+    """Have Keras's dropouts draw the same numbers in every process, each its own."""
+    if model.framework == "keras":
+        weights = {id(variable) for variable in model.native.weights}
+        drawn = [v for v in model.native.variables if id(v) not in weights and v.path.endswith("seed_generator_state")]
+        for variable, number in zip(drawn, np.random.SeedSequence(seed).generate_state(len(drawn)), strict=True):
+            variable.assign(np.array([number, 0]))
+
+
+def parameters(model: LoadedModel, fixed: Sequence[Tensor] = ()) -> list[Tensor]:
     """What is trained: what the model itself says is trainable, but for what is fixed."""
     native = model.native
     found = (

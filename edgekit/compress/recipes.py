@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from edgekit import catalogue
+from edgekit.compress.prune import patterns
+from edgekit.compress.prune.patterns import Pattern, Pruning, Scope
 from edgekit.errors import UsageError, did_you_mean
 from edgekit.zoo import Training
 
@@ -15,15 +17,30 @@ from edgekit.zoo import Training
 PACKAGES = ("pydantic",)
 
 #: What a step may do.
-Kind = Literal["qat", "finetune"]
+Kind = Literal["prune", "qat", "finetune"]
+#: Settings that a step of pruning alone has.
+_OF_PRUNING = ("pattern", "scope", "ramp", "keep", "residual")
+#: Those among them that patterns of some kinds have.
+_OF_PATTERNS = {"scope": ("weights",), "ramp": ("weights", "groups"), "keep": ("channels",), "residual": ("channels",)}
+
+
+def _pattern(value: Any) -> Any:
+    """A pattern as TOML has it: a word, or a bare share."""
+    return patterns.parse(str(value)) if isinstance(value, str | float | int) else value
 
 
 class Step(BaseModel):
     """One thing that is done.
 
     Attributes:
-        kind: ``qat``: training with the weights on the target's grid. ``finetune``: the same in float, which is what
-            any gain of it has to be held against.
+        kind: ``prune``: training in which more and more weights are zero; zeros stay in all steps behind it. ``qat``:
+            training with the weights on the target's grid. ``finetune``: the same in float, which is what any gain of
+            the others has to be held against.
+        pattern: of ``prune``: what goes; see ``prune.patterns``.
+        scope: of ``prune``, where single weights go: the smallest of all layers, or those of each layer.
+        ramp: of ``prune``, where weights become zero: part of the training in which these become more.
+        keep: of ``prune``, where channels go: patterns of the names of layers that keep theirs.
+        residual: of ``prune``, where channels go: whether those of residual streams may as well.
         epochs: at most; the best of them by the selection split is kept.
         learning_rate: largest of the schedule, warm-up and cosine decay.
         batch: samples of a step.
@@ -34,11 +51,49 @@ class Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
+    pattern: Annotated[Pattern | None, BeforeValidator(_pattern)] = None
+    scope: Scope = "global"
+    ramp: float = Field(default=0.5, ge=0, le=1)
+    keep: tuple[str, ...] = ()
+    residual: bool = False
     epochs: int = Field(ge=1, le=1000)
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     batch: int = Field(default=64, ge=2)
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Step:
+        """Refuse pruning without a pattern, and what only pruning has elsewhere."""
+        if self.kind == "prune" and self.pattern is None:
+            raise UsageError("a step of pruning has no pattern", hint='Give one, for example pattern = "0.5".')
+        if self.kind != "prune" and (said := [key for key in _OF_PRUNING if key in self.model_fields_set]):
+            raise UsageError(f"{said[0]} is of steps that prune, and this one is {self.kind}", hint="Leave it out.")
+        for key, of in _OF_PATTERNS.items():
+            if key in self.model_fields_set and self.pattern is not None and self.pattern.of not in of:
+                raise UsageError(
+                    f"{key} is of patterns of {' and '.join(of)}, and {self.pattern} takes {self.pattern.of}",
+                    hint="Omit it.",
+                )
+        return self
+
+    @property
+    def pruning(self) -> Pruning | None:
+        """How weights become zero; None where none does."""
+        if self.pattern is None or self.pattern.of == "channels":
+            return None
+        return Pruning(self.pattern, self.scope, self.ramp)
+
+    @property
+    def narrowing(self) -> float | None:
+        """Which share of the channels goes; None where none does."""
+        return self.pattern.share if self.pattern is not None and self.pattern.of == "channels" else None
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Those that are numbers."""
+        numbers = self.model_dump(exclude={"kind", *_OF_PRUNING})
+        return {key: float(value) for key, value in numbers.items()}
 
     @property
     def training(self) -> Training:
@@ -58,7 +113,12 @@ class Recipe(BaseModel):
     @property
     def words(self) -> str:
         """What is done, in order."""
-        return ", ".join(step.kind for step in self.steps)
+        return ", ".join(f"prune {step.pattern}" if step.pattern else step.kind for step in self.steps)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether weights or channels are left out."""
+        return any(step.kind == "prune" for step in self.steps)
 
     @property
     def rounds(self) -> bool:
@@ -76,14 +136,30 @@ def load(name: str) -> Recipe:
     return parse(catalogue.find("targets/recipes", name))
 
 
-def qat(epochs: int) -> Recipe:
-    """The recipe ``qat`` with so many epochs."""
-    recipe = load("qat")
-    steps = [{**step.model_dump(), "epochs": epochs} for step in recipe.steps]
+def asked(*, qat: int | None = None, prune: str | None = None) -> Recipe | None:
+    """The packaged recipe that options stand for, with what they say: pruning comes first, and its zeros stay.
+
+    Args:
+        qat: epochs on the target's grid.
+        prune: a pattern.
+    """
+    if qat is None and prune is None:
+        return None
+    said: dict[str, dict[str, Any]] = {"prune": {"pattern": prune}, "qat": {"epochs": qat}}
+    recipe = load("-".join(kind for kind, settings in said.items() if None not in settings.values()))
+    steps = [{**step.model_dump(exclude_unset=True), **said.get(step.kind, {})} for step in recipe.steps]
+    option = f"--prune {prune}" if qat is None else f"--qat {qat}"
     try:
+        if prune is not None and patterns.parse(prune).of == "channels":  # which are trained otherwise
+            cut = load("prune-channels")
+            recipe = cut if qat is None else recipe
+            first = [{**step.model_dump(exclude_unset=True), **said["prune"]} for step in cut.steps]
+            steps = [*first, *(step for step in steps if step["kind"] != "prune")]
         return Recipe.model_validate({"name": recipe.name, "title": recipe.title, "step": steps})
     except ValidationError as error:
-        raise UsageError(f"--qat {epochs}: {error.errors()[0]['msg']}", hint="Give epochs, for example 3.") from error
+        raise UsageError(f"{option}: {error.errors()[0]['msg']}", hint="Give epochs, for example 3.") from error
+    except UsageError as error:
+        raise UsageError(f"--prune {prune}: {error}", hint=error.hint) from error
 
 
 def parse(path: Path) -> Recipe:
@@ -99,6 +175,8 @@ def parse(path: Path) -> Recipe:
             f"{where}: {first['msg']}",
             hint=f"{_near(first)}Compare with the packaged recipes: `edgekit list recipes`.",
         ) from error
+    except UsageError as error:
+        raise UsageError(f"{path.name}: {error}", hint=error.hint) from error
 
 
 def _near(error: Any) -> str:

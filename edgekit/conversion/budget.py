@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgekit.errors import UsageError, did_you_mean
-from edgekit.result import Latency
+from edgekit.result.speed import Latency
 
 _WORDS = ("size", "latency")
 _UNITS = {"B": 1, "kB": 1000, "MB": 10**6, "KiB": 1 << 10, "MiB": 1 << 20}

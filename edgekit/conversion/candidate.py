@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit import target as targets
+from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.budget import Budget
 from edgekit.errors import UsageError
 from edgekit.jobs.run import Ref
 from edgekit.jobs.store import Entry
 from edgekit.limits import Gate
-from edgekit.proof import judge, metrics, precision
+from edgekit.proof import judge, metrics, precision, sparsity
 from edgekit.proof.judge import Verdict
-from edgekit.result import Accuracy, Inspected, Latency, Parity, Status
+from edgekit.result import Accuracy, Inspected, Parity, Status
+from edgekit.result.speed import Latency
 from edgekit.scheme import Range, Rule, Scheme
 from edgekit.steps import execute, golden, score
 from edgekit.target import Target
@@ -198,6 +200,15 @@ def check_kept(rules: Sequence[Rule], made: Candidate) -> None:
             raise UsageError(f"no layer of any part is {rule.words}", hint="`edgekit inspect FILE --layers` lists all.")
     if sum(len(part.audit.layers) for part in made.parts.values()) <= len(kept):
         raise UsageError(f"all {len(kept)} layers are to be kept in float: nothing would be quantized")
+
+
+def judge_zeros(checkpoint: Checkpoint, made: Candidate) -> Candidate:
+    """Refuse files of a pruned model that have lost zeros on the way."""
+    pruning = checkpoint.steps.pruning if checkpoint.steps else None
+    if pruning is None or made.status != "PASS":
+        return made
+    missing = sparsity.lost(pruning, [layer for part in made.parts.values() for layer in part.audit.layers])
+    return replace(made, status="FAIL_PRECISION", reason=missing) if missing else made
 
 
 def judge_audit(target: Target, made: Candidate, *, allow_mixed: bool) -> Candidate:

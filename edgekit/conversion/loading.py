@@ -12,10 +12,10 @@ from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.order import Order
 from edgekit.conversion.samples import SplitFiles
 from edgekit.data.tasks import Split
-from edgekit.errors import FailedError, UsageError
+from edgekit.errors import ElsewhereError, FailedError, UsageError
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
-from edgekit.signature import WHOLE, Signature
+from edgekit.signature import WHOLE, Environment, Signature
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps import describe, reference, samples, score
@@ -24,7 +24,15 @@ from edgekit.steps import describe, reference, samples, score
 def load(run: Run, order: Order) -> Checkpoint:
     """Load the source in its framework, part by part; fix its batch to 1 and read its inputs and outputs."""
     source = identify(run, order)
-    environment = sources.environments(source)[0]
+    *others, last = sources.environments(source)
+    for environment in others:
+        with contextlib.suppress(ElsewhereError):
+            return _load(run, order, source, environment)
+    return _load(run, order, source, last)
+
+
+def _load(run: Run, order: Order, source: Source, environment: Environment) -> Checkpoint:
+    """The same in one kind of child."""
     parts: dict[str, Source] = {}
     signatures: dict[str, Signature] = {}
     for part in sources.parts(source):

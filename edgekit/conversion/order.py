@@ -16,6 +16,7 @@ from edgekit.ranges.estimator import TOOL, Estimator
 from edgekit.scheme import Equalization, Rule
 from edgekit.sources.source import Source
 from edgekit.target import Rounding, Target
+from edgekit.user_code import Function
 
 #: Fewer calibration samples than this are used, but warned about.
 FEW_CALIBRATION_SAMPLES = 32
@@ -33,7 +34,7 @@ class Order:
     ``keep_float`` are patterns of the names of layers that stay in float; ``rules`` are what mixed precision says of
     others. ``budget`` is what the files may cost. ``rounding`` is the target's where None.
     ``equalize`` is how channels are scaled; where None as the target says, if no route passes without. ``ranges`` is
-    how activations get theirs. ``recipe`` is what is done to the source first.
+    how activations get theirs. ``recipe`` is what is done to the source first, ``fit`` the user's loop in it.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class Order:
     equalize: Equalization | None = None
     ranges: Estimator = TOOL
     recipe: Recipe | None = None
+    fit: Function | None = None
 
     @property
     def layers(self) -> tuple[Rule, ...]:
@@ -132,6 +134,10 @@ class Order:
 
     def _check_recipe(self) -> None:
         """Refuse a recipe that cannot be followed; ``check`` says what it raises."""
+        if self.recipe is None and self.fit is not None:
+            raise UsageError(
+                f"--fit {self.fit.name}: nothing is trained", hint="Give --recipe NAME or --qat EPOCHS, too."
+            )
         if self.recipe is None:
             return
         asked = f"--recipe {self.recipe.name}"

@@ -8,11 +8,12 @@ from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.plan import Plan
 from edgekit.conversion.samples import SplitFiles
+from edgekit.result.speed import Gain
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was loaded, the samples, the float twin, the routes, what they made, what was chosen and tested once."""
+    """What was loaded, the samples, the float twin, the routes, what they made, what was chosen, tested and gained."""
 
     checkpoint: Checkpoint
     samples: list[SplitFiles]
@@ -21,3 +22,4 @@ class Outcome:
     candidates: list[Candidate]
     chosen: Candidate | None
     tested: Candidate | None
+    gain: Gain | None = None

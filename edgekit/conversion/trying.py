@@ -17,7 +17,8 @@ from edgekit.errors import DamagedFileError, EdgekitError, FailedError, NotRunEr
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics, precision
 from edgekit.ranges.estimator import TOOL
-from edgekit.result import Latency, Parity
+from edgekit.result import Parity
+from edgekit.result.speed import Latency
 from edgekit.scheme import Rule
 from edgekit.schemes import FP32
 from edgekit.signature import Trait
@@ -112,6 +113,7 @@ def _try(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidat
         judging.check_kept(trial.order.layers, made)
         made = judging.judge_audit(trial.order.target, made, allow_mixed=trial.order.allow_mixed)
         made = judging.check_ranges(made)
+        made = judging.judge_zeros(trial.checkpoint, made)
         if made.status == "FAIL_PRECISION":
             return made
         made = prove(run, trial, made, trial.selection, label=trial.label)

@@ -202,6 +202,8 @@ def edges(samples: Samples) -> Samples:
     """Samples of the inputs' own kind that real data seldom hold, in the order of ``EDGES``.
 
     A model that adds an epsilon before a logarithm or a division is finite on them; a file that lost it is not.
+    Numbers of words and masks (int32, int64, bool) have no edge: all 0 is a sentence of nothing but padding, of which
+    attention has no mean. In the place of constants they have a sample.
     """
 
     def of(array: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -209,6 +211,8 @@ def edges(samples: Samples) -> Samples:
         padded = one.copy()
         if one.ndim > 1:
             padded[:, one.shape[1] // 2 :] = 0
+        if one.dtype.kind == "b" or (one.dtype.kind in "iu" and one.itemsize > 2):
+            return np.concatenate([one, one, one, padded])
         least = min(block.min() for block in mapped.blocks(array))
         most = max(block.max() for block in mapped.blocks(array))
         constants = (np.full_like(one, value) for value in (0, least, most))

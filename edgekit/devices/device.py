@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.proof.speed import step as speed
-from edgekit.result import Latency
+from edgekit.result.speed import Latency
 from edgekit.steps import execute, latency
 
 

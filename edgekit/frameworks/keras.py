@@ -6,7 +6,7 @@ Imported in a Keras child only; its ``KERAS_BACKEND`` (tensorflow or torch) was 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
+from edgekit.frameworks.brought import keras as brought
 from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
+from edgekit.frameworks.widths import keras as widths
 from edgekit.sources import keras_config
 from edgekit.sources.source import Source, resolve, with_weights
 
@@ -76,7 +78,17 @@ def materialise(loaded: Loaded, folder: Path) -> Source:
 def save_weights(loaded: LoadedModel, folder: Path) -> Path:
     """Write all weights into a file that ``Source.weights`` may name, whatever kind the source is."""
     weights = folder / "checkpoint.weights.h5"
-    loaded.native.save_weights(weights)
+    widths.save(loaded.native, weights)
+    return weights
+
+
+def save_others(loaded: LoadedModel, arrays: Sequence[Any], folder: Path) -> Path:
+    """The same of other weights, in the order of the model's, whose shapes may be smaller."""
+    weights = folder / "checkpoint.weights.h5"
+    made = widths.narrowed(loaded.native, [array.shape for array in arrays])
+    for variable, array in zip(made.weights, arrays, strict=True):
+        variable.assign(array)
+    widths.save(made, weights)
     return weights
 
 
@@ -98,7 +110,7 @@ def _zoo(source: Source) -> Loaded:
     shipped = zoo.weights_path(source.name, source.config)
     notes: tuple[str, ...] = ()
     if source.weights:
-        model.load_weights(source.weights)
+        model = widths.load(model, source.weights)
     elif shipped:
         tensors = weights.read(shipped)
         weights.load_keras(model, weights.of_part(tensors, source.part) if config.parts else tensors)
@@ -118,9 +130,19 @@ def _file(source: Source) -> Loaded:
         raise DamagedFileError(f"Keras cannot read {source.given}: {source.named(error)}") from error
     except Exception as error:  # a configuration that is no model's fails anywhere in Keras
         raise _not_loadable(source, error) from error
+    return _brought(source, model)
+
+
+def _brought(source: Source, model: Any) -> Loaded:
+    """A model of the user's, as every route reads it."""
+    model, notes = brought.plain(model)
+    model, states, said = brought.with_states(model)
     if source.weights:
-        model.load_weights(source.weights)
-    return keras_outputs.describe(source, model, _runner(model))
+        keras_outputs.build(source, model)
+        model = widths.load(model, source.weights)
+    brought.check_backend(source.given, model)
+    loaded = keras_outputs.describe(source, model, _runner(model), notes=(*notes, *said))
+    return replace(loaded, signature=replace(loaded.signature, state=states)) if states else loaded
 
 
 def _not_loadable(source: Source, error: Exception) -> UsageError:
@@ -139,10 +161,7 @@ def _python(source: Source) -> Loaded:
             f"{source.given} returned a {type(model).__module__}.{type(model).__name__}, which is no keras.Model",
             hint="Models of tf_keras are handed in as .h5; PyTorch models are loaded in a torch child.",
         )
-    if source.weights:
-        keras_outputs.build(source, model)
-        model.load_weights(source.weights)
-    return keras_outputs.describe(source, model, _runner(model))
+    return _brought(source, model)
 
 
 def _runner(model: Any) -> Callable[[Arrays], list[Any]]:

@@ -33,6 +33,7 @@ class Loaded:
         call: one forward pass: inputs in the signature's order to outputs in the signature's order.
         most: samples per forward pass at most; 1 where the model's own batch is fixed.
         probed: False where it is known that samples can share a forward pass.
+        sample: one that the model is known to run on; zeros where None.
     """
 
     native: Any
@@ -43,6 +44,11 @@ class Loaded:
     call: Callable[[Arrays], Arrays]
     most: int = BATCH
     probed: bool = True
+    sample: Arrays | None = None
+
+    def example(self) -> Arrays:
+        """One sample, to trace the model with."""
+        return self.sample or zeros(self.signature.inputs)
 
     @functools.cached_property
     def batch(self) -> int:
@@ -129,6 +135,11 @@ def zeros(specs: Sequence[TensorSpec]) -> Arrays:
     return [np.zeros(spec.shape, spec.dtype) for spec in specs]
 
 
+def ones(specs: Sequence[TensorSpec]) -> Arrays:
+    """One sample of ones: to a model that masks what is 0, zeros are nothing at all."""
+    return [np.ones(spec.shape, spec.dtype) for spec in specs]
+
+
 def samples_of(specs: Sequence[TensorSpec], count: int) -> Arrays:
     """A few fixed pseudo-random samples, to probe a model's behaviour with and never its accuracy.
 
@@ -170,11 +181,11 @@ def output_specs(names: Sequence[str], outputs: Arrays) -> tuple[TensorSpec, ...
 
 
 def named(
-    value: Any, is_tensor: Callable[[Any], bool], name: str = "", *, by_key: bool = False
+    value: Any, is_tensor: Callable[[Any], bool], name: str = "", *, by_key: bool = False, lenient: bool = False
 ) -> list[tuple[str, Any]]:
     """Flatten what a model returned (tensor, tuple, dict, named tuple) into named tensors.
 
-    Dicts keep their own order, or with ``by_key`` that of their keys.
+    Dicts keep their own order, or with ``by_key`` that of their keys. What is none of these is left out if ``lenient``.
     """
     if is_tensor(value):
         return [(name or "output", value)]
@@ -183,14 +194,16 @@ def named(
     elif isinstance(value, list | tuple):
         fields = getattr(value, "_fields", None) or [f"output_{i}" if not name else str(i) for i in range(len(value))]
         entries = [(str(key), inner) for key, inner in zip(fields, value, strict=True)]
-    elif value is None:
+    elif value is None or lenient:
         return []
     else:
         raise UsageError(
             f"the model returns a {type(value).__name__}; allowed: tensors, tuples, lists and dicts of them"
         )
     named_entries = [(f"{name}_{key}" if name else key, inner) for key, inner in entries]
-    return [pair for key, inner in named_entries for pair in named(inner, is_tensor, key, by_key=by_key)]
+    return [
+        pair for key, inner in named_entries for pair in named(inner, is_tensor, key, by_key=by_key, lenient=lenient)
+    ]
 
 
 def check_finite(tensors: Iterable[tuple[str, NDArray[np.generic], bool]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
+from edgekit.frameworks.brought import torch as brought
 from edgekit.frameworks.loaded import (
     Arrays,
     Found,
@@ -24,9 +24,11 @@ from edgekit.frameworks.loaded import (
     check_finite,
     merge_inputs,
     named,
+    ones,
     output_specs,
     zeros,
 )
+from edgekit.frameworks.widths import torch as widths
 from edgekit.signature import Signature, State, TensorSpec
 from edgekit.sources.source import Source, with_weights
 from edgekit.user_code import source_line
@@ -57,7 +59,7 @@ def torch_export(loaded: LoadedModel, batch: int = 1) -> torch.export.ExportedPr
 
     Works for Keras models on the torch backend too. Inputs are the signature's, in its order, of so many samples.
     """
-    args = tuple(torch.from_numpy(a.repeat(batch, axis=0)) for a in zeros(loaded.signature.inputs))
+    args = tuple(torch.from_numpy(a.repeat(batch, axis=0)) for a in loaded.example())
     if loaded.kind == "torchscript":
         return _export_script(loaded.native, args)
     module = loaded.native if loaded.framework == "torch" else _KerasModule(loaded.native)
@@ -95,6 +97,16 @@ def save_weights(loaded: LoadedModel, folder: Path) -> Path:
     state = {name: t.detach().clone().contiguous() for name, t in loaded.native.state_dict().items()}
     path = folder / "checkpoint.safetensors"
     save_file(state, path)
+    return path
+
+
+def save_others(loaded: LoadedModel, arrays: Sequence[NDArray[Any]], folder: Path) -> Path:
+    """The same of other weights, in the order of the module's state, whose shapes may be smaller."""
+    from safetensors.torch import save_file
+
+    names = [name for name, tensor in loaded.native.state_dict().items() if torch.is_tensor(tensor)]
+    path = folder / "checkpoint.safetensors"
+    save_file({name: torch.tensor(array) for name, array in zip(names, arrays, strict=True)}, path)
     return path
 
 
@@ -137,11 +149,12 @@ def _python(source: Source) -> Loaded:
     if python_file.framework_of(model) != "torch":
         raise UsageError(f"{source.given} returned a Keras model", hint="It is loaded in a Keras child.")
     model.eval()
+    notes = brought.plain(source.given, model)
     if source.weights:
         _load_state(model, source.weights)
-    names = _parameters(model)
-    examples = getattr(model, "example_inputs", None)
-    loaded = _finish(source, model, model, *_from_examples(examples, names))
+    names, found, sample = _asked(source, model)
+    loaded = _finish(source, model, model, names, found, sample)
+    loaded = replace(loaded, notes=(*notes, *loaded.notes))
     states = _states(source, getattr(model, "streaming_state", None) or {}, loaded.signature)
     return replace(loaded, signature=replace(loaded.signature, state=states))
 
@@ -177,12 +190,13 @@ def _finish(
     program: Any,
     names: Sequence[str],
     found: Sequence[Found | None],
+    sample: Arrays | None = None,
 ) -> Loaded:
-    """Run one sample to learn the outputs."""
+    """Run one sample to learn the outputs: an example, zeros (safe for all tables), or ones (no padding)."""
     inputs, notes = merge_inputs(found, names, source.inputs)
-    args = [torch.from_numpy(a) for a in zeros(inputs)]
+    tried = [sample] if sample else [zeros(inputs), ones(inputs)]
     try:
-        outputs = named(module(*args), torch.is_tensor)
+        sample, outputs = _first_run(module, tried)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         shapes = ", ".join(f"{t.name}={'x'.join(map(str, t.shape))}:{t.dtype}" for t in inputs)
         said = "--input" if source.inputs else "the inputs that it was exported with"
@@ -193,7 +207,18 @@ def _finish(
     call = _caller(module, [name for name, _ in outputs])
     specs = output_specs([name for name, _ in outputs], [_array(t) for _, t in outputs])
     native = module if source.kind != "pt2" else program.module(check_guards=False)
-    return Loaded(native, "torch", source, Signature(inputs, specs), notes, call)
+    return Loaded(native, "torch", source, Signature(inputs, specs), notes, call, sample=sample)
+
+
+def _first_run(module: Any, tried: Sequence[Arrays]) -> tuple[Arrays, list[tuple[str, torch.Tensor]]]:
+    """The first sample that a module runs on, and its outputs; the error of the first where it runs on none."""
+    errors: list[Exception] = []
+    for sample in tried:
+        try:
+            return sample, named(module(*map(torch.from_numpy, sample)), torch.is_tensor)
+        except (RuntimeError, TypeError, IndexError, ValueError) as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _caller(module: Any, names: Sequence[str]) -> Any:
@@ -219,31 +244,39 @@ def _weights(module: Any) -> Mapping[str, torch.Tensor]:
     return {name: t for name, t in module.state_dict().items() if torch.is_tensor(t)}
 
 
-def _parameters(model: torch.nn.Module) -> list[str]:
-    """Names of the required parameters of ``forward``."""
-    found: list[str] = []
-    for parameter in inspect.signature(model.forward).parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            return found or ["x"]
-        if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            found.append(parameter.name)
-    return found
+def _asked(source: Source, model: torch.nn.Module) -> tuple[list[str], list[Found | None], Arrays | None]:
+    """Inputs of a module, as its parameters, its examples and ``--input`` name them, and one sample.
 
+    ``example_inputs`` is a tensor, or a tuple or dict of them. A parameter that has a default (all of a Hugging Face
+    model do) is an input where an example or ``--input`` names it.
 
-def _from_examples(examples: Any, names: list[str]) -> tuple[list[str], list[Found | None]]:
-    """Inputs from a module's attribute ``example_inputs``: a tensor, or a tuple or dict of them."""
-    if examples is None:
-        return names, [None] * len(names)
-    if torch.is_tensor(examples):
-        examples = (examples,)
+    Raises:
+        UsageError: nothing names an input.
+    """
+    needed, optional = brought.parameters(model)
+    examples = getattr(model, "example_inputs", None)
+    examples = (examples,) if torch.is_tensor(examples) else examples
     if isinstance(examples, Mapping):
-        pairs = [(name, examples[name]) for name in names if name in examples]
+        given = {name: examples[name] for name in (*needed, *optional) if name in examples}
     else:
-        pairs = list(zip(names, examples, strict=False))
-    found: list[Found | None] = [
-        Found(name, tuple(t.shape), _dtype(t.dtype), example=True) for name, t in pairs if torch.is_tensor(t)
-    ]
-    return [name for name, _ in pairs], found
+        given = dict(zip((*needed, *optional), examples or (), strict=False))
+    given = {name: value for name, value in given.items() if torch.is_tensor(value)}
+    said = {*given, *(spec.name for spec in source.inputs)}
+    names = [*needed, *(name for name in optional if name in said)]
+    if examples is not None and not source.inputs:
+        names = [name for name in names if name in given]
+    if not names:
+        raise UsageError(
+            f"{source.given}: every parameter of forward has a default ({', '.join(optional) or 'it has none'}), and "
+            "nothing says which are inputs",
+            hint=f"Name them: --input {(optional or ['x'])[0]}=1x16:int64 (with your own shape), or an attribute "
+            "example_inputs, a dict of tensors.",
+        )
+    if names != [*needed, *optional][: len(names)] or len(names) > len(needed):
+        brought.taking(model, names)
+    found = [Found(n, tuple(given[n].shape), _dtype(given[n]), example=True) if n in given else None for n in names]
+    whole = all(name in given for name in names) and not source.inputs
+    return names, found, [_array(given[name]) for name in names] if whole else None
 
 
 def _states(source: Source, said: Any, signature: Signature) -> tuple[State, ...]:
@@ -283,8 +316,10 @@ def _initial(where: str, value: torch.Tensor, into: TensorSpec) -> float | tuple
     return float(values[0]) if len(set(values)) == 1 else tuple(map(float, values))
 
 
-def _dtype(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _dtype(tensor: torch.Tensor) -> str:
+    """NumPy's name; halves are converted in float32."""
+    half = tensor.dtype in (torch.float16, torch.bfloat16)
+    return "float32" if half else str(tensor.dtype).removeprefix("torch.")
 
 
 def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:
@@ -295,7 +330,7 @@ def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:
         Found(
             name,
             tuple(n if isinstance(n, int) else None for n in shape),
-            _dtype(values[name].dtype),
+            _dtype(values[name]),
             batches=tuple(axis for axis, n in enumerate(shape) if n in batches),
         )
         for name, shape in called.items()
@@ -303,13 +338,14 @@ def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:
 
 
 def _load_state(model: Any, path: Path) -> None:
-    """Load weights over those of a module, or of an exported program."""
+    """Load weights over those of a module, which becomes as narrow as they are, or of an exported program."""
     from safetensors.torch import load_file
 
-    if not isinstance(model, torch.export.ExportedProgram):
-        model.load_state_dict(load_file(path))
-        return
     given = load_file(path)
+    if not isinstance(model, torch.export.ExportedProgram):
+        widths.narrow(model, {name: tuple(tensor.shape) for name, tensor in given.items()})
+        model.load_state_dict(given)
+        return
     for name, tensor in model.state_dict.items():
         tensor.data.copy_(given[name])
 

@@ -2,7 +2,7 @@
 
 Request  ``{"number": 1, "step": "edgekit.steps.convert:run", "arguments": {...}}``, one JSON document per line.
 Answer   ``{"number": 1, "value": ..., "cpu_seconds": ..., "peak_rss_bytes": ..., "read": {}}``
-or       ``{"number": 1, "error": ...}``.
+or       ``{"number": 1, "error": ...}``; before it any number of ``{"number": 1, "told": ...}``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from edgekit.errors import EdgekitError
@@ -35,24 +36,30 @@ def _full(error: Exception) -> str | None:
     return next((os.strerror(code) for code in _FULL if f"{os.strerror(code)} (os error {code})" in str(error)), None)
 
 
+def _log() -> None:
+    """Write what was raised into the log, which may lie on a disk that is full."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
 def _raised(error: Exception) -> dict[str, Any]:
     line = (str(error).strip() or "no message").splitlines()[0][:500]
     return {"error": {"type": type(error).__name__, "message": line, "hint": ""}}
 
 
-def _answer(request: dict[str, Any], *, first: bool) -> dict[str, Any]:
+def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unheard) -> dict[str, Any]:
     module, _, function = request["step"].partition(":")
     before = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        value = wire.call(getattr(importlib.import_module(module), function), request["arguments"])
+        value = wire.call(getattr(importlib.import_module(module), function), request["arguments"], tell)
     except EdgekitError as error:
-        traceback.print_exc()
+        _log()
         return {"error": {"type": type(error).__name__, "message": str(error), "hint": error.hint}}
     except MemoryError:
-        traceback.print_exc()
+        _log()
         return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}
     except Exception as error:  # boundary: a toolchain may raise anything; the parent turns it into FAILED with the log
-        traceback.print_exc()
+        _log()
         if (full := _full(error)) is not None:
             message, hint = f"a file could not be written: {full}", "Free space in EDGEKIT_HOME and in TMPDIR."
             return {"error": {"type": "UsageError", "message": message, "hint": hint}}
@@ -92,11 +99,19 @@ def main() -> None:
         request = json.loads(line)
         if bounds:
             entering.allow_cpu(bounds.seconds)
-        answer = {"number": request["number"], **_answer(request, first=index == 0)}
-        sys.stdout.flush()
-        sys.stderr.flush()
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+
+        def say(said: dict[str, Any], number: int = request["number"]) -> None:
+            answers.write(json.dumps({"number": number, **said}) + "\n")
+            answers.flush()
+
+        def tell(told: wire.Told, say: Callable[[dict[str, Any]], None] = say) -> None:
+            say({"told": wire.plain(told)})
+
+        answer = _answer(request, first=index == 0, tell=tell)
+        for log in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                log.flush()
+        say(answer)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,16 @@ def listen() -> None:
     _take_over({})
 
 
+@contextlib.contextmanager
+def answered() -> Iterator[None]:
+    """Do within what the signal that was heard leaves to do; another one interrupts that."""
+    first, _state.first = _state.first, None
+    try:
+        yield
+    finally:
+        _state.first = first or _state.first
+
+
 def finish() -> None:
     """The result is about to be written: where the process listens, a signal now ends it at once, with its code."""
     if _state.process:

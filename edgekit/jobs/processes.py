@@ -1,4 +1,4 @@
-"""What a child and all that it started are and take, as the system tells it."""
+"""What a child is told by its environment, and what it and all that it started are and take, as the system tells it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,38 @@ import os
 import stat
 
 import psutil
+
+from edgekit import frameworks, toolchains
+
+_COMMON = {
+    # One thread: sums come out in one order, and no pool spins for work while another process needs the core (on two
+    # busy cores, two OpenMP threads spent 2 to 30 times the CPU of one).
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "CUDA_VISIBLE_DEVICES": "",
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+#: What a confined child keeps of the user's variables: tokens and passwords are among the others.
+KEPT = (
+    "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH",
+)  # fmt: skip
+
+#: PyTorch unpickles tensors alone, whatever the code that calls it asks for.
+CONFINED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+
+#: The one kind of child that may see a GPU.
+_GPU = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
+
+
+def variables(environment: str) -> dict[str, str]:
+    """What a kind of child sets in its environment before it imports anything."""
+    gpu = _GPU if environment == "gpu" else {}
+    return {**_COMMON, **toolchains.variables(), **frameworks.variables(environment), **gpu}
 
 
 def descendants(pid: int) -> list[psutil.Process]:

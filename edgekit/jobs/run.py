@@ -6,6 +6,7 @@ A step is looked up under the SHA-256 of all that its result depends on (see ``k
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from edgekit import user_code
 from edgekit.errors import FailedError, UsageError
 from edgekit.jobs import host as machine
 from edgekit.jobs import interpreters, keys, wire
-from edgekit.jobs.store import Entry, Lease, Store
-from edgekit.jobs.wire import Json
+from edgekit.jobs.store import Entry, Lease, Store, sha256_json
+from edgekit.jobs.wire import Json, Told
 from edgekit.jobs.workers import Answer, Confined, Limits, Workers
 from edgekit.result import Host
 
@@ -128,6 +129,8 @@ class Run:
         self.ledger = Ledger()
         #: Entries that were made from what is not trusted, by their keys.
         self._confined: dict[str, Confined] = {}
+        #: Keys of the steps that ran, by those that they were asked for by: they may read files that have changed.
+        self._ran: dict[str, str] = {}
 
     def step(
         self,
@@ -150,13 +153,24 @@ class Run:
             reading: for files of others that the step reads where they lie, and of which it makes plain arrays: it runs
                 in a child that is confined so, and what it made can go to any child.
         """
-        material = keys.material(wire.name_of(step), environment, request, _identity(request), self.host)
-        confined = self._for_whom(request)
+        material = self._material(step, environment, request)
+        asked, unfinished, confined = sha256_json(material), self.store.unfinished, self._for_whom(request)
 
         def produce(folder: Path) -> Json:
             self.progress("start", label)
-            held = confined or reading
-            answer = self.workers.ask(environment, step, folder, request, confined=held, limits=limits)
+            key, held, pace = sha256_json(material), confined or reading, _Pace()
+            self._ran[asked] = key
+
+            def heard(told: Told) -> None:
+                if told.files:
+                    unfinished.keep(key, folder / told.files, told.answer)
+                self.progress(*pace.said(label, told))
+
+            begun = unfinished.find(key)
+            left = begun.file("") if begun else None
+            answer = self.workers.ask(
+                environment, step, folder, request, confined=held, limits=limits, heard=heard, left=left
+            )
             return wire.plain(replace(answer, read={}) if held else answer)
 
         made = self.store.make(material, produce)
@@ -165,6 +179,7 @@ class Run:
         while made.reused and not confined and (read := user_code.changed(_recorded(made).read)):
             material = {**material, "read": [*material.get("read", ()), read]}
             made = self.store.make(material, produce)
+        unfinished.drop(made.key)
         self.ledger.tools |= {tool: version for tool, version in material["tools"].items() if version}
         own = interpreters.for_job(environment, request)
         if own.toolchain:  # what it shares with others may be there in other versions
@@ -179,14 +194,39 @@ class Run:
             raise _no_answer(made) from error
         return Entry(made.key, value, made.folder, made.reused)
 
+    def so_far(
+        self, step: Callable[[Path, Q], A], environment: str, label: str, request: Q
+    ) -> tuple[Entry[A], bool] | None:
+        """What there is of a step without running it, and whether it has ended; None where there is nothing."""
+        asked = sha256_json(self._material(step, environment, request))
+        key = self._ran.get(asked, asked)
+        left, confined = self.store.unfinished.find(key), self._for_whom(request)
+        if left is None:
+            ended = (self.store.root / key).is_dir()
+            return (self.step(step, environment, label, request), True) if ended else None
+        if confined:
+            self._confined[left.key] = confined
+        try:
+            return replace(left, value=wire.answer(step, left.value)), False
+        except ValueError:
+            return None
+
+    def _material(self, step: Callable[[Path, Q], A], environment: str, request: Q) -> dict[str, Json]:
+        return keys.material(wire.name_of(step), environment, request, _identity(request), self.host)
+
     def _for_whom(self, request: object) -> Confined | None:
-        """For whom the child is confined: for the file of others that a step gets, or that what it gets was made of."""
-        for _, value in wire.within(request):
+        """For whom the child is confined: for the file of others that a step gets, or that what it gets was made of.
+
+        Code of the user's that it calls has no other rights, but is read where it lies, with what it imports.
+        """
+        values = [value for _, value in wire.within(request)]
+        code = tuple(sorted({Path(value.path).parent for value in values if isinstance(value, user_code.Function)}))
+        for value in values:
             if isinstance(value, Ref) and (found := self._confined.get(value.entry.key)):
-                return found
+                return replace(found, read=code)
             if isinstance(value, Untrusted) and value.untrusted_bytes is not None:
                 size = max(_SMALLEST_LIMIT, _LARGER_THAN_GIVEN * value.untrusted_bytes)
-                return Confined(value.sha256, self.store.root.parent, size)
+                return Confined(value.sha256, self.store.root.parent, size, code)
         return None
 
     def _book(self, answer: Answer[Json], reused: bool, label: str) -> None:
@@ -195,6 +235,31 @@ class Run:
         ledger.peak_rss_bytes = max(ledger.peak_rss_bytes, answer.peak_rss_bytes)
         (ledger.reused if reused else ledger.made).append(label)
         self.progress("reused" if reused else "done", label)
+
+
+class _Pace:
+    """How fast a step gets on, and what is said of that."""
+
+    _WIDTH = 20
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def said(self, label: str, told: Told) -> tuple[str, str]:
+        """An event of progress: ``at`` for what the next one replaces, ``note`` for what stays."""
+        now, share = time.monotonic(), min(max(told.share, 0.0), 1.0)
+        begun, before = self._first = self._first or (now, share)
+        if told.lasting:
+            return "note", f"{label}: {told.text}"
+        done = round(self._WIDTH * share)
+        left = f", {_clock((now - begun) * (1 - share) / (share - before))} left" if share > before else ""
+        return "at", f"{label} [{'#' * done}{'-' * (self._WIDTH - done)}] {told.text}{left}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def _recorded(made: Entry[Json]) -> Answer[Json]:

@@ -4,6 +4,8 @@ An entry is a folder ``<home>/store/<key>/`` with ``entry.json`` (what it was ma
 files), ``entry.sha256`` (the hash of that document) and ``files/``. It appears complete or not at all: written in a
 folder of the run, flushed, renamed. What is not whole is never read, and made again.
 
+A step that takes long tells what it has got so far (``Unfinished``), and goes on from there when it is asked for again.
+
 A run works under a ``Lease``, a folder ``<home>/runs/run-...`` that it locks and in which it notes the entries that it
 uses. They are spared by ``clear`` and by the size limit; what a killed run left in its folder goes with it at the next
 start of any run.
@@ -48,6 +50,8 @@ _USES = "uses"
 #: Scratch folders of 0.1.0, whose owner nobody can tell.
 _OLD_SCRATCH = "tmp-"
 _OLD_SECONDS = 24 * 3600.0
+#: What nobody went on with for so long goes.
+_UNFINISHED_SECONDS = 30 * 24 * 3600.0
 
 
 def home() -> Path:
@@ -135,6 +139,7 @@ class Store:
         self.root = around / "store"
         self.runs = around / "runs"
         self.locks = around / "locks"
+        self.unfinished = Unfinished(around)
 
     def lease(self) -> Lease:
         """What a run holds while it works; a context manager."""
@@ -225,6 +230,9 @@ class Store:
     def clear(self) -> Cleared:
         """Remove all entries and whatever else lies in the store, except what running processes use."""
         self.sweep()
+        for key in self.unfinished.steps():
+            if not (self.locks / key).exists():
+                self.unfinished.drop(key)
         names, keys = self._names(), self.keys()
         removed = self._remove(names)
         return Cleared(len(removed.intersection(keys)), len(keys) - len(removed.intersection(keys)))
@@ -250,6 +258,7 @@ class Store:
         """Remove what killed runs left."""
         sweep(self.runs, _RUN)
         sweep_claims(self.locks)
+        self.unfinished.sweep()
         for path in self.root.glob(f"{_OLD_SCRATCH}*"):
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime > _OLD_SECONDS:
@@ -292,6 +301,61 @@ class Store:
             os.close(descriptor)
 
 
+class Unfinished:
+    """What steps that did not end have got so far: below ``<home>/unfinished/<key>/`` the latest of each, in a folder.
+
+    It is a number, in which lie an answer and its files as in an entry.
+    """
+
+    def __init__(self, around: Path) -> None:
+        self.root = around / "unfinished"
+
+    def steps(self) -> list[str]:
+        """Keys of all steps that left something."""
+        return [path.name for path in self.root.glob("*") if _KEY.fullmatch(path.name)]
+
+    def find(self, key: str) -> Entry[Json] | None:
+        """What a step has got; None where it left nothing, or nothing that can be read."""
+        for number in reversed(self._numbers(key)):
+            folder = self.root / key / str(number)
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                return Entry(key, json.loads(listing.read(folder / _ENTRY)), folder, reused=True)
+        return None
+
+    def keep(self, key: str, made: Path, value: Json) -> None:
+        """Take the folder that a step made, with what it would answer, in place of what was there before.
+
+        Raises:
+            UsageError: it cannot be written; what was there before stays.
+        """
+        before = self._numbers(key)
+        with _writable(self.root):
+            place, whole = self.root / key, made.with_name(f"{made.name}.whole")
+            place.mkdir(parents=True, exist_ok=True)
+            whole.mkdir()
+            made.rename(whole / _FILES)
+            (whole / _ENTRY).write_text(json.dumps(value), "utf-8")
+            flush_folder(whole)
+            whole.rename(place / str(max(before, default=0) + 1))
+            flush(place)
+        for number in before:
+            shutil.rmtree(self.root / key / str(number), ignore_errors=True)
+
+    def drop(self, key: str) -> None:
+        """The step has ended, or nobody goes on with it."""
+        shutil.rmtree(self.root / key, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what nobody went on with."""
+        for key in self.steps():
+            with contextlib.suppress(OSError):
+                if time.time() - (self.root / key).lstat().st_mtime > _UNFINISHED_SECONDS:
+                    self.drop(key)
+
+    def _numbers(self, key: str) -> list[int]:
+        return sorted(int(path.name) for path in (self.root / key).glob("*") if path.name.isdecimal())
+
+
 class Lease:
     """A run's hold on the store: its scratch folders, and the entries that must not go while it works."""
 
@@ -314,6 +378,11 @@ class Lease:
     def root(self) -> Path:
         """Where the entries lie."""
         return self.store.root
+
+    @property
+    def unfinished(self) -> Unfinished:
+        """What steps left that did not end."""
+        return self.store.unfinished
 
     def make(self, material: Json, produce: Callable[[Path], Json]) -> Entry[Json]:
         """Return the entry for ``material``, calling ``produce(files_folder) -> value`` where there is none.

@@ -24,6 +24,33 @@ Json = Any  # a JSON document: there is no recursive type for it that mypy and r
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What a step tells while it works.
+
+    Attributes:
+        text: where it is, in words.
+        share: how much of its work is done, from 0 to 1.
+        lasting: whether it is worth a line of its own.
+        answer: what it would answer if it ended here; None where it cannot.
+        files: folder below the step's own with the files of that answer, and with what the step needs to go on from
+            there. It is taken away.
+    """
+
+    text: str
+    share: float
+    lasting: bool = False
+    answer: Json | None = None
+    files: str = ""
+
+
+Tell = Callable[[Told], None]
+
+
+def unheard(told: Told) -> None:
+    """Where nobody listens."""
+
+
 def plain(value: Any, leaf: Callable[[Any], Any] = lambda value: value) -> Json:
     """A value as JSON.
 
@@ -80,10 +107,14 @@ def first(error: ValueError) -> str:
     return f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
 
 
-def call(function: Callable[..., Any], arguments: Mapping[str, Json]) -> Json:
-    """Call a function with arguments as its annotations say, all from JSON; what it returns goes the same way."""
+def call(function: Callable[..., Any], arguments: Mapping[str, Json], tell: Tell = unheard) -> Json:
+    """Call a function with arguments as its annotations say, all from JSON; what it returns goes the same way.
+
+    One that has a parameter ``tell`` is given that.
+    """
     kinds = hints(function)
-    return plain(function(**{name: read(kinds.get(name, Any), given) for name, given in arguments.items()}))
+    given = {name: read(kinds.get(name, Any), value) for name, value in arguments.items()}
+    return plain(function(**given, **({"tell": tell} if "tell" in kinds else {})))
 
 
 def name_of(step: Callable[..., Any]) -> str:

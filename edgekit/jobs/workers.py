@@ -27,7 +27,7 @@ from typing import IO, Any, Generic, TypeVar
 
 import psutil
 
-from edgekit import errors, frameworks, toolchains
+from edgekit import errors
 from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
 from edgekit.jobs import extras, interpreters, interruption, processes, wire
 from edgekit.jobs.confine.entering import Bounds
@@ -35,41 +35,17 @@ from edgekit.jobs.confine.room import Room
 from edgekit.jobs.interpreters import HERE, Interpreter
 from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.jobs.store import home, sha256_json
-from edgekit.jobs.wire import Json
+from edgekit.jobs.wire import Json, Tell, Told
 from edgekit.signature import Environment
 
 Q = TypeVar("Q")
 A = TypeVar("A")
-
-_COMMON = {
-    # One thread: sums come out in one order, and no pool spins for work while another process needs the core (on two
-    # busy cores, two OpenMP threads spent 2 to 30 times the CPU of one).
-    "OMP_NUM_THREADS": "1",
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "CUDA_VISIBLE_DEVICES": "",
-    "HF_HUB_OFFLINE": "1",
-    "PYTHONUNBUFFERED": "1",
-}
-#: What a confined child keeps of the user's variables: tokens and passwords are among the others.
-_KEPT = (
-    "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH",
-)  # fmt: skip
-
-#: PyTorch unpickles tensors alone, whatever the code that calls it asks for.
-_CONFINED = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
 
 #: A step answers with facts, not with data.
 _LONGEST_ANSWER = 64 << 20
 
 #: Files of the largest size that a confined child may keep at one time.
 _COPIES = 4
-
-#: The one kind of child that may see a GPU.
-_GPU = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
 
 
 @dataclass(frozen=True)
@@ -128,12 +104,6 @@ def identity(*paths: Path) -> str:
 def _key(environment: str, confined: Confined | None, interpreter: Interpreter) -> str:
     own = f"-{interpreter.toolchain}" if interpreter.toolchain else ""
     return f"{environment}{own}-confined" if confined else f"{environment}{own}"
-
-
-def variables(environment: str) -> dict[str, str]:
-    """What a kind of child sets in its environment before it imports anything."""
-    gpu = _GPU if environment == "gpu" else {}
-    return {**_COMMON, **toolchains.variables(), **frameworks.variables(environment), **gpu}
 
 
 @dataclass(frozen=True)
@@ -200,15 +170,21 @@ class Worker:
         given = {
             **os.environ,
             "TMPDIR": str(temporary),
-            **variables(environment),
+            **processes.variables(environment),
             "EDGEKIT_ANSWERS": str(send),
             "EDGEKIT_PARENT": str(os.getpid()),
             "PYTHONPATH": os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p),
         }
         if confined and self.room:
             bounds = confined.bounds(self.room, limits or Limits())
-            kept = {key: given[key] for key in given if key in _KEPT or key.startswith(("LC_", "EDGEKIT_"))}
-            given = {**kept, **variables(environment), **_CONFINED, **self.room.variables, **bounds.variables}
+            kept = {key: given[key] for key in given if key in processes.KEPT or key.startswith(("LC_", "EDGEKIT_"))}
+            given = {
+                **kept,
+                **processes.variables(environment),
+                **processes.CONFINED,
+                **self.room.variables,
+                **bounds.variables,
+            }
         self._answers: IO[bytes] = os.fdopen(receive, "rb", buffering=0)
         try:
             with self.log.open("ab") as stream:
@@ -229,10 +205,11 @@ class Worker:
             raise
         finally:
             os.close(send)
+        self._watched = psutil.Process(self._process.pid)
         self._pending = bytearray()
         self._requests = 0
 
-    def call(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer[Json]:
+    def call(self, step: str, arguments: Mapping[str, Any], limits: Limits, heard: Tell = wire.unheard) -> Answer[Json]:
         """Run one step; raises the step's own ``EdgekitError``, or ``FailedError`` for all else.
 
         Args:
@@ -240,11 +217,11 @@ class Worker:
             arguments: values for ``wire.plain``; a path among them is handed in to a confined child that may not read
                 it where it lies. ``folder`` is what the step writes into.
             limits: of this request.
+            heard: what is done with what the step tells; what it raises ends the child.
         """
-        if self.room is None:
-            return self._ask(step, wire.plain(arguments), limits)
         room, confined = self.room, self.confined
-        assert confined is not None
+        if room is None or confined is None:
+            return self._ask(step, wire.plain(arguments), limits, heard)
 
         def brought(path: Path) -> Path:
             lies_open = any(path.is_relative_to(folder) for folder in confined.read)
@@ -253,44 +230,64 @@ class Worker:
         given = {key: value for key, value in arguments.items() if key != "folder"}
         inside = wire.plain(given, lambda v: brought(Path(os.fspath(v))) if isinstance(v, os.PathLike) else v)
         if "folder" not in arguments:
-            return self._ask(step, inside, limits)
-        made = room.folder()
-        answer = self._ask(step, {"folder": str(made), **inside}, limits)
-        room.fetch(made, Path(arguments["folder"]), confined.file_bytes)
+            return self._ask(step, inside, limits, heard)
+        made, folder, most = room.folder(), Path(arguments["folder"]), confined.file_bytes
+
+        def fetched(told: Told) -> None:
+            if told.files:
+                room.fetch_part(made, told.files, folder, most)
+            heard(told)
+
+        answer = self._ask(step, {"folder": str(made), **inside}, limits, fetched)
+        room.fetch(made, folder, most)
         return answer
 
-    def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits) -> Answer[Json]:
+    def _ask(self, step: str, arguments: Mapping[str, Any], limits: Limits, heard: Tell) -> Answer[Json]:
         log_start = self._log_size()
         self._requests += 1
         request = json.dumps({"number": self._requests, "step": step, "arguments": arguments}) + "\n"
         assert self._process.stdin is not None
+        deadline = time.monotonic() + limits.seconds
         try:
-            self._process.stdin.write(request.encode())
-            self._process.stdin.flush()
-            line = self._wait(step, limits)
-        except (BrokenPipeError, EOFError):
+            try:
+                self._process.stdin.write(request.encode())
+                self._process.stdin.flush()
+            except BrokenPipeError:
+                raise EOFError from None
+            while isinstance(said := self._read(step, self._wait(step, limits, deadline)), Told):
+                heard(said)
+        except EOFError:
             raise self._crashed(step, log_start) from None
+        except BaseException:  # of whoever hears it, too: the child is in the middle of a request
+            self.end()
+            raise
+        if isinstance(said, Raised):
+            raise self._raised(step, said)
+        return said
+
+    def _read(self, step: str, line: bytes) -> Told | Raised | Answer[Json]:
+        """What a child says."""
         try:
             answer = json.loads(line)
             number = answer.pop("number")
-            error = wire.read(Raised, answer["error"]) if "error" in answer else None
-            answered = None if error else wire.read(Answer[Any], answer)
+            kind: Any = Told if "told" in answer else Raised if "error" in answer else Answer[Any]
+            said: Told | Raised | Answer[Json] = wire.read(kind, answer.get("told", answer.get("error", answer)))
         except (ValueError, AttributeError, KeyError, RecursionError):
             raise FailedError(f"{step} answered with what is no answer: {line[:200]!r}") from None
         if number != self._requests:
             raise FailedError(f"{step} got the answer to request {number} instead of {self._requests}")
-        if answered is None:
-            assert error is not None
-            raise self._raised(step, error)
-        return answered
+        return said
 
-    def _wait(self, step: str, limits: Limits) -> bytes:
-        deadline = time.monotonic() + limits.seconds
-        process = psutil.Process(self._process.pid)
+    def _wait(self, step: str, limits: Limits, deadline: float) -> bytes:
         seen = 0
-        while self._pending.find(b"\n", seen) < 0:
+        while self._pending.find(b"\n", seen) < 0 or time.monotonic() > deadline:  # it may tell and tell
             seen = len(self._pending)
             interruption.check()
+            if time.monotonic() > deadline:
+                raise FailedError(
+                    f"{step} did not finish within {limits.seconds:.0f} s and was ended",
+                    hint="Raise --timeout, or try another target.",
+                )
             ended = not self.alive  # before looking: what it wrote before it ended is then there
             try:
                 readable, _, _ = select.select([self._answers], [], [], 0 if ended else 0.2)
@@ -302,21 +299,12 @@ class Worker:
                     raise EOFError
                 self._pending += chunk
                 if len(self._pending) > _LONGEST_ANSWER:
-                    self.end()
                     raise FailedError(f"{step} answered with more than {_LONGEST_ANSWER >> 20} MiB and was ended")
             elif ended:  # the pipe is not closed where a process that it started lives on
                 raise EOFError
-            elif time.monotonic() > deadline:
-                self.end()
-                raise FailedError(
-                    f"{step} did not finish within {limits.seconds:.0f} s and was ended",
-                    hint="Raise --timeout, or try another target.",
-                )
             elif self._fills_the_disk():
-                self.end()
                 raise FailedError(f"{step} filled the disk with more than any model takes and was ended")
-            elif limits.memory_bytes is not None and processes.resident(process) > limits.memory_bytes:
-                self.end()
+            elif limits.memory_bytes is not None and processes.resident(self._watched) > limits.memory_bytes:
                 raise FailedError(
                     f"{step} took more than {limits.memory_bytes / 2**20:.0f} MiB of memory and was ended",
                     hint="Raise --memory-limit, or use a smaller model.",
@@ -417,6 +405,7 @@ class Workers:
         *,
         confined: Confined | None = None,
         limits: Limits | None = None,
+        heard: Tell = wire.unheard,
     ) -> Answer[Json]:
         """Run a function in a child of that kind; a child that fails is not used again.
 
@@ -426,6 +415,7 @@ class Workers:
             arguments: by name, see ``Worker.call``.
             confined: run it in a child that is confined and serves this alone.
             limits: of this request, where they are not those of all.
+            heard: see ``Worker.call``.
         """
         interpreter = interpreters.for_job(environment, arguments)
         key = _key(environment, confined, interpreter)
@@ -438,7 +428,7 @@ class Workers:
             if worker is None or not worker.alive:
                 worker = _starter().submit(self._start, key, environment, interpreter, confined, limits).result()
             try:
-                return worker.call(step, arguments, limits)
+                return worker.call(step, arguments, limits, heard)
             except BaseException as error:  # Ctrl-C while waiting, too: the child is in the middle of a request
                 if isinstance(error, FailedError) or not isinstance(error, EdgekitError):
                     self._children.pop(key, None)
@@ -454,11 +444,16 @@ class Workers:
         *,
         confined: Confined | None = None,
         limits: Limits | None = None,
+        heard: Tell = wire.unheard,
+        left: Path | None = None,
     ) -> Answer[A]:
-        """Run a step as ``call`` does, and hold its answer to what the step may return."""
+        """Run a step as ``call`` does, and hold its answer to what the step may return.
+
+        ``left`` is a folder that the step left when it did not end, and goes on from.
+        """
         name = wire.name_of(step)
-        given = {"folder": folder, "request": request}
-        answered = self.call(environment, name, given, confined=confined, limits=limits)
+        given = {"folder": folder, "request": request, **({"left": left} if left else {})}
+        answered = self.call(environment, name, given, confined=confined, limits=limits, heard=heard)
         try:
             return replace(answered, value=wire.answer(step, answered.value))
         except ValueError as error:

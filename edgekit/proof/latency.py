@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from edgekit.proof.intervals import ratio_interval
-from edgekit.result import Latency
+from edgekit.result.speed import Latency
 
 #: What is found here is true of this machine alone.
 MEASURES = True

@@ -7,7 +7,6 @@ process can load the source; ``edgekit/frameworks`` loads it there.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import hashlib
 import re
@@ -235,20 +234,7 @@ def _zoo_sha256(name: str, config: str, framework: Framework | None) -> str:
 
 def _python(text: str, path: Path, function: str) -> Source:
     _existing(path)
-    try:
-        tree = ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"{path} is not valid Python: {error}") from error
-    defined = _defined(tree)
-    if function not in defined:
-        close = difflib.get_close_matches(function, defined, n=1)
-        own = sorted(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
-        example = (close or own or sorted(defined) or ["function"])[0]
-        what = f"{path} has no function {function!r}" if function else f"{text} names no function"
-        raise UsageError(
-            f"{what}; the file defines: {', '.join(sorted(defined)) or 'none'}",
-            hint=f"Write it as {path}:{example}; the function takes no arguments and returns the model.",
-        )
+    user_code.check(path, function, text, "takes no arguments and returns the model")
     files = user_code.files(path)
     return Source(
         text,
@@ -259,18 +245,6 @@ def _python(text: str, path: Path, function: str) -> Source:
         path=path.resolve(),
         function=function,
     )
-
-
-def _defined(tree: ast.Module) -> set[str]:
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.ImportFrom):
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return {name for name in names if not name.startswith("__")}
 
 
 def _guess_framework(files: Iterable[Path]) -> Framework | None:

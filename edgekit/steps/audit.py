@@ -42,16 +42,19 @@ def traits(folder: Path, request: TraitsRequest) -> frozenset[Trait]:
 
 @dataclass(frozen=True)
 class Compacted:
-    """Name of the file under short names; None where its names stay."""
+    """Name of the smaller file; None where it stays as it is. ``renamed``: its names are others."""
 
     file: str | None
+    renamed: bool = False
 
 
 def compact(folder: Path, request: Request) -> Compacted:
-    """Write a file under short names, and beside it ``names.json``."""
+    """Write a file smaller than it is, and where that is by short names, ``names.json`` beside it."""
     names = toolchains.compact(request.toolchain, Path(request.file), folder)
     if names is None:
         return Compacted(None)
+    if names == toolchains.Names():
+        return Compacted(Path(request.file).name)
     document = {"schema": 1, **asdict(names)}
     (folder / "names.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
-    return Compacted(Path(request.file).name)
+    return Compacted(Path(request.file).name, renamed=True)

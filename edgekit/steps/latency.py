@@ -10,7 +10,7 @@ from pathlib import Path
 from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import latency
-from edgekit.result import Latency
+from edgekit.result.speed import Latency
 from edgekit.signature import Signature
 from edgekit.steps import File
 from edgekit.toolchains import Options, Session

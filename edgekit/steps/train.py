@@ -88,10 +88,11 @@ def train(
     loss: Loss = getattr(module, "loss", fitting.cross_entropy)
     losses: list[float] = []
 
-    def after(epoch: int, mean: float) -> None:
-        losses.append(mean)
+    def after(ended: fitting.Ended) -> None:
+        assert ended.loss is not None
+        losses.append(ended.loss)
         if progress is not None:
-            progress(epoch, training.epochs, mean)
+            progress(ended.epoch, training.epochs, ended.loss)
 
     with fitting.reproducible(training.seed):
         model: nn.Module = module.build(**chosen.settings)

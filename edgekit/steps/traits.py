@@ -23,5 +23,5 @@ class Request:
 def run(folder: Path, request: Request) -> frozenset[Trait]:
     """Its traits; of a file, see ``audit.py``."""
     loaded = load(request.source, request.environment)
-    module = torch_graph if request.environment == "torch" else tensorflow_graph
+    module = torch_graph if request.environment in ("torch", "keras-torch") else tensorflow_graph
     return find(module.graph(loaded), loaded.signature.state)

@@ -3,7 +3,8 @@
 A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the distributions whose versions matter;
 ``ENDING``: of its files, where they are told by it; ``ENTRY``: what the format calls one of several parts of a file,
 where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``FOLDS_NORMS_OF``:
-frameworks whose exporter multiplies a norm's scales into the weights behind it; ``VARIABLES``: what every
+frameworks whose exporter multiplies a norm's scales into the weights behind it; ``ZEROS``: what the format and its
+runtime make of weights that are zero; ``VARIABLES``: what every
 child sets in its environment, where the vendor's libraries need it), so that the parent process may read them. What
 needs a framework or a runtime lies in modules that are imported in children only:
 
@@ -14,8 +15,8 @@ needs a framework or a runtime lies in modules that are imported in children onl
   ``session.profile(file, options, inputs) -> list[tuple[name, kind, milliseconds]]``; where it may reach other units
   than the CPU, ``session.units() -> list[Unit]``; where the vendor's library is not imported with the module,
   ``session.load_runtime()``;
-- ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names take room: the chosen file
-  alone, before it is packaged.
+- ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names or zeros take room: the
+  chosen file alone, before it is packaged.
 
 A route's name says what it does: ``export-TOOL`` for float files, else ``METHOD-NUMBERS-TOOL[-SCOPE ...]``.
 
@@ -60,6 +61,21 @@ if TYPE_CHECKING:
     from edgekit.result import Inspected
     from edgekit.signature import Trait
     from edgekit.toolchains._shared.traits import Graph
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """What a format and its runtime make of weights that are zero.
+
+    Attributes:
+        stored: whether a file that holds them is smaller.
+        skipped: patterns of which the runtime leaves out multiplications, and where.
+        because: both in words, with what says so.
+    """
+
+    stored: bool
+    skipped: tuple[str, ...]
+    because: str
 
 
 class Rows(Protocol):
@@ -420,7 +436,7 @@ def shortens_names(name: str) -> bool:
 
 
 def compact(name: str, file: Path, folder: Path) -> Names | None:
-    """Write a file under short names into an empty folder; None where its names stay. In a child only."""
+    """Write a file smaller than it is into an empty folder; None where it stays as it is. In a child only."""
     made: Names | None = importlib.import_module(f"edgekit.toolchains.{name}.compact").compact(file, folder)
     return made
 

@@ -23,7 +23,7 @@ from edgekit.frameworks import once
 from edgekit.jobs import child, wire
 from edgekit.jobs.workers import Answer, Raised, Worker, Workers
 from edgekit.proof import latency
-from edgekit.result import Latency
+from edgekit.result.speed import Latency
 from edgekit.sources import source as sources
 
 HERE = Path(__file__).parent

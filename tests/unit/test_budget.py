@@ -6,7 +6,7 @@ import pytest
 
 from edgekit.conversion.budget import Budget
 from edgekit.errors import UsageError
-from edgekit.result import Latency
+from edgekit.result.speed import Latency
 
 
 def timed(ratio: float) -> Latency:

@@ -12,7 +12,8 @@ from markdown_it import MarkdownIt
 
 from edgekit.artifact import card, picture
 from edgekit.artifact.readme import readme
-from edgekit.result import Accuracy, Latency, Proof, Result
+from edgekit.result import Accuracy, Proof, Result
+from edgekit.result.speed import Latency
 from tests.unit.test_words import TIMED
 from tests.unit.test_words import result as plain
 

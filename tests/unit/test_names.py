@@ -124,7 +124,7 @@ def test_audits_progress_and_rows_with_such_names(monkeypatch, name, terminal):
 
     def steps():
         with show.progress() as tell:
-            for event in ("start", "done", "note", "reused"):
+            for event in ("start", "done", "note", "at", "reused"):
                 tell(event, f"convert:{name}")
 
     said = shown(monkeypatch, steps, terminal=False)

@@ -15,7 +15,8 @@ from edgekit.conversion.candidate import Candidate, Evidence, choose, final, is_
 from edgekit.jobs import wire
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import judge_latency
-from edgekit.result import Accuracy, Latency
+from edgekit.result import Accuracy
+from edgekit.result.speed import Latency
 from edgekit.schemes import SCHEMES
 from edgekit.sources import source as sources
 from edgekit.steps import describe

@@ -35,6 +35,16 @@ from edgekit.sources import source as sources
         ('[[step]]\nkind = "qat"\nepochs = 0', "step.0.epochs", "edgekit list recipes"),
         ('[[step]]\nkind = "qat"\nepochs = 2\nlearning_rate = nan', "step.0.learning_rate", ""),
         ("step = []", "step: ", ""),
+        ('[[step]]\nkind = "prune"\nepochs = 3', "no pattern", 'pattern = "0.5"'),
+        ('[[step]]\nkind = "prune"\npattern = "chanels:0.5"\nepochs = 3', "there is no 'chanels'", "'channels'?"),
+        ('[[step]]\nkind = "prune"\npatern = "0.5"\nepochs = 3', "step.0.patern", "Did you mean 'pattern'?"),
+        ('[[step]]\nkind = "prune"\npattern = "0.5"\nscope = "all"\nepochs = 3', "step.0.scope", ""),
+        (
+            '[[step]]\nkind = "prune"\npattern = "2:4"\nscope = "layer"\nepochs = 3',
+            "scope is of patterns of weights",
+            "",
+        ),
+        ('[[step]]\nkind = "qat"\npattern = "0.5"\nepochs = 3', "pattern is of steps that prune", "Leave it out"),
     ],
 )
 def test_what_is_wrong_with_a_recipe_is_named(text: str, says: str, hint: str, tmp_path: Path) -> None:
@@ -59,9 +69,10 @@ def test_an_unknown_recipe_is_told_from_a_known_one() -> None:
 
 
 def test_epochs_are_those_that_were_asked_for() -> None:
-    assert [step.epochs for step in recipes.qat(7).steps] == [7]
+    asked = recipes.asked(qat=7)
+    assert asked is not None and [step.epochs for step in asked.steps] == [7]
     with pytest.raises(UsageError, match="--qat 0"):
-        recipes.qat(0)
+        recipes.asked(qat=0)
 
 
 def order(given: str = "lenet5@torch", target: str = "tflite-int4", **more: Any) -> Order:
@@ -106,6 +117,7 @@ def test_a_source_that_cannot_be_trained_exits_3_and_says_what_can(tmp_path: Pat
     ("asked", "says"),
     [
         ({"recipe": "qat", "qat": 3}, "--recipe qat and --qat 3"),
+        ({"recipe": "qat", "prune": "0.5"}, "--recipe qat and --prune 0.5"),
         ({"recipe": "qat", "train": "x.npz"}, "nothing says which epoch is best"),
     ],
 )
@@ -189,3 +201,29 @@ def test_no_sample_that_scores_is_trained_on(tmp_path: Path) -> None:
     assert np.array_equal(made.labels, kept % 2)
     with pytest.raises(UsageError, match="20 of 20 samples"):
         planning.make(DataPlan(train=str(tmp_path / "same.npz"), evaluate=plan.evaluate), "train", IMAGE)
+
+
+def test_channels_are_taken_out_by_an_option_or_a_step() -> None:
+    alone, both = recipes.asked(prune="channels:0.25"), recipes.asked(prune="channels:0.25", qat=2)
+    assert alone is not None and both is not None
+    [step] = alone.steps
+    assert (step.kind, step.narrowing, step.pruning, step.epochs) == ("prune", 0.25, None, 5)
+    assert [(s.kind, s.narrowing, s.epochs) for s in both.steps] == [("prune", 0.25, 5), ("qat", None, 2)]
+    assert both.words == "prune channels:0.25, qat"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('pattern = "0.5"\nkeep = ["stem"]', "keep is of patterns of channels, and 0.5 takes weights"),
+        ('pattern = "2:4"\nresidual = true', "residual is of patterns of channels"),
+        ('pattern = "channels:0.5"\nramp = 0.5', "ramp is of patterns of weights and groups"),
+        ('pattern = "channels:1"', "above 0 and below 1"),
+    ],
+)
+def test_settings_that_a_pattern_does_not_have_are_named(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(f'schema = 1\ntitle = "x"\n[[step]]\nkind = "prune"\nepochs = 1\n{text}\n')
+    with pytest.raises(UsageError, match=r"own\.toml") as caught:
+        recipes.load(str(file))
+    assert says in str(caught.value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgekit.artifact import words
-from edgekit.result import Host, Latency, Proof, Result, SamplesFacts, SourceFacts
+from edgekit.result import Host, Proof, Result, SamplesFacts, SourceFacts
+from edgekit.result.speed import Latency
 
 TIMED = Latency(
     float_cpu_ms=0.5, artifact_cpu_ms=0.25, ratio=0.5, ratio_ci95=(0.49, 0.51), verdict="FASTER", noisy=False,

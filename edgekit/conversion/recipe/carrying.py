@@ -21,7 +21,7 @@ from edgekit.conversion.trying import Trial
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.jobs.run import Ref, Run
 from edgekit.jobs.store import Entry
-from edgekit.result import RecipeFacts
+from edgekit.result.recipe import RecipeFacts
 from edgekit.scheme import Range
 from edgekit.signature import WHOLE
 from edgekit.steps import convert
@@ -47,6 +47,8 @@ def trained(run: Run, trial: Trial, planned: Plan, checkpoint: Checkpoint) -> Ch
     assert trial.order.recipe is not None and trial.calibration is not None and trial.twin is not None
     step = [one for one in trial.order.recipe.steps if one.kind == "qat"][-1]
     try:
+        if trial.order.fit is not None:
+            raise UnsupportedError("a loop of your own (--fit) trains the model, and not its graph")
         route = _route(run, trial, planned)
         made = trying.make_part(run, trial, WHOLE, planned.of_part(WHOLE), route)
         entry = _places(run, trial, route, made)

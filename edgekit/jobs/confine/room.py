@@ -96,6 +96,16 @@ class Room:
             raise FailedError(f"a confined step wrote what is not let out: {error}") from error
         remove(folder)
 
+    def fetch_part(self, folder: Path, name: str, destination: Path, most_bytes: int) -> None:
+        """The same for one folder of what the child wrote, which goes on writing others; raises as ``fetch`` does."""
+        if name != Path(name).name:
+            raise FailedError(f"a confined step says that it made {name!r}, which is none of its folders")
+        try:
+            copy(folder / name, destination / name, follow=False, left=_Left(bytes=most_bytes))
+        except (UnsafeInputError, UsageError) as error:
+            raise FailedError(f"a confined step wrote what is not let out: {error}") from error
+        remove(folder / name)
+
     def exceeds(self, most_bytes: int) -> bool:
         """Whether what the child wrote takes more of the disk, or is more files than any model has."""
         files = taken = 0

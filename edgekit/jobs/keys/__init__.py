@@ -16,9 +16,9 @@ from edgekit import frameworks
 from edgekit.jobs import interpreters, wire
 from edgekit.jobs.keys import closure
 from edgekit.jobs.keys.closure import Code, Names
+from edgekit.jobs.processes import variables
 from edgekit.jobs.store import home
 from edgekit.jobs.wire import Json
-from edgekit.jobs.workers import variables
 from edgekit.result import Host
 from edgekit.sources.source import Source
 

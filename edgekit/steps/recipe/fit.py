@@ -1,8 +1,9 @@
-"""Training a source's weights on a target's grid, or in float; the weights of the best epoch are kept."""
+"""Training a source's weights with zeros, on a target's grid, or in float; those of the best epoch are kept."""
 
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.compress.fakequant import Grid, grid_of
+from edgekit.compress.prune.patterns import Pruning
 from edgekit.data import plan as planning
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.once import forget, framework, load
+from edgekit.jobs import wire
+from edgekit.jobs.wire import Tell, Told
 from edgekit.proof import execution, metrics
+from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind, Range, Rule, Scheme
 from edgekit.signature import Signature
 from edgekit.sources.source import Source
 from edgekit.steps import File
+from edgekit.user_code import Function
 from edgekit.zoo import Training
 
 if TYPE_CHECKING:
     from edgekit.compress.fitting import Loss
+    from edgekit.compress.prune.zeros import Zeros
+    from edgekit.compress.qat import Trained
     from edgekit.frameworks import LoadedModel
 
 #: Distributions whose versions change what is done here.
@@ -30,6 +38,10 @@ PACKAGES = ("safetensors", "torch")
 
 #: Samples that a loss is chosen by.
 _A_FEW = 32
+#: What training goes on with behind an epoch, beside the best weights so far.
+_STATE = "state.pt"
+#: How often a training tells where it is in an epoch.
+_TOLD = 50
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,9 @@ class FitRequest:
         task: code around the model that makes of its outputs what the metric reads.
         ranges: of the activations that are fake-quantized too, by tensors of a file; none where they stay in float.
         places: what ``places.found`` wrote of them; None where there are none.
+        pruning: what goes; None where nothing does.
+        held: whether an earlier step pruned, so that zeros stay.
+        own: the user's loop in the place of edgekit's.
     """
 
     source: Source
@@ -74,6 +89,9 @@ class FitRequest:
     training: Training
     ranges: tuple[Range, ...] = ()
     places: Places | None = None
+    pruning: Pruning | None = None
+    held: bool = False
+    own: Function | None = None
 
 
 @dataclass(frozen=True)
@@ -81,22 +99,34 @@ class FitAnswer:
     """The file of all weights in the step's folder, and how training went; see ``compress.qat.Trained``.
 
     Attributes:
-        unruled: weights that stayed in float for want of a rule.
         nodes: of the model's graph, which are the tensors with a range, by these.
+        unruled: weights that stayed in float, or stayed all, for want of a rule.
+        pruned: layers with zeros, where the step prunes.
+        left: layers that the pattern does not fit, with the reason.
+        behind: the epoch behind which a training that did not end was gone on with; 0 where it ran undisturbed.
     """
 
     file: str
     layers: int
     unruled: tuple[str, ...]
-    losses: tuple[float, ...]
+    losses: tuple[float | None, ...]
     values: tuple[float, ...]
     kept: int
     stopped: str
     nodes: Mapping[str, str] = field(default_factory=dict)
+    pruned: tuple[PrunedLayer, ...] = ()
+    left: tuple[str, ...] = ()
+    behind: int = 0
 
 
-def fitted(folder: Path, request: FitRequest) -> FitAnswer:
+def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Tell = wire.unheard) -> FitAnswer:
     """Train a source's model with its weights on the target's grid, and save those of the best epoch.
+
+    Args:
+        folder: for the weights.
+        request: what is trained on what.
+        left: what was told of behind the last epoch of a training that did not end.
+        tell: is told of every epoch, with the best weights so far and what it takes to go on.
 
     Raises:
         UsageError: labels that fit no loss.
@@ -105,7 +135,8 @@ def fitted(folder: Path, request: FitRequest) -> FitAnswer:
     """
     import torch
 
-    from edgekit.compress import activations, equalize, fitting, qat
+    from edgekit.compress import activations, equalize, fitting, own_loop, qat
+    from edgekit.compress.prune.zeros import counted
 
     scheme = request.scheme
 
@@ -119,8 +150,31 @@ def fitted(folder: Path, request: FitRequest) -> FitAnswer:
     assert samples.labels is not None
     labels = fitting.tensor_of(samples.labels)
     inputs = [torch.from_numpy(np.asarray(samples.inputs[t.name], t.dtype)) for t in model.signature.inputs]
-    loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model))
-    metric = metrics.metric(request.metric)
+    metric, nodes = metrics.metric(request.metric), dict[str, str]()
+    save, epochs, loss, loop = framework(request.environment).save_weights, request.training.epochs, None, None
+    if request.own is None:
+        loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model))
+    behind = _state(left)
+    begun = behind["loop"]["epoch"] if behind else 0
+
+    def answer(file: Path, found: Trained) -> FitAnswer:
+        return FitAnswer(
+            file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, nodes,
+            counted(zeros.layers) if zeros else (), unfit, begun,
+        )  # fmt: skip
+
+    telling = _Telling(tell, epochs, metric.name)
+
+    def keep(found: Trained, state: Mapping[str, Any]) -> None:
+        place = folder / f"epoch-{len(found.losses)}"
+        place.mkdir()
+        so_far = answer(save(model, place), found)
+        if state["loop"] is not None:
+            saved = io.BytesIO()
+            torch.save(dict(state), saved)
+            (place / _STATE).write_bytes(saved.getvalue())  # where it cannot, Python says why and PyTorch does not
+        telling.ended(found, so_far, place)
+
     try:
         layers, unruled = qat.find_layers(model, chosen)
         if scheme is not None:
@@ -129,16 +183,19 @@ def fitted(folder: Path, request: FitRequest) -> FitAnswer:
         batch = min(request.training.batch, len(labels))
         nodes, module = _on_steps(model, request, batch)
         scored = model if module is None else activations.as_loaded(model, module, batch)
+        zeros, unfit = _zeros(model, request, len(labels), unruled)
+        if request.own is not None:
+            data = own_loop.Data(tuple(inputs), labels)
+            loop = own_loop.loop(request.own, model, layers, data, request.training, telling.where)
         found = qat.train(
             model, layers, fixed, loss, inputs, labels, request.training, _scoring(scored, request),
-            higher=metric.higher_is_better, through=module,
+            higher=metric.higher_is_better, through=module, zeros=zeros,
+            keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind,
+            loop=loop,
         )  # fmt: skip
-        file = framework(request.environment).save_weights(model, folder)
+        return answer(save(model, folder), found)
     finally:
         forget()
-    return FitAnswer(
-        file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, nodes
-    )
 
 
 def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict[str, str], Any]:
@@ -159,14 +216,85 @@ def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict
     return nodes, activations.on_steps(model, by_node, batch)
 
 
+def _zeros(
+    model: LoadedModel, request: FitRequest, count: int, unruled: list[str]
+) -> tuple[Zeros | None, tuple[str, ...]]:
+    """What goes, or stays away, in training on so many samples, and what a pattern does not fit.
+
+    Weights that no rule prunes are added to ``unruled``.
+
+    Raises:
+        UsageError: a loop of the user's would train them.
+    """
+    from edgekit.compress import fitting, qat
+    from edgekit.compress.prune import zeros
+
+    asked = request.pruning
+    if request.own is not None and (asked is not None or request.held):
+        raise UsageError(
+            f"--fit {Path(request.own.path).name}:{request.own.name} does not go together with weights that are zero: "
+            "nothing keeps them so in a loop of your own",
+            hint="Leave --fit out, or take out whole channels: --prune channels:0.5.",
+        )
+    if asked is None:
+        return (zeros.Held(qat.parameters(model)), ()) if request.held else (None, ())
+    layers, left, without = zeros.find(model, asked.pattern)
+    zeros.check(layers, left, without, allow_mixed=request.allow_mixed)
+    unruled += without
+    steps = fitting.steps(request.training, count)
+    return zeros.Growing(
+        layers, asked.pattern, together=asked.scope == "global", steps=steps,
+        ramp=round(asked.ramp * steps * request.training.epochs), held=request.held,
+    ), tuple(left)  # fmt: skip
+
+
+class _Telling:
+    """What a training tells of where it is."""
+
+    def __init__(self, tell: Tell, epochs: int, metric: str) -> None:
+        self._tell, self._epochs, self._metric, self._value = tell, epochs, metric, ""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Behind a step."""
+        if step % max(1, steps // _TOLD) == 0:
+            text = f"epoch {epoch} of {self._epochs}, step {step} of {steps}, loss {loss:.4f}"
+            self.where((epoch - 1 + step / steps) / self._epochs, text)
+
+    def where(self, share: float, text: str) -> None:
+        """Within an epoch, with the metric behind the last one."""
+        self._tell(Told(text + self._value, share))
+
+    def ended(self, found: Trained, so_far: FitAnswer, place: Path) -> None:
+        """Behind an epoch, with what training has got."""
+        epoch, loss = len(found.losses), found.losses[-1]
+        self._value = f", {self._metric} {found.values[-1]:.4f}"
+        text = f"epoch {epoch} of {self._epochs}{f', loss {loss:.4f}' if loss is not None else ''}{self._value}"
+        share = min(1.0, epoch / self._epochs)
+        self._tell(Told(text, share, lasting=True, answer=wire.plain(so_far), files=place.name))
+
+
+def _state(left: Path | None) -> dict[str, Any] | None:
+    """What training goes on with; None where it begins, as a loop of the user's does each time."""
+    import torch
+
+    if left is None or not (left / _STATE).is_file():
+        return None
+    state: dict[str, Any] = torch.load(left / _STATE, weights_only=True)
+    return state
+
+
 def _own_loss(source: Source, model: LoadedModel) -> Loss | None:
-    """The loss of a zoo architecture whose outputs no common one fits; it reads the layout of PyTorch."""
+    """The loss of a zoo architecture whose outputs no common one fits.
+
+    It reads PyTorch's tensors, which outputs without a channel axis are the same as of Keras on the torch backend.
+    """
     if source.kind != "zoo":
         return None
     own: Loss | None = getattr(importlib.import_module(f"edgekit.zoo.{source.name}.pytorch"), "loss", None)
-    if own is not None and model.framework != "torch":
+    if own is not None and model.framework != "torch" and any(t.layout != "plain" for t in model.signature.outputs):
         raise UnsupportedError(
-            f"{source.name}@keras has a loss for PyTorch alone", hint=f"Train {source.name}@torch instead."
+            f"{source.name}@keras has a loss for the layout of PyTorch alone",
+            hint=f"Train {source.name}@torch instead.",
         )
     return own
 

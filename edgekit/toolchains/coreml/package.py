@@ -40,9 +40,6 @@ def deployment_target(ct: Any, name: str) -> Any:
 def write(spec: Any, weights_folder: str | Path | None, request: Request) -> Converted:
     """Write the package into the request's folder.
 
-    A package as coremltools saves it differs from run to run: random identifiers, a date, protobuf maps in hash
-    order.
-
     Args:
         spec: the model's protobuf; changed in place.
         weights_folder: where ``weight.bin`` lies; None where everything is in the protobuf.
@@ -52,11 +49,21 @@ def write(spec: Any, weights_folder: str | Path | None, request: Request) -> Con
         UnsupportedError: Core ML's runtime would refuse the file, see ``checks``.
         FailedError: the converter made another number of inputs or outputs than the source has.
     """
-    _name_tensors(spec, request)
+    name_tensors(spec, request.inputs, request.outputs)
+    folder = request.folder / FILE
+    save(spec, weights_folder, folder)
+    checks.refuse(read_program(read(folder)))
+    return Converted(folder)
+
+
+def save(spec: Any, weights_folder: str | Path | None, folder: Path) -> None:
+    """Write a package under a name.
+
+    One that coremltools saves differs from run to run: random identifiers, a date, protobuf maps in hash order.
+    """
     metadata = spec.description.metadata.userDefined
     for key in [k for k in metadata if "date" in k]:
         del metadata[key]
-    folder = request.folder / FILE
     content = folder / "Data" / "com.apple.CoreML"
     content.mkdir(parents=True)
     (folder / "Data" / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
@@ -80,16 +87,14 @@ def write(spec: Any, weights_folder: str | Path | None, request: Request) -> Con
         "rootModelIdentifier": _ITEMS[0][0],
     }
     (folder / "Manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
-    checks.refuse(read_program(read(folder)))
-    return Converted(folder)
 
 
-def _name_tensors(spec: Any, request: Request) -> None:
+def name_tensors(spec: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Give inputs and outputs the source's names, in order (or by name where all of them match already).
 
     An ML Program's names are identifiers; where the source's are not, the metadata holds them.
     """
-    found, wanted = _names(spec), {"input": request.inputs, "output": request.outputs}
+    found, wanted = _names(spec), {"input": inputs, "output": outputs}
     renamed: dict[str, str] = {}
     original: dict[str, str] = {}
     for side, names in wanted.items():

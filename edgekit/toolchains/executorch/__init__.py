@@ -5,9 +5,17 @@ are the routes, ``flatbuffer``, ``program`` and ``xnnpack`` read a file without 
 inside, ``session`` runs it.
 """
 
+from edgekit.toolchains import Zeros
+
 #: Distributions whose versions change what this toolchain makes, finds or runs.
 PACKAGES = ("executorch", "torch", "torchao")
 #: Ending of its files.
 ENDING = ".pte"
 #: What a file of several parts calls one of them.
 ENTRY = "method"
+#: What is made of weights that are zero.
+ZEROS = Zeros(
+    False,
+    (),
+    "files hold zeros as other numbers, and the delegate does not ask XNNPACK for its sparse kernels",
+)

@@ -9,7 +9,6 @@ from torch import fx
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.frameworks.loaded import zeros
 from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared.messages import sentence
@@ -53,7 +52,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     drop_unread(graph)
-    example = tuple(torch.from_numpy(a) for a in zeros(model.signature.inputs))
+    example = tuple(torch.from_numpy(a) for a in model.example())
     with torch.no_grad():
         program = torch.export.export(graph, example, strict=False)
     graph.graph = fx.Graph()  # the program has all of it, and what follows makes more copies

@@ -3,6 +3,8 @@
 Importing this package imports no framework; each route imports what it needs.
 """
 
+from edgekit.toolchains import Zeros
+
 #: Distributions whose versions change what this toolchain makes, finds or runs.
 PACKAGES = (
     "ai-edge-litert", "ai-edge-quantizer", "flatbuffers", "litert-torch", "tensorflow", "tflite-runtime", "torch",
@@ -14,3 +16,10 @@ ENDING = ".tflite"
 FOLDS_NORMS_OF = ("keras",)
 #: What a file of several parts calls one of them.
 ENTRY = "signature"
+#: What is made of weights that are zero.
+ZEROS = Zeros(
+    False,
+    (),
+    "files hold zeros as other numbers, and XNNPACK multiplies by them: its sparse kernels take sparse tensors alone, "
+    "which these files do not have (tensorflow.org/model_optimization/guide/pruning/pruning_for_on_device_inference)",
+)

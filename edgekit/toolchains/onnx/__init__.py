@@ -4,6 +4,8 @@
 file, ``session`` runs one.
 """
 
+from edgekit.toolchains import Zeros
+
 #: Distributions whose versions change what this toolchain makes, finds or runs.
 PACKAGES = (
     "onnx", "onnxruntime", "protobuf", "tensorflow", "tf2onnx", "torch",
@@ -13,3 +15,10 @@ PACKAGES = (
 ENDING = ".onnx"
 #: What a child sets before ONNX Runtime is loaded: see ``vendor.TELEMETRY``.
 VARIABLES = {"ORT_DISABLE_TELEMETRY": "1"}
+#: What is made of weights that are zero.
+ZEROS = Zeros(
+    False,
+    (),
+    "ONNX Runtime has no kernel for sparse weights, and makes sparse initializers dense when it opens a file "
+    "(onnxruntime#5578)",
+)

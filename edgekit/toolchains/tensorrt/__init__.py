@@ -5,5 +5,14 @@ GPU (``engine``, ``cuda``). ``quantize`` and ``half`` write the files, ``checks`
 parser takes (``operators``), ``session`` runs them.
 """
 
+from edgekit.toolchains import Zeros
+
 #: Distributions whose versions change what this toolchain makes, finds or runs.
 PACKAGES = ("onnx", "onnxruntime")
+#: What is made of weights that are zero.
+ZEROS = Zeros(
+    False,
+    ("2:4",),
+    "the ONNX file holds zeros as other numbers; an engine skips two of four from Ampere on where its builder is "
+    "allowed sparse weights, which `edgekit build` does not ask for (docs.nvidia.com/deeplearning/tensorrt)",
+)

@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from edgekit.errors import UsageError
+from edgekit.jobs.wire import Tell, Told, unheard
 
 
 def add(a, b):
@@ -74,3 +77,32 @@ def _is_pipe(descriptor):
         return os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")
     except OSError:
         return False
+
+
+@dataclass(frozen=True)
+class Until:
+    """How far to count before the process ends."""
+
+    until: int
+
+
+def counts(folder: Path, request: Until, left: Path | None = None, tell: Tell = unheard) -> tuple[int, ...]:
+    """Count, and tell of every number with a file of it; ends its process behind ``until``."""
+    begun = int((left / "number").read_text()) if left else 0
+    for number in range(begun + 1, 6):
+        place = folder / f"part-{number}"
+        place.mkdir()
+        (place / "number").write_text(str(number))
+        tell(Told(f"number {number} of 5", number / 5, lasting=True, answer=[number], files=place.name))
+        if number == request.until:
+            os._exit(3)
+    return tuple(range(begun + 1, 6))
+
+
+def tells_for_ever(tell: Tell = unheard):
+    while True:
+        tell(Told("still here", 0.5))
+
+
+def tells_of(folder, files, tell: Tell = unheard):
+    tell(Told("made", 0.5, answer=1, files=files))

@@ -105,10 +105,15 @@ def palettes(
 
 
 def _centres(weights: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The 16 numbers that are nearest to weights; their last stands again for those that are too many."""
+    """The 16 numbers that are nearest to weights; their last stands again for those that are too many.
+
+    Where many weights are zero they were pruned, and one of the numbers is zero.
+    """
     from coremltools._deps import _kmeans1d
 
     seen, counts = np.unique(weights.astype(np.float64), return_counts=True)
     if len(seen) > ENTRIES:
         seen = np.sort(_kmeans1d.cluster(seen, ENTRIES, weights=counts.astype(np.float64)).centroids)
+        if np.mean(weights == 0) > 1 / ENTRIES:
+            seen[np.abs(seen).argmin()] = 0
     return np.pad(seen, (0, ENTRIES - len(seen)), "edge")

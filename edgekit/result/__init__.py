@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from edgekit.result.frozen import Frozen, Measured
+from edgekit.result.recipe import RecipeFacts
+from edgekit.result.speed import Gain, Latency
 from edgekit.scheme import Kind
 
 #: Distributions whose versions change what is done here.
@@ -27,33 +30,19 @@ Status = Literal[
 ]
 Flag = Literal["SLOWER", "LARGER", "WEAK_SOURCE", "NOISY", "REUSED", "ESTIMATE", "CUSTOM_GATE", "CUSTOM_TARGET"]
 
-
 #: How a drop is judged: points of a proportion, points of another score (mean IoU, average precision, AUC, equal and
 #: word error rate, R2), or a fraction of the float value.
 Family = Literal["top1", "map", "relative"]
 
-#: The latency of an artifact against its float twin's.
-Speed = Literal["FASTER", "SAME", "SLOWER", "TOO_SMALL_TO_TELL"]
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
-
-
-class Proof(_Frozen):
+class Proof(Frozen):
     """Who executed the artifact: the runtime that ships it, a named stand-in, or nobody."""
 
     kind: Literal["runtime", "stand-in", "none"]
     by: str | None = None
 
 
-class _Measured(_Frozen):
-    """Scores and times are numbers: what is none comes from nothing that was measured, and would pass every limit."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class SourceFacts(_Frozen):
+class SourceFacts(Frozen):
     """What was handed in."""
 
     given: str
@@ -64,7 +53,7 @@ class SourceFacts(_Frozen):
     notes: tuple[str, ...] = ()
 
 
-class TargetFile(_Frozen):
+class TargetFile(Frozen):
     """A target's TOML: its bytes' hash, where it lies (the packaged ones say no path), whose place it takes."""
 
     name: str
@@ -73,7 +62,7 @@ class TargetFile(_Frozen):
     stands_in: bool = False
 
 
-class RouteTried(_Frozen):
+class RouteTried(Frozen):
     """One route of the target and how it ended, on selection samples; ``measured_at`` says when it was timed.
 
     ``recipe`` is what was done to the weights before: ``qat``, ``finetune``, ``smoothquant``,
@@ -90,7 +79,7 @@ class RouteTried(_Frozen):
     size_bytes: int | None = None
 
 
-class KeptFloat(_Frozen):
+class KeptFloat(Frozen):
     """A layer that is not what the target says, as the user asked or mixed precision found, by the matched name.
 
     ``becomes`` is what it is instead: ``float``, or a precision.
@@ -103,7 +92,7 @@ class KeptFloat(_Frozen):
     becomes: str = "float"
 
 
-class HigherLayer(_Frozen):
+class HigherLayer(Frozen):
     """A layer of a file below 8 bits whose weights have more, and why."""
 
     part: str
@@ -113,7 +102,7 @@ class HigherLayer(_Frozen):
     because: str
 
 
-class RoutePassedOver(_Frozen):
+class RoutePassedOver(Frozen):
     """One route of the target that was not tried: by which key of its TOML, and the reason that stands there."""
 
     route: str
@@ -121,7 +110,7 @@ class RoutePassedOver(_Frozen):
     reason: str
 
 
-class File(_Frozen):
+class File(Frozen):
     """One file of the artifact, relative to its folder."""
 
     path: str
@@ -129,7 +118,7 @@ class File(_Frozen):
     bytes: int
 
 
-class IO(_Frozen):
+class IO(Frozen):
     """One input or output as the file stores it: real = (stored - zero_point) * scale."""
 
     name: str
@@ -139,7 +128,7 @@ class IO(_Frozen):
     zero_point: int | None = None
 
 
-class Layer(_Frozen):
+class Layer(Frozen):
     """An operator with weights, one row each: weights that two operators share are two layers.
 
     Attributes:
@@ -172,7 +161,7 @@ class Layer(_Frozen):
     in_integers: bool
 
 
-class Audit(_Frozen):
+class Audit(Frozen):
     """What is really inside a file, read from the file itself.
 
     ``macs_total``, ``macs_quantized`` and their share are sums over ``layers``, and ``float_ops`` and ``float_weights``
@@ -242,7 +231,7 @@ class Inspected(Audit):
         return Audit(**{name: getattr(self, name) for name in Audit.model_fields})
 
 
-class Channel(_Measured):
+class Channel(Measured):
     """One channel of an output.
 
     Attributes:
@@ -258,7 +247,7 @@ class Channel(_Measured):
     by: Literal["variation", "magnitude"]
 
 
-class OutputParity(_Measured):
+class OutputParity(Measured):
     """Closeness of one output over all samples; ``proof.parity`` measures it.
 
     Attributes:
@@ -289,7 +278,7 @@ class OutputParity(_Measured):
     masked: int = 0
 
 
-class Drift(_Measured):
+class Drift(Measured):
     """Whether an error grows on the way, where a model feeds its own states back.
 
     Attributes:
@@ -303,7 +292,7 @@ class Drift(_Measured):
     last20_db: float
 
 
-class Parity(_Measured):
+class Parity(Measured):
     """Closeness of a part's outputs to the checkpoint's own; each top-level figure is the worst over the outputs.
 
     Attributes:
@@ -343,7 +332,7 @@ class Parity(_Measured):
         return "; ".join(output.reason for output in self.per_output.values() if output.reason)
 
 
-class Accuracy(_Frozen):
+class Accuracy(Frozen):
     """The task metric of a model before and after, on the same samples; ``proof.accuracy`` measures it.
 
     Attributes:
@@ -385,38 +374,14 @@ class Accuracy(_Frozen):
         return self.gain_ci95 is not None and self.gain_ci95[0] <= 0
 
 
-class AgreementFacts(_Frozen):
+class AgreementFacts(Frozen):
     """Of samples without labels: how often float and artifact have the same largest value. Accuracy stays unknown."""
 
     share: float
     samples: int
 
 
-class Latency(_Measured):
-    """CPU milliseconds per inference (all parts once), one thread, in turns with the float twin on the same runtime.
-
-    Medians over blocks, and of the ratio artifact / float of two paired blocks; ``proof.latency`` measures it.
-
-    Attributes:
-        verdict: what the ratio says; None until it is judged.
-        measured_at: when, in UTC, as ISO 8601 has it.
-        reused: whether that was in an earlier run, on this machine.
-    """
-
-    float_cpu_ms: float
-    artifact_cpu_ms: float
-    ratio: float
-    ratio_ci95: tuple[float, float]
-    verdict: Speed | None = None
-    noisy: bool
-    blocks: int
-    runs_per_block: tuple[int, int]
-    wall_over_cpu: float
-    measured_at: str | None = None
-    reused: bool = False
-
-
-class Part(_Frozen):
+class Part(Frozen):
     """One model of an artifact with its own evidence: a file, or one of several entries of a file that parts share.
 
     ``entry`` is what the format calls it by: a LiteRT signature, an ExecuTorch method, a Core ML function. None: the
@@ -431,7 +396,7 @@ class Part(_Frozen):
     parity: Parity | None
 
 
-class StateFacts(_Frozen):
+class StateFacts(Frozen):
     """A state of a part: the output goes into the input at the next step; ``initial`` at the first of a sequence.
 
     That is the value of every element, or one value for each of the input's shape, the last axis fastest.
@@ -442,7 +407,7 @@ class StateFacts(_Frozen):
     initial: float | tuple[float, ...]
 
 
-class SamplesFacts(_Frozen):
+class SamplesFacts(Frozen):
     """Which samples were used, and where they come from.
 
     Of each split the count, the SHA-256 and how many were ``dropped`` because they are in another one; ``classes`` are
@@ -455,7 +420,7 @@ class SamplesFacts(_Frozen):
     classes: tuple[str, ...] = ()
 
 
-class RangesFacts(_Frozen):
+class RangesFacts(Frozen):
     """How activations got their ranges from samples.
 
     Attributes:
@@ -473,60 +438,7 @@ class RangesFacts(_Frozen):
     draw: str
 
 
-class EpochFacts(_Measured):
-    """One epoch of training: its mean loss (None before training), and the metric with weights on the grid."""
-
-    epoch: int
-    loss: float | None
-    value: float
-
-
-#: Where the ranges of a file's activations come from.
-Activations = Literal["carried", "calibrated", "dynamic", "float"]
-
-
-class StepFacts(_Frozen):
-    """What one step of a recipe did; ``settings`` are its own.
-
-    Attributes:
-        kind: ``qat``, or ``finetune``: in float.
-        layers: weights that lie on the target's grid, and are carried: the file's integers are those of the training.
-        ranges: of activations that training had, and that are in the file.
-        without_rule: weights of a kind that the target quantizes, which were trained in float.
-        metric: that chose the epoch, on ``selection_samples``.
-        dropped: training samples that were left out because they are among the evaluation samples, too.
-        curve: epoch 0 is the source with its weights rounded.
-        kept: the epoch whose weights are the checkpoint's.
-        stopped: why training ended early, or an empty string.
-        activations: where their ranges come from: ``carried`` from training, ``calibrated`` anew by the route,
-            ``dynamic`` at run time; ``float`` where they have none.
-    """
-
-    kind: Literal["qat", "finetune"]
-    settings: dict[str, float]
-    layers: int
-    ranges: int = 0
-    without_rule: tuple[str, ...]
-    metric: str
-    train_samples: int
-    train_sha256: str
-    dropped: int
-    selection_samples: int
-    curve: tuple[EpochFacts, ...]
-    kept: int
-    stopped: str
-    activations: Activations
-    cpu_seconds: float
-
-
-class RecipeFacts(_Frozen):
-    """The recipe that made the checkpoint of the source, and what each of its steps did."""
-
-    name: str
-    steps: tuple[StepFacts, ...]
-
-
-class Host(_Frozen):
+class Host(Frozen):
     """Where this was measured.
 
     Attributes:
@@ -546,7 +458,7 @@ class Host(_Frozen):
     libc: str = ""
 
 
-class ErrorFacts(_Frozen):
+class ErrorFacts(Frozen):
     """Why there is no result, and the next step."""
 
     code: str
@@ -554,7 +466,7 @@ class ErrorFacts(_Frozen):
     hint: str
 
 
-class Result(_Frozen):
+class Result(Frozen):
     """The outcome of ``edgekit convert``; with several parts the top-level figures are the worst part's."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -583,8 +495,8 @@ class Result(_Frozen):
     files: tuple[File, ...] = ()
     size_bytes: int | None = None
     float_size_bytes: int | None = None
-    parts: dict[str, Part] = {}
-    state: dict[str, tuple[StateFacts, ...]] = {}
+    parts: dict[str, Part] = Field(default={})
+    state: dict[str, tuple[StateFacts, ...]] = Field(default={})
     audit: Audit | None = None
     parity: Parity | None = None
     accuracy: Accuracy | None = None
@@ -594,6 +506,7 @@ class Result(_Frozen):
     samples: SamplesFacts
     ranges: RangesFacts | None = None
     recipe: RecipeFacts | None = None
+    gain: Gain | None = None
     notes: tuple[str, ...] = ()
     tools: dict[str, str]
     host: Host

@@ -1,0 +1,1 @@
+"""What a recipe gained, in the files that are handed out."""

@@ -1,0 +1,30 @@
+"""Options that several commands have, said once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Train = Annotated[
+    str | None, typer.Option("--train", help="Labelled samples that a recipe trains on; zoo models have their own.")
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", help="What is done first: a name from `edgekit list recipes`, or a TOML file.")
+]
+Epochs = Annotated[
+    int | None, typer.Option("--qat", help="Epochs of training with weights on the target's grid: the recipe qat.")
+]
+Prune = Annotated[
+    str | None,
+    typer.Option("--prune", help="What is left out: 0.5 (of the weights), 2:4, channels:0.5; before --qat."),
+]
+Fit = Annotated[
+    str | None, typer.Option("--fit", help="A training loop of your own, file.py:function, in the place of edgekit's.")
+]
+#: Options that mean to other commands what they mean to `convert`.
+Metric = Annotated[str, typer.Option("--metric", help="As of `edgekit convert`.")]
+Inputs = Annotated[list[str] | None, typer.Option("--input", help="As of `edgekit convert`.")]
+Outputs = Annotated[list[str] | None, typer.Option("--outputs", help="As of `edgekit convert`.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Load files that could run code.")]
+MemoryLimit = Annotated[int | None, typer.Option("--memory-limit", help="MiB that one child may take.")]

@@ -1,0 +1,1 @@
+"""Pruning: weights, or channels, that are left out; what is called ``pattern`` says which."""

@@ -1,0 +1,87 @@
+"""PyTorch modules as people bring them: half-precision or quantized weights, inputs that all have a default."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.errors import UnsupportedError
+from edgekit.frameworks.loaded import named
+
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def plain(given: str, model: nn.Module) -> tuple[str, ...]:
+    """Make all weights of a module float32, in place; returns what was done, a sentence each.
+
+    Raises:
+        UnsupportedError: a layer computes in integers already, and nothing tells what it was in float.
+    """
+    notes = []
+    if count := _dequantize(model):
+        notes.append(
+            f"{count} weights were quantized already (torchao): they are dequantized, and taken for the float."
+        )
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")):
+            raise UnsupportedError(
+                f"{given} is quantized already: {name or 'it'} is a {type(module).__module__}.{type(module).__name__}",
+                hint="Hand in the float model: the target's own quantization is proven against it.",
+            )
+    tensors = (*model.parameters(), *model.buffers())
+    if half := {t.dtype for t in tensors if t.dtype in _HALF}:
+        model.float()
+        kinds = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
+        notes.append(f"Weights were {kinds}: the model is converted, and compared with its file, in float32.")
+    return tuple(notes)
+
+
+def _dequantize(model: nn.Module) -> int:
+    """Replace weights that are subclasses of a tensor with the numbers that they stand for; returns how many."""
+    count = 0
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            tensor = parameter.data
+            if type(tensor) is torch.Tensor or not hasattr(tensor, "dequantize"):
+                continue
+            module.register_parameter(name, nn.Parameter(tensor.dequantize(), requires_grad=False))
+            count += 1
+    return count
+
+
+def parameters(model: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of what ``forward`` needs, and of what it can do without, each in its order."""
+    needed: list[str] = []
+    optional: list[str] = []
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return needed or ["x"], []
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            (needed if parameter.default is inspect.Parameter.empty else optional).append(parameter.name)
+    return needed, optional
+
+
+def taking(model: nn.Module, names: Sequence[str]) -> nn.Module:
+    """The module with ``forward`` taking these of its parameters, in this order, and returning tensors alone.
+
+    It stays itself, with its weights and their names: its class becomes one below its own. What is among its outputs
+    and no tensor (a cache of keys and values, a flag) is left out.
+    """
+    own = type(model)
+
+    def forward(self: Any, *values: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        return dict(named(own.forward(self, **dict(zip(names, values, strict=True))), torch.is_tensor, lenient=True))
+
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # exporters name inputs by it
+        [inspect.Parameter(name, positional) for name in ("self", *names)]
+    )
+    model.__class__ = type(own.__name__, (own,), {"forward": forward, "__module__": own.__module__})
+    return model

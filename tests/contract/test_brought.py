@@ -1,0 +1,70 @@
+"""Models as people bring them are converted as they are, or refused with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgekit
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+
+MODELS = Path(__file__).parent / "children" / "brought_models.py"
+IDS = ("input_ids=1x6:int64", "attention_mask=1x6:int64")
+
+
+@pytest.fixture
+def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
+    def made(function: str, target: str, **more: Any) -> edgekit.Result:
+        return edgekit.convert(
+            f"{MODELS}:{function}", target, output=tmp_path / "out", latency=False, workers=workers, store=store, **more
+        )
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("function", "target", "more", "said"),
+    [
+        ("bfloat16", "onnxruntime-fp32", {}, "were bfloat16"),
+        ("quantized_weights", "onnxruntime-fp32", {}, "2 weights were quantized already"),
+        ("hugging_face", "onnxruntime-fp32", {"inputs": IDS}, ""),
+        ("hugging_face_decoder", "onnxruntime-fp32", {}, ""),
+        ("padded", "onnxruntime-fp32", {"inputs": ("ids=1x8:int64",), "calibrate": f"{MODELS}:sentences"}, ""),
+        ("mixed_precision", "tflite-fp32", {}, "computed in mixed_float16"),
+        ("channels_first", "onnxruntime-fp32", {}, ""),
+        ("channels_first", "tflite-fp32", {}, ""),
+        ("stateful", "onnxruntime-fp32", {}, "The state of lstm, gru is an input and an output"),
+    ],
+)
+def test_it_passes_and_says_what_was_done(
+    convert: Any, function: str, target: str, more: dict[str, Any], said: str
+) -> None:
+    result = convert(function, target, **more)
+    assert result.status == "PASS", result.reason
+    assert result.parity.sqnr_db > 90
+    assert any(said in note for note in result.notes) or not said
+
+
+def test_states_of_keras_layers_are_handed_on(convert: Any) -> None:
+    result = convert("stateful", "tflite-fp32")
+    assert result.status == "PASS", result.reason
+    [states] = result.state.values()
+    assert [(state.output, state.input) for state in states] == [
+        (f"{name}_next", name) for name in ("lstm_state_0", "lstm_state_1", "gru_state_0")
+    ]
+    [part] = result.parts.values()
+    assert part.parity.drift.steps >= 20
+
+
+def test_what_is_quantized_in_pytorch_is_refused_by_its_layer(convert: Any) -> None:
+    with pytest.raises(UnsupportedError, match=r"0 is a torch\.ao\.nn\.quantized\.dynamic"):
+        convert("quantized_eagerly", "onnxruntime-fp32")
+
+
+def test_inputs_that_nothing_names_are_asked_for(convert: Any) -> None:
+    with pytest.raises(UsageError, match=r"every parameter of forward has a default \(input_ids, mask\)"):
+        convert("unnamed_inputs", "onnxruntime-fp32")
