@@ -47,8 +47,7 @@ def convert(
         order: source, target, data and options.
         workers: where children are started; many conversions may share one.
         store: where results of steps are kept; the user's own by default.
-        progress: called with (``start`` | ``done`` | ``reused``, step) as the run goes on, and between these with
-            (``at`` | ``note``, where it is).
+        progress: called with (``start`` | ``done`` | ``reused`` | ``at`` | ``note``, step) as the run goes on.
 
     Returns:
         The result, whose ``status`` says how it ended. The artifact is written under its name for PASS; a candidate
