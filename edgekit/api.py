@@ -7,6 +7,7 @@ print(result.status, result.accuracy.drop, result.artifact)
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import re
 import shutil
@@ -14,11 +15,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, Unpack, get_args, overload
 
 from pydantic import ValidationError
 
-from edgekit import pipeline, toolchains, user_code, zoo
+from edgekit import pipeline, several, toolchains, user_code, zoo
 from edgekit import target as targets
 from edgekit.artifact import checkpoints
 from edgekit.checkpoint import Checkpoint
@@ -42,6 +43,7 @@ from edgekit.mil import step as mlpackage
 from edgekit.ranges import plans
 from edgekit.result import Inspected, Result
 from edgekit.scheme import Equalization
+from edgekit.several import Options
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
@@ -53,9 +55,13 @@ from edgekit.target import Rounding, Target
 _Word = TypeVar("_Word", bound=str)
 
 
+@overload
+def convert(source: str, target: str, **options: Unpack[Options]) -> Result: ...
+@overload
+def convert(source: str, target: list[str] | tuple[str, ...], **options: Unpack[Options]) -> list[Result]: ...
 def convert(
     source: str,
-    target: str,
+    target: str | list[str] | tuple[str, ...],
     *,
     calibrate: str | None = None,
     ranges: str | None = None,
@@ -84,7 +90,7 @@ def convert(
     progress: Callable[[str, str], None] = lambda event, label: None,
     workers: Workers | None = None,
     store: Store | None = None,
-) -> Result:
+) -> Result | list[Result]:
     """Convert a model to a target and prove the file; see ``edgekit convert --help`` for the arguments.
 
     ``max_drop`` takes the place of the target's limits on a drop. Without ``latency`` nothing is timed, and the first
@@ -95,32 +101,41 @@ def convert(
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
-        its gate.
+        its gate. Of several targets a list, in their order; ``output`` is then the parent of a folder for each.
 
     Raises:
-        EdgekitError: the request is wrong, unsafe, or cannot be served at all.
+        EdgekitError: the request is wrong, unsafe, or cannot be served at all. Of several targets a ``SeveralError``,
+            when all others are done; it has their results.
     """
-    order = replace(
-        _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, train=train, trust=trust),
-        output=output,
-        recipe=_recipe(recipe, qat, prune),
-        fit=_fit(fit),
-        search_routes=search_routes,
-        allow_mixed=allow_mixed,
-        keep_float=tuple(keep_float),
-        budget=Budget.parse(budget) if budget is not None else None,
-        rounding=_one_of("rounding", get_args(Rounding), rounding),
-        equalize=_one_of("equalize", get_args(Equalization), equalize),
-        allow_unproven=allow_unproven,
-        latency=latency,
-    )
-    if max_drop is not None:
-        order = replace(order, target=_allowing(order.target, max_drop))
-    if workers is not None:
-        return pipeline.convert(order, workers=workers, store=store, progress=progress)
-    limits = _limits(timeout, memory_limit_mib)
-    with listening(), Workers(limits) as own:
-        return pipeline.convert(order, workers=own, store=store, progress=progress)
+    names = (target,) if isinstance(target, str) else target
+
+    def order(name: str) -> Order:
+        found = replace(
+            _order(source, name, calibrate, ranges, evaluate, metric, inputs, outputs, train=train, trust=trust),
+            output=output,
+            recipe=_recipe(recipe, qat, prune),
+            fit=_fit(fit),
+            search_routes=search_routes,
+            allow_mixed=allow_mixed,
+            keep_float=tuple(keep_float),
+            budget=Budget.parse(budget) if budget is not None else None,
+            rounding=_one_of("rounding", get_args(Rounding), rounding),
+            equalize=_one_of("equalize", get_args(Equalization), equalize),
+            allow_unproven=allow_unproven,
+            latency=latency,
+        )
+        if output is not None and not isinstance(target, str):
+            found = replace(found, output=output / found.target.name)
+        return found if max_drop is None else replace(found, target=_allowing(found.target, max_drop))
+
+    orders = [order(name) for name in names]
+    with contextlib.ExitStack() as stack:
+        if workers is None:
+            stack.enter_context(listening())
+            workers = stack.enter_context(Workers(_limits(timeout, memory_limit_mib)))
+        if isinstance(target, str):
+            return pipeline.convert(orders[0], workers=workers, store=store, progress=progress)
+        return several.convert(orders, workers=workers, store=store, progress=progress)
 
 
 def _allowing(target: Target, max_drop: float) -> Target:

@@ -17,7 +17,8 @@ import typer
 from typer.exceptions import TyperException
 
 from edgekit import __version__
-from edgekit.cli import benchmark, cache, columns, compare, lists, report
+from edgekit.cli import cache, columns, compare, lists, report
+from edgekit.cli.bench import benchmark
 from edgekit.cli.options import Epochs, Fit, Inputs, MemoryLimit, Metric, Outputs, Prune, RecipeName, Train, Trust
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import EdgekitError
@@ -59,7 +60,9 @@ def options(
 @app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="Zoo name, file, folder, or file.py:function.")],
-    target: Annotated[str, typer.Option(help="Name from `edgekit list targets`, or a TOML file.")],
+    target: Annotated[
+        list[str], typer.Option(help="Name from `edgekit list targets`, or a TOML file; several by commas, or again.")
+    ],
     calibrate: Annotated[
         str | None, typer.Option(help="Real inputs for activation ranges: npz, image folder, file.py:function.")
     ] = None,
@@ -85,7 +88,10 @@ def convert(
             "pixels; -xywh, -cxcywh, -yxyx, -unit), NAME=scores (or scores-logit)."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The artifact's folder.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The artifact's folder; of several targets their parent."),
+    ] = None,
     search_routes: Annotated[
         bool, typer.Option("--search-routes", help="Try every route, take the fastest that passes.")
     ] = False,
@@ -137,36 +143,39 @@ def convert(
 ) -> int:
     """Convert a model and prove the file: executed, compared with the float model, looked into, gated."""
     from edgekit import api
-    from edgekit.cli import show
+    from edgekit.cli import several, show
+    from edgekit.several import Options
 
+    given = Options(
+        calibrate=calibrate,
+        ranges=ranges,
+        evaluate=evaluate,
+        metric=metric,
+        inputs=input or (),
+        outputs=outputs or (),
+        output=output,
+        search_routes=search_routes,
+        allow_mixed=allow_mixed,
+        keep_float=keep_float or (),
+        budget=budget,
+        rounding=rounding,
+        equalize=equalize,
+        train=train,
+        recipe=recipe,
+        qat=qat,
+        prune=prune,
+        fit=fit,
+        allow_unproven=allow_unproven,
+        trust=trust,
+        timeout=timeout,
+        memory_limit_mib=memory_limit,
+    )
+    names = several.named(target)
+    if len(names) > 1:
+        return several.convert(source, names, given, require_speedup=require_speedup, as_json=as_json)
     with show.progress() as progress:
-        result = api.convert(
-            source,
-            target,
-            calibrate=calibrate,
-            ranges=ranges,
-            evaluate=evaluate,
-            metric=metric,
-            inputs=input or (),
-            outputs=outputs or (),
-            output=output,
-            search_routes=search_routes,
-            allow_mixed=allow_mixed,
-            keep_float=keep_float or (),
-            budget=budget,
-            rounding=rounding,
-            equalize=equalize,
-            train=train,
-            recipe=recipe,
-            qat=qat,
-            prune=prune,
-            fit=fit,
-            allow_unproven=allow_unproven,
-            trust=trust,
-            timeout=timeout,
-            memory_limit_mib=memory_limit,
-            progress=progress,
-        )
+        given["progress"] = progress
+        result = api.convert(source, names[0], **given)
     if as_json:
         print_json(result.to_json())
     else:

@@ -77,10 +77,6 @@ class LoadedModel(Protocol):
         """Static inputs and outputs."""
         ...
 
-    def example(self) -> list[NDArray[np.generic]]:
-        """One sample that the model runs on, in the order of its inputs."""
-        ...
-
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run ``n`` samples (first axis) in float and return outputs by name, first axis ``n``."""
         ...

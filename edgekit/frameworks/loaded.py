@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
+from edgekit.frameworks import LoadedModel
 from edgekit.signature import Framework, Signature, TensorSpec
 from edgekit.sources.source import Source
 
@@ -45,10 +46,6 @@ class Loaded:
     most: int = BATCH
     probed: bool = True
     sample: Arrays | None = None
-
-    def example(self) -> Arrays:
-        """One sample, to trace the model with."""
-        return self.sample or zeros(self.signature.inputs)
 
     @functools.cached_property
     def batch(self) -> int:
@@ -133,6 +130,11 @@ def _checked(specs: Sequence[TensorSpec], inputs: Mapping[str, NDArray[np.generi
 def zeros(specs: Sequence[TensorSpec]) -> Arrays:
     """One sample of zeros: safe for every input, token ids included."""
     return [np.zeros(spec.shape, spec.dtype) for spec in specs]
+
+
+def example(model: LoadedModel) -> Arrays:
+    """One sample, to trace a model with: one that it is known to run on, else zeros."""
+    return getattr(model, "sample", None) or zeros(model.signature.inputs)
 
 
 def ones(specs: Sequence[TensorSpec]) -> Arrays:

@@ -22,6 +22,7 @@ from edgekit.frameworks.loaded import (
     Found,
     Loaded,
     check_finite,
+    example,
     merge_inputs,
     named,
     ones,
@@ -59,7 +60,7 @@ def torch_export(loaded: LoadedModel, batch: int = 1) -> torch.export.ExportedPr
 
     Works for Keras models on the torch backend too. Inputs are the signature's, in its order, of so many samples.
     """
-    args = tuple(torch.from_numpy(a.repeat(batch, axis=0)) for a in loaded.example())
+    args = tuple(torch.from_numpy(a.repeat(batch, axis=0)) for a in example(loaded))
     if loaded.kind == "torchscript":
         return _export_script(loaded.native, args)
     module = loaded.native if loaded.framework == "torch" else _KerasModule(loaded.native)

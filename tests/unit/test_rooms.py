@@ -30,6 +30,7 @@ devices
 conversion
 artifact
 pipeline
+several
 api
 bench
 report

@@ -24,7 +24,7 @@ from edgekit.bench import converting, rows, running, stamp, suite
 from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Cell, Row
 from edgekit.bench.running import Options, Step, Turns
-from edgekit.cli import suites
+from edgekit.cli.bench import suites
 from edgekit.errors import FailedError, UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Answer
@@ -559,7 +559,7 @@ def test_options_of_suites_need_one(words: list[str], message: str, capsys: pyte
 
 
 def test_the_parent_imports_no_framework() -> None:
-    code = "import sys, edgekit.cli.suites; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import sys, edgekit.cli.bench.suites; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {
         "torch",

@@ -9,6 +9,7 @@ from torch import fx
 
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.loaded import example as example_of
 from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared.messages import sentence
@@ -52,7 +53,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     drop_unread(graph)
-    example = tuple(torch.from_numpy(a) for a in model.example())
+    example = tuple(torch.from_numpy(a) for a in example_of(model))
     with torch.no_grad():
         program = torch.export.export(graph, example, strict=False)
     graph.graph = fx.Graph()  # the program has all of it, and what follows makes more copies

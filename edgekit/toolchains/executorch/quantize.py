@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.loaded import example as example_of
 from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import pt2e, rules, torch_graph
@@ -46,7 +47,7 @@ def dynamic(model: LoadedModel | None, request: Request) -> Converted:
     from edgekit.toolchains.executorch.passes.dynamic import DynamicQuantizer
 
     assert model is not None
-    example = [[torch.from_numpy(a) for a in model.example()]]  # shows the weights to their observers
+    example = [[torch.from_numpy(a) for a in example_of(model)]]  # shows the weights to their observers
     return _quantized(graph_of(model, exact_gelu=True), model, request, DynamicQuantizer(), example)
 
 
@@ -68,7 +69,7 @@ def in_blocks(model: LoadedModel | None, request: Request) -> Converted:
     pt2e.pass_over(graph, {*found.floats, *small})
     prepared = prepare_pt2e(graph, DynamicQuantizer().set_filter_function(_quantizable))
     with torch.no_grad():
-        prepared(*(torch.from_numpy(a) for a in model.example()))
+        prepared(*(torch.from_numpy(a) for a in example_of(model)))
         converted = convert_pt2e(prepared)
         blocks.quantize(converted, small, group)
         blocks.store_tables(converted, tables)

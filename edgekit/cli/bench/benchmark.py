@@ -61,7 +61,8 @@ def benchmark(
     """
     from edgekit.bench import measuring
     from edgekit.bench import rows as files
-    from edgekit.cli import show, tables
+    from edgekit.cli import show
+    from edgekit.cli.bench import tables
     from edgekit.jobs import interruption
 
     asked = measuring.Asked(
@@ -86,7 +87,7 @@ def benchmark(
     }
     if suite is not None:
         _refuse("--suite", {"a file": paths, "--inputs": inputs, "--input": input, "--device": device != "cpu"})
-        from edgekit.cli import suites
+        from edgekit.cli.bench import suites
 
         return suites.run(
             suite, rows=rows, asked=asked, executor=executor, jobs=jobs, shard=shard, fresh=fresh, plan=plan,

@@ -1,0 +1,1 @@
+"""`edgekit benchmark`: files, suites, and the tables of both."""

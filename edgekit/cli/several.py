@@ -1,0 +1,79 @@
+"""`edgekit convert` to several targets: one table, a row each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit import api
+from edgekit.artifact import words
+from edgekit.cli import show
+from edgekit.cli.columns import columns
+from edgekit.cli.printing import EXIT, print_json, print_line
+from edgekit.errors import EdgekitError
+from edgekit.jobs import interruption
+from edgekit.result import Result
+from edgekit.several import Options, SeveralError
+
+_DEMAND_NOT_MET = 5
+
+
+def named(given: Sequence[str]) -> list[str]:
+    """Targets as they were named: one at a time, or with commas."""
+    return [name.strip() for text in given for name in ([text] if Path(text).exists() else text.split(","))]
+
+
+def convert(source: str, targets: Sequence[str], given: Options, *, require_speedup: bool, as_json: bool) -> int:
+    """Convert, and print the table; returns the exit code, that of the target which ended worst."""
+    with show.progress() as progress:
+        given["progress"] = progress
+        try:
+            results = api.convert(source, list(targets), **given)
+            ended: Mapping[str, Result | EdgekitError] = {result.target: result for result in results}
+        except SeveralError as error:
+            ended = error.ended
+    exits = {name: one.exit_code if isinstance(one, EdgekitError) else EXIT[one.status] for name, one in ended.items()}
+    worst = max(exits, key=lambda name: exits[name])
+    if as_json:
+        documents = [_document(name, one) for name, one in ended.items()]
+        last = documents[list(ended).index(worst)]
+        print_json({"schema": 1, "status": last["status"], "reason": last["reason"], "results": documents})
+    else:
+        interruption.finish()
+        sys.stdout.write(columns([_row(name, one) for name, one in ended.items()]))
+        for name, one in ended.items():
+            if reason := str(one) if isinstance(one, EdgekitError) else one.reason:
+                print_line(f"{name}: {reason}")
+    slow = [one for one in ended.values() if isinstance(one, Result) and not _is_faster(one)]
+    return _DEMAND_NOT_MET if require_speedup and slow and not exits[worst] else exits[worst]
+
+
+def _is_faster(result: Result) -> bool:
+    return result.latency is not None and result.latency.verdict == "FASTER"
+
+
+def _document(name: str, ended: Result | EdgekitError) -> dict[str, Any]:
+    if isinstance(ended, Result):
+        return ended.to_json()
+    error = {"code": ended.code, "message": str(ended), "hint": ended.hint}
+    return {"target": name, "status": ended.code.upper().replace("-", "_"), "reason": str(ended), "error": error}
+
+
+def _row(name: str, ended: Result | EdgekitError) -> dict[str, Any]:
+    if isinstance(ended, EdgekitError):
+        return {"target": name, "status": ended.code.upper().replace("-", "_"), **dict.fromkeys(_FIGURES, "")}
+    figures = (
+        ended.precision_reached or "",
+        f"{ended.parity.sqnr_db:.1f}" if ended.parity else "",
+        f"{ended.accuracy.drop:+.4f}" if ended.accuracy else "",
+        ended.size_bytes,
+        f"{ended.latency.ratio:.2f}" if ended.latency else "",
+        " ".join(ended.flags),
+        ended.artifact or ended.rejected or "",
+    )
+    return {"target": name, "status": words.status(ended), **dict(zip(_FIGURES, figures, strict=True))}
+
+
+_FIGURES = ("precision", "SQNR dB", "drop", "bytes", "time to float", "flags", "artifact")

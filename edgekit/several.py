@@ -1,0 +1,95 @@
+"""Several targets of one source: children stay warm from one to the next, and the store has what they share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from edgekit import pipeline
+from edgekit.artifact import package
+from edgekit.conversion.order import Order
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
+from edgekit.result import Result
+
+
+class Options(TypedDict, total=False):
+    """What `edgekit.convert` takes beside source and target."""
+
+    calibrate: str | None
+    ranges: str | None
+    evaluate: str | None
+    metric: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    output: Path | None
+    search_routes: bool
+    allow_mixed: bool
+    keep_float: Sequence[str]
+    budget: str | None
+    rounding: str | None
+    equalize: str | None
+    train: str | None
+    recipe: str | None
+    qat: int | None
+    prune: str | None
+    fit: str | None
+    allow_unproven: bool
+    max_drop: float | None
+    latency: bool
+    trust: bool
+    timeout: float
+    memory_limit_mib: int | None
+    progress: Callable[[str, str], None]
+    workers: Workers | None
+    store: Store | None
+
+
+class SeveralError(EdgekitError):
+    """Some of several targets could not be served at all.
+
+    Attributes:
+        ended: of each target, by name, its result, or the error that ended it.
+    """
+
+    def __init__(self, names: Sequence[str], ended: Sequence[Result | EdgekitError]) -> None:
+        self.ended = dict(zip(names, ended, strict=True))
+        errors = {name: one for name, one in self.ended.items() if isinstance(one, EdgekitError)}
+        name, first = next(iter(errors.items()))
+        super().__init__(f"{len(errors)} of {len(ended)} targets could not be served; {name}: {first}", hint=first.hint)
+        self.code, self.exit_code = first.code, max(error.exit_code for error in errors.values())
+
+
+def convert(
+    orders: Sequence[Order],
+    *,
+    workers: Workers,
+    store: Store | None = None,
+    progress: Callable[[str, str], None] = lambda event, label: None,
+) -> list[Result]:
+    """Convert by each order, the next one whatever became of those before.
+
+    Raises:
+        UsageError: something that one of them asks for is wrong; nothing was converted.
+        SeveralError: one could not be served; all others are done.
+    """
+    twice = [name for name, count in Counter(order.target.name for order in orders).items() if count > 1]
+    if twice or not orders:
+        raise UsageError(f"the target {twice[0]} is named twice" if twice else "no target is named")
+    for order in orders:
+        package.check_destination(order)
+        order.check()
+    found: list[Result | EdgekitError] = []
+    for order in orders:
+        progress("note", order.target.name)
+        try:
+            found.append(pipeline.convert(order, workers=workers, store=store, progress=progress))
+        except EdgekitError as error:
+            found.append(error)
+    results = [one for one in found if isinstance(one, Result)]
+    if len(results) < len(found):
+        raise SeveralError([order.target.name for order in orders], found)
+    return results
