@@ -22,7 +22,6 @@ import edgekit
 from benchmarks import rows
 from edgekit import api, pipeline
 from edgekit import target as targets
-from edgekit.compress import recipes
 from edgekit.conversion import adjusting
 from edgekit.conversion.recipe import carrying
 from edgekit.errors import EdgekitError
@@ -47,7 +46,7 @@ CARRIED, DERIVED, AGREED = 40.0, 21.0, 0.99
 def measured(model: str, framework: str, target: str, epochs: int, workers: Workers, store: Store) -> dict[str, Any]:
     """The figures of one cell."""
     order = api._order(f"{model}@{framework}", target, None, None, None, "top1", (), (), trust=False)
-    order = dataclasses.replace(order, recipe=recipes.qat(epochs), latency=False)
+    order = dataclasses.replace(order, recipe=api._recipe(None, epochs, None), latency=False)
     with store.lease() as lease:
         run = Run(workers, lease, lambda event, label: None)
         outcome = pipeline.explore(run, order)
