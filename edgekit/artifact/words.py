@@ -77,7 +77,7 @@ def _value(metric: str, value: float) -> str:
 def _agreement(result: Result) -> str:
     a = result.accuracy
     if a is not None and a.agreement is not None:
-        return f"{a.agreement:.2%} with the float model"
+        return f"{a.agreement:.2%} with the float model{' before its training' if result.recipe else ''}"
     if (same := result.agreement) is None:
         return "not measured"
     return f"{same.share:.2%} with the float model on {same.samples} samples without labels"

@@ -249,7 +249,7 @@ def test_a_file_is_of_the_narrow_model(framework: str, tmp_path: Path) -> None:
     shapes = {layer.shape[0] for part in result.parts.values() for layer in part.audit.layers}
     assert {after for _, after in widths.values()} <= shapes, "the file's layers are as narrow"
     assert result.gain is not None and result.gain.size_bytes < 0.8 * result.gain.size_bytes_without
-    assert any("weights left without some channels (channels:0.5)" in note for note in result.notes)
+    assert any("weights and statistics left (channels:0.5)" in note for note in result.notes)
 
 
 LOADED = {

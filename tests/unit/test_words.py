@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgekit.artifact import words
-from edgekit.result import Host, Proof, Result, SamplesFacts, SourceFacts
+from edgekit.result import Accuracy, Host, Proof, Result, SamplesFacts, SourceFacts
+from edgekit.result.recipe import RecipeFacts
 from edgekit.result.speed import Latency
 
 TIMED = Latency(
@@ -54,3 +55,19 @@ def test_a_reused_measurement_says_when_it_was_taken(latency: Latency | None, sa
     meaning = dict(words.flags(result(latency)))["REUSED"]
     assert meaning.startswith(said)
     assert ("2026-11-28 06:50 UTC" in meaning) == bool(latency and latency.reused)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (None, "61.00% with the float model"),
+        (RecipeFacts(name="qat", steps=()), "61.00% with the float model before its training"),
+    ],
+)
+def test_agreement_names_the_model_that_a_recipe_began_with(recipe: RecipeFacts | None, said: str) -> None:
+    scored = Accuracy(
+        metric="top1", higher_is_better=True, samples=2000, float=0.55, checkpoint=0.75, artifact=0.75, drop=-0.2,
+        drop_ci95=(-0.22, -0.18), agreement=0.61, split="test",
+    )  # type: ignore[call-arg]  # fmt: skip
+    found = result(None).model_copy(update={"accuracy": scored, "recipe": recipe})
+    assert dict(words.facts(found))["agreement"] == said

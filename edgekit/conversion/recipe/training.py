@@ -271,13 +271,13 @@ def _pruning(step: Step, found: fit.FitAnswer) -> PruningFacts | None:
 def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> list[str]:
     """What the user must know of a step, a sentence each."""
     first, kept = step.curve[0].value, step.curve[step.kept].value
-    what = f"{step.layers} weights on the target's grid" if step.kind == "qat" else "all in float"
+    what = f"{step.layers} weight tensors on the target's grid" if step.kind == "qat" else "all in float"
     if (pruning := step.pruning) is not None:
         weights = sum(layer.weights for layer in pruning.layers)
         what = f"{pruning.zeros:.1%} of {weights} weights of {len(pruning.layers)} layers zero ({pruning.pattern})"
     if (narrowing := step.narrowing) is not None:
         before, after = narrowing.parameters
-        what = f"{after} of {before} weights left without some channels ({narrowing.pattern})"
+        what = f"{after} of {before} weights and statistics left ({narrowing.pattern})"
     by = f" by {Path(request.own.path).name}:{request.own.name}" if request.own else ""
     epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
     notes = [
