@@ -276,14 +276,16 @@ def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> li
         weights = sum(layer.weights for layer in pruning.layers)
         what = f"{pruning.zeros:.1%} of {weights} weights of {len(pruning.layers)} layers zero ({pruning.pattern})"
     if (narrowing := step.narrowing) is not None:
-        before, after = narrowing.parameters
-        what = f"{after} of {before} weights and statistics left ({narrowing.pattern})"
+        wide, narrow = narrowing.parameters
+        what = f"{narrow} of {wide} weights and statistics left ({narrowing.pattern})"
     by = f" by {Path(request.own.path).name}:{request.own.name}" if request.own else ""
+    after = (
+        f"{kept:.4f} after epoch {step.kept}, which is kept" if step.kept else "which no epoch made better, and is kept"
+    )
     epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
     notes = [
         f"{step.kind}: trained{by} for {epochs} of {step.train_samples} samples, {what}; {step.metric} "
-        f"on {step.selection_samples} selection samples {first:.4f} before, {kept:.4f} after epoch {step.kept}, which "
-        "is kept"
+        f"on {step.selection_samples} selection samples {first:.4f} before, {after}"
     ]
     if found.behind:
         notes.append(
