@@ -31,7 +31,7 @@ from edgekit.compress.prune import patterns
 from edgekit.compress.prune.patterns import Pruning
 from edgekit.data import plan as planning
 from edgekit.data import tasks
-from edgekit.jobs.workers import Workers
+from edgekit.jobs.workers import Limits, Workers
 
 RESULTS = rows.RESULTS / "sparse.jsonl"
 SAMPLES = 2000
@@ -48,6 +48,8 @@ TARGETS = (
     "tensorrt-int8",
 )
 RAMP = 0.5
+#: Seconds that the trainings of one model may take together.
+LONGEST = 4 * 3600.0
 
 
 def measure(
@@ -172,7 +174,7 @@ def main() -> None:
             continue
         asked = {"model": model, "framework": given.framework, "epochs": given.epochs}
         arguments = {**asked, "learning_rate": given.learning_rate, "asked": list(given.patterns), "ramp": given.ramp}
-        with Workers() as workers, tempfile.TemporaryDirectory() as folder:
+        with Workers(Limits(LONGEST)) as workers, tempfile.TemporaryDirectory() as folder:
             environment = "torch" if given.framework == "torch" else "keras-torch"
             found = workers.call(environment, "benchmarks.sparse:measure", {"folder": folder, **arguments}).value
         for row in found:

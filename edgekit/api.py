@@ -21,16 +21,20 @@ from pydantic import ValidationError
 from edgekit import pipeline, toolchains, user_code, zoo
 from edgekit import target as targets
 from edgekit.artifact import checkpoints
+from edgekit.checkpoint import Checkpoint
 from edgekit.compress import recipes
 from edgekit.compress.recipes import Recipe
+from edgekit.conversion import loading
 from edgekit.conversion.budget import Budget
 from edgekit.conversion.order import Order
+from edgekit.conversion.recipe import training
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.data.plan import DataPlan
 from edgekit.errors import UsageError, did_you_mean
 from edgekit.jobs import extras, interpreters, wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
+from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
 from edgekit.limits import DROP, DropLimit
@@ -163,9 +167,16 @@ def compress(
     if order.recipe is None:
         raise UsageError("nothing says what is done", hint="Give --recipe NAME, --prune PATTERN or --qat EPOCHS.")
     if workers is not None:
-        return checkpoints.compress(order, workers=workers, store=store, progress=progress)
+        return checkpoints.compress(order, _trained, workers=workers, store=store, progress=progress)
     with listening(), Workers(_limits(1800.0, memory_limit_mib)) as own:
-        return checkpoints.compress(order, workers=own, store=store, progress=progress)
+        return checkpoints.compress(order, _trained, workers=own, store=store, progress=progress)
+
+
+def _trained(run: Run, order: Order) -> Checkpoint:
+    """The checkpoint of a recipe; where activations are trained, too, a file of the target shows their places."""
+    if order.trains_activations:
+        return pipeline.prepare(run, order).checkpoint
+    return training.trained(run, order, loading.load(run, order))
 
 
 def _order(

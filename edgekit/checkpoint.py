@@ -26,7 +26,9 @@ class Checkpoint:
         framework: whose models they are.
         notes: facts that the user must know.
         recipe: what was done to the source; None where it is converted as it is.
-        ranges: of activations, where a recipe learned them or the user gives them.
+        ranges: of activations, where a recipe was trained with them.
+        route: whose files have the tensors of these ranges; others find theirs by calibration.
+        nodes: of the model's graph, which are such tensors, by these.
         steps: what a user's recipe did, step by step.
     """
 
@@ -38,6 +40,8 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     recipe: str | None = None
     ranges: tuple[Range, ...] = field(default=())
+    route: str | None = None
+    nodes: Mapping[str, str] = field(default_factory=dict)
     steps: RecipeFacts | None = None
 
     @property
@@ -46,6 +50,15 @@ class Checkpoint:
         parts = {name: part.identity() for name, part in self.parts.items()}
         said = {"parts": parts, "recipe": self.recipe, "ranges": [asdict(one) for one in self.ranges]}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def ranges_for(self, route: str) -> tuple[Range, ...]:
+        """The ranges that files of a route get."""
+        return self.ranges if route == self.route else ()
+
+    @property
+    def on_steps(self) -> Mapping[str, Range]:
+        """The ranges by nodes of the model's graph; of tensors that are one value, the first."""
+        return {self.nodes[one.tensor]: one for one in reversed(self.ranges) if one.tensor in self.nodes}
 
     @property
     def changed(self) -> bool:

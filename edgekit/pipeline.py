@@ -18,17 +18,18 @@ from dataclasses import replace
 
 from edgekit.artifact import compact, package
 from edgekit.artifact.recipe.gain import gained
+from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import adjusting, loading, mixed, sensitivity, trying
 from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate
 from edgekit.conversion.order import Order
 from edgekit.conversion.outcome import Outcome
 from edgekit.conversion.plan import Plan, nothing_to_try
-from edgekit.conversion.recipe import training
+from edgekit.conversion.recipe import carrying, training
 from edgekit.conversion.samples import SplitFiles
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.conversion.trying import Trial
-from edgekit.errors import FailedError, NotRunError, UnsupportedError, UsageError
+from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -116,6 +117,15 @@ def prepare(run: Run, order: Order) -> Trial:
         checkpoint = training.trained(run, order, checkpoint)
     if order.adjusts:
         checkpoint = adjusting.adjusted(run, order, checkpoint, calibration)
+    trial = started(run, order, checkpoint, calibration)
+    if not order.trains_activations:
+        return trial
+    checkpoint = carrying.trained(run, trial, trying.plan(run, trial), checkpoint)  # with the ranges of a file of it
+    return carrying.renamed(run, trial, started(run, order, checkpoint, calibration))
+
+
+def started(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles | None) -> Trial:
+    """A checkpoint with its selection samples, and its proven float twin."""
     selection = loading.gather(run, order, checkpoint, "selection")
     if checkpoint.changed:
         checkpoint = adjusting.compared(run, checkpoint, selection)
@@ -125,10 +135,7 @@ def prepare(run: Run, order: Order) -> Trial:
 
 
 def float_twin(run: Run, trial: Trial) -> Candidate | None:
-    """Convert to the format's fp32 first: a wrong float file is caught before it is quantized.
-
-    It is also what routes that quantize a file start from, and what latency is compared with.
-    """
+    """Convert to the format's fp32 first: routes that quantize a file start from it, and latency is held against it."""
     order = trial.order
     if order.target.float_twin is None:
         return None
@@ -138,14 +145,7 @@ def float_twin(run: Run, trial: Trial) -> Candidate | None:
     accepted = (*judging.ACCEPTABLE, *(("NOT_RUN",) if order.allow_unproven else ()))
     if twin is not None and twin.status in accepted:
         return twin
-    reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in tried)
-    statuses = {c.status for c in tried}
-    kinds = {"UNSUPPORTED": UnsupportedError, "NOT_RUN": NotRunError}
-    kind = kinds.get(statuses.pop(), FailedError) if len(statuses) == 1 else FailedError
-    raise kind(
-        f"no fp32 {order.target.format} file of this model could be proven: {reasons}",
-        hint=f"Try `--target {fp32.order.target.name}` to see the report, or another format.",
-    )
+    raise trying.unproven(fp32, tried)
 
 
 def try_routes(run: Run, trial: Trial, planned: Plan) -> list[Candidate]:

@@ -219,6 +219,11 @@ class Range:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= 0 <= self.high != self.low):
             raise ValueError(f"range of {self.tensor!r}: {self.low} to {self.high} is not a range that holds 0")
 
+    @classmethod
+    def of_steps(cls, tensor: str, scale: float, zero_point: int) -> Range:
+        """The range of signed integers of 8 bits with this scale and zero point."""
+        return cls(tensor, (-128 - zero_point) * scale, (127 - zero_point) * scale)
+
     @property
     def scale(self) -> float:
         """One step of the integers."""

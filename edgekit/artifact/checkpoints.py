@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from edgekit.steps.recipe import save
 
 #: What was done, beside the model.
 FACTS = "recipe.json"
+#: The ranges of activations that training had, by nodes of the model's exported graph.
+RANGES = "ranges.json"
 
 
 def aside(destination: Path) -> Path:
@@ -71,6 +74,9 @@ def write(run: Run, destination: Path, checkpoint: Checkpoint, *, complete: bool
         for name in entry.value:
             publishing.copy_into(folder, name, entry.file(name))
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        if checkpoint.ranges:
+            ranges = [asdict(replace(one, tensor=node)) for node, one in checkpoint.on_steps.items()]
+            (folder / RANGES).write_text(json.dumps(ranges, indent=1) + "\n")
         if not complete and _unfinished(place):
             shutil.rmtree(place)
     if complete and _unfinished(aside(destination)):
@@ -80,14 +86,20 @@ def write(run: Run, destination: Path, checkpoint: Checkpoint, *, complete: bool
 
 def compress(
     order: Order,
+    trained: Callable[[Run, Order], Checkpoint],
     *,
     workers: Workers,
     store: Store | None = None,
     progress: Callable[[str, str], None] = lambda event, label: None,
 ) -> dict[str, Any]:
-    """Follow the order's recipe and write the checkpoint into its folder; arguments as of ``pipeline.convert``.
+    """Write what the order's recipe makes into its folder; what ends it early says where the best epoch so far lies.
 
-    What ends it early, a signal too, says where the best epoch so far lies.
+    Args:
+        order: source, recipe, data and folder.
+        trained: follows the recipe.
+        workers: as of ``pipeline.convert``, and so are the others.
+        store: where results of steps are kept.
+        progress: called as the run goes on.
     """
     assert order.output is not None
     check(order.output)
@@ -96,7 +108,7 @@ def compress(
         run = Run(workers, lease, progress)
         loaded = loading.load(run, order)
         try:
-            checkpoint = training.trained(run, order, loaded)
+            checkpoint = trained(run, order)
         except (EdgekitError, Interrupted, KeyboardInterrupt) as error:
             with interruption.answered():
                 _save_so_far(run, order, loaded, error)

@@ -19,6 +19,7 @@ from edgekit.conversion import candidate as judging
 from edgekit.conversion.candidate import Candidate, Evidence, WrittenPart, is_slow
 from edgekit.conversion.order import FEW_CALIBRATION_SAMPLES, Order
 from edgekit.conversion.outcome import Outcome
+from edgekit.conversion.recipe import carrying
 from edgekit.conversion.samples import SplitFiles
 from edgekit.jobs.run import Run
 from edgekit.proof import precision
@@ -166,7 +167,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
         ranges=_ranges(order, outcome),
-        recipe=outcome.checkpoint.steps,
+        recipe=carrying.as_in_file(outcome.checkpoint, made),
         gain=outcome.gain,
         notes=(*outcome.checkpoint.notes, *_notes(target, made), *_warnings(order, outcome)),
         tools={"edgekit": __version__, **dict(sorted(run.ledger.tools.items()))},

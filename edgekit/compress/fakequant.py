@@ -1,7 +1,10 @@
-"""Fake quantization: what a layer's weights become, in float, said once for all that rounds or trains them.
+"""Fake quantization: what weights and activations become, in float, said once for all that rounds or trains them.
 
 GPTQ, equalization and training, of PyTorch models and of Keras models, read this one definition, so that they mean the
 same grid; ``edgekit.reference.quantize`` is the oracle that it is tested against.
+
+Activations have one scale per tensor and a zero point: ``steps_of`` says what a range means, to NumPy and to PyTorch's
+own operator alike.
 
 The grid is symmetric, of ``-7..7`` or ``-127..127``, with a scale per output channel, or per block of a channel. Scales
 of channels are what makes a BatchNorm behind a layer need no folding first: folding multiplies a whole output channel
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.scheme import Kind, Scheme
+from edgekit.scheme import Kind, Range, Scheme
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,3 +68,15 @@ def grid_of(scheme: Scheme, kinds: Sequence[Kind], kind: Kind, inputs: int, chan
         return None
     positions = inputs // channels
     return Grid(7 if scheme.below_8_bits else 127, scheme.group and scheme.group * positions)
+
+
+def steps_of(one: Range) -> tuple[float, int, int, int]:
+    """Scale, zero point, smallest and largest integer of a range, as ``torch.fake_quantize_per_tensor_affine`` asks."""
+    half = 2 ** (one.bits - 1)
+    return float(np.float32(one.scale)), one.zero_point, -half, half - 1
+
+
+def on_steps(values: Floats, one: Range) -> Floats:
+    """Activations rounded to the nearest step of a range; those beyond its ends become its ends."""
+    scale, zero, least, most = steps_of(one)
+    return np.asarray((np.clip(np.rint(values / scale) + zero, least, most) - zero) * scale)

@@ -73,23 +73,26 @@ class Graph:
 
     Args:
         model: of PyTorch, or of Keras on the torch backend.
+        batch: samples of one run.
 
     Attributes:
         nodes: in the order in which they run.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
-        self._module = torch_export(model).module(check_guards=False)
+    def __init__(self, model: LoadedModel, batch: int = 1) -> None:
+        self._module = torch_export(model, batch).module(check_guards=False)
         self.nodes: Sequence[fx.Node] = list(self._module.graph.nodes)
         native = model.native
         if model.framework == "keras":
             named, all_of_them = {}, [variable.value for variable in native.weights]
             self._paths = {variable.value.data_ptr(): variable.path for variable in native.weights}
+            self._trained = {tensor.data_ptr(): tensor for tensor in all_of_them}
         else:
             # What is not saved with the model cannot be changed: buffers that are said not to persist, constants.
             named = {name: value for name, value in native.state_dict().items() if torch.is_tensor(value)}
             all_of_them = list(named.values())
             self._paths = {value.data_ptr(): name for name, value in named.items()}
+            self._trained = {parameter.data_ptr(): parameter for parameter in native.parameters()}
         self._named = named
         self._placed = {tensor.data_ptr(): tensor for tensor in all_of_them}
         attributes = [n for n in self.nodes if n.op == "get_attr"]
@@ -108,6 +111,15 @@ class Graph:
         for part in target.split("."):
             found = getattr(found, part)
         return found
+
+    def on_own_tensors(self) -> fx.GraphModule:
+        """The graph as a module on the model's own tensors, so that training the one trains the other."""
+        named: dict[str, Any] = {}
+        for target in {str(n.target) for n in self.nodes if n.op == "get_attr"}:
+            tensor = self.tensor(target)
+            own = self.own(target, tensor) if torch.is_tensor(tensor) else None
+            named[target] = tensor if own is None else self._trained.get(own.data_ptr(), own)
+        return fx.GraphModule(named, self._module.graph)
 
     def stored(self, node: Any) -> Stored | None:
         """The float32 tensor behind a value; None where there is none, or where something else reads it as well."""

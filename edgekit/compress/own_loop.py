@@ -121,11 +121,12 @@ def loop(
     function: user_code.Function,
     model: LoadedModel,
     layers: Sequence[Layer],
+    fixed: Sequence[Tensor],
     data: Data,
     training: Training,
     say: Say = lambda share, text: None,
 ) -> Loop:
-    """The user's loop as ``qat.train`` calls it.
+    """The user's loop as ``qat.train`` calls it; what is ``fixed`` says of itself meanwhile that it is not trained.
 
     Raises:
         UsageError: it raised, did not train in place, or reported what is no epoch.
@@ -135,7 +136,7 @@ def loop(
 
     def run(after: Callable[[Ended], None]) -> None:
         before = _Look(model, data)
-        with OnGrid(layers) as grid:
+        with _untrained(model, fixed), OnGrid(layers) as grid:
             _check_read(model, layers, data, grid)
             report = _Report(model, grid, training.epochs, after, say)
             user_code.call(
@@ -146,6 +147,26 @@ def loop(
         report.finish()
 
     return run
+
+
+@contextlib.contextmanager
+def _untrained(model: LoadedModel, fixed: Sequence[Tensor]) -> Iterator[None]:
+    """Within, optimizers pass these tensors by."""
+    places = {tensor.data_ptr() for tensor in fixed}
+    native, keras = model.native, model.framework == "keras"
+    variables = [v for v in native.trainable_variables if v.value.data_ptr() in places] if keras else []
+    parameters = [p for p in native.parameters() if p.requires_grad and p.data_ptr() in places]
+    for variable in variables:
+        variable.trainable = False
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for variable in variables:
+            variable.trainable = True
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 class _Report:

@@ -9,7 +9,8 @@ Keras on the torch backend; and in the end its weights lie on the grid that a co
 Statistics of BatchNorm are frozen for the last third of the epochs (Krishnamoorthi, arXiv 1806.08342, section 4.3):
 files hold the running ones. It needs no folding, see ``fakequant``.
 
-What activations become is not trained: each route finds their ranges by calibration, as of any model.
+Activations are in float, and each route finds their ranges by calibration, as of any model; or training goes through
+the graph of ``activations``, where they lie on the steps of a file.
 """
 
 from __future__ import annotations
@@ -218,6 +219,7 @@ def train(
     score: Callable[[], float],
     *,
     higher: bool,
+    through: Callable[..., Any] | None = None,
     zeros: Zeros | None = None,
     keep: Keep | None = None,
     step_done: Step = lambda *_: None,
@@ -236,6 +238,7 @@ def train(
         training: epochs and settings.
         score: metric of the model as it is, on the selection split.
         higher: whether more is better.
+        through: what computes its outputs instead, with its own tensors: its graph with activations on their steps.
         zeros: of the weights, which stay or become more; None where none does.
         keep: told behind each epoch.
         step_done: told behind each step.
@@ -289,6 +292,8 @@ def train(
             yield
 
     def forward(*xs: Tensor) -> Any:
+        if through is not None:
+            return through(*xs)
         return keras_outputs.forward(native, xs, training=True) if model.framework == "keras" else native(*xs)
 
     stopped = ""

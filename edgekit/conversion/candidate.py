@@ -18,7 +18,7 @@ from edgekit.proof import judge, metrics, precision, sparsity
 from edgekit.proof.judge import Verdict
 from edgekit.result import Accuracy, Inspected, Parity, Status
 from edgekit.result.speed import Latency
-from edgekit.scheme import Rule, Scheme
+from edgekit.scheme import Range, Rule, Scheme
 from edgekit.steps import execute, golden, score
 from edgekit.target import Target
 from edgekit.toolchains import Kept
@@ -101,6 +101,9 @@ class WrittenPart:
         notes: facts the user must know.
         entry: the signature, method or function of the file that is the part; None where it has one alone.
         kept: layers that rules kept in float.
+        ranges: of activations where the file names no tensors; see ``toolchains.Converted``.
+        given: how many ranges of activations it got from training.
+        lost: activations that have another range than the one that training had.
     """
 
     ref: Ref
@@ -108,6 +111,9 @@ class WrittenPart:
     notes: tuple[str, ...] = ()
     entry: str | None = None
     kept: tuple[Kept, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    given: int = 0
+    lost: tuple[str, ...] = ()
 
     @property
     def judged(self) -> Inspected:
@@ -170,6 +176,15 @@ class Candidate:
     def worst(self, claimed: Scheme) -> WrittenPart | None:
         """The part that is furthest from the scheme that it claims; None without files."""
         return min(self.parts.values(), key=lambda part: precision.reached(claimed, part.judged), default=None)
+
+
+def check_ranges(made: Candidate) -> Candidate:
+    """Fail a candidate in which ranges that training had, and that it was given, are not."""
+    lost = [tensor for part in made.parts.values() for tensor in part.lost]
+    if not lost or made.status == "FAIL_PRECISION":
+        return made
+    reason = f"the ranges of {len(lost)} activations are not those of the training: {', '.join(lost[:3])}"
+    return replace(made, status="FAIL_PRECISION", reason=reason)
 
 
 def check_kept(rules: Sequence[Rule], made: Candidate) -> None:

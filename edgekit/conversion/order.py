@@ -72,6 +72,13 @@ class Order:
         return (self.rounding or (self.target.rounding if self.has_samples else "nearest")) != "nearest"
 
     @property
+    def trains_activations(self) -> bool:
+        """Whether the recipe ends with weights on the grid, and the target's files have ranges of int8 activations."""
+        scheme = self.target.scheme
+        static = scheme.needs_calibration and scheme.activations == "int8"
+        return static and self.recipe is not None and self.recipe.rounds
+
+    @property
     def has_samples(self) -> bool:
         """Whether there are calibration samples."""
         return self.plan.task is not None or self.plan.calibrate is not None

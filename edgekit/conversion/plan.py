@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.candidate import Candidate
@@ -78,6 +78,10 @@ class Plan:
         options = {"search": order.search_routes, "allow_mixed": order.allow_mixed}
         routes = (PlannedRoute(r.name, environment, r.passed_over(found, **options)) for r, environment in serving)
         return cls(tuple(routes), traits)
+
+    def beginning_with(self, route: str | None) -> Plan:
+        """The plan with one route ahead of all: the one that the checkpoint was trained for."""
+        return replace(self, routes=tuple(sorted(self.routes, key=lambda one: one.name != route)))
 
     def of_part(self, part: str) -> frozenset[Trait]:
         """The traits of one part."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgekit import target as targets
@@ -13,7 +13,7 @@ from edgekit.conversion.candidate import Candidate, Judged, WrittenPart
 from edgekit.conversion.order import Order
 from edgekit.conversion.plan import Plan, PlannedRoute, serving
 from edgekit.conversion.samples import SplitFiles
-from edgekit.errors import DamagedFileError, FailedError, NotRunError, UnsupportedError
+from edgekit.errors import DamagedFileError, EdgekitError, FailedError, NotRunError, UnsupportedError
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics, precision
 from edgekit.ranges.estimator import TOOL
@@ -23,6 +23,7 @@ from edgekit.scheme import Rule
 from edgekit.schemes import FP32
 from edgekit.signature import Trait
 from edgekit.steps import audit, convert, execute, latency, reference, score, traits
+from edgekit.steps.recipe import places
 from edgekit.toolchains import Options
 
 
@@ -65,7 +66,7 @@ def plan(run: Run, trial: Trial) -> Plan:
     served = serving(trial.checkpoint, target, facts)
     asked = trial.twin is not None or any(route.asks for route, _ in served)
     found = {name: find_traits(run, trial, name) for name in trial.checkpoint.parts} if asked else None
-    return Plan.of(trial.order, served, found)
+    return Plan.of(trial.order, served, found).beginning_with(trial.checkpoint.route)
 
 
 def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
@@ -79,8 +80,31 @@ def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
     return run.step(traits.run, checkpoint.environment, "traits", request).value
 
 
+def unproven(trial: Trial, tried: Sequence[Candidate]) -> EdgekitError:
+    """That no float file could be proven, by any of the routes that were tried; to be raised."""
+    target = trial.order.target
+    reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in tried)
+    statuses = {c.status for c in tried}
+    kinds = {"UNSUPPORTED": UnsupportedError, "NOT_RUN": NotRunError}
+    kind = kinds.get(statuses.pop(), FailedError) if len(statuses) == 1 else FailedError
+    return kind(
+        f"no fp32 {target.format} file of this model could be proven: {reasons}",
+        hint=f"Try `--target {target.name}` to see the report, or another format.",
+    )
+
+
 def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
-    """Convert by one route, look into the file, execute it on selection samples, judge it."""
+    """Convert by one route, look into the file, execute it on selection samples, judge it.
+
+    Where the ranges of the training make no file of what the target promises, the route finds ranges by calibration.
+    """
+    made = _try(run, trial, planned, route)
+    if trial.checkpoint.ranges_for(route.name) and made.status in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
+        return _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+    return made
+
+
+def _try(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
     nothing = Candidate(route.name, "NOT_RUN", recipe=trial.checkpoint.recipe)
     made = nothing
     try:
@@ -88,6 +112,7 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
         made = replace(nothing, status="PASS", parts=parts)
         judging.check_kept(trial.order.layers, made)
         made = judging.judge_audit(trial.order.target, made, allow_mixed=trial.order.allow_mixed)
+        made = judging.check_ranges(made)
         made = judging.judge_zeros(trial.checkpoint, made)
         if made.status == "FAIL_PRECISION":
             return made
@@ -115,7 +140,8 @@ def make_part(
     layers: tuple[Rule, ...] | None = None,
 ) -> WrittenPart:
     """Convert one part by one route and look into its file; with ``layers`` by rules of its own, which may take all."""
-    target = trial.order.target
+    target, ranges = trial.order.target, trial.checkpoint.ranges_for(route.name)
+    ranges = () if target.scheme.is_float or layers is not None else ranges
     request = convert.Request(
         toolchain=target.toolchain,
         route=route.name,
@@ -129,14 +155,19 @@ def make_part(
         traits=found,
         minimum_deployment_target=target.minimum_deployment_target,
         layers=trial.order.layers if layers is None else layers,
-        ranges=() if target.scheme.is_float else trial.checkpoint.ranges,
+        ranges=ranges,
         estimator=trial.order.ranges if target.needs_calibration else TOOL,
         whole=len(trial.checkpoint.parts) == 1 and layers is None,
+        on_grid=trial.order.recipe is not None and trial.order.recipe.rounds,
     )
     entry = run.step(convert.run, route.environment, f"{trial.label}:{route.name}", request)
     file = Ref(entry, entry.value.file)
     inside = run.step(audit.run, "runtime", "audit", audit.Request(target.toolchain, file, entry.value.entry))
-    return WrittenPart(file, inside.value, entry.value.notes, entry.value.entry, entry.value.kept)
+    lost: tuple[str, ...] = ()
+    if ranges:
+        lost = run.step(places.lost, "runtime", "audit", places.LostRequest(target.toolchain, file, ranges)).value
+    made = entry.value
+    return WrittenPart(file, inside.value, made.notes, made.entry, made.kept, made.ranges, len(ranges), lost)
 
 
 def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label: str) -> Candidate:

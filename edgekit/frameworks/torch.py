@@ -54,12 +54,12 @@ def load(source: Source) -> Loaded:
     return loaded
 
 
-def torch_export(loaded: LoadedModel) -> torch.export.ExportedProgram:
+def torch_export(loaded: LoadedModel, batch: int = 1) -> torch.export.ExportedProgram:
     """A fresh ``torch.export`` program of static shapes (a program must not be lowered twice).
 
-    Works for Keras models on the torch backend too. Inputs are the signature's, in its order.
+    Works for Keras models on the torch backend too. Inputs are the signature's, in its order, of so many samples.
     """
-    args = tuple(torch.from_numpy(a) for a in loaded.example())
+    args = tuple(torch.from_numpy(a.repeat(batch, axis=0)) for a in loaded.example())
     if loaded.kind == "torchscript":
         return _export_script(loaded.native, args)
     module = loaded.native if loaded.framework == "torch" else _KerasModule(loaded.native)

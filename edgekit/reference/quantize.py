@@ -1,4 +1,4 @@
-"""Symmetric fake quantization of weights."""
+"""Fake quantization: symmetric of weights, with a zero point of activations."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def fake_quantized(weights: Array, bits: int, group: int | None = None) -> Array
                 scale = float(most / np.float32(largest))  # runtimes store it as a float32
                 found[row, start : start + size] = np.rint(block / scale) * scale
     return found
+
+
+def fake_quantized_to(values: Array, scale: float, zero_point: int, bits: int = 8) -> Array:
+    """Activations as signed integers of so many bits represent them, with one scale and one zero point."""
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    integers = (min(max(round(float(value) / scale) + zero_point, least), most) for value in values.reshape(-1))
+    return np.array([(integer - zero_point) * scale for integer in integers]).reshape(values.shape)

@@ -81,6 +81,10 @@ class NarrowingFacts(Frozen):
     error: float
 
 
+#: Where the ranges of a file's activations come from.
+Activations = Literal["carried", "calibrated", "dynamic", "float"]
+
+
 class StepFacts(Frozen):
     """What one step of a recipe did; ``settings`` are its own.
 
@@ -96,12 +100,14 @@ class StepFacts(Frozen):
         curve: epoch 0 is the source with its weights rounded, or pruned at once.
         kept: the epoch whose weights are the checkpoint's.
         stopped: why training ended early, or an empty string.
-        activations: where their ranges come from: ``calibrated`` anew by the route, ``dynamic`` at run time, ``float``.
+        activations: where their ranges come from: ``carried`` from training, ``calibrated`` anew by the route,
+            ``dynamic`` at run time; ``float`` where they have none.
     """
 
     kind: Literal["prune", "qat", "finetune"]
     settings: dict[str, float]
     layers: int
+    ranges: int = 0
     pruning: PruningFacts | None = None
     narrowing: NarrowingFacts | None = None
     without_rule: tuple[str, ...]
@@ -113,7 +119,7 @@ class StepFacts(Frozen):
     curve: tuple[EpochFacts, ...]
     kept: int
     stopped: str
-    activations: Literal["calibrated", "dynamic", "float"]
+    activations: Activations
     cpu_seconds: float
 
 

@@ -30,16 +30,20 @@ class RoutesRequest:
 
 @dataclass(frozen=True)
 class RouteFacts:
-    """Where a route runs, and whether it starts from a float file; see ``toolchains.Route``."""
+    """Where a route runs, whether it starts from a float file and takes ranges; see ``toolchains.Route``."""
 
     environments: Mapping[str, Environment]
     quantizes_file: bool
+    takes_ranges: bool = False
 
 
 def routes(folder: Path, request: RoutesRequest) -> Mapping[str, RouteFacts]:
     """The routes of a toolchain, by name."""
     found = toolchains.routes(request.toolchain)
-    return {name: RouteFacts(route.environments, route.quantizes_file) for name, route in found.items()}
+    return {
+        name: RouteFacts(route.environments, route.quantizes_file, "ranges" in route.honours)
+        for name, route in found.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Request:
         calibration: file of samples.
         whole: whether it is all of the model.
         estimator: of the ranges that come from the samples.
+        on_grid: whether training left the weights where the scheme stores them.
     """
 
     toolchain: str
@@ -72,6 +77,7 @@ class Request:
     ranges: tuple[Range, ...] = ()
     whole: bool = True
     estimator: Estimator = TOOL
+    on_grid: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     entry: str | None = None
     kept: tuple[Kept, ...] = ()
+    ranges: tuple[Range, ...] = ()
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -101,9 +108,10 @@ def run(folder: Path, request: Request) -> Answer:
         ranges=request.ranges,
         whole=request.whole,
         estimator=request.estimator,
+        on_grid=request.on_grid,
     )
     made = toolchains.convert(toolchains.routes(request.toolchain)[request.route], loaded, asked)
-    return Answer(str(made.file.relative_to(folder)), tuple(made.notes), made.entry, made.kept)
+    return Answer(str(made.file.relative_to(folder)), tuple(made.notes), made.entry, made.kept, made.ranges)
 
 
 def _rows(signature: Signature, file: Path) -> dict[str, Rows]:

@@ -41,7 +41,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -106,6 +106,7 @@ class Request:
         ranges: of activations by name, which they get exactly, whatever the samples say.
         whole: whether this is all of the model: what is called by a name that is not here may be in another part.
         estimator: of the ranges that come from the samples; ``tool`` where the tool finds them in its own way.
+        on_grid: whether weights lie where the scheme stores them: nothing may scale them, or correct a bias for others.
     """
 
     folder: Path
@@ -121,6 +122,7 @@ class Request:
     ranges: tuple[Range, ...] = ()
     whole: bool = True
     estimator: Estimator = TOOL
+    on_grid: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,14 @@ class Converted:
         entry: the signature, method or function of it that is the part; None where it has one alone.
         notes: facts the user must know, one sentence each (a batch fixed to 1, an LSTM unrolled).
         kept: layers that ``Request.layers`` kept from the scheme.
+        ranges: of activations, by nodes of the graph that it quantized, where the file itself names no tensors.
     """
 
     file: Path
     notes: tuple[str, ...] = ()
     entry: str | None = None
     kept: tuple[Kept, ...] = ()
+    ranges: tuple[Range, ...] = ()
 
 
 #: Share of a file's bytes that short names must save to be worth it.
@@ -311,6 +315,55 @@ def _by_name(name: str, file: Path, entry: str | None) -> dict[str, str]:
     if entry is not None and not hasattr(facts(name), "ENTRY"):
         raise UsageError(f"{file.name} has no entry {entry!r}: files of {name} hold one model", hint="Name none.")
     return {} if entry is None else {"entry": entry}
+
+
+def ranges_of(name: str, file: Path) -> tuple[Range, ...]:
+    """The ranges of activations in a quantized file, by the names that a request takes; in a child only."""
+    found: tuple[Range, ...] = _ranges(name).read(file)
+    return found
+
+
+def values_of(
+    name: str, file: Path, tensors: Iterable[str], samples: Mapping[str, Rows]
+) -> dict[str, list[NDArray[Any]]]:
+    """What tensors of a float file are on each of some samples; in a child only.
+
+    Those that are not in the file are left out.
+    """
+    found: dict[str, list[NDArray[Any]]] = _ranges(name).values(file, tensors, samples)
+    return found
+
+
+def graph_values_of(
+    name: str, model: LoadedModel, nodes: Collection[str], samples: Mapping[str, Rows]
+) -> dict[str, list[NDArray[Any]]]:
+    """The same of nodes of the graph that a toolchain quantizes, whose files name no tensors; in a child only."""
+    found: dict[str, list[NDArray[Any]]] = _ranges(name).of_graph(model, nodes, samples)
+    return found
+
+
+def renamed(name: str, before: Path, after: Path) -> Mapping[str, str]:
+    """What tensors of a float file are called in that of other weights, where that is another name; in a child only.
+
+    Raises:
+        UnsupportedError: the files are not alike.
+    """
+    module = _ranges(name)
+    if not hasattr(module, "tensors"):
+        return {}
+    old, new = module.tensors(before), module.tensors(after)
+    if [made for _, made in old] != [made for _, made in new]:
+        raise UnsupportedError("the float file of the trained weights is built otherwise than the one before")
+    return {one: other for (one, _), (other, _) in zip(old, new, strict=True) if one != other}
+
+
+def reads_ranges(name: str) -> bool:
+    """Whether ranges can be read back from a toolchain's files."""
+    return importlib.util.find_spec(f"edgekit.toolchains.{name}.passes.ranges") is not None
+
+
+def _ranges(name: str) -> Any:
+    return importlib.import_module(f"edgekit.toolchains.{name}.passes.ranges")
 
 
 def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[Trait]:

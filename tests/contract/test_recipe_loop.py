@@ -351,6 +351,40 @@ def test_a_loop_of_ones_own_meets_the_numbers_and_gradients_that_edgekits_does()
         assert found["outputs"] and found["gradients"] and found["other"], model
 
 
+FIXED = """
+import os
+os.environ["KERAS_BACKEND"] = "torch"
+import sys
+import torch
+from edgekit import user_code
+from edgekit.compress import own_loop, qat
+from edgekit.frameworks import keras as keras_models, torch as torch_models
+from edgekit.sources import source as sources
+from edgekit.zoo import Training
+
+for framework, file in (("torch", "own.py"), ("keras", "own_keras.py")):
+    source = sources.with_framework(sources.resolve(f"{sys.argv[1]}/{file}:build"), framework)
+    model = (keras_models if framework == "keras" else torch_models).load(source)
+    norm = model.native[1].weight if framework == "torch" else model.native.layers[2].gamma.value
+    before = [t.detach().clone() for t in qat.tensors_of(model)]
+    at = [t.data_ptr() for t in qat.tensors_of(model)].index(norm.data_ptr())
+    data = own_loop.Data((torch.randn(64, 12),), torch.randint(0, 3, (64,)))
+    function = user_code.find(f"{sys.argv[1]}/{framework}_loop.py:fit", "")
+    own_loop.loop(function, model, [], [norm.detach()], data, Training(epochs=1))(lambda ended: None)
+    same = [torch.equal(a, b) for a, b in zip(before, qat.tensors_of(model))]
+    assert same[at] and not same[at + 1] and not same[0], (framework, same)
+    assert norm.requires_grad, "and is trained again behind it"
+"""
+
+
+def test_scales_that_are_folded_stay_where_they_are(tmp_path: Path) -> None:
+    given(tmp_path)
+    (tmp_path / "torch_loop.py").write_text(FIT)
+    (tmp_path / "keras_loop.py").write_text(KERAS_FIT)
+    done = subprocess.run([sys.executable, "-c", FIXED, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def fails(said: str, hint: str, kind: type[EdgekitError] = UsageError) -> tuple[type[EdgekitError], str, str]:
     return kind, said, hint
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.compress.fakequant import Grid, grid_of, nearest
-from edgekit.reference.quantize import fake_quantized
+from edgekit.compress.fakequant import Grid, grid_of, nearest, on_steps, steps_of
+from edgekit.reference.quantize import fake_quantized, fake_quantized_to
+from edgekit.scheme import Range
 from edgekit.schemes import SCHEMES
 
 
@@ -48,3 +49,20 @@ def test_a_norm_behind_a_channel_may_be_folded_before_or_after() -> None:
 )
 def test_what_a_target_makes_of_a_layer(precision, kinds, kind, inputs, channels, grid):
     assert grid_of(SCHEMES[precision], kinds, kind, inputs, channels) == grid
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(-1e3, 0), st.floats(1e-3, 1e3), st.booleans())
+def test_activations_are_what_the_oracle_says(seed: int, low: float, high: float, symmetric: bool) -> None:
+    one = Range("x", low, high, symmetric=symmetric)
+    values = np.random.default_rng(seed).uniform(2 * low, 2 * high, 200)
+    scale, zero, _, _ = steps_of(one)
+    found = on_steps(values, one)
+    assert np.array_equal(found, fake_quantized_to(values, scale, zero))
+    assert found.max() <= max(high, -low) * 1.01 and on_steps(np.zeros(1), one)[0] == 0
+
+
+def test_a_range_is_read_off_its_steps() -> None:
+    for one in (Range("x", -1.5, 3.25), Range("x", 0.0, 6.0), Range("x", -2.0, 0.5)):
+        again = Range.of_steps("x", one.scale, one.zero_point)
+        assert np.isclose(again.scale, one.scale) and again.zero_point == one.zero_point

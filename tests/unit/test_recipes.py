@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgekit import api
+from edgekit import api, toolchains
 from edgekit import target as targets
 from edgekit.artifact import checkpoints
+from edgekit.checkpoint import Checkpoint
 from edgekit.compress import recipes
+from edgekit.conversion import candidate
+from edgekit.conversion.candidate import Candidate, WrittenPart
 from edgekit.conversion.order import Order
 from edgekit.data import plan as planning
 from edgekit.data.plan import DataPlan
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.scheme import Range
 from edgekit.signature import Signature, TensorSpec
 from edgekit.sources import source as sources
 
@@ -125,7 +131,54 @@ def test_compress_needs_a_new_folder_and_something_to_do(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="nothing says what is done"):
         api.compress("lenet5@torch", "tflite-int4", output=tmp_path / "new")
     with pytest.raises(UsageError, match="is there already"):
-        checkpoints.compress(order(output=tmp_path), workers=None)  # type: ignore[arg-type]  # refused before
+        checkpoints.compress(order(output=tmp_path), api._trained, workers=None)  # type: ignore[arg-type]  # refused before
+
+
+def test_a_file_without_a_range_that_it_was_given_fails() -> None:
+    part = WrittenPart(ref=None, audit=None, lost=("conv_1", "conv_2"))  # type: ignore[arg-type]  # nothing else is read
+    made = Candidate("a route", "PASS", parts={"": part})
+    found = candidate.check_ranges(made)
+    assert found.status == "FAIL_PRECISION"
+    assert found.reason == "the ranges of 2 activations are not those of the training: conv_1, conv_2"
+    whole = replace(made, parts={"": replace(part, lost=())})
+    assert candidate.check_ranges(whole) is whole
+
+
+@pytest.mark.parametrize(
+    ("target", "trains"),
+    [("tflite-int8", True), ("tflite-int16x8", False), ("tflite-int8-dynamic", False), ("tflite-int4", False)],
+)
+def test_activations_are_trained_where_files_have_ranges_of_8_bits(target: str, trains: bool) -> None:
+    asked = order(target=target)
+    assert asked.trains_activations == trains
+    for recipe in (recipes.load("finetune"), None):
+        assert not replace(asked, recipe=recipe).trains_activations
+
+
+def test_ranges_are_for_the_route_that_they_were_trained_for() -> None:
+    one = Range("relu in the file", 0.0, 6.0)
+    made = Checkpoint(
+        sources.resolve("lenet5@torch"),
+        {},
+        {},
+        "torch",
+        "torch",
+        ranges=(one,),
+        route="ptq",
+        nodes={one.tensor: "relu"},
+    )
+    assert made.ranges_for("ptq") == (one,) and made.ranges_for("another") == ()
+    assert made.on_steps == {"relu": one}
+
+
+def test_tensors_that_are_called_otherwise_in_the_file_of_other_weights_are_found(monkeypatch: Any) -> None:
+    files = {"before": (("a;b", (1, 4)), ("c", (1, 2))), "after": (("b;a", (1, 4)), ("c", (1, 2)))}
+    there = SimpleNamespace(tensors=lambda file: files[file.name])
+    monkeypatch.setattr(toolchains, "_ranges", lambda name: there)
+    assert toolchains.renamed("litert", Path("before"), Path("after")) == {"a;b": "b;a"}
+    files["after"] = (("b;a", (1, 2)), ("c", (1, 2)))
+    with pytest.raises(UnsupportedError, match="built otherwise"):
+        toolchains.renamed("litert", Path("before"), Path("after"))
 
 
 IMAGE = Signature((TensorSpec("x", (1, 4), "float32"),), (TensorSpec("y", (1, 2), "float32"),))

@@ -18,6 +18,7 @@ from edgekit.jobs.run import Ref, Run
 from edgekit.jobs.store import Entry
 from edgekit.jobs.workers import Limits
 from edgekit.result.recipe import EpochFacts, NarrowingFacts, PruningFacts, RecipeFacts, StepFacts
+from edgekit.scheme import Range
 from edgekit.signature import WHOLE
 from edgekit.sources.source import Source, with_weights
 from edgekit.steps.recipe import channels, fit
@@ -130,6 +131,35 @@ def _child(checkpoint: Checkpoint) -> str:
             hint=f"Hand in {TRAINABLE}, without operations of TensorFlow's own.",
         )
     return child
+
+
+def follow(
+    run: Run,
+    order: Order,
+    checkpoint: Checkpoint,
+    step: Step,
+    samples: SplitFiles,
+    selection: SplitFiles,
+    ranges: tuple[Range, ...],
+    places: fit.Places,
+) -> tuple[Checkpoint, StepFacts]:
+    """Follow a step once more, with the ranges of a file's activations; what was pruned stays so.
+
+    Returns the checkpoint, and what was done.
+    """
+    assert checkpoint.steps is not None
+    child, part = _child(checkpoint), checkpoint.parts[WHOLE]
+    held = any(one.pruning is not None for one in checkpoint.steps.steps)
+    request = _request(order, checkpoint, part, child, step, samples, selection, held=held)
+    before = run.ledger.cpu_seconds.get("train", 0.0)
+    done = _train(run, child, f"train:{step.kind}", replace(request, ranges=ranges, places=places))
+    assert done is not None
+    entry, _ = done
+    seconds = round(run.ledger.cpu_seconds.get("train", 0.0) - before, 3)
+    facts = _facts(order, step, entry.value, samples, selection, None, seconds)
+    weights = with_weights(part, Ref(entry, entry.value.file).path)
+    trained = replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights}, nodes=entry.value.nodes)
+    return trained, facts.model_copy(update={"activations": "carried", "ranges": len(ranges)})
 
 
 def _request(
@@ -270,6 +300,4 @@ def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> li
         notes.append(f"{step.kind}: these keep their channels: {'; '.join(narrowing.left)}")
     if step.dropped:
         notes.append(f"{step.dropped} training samples were left out: they are among the evaluation samples, too")
-    if step.kind == "qat" and step.activations == "calibrated":
-        notes.append("activations were not trained: their ranges come from calibration samples, as without a recipe")
     return notes

@@ -10,7 +10,7 @@ from edgekit.frameworks import optional
 from edgekit.signature import State
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("keras", "tensorflow", "torch")
+PACKAGES = ("keras",)
 
 with optional.absent(*optional.UNUSED):
     import keras

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from edgekit.jobs import wire
 from edgekit.jobs.wire import Tell, Told
 from edgekit.proof import execution, metrics
 from edgekit.result.recipe import PrunedLayer
-from edgekit.scheme import Kind, Rule, Scheme
+from edgekit.scheme import Kind, Range, Rule, Scheme
 from edgekit.signature import Signature
 from edgekit.sources.source import Source, with_weights
 from edgekit.steps import File
@@ -47,6 +47,14 @@ _TOLD = 50
 
 
 @dataclass(frozen=True)
+class Places:
+    """Values of a file's tensors, in the order of the ranges, on the first of some samples."""
+
+    values: File
+    samples: File
+
+
+@dataclass(frozen=True)
 class FitRequest:
     """Which model is trained in which kind of child, on what, and where its weights will lie.
 
@@ -61,6 +69,8 @@ class FitRequest:
         selection: of those that choose the epoch.
         metric: of the labels.
         task: code around the model that makes of its outputs what the metric reads.
+        ranges: of the activations that are fake-quantized too, by tensors of a file; none where they stay in float.
+        places: what ``places.found`` wrote of them; None where there are none.
         pruning: what goes; None where nothing does.
         held: whether an earlier step pruned, so that zeros stay.
         own: the user's loop in the place of edgekit's.
@@ -79,6 +89,8 @@ class FitRequest:
     metric: str
     task: str | None
     training: Training
+    ranges: tuple[Range, ...] = ()
+    places: Places | None = None
     pruning: Pruning | None = None
     held: bool = False
     own: Function | None = None
@@ -89,6 +101,7 @@ class FitAnswer:
     """The file of all weights in the step's folder, and how training went; see ``compress.qat.Trained``.
 
     Attributes:
+        nodes: of the model's graph, which are the tensors with a range, by these.
         unruled: weights that stayed in float, or stayed all, for want of a rule.
         pruned: layers with zeros, where the step prunes.
         left: layers that the pattern does not fit, with the reason.
@@ -102,6 +115,7 @@ class FitAnswer:
     values: tuple[float, ...]
     kept: int
     stopped: str
+    nodes: Mapping[str, str] = field(default_factory=dict)
     pruned: tuple[PrunedLayer, ...] = ()
     left: tuple[str, ...] = ()
     behind: int = 0
@@ -123,7 +137,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     """
     import torch
 
-    from edgekit.compress import equalize, fitting, own_loop, qat
+    from edgekit.compress import activations, equalize, fitting, own_loop, qat
     from edgekit.compress.prune.zeros import counted
 
     scheme = request.scheme
@@ -138,7 +152,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     assert samples.labels is not None
     labels = fitting.tensor_of(samples.labels)
     inputs = [torch.from_numpy(np.asarray(samples.inputs[t.name], t.dtype)) for t in model.signature.inputs]
-    score, metric = _scoring(model, request), metrics.metric(request.metric)
+    metric, nodes = metrics.metric(request.metric), dict[str, str]()
     save, epochs, loss, loop = framework(request.environment).save_weights, request.training.epochs, None, None
     if request.own is None:
         loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model))
@@ -147,7 +161,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
 
     def answer(file: Path, found: Trained) -> FitAnswer:
         return FitAnswer(
-            file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped,
+            file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, nodes,
             counted(zeros.layers) if zeros else (), unfit, begun,
         )  # fmt: skip
 
@@ -168,13 +182,17 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
         if scheme is not None:
             qat.check(layers, unruled, allow_mixed=request.allow_mixed)
         fixed = equalize.fold_norms(model) if request.fold_norms else []
+        batch = min(request.training.batch, len(labels))
+        nodes, module = _on_steps(model, request, batch)
+        scored = model if module is None else activations.as_loaded(model, module, batch)
         zeros, unfit = _zeros(model, request, len(labels), unruled)
         if request.own is not None:
             data = own_loop.Data(tuple(inputs), labels)
-            loop = own_loop.loop(request.own, model, layers, data, request.training, telling.where)
+            loop = own_loop.loop(request.own, model, layers, fixed, data, request.training, telling.where)
         found = qat.train(
-            model, layers, fixed, loss, inputs, labels, request.training, score, higher=metric.higher_is_better,
-            zeros=zeros, keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind,
+            model, layers, fixed, loss, inputs, labels, request.training, _scoring(scored, request),
+            higher=metric.higher_is_better, through=module, zeros=zeros,
+            keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind,
             loop=loop,
         )  # fmt: skip
         file = save(model, folder)
@@ -196,7 +214,8 @@ def _check_loads(request: FitRequest, model: LoadedModel, file: Path) -> None:
     trained = model.run(few)
     forget()
     for name, made in load(with_weights(request.source, file), request.environment).run(few).items():
-        size = float(np.median(np.abs(trained[name])))
+        sizes = np.abs(trained[name])
+        size = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0  # neither zeros nor masks say it
         if not np.allclose(made, trained[name], rtol=_EXACT, atol=_EXACT * max(size, 1e-6), equal_nan=True):
             by = f"{Path(request.own.path).name}:{request.own.name} changed" if request.own else "training changed"
             raise UnsupportedError(
@@ -204,6 +223,24 @@ def _check_loads(request: FitRequest, model: LoadedModel, file: Path) -> None:
                 hint=f"Either {by} more than its weights, or it holds other numbers each time that it is built: make "
                 "them buffers that are saved, or set a seed.",
             )
+
+
+def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict[str, str], Any]:
+    """The nodes that are the tensors with a range, and the model's graph with these on their steps; None without."""
+    from edgekit.compress import activations
+
+    if request.places is None:
+        return {}, None
+    with np.load(Path(request.places.values)) as read:
+        values = {one.tensor: list(read[str(number)]) for number, one in enumerate(request.ranges)}
+    rows = planning.rows_of(Path(request.places.samples))
+    some = [rows[t.name].of_shape(t.shape) for t in model.signature.inputs]
+    count = len(next(iter(values.values())))
+    nodes = activations.places(model, [[np.asarray(one[i]) for one in some] for i in range(count)], values)
+    if not nodes:
+        raise UnsupportedError("no tensor of the file is a value of the model's graph")
+    by_node = {nodes[one.tensor]: one for one in reversed(request.ranges) if one.tensor in nodes}
+    return nodes, activations.on_steps(model, by_node, batch)
 
 
 def _zeros(

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekit.errors import UsageError
 from edgekit.ranges.estimator import MINMAX
 from edgekit.ranges.observers import Observer, observer
@@ -62,6 +64,21 @@ def observers(
     bits = 16 if request.scheme.activations == "int16" else 8
     estimator = MINMAX if request.estimator.by_tool else request.estimator
     return {name: observer(MINMAX if name in bounded else estimator, bits=bits, symmetric=symmetric) for name in names}
+
+
+class Kept:
+    """Observes a tensor by keeping its values, for a look at a few samples."""
+
+    def __init__(self) -> None:
+        self.values: list[NDArray[Any]] = []
+
+    def update(self, values: NDArray[Any]) -> None:
+        """Take the values of one sample."""
+        self.values.append(np.array(values))
+
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest value; 0 lies between them."""
+        return min(0.0, *map(float, map(np.min, self.values))), max(0.0, *map(float, map(np.max, self.values)))
 
 
 def range_of(tensor: str, observer: Observer, *, symmetric: bool = False) -> Range:

@@ -103,7 +103,9 @@ def give_ranges(prepared: fx.GraphModule, model: LoadedModel, request: Request) 
         if node.op == "call_function":
             values |= {node.name: node.name, **({_module(node): node.name} if _module(node) else {})}
     given = [node for node in prepared.graph.nodes if node.op == "placeholder"]
-    values |= {t.name: node.name for t, node in zip(model.signature.inputs, given, strict=False)}
+    values |= {
+        name: node.name for t, node in zip(model.signature.inputs, given, strict=False) for name in (node.name, t.name)
+    }
     wanted = rules.ranges(request, values)
     modules = dict(prepared.named_modules(remove_duplicate=False))
     observed = {
@@ -117,6 +119,22 @@ def give_ranges(prepared: fx.GraphModule, model: LoadedModel, request: Request) 
         for place, module in modules.items():
             if module is observed[name]:  # those that share it compute on one scale
                 prepared.set_submodule(place, _fixed(module, one))
+
+
+def ranges_of(prepared: fx.GraphModule) -> tuple[Range, ...]:
+    """The ranges of 8 bits that activations of a prepared graph will have, by the names of its nodes."""
+    modules = dict(prepared.named_modules(remove_duplicate=False))
+    found = {}
+    for node in prepared.graph.nodes:
+        if node.op != "call_module" or node.args[0].op == "get_attr":
+            continue
+        observer = modules[node.target]
+        scale, zero = observer.calculate_qparams()
+        lowest = -128 if observer.quant_min is None else observer.quant_min
+        if scale.numel() == 1 and lowest in (-128, 0):
+            name = node.args[0].name
+            found[name] = Range.of_steps(name, float(scale), int(zero) - lowest - 128)
+    return tuple(found.values())
 
 
 def _fixed(observer: Any, one: Range) -> Any:

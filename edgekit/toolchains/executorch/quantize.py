@@ -109,8 +109,9 @@ def _quantized(
         for sample in samples:
             prepared(*sample)
         pt2e.give_ranges(prepared, model, request)
+        ranges = pt2e.ranges_of(prepared) if request.scheme.needs_calibration else ()
         converted = convert_pt2e(prepared)
-    return replace(lowered(converted, model, request), kept=kept)
+    return replace(lowered(converted, model, request), kept=kept, ranges=ranges)
 
 
 def _floating(node: fx.Node) -> bool:

@@ -27,6 +27,7 @@ from edgekit.toolchains.litert.passes.integers import (
 )
 from edgekit.toolchains.litert.passes.lookups import as_embedding_lookups
 from edgekit.toolchains.litert.passes.names import named_tensors
+from edgekit.toolchains.litert.passes.ranges import observe
 from edgekit.toolchains.litert.schema import packed_model
 
 if TYPE_CHECKING:
@@ -410,27 +411,14 @@ def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ra
 def _estimate(source: bytearray, request: Request, extremes: Mapping[str, Ranges]) -> dict[str, Ranges]:
     """Ranges by the request's estimator in the place of extremes: of float tensors whose values the samples make."""
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(
-        model_content=bytes(source),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # they keep what lies inside
-        experimental_preserve_all_tensors=True,
-        num_threads=1,
-    )
-    (signature, *_) = interpreter.get_signature_list()
-    run = interpreter.get_signature_runner(signature)
     assert request.float_file is not None
     (graph, *_) = read_subgraphs(packed_model(source, request.float_file))
     made = [tensor.name for tensor in graph.tensors if tensor.data is None and tensor.type == "float32"]
     names = [name for name in made if name in extremes]
-    places = {tensor["name"]: tensor["index"] for tensor in interpreter.get_tensor_details()}
     no_zero_point = request.scheme.activations == "int16"
     seen = observers(request, names, symmetric=no_zero_point)
-    for sample in one_by_one(calibration_of(request)):
-        run(**sample)
-        for name, observer in seen.items():
-            observer.update(interpreter.get_tensor(places[name]))
+    observe(bytes(source), seen, calibration_of(request))
     found = {name: dict(zip(("min", "max"), observer.range(), strict=True)) for name, observer in seen.items()}
     return {
         name: {side: np.full(extremes[name][side].shape, value, np.float32) for side, value in ends.items()}

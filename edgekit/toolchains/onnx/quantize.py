@@ -24,6 +24,7 @@ from edgekit.toolchains.onnx import audit
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
 from edgekit.toolchains.onnx.passes.observing import bounded, observe
+from edgekit.toolchains.onnx.passes.ranges import pair_of
 
 #: Operators that carry nearly all multiply-accumulates; everything between them stays float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -115,7 +116,12 @@ def nncf_qdq(model: LoadedModel | None, request: Request) -> Converted:
     wanted = rules.ranges(request, values(floats) if request.ranges else {})
     own = request.estimator.by_tool
     quantized = nncf.quantize(
-        floats, calibration_of(request), attention=attention, ignored=found.floats, own_ranges=own
+        floats,
+        calibration_of(request),
+        attention=attention,
+        ignored=found.floats,
+        own_ranges=own,
+        on_grid=request.on_grid,
     )
     if not own:
         _estimate(quantized, floats, request)
@@ -318,7 +324,7 @@ def _static(
             calibration_cache_path=ranges if ranges.exists() else None,
         )
         made = onnx.load(path)
-        ranged = [n.input[0] for n in made.graph.node if n.op_type == "QuantizeLinear"]
+        ranged = [pair_of(n.input[0]) for n in made.graph.node if n.op_type == "QuantizeLinear"]
         for name, one in wanted.items():
             if name not in ranged:
                 rules.without_own(one.tensor, ranged)

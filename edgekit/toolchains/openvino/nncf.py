@@ -25,6 +25,7 @@ def quantize(
     keep_float: Sequence[str] = (),
     ignored: Sequence[str] = (),
     own_ranges: bool = True,
+    on_grid: bool = False,
 ) -> Any:
     """Quantize an ``onnx.ModelProto`` or ``openvino.Model`` to static int8.
 
@@ -35,16 +36,26 @@ def quantize(
         keep_float: types of operators that stay float.
         ignored: names of operators that do.
         own_ranges: whether NNCF's ranges stay; where others follow, no bias is corrected for the error of its own.
+        on_grid: whether weights lie on their grid: they are not smoothed, no bias is corrected for their error, and
+            those of the first layer use all 8 bits. NNCF halves these for processors without VNNI, whose sums of two
+            products may saturate.
     """
     import nncf
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    from nncf.quantization.advanced_parameters import (
+        AdvancedQuantizationParameters,
+        AdvancedSmoothQuantParameters,
+        OverflowFix,
+    )
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     # By default ranges are the mean of the samples' extremes, which clips, and biases are then corrected for that.
     # True extremes and no correction are much closer (targets/REASONS.md#openvino-nncf).
     exact = AdvancedQuantizationParameters(
-        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX, disable_bias_correction=True
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        disable_bias_correction=True,
+        overflow_fix=OverflowFix.DISABLE if on_grid else None,
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(*((-1, -1) if on_grid else ())),
     )
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
@@ -55,7 +66,7 @@ def quantize(
             nncf.Dataset(samples),
             subset_size=len(samples),
             model_type=nncf.ModelType.TRANSFORMER if attention else None,
-            advanced_parameters=None if attention and own_ranges else exact,
+            advanced_parameters=None if attention and own_ranges and not on_grid else exact,
             ignored_scope=nncf.IgnoredScope(names=list(ignored), types=list(keep_float), validate=False),
         )
 

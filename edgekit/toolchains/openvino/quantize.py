@@ -67,7 +67,9 @@ def _static(model: ov.Model, request: Request, *, note: str = "", **settings: An
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
     own = request.estimator.by_tool
-    quantized = nncf.quantize(model, calibration_of(request), ignored=found.floats, own_ranges=own, **settings)
+    quantized = nncf.quantize(
+        model, calibration_of(request), ignored=found.floats, own_ranges=own, on_grid=request.on_grid, **settings
+    )
     if not own:
         estimate(quantized, model, request)
     _give(quantized, wanted)

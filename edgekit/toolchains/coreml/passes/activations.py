@@ -76,7 +76,7 @@ def quantize_activations(
         for o in program.block.operations
         if o.type in taken and o.name not in left
     }
-    ranges = _shared(program, _ranges(program, samples, observe(sorted(set().union(*chosen.values())))))
+    ranges = _shared(program, observed(program, samples, observe(sorted(set().union(*chosen.values())))))
     for name, one in given.items():
         if name not in ranges:
             rules.without_own(one.tensor, ranges)
@@ -94,7 +94,7 @@ def _variable_inputs(program: Program, operation: Operation, taken: Taken) -> It
     yield from (name for name in names if program.types[name].element.name.startswith("float"))
 
 
-def _ranges(
+def observed(
     program: Program, samples: Mapping[str, Rows], observers: Mapping[str, Observer]
 ) -> dict[str, tuple[float, float]]:
     """Ranges of tensors, each as its observer finds it over all samples."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
 from edgekit.ranges.observers import Observer
-from edgekit.toolchains import Request
-from edgekit.toolchains._shared.calibration import BOUNDED, calibration_of, observers, one_by_one, range_of
+from edgekit.scheme import Range
+from edgekit.toolchains import Request, Rows
+from edgekit.toolchains._shared.calibration import BOUNDED, Kept, calibration_of, observers, one_by_one, range_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _LEVELS = 256
 
@@ -23,6 +28,27 @@ def grids(model: ov.Model) -> dict[str, list[Any]]:
         if node.get_type_name() == "FakeQuantize" and node.input_value(0).get_node().get_type_name() != "Constant":
             found.setdefault(node.input_value(0).get_node().get_friendly_name(), []).append(node)
     return found
+
+
+def read(file: Path) -> tuple[Range, ...]:
+    """The ranges of activations in a file, by the names of what grids take.
+
+    What depthwise convolutions take has one for each channel: the range that holds all of them stands for these.
+    """
+    found = {}
+    for name, nodes in grids(ov.Core().read_model(file)).items():
+        low, high = (nodes[0].input_value(place).get_node().get_data() for place in (1, 2))
+        found[name] = Range(name, float(low.min()), float(high.max()))
+    return tuple(found.values())
+
+
+def values(file: Path, names: Iterable[str], samples: Mapping[str, Rows]) -> dict[str, list[NDArray[Any]]]:
+    """What tensors of a float file are on each of some samples; those that the file does not have are left out."""
+    model = ov.Core().read_model(file)
+    one_output = {node.get_friendly_name() for node in model.get_ops() if node.get_output_size() == 1}
+    seen = {name: Kept() for name in names if name in one_output}
+    _observe(model, dict.fromkeys(seen, 0), seen, samples)
+    return {name: one.values for name, one in seen.items()}
 
 
 def give(node: Any, bounds: tuple[float, float]) -> None:
@@ -49,10 +75,10 @@ def estimate(model: ov.Model, floats: ov.Model, request: Request) -> None:
     bounded = {node.get_friendly_name() for node in model.get_ops() if node.get_type_name().lower() in BOUNDED}
     seen: dict[str, Observer] = observers(request, symmetric, symmetric=True, bounded=bounded)
     seen |= observers(request, (name for name in by_name if name not in symmetric), bounded=bounded)
-    known = {node.get_friendly_name() for node in floats.get_ops()}
+    known, samples = {node.get_friendly_name() for node in floats.get_ops()}, calibration_of(request)
     ports = {name: nodes[0].input_value(0).get_index() for name, nodes in by_name.items()}
-    _observe(floats.clone(), {name: port for name, port in ports.items() if name in known}, seen, request)
-    _observe(_without_grids(model), {name: port for name, port in ports.items() if name not in known}, seen, request)
+    _observe(floats.clone(), {name: port for name, port in ports.items() if name in known}, seen, samples)
+    _observe(_without_grids(model), {name: port for name, port in ports.items() if name not in known}, seen, samples)
     found = {name: range_of(name, one, symmetric=name in symmetric).bounds for name, one in seen.items()}
     for names in _joined(model, by_name):
         lows, highs = zip(*(found[name] for name in names), strict=True)
@@ -77,7 +103,9 @@ def _without_grids(model: ov.Model) -> ov.Model:
     return copy
 
 
-def _observe(model: ov.Model, ports: Mapping[str, int], seen: Mapping[str, Observer], request: Request) -> None:
+def _observe(
+    model: ov.Model, ports: Mapping[str, int], seen: Mapping[str, Observer], samples: Mapping[str, Rows]
+) -> None:
     """Show values to their observers, by the names of the operators whose outputs they are; adds to the model."""
     if not ports:
         return
@@ -86,7 +114,7 @@ def _observe(model: ov.Model, ports: Mapping[str, int], seen: Mapping[str, Obser
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1"}
     running = ov.Core().compile_model(model, "CPU", options).create_infer_request()
     first = len(model.outputs) - len(ports)
-    for sample in one_by_one(calibration_of(request)):
+    for sample in one_by_one(samples):
         running.infer(sample)
         for place, name in enumerate(ports):
             seen[name].update(running.get_output_tensor(first + place).data)

@@ -1,0 +1,51 @@
+"""Ranges of activations in an ML Program, and the values that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.mil import package
+from edgekit.mil.program import read as read_program
+from edgekit.scheme import Range
+from edgekit.toolchains._shared.calibration import Kept
+from edgekit.toolchains.coreml.passes.activations import observed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.toolchains import Rows
+
+
+def read(file: Path) -> tuple[Range, ...]:
+    """The ranges of activations, by the names of what ``quantize`` takes."""
+    program = read_program(package.read(file))
+    found = {}
+    for operation in program.block.all_operations():
+        if operation.type != "quantize":
+            continue
+        [name] = operation.inputs["input"]
+        scale = np.asarray(program.constants[operation.inputs["scale"][0]])
+        zero = [np.asarray(program.constants[one]) for one in operation.inputs.get("zero_point", ())]
+        # coremltools writes a zero point of -128 as uint8 without one.
+        [(made, _)] = operation.outputs
+        shift = 128 if program.types[made].element.name == "uint8" else 0
+        if scale.size == 1:
+            point = int(zero[0].reshape(())) if zero else 0
+            found[name] = Range.of_steps(name, float(scale.reshape(())), point - shift)
+    return tuple(found.values())
+
+
+def values(file: Path, names: Iterable[str], samples: Mapping[str, Rows]) -> dict[str, list[NDArray[Any]]]:
+    """What tensors of a float file are on each of some samples; those that the file does not have are left out."""
+    opened = package.read(file)
+    program = read_program(opened)
+    program.refuse_unknown()
+    files = {original: name for name, original in opened.names.items()}
+    made = {name for operation in program.block.operations for name, _ in operation.outputs} | set(program.inputs)
+    seen = {name: Kept() for name in names if name in made and name not in program.constants}
+    observed(program, {files.get(name, name): rows for name, rows in samples.items()}, seen)
+    return {name: one.values for name, one in seen.items()}
