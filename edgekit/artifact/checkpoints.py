@@ -125,4 +125,5 @@ def _save_so_far(run: Run, order: Order, loaded: Checkpoint, error: BaseExceptio
             place = write(run, order.output, found, complete=False)["folder"]
             training.add(error, f"The best epoch so far is in {place}.")
     except EdgekitError as failed:
-        training.add(error, f"The best epoch so far could not be written: {failed}.")
+        if str(failed) != str(error):  # else nothing was trained, for the same reason
+            training.add(error, f"The best epoch so far could not be written: {failed}.")

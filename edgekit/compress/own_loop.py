@@ -229,8 +229,15 @@ class _Look:
             spec.name: x[:_A_FEW].numpy() for spec, x in zip(model.signature.inputs, data.inputs, strict=True)
         }
         self._class = type(model.native)
-        self._places = [(t.data_ptr(), t.shape) for t in tensors_of(model)]
+        self._places = self._tensors()
         self._outputs = self._shapes()
+
+    def _tensors(self) -> list[tuple[str, int, Any]]:
+        """Each by its name, under which it is saved: a layer that is put in another's place may have the same ones."""
+        if self._model.framework == "keras":
+            return [(v.path, v.value.data_ptr(), v.shape) for v in self._model.native.variables]
+        named = self._model.native.state_dict().items()
+        return [(name, t.data_ptr(), t.shape) for name, t in named if torch.is_tensor(t)]
 
     def _shapes(self) -> dict[str, Any]:
         if self._model.framework == "torch":
@@ -246,9 +253,9 @@ class _Look:
                 f"{where} made a {type(model).__name__} of the {self._class.__name__}", hint="Train the model in place."
             )
         now = tensors_of(self._model)
-        if [(t.data_ptr(), t.shape) for t in now] != self._places:
+        if self._tensors() != self._places:
             raise UsageError(
-                f"{where} put other tensors into the model instead of training those that it has",
+                f"{where} put other tensors into the model, or under other names, instead of training its own",
                 hint="Train the model in place: load_state_dict and optimizers do.",
             )
         if not all(bool(torch.isfinite(t).all()) for t in now if t.is_floating_point()):

@@ -173,6 +173,23 @@ def written_out() -> Any:
     return _example(Net(), 8)
 
 
+def masked() -> Any:
+    """Code that depends on how many channels there are, beside an output that is masked."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.out = nn.Linear(8, 16), nn.Linear(16, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.inner(x)
+            return self.out(x / x.shape[1]).masked_fill(torch.arange(3) == 1, -1e9)
+
+    return _example(Net(), 8)
+
+
 def groups() -> Any:
     """A convolution of two groups, a norm of groups, and one that could be followed."""
     from torch import nn

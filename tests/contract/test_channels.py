@@ -144,6 +144,7 @@ def refused() -> Any:
         ("kept", own + "groups", [], {"keep": ["0", "2", "3*"]}),
         ("unknown", own + "plain", [], {"keep": ["inner"]}),
         ("written", own + "written_out", [], {}),
+        ("masked", own + "masked", [], {}),
         ("nested", own + "nested", [], {}),
         ("subclassed", own + "subclassed", ["x=1x8"], {}),
         ("outputs", own + "plain", [], {"keep": ["0*"]}),
@@ -181,6 +182,11 @@ def test_a_pattern_that_fits_nothing_is_an_error(refused: Any) -> None:
 def test_a_length_that_stands_in_the_code_is_an_error(refused: Any) -> None:
     kind, text, hint = refused["written"]
     assert kind == "UnsupportedError" and "fewer channels" in text and "keep" in hint
+
+
+def test_what_computes_otherwise_is_refused_beside_a_mask_too(refused: Any) -> None:
+    kind, text, hint = refused["masked"]
+    assert kind == "UnsupportedError" and "computes otherwise" in text and "keep" in hint
 
 
 def test_a_keras_model_that_cannot_be_made_again_is_refused(refused: Any) -> None:

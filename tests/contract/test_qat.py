@@ -250,3 +250,42 @@ def test_a_model_and_data_of_ones_own_are_trained(tmp_path: Path) -> None:
     assert result.accuracy.samples == 210
     assert step.curve[step.kept].value > step.curve[0].value + 0.2, "the source was not trained at all"
     assert result.accuracy.artifact > result.accuracy.float_ + 0.2
+
+
+MOVED = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = torch.nn.Linear(12, 16), torch.nn.Linear(16, 3)
+        self.register_buffer("mean", torch.zeros(12), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.mean = x.mean(0)
+        return self.out(torch.relu(self.inner(x - self.mean)))
+
+def build():
+    torch.manual_seed(0)
+    model = Net()
+    model.example_inputs = (torch.zeros(1, 12),)
+    return model
+"""
+
+
+def test_what_training_moves_and_no_weight_holds_is_refused(tmp_path: Path) -> None:
+    """The curve would be of a model that is not what is written."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((300, 12)).astype("float32") + 1, rng.integers(0, 3, 300)
+    (tmp_path / "own.py").write_text(MOVED)
+    np.savez(tmp_path / "train.npz", x=x[:200], y=labels[:200])
+    np.savez(tmp_path / "evaluate.npz", x=x[200:], y=labels[200:])
+    with Workers() as workers, pytest.raises(UnsupportedError, match="does not compute what was trained") as caught:
+        api.compress(
+            f"{tmp_path}/own.py:build", "tflite-int8", qat=1, train=str(tmp_path / "train.npz"),
+            evaluate=str(tmp_path / "evaluate.npz"), output=tmp_path / "out", store=Store(tmp_path / "home"),
+            workers=workers,
+        )  # fmt: skip
+    assert "training changed more than its weights" in caught.value.hint
+    assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgekit import api
-from edgekit.errors import EdgekitError, FailedError, UsageError
+from edgekit.errors import EdgekitError, FailedError, UnsupportedError, UsageError
 from edgekit.jobs import store
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -395,6 +395,7 @@ WRONG: dict[str, tuple[str, tuple[type[EdgekitError], str, str]]] = {
         "model[0].weight = torch.nn.Parameter(torch.zeros(32, 12))",
         fails("put other tensors into the model", "in place"),
     ),
+    "other names": ("model[0] = torch.nn.Sequential(model[0])", fails("or under other names", "in place")),
     "another class": (
         "model.__class__ = torch.nn.ModuleList",
         fails("made a ModuleList of the Sequential", "in place"),
@@ -421,6 +422,15 @@ def test_what_a_loop_of_ones_own_must_not_do(what: str, tmp_path: Path) -> None:
     assert said in str(caught.value)
     assert hint in caught.value.hint
     assert sorted(path.name for path in tmp_path.glob("out*")) == []
+
+
+def test_a_loop_that_changes_more_than_weights_is_refused(tmp_path: Path) -> None:
+    line = "model.register_forward_hook(lambda module, given, made: made * 2)"
+    (tmp_path / "loop.py").write_text(f"def fit(model, data, *, epochs, seed, report):\n    {line}\n")
+    with pytest.raises(UnsupportedError, match="does not compute what was trained") as caught:
+        compressed(tmp_path, fit=f"{tmp_path}/loop.py:fit")
+    assert "loop.py:fit changed more than its weights" in caught.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 ENDS = {

@@ -22,7 +22,7 @@ from edgekit.proof import execution, metrics
 from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind, Range, Rule, Scheme
 from edgekit.signature import Signature
-from edgekit.sources.source import Source
+from edgekit.sources.source import Source, with_weights
 from edgekit.steps import File
 from edgekit.user_code import Function
 from edgekit.zoo import Training
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 #: Distributions whose versions change what is done here.
 PACKAGES = ("safetensors", "torch")
 
-#: Samples that a loss is chosen by.
+#: Samples that a loss is chosen by, and that the result is run on.
 _A_FEW = 32
+#: How far the outputs of two models of the same weights may be apart, relatively.
+_EXACT = 1e-3
 #: What training goes on with behind an epoch, beside the best weights so far.
 _STATE = "state.pt"
 #: How often a training tells where it is in an epoch.
@@ -193,9 +195,34 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
             keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind,
             loop=loop,
         )  # fmt: skip
-        return answer(save(model, folder), found)
+        file = save(model, folder)
+        _check_loads(request, model, file)
+        return answer(file, found)
     finally:
         forget()
+
+
+def _check_loads(request: FitRequest, model: LoadedModel, file: Path) -> None:
+    """Hold what was trained and measured against the source with these weights, which is all that goes on.
+
+    Raises:
+        UnsupportedError: they compute otherwise: training changed more than weights, or the source is another one each
+            time that it is built.
+    """
+    given = planning.load(Path(request.selection)).inputs
+    few = {name: array[:_A_FEW] for name, array in given.items()}
+    trained = model.run(few)
+    forget()
+    for name, made in load(with_weights(request.source, file), request.environment).run(few).items():
+        sizes = np.abs(trained[name])
+        size = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0  # neither zeros nor masks say it
+        if not np.allclose(made, trained[name], rtol=_EXACT, atol=_EXACT * max(size, 1e-6), equal_nan=True):
+            by = f"{Path(request.own.path).name}:{request.own.name} changed" if request.own else "training changed"
+            raise UnsupportedError(
+                f"{request.source.given} with the trained weights does not compute what was trained",
+                hint=f"Either {by} more than its weights, or it holds other numbers each time that it is built: make "
+                "them buffers that are saved, or set a seed.",
+            )
 
 
 def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict[str, str], Any]:
