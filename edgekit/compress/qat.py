@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -388,7 +389,13 @@ def _evaluate(model: LoadedModel) -> None:
         model.native.eval()
 
 
-def loss_for(model: LoadedModel, inputs: Sequence[Tensor], labels: Tensor, own: Loss | None = None) -> Loss:
+def loss_for(
+    model: LoadedModel,
+    inputs: Sequence[Tensor],
+    labels: Tensor,
+    own: Loss | None = None,
+    roles: Mapping[str, str] = MappingProxyType({}),
+) -> Loss:
     """A loss that fits labels: cross-entropy of classes, the mean square error of values like the output's.
 
     Args:
@@ -396,15 +403,23 @@ def loss_for(model: LoadedModel, inputs: Sequence[Tensor], labels: Tensor, own: 
         inputs: a few samples.
         labels: of all samples.
         own: the architecture's.
+        roles: what outputs are said to be for, by name.
 
     Raises:
-        UsageError: labels that fit neither.
+        UsageError: labels that fit neither, or several outputs alike.
     """
     if own is not None:
         return own
     outputs = list(model.run({t.name: x.numpy() for t, x in zip(model.signature.inputs, inputs, strict=True)}).values())
-    roles = [t.role for t in model.signature.outputs]
-    at = roles.index("classes") if "classes" in roles else 0
+    names = [t.name for t in model.signature.outputs]
+    said = [name for name in names if roles.get(name) == "classes"]
+    alike = [n for n, o in zip(names, outputs, strict=True) if o.ndim == outputs[0].ndim and o.shape[-1:] != (1,)]
+    if not said and not labels.is_floating_point() and len(alike) > 1:
+        raise UsageError(
+            f"the model has the outputs {', '.join(alike)}, and nothing says which of them the labels are of",
+            hint=f"--outputs {alike[-1]}=classes",
+        )
+    at = names.index(said[0]) if said else 0
     first = torch.from_numpy(outputs[at])
 
     def of(loss: Loss) -> Loss:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 import edgekit
 from edgekit import api
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 
@@ -289,3 +290,42 @@ def test_what_training_moves_and_no_weight_holds_is_refused(tmp_path: Path) -> N
         )  # fmt: skip
     assert "training changed more than its weights" in caught.value.hint
     assert not (tmp_path / "out").exists()
+
+
+TWO = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = torch.nn.Linear(12, 16), torch.nn.Linear(16, 3)
+
+    def forward(self, x):
+        embedding = torch.relu(self.inner(x))
+        return {"embedding": embedding, "logits": self.out(embedding)}
+
+def build():
+    torch.manual_seed(0)
+    model = Net()
+    model.example_inputs = (torch.zeros(1, 12),)
+    return model
+"""
+
+
+def test_of_several_outputs_the_one_that_is_said_to_be_the_classes_is_trained(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 900)
+    x = (rng.standard_normal((900, 12)) + 2 * np.eye(12)[labels]).astype("float32")
+    (tmp_path / "two.py").write_text(TWO)
+    np.savez(tmp_path / "train.npz", x=x[:600], y=labels[:600])
+    np.savez(tmp_path / "evaluate.npz", x=x[600:], y=labels[600:])
+    with Workers() as workers:
+        compress = partial(
+            api.compress, f"{tmp_path}/two.py:build", "tflite-int4", qat=2, train=str(tmp_path / "train.npz"),
+            evaluate=str(tmp_path / "evaluate.npz"), store=Store(tmp_path / "home"), workers=workers,
+        )  # fmt: skip
+        with pytest.raises(UsageError, match="outputs embedding, logits, and nothing says which"):
+            compress(output=tmp_path / "out")
+        found = compress(output=tmp_path / "out", outputs=["logits=classes"])
+    curve = found["recipe"]["steps"][0]["curve"]
+    assert curve[1]["loss"] < np.log(3), "of three classes, and not of sixteen"

@@ -21,7 +21,7 @@ from edgekit.jobs.wire import Tell, Told
 from edgekit.proof import execution, metrics
 from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind, Range, Rule, Scheme
-from edgekit.signature import Signature
+from edgekit.signature import WHOLE, Signature
 from edgekit.sources.source import Source, with_weights
 from edgekit.steps import File
 from edgekit.user_code import Function
@@ -155,7 +155,8 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     metric, nodes = metrics.metric(request.metric), dict[str, str]()
     save, epochs, loss, loop = framework(request.environment).save_weights, request.training.epochs, None, None
     if request.own is None:
-        loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model))
+        roles = request.signatures[WHOLE].roles
+        loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model), roles)
     behind = _state(left)
     begun = behind["loop"]["epoch"] if behind else 0
 
