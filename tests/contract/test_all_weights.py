@@ -85,7 +85,9 @@ def test_weights_beside_an_onnx_file_are_seen(made: Any, tmp_path: Path) -> None
     file = tmp_path / "model.onnx"
     onnx.save(onnx.load(inside), file, save_as_external_data=True, location="model.data", size_threshold=0)
     assert (tmp_path / "model.data").stat().st_size > LARGE > file.stat().st_size
-    assert toolchains.audit("onnx", file) == toolchains.audit("onnx", inside)
+    seen, whole = toolchains.audit("onnx", file), toolchains.audit("onnx", inside)
+    assert seen.alone() == whole.alone()
+    assert (seen.beside, whole.beside) == (("model.data",), ())
 
 
 @pytest.mark.parametrize(

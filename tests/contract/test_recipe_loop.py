@@ -318,7 +318,7 @@ for name, precision in (("mobilenet_v2", "int8"), ("unet", "int8"), ("gpt", "int
         shape = (4, *spec.row)
         whole = "int" in spec.dtype
         x = torch.randint(0, 8, shape, dtype=getattr(torch, spec.dtype)) if whole else torch.randn(shape)
-        parameters = qat._parameters(model, [])
+        parameters = qat.parameters(model, [])
         def step():
             for p in parameters:
                 p.grad = None
