@@ -26,7 +26,8 @@ from edgekit.jobs.store import sha256_file
 from edgekit.jobs.workers import Workers
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import Verdict, judge_parity
-from edgekit.result import File, Flag, Parity, Proof, Status
+from edgekit.result import File, Flag, Proof, Status
+from edgekit.result.parity import Parity
 from edgekit.steps import audit
 from edgekit.toolchains._shared.machine import Machine, check_machine
 

@@ -16,7 +16,8 @@ from edgekit.jobs.store import Entry
 from edgekit.limits import Gate
 from edgekit.proof import judge, metrics, precision, sparsity
 from edgekit.proof.judge import Verdict
-from edgekit.result import Accuracy, Inspected, Parity, Status
+from edgekit.result import Accuracy, Inspected, Status
+from edgekit.result.parity import Parity
 from edgekit.result.speed import Latency
 from edgekit.scheme import Range, Rule, Scheme
 from edgekit.steps import execute, golden, score

@@ -17,7 +17,7 @@ from edgekit.errors import DamagedFileError, EdgekitError, FailedError, NotRunEr
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics, precision
 from edgekit.ranges.estimator import TOOL
-from edgekit.result import Parity
+from edgekit.result.parity import Parity
 from edgekit.result.speed import Latency
 from edgekit.scheme import Rule
 from edgekit.schemes import FP32

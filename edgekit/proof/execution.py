@@ -20,7 +20,7 @@ from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import stack
 from edgekit.proof import metrics, parity, stream
-from edgekit.result import Parity
+from edgekit.result.parity import Parity
 from edgekit.signature import BOXES, SCORES, WHOLE, Signature, State, TensorSpec
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from edgekit.limits import Gate, ParityLimits
 from edgekit.proof import metrics
 from edgekit.proof.accuracy import samples_needed
-from edgekit.result import Accuracy, OutputParity, Parity, Status
+from edgekit.result import Accuracy, Status
+from edgekit.result.parity import OutputParity, Parity
 from edgekit.result.speed import Speed
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from edgekit.errors import UsageError
 from edgekit.proof import masks
 from edgekit.proof.sums import MOST_DISTINCT, Sums
-from edgekit.result import Channel, Drift, OutputParity, Parity
+from edgekit.result.parity import Channel, Drift, OutputParity, Parity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ import numpy as np
 from edgekit import toolchains
 from edgekit.data import rows
 from edgekit.proof import execution, stream
-from edgekit.result import Parity
+from edgekit.result.parity import Parity
 from edgekit.signature import State
 from edgekit.steps import File
 from edgekit.toolchains import Options

@@ -9,7 +9,8 @@ from pathlib import Path
 from edgekit.data import plan as planning
 from edgekit.proof import execution, metrics
 from edgekit.proof.accuracy import measure_accuracy
-from edgekit.result import Accuracy, Parity
+from edgekit.result import Accuracy
+from edgekit.result.parity import Parity
 from edgekit.signature import WHOLE, Signature
 from edgekit.steps import File
 

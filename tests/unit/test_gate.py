@@ -17,7 +17,8 @@ from edgekit.proof.accuracy import measure_accuracy, samples_needed
 from edgekit.proof.intervals import tango_interval
 from edgekit.proof.judge import judge_accuracy, judge_parity
 from edgekit.proof.parity import compare
-from edgekit.result import Accuracy, Parity
+from edgekit.result import Accuracy
+from edgekit.result.parity import Parity
 from edgekit.schemes import FP32, SCHEMES
 
 INT8 = SCHEMES["int8"]
