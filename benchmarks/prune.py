@@ -14,11 +14,8 @@ latency in turns, in CPU time. Rows are appended to ``benchmarks/results/prune.j
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import os
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,11 @@ import numpy as np
 
 import edgekit
 from benchmarks import rows
+from benchmarks.trials import Trial, appended
 from edgekit import zoo
-from edgekit.data import plan as planning
-from edgekit.data import tasks
 from edgekit.jobs.workers import Workers
+from edgekit.sources import source as sources
+from edgekit.sources.source import Source
 
 RESULTS = rows.RESULTS / "prune.jsonl"
 SAMPLES = 2000
@@ -49,46 +47,20 @@ def measure(
     folder: str, model: str, framework: str, ratios: list[float], epochs: int, learning_rate: float, batch: int
 ) -> list[dict[str, Any]]:
     """The figures of one model, a row for each ratio, in a child of PyTorch."""
-    from edgekit.frameworks.once import forget, load
+    from edgekit.frameworks.once import forget
     from edgekit.frameworks.once import framework as module_of
-    from edgekit.proof import metrics
-    from edgekit.proof.accuracy import measure_accuracy
-    from edgekit.signature import WHOLE
-    from edgekit.sources import source as sources
-    from edgekit.steps.recipe import channels, fit
+    from edgekit.steps.recipe import channels
 
-    place = Path(folder)
-    source = sources.with_framework(sources.resolve(model), "keras" if framework == "keras" else "torch")
-    config, environment = zoo.architecture(model).configs["tiny"], "torch" if framework == "torch" else "keras-torch"
-    signature = config.signature(source.framework)
-    assert config.task is not None
-    metric = metrics.metric(tasks.task(config.task).metric)
-    plan = planning.DataPlan(task=config.task, metric=metric.name)
-    for split in ("train", "selection"):
-        planning.save(planning.make(plan, split, signature), place / f"{split}.npz")
-    test = planning._in_layout(tasks.load(config.task, "test", SAMPLES), signature)
-
-    def outputs(of: Any) -> np.ndarray:
-        return metric.read(tasks.postprocess(config.task, load(of, environment).run(test.inputs)), test.labels)
-
-    def compared(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-        one = measure_accuracy(metric.name, [(test.labels, before, after)])
-        return {"before": one.float_, "after": one.artifact, "drop": one.drop, "drop_ci95": list(one.drop_ci95)}
-
+    trial = Trial.of(folder, model, framework, SAMPLES)
+    place, source, environment, compared = trial.place, trial.source, trial.environment, trial.compared
     training = zoo.Training(epochs=epochs, batch=batch, learning_rate=learning_rate)
 
-    def trained(of: Any, name: str) -> tuple[np.ndarray, dict[str, Any]]:
-        at = place / name
-        at.mkdir()
-        request = fit.FitRequest(
-            of, environment, {WHOLE: signature}, None, (), (), False, False, place / "train.npz",
-            place / "selection.npz", metric.name, config.task, training,
-        )  # fmt: skip
-        begun = time.process_time()
-        made = fit.fitted(at, request)
-        seconds = round(time.process_time() - begun, 1)
-        said = {"cpu_seconds": seconds, "kept": made.kept, "losses": made.losses, "selection": made.values}
-        return outputs(sources.with_weights(of, at / made.file)), said
+    def outputs(of: Source) -> np.ndarray:
+        return trial.outputs(trial.loaded(of))
+
+    def trained(of: Source, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+        _, ended, facts = trial.trained(name, training, of)
+        return outputs(ended), facts
 
     ran = {"source": outputs(source)}
     ran["wide"], of_wide = trained(source, "wide")
@@ -101,14 +73,14 @@ def measure(
         narrow = sources.with_weights(source, at / made.file)
         ran["cut"] = outputs(narrow)
         ran["pruned"], of_pruned = trained(narrow, f"pruned-{ratio}")
-        loaded = load(narrow, environment)
+        loaded = trial.loaded(narrow)
         drawn = _drawn_anew(loaded)
         file = module_of(environment).save_others(loaded, drawn, anew)
         forget()
         ran["scratch"], of_scratch = trained(sources.with_weights(source, file), f"scratch-{ratio}")
         found.append(
             {
-                "ratio": ratio, "metric": metric.name, "samples": SAMPLES, "parameters": list(made.parameters),
+                "ratio": ratio, "metric": trial.metric.name, "samples": SAMPLES, "parameters": list(made.parameters),
                 "widths": [[w.name, w.before, w.after] for w in made.widths], "exact": made.error,
                 "wide": of_wide, "pruned": of_pruned, "scratch": of_scratch,
                 "source_to_wide": compared(ran["source"], ran["wide"]),
@@ -200,7 +172,7 @@ def sizes(model: str, ratio: float, targets: list[str]) -> None:
             given = {"target": target, "files": {name: files_of(folder) for name, folder in folders.items()}}
             compared = workers.call("runtime", "benchmarks.prune:timed", {**given, "folder": folder}).value
             row = {"model": model, "framework": "torch", "ratio": ratio, "residual": True, "target": target, **said}
-            appended({**row, "files": found, "load": begun, "latency": compared})
+            appended(RESULTS, {**row, "files": found, "load": begun, "latency": compared})
             share = found["narrow"]["bytes"] / (found["wide"]["float_bytes"] or found["wide"]["bytes"])
             print(
                 model,
@@ -210,13 +182,6 @@ def sizes(model: str, ratio: float, targets: list[str]) -> None:
                 compared["ratio_ci95"],
                 flush=True,
             )
-
-
-def appended(row: dict[str, Any]) -> None:
-    """Add a row to the results."""
-    head = {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "edgekit": edgekit.__version__}
-    with RESULTS.open("a") as file:
-        file.write(json.dumps({**head, **row}) + "\n")
 
 
 def main() -> None:
@@ -240,7 +205,7 @@ def main() -> None:
             arguments = {"folder": folder, "ratios": given.ratios, **asked}
             answer = workers.call(environment, "benchmarks.prune:measure", arguments)
         for row in answer.value:
-            appended({**asked, "load": round(os.getloadavg()[0], 1), **row})
+            appended(RESULTS, {**asked, "load": round(os.getloadavg()[0], 1), **row})
             behind, over = row["wide_to_pruned"], row["scratch_to_pruned"]
             print(
                 f"{model} {row['ratio']}: {behind['drop']:+.4f} {behind['drop_ci95']} behind the wide model, "

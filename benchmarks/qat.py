@@ -14,21 +14,15 @@ Rows are appended to ``benchmarks/results/qat.jsonl``.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import edgekit
 from benchmarks import rows
+from benchmarks.trials import Trial, appended
 from edgekit import target as targets
 from edgekit import zoo
-from edgekit.data import plan as planning
-from edgekit.data import tasks
 from edgekit.jobs.workers import Workers
 
 RESULTS = rows.RESULTS / "qat.jsonl"
@@ -41,53 +35,21 @@ def measure(folder: str, model: str, framework: str, epochs: int, learning_rate:
     """The figures of one row, in a child of PyTorch."""
     from edgekit.compress import qat
     from edgekit.compress.fakequant import grid_of
-    from edgekit.frameworks.once import load
-    from edgekit.proof import metrics
-    from edgekit.proof.accuracy import measure_accuracy
-    from edgekit.signature import WHOLE
-    from edgekit.sources import source as sources
-    from edgekit.steps.recipe import fit
 
-    target, place = targets.load(TARGET), Path(folder)
-    source = sources.with_framework(sources.resolve(model), "keras" if framework == "keras" else "torch")
-    config, environment = zoo.architecture(model).configs["tiny"], "torch" if framework == "torch" else "keras-torch"
-    signature = config.signature(source.framework)
-    assert config.task is not None
-    metric = metrics.metric(tasks.task(config.task).metric)
-    plan = planning.DataPlan(task=config.task, metric=metric.name)
-    for split in ("train", "selection"):
-        planning.save(planning.make(plan, split, signature), place / f"{split}.npz")
-    test = planning._in_layout(tasks.load(config.task, "test", SAMPLES), signature)
-    found: dict[str, Any] = {"metric": metric.name, "samples": SAMPLES}
-
-    def outputs(loaded: Any) -> np.ndarray:
-        return metric.read(tasks.postprocess(config.task, loaded.run(test.inputs)), test.labels)
-
-    def compared(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-        one = measure_accuracy(metric.name, [(test.labels, before, after)])
-        return {"before": one.float_, "after": one.artifact, "drop": one.drop, "drop_ci95": list(one.drop_ci95)}
-
-    ran = {"source": outputs(load(source, environment))}
-    training = zoo.Training(epochs=epochs, learning_rate=learning_rate)
+    target, trial = targets.load(TARGET), Trial.of(folder, model, framework, SAMPLES)
+    found: dict[str, Any] = {"metric": trial.metric.name, "samples": SAMPLES}
+    ran = {"source": trial.outputs(trial.loaded(trial.source))}
+    training, folds = zoo.Training(epochs=epochs, learning_rate=learning_rate), framework == "keras"
     for name, scheme in (("qat", target.scheme), ("float", None)):
-        at = place / name
-        at.mkdir()
-        request = fit.FitRequest(
-            source, environment, {WHOLE: signature}, scheme, target.layers, (), False, framework == "keras",
-            place / "train.npz", place / "selection.npz", metric.name, config.task, training,
-        )  # fmt: skip
-        begun = time.process_time()
-        made = fit.fitted(at, request)
-        found[name] = {
-            "cpu_seconds": round(time.process_time() - begun, 1), "kept": made.kept, "layers": made.layers,
-            "losses": made.losses, "selection": made.values,
-        }  # fmt: skip
-        loaded = load(sources.with_weights(source, at / made.file), environment)
-        ran[name] = outputs(loaded)
+        made, source, facts = trial.trained(name, training, scheme=scheme, kinds=target.layers, fold_norms=folds)
+        found[name] = {**facts, "layers": made.layers}
+        loaded = trial.loaded(source)
+        ran[name] = trial.outputs(loaded)
         if scheme is None:
             layers, _ = qat.find_layers(loaded, lambda _, *layer: grid_of(target.scheme, target.layers, *layer))
             with qat.quantized(layers):
-                ran["rounded"] = outputs(loaded)
+                ran["rounded"] = trial.outputs(loaded)
+    compared = trial.compared
     return {
         **found,
         "source_to_float": compared(ran["source"], ran["float"]),
@@ -124,13 +86,6 @@ def files(model: str, framework: str, how: str, workers: Workers) -> dict[str, A
     }
 
 
-def appended(row: dict[str, Any]) -> None:
-    """Add a row to the results."""
-    head = {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "edgekit": edgekit.__version__}
-    with RESULTS.open("a") as file:
-        file.write(json.dumps({**head, "target": TARGET, **row}) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS)
@@ -142,7 +97,7 @@ def main() -> None:
     for model, how in [(model, how) for model in given.models for how in HOW] if given.files else ():
         with Workers() as workers:
             row = files(model, given.framework, how, workers)
-        appended({"model": model, "framework": given.framework, **row})
+        appended(RESULTS, {"model": model, "framework": given.framework, **row})
         print(model, how, row["status"], row["accuracy"])
     for model in given.models if not given.files else ():
         asked = {"model": model, "framework": given.framework, "epochs": given.epochs}
@@ -151,7 +106,7 @@ def main() -> None:
             arguments = {"folder": folder, **asked, "learning_rate": given.learning_rate}
             answer = workers.call(environment, "benchmarks.qat:measure", arguments)
         row = {**asked, "learning_rate": given.learning_rate, **answer.value}
-        appended(row)
+        appended(RESULTS, row)
         gained, behind = row["qat_to_rounded"], row["float_to_qat"]
         print(f"{model}: {gained['drop']:+.4f} {gained['drop_ci95']} over rounding, {behind['drop']:+.4f} behind float")
 

@@ -14,23 +14,17 @@ bytes and its time held against the same target without pruning. Rows are append
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import math
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import edgekit
 from benchmarks import rows
+from benchmarks.trials import Trial, appended
 from edgekit import zoo
 from edgekit.compress.prune import patterns
 from edgekit.compress.prune.patterns import Pruning
-from edgekit.data import plan as planning
-from edgekit.data import tasks
 from edgekit.jobs.workers import Limits, Workers
 
 RESULTS = rows.RESULTS / "sparse.jsonl"
@@ -57,65 +51,30 @@ def measure(
 ) -> list[dict[str, Any]]:
     """The figures of one model, in a child of PyTorch."""
     from edgekit.compress.prune import zeros
-    from edgekit.frameworks.once import forget, load
-    from edgekit.proof import metrics
-    from edgekit.proof.accuracy import measure_accuracy
-    from edgekit.signature import WHOLE
-    from edgekit.sources import source as sources
-    from edgekit.steps.recipe import fit
+    from edgekit.frameworks.once import forget
 
-    place = Path(folder)
-    source = sources.with_framework(sources.resolve(model), "keras" if framework == "keras" else "torch")
-    config, environment = zoo.architecture(model).configs["tiny"], "torch" if framework == "torch" else "keras-torch"
-    signature = config.signature(source.framework)
-    assert config.task is not None
-    metric = metrics.metric(tasks.task(config.task).metric)
-    plan = planning.DataPlan(task=config.task, metric=metric.name)
-    for split in ("train", "selection"):
-        planning.save(planning.make(plan, split, signature), place / f"{split}.npz")
-    test = planning._in_layout(tasks.load(config.task, "test", SAMPLES), signature)
-
-    def outputs(loaded: Any) -> np.ndarray:
-        return metric.read(tasks.postprocess(config.task, loaded.run(test.inputs)), test.labels)
-
-    def compared(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-        one = measure_accuracy(metric.name, [(test.labels, before, after)])
-        return {"before": one.float_, "after": one.artifact, "drop": one.drop, "drop_ci95": list(one.drop_ci95)}
-
-    def trained(name: str, pruning: Pruning | None) -> tuple[Any, Any, dict[str, Any]]:
-        at = place / name
-        at.mkdir()
-        request = fit.FitRequest(
-            source, environment, {WHOLE: signature}, None, (), (), False, False, place / "train.npz",
-            place / "selection.npz", metric.name, config.task,
-            zoo.Training(epochs=epochs, learning_rate=learning_rate), pruning,
-        )  # fmt: skip
-        begun = time.process_time()
-        made = fit.fitted(at, request)
-        facts = {
-            "cpu_seconds": round(time.process_time() - begun, 1), "kept": made.kept, "losses": made.losses,
-            "selection": made.values,
-        }  # fmt: skip
-        return made, load(sources.with_weights(source, at / made.file), environment), facts
-
-    before = outputs(load(source, environment))
-    _, loaded, facts = trained("float", None)
-    ran = outputs(loaded)
-    float_weights = sources.with_weights(source, next((place / "float").glob("checkpoint*")))
+    trial, training = (
+        Trial.of(folder, model, framework, SAMPLES),
+        zoo.Training(epochs=epochs, learning_rate=learning_rate),
+    )
+    outputs, compared = trial.outputs, trial.compared
+    before = outputs(trial.loaded(trial.source))
+    _, fine_tuned, facts = trial.trained("float", training)
+    ran = outputs(trial.loaded(fine_tuned))
     found = []
     for text in asked:
         pattern, _, scope = text.partition("@")
         pruning = Pruning(patterns.parse(pattern), "layer" if scope else "global", ramp)
-        made, loaded, own = trained(text.replace(":", "-"), pruning)
-        after = outputs(loaded)
+        made, source, own = trial.trained(text.replace(":", "-"), training, pruning=pruning)
+        after = outputs(trial.loaded(source))
         forget()
-        loaded = load(float_weights, environment)
+        loaded = trial.loaded(fine_tuned)
         layers, left, _ = zeros.find(loaded, pruning.pattern)
         zeros.Growing(layers, pruning.pattern, together=not scope, steps=1, ramp=0, held=False).finish()
         at_once = outputs(loaded)
         forget()
         found.append({
-            "pattern": pattern, "scope": scope or "global", "ramp": ramp, "metric": metric.name, "samples": SAMPLES,
+            "pattern": pattern, "scope": scope or "global", "ramp": ramp, "metric": trial.metric.name, "samples": SAMPLES,
             "layers": len(made.pruned), "left": left,
             "zeros": sum(one.zeros for one in made.pruned) / sum(one.weights for one in made.pruned),
             "most_in_a_layer": max(one.zeros / one.weights for one in made.pruned),
@@ -146,13 +105,6 @@ def files(model: str, framework: str, pattern: str, target: str, workers: Worker
     }
 
 
-def appended(row: dict[str, Any]) -> None:
-    """Add a row to the results."""
-    head = {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "edgekit": edgekit.__version__}
-    with RESULTS.open("a") as file:
-        file.write(json.dumps({**head, **row}) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS)
@@ -169,7 +121,7 @@ def main() -> None:
             for pattern, target in [(pattern, target) for pattern in given.patterns for target in given.targets]:
                 with Workers() as workers:
                     row = files(model, given.framework, pattern, target, workers)
-                appended({"model": model, "framework": given.framework, **row})
+                appended(RESULTS, {"model": model, "framework": given.framework, **row})
                 print(model, pattern, target, row["status"], row["reason"], row["gain"] and row["gain"]["words"])
             continue
         asked = {"model": model, "framework": given.framework, "epochs": given.epochs}
@@ -178,7 +130,7 @@ def main() -> None:
             environment = "torch" if given.framework == "torch" else "keras-torch"
             found = workers.call(environment, "benchmarks.sparse:measure", {"folder": folder, **arguments}).value
         for row in found:
-            appended({**asked, "learning_rate": given.learning_rate, **row})
+            appended(RESULTS, {**asked, "learning_rate": given.learning_rate, **row})
             behind, at_once = row["float_to_pruned"], row["float_to_at_once"]
             print(
                 f"{model} {row['pattern']} {row['scope']}: {behind['drop']:+.4f} {behind['drop_ci95']} behind float, "

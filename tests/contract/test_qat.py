@@ -227,15 +227,20 @@ def build():
 """
 
 
-def test_a_model_and_data_of_ones_own_are_trained(tmp_path: Path) -> None:
-    """Three copies of evaluation samples are among those to train on, and are left out."""
+def three_classes(folder: Path) -> None:
+    """``train.npz`` and ``evaluate.npz``; three samples of the latter are in both."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 900)
     x = (rng.standard_normal((900, 12)) + 2 * np.eye(12)[labels]).astype("float32")
     x[:3] = x[600:603]
+    np.savez(folder / "train.npz", x=x[:600], y=labels[:600])
+    np.savez(folder / "evaluate.npz", x=x[600:], y=labels[600:])
+
+
+def test_a_model_and_data_of_ones_own_are_trained(tmp_path: Path) -> None:
+    """Three copies of evaluation samples are among those to train on, and are left out."""
     (tmp_path / "own.py").write_text(MODEL)
-    np.savez(tmp_path / "train.npz", x=x[:600], y=labels[:600])
-    np.savez(tmp_path / "evaluate.npz", x=x[600:], y=labels[600:])
+    three_classes(tmp_path)
     (tmp_path / "own.toml").write_text(
         'schema = 1\ntitle = "x"\n[[step]]\nkind = "qat"\nepochs = 3\nbatch = 32\nlearning_rate = 1e-2\n'
     )
@@ -313,12 +318,8 @@ def build():
 
 
 def test_of_several_outputs_the_one_that_is_said_to_be_the_classes_is_trained(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 900)
-    x = (rng.standard_normal((900, 12)) + 2 * np.eye(12)[labels]).astype("float32")
     (tmp_path / "two.py").write_text(TWO)
-    np.savez(tmp_path / "train.npz", x=x[:600], y=labels[:600])
-    np.savez(tmp_path / "evaluate.npz", x=x[600:], y=labels[600:])
+    three_classes(tmp_path)
     with Workers() as workers:
         compress = partial(
             api.compress, f"{tmp_path}/two.py:build", "tflite-int4", qat=2, train=str(tmp_path / "train.npz"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgekit import api
 from edgekit.cli import several
 from edgekit.cli.main import run
 from edgekit.errors import UsageError
-from edgekit.several import SeveralError
+from edgekit.several import Options, SeveralError
 from tests import null
 
 TARGETS = ["null-fp32", "null-int8"]
@@ -86,3 +87,8 @@ def test_targets_are_named_by_commas_and_again(tmp_path: Path) -> None:
     file = tmp_path / "a,b.toml"
     file.touch()
     assert several.named(["x,y", " z ", str(file)]) == ["x", "y", "z", str(file)]
+
+
+def test_the_options_of_the_annotation_are_those_of_the_function() -> None:
+    taken = inspect.signature(api.convert).parameters.values()
+    assert set(Options.__annotations__) == {one.name for one in taken if one.kind is one.KEYWORD_ONLY}

@@ -54,7 +54,7 @@ class Places:
     samples: File
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitRequest:
     """Which model is trained in which kind of child, on what, and where its weights will lie.
 
