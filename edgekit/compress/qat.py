@@ -457,6 +457,15 @@ def _without(tensor: Tensor, axis: int) -> torch.Size:
     return torch.Size(shape)
 
 
+def no_rule(what: str, names: Sequence[str], hint: str) -> UnsupportedError:
+    """Say of weights that there is nothing for them, naming the first few."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return UnsupportedError(
+        f"there is no {what} {', '.join(names[:5])}{more}: a recurrent layer, or weights that several operators read",
+        hint=hint,
+    )
+
+
 def check(layers: Sequence[Layer], without: Sequence[str], *, allow_mixed: bool) -> None:
     """Refuse a model of which nothing, or not all, can be trained on a grid.
 
@@ -464,11 +473,8 @@ def check(layers: Sequence[Layer], without: Sequence[str], *, allow_mixed: bool)
         UnsupportedError: layers without a rule, by name, or no layer at all.
     """
     if without and not allow_mixed:
-        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
-        raise UnsupportedError(
-            f"there is no fake quantization for {', '.join(without[:5])}{more}: a recurrent layer, or weights that "
-            "several operators read",
-            hint="Pass --allow-mixed to train the others; these stay as they are.",
+        raise no_rule(
+            "fake quantization for", without, "Pass --allow-mixed to train the others; these stay as they are."
         )
     if not layers:
         raise UnsupportedError(

@@ -19,7 +19,7 @@ from torch import Tensor
 from edgekit.compress.graph import Graph
 from edgekit.compress.prune import masks
 from edgekit.compress.prune.patterns import Pattern
-from edgekit.compress.qat import Unruled, find_matrices
+from edgekit.compress.qat import Unruled, find_matrices, no_rule
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.result.recipe import PrunedLayer
@@ -79,12 +79,8 @@ def check(layers: Sequence[Prunable], left: Sequence[str], without: Sequence[str
         UnsupportedError: layers without a rule, by name, or no layer at all.
     """
     if without and not allow_mixed:
-        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
-        raise UnsupportedError(
-            f"there is no pruning of {', '.join(without[:5])}{more}: a recurrent layer, or weights that several "
-            "operators read",
-            hint="Pass --allow-mixed to prune the others; these keep all their weights.",
-        )
+        hint = "Pass --allow-mixed to prune the others; these keep all their weights."
+        raise no_rule("pruning of", without, hint)
     if not layers:
         why = f": {left[0]}" if left else ": none is a convolution or a product with weights"
         raise UnsupportedError(f"no layer of this model can be pruned so{why}", hint="Prune another share: --prune 0.5")
