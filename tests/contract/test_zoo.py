@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -175,27 +174,24 @@ def test_saved_keras_file_needs_no_edgekit(name: str, backend: str, children: Ch
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_float_quality(name: str) -> None:
-    """The 32x32 tasks are hard enough to show damage (85-97 %); digits and text are learned well; speech is cleaned."""
+    """The floor of its spec is reached, and what does not look at the sample is beaten; textures show damage."""
     samples = load(name, "test")
     assert samples.labels is not None
+    labels = samples.labels
     task = tasks.task(tiny(name).task or "")
-    assert len(samples.labels) == task.sizes["test"]
+    assert len(labels) == task.sizes["test"]
+    assert len(labels) >= 1000 or (tiny(name).task or "").startswith("digits")
     metric = metrics.metric(task.metric)
     outputs = tasks.postprocess(tiny(name).task, run_torch(name, samples))
-    scored = metric.read(outputs, samples.labels)
-    value = float(metric.value(metric.contributions(samples.labels, scored)))
+    scored = metric.read(outputs, labels)
+    value = float(metric.value(metric.contributions(labels, scored)))
+    guess = float(metric.value(metric.trivial(labels, scored.shape, lambda: samples.inputs)))
+    floor = tiny(name).floor
+    assert floor is not None
+    sign = 1 if metric.higher_is_better else -1
+    assert sign * value >= sign * floor > sign * guess, f"{value:.4f}, floor {floor}, trivial {guess:.4f}"
     if (tiny(name).task or "").startswith("texture"):
-        assert len(samples.labels) >= 2000
-        assert 0.85 <= value <= 0.97
-    elif task.metric == "si_sdr":
-        noisy = samples.inputs["noisy"][:, : samples.labels.shape[1]]
-        before = float(metric.value(metric.contributions(samples.labels, noisy)))
-        assert len(samples.labels) >= 1000
-        assert value > before + 6, "the speech is hardly clearer than it was"
-    elif metric.higher_is_better:
-        assert 0.85 <= value < 1
-    else:
-        assert 1 < value < math.sqrt(task.classes), "perplexity: no better than half the bits of a guess"
+        assert value <= 0.97, "so good that damage would not show"
 
 
 def test_facts_need_no_framework() -> None:

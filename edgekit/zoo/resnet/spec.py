@@ -70,6 +70,7 @@ SPEC = Architecture(
         "convolution and the 3x3 max pooling pad the same number of zeros on all sides, also with stride 2; "
         "convolutions without bias; ReLU after the addition; projection shortcuts where the shape changes"
     ),
+    family="image classification",
     kind="convolutional",
     configs={
         "tiny": Config(
@@ -88,6 +89,7 @@ SPEC = Architecture(
             parameters=78_042,
             task="textures",
             training=Training(epochs=20, learning_rate=4e-3),
+            floor=0.85,
         ),
         "resnet18": _imagenet("basic", (2, 2, 2, 2), (64, 128, 256, 512), 11_689_512),
         "reference": _imagenet("bottleneck", (3, 4, 6, 3), (256, 512, 1024, 2048), 25_557_032),
