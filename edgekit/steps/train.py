@@ -18,7 +18,7 @@ from edgekit import zoo
 from edgekit.data import tasks
 from edgekit.errors import UsageError
 from edgekit.proof import metrics
-from edgekit.zoo import Config
+from edgekit.zoo import Config, Training
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,14 +96,30 @@ def train(
 
     with fitting.reproducible(training.seed):
         model: nn.Module = module.build(**chosen.settings)
+        moving = _begin(model, name, training)
         inputs, labels = _tensors(chosen, tasks.load(chosen.task, "train"))
-        model.train()
-        parameters = list(model.parameters())
+        parameters = [parameter for part in moving for parameter in part.train().parameters()]
         fitting.fit(model, parameters, loss, inputs, labels, training, before=lambda epoch: None, after=after)
         inputs, labels = _tensors(chosen, tasks.load(chosen.task, "selection"))
         value = _score(model, chosen, inputs, labels.numpy())
         tensors = weights.from_torch(model)
     return TrainingResult(tensors, task.metric, value, len(labels), training.seed, tuple(losses))
+
+
+def _begin(model: nn.Module, name: str, training: Training) -> list[nn.Module]:
+    """The modules that training moves: all of a new model, or the new ones on another configuration's weights."""
+    from edgekit.zoo import weights
+
+    if training.start is None:
+        return [model]
+    path = zoo.weights_path(name, training.start)
+    assert path is not None, f"{name} ships no weights of {training.start!r}"
+    ours = weights.from_torch(model)
+    new = tuple(f"{part}." for part in training.trained)
+    old = {key: tensor for key, tensor in weights.read(path).items() if not key.startswith(new)}
+    weights.load_torch(model, {**{key: tensor for key, tensor in ours.items() if key.startswith(new)}, **old})
+    model.eval().requires_grad_(False)
+    return [model.get_submodule(part).requires_grad_(True) for part in training.trained]
 
 
 def _trainable(name: str, config: str) -> Config:

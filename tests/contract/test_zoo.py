@@ -96,7 +96,10 @@ def finish(*children: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="module")
 def children(tmp_path_factory: pytest.TempPathFactory) -> Children:
     folder = tmp_path_factory.mktemp("zoo")
-    inputs = {name: load(name, "selection", SAMPLES).inputs[tiny(name).inputs[0].name] for name in zoo.names()}
+    inputs = {}
+    for name in zoo.names():
+        given = load(name, "selection", SAMPLES).inputs
+        inputs |= {f"{name}/{i}": given[spec.name] for i, spec in enumerate(tiny(name).inputs)}
     np.savez(folder / "inputs.npz", **inputs)
     finish(start("outputs", folder, "tensorflow"), start("outputs", folder, "torch"))
     finish(start("reload", folder, "tensorflow", stranger=True), start("counts", folder, "torch"))

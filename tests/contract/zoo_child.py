@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,9 +54,9 @@ def outputs(folder: Path) -> None:
             }
             model.save(folder / f"{name if part == WHOLE else f'{name}.{part}'}-{backend}.keras")
         if config.parts:
-            results |= _streamed(name, config, built, given[name], folder)
+            results |= _streamed(name, config, built, given[f"{name}/0"], folder)
         else:
-            results |= _named(name, config.outputs, built(given[name], training=False))
+            results |= _named(name, config.outputs, built(_inputs(given, name), training=False))
     np.savez(folder / f"keras-{backend}.npz", **results)
     (folder / f"keras-{backend}.json").write_text(json.dumps(facts))
 
@@ -82,6 +82,12 @@ def _streamed(name: str, config: Config, parts: dict[str, object], given: np.nda
         np.savez(folder / f"{name}.{part}-step.npz", *(last[f"in/{t.name}"] for t in signatures[part].inputs))
         results |= {f"{name}.{part}/{i}": last[f"out/{t.name}"] for i, t in enumerate(signatures[part].outputs)}
     return results
+
+
+def _inputs(given: Mapping[str, np.ndarray], name: str) -> object:
+    """What a model takes: its one input, or a list of several, in the spec's order."""
+    found = [given[f"{name}/{i}"] for i in range(sum(key.startswith(f"{name}/") for key in given))]
+    return found if len(found) > 1 else found[0]
 
 
 def _named(key: str, specs: Sequence[object], outputs: object) -> dict[str, np.ndarray]:
@@ -126,7 +132,7 @@ def reload(folder: Path) -> None:
     for path in sorted(folder.glob("*.keras")):
         model = keras.models.load_model(path, safe_mode=True)
         name, step = path.stem.split("-")[0], folder / f"{path.stem.split('-')[0]}-step.npz"
-        inputs = list(np.load(step).values()) if step.exists() else given[name]
+        inputs = list(np.load(step).values()) if step.exists() else _inputs(given, name)
         results |= _named(path.stem, (), model(inputs, training=False))
     assert not any(name.partition(".")[0] == "edgekit" for name in sys.modules)
     np.savez(folder / "reload.npz", **results)

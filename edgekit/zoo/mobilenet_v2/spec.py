@@ -67,6 +67,16 @@ SPEC = Architecture(
             training=Training(epochs=14, learning_rate=4e-3),
             floor=0.85,
         ),
+        # A base that was trained for other classes stays as it is, and a new head of linear logits is trained on it.
+        "transfer": Config(
+            settings={"image_size": 32, "classes": 5, "alpha": 0.5, "stages": TINY_STAGES, "head": 128},
+            inputs=(TensorSpec("image", (1, 32, 32, 3), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 5), role="classes"),),
+            parameters=24_053,
+            task="materials",
+            training=Training(epochs=30, learning_rate=1e-2, start="tiny", trained=("logits",)),
+            floor=0.8,
+        ),
         "reference": Config(
             settings={"image_size": 224, "classes": 1000, "alpha": 1.0, "stages": STAGES, "head": 1280},
             inputs=(TensorSpec("image", (1, 224, 224, 3), layout="channels_last"),),

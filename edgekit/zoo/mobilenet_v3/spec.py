@@ -25,6 +25,25 @@ SMALL: tuple[Row, ...] = (
     (576, 96, 5, 1, True, True),
 )
 
+#: Table 1 of the paper (Large).
+LARGE: tuple[Row, ...] = (
+    (16, 16, 3, 1, False, False),
+    (64, 24, 3, 2, False, False),
+    (72, 24, 3, 1, False, False),
+    (72, 40, 5, 2, True, False),
+    (120, 40, 5, 1, True, False),
+    (120, 40, 5, 1, True, False),
+    (240, 80, 3, 2, False, True),
+    (200, 80, 3, 1, False, True),
+    (184, 80, 3, 1, False, True),
+    (184, 80, 3, 1, False, True),
+    (480, 112, 3, 1, True, True),
+    (672, 112, 3, 1, True, True),
+    (672, 160, 5, 2, True, True),
+    (960, 160, 5, 1, True, True),
+    (960, 160, 5, 1, True, True),
+)
+
 #: For 32x32 images: 32 -> 16 -> 8 -> 4 instead of 224 -> ... -> 7.
 TINY: tuple[Row, ...] = (
     (16, 16, 3, 1, True, False),
@@ -69,6 +88,12 @@ SPEC = Architecture(
             task="textures",
             training=Training(epochs=14, learning_rate=4e-3),
             floor=0.85,
+        ),
+        "large": Config(
+            settings={"image_size": 224, "classes": 1000, "stem": 16, "rows": LARGE, "last": 960, "point": 1280},
+            inputs=(TensorSpec("image", (1, 224, 224, 3), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 1000), role="classes"),),
+            parameters=5_483_032,
         ),
         "reference": Config(
             settings={"image_size": 224, "classes": 1000, "stem": 16, "rows": SMALL, "last": 576, "point": 1024},
