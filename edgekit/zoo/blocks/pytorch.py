@@ -97,6 +97,20 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
+class RMSNorm(nn.Module):
+    """Division by the root of the mean square (Zhang and Sennrich, arXiv:1910.07467), and a scale per channel."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize the last axis."""
+        scaled: Tensor = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon) * self.weight
+        return scaled
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention (Vaswani et al., arXiv:1706.03762) of ``heads`` heads.
 
