@@ -7,6 +7,7 @@ architecture's ``pytorch.py`` where it has one, else cross-entropy. The last wei
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -193,4 +194,27 @@ def run(folder: Path, request: Request) -> Answer:
 
     trained = train(request.name, request.config, seed=request.seed)
     weights.write(request.output, trained.tensors)  # type: ignore[arg-type]  # all are float32
+    facts = card(request.name, request.config, trained.seed, trained.value, trained.samples)
+    request.output.with_suffix(".json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return Answer(trained.metric, trained.value)
+
+
+def card(name: str, config: str, seed: int, value: float, samples: int) -> dict[str, object]:
+    """What lies beside a checkpoint: how it was made, from what, under which terms, and what it reaches."""
+    chosen = _trainable(name, config)
+    assert chosen.task is not None
+    task = tasks.task(chosen.task)
+    return {
+        "schema": 1,
+        "model": f"{name}:{config}",
+        "title": zoo.architecture(name).title,
+        "parameters": chosen.parameters,
+        "command": f"edgekit train {name}:{config} --seed {seed} -o {config}.safetensors",
+        "seed": seed,
+        "task": chosen.task,
+        "data": f"{task.title}; {task.source}",
+        "licence": "Apache-2.0, as edgekit",
+        "metric": task.metric,
+        "selection": round(value, 6),
+        "samples": samples,
+    }

@@ -20,6 +20,7 @@ from edgekit.data import tasks
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.proof import metrics
 from edgekit.signature import WHOLE, TensorSpec
+from edgekit.steps.train import card
 from edgekit.zoo import Config, weights
 
 CHILD = Path(__file__).with_name("zoo_child.py")
@@ -195,6 +196,22 @@ def test_float_quality(name: str) -> None:
     assert sign * value >= sign * floor > sign * guess, f"{value:.4f}, floor {floor}, trivial {guess:.4f}"
     if (tiny(name).task or "").startswith("texture"):
         assert value <= 0.97, "so good that damage would not show"
+
+
+TRAINED = [(name, config) for name, config in CONFIGS if zoo.architecture(name).configs[config].training is not None]
+
+
+@pytest.mark.parametrize(("name", "config"), TRAINED)
+def test_card_of_a_checkpoint(name: str, config: str) -> None:
+    """How it was made and what it reaches, as training wrote it down."""
+    path = zoo.weights_path(name, config)
+    assert path is not None
+    found = json.loads(path.with_suffix(".json").read_text())
+    assert found == card(name, config, found["seed"], found["selection"], found["samples"])
+    floor = zoo.architecture(name).configs[config].floor
+    sign = 1 if metrics.metric(found["metric"]).higher_is_better else -1
+    assert floor is not None
+    assert sign * found["selection"] >= sign * floor
 
 
 def test_facts_need_no_framework() -> None:
