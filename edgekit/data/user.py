@@ -284,7 +284,7 @@ def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, l
 
 def _preprocessing(path: Path, signature: Signature) -> images.Preprocessing:
     """The folder's own, which makes what the model takes: a size that it says is not made room for before that."""
-    settings = images.preprocessing(path)
+    settings = images.preprocessing(path, signature.inputs[0].row)
     _input(np.broadcast_to(np.float32(0), (1, *settings.shape)), signature.inputs[0], str(path / images.FILE))
     return settings
 
