@@ -12,7 +12,8 @@ from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.order import Order
 from edgekit.conversion.samples import SplitFiles
 from edgekit.data.tasks import Split
-from edgekit.errors import ElsewhereError, FailedError, UsageError
+from edgekit.errors import ElsewhereError, FailedError, MissingDependencyError, UsageError
+from edgekit.jobs import extras
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.signature import WHOLE, Environment, Signature
@@ -25,10 +26,23 @@ def load(run: Run, order: Order) -> Checkpoint:
     """Load the source in its framework, part by part; fix its batch to 1 and read its inputs and outputs."""
     source = identify(run, order)
     *others, last = sources.environments(source)
-    for environment in others:
-        with contextlib.suppress(ElsewhereError):
-            return _load(run, order, source, environment)
-    return _load(run, order, source, last)
+    with _missing(order, source):
+        for environment in others:
+            with contextlib.suppress(ElsewhereError):
+                return _load(run, order, source, environment)
+        return _load(run, order, source, last)
+
+
+@contextlib.contextmanager
+def _missing(order: Order, source: Source) -> Iterator[None]:
+    """Of a framework that is not installed, name the extra that its way to the target needs, which brings both."""
+    try:
+        yield
+    except MissingDependencyError as error:
+        whole = extras.of_models(order.target.toolchain, source.framework or "")
+        if whole is None:
+            raise
+        raise MissingDependencyError(str(error), hint=f"Run: pip install 'edgekit[{whole}]'") from error
 
 
 def _load(run: Run, order: Order, source: Source, environment: Environment) -> Checkpoint:
