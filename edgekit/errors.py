@@ -33,6 +33,10 @@ class UsageError(EdgekitError):
     exit_code = 2
 
 
+class WrongTypeError(UsageError, TypeError):
+    """An argument of the Python API is of a type that it does not take."""
+
+
 class UnsupportedError(EdgekitError):
     """The source or an operation in it cannot go to this target."""
 

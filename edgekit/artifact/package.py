@@ -422,7 +422,7 @@ def _deflated(path: Path) -> int:
 
 def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
     plan = order.plan
-    given = [f"--{option} {value}" for option, value in plan.given.items()]
+    given = [f"--{option} {plan.called(option)}" for option in plan.given]
     origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
     made = {s.split: s.entry.value for s in outcome.samples}
     splits = {str(s): {"count": v.count, "sha256": v.sha256, "dropped": v.dropped} for s, v in made.items()}

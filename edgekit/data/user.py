@@ -256,11 +256,24 @@ def _check_header(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
 def _named(arrays: Mapping[str, Any], signature: Signature) -> Samples:
     """Inputs and labels by name; ``x`` stands for the one input of a model."""
     names = [spec.name for spec in signature.inputs]
-    found = {name: np.asarray(array) for name, array in arrays.items()}
+    found = _in_order({name: np.asarray(array) for name, array in arrays.items()}, names)
     labels = np.atleast_1d(found.pop("y")) if "y" in found and "y" not in names else None
     if len(names) == 1 and names[0] not in found and "x" in found:
         found[names[0]] = found.pop("x")
     return _rows(Samples(found, labels), signature)
+
+
+def _in_order(arrays: dict[str, Array], names: list[str]) -> dict[str, Array]:
+    """Arrays that ``numpy.savez`` was given without names: the inputs in their order, then labels, if any."""
+    places = [f"arr_{place}" for place in range(len(arrays))]
+    if (
+        not arrays
+        or set(arrays) != set(places)
+        or set(places) & set(names)
+        or len(places) not in (n := len(names), n + 1)
+    ):
+        return arrays
+    return {name: arrays[place] for name, place in zip([*names, "y"], places, strict=False)}
 
 
 def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, labels: bool) -> Samples:
