@@ -84,6 +84,8 @@ def convert(
     fit: str | None = None,
     allow_unproven: bool = False,
     max_drop: float | None = None,
+    licence: str | None = None,
+    tokenizer: str | Path | None = None,
     latency: bool = True,
     trust: bool = False,
     timeout: float = 1800.0,
@@ -105,7 +107,8 @@ def convert(
     route that passes is chosen. ``ranges`` is a plan of ``calibration/`` by name or path; None: that of the target.
     ``recipe`` is one of ``targets/recipes/`` likewise; ``qat`` is a number of epochs and ``prune`` a pattern (``0.5``,
     ``2:4``, ``channels:0.5``), for the packaged ones of these names; ``fit``, as ``file.py:function``, trains in the
-    place of edgekit's loop.
+    place of edgekit's loop. ``licence`` (of the source's weights) and ``tokenizer`` (a file) go into the artifact for
+    whoever receives it.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
@@ -122,7 +125,8 @@ def convert(
             "ranges": ranges, "metric": metric, "output": output, "budget": budget, "rounding": rounding,
             "equalize": equalize, "recipe": recipe, "qat": qat, "prune": prune, "fit": fit, "max_drop": max_drop,
             "search_routes": search_routes, "allow_mixed": allow_mixed, "allow_unproven": allow_unproven,
-            "latency": latency, "trust": trust, "timeout": timeout, "memory_limit_mib": memory_limit_mib,
+            "latency": latency, "licence": licence,
+            "tokenizer": tokenizer, "trust": trust, "timeout": timeout, "memory_limit_mib": memory_limit_mib,
         },
         optional=_OPTIONAL,
     )  # fmt: skip
@@ -142,6 +146,8 @@ def convert(
             equalize=one_of("equalize", get_args(Equalization), equalize),
             allow_unproven=allow_unproven,
             latency=latency,
+            licence=licence,
+            tokenizer=None if tokenizer is None else Path(tokenizer),
         )
         if parent is not None and not isinstance(target, str | Path):
             found = replace(found, output=Path(parent) / found.target.name)
@@ -162,7 +168,7 @@ def convert(
 #: Options that may be None.
 _OPTIONAL = (
     "ranges", "output", "budget", "rounding", "equalize", "recipe", "qat", "prune", "fit", "max_drop",
-    "memory_limit_mib",
+    "memory_limit_mib", "licence", "tokenizer",
 )  # fmt: skip
 
 

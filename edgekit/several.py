@@ -40,6 +40,8 @@ class Options(TypedDict, total=False):
     fit: str | None
     allow_unproven: bool
     max_drop: float | None
+    licence: str | None
+    tokenizer: str | Path | None
     latency: bool
     trust: bool
     timeout: float

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from edgekit import catalogue
 from edgekit.data import mapped
 from edgekit.errors import DamagedFileError, MissingDependencyError, UsageError
+from edgekit.result.use import Preprocessing as Facts
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("opencv-python-headless", "pydantic")
@@ -74,6 +75,10 @@ class Preprocessing(BaseModel):
     def shape(self) -> tuple[int, int, int]:
         """Of the input that it makes of one image."""
         return (self.channels, *self.size) if self.layout == "channels_first" else (*self.size, self.channels)
+
+    def of(self, name: str) -> Facts:
+        """The same for whoever uses the model, with the name of its input."""
+        return Facts(input=name, **self.model_dump(include=Facts.model_fields.keys() - {"input"}))
 
 
 def preprocessing(folder: Path, row: Sequence[int] = (3, 224, 224)) -> Preprocessing:

@@ -292,7 +292,7 @@ def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, l
     if limit is not None and limit < len(files):
         rows = drawn(len(files), limit, seed)
         files, numbers = [files[i] for i in rows], None if numbers is None else numbers[rows]
-    return Samples({name: images.read(files, settings)}, numbers, classes)
+    return Samples({name: images.read(files, settings)}, numbers, classes, preprocessing=settings.of(name))
 
 
 def _preprocessing(path: Path, signature: Signature) -> images.Preprocessing:
@@ -313,7 +313,8 @@ def _objects(listed: Path, name: str, signature: Signature, settings: images.Pre
             f"{listed} lists {len(found.classes)} categories; output {scores[0].name!r} has shape {scores[0].shape}",
             hint="List every class of the model, in the order of its scores.",
         )
-    return Samples({name: pixels}, coco.labels(boxes, settings.size), found.classes, notes=notes)
+    made = settings.of(name)
+    return Samples({name: pixels}, coco.labels(boxes, settings.size), found.classes, notes=notes, preprocessing=made)
 
 
 def _python(text: str, path: Path, function: str, signature: Signature, limit: int | None) -> Samples:

@@ -15,8 +15,8 @@ _NUMBER = ("a number", (numbers.Real,))
 _FLAG = ("True or False", (bool,))
 #: What each option is, in words and as classes; those that are not here are judged where they are read.
 _KINDS: Mapping[str, tuple[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("metric", "budget", "rounding", "equalize", "fit", "prune"), _TEXT),
-    **dict.fromkeys(("ranges", "recipe", "output", "target", "artifact"), _PATH),
+    **dict.fromkeys(("metric", "budget", "rounding", "equalize", "fit", "prune", "licence"), _TEXT),
+    **dict.fromkeys(("ranges", "recipe", "output", "target", "artifact", "tokenizer"), _PATH),
     **dict.fromkeys(("qat", "memory_limit_mib"), _WHOLE),
     **dict.fromkeys(("max_drop", "timeout"), _NUMBER),
     **dict.fromkeys(("search_routes", "allow_mixed", "allow_unproven", "latency", "trust"), _FLAG),

@@ -14,6 +14,7 @@ from edgekit.data import plan as planning
 from edgekit.data.plan import DataPlan
 from edgekit.data.tasks import Split
 from edgekit.proof import execution, metrics, stream
+from edgekit.result.use import Preprocessing
 from edgekit.signature import WHOLE, Signature
 
 #: Inputs at the edge of what the model meets, made of those of selection.
@@ -40,6 +41,7 @@ class Answer:
         classes: names of class folders in the order of the labels.
         dropped: how many were left out because they are in another split.
         notes: what the user has to know, a sentence each.
+        preprocessing: what made the input of images, where they came as such.
     """
 
     count: int
@@ -48,6 +50,7 @@ class Answer:
     classes: tuple[str, ...] = ()
     dropped: int = 0
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -80,4 +83,5 @@ def run(folder: Path, request: Request) -> Answer:
         classes=tuple(made.classes),
         dropped=made.dropped,
         notes=tuple(made.notes),
+        preprocessing=made.preprocessing,
     )
