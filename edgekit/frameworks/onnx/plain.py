@@ -15,7 +15,7 @@ from edgekit.sources import allowed
 from edgekit.sources.onnx_model import MICROSOFT, nodes
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("onnx", "onnxruntime")
+PACKAGES = ("onnx",)
 
 #: ONNX's own operators that compute in integers what was a float once.
 _INTEGER = frozenset((
