@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from edgekit.result.frozen import Frozen
-from edgekit.result.parity import Parity
+from edgekit.result.parity import Parity, Second
 from edgekit.result.recipe import RecipeFacts
 from edgekit.result.speed import Gain, Latency
 from edgekit.result.use import Preprocessing
@@ -45,7 +45,11 @@ class Proof(Frozen):
 
 
 class SourceFacts(Frozen):
-    """What was handed in; ``licence`` is that of its weights, as far as somebody said it."""
+    """What was handed in.
+
+    ``licence`` is that of its weights, as far as somebody said it; ``second`` is what another implementation makes of one
+    sample of it, where there is one.
+    """
 
     given: str
     kind: str
@@ -54,6 +58,7 @@ class SourceFacts(Frozen):
     sha256: str
     notes: tuple[str, ...] = ()
     licence: str | None = None
+    second: Second | None = None
 
 
 class TargetFile(Frozen):
