@@ -69,7 +69,7 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
     files |= {artifact.golden_of(result.parts[name]): e.file(artifact.GOLDEN) for name, e in made.golden.items()}
     if order.tokenizer is not None:
         files[order.tokenizer.name] = order.tokenizer
-        result = result.model_copy(update={"files": contents.list_files(files)})
+    result = result.model_copy(update={"files": contents.list_files(files)})
     destination = destination_of(order, outcome.checkpoint.framework)
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:

@@ -47,8 +47,8 @@ class Proof(Frozen):
 class SourceFacts(Frozen):
     """What was handed in.
 
-    ``licence`` is that of its weights, as far as somebody said it; ``second`` is what another implementation makes of one
-    sample of it, where there is one.
+    ``licence`` is that of its weights, as far as somebody said it; ``second`` is what another implementation makes of
+    one sample of it, where there is one.
     """
 
     given: str
