@@ -17,13 +17,14 @@ from edgekit.errors import (
     ElsewhereError,
     FailedError,
     MissingDependencyError,
+    NoShapeError,
     UnsafeInputError,
     UsageError,
 )
 from edgekit.jobs import extras
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
-from edgekit.signature import WHOLE, Environment, Signature
+from edgekit.signature import WHOLE, Environment, Signature, TensorSpec
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps import describe, reference, samples, score
@@ -32,12 +33,33 @@ from edgekit.steps import describe, reference, samples, score
 def load(run: Run, order: Order) -> Checkpoint:
     """Load the source in its framework, part by part; fix its batch to 1 and read its inputs and outputs."""
     source = identify(run, order)
+    try:
+        return _somewhere(run, order, source)
+    except NoShapeError:
+        shown = _shown(run, order)
+        if not shown:
+            raise
+        return _somewhere(run, order, replace(source, shown=shown))
+
+
+def _somewhere(run: Run, order: Order, source: Source) -> Checkpoint:
+    """The same in the first kind of child that can run the model."""
     *others, last = sources.environments(source)
     with _missing(order, source):
         for environment in others:
             with contextlib.suppress(ElsewhereError):
                 return _load(run, order, source, environment)
         return _load(run, order, source, last)
+
+
+def _shown(run: Run, order: Order) -> tuple[TensorSpec, ...]:
+    """What the user's samples show of the inputs of a model that does not say them itself; nothing without samples."""
+    if not order.plan.given:
+        return ()
+    reading = untrusted.data(order.plan, run.store.root.parent)
+    with untrusted.unread(order.plan):
+        request = samples.ShapesRequest(order.plan.absolute())
+        return run.step(samples.shapes, "data", "shapes", request, reading=reading).value
 
 
 @contextlib.contextmanager

@@ -65,6 +65,29 @@ def load(text: str, signature: Signature, *, labels: bool = False, limit: int | 
     return take(checked, drawn(len(next(iter(checked.inputs.values()))), limit, seed))
 
 
+def shapes(text: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of one sample of each array that the user hands in, by its name, or its place: ``arr_0``.
+
+    Of a folder of images ``x``, as its ``preprocess.toml`` says; of a Python function those of its first batch.
+
+    Raises:
+        UsageError, DamagedFileError, UnsafeInputError: as of ``load``.
+    """
+    path = Path(text)
+    if function := re.fullmatch(r"(?P<path>.+\.py):(?P<function>\w+)", text):
+        made = user_code.call(str(_existing(Path(function["path"]))), function["function"])
+        with user_code.blame(function["path"], function["function"]):
+            batch = made if isinstance(made, Mapping | tuple) else next(iter(_iterable(made, text)), ())
+        parts = batch if isinstance(batch, tuple | list) else [batch]
+        found = batch if isinstance(batch, Mapping) else {f"arr_{place}": part for place, part in enumerate(parts)}
+        arrays = {str(name): _array(value) for name, value in found.items()}
+    elif path.is_dir():
+        arrays = {"x": np.broadcast_to(np.float32(0), (1, *images.preprocessing(path).shape))}
+    else:
+        arrays = _arrays(_existing(path))
+    return {name: (array.shape[1:], array.dtype.name) for name, array in arrays.items() if array.ndim}
+
+
 def split(samples: Samples, seed: int, share: float = 0.3) -> tuple[Samples, Samples]:
     """Split into selection (a share, at least one sample) and test (the rest), by a recorded seed.
 
@@ -228,16 +251,20 @@ def class_count(signature: Signature) -> int:
 
 
 def _npz(path: Path, signature: Signature) -> Samples:
+    return _named(_arrays(path), signature)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an npz file, mapped."""
     try:
         with archives.open_zip(path, str(path)) as opened:
             for member in opened.infolist():
                 _check_header(opened, member, path)
-            arrays = {name.removesuffix(".npy"): mapped.member(opened, path, name) for name in opened.namelist()}
+            return {name.removesuffix(".npy"): mapped.member(opened, path, name) for name in opened.namelist()}
     except (*archives.ZIP_ERRORS, *_HEADER_ERRORS) as error:
         if "allow_pickle" in str(error):
             raise UnsafeInputError(f"{path} holds pickled objects", hint="Store plain arrays of numbers.") from error
         raise DamagedFileError(f"{path} cannot be read: {error}", hint="Fetch or save it again.") from error
-    return _named(arrays, signature)
 
 
 #: What NumPy raises on a header, which it reads as a Python literal, beside what zips raise.
