@@ -285,9 +285,7 @@ def merge_inputs(
     if unknown:
         raise UsageError(f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}")
     specs = [declared.get(name) or (one.fixed() if one else None) for name, one in zip(names, found, strict=True)]
-    specs = [
-        spec or _shown(name, place, names, shown) for place, (name, spec) in enumerate(zip(names, specs, strict=True))
-    ]
+    specs = [spec or _shown(names, place, shown) for place, spec in enumerate(specs)]
     missing = [name for name, spec in zip(names, specs, strict=True) if spec is None]
     if missing:
         raise NoShapeError(
