@@ -31,7 +31,7 @@ from edgekit.conversion.given import plan_for as plan_for
 from edgekit.conversion.order import Order
 from edgekit.conversion.recipe import training
 from edgekit.conversion.sensitivity import Sensitivity
-from edgekit.errors import UsageError
+from edgekit.errors import MissingDependencyError, UsageError
 from edgekit.handed import Handed
 from edgekit.handed import options as given
 from edgekit.jobs import extras, interpreters, wire
@@ -41,7 +41,6 @@ from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store, home
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
 from edgekit.limits import DROP, DropLimit
-from edgekit.mil import step as mlpackage
 from edgekit.ranges import plans
 from edgekit.result import Inspected, Result
 from edgekit.scheme import Equalization
@@ -392,6 +391,12 @@ def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Wo
 def run_file(model: str | Path, inputs: str | Path, outputs: str | Path | None = None) -> dict[str, Any]:
     """Execute a Core ML package once on arrays from a file, in a child process; see ``edgekit.mil.run_file``."""
     model, inputs = given.path("model", model), given.path("inputs", inputs)
+    try:
+        from edgekit.mil import step as mlpackage
+    except ModuleNotFoundError as error:  # its files are protocol buffers, which the core does not read
+        raise MissingDependencyError(
+            f"{error.name} is not installed", hint="Run: pip install 'edgekit[coreml]'"
+        ) from error
     for path in (model, inputs):
         if not path.exists():
             raise UsageError(f"no such file or folder: {path}", hint="Give an .mlpackage folder and an npz file.")

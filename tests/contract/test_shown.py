@@ -33,13 +33,12 @@ def batches():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path):
     (tmp_path / "mine.py").write_text(MODELS)
     generator = np.random.default_rng(0)
     np.savez(tmp_path / "one.npz", x=generator.normal(size=(40, 6)))
     ids, mask = generator.integers(0, 30, (40, 5)), np.ones((40, 5), np.float32)
     np.savez(tmp_path / "pair.npz", ids=ids, mask=mask, y=np.zeros(40, np.int64))
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -53,7 +52,7 @@ def folder(tmp_path, monkeypatch):
 )
 def test_samples_show_the_shapes_that_a_model_does_not_say(source, data, shapes, folder, workers, store):
     options = {"latency": False, "output": folder / "a", "workers": workers, "store": store}
-    result = api.convert(source, "onnxruntime-fp32", calibrate=data, **options)
+    result = api.convert(f"{folder}/{source}", "onnxruntime-fp32", calibrate=f"{folder}/{data}", **options)
     assert result.status == "PASS", result.reason
     [part] = result.parts.values()
     assert {tensor.name: tensor.shape for tensor in part.inputs} == shapes
@@ -61,6 +60,6 @@ def test_samples_show_the_shapes_that_a_model_does_not_say(source, data, shapes,
 
 def test_without_samples_the_hint_names_both_ways(folder, workers, store):
     with pytest.raises(NoShapeError) as raised:
-        api.convert("mine.py:one", "onnxruntime-fp32", output=folder / "a", workers=workers, store=store)
+        api.convert(f"{folder}/mine.py:one", "onnxruntime-fp32", output=folder / "a", workers=workers, store=store)
     assert "--input input=1x3x224x224:float32" in raised.value.hint
     assert "--calibrate" in raised.value.hint
