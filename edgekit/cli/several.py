@@ -22,7 +22,14 @@ _DEMAND_NOT_MET = 5
 
 def named(given: Sequence[str]) -> list[str]:
     """Targets as they were named: one at a time, or with commas."""
-    return [name.strip() for text in given for name in ([text] if Path(text).exists() else text.split(","))]
+    return [name.strip() for text in given for name in ([text] if _lies_there(text) else text.split(","))]
+
+
+def _lies_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # many names are longer than any file's may be
+        return False
 
 
 def convert(source: str, targets: Sequence[str], given: Options, *, require_speedup: bool, as_json: bool) -> int:

@@ -87,6 +87,8 @@ def test_targets_are_named_by_commas_and_again(tmp_path: Path) -> None:
     file = tmp_path / "a,b.toml"
     file.touch()
     assert several.named(["x,y", " z ", str(file)]) == ["x", "y", "z", str(file)]
+    many = [f"target-{number:04}" for number in range(1000)]
+    assert several.named([",".join(many)]) == many
 
 
 def test_the_options_of_the_annotation_are_those_of_the_function() -> None:
