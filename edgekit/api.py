@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import shutil
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -21,6 +21,8 @@ from pydantic import ValidationError
 from edgekit import handed, pipeline, several, toolchains, user_code, zoo
 from edgekit import target as targets
 from edgekit.artifact import checkpoints
+from edgekit.artifact.use import opening
+from edgekit.artifact.use.opening import audited as audited
 from edgekit.checkpoint import Checkpoint
 from edgekit.compress import recipes
 from edgekit.compress.recipes import Recipe
@@ -31,22 +33,20 @@ from edgekit.conversion.given import plan_for as plan_for
 from edgekit.conversion.order import Order
 from edgekit.conversion.recipe import training
 from edgekit.conversion.sensitivity import Sensitivity
-from edgekit.errors import MissingDependencyError, UsageError
+from edgekit.errors import UsageError
 from edgekit.handed import Handed
 from edgekit.handed import options as given
-from edgekit.jobs import extras, interpreters, wire
-from edgekit.jobs.confine import untrusted
+from edgekit.jobs import extras, interpreters
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store, home
-from edgekit.jobs.workers import Confined, Limits, Workers, reading
+from edgekit.jobs.workers import Confined, Limits, Workers
 from edgekit.limits import DROP, DropLimit
 from edgekit.ranges import plans
-from edgekit.result import Inspected, Result
+from edgekit.result import Result
 from edgekit.scheme import Equalization
 from edgekit.several import Options
 from edgekit.sources import source as sources
-from edgekit.steps import audit
 from edgekit.steps import convert as convert_step
 from edgekit.steps import train as train_step
 from edgekit.target import Rounding, Target
@@ -305,8 +305,8 @@ def sensitivity(
 
 
 def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
-    if timeout <= 0:
-        raise UsageError(f"--timeout {timeout} is not above 0", hint="Give seconds, for example 600.")
+    if not 0 < timeout < math.inf:  # not a number is neither
+        raise UsageError(f"--timeout {timeout} is no time above 0", hint="Give seconds, for example 600.")
     if memory_limit_mib is None:
         return Limits(timeout, Workers.default_memory_bytes())
     if memory_limit_mib <= 0:
@@ -356,61 +356,27 @@ def inspect(path: str | Path, toolchain: str | None = None, entry: str | None = 
     Returns:
         ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
     """
-    from edgekit.artifact import contents
-    from edgekit.artifact import folder as artifact
-
-    path = given.path("path", path)
-    if (path / contents.MANIFEST).is_file():
-        result = artifact.read(path)
-        if entry is not None:
-            raise UsageError(f"{path} is an artifact, whose parts are named", hint="Give one of its files.")
-        found = {name: _audited(path / part.file, result.toolchain, part.entry) for name, part in result.parts.items()}
-        if not found:
-            raise UsageError(f"{path} holds no model file", hint=f"{contents.MANIFEST} says what it is.")
-        return {"toolchain": result.toolchain, "parts": found} if len(found) > 1 else next(iter(found.values()))
-    return _audited(path, toolchain, entry)
+    return opening.inspect(given.path("path", path), toolchain, entry)
 
 
-def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, Any]:
-    if not path.exists():
-        raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
-    name = toolchain or toolchains.for_file(path)
-    with Workers() as workers:
-        found = audited(path, name, entry, workers=workers)
-    named = {} if entry is None else {"entry": entry}
-    return {"file": str(path), "toolchain": name, **named, **wire.plain(found)}
-
-
-def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Workers) -> Inspected:
-    """What is inside a model file, read in a child that can do nothing else."""
-    request = audit.Request(toolchain, path.resolve(), entry)
-    with tempfile.TemporaryDirectory() as folder, untrusted.blame(str(path)):
-        return workers.ask("runtime", audit.run, Path(folder), request, confined=reading(path)).value
-
-
-def run_file(model: str | Path, inputs: str | Path, outputs: str | Path | None = None) -> dict[str, Any]:
-    """Execute a Core ML package once on arrays from a file, in a child process; see ``edgekit.mil.run_file``."""
-    model, inputs = given.path("model", model), given.path("inputs", inputs)
-    try:
-        from edgekit.mil import step as mlpackage
-    except ModuleNotFoundError as error:  # its files are protocol buffers, which the core does not read
-        raise MissingDependencyError(
-            f"{error.name} is not installed", hint="Run: pip install 'edgekit[coreml]'"
-        ) from error
-    for path in (model, inputs):
-        if not path.exists():
-            raise UsageError(f"no such file or folder: {path}", hint="Give an .mlpackage folder and an npz file.")
-    with Workers() as workers, tempfile.TemporaryDirectory() as folder:
-        request = mlpackage.Request(model.resolve(), inputs.resolve())
-        confined = reading(model, inputs)
-        with untrusted.blame(f"{model} or {inputs}"):
-            found = workers.ask("runtime", mlpackage.run, Path(folder), request, confined=confined).value
-        if outputs is not None:
-            try:
-                shutil.copyfile(Path(folder) / mlpackage.OUTPUTS, outputs)
-            except OSError as error:
-                raise UsageError(f"{outputs} cannot be written: {error.strerror or error}") from error
-    return found
+def run_file(
+    model: str | Path,
+    inputs: str | Path | None = None,
+    outputs: str | Path | None = None,
+    *,
+    toolchain: str | None = None,
+    entry: str | None = None,
+    shapes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Execute a model file, or an artifact of one part, in its runtime; see ``edgekit.artifact.use.opening``."""
+    return opening.run_file(
+        given.path("model", model),
+        None if inputs is None else given.path("inputs", inputs),
+        None if outputs is None else given.path("outputs", outputs),
+        toolchain=toolchain,
+        entry=entry,
+        shapes=given.texts("shapes", shapes),
+    )
 
 
 def train(
