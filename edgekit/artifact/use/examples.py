@@ -62,7 +62,7 @@ def example(result: Result, part: Part, golden: str) -> Example | None:
 def _stored(tensor: IO, first: str) -> str:
     """An input of the first golden sample as the file takes it."""
     real = f"golden[{f'in/{tensor.name}'!r}]{first}.reshape({tensor.shape})"
-    if not tensor.scale:
+    if not tensor.scale or "int" not in tensor.dtype:
         return f"{real}.astype(np.{_dtype(tensor)})"
     steps = f"np.rint({real} / {tensor.scale!r}) + {tensor.zero_point or 0}"
     return f"({steps}).clip(*{_span(tensor)}).astype(np.{_dtype(tensor)})"
