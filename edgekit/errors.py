@@ -44,6 +44,10 @@ class ElsewhereError(UnsupportedError):
     """This kind of child cannot run the model; another one that loads it may."""
 
 
+class OtherRouteError(UnsupportedError):
+    """This route reads another kind of source: one of the target's others reads it, and says how that ended."""
+
+
 class FailedError(EdgekitError):
     """A toolchain raised, crashed, hung, or took too much memory."""
 

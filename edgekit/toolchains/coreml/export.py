@@ -132,7 +132,7 @@ def _convert(ct: Any, model: Any, request: Request, **options: Any) -> Converted
                 **options,
             )
     except NotImplementedError as error:
-        raise UnsupportedError(f"coremltools: {messages.sentence(error)}", hint="Another route may do it.") from error
+        raise UnsupportedError(f"coremltools: {messages.sentence(error)}") from error
     except Exception as error:  # coremltools raises RuntimeError, ValueError, TypeError, KeyError for one and the same
         raise _explained(error, name) from error
     return package.write(converted.get_spec(), converted.weights_dir, request)
@@ -153,7 +153,7 @@ def _passes(ct: Any) -> Any:
 
 def _explained(error: Exception, target: str) -> FailedError | UnsupportedError:
     if line := messages.line(error, "not implemented|Unsupported fx node|not supported"):
-        return UnsupportedError(f"coremltools: {line}", hint="Another route may do it.")
+        return UnsupportedError(f"coremltools: {line}")
     if line := messages.line(error, "minimum_deployment_target|(?i:opset)"):
         return UnsupportedError(
             f"the model needs more than {target} has: {line}",

@@ -79,5 +79,5 @@ def _explained(error: Exception) -> FailedError | UnsupportedError:
     if "data-dependent" in text:
         return data_dependent(error)
     if line := messages.line(error, "Lowering not found|is not supported"):
-        return UnsupportedError(f"litert-torch: {line}", hint="Replace the operator, or export to ONNX instead.")
+        return UnsupportedError(f"litert-torch: {line}", hint="Replace the operator in the model.")
     return messages.raised("litert-torch", error)

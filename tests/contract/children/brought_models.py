@@ -228,3 +228,42 @@ def looked_up() -> Any:
     kind = keras.Input((1,), dtype="int64", name="kind")
     found = keras.layers.IntegerLookup(vocabulary=[1, 2], output_mode="one_hot", name="kinds")(kind)
     return keras.Model(kind, keras.layers.Dense(3)(found))
+
+
+def wholly_masked() -> Any:
+    """Attention whose mask leaves nothing where a sample is all padding."""
+    import torch
+    from torch.nn import functional
+
+    def forward(self: Any, x: Any, keep: Any) -> Any:
+        mask, heads = (keep != 0)[:, None, None, :].expand(-1, 1, 5, 5), x[:, None]
+        return self.linear(functional.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask))
+
+    return _module(forward, x=torch.zeros(1, 5, 6), keep=torch.ones(1, 5, dtype=torch.int32))
+
+
+def padding() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    keep = (rng.random((40, 5)) > 0.4).astype("int32")
+    keep[:, 0], keep[::4] = 1, 0
+    return {"x": rng.normal(size=(40, 5, 6)).astype("float32"), "keep": keep}
+
+
+def logarithm() -> Any:
+    """Of what is negative as often as not."""
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        hidden = self.linear(x)
+        return torch.log(hidden)
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def logarithm_keras() -> Any:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,), name="x")
+    hidden = keras.ops.log(keras.layers.Dense(8, name="first")(x))
+    return keras.Model(x, keras.layers.Dense(3, name="last")(hidden))
