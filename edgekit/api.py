@@ -274,8 +274,8 @@ def roles_of(outputs: Iterable[str]) -> dict[str, str]:
 
 
 def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
-    if timeout <= 0:
-        raise UsageError(f"--timeout {timeout} is not above 0", hint="Give seconds, for example 600.")
+    if not timeout > 0:  # which NaN is not either
+        raise UsageError(f"--timeout {timeout} is no number of seconds above 0", hint="Give seconds, for example 600.")
     if memory_limit_mib is None:
         return Limits(timeout, Workers.default_memory_bytes())
     if memory_limit_mib <= 0:

@@ -125,7 +125,9 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         allow_mixed=order.allow_mixed,
         beside=order.beside,
     )
-    worst = made.worst(target.scheme) if made else None
+    # Where all that was made is not what it claims, the table says what it is.
+    found = made or next((c for c in outcome.candidates if c.status == "FAIL_PRECISION" and c.parts), None)
+    worst = found.worst(target.scheme) if found else None
     evidence = made.evidence if made else None
     parts = _parts(made)
     # Of what failed before the test: what it failed by.

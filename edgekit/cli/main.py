@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from edgekit import __version__
+from edgekit import __version__, errors
 from edgekit.cli import cache, columns, compare, lists, report
 from edgekit.cli.bench import benchmark
 from edgekit.cli.options import Epochs, Fit, Inputs, MemoryLimit, Metric, Outputs, Prune, RecipeName, Train, Trust
@@ -468,6 +468,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # whoever read the output has had enough
         return _UNREAD
     except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
+        if isinstance(error, OSError) and (refused := errors.of_system(error)) is not None:
+            return _fail(refused.code, refused.exit_code, str(refused), refused.hint, as_json)
         if number := interruption.heard():  # what failed is the way out, for example a terminal that has hung up
             return _interrupted(number, as_json)
         say(traceback.format_exc())

@@ -324,8 +324,8 @@ def choose(candidates: list[Candidate], gate: Gate) -> Candidate | None:
 
     Of those that pass; where none does, of those that are undecided with a drop within the limit, then of the other
     undecided ones; else the least bad one that was executed, which is reported and kept aside; else one that nothing
-    here could execute; else one that is not what it claims. Among equals the fastest; of those that tie with it, the
-    target's order decides, so that noise does not. (Routes are tried until one passes and is not slower than its float
+    here could execute. Among equals the fastest; of those that tie with it, the target's order decides, so that noise
+    does not. (Routes are tried until one passes and is not slower than its float
     twin, so that with ``--search-routes`` alone a later one can beat it.)
     """
     ranks: dict[int, list[Candidate]] = {}
@@ -336,8 +336,7 @@ def choose(candidates: list[Candidate], gate: Gate) -> Candidate | None:
         return _fastest(ranks[min(ranks)])
     executed = [c for c in candidates if c.evidence is not None]
     unproven = [c for c in candidates if c.status == "NOT_RUN" and c.parts]
-    looked_into = [c for c in candidates if c.status == "FAIL_PRECISION" and c.parts]
-    return min(executed or unproven or looked_into, key=distance, default=None)
+    return min(executed or unproven, key=distance, default=None)
 
 
 def _doubt(candidate: Candidate, gate: Gate) -> int:
@@ -396,7 +395,7 @@ def final(
     What was asked for ``beside`` in the same call is no next step.
     """
     decisive = tested or chosen
-    if decisive is not None and (decisive.status != "FAIL_PRECISION" or len(candidates) == 1):
+    if decisive is not None:
         status, reason, hint = decisive.status, decisive.reason, decisive.hint
     else:
         told = serving(candidates)

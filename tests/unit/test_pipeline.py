@@ -150,16 +150,6 @@ def test_a_float_file_that_fails_is_not_told_to_try_itself() -> None:
     assert told.hint == "Do this."
 
 
-def test_what_is_not_what_it_claims_is_kept_with_what_was_found_in_it() -> None:
-    part: Any = SimpleNamespace()
-    found = Candidate("a", "FAIL_PRECISION", "only 3% of the weights are int8", parts={"": part})
-    broken = Candidate("b", "FAILED", "it crashed")
-    target = targets.load("tflite-int8")
-    assert choose([broken, found], target.gate) is found
-    assert final(target, [broken, found], found, None).status == "FAIL_PRECISION"
-    assert final(target, [broken, found], found, None).reason.startswith("b: it crashed; a: only 3%")
-
-
 def test_a_file_beyond_its_budget_is_not_told_to_take_more_bits() -> None:
     costly = Candidate("route", "FAILED", "it is larger", hint="Allow it more.", too_costly=True)
     assert final(targets.load("tflite-int4"), [costly], costly, None)[1:] == ("it is larger", "Allow it more.")

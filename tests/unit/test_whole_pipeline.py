@@ -102,6 +102,7 @@ def holds(routes: list[str], data: dict[str, str], home: Path, out: Path) -> Non
     if best in NOTHING:
         assert [route in result.reason for route in tried] == [True] * len(tried), "each says why"
         assert not out.exists() and result.rejected is None
+        assert (result.precision_reached is not None) == ("kept" in tried), "and what was found in its file"
     elif best == "rounded":
         assert result.error is None and result.artifact == str(out) and (out / "manifest.json").is_file()
     else:

@@ -14,7 +14,7 @@ from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages
 from edgekit.toolchains.coreml import package
-from edgekit.toolchains.coreml.passes import linear
+from edgekit.toolchains.coreml.passes import cells, linear
 from edgekit.toolchains.coreml.vendor import coremltools, torch_frontend
 
 #: Where the target names none: the first with 4-bit weights and attention as one operator.
@@ -49,10 +49,12 @@ def exported(model: LoadedModel | None) -> Any:
     import torch
 
     from edgekit.frameworks.torch import torch_export
+    from edgekit.toolchains._shared.torch_graph import crops
 
     assert model is not None
     aten, table = torch.ops.aten, torch.export.default_decompositions()
     known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
+    known |= {**crops(), **cells.decompositions()}  # coremltools 9 refuses a padding that takes away
     program = torch_export(model)
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
         # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here

@@ -267,3 +267,80 @@ def logarithm_keras() -> Any:
     x = keras.Input((8,), name="x")
     hidden = keras.ops.log(keras.layers.Dense(8, name="first")(x))
     return keras.Model(x, keras.layers.Dense(3, name="last")(hidden))
+
+
+def cropped() -> Any:
+    """A padding that takes away on one side."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConstantPad2d((-1, 2, 1, -2), 0.5), nn.Conv2d(3, 4, 3)).eval()
+    model.example_inputs = (torch.zeros(1, 3, 10, 12),)
+    return model
+
+
+def lstm_cell() -> Any:
+    import torch
+    from torch import nn
+
+    def forward(self: Any, x: Any, h: Any, c: Any) -> Any:
+        h, c = self.cell(x, (h, c))
+        return {"y": self.linear(h), "h_next": h, "c_next": c}
+
+    model = _module(forward, x=torch.zeros(1, 5), h=torch.zeros(1, 6), c=torch.zeros(1, 6))
+    model.cell = nn.LSTMCell(5, 6)
+    model.streaming_state = {"h": "h_next", "c": "c_next"}
+    return model
+
+
+def odd_transposed() -> Any:
+    """A transposed convolution in groups beside one without: litert-torch 0.10 lowers the second alone."""
+    import torch
+    from torch import nn
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.further(torch.relu(self.up(x)))
+
+    model = _module(forward, x=torch.zeros(1, 8, 6, 9))
+    model.up = nn.ConvTranspose2d(8, 8, (1, 5), stride=(1, 2), padding=(0, 2), groups=2)
+    model.further = nn.ConvTranspose2d(8, 4, 3, stride=2, padding=1, output_padding=1)
+    return model.eval()
+
+
+def spectrum() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.linear(torch.fft.rfft(x).abs())
+
+    return _module(forward, x=torch.zeros(1, 10))
+
+
+def scattered() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        values, places = self.linear(x).topk(3, 1)
+        return torch.zeros(1, 4).expand(x.shape[0], 4).scatter_add(1, places, values)
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def scripted_loop() -> Any:
+    import torch
+    from torch import nn
+
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.step = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = torch.zeros(x.shape[0], 4)
+            for number in range(x.shape[1]):
+                hidden = torch.tanh(self.step(x[:, number]) + hidden)
+            return hidden
+
+    torch.manual_seed(0)
+    return torch.jit.script(Loop().eval())
