@@ -47,6 +47,7 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("mixed_precision", "tflite-fp32", {}, "computed in mixed_float16"),
         ("channels_first", "onnxruntime-fp32", {}, ""),
         ("channels_first", "tflite-fp32", {}, ""),
+        ("unlisted_variable", "tflite-fp32", {}, ""),
         ("stateful", "onnxruntime-fp32", {}, "The state of lstm, gru is an input and an output"),
     ],
 )

@@ -344,3 +344,21 @@ def scripted_loop() -> Any:
 
     torch.manual_seed(0)
     return torch.jit.script(Loop().eval())
+
+
+def unlisted_variable() -> Any:
+    """Keras 3 does not list TensorFlow's own variables."""
+    import keras
+    import tensorflow as tf
+
+    class Scaled(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self, **more: Any) -> None:
+            super().__init__(**more)
+            self.scale = tf.Variable(np.full((4,), 2.5, "float32"))
+
+        def call(self, x: Any) -> Any:
+            return x * self.scale
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4,), name="x")
+    return keras.Model(x, keras.layers.Dense(3)(Scaled()(x)))
