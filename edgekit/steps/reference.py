@@ -15,7 +15,7 @@ from edgekit.data.tasks import Samples
 from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel, repeat
 from edgekit.frameworks.brought import watching
-from edgekit.frameworks.once import load
+from edgekit.frameworks.once import framework, load
 from edgekit.proof import execution, stream
 from edgekit.result.parity import Second
 from edgekit.signature import WHOLE
@@ -93,10 +93,12 @@ def watched(folder: Path, request: Request) -> tuple[str, ...]:
     A model that is called step by step is not watched.
     """
     models = _models(request)
-    if list(models) != [WHOLE] or models[WHOLE].signature.state:
+    watch = getattr(framework(request.environment), "watch", None)
+    if watch is None or list(models) != [WHOLE] or models[WHOLE].signature.state:
         return ()
     files = [file for file in (request.edges, request.samples) if file is not None]
-    said = [text for file in files for text in watching.found(models[WHOLE], next(rows.read(Path(file), "x/")))]
+    some = (next(rows.read(Path(file), "x/")) for file in files)
+    said = [text for inputs in some for text in watching.found(models[WHOLE], inputs, watch)]
     return tuple(dict.fromkeys(said))
 
 
