@@ -25,6 +25,11 @@ def absent(*packages: str) -> Iterator[None]:
             del modules[name]
 
 
+def fresh_names(keras: Any) -> None:
+    """Let Keras number layers that nobody named from the start: what is built twice then has the same names."""
+    keras.src.backend.common.global_state.set_global_attribute("object_name_uids", {})
+
+
 def seed_keras(keras: Any, seed: int) -> None:
     """Call ``set_random_seed``, which imports TensorFlow on any backend: two CPU seconds and 400 MB."""
     with absent(*(() if keras.backend.backend() == "tensorflow" else ("tensorflow",))):

@@ -126,7 +126,6 @@ def test_where_a_file_loses_what_a_mask_leaves_nothing_of_the_line_is_named(conv
     ("function", "target", "said"),
     [
         ("odd_transposed", "tflite-fp32", r"cannot convert mhlo\.convolution \(layer up, brought_models\.py:\d+: "),
-        ("spectrum", "openvino-fp32", r"cannot convert aten\._fft_r2c\S* \(brought_models\.py:\d+: .*fft\.rfft"),
         ("scattered", "tflite-fp32", r"cannot convert STABLEHLO_SCATTER \(brought_models\.py:\d+: .*scatter_add"),
         pytest.param(
             "spectrum",
