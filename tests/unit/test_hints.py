@@ -102,5 +102,5 @@ def test_what_the_system_refuses_is_no_bug_of_ours(code: int, said: str, step: s
 
 
 def test_a_timeout_is_a_number_of_seconds() -> None:
-    with pytest.raises(UsageError, match="--timeout nan is no number of seconds above 0"):
+    with pytest.raises(UsageError, match="--timeout nan is no time above 0"):
         api.convert("lenet5", "tflite-fp32", timeout=float("nan"))
