@@ -36,6 +36,7 @@ class Order:
     ``equalize`` is how channels are scaled; where None as the target says, if no route passes without. ``ranges`` is
     how activations get theirs. ``recipe`` is what is done to the source first, ``fit`` the user's loop in it.
     ``licence`` is that of the source's weights and ``tokenizer`` makes its inputs of text, for the artifact's card.
+    ``beside`` are the other targets of the same call, which are no advice.
     """
 
     source: Source
@@ -58,6 +59,7 @@ class Order:
     fit: Function | None = None
     licence: str | None = None
     tokenizer: Path | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[Rule, ...]:
