@@ -17,7 +17,7 @@ from edgekit.toolchains.litert.passes.names import write_named
 from edgekit.toolchains.litert.schema import packed_model
 
 #: Distributions whose versions change what is done here.
-PACKAGES = ("onnx2tf",)
+PACKAGES = ("onnx2tf", "onnxruntime")
 
 FILE = "model.tflite"
 
@@ -29,8 +29,7 @@ def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     names = [tensor.name for tensor in model.signature.inputs]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        given = Path(folder) / "model.onnx"
-        given.write_bytes(model.native.SerializeToString())
+        given = _folded(model, Path(folder))
         try:
             onnx2tf.convert(
                 input_onnx_file_path=str(given),
@@ -46,6 +45,24 @@ def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
     file = request.folder / FILE
     write_named(content, file, request)
     return Converted(file)
+
+
+def _folded(model: LoadedModel, folder: Path) -> Path:
+    """Write the model with all that is constant computed, shapes above all.
+
+    onnx2tf follows shapes through a graph with errors: of a transformer with its shapes in the graph it made a file that
+    is 2.3 dB from the model, and 134 dB with them computed (targets/REASONS.md#onnx2tf).
+    """
+    import onnxruntime
+
+    file, folded = folder / "given.onnx", folder / "model.onnx"
+    file.write_bytes(model.native.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # ONNX's own operators
+    options.optimized_model_filepath = str(folded)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return folded
 
 
 def _custom(content: bytes) -> list[str]:
