@@ -66,7 +66,11 @@ def plan(run: Run, trial: Trial) -> Plan:
     served = serving(trial.checkpoint, target, facts)
     asked = trial.twin is not None or any(route.asks for route, _ in served)
     found = {name: find_traits(run, trial, name) for name in trial.checkpoint.parts} if asked else None
-    return Plan.of(trial.order, served, found).beginning_with(trial.checkpoint.route)
+    planned = Plan.of(trial.order, served, found).beginning_with(trial.checkpoint.route)
+    for route in planned.routes:
+        said = f"passed over, {route.passed_over.reason}" if route.passed_over else "planned"
+        run.progress("detail", f"{target.name}, route {route.name}: {said}")
+    return planned
 
 
 def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
@@ -101,7 +105,9 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
     """
     made = _try(run, trial, planned, route)
     if trial.checkpoint.ranges_for(route.name) and made.status in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
-        return _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+        made = _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+    ended = f"{made.status} {made.latency.verdict or ''}" if made.latency else made.status
+    run.progress("detail", f"{trial.order.target.name}, route {route.name}: {ended.strip()} {made.reason}".rstrip())
     return made
 
 
