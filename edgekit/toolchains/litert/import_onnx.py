@@ -50,8 +50,8 @@ def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
 def _folded(model: LoadedModel, folder: Path) -> Path:
     """Write the model with all that is constant computed, shapes above all.
 
-    onnx2tf follows shapes through a graph with errors: of a transformer with its shapes in the graph it made a file that
-    is 2.3 dB from the model, and 134 dB with them computed (targets/REASONS.md#onnx2tf).
+    onnx2tf follows shapes through a graph with errors: of a transformer it made a file at 2.3 dB from the model, and at
+    134 dB with its shapes computed (targets/REASONS.md#onnx2tf).
     """
     import onnxruntime
 
