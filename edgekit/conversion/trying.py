@@ -99,9 +99,12 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
     Where the ranges of the training make no file of what the target promises, the route finds ranges by calibration.
     """
     made = _try(run, trial, planned, route)
-    if trial.checkpoint.ranges_for(route.name) and made.status in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
-        return _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
-    return made
+    if not trial.checkpoint.ranges_for(route.name) or made.status not in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
+        return made
+    other = _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+    note = f"ranges are of calibration samples, since those of the training gave {made.status}: {made.reason}"
+    parts = {name: replace(part, notes=(*part.notes, note)) for name, part in other.parts.items()}
+    return replace(other, parts=parts)
 
 
 def _try(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:
