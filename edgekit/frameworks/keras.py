@@ -135,6 +135,7 @@ def _file(source: Source) -> Loaded:
 
 def _brought(source: Source, model: Any) -> Loaded:
     """A model of the user's, as every route reads it."""
+    brought.check_lookups(source.given, model)
     model, notes = brought.plain(model)
     model, states, said = brought.with_states(model)
     if source.weights:

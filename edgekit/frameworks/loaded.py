@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, FailedError, UsageError
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.brought import faults
 from edgekit.signature import Framework, Signature, TensorSpec
 from edgekit.sources.source import Source
 
@@ -65,8 +66,17 @@ class Loaded:
 
         Raises:
             UsageError: an input is missing, unknown, of another shape, or the counts differ.
+            FailedError: the model's own code raised; the layer and the line are named.
         """
         arrays = _checked(self.signature.inputs, inputs)
+        try:
+            return self._run(arrays)
+        except (EdgekitError, MemoryError):
+            raise
+        except Exception as error:  # the user's model may raise anything
+            raise FailedError(faults.told(error, self.native)) from error
+
+    def _run(self, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
         count = len(arrays[0])
         batch = self.batch if count > 1 else 1
         if batch == 1:

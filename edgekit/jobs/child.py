@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgekit.errors import EdgekitError
+from edgekit.frameworks.brought import faults
 from edgekit.jobs import wire
 from edgekit.jobs.confine import entering
 
@@ -43,8 +44,7 @@ def _log() -> None:
 
 
 def _raised(error: Exception) -> dict[str, Any]:
-    line = (str(error).strip() or "no message").splitlines()[0][:500]
-    return {"error": {"type": type(error).__name__, "message": line, "hint": ""}}
+    return {"error": {"type": type(error).__name__, "message": faults.located(error), "hint": ""}}
 
 
 def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unheard) -> dict[str, Any]:

@@ -334,7 +334,8 @@ class Worker:
             if extra := extras.of_module(missing):
                 hint = f"Run: pip install 'edgekit[{extra}]'"
                 return MissingDependencyError(f"{missing} is not installed", hint=hint)
-        return FailedError(f"{step} raised {error.type}: {error.message}")
+        named = step.removeprefix("edgekit.steps.").removesuffix(":run")
+        return FailedError(f"{named} raised {error.type}: {error.message}")
 
     def _log_size(self) -> int:
         try:

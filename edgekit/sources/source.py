@@ -23,11 +23,12 @@ from edgekit.signature import WHOLE, Environment, Framework, TensorSpec
 Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "python"]
 
 ALLOWED = (
-    "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt, file.py:function"
+    "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt or .jit, or "
+    "file.py:function"
 )
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
-_PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
+_PICKLES = {".pt", ".pth", ".jit", ".torchscript", ".bin", ".ckpt", ".pkl", ".pickle"}
 
 _LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras")
 #: What is not ours and is loaded by a framework: never without a look at it, never outside of a confined child.

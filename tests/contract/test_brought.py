@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import edgekit
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 
@@ -31,6 +31,10 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
     [
         ("bfloat16", "onnxruntime-fp32", {}, "were bfloat16"),
         ("quantized_weights", "onnxruntime-fp32", {}, "2 weights were quantized already"),
+        ("float64", "onnxruntime-fp32", {}, "were float64"),
+        ("none_among_outputs", "tflite-fp32", {}, ""),
+        ("a_number_among_outputs", "onnxruntime-fp32", {}, "Output output_1 is 3.5, which is no tensor"),
+        ("rate", "onnxruntime-fp32", {}, "sr is 8000 in the file"),
         ("hugging_face", "onnxruntime-fp32", {"inputs": IDS}, ""),
         ("hugging_face_decoder", "onnxruntime-fp32", {}, ""),
         ("padded", "onnxruntime-fp32", {"inputs": ("ids=1x8:int64",), "calibrate": f"{MODELS}:sentences"}, ""),
@@ -68,3 +72,30 @@ def test_what_is_quantized_in_pytorch_is_refused_by_its_layer(convert: Any) -> N
 def test_inputs_that_nothing_names_are_asked_for(convert: Any) -> None:
     with pytest.raises(UsageError, match=r"every parameter of forward has a default \(input_ids, mask\)"):
         convert("unnamed_inputs", "onnxruntime-fp32")
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "said"),
+    [
+        (
+            "small_table",
+            UsageError,
+            r"layer 'table' \(Embedding\), brought_models\.py:\d+: return self\.linear\(self\.table",
+        ),
+        ("small_table_keras", UsageError, r"is not in \[0, 4\) \(layer 'table' \(Embedding\)\)"),
+        (
+            "wrong_index",
+            UsageError,
+            r"IndexError: list index out of range \(brought_models\.py:\d+: return \[self\.linear",
+        ),
+        ("texts", UnsupportedError, r"layer 'words' \(TextVectorization\) takes texts"),
+        ("looked_up", UnsupportedError, r"layer 'kinds' \(IntegerLookup\) .* looks its input up in a table"),
+    ],
+)
+def test_it_is_refused_in_one_sentence_with_layer_and_line(
+    convert: Any, function: str, kind: type[EdgekitError], said: str
+) -> None:
+    with pytest.raises(kind, match=said) as raised:
+        convert(function, "onnxruntime-fp32")
+    assert "\n" not in str(raised.value)
+    assert raised.value.hint

@@ -57,7 +57,7 @@ def test_edgekit_errors_keep_their_type_and_hint(workers):
 
 
 def test_other_errors_become_failed_with_type_and_first_line(workers):
-    with pytest.raises(FailedError, match=r"RuntimeError: Didn't find op for builtin opcode 'X'$"):
+    with pytest.raises(FailedError, match=r"RuntimeError: Didn't find op for builtin opcode 'X' \(misbehaving\.py:"):
         call(workers, "raises")
 
 

@@ -309,6 +309,7 @@ def test_files_that_lie_beside_a_module_are_part_of_it_or_known() -> None:
         "edgekit.catalogue",  # what the user hands in: steps get it as arguments
         "edgekit.data.tasks",  # names, to tell of an unknown one
         "edgekit.toolchains",  # likewise
+        "edgekit.frameworks.brought.faults",  # likewise: a line there is none of the user's
         "edgekit.user_code",  # the package's own folder, which is in the key; what the user's code reads is noted
         "edgekit.zoo",  # weights are in the hash of their source
     }

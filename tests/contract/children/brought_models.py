@@ -136,3 +136,95 @@ def stateful() -> Any:
     x = keras.Input(batch_shape=(1, 5, 4), name="x")
     hidden = keras.layers.LSTM(8, stateful=True, return_sequences=True, name="lstm")(x)
     return keras.Model(x, keras.layers.Dense(2)(keras.layers.GRU(6, stateful=True, name="gru")(hidden)))
+
+
+def float64() -> Any:
+    import torch
+
+    model = _torch_linear().double()
+    model.example_inputs = (torch.zeros(1, 16, dtype=torch.float64),)
+    return model
+
+
+def _module(forward: Any, **examples: Any) -> Any:
+    """A module of a linear layer and a table whose forward pass is the function, its examples by name."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    model = type("Model", (nn.Module,), {"forward": forward})()
+    model.linear, model.table = nn.Linear(6, 4), nn.Embedding(4, 6)
+    model.example_inputs = examples
+    return model.eval()
+
+
+def none_among_outputs() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return None, self.linear(x), {"inner": [None, self.linear(x).relu()]}
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def a_number_among_outputs() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.linear(x), 3.5
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def rate() -> Any:
+    """A sampling rate is an int, as Silero's detector takes it."""
+    import torch
+
+    def forward(self: Any, x: Any, sr: int) -> Any:
+        if sr not in (8000, 16000):
+            raise ValueError(f"a rate of {sr}")
+        return self.linear(x * (sr / 16000))
+
+    return _module(forward, x=torch.zeros(1, 6), sr=8000)
+
+
+def small_table() -> Any:
+    """Generated numbers go beyond its table."""
+    import torch
+
+    def forward(self: Any, ids: Any) -> Any:
+        return self.linear(self.table(ids))
+
+    return _module(forward, ids=torch.zeros(1, 5, dtype=torch.int64))
+
+
+def small_table_keras() -> Any:
+    import keras
+
+    ids = keras.Input((5,), dtype="int64", name="ids")
+    return keras.Model(ids, keras.layers.Dense(3)(keras.layers.Embedding(4, 8, name="table")(ids)))
+
+
+def wrong_index() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return [self.linear(x)][1]
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def texts() -> Any:
+    import keras
+
+    text = keras.Input((), dtype="string", name="text")
+    words = keras.layers.TextVectorization(output_sequence_length=6, vocabulary=["a", "b"], name="words")(text)
+    return keras.Model(text, keras.layers.Dense(2)(keras.layers.Embedding(20, 8)(words)))
+
+
+def looked_up() -> Any:
+    import keras
+
+    kind = keras.Input((1,), dtype="int64", name="kind")
+    found = keras.layers.IntegerLookup(vocabulary=[1, 2], output_mode="one_hot", name="kinds")(kind)
+    return keras.Model(kind, keras.layers.Dense(3)(found))
