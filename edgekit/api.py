@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import re
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any, TypeVar, Unpack, get_args, overload
 
 from pydantic import ValidationError
 
-from edgekit import pipeline, several, toolchains, user_code, zoo
+from edgekit import pipeline, schemes, several, toolchains, user_code, zoo
 from edgekit import target as targets
 from edgekit.artifact import checkpoints
 from edgekit.checkpoint import Checkpoint
@@ -39,10 +40,10 @@ from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store, home, sha256_file, sha256_json
 from edgekit.jobs.workers import Confined, Limits, Workers, reading
 from edgekit.limits import DROP, DropLimit
-from edgekit.mil import step as mlpackage
+from edgekit.proof import once
 from edgekit.ranges import plans
 from edgekit.result import Inspected, Result
-from edgekit.scheme import Equalization
+from edgekit.scheme import Equalization, Precision
 from edgekit.several import Options
 from edgekit.signature import ROLES
 from edgekit.sources import source as sources
@@ -274,8 +275,8 @@ def roles_of(outputs: Iterable[str]) -> dict[str, str]:
 
 
 def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
-    if timeout <= 0:
-        raise UsageError(f"--timeout {timeout} is not above 0", hint="Give seconds, for example 600.")
+    if not 0 < timeout < math.inf:  # not a number is neither
+        raise UsageError(f"--timeout {timeout} is no time above 0", hint="Give seconds, for example 600.")
     if memory_limit_mib is None:
         return Limits(timeout, Workers.default_memory_bytes())
     if memory_limit_mib <= 0:
@@ -377,22 +378,70 @@ def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Wo
         return workers.ask("runtime", audit.run, Path(folder), request, confined=reading(path)).value
 
 
-def run_file(model: Path, inputs: Path, outputs: Path | None = None) -> dict[str, Any]:
-    """Execute a Core ML package once on arrays from a file, in a child process; see ``edgekit.mil.run_file``."""
-    for path in (model, inputs):
+def run_file(
+    model: Path,
+    inputs: Path | None = None,
+    outputs: Path | None = None,
+    *,
+    toolchain: str | None = None,
+    entry: str | None = None,
+    shapes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Execute a model file, or an artifact of one part, in its runtime, in a child process.
+
+    Args:
+        model: the file, or the artifact's folder.
+        inputs: npz file of arrays named as the inputs, or npy file of the only one, in the shapes of one sample or
+            with the sample as first axis; None draws numbers from a seed.
+        outputs: npz file to write, arrays named as the outputs.
+        toolchain: whose file it is, where its ending does not tell.
+        entry: one of several signatures, methods or functions of the file.
+        shapes: ``NAME=1x3x224x224``, where the file leaves a shape open.
+
+    Returns:
+        ``file``, ``toolchain`` and the fields of ``edgekit.proof.once.Ran``.
+
+    Raises:
+        EdgekitError: the request is wrong, the file is damaged, or its runtime cannot run it here.
+    """
+    file, name, entry, precision = _one_file(model, toolchain, entry)
+    for path in (file, *([inputs] if inputs else [])):
         if not path.exists():
-            raise UsageError(f"no such file or folder: {path}", hint="Give an .mlpackage folder and an npz file.")
+            raise UsageError(
+                f"no such file or folder: {path}", hint="Give a model file or an artifact, and an npz file."
+            )
+    if outputs is not None and not outputs.absolute().parent.is_dir():
+        raise UsageError(f"--output {outputs}: there is no folder {outputs.absolute().parent}", hint="Make it first.")
+    given = {spec.name: spec.shape for spec in map(sources.parse_input, shapes)}
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
-        request = mlpackage.Request(model.resolve(), inputs.resolve())
-        confined = reading(model, inputs)
-        with untrusted.blame(f"{model} or {inputs}"):
-            found = workers.ask("runtime", mlpackage.run, Path(folder), request, confined=confined).value
+        request = once.Request(name, file.resolve(), inputs.resolve() if inputs else None, entry, precision, given)
+        confined = reading(file, *([inputs] if inputs else []))
+        with untrusted.blame(f"{model} or {inputs}" if inputs else str(model)):
+            found = workers.ask("runtime", once.run, Path(folder), request, confined=confined).value
         if outputs is not None:
             try:
-                shutil.copyfile(Path(folder) / mlpackage.OUTPUTS, outputs)
+                shutil.copyfile(Path(folder) / once.OUTPUTS, outputs)
             except OSError as error:
                 raise UsageError(f"{outputs} cannot be written: {error.strerror or error}") from error
-    return found
+    return {"file": str(file), "toolchain": name, **asdict(found)}
+
+
+def _one_file(model: Path, toolchain: str | None, entry: str | None) -> tuple[Path, str, str | None, Precision]:
+    """The file that a path names, its toolchain, its entry, and the precision that it claims.
+
+    Of others' files nobody knows the last: sessions look as closely as at integers.
+    """
+    from edgekit.artifact import contents
+    from edgekit.artifact import folder as artifact
+
+    if not (model / contents.MANIFEST).is_file():
+        return model, toolchain or toolchains.for_file(model), entry, "int8"
+    result = artifact.read(model)
+    if len(result.parts) != 1:
+        files = ", ".join(part.file for part in result.parts.values()) or "none"
+        raise UsageError(f"{model} has {len(result.parts)} parts", hint=f"Give one of its files: {files}.")
+    [part] = result.parts.values()
+    return model / part.file, result.toolchain, entry or part.entry, schemes.find(result.precision).name
 
 
 def train(name: str, *, output: Path | None, seed: int | None, progress: Callable[[str, str], None]) -> dict[str, Any]:

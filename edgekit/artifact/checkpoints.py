@@ -105,7 +105,7 @@ def compress(
     check(order.output)
     order.check()
     with (store or Store()).lease() as lease:
-        run = Run(workers, lease, progress)
+        run = Run(workers, lease, progress, about=order.source.given)
         loaded = loading.load(run, order)
         try:
             checkpoint = trained(run, order)

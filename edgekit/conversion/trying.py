@@ -66,7 +66,11 @@ def plan(run: Run, trial: Trial) -> Plan:
     served = serving(trial.checkpoint, target, facts)
     asked = trial.twin is not None or any(route.asks for route, _ in served)
     found = {name: find_traits(run, trial, name) for name in trial.checkpoint.parts} if asked else None
-    return Plan.of(trial.order, served, found).beginning_with(trial.checkpoint.route)
+    planned = Plan.of(trial.order, served, found).beginning_with(trial.checkpoint.route)
+    for route in planned.routes:
+        said = f"passed over, {route.passed_over.reason}" if route.passed_over else "planned"
+        run.progress("detail", f"{target.name}, route {route.name}: {said}")
+    return planned
 
 
 def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
@@ -100,12 +104,14 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
     Where the ranges of the training make no file of what the target promises, the route finds ranges by calibration.
     """
     made = _try(run, trial, planned, route)
-    if not trial.checkpoint.ranges_for(route.name) or made.status not in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
-        return made
-    other = _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
-    note = f"ranges are of calibration samples, since those of the training gave {made.status}: {made.reason}"
-    parts = {name: replace(part, notes=(*part.notes, note)) for name, part in other.parts.items()}
-    return replace(other, parts=parts)
+    if trial.checkpoint.ranges_for(route.name) and made.status in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
+        note = f"ranges are of calibration samples, since those of the training gave {made.status}: {made.reason}"
+        made = _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+        parts = {name: replace(part, notes=(*part.notes, note)) for name, part in made.parts.items()}
+        made = replace(made, parts=parts)
+    ended = f"{made.status} {made.latency.verdict or ''}" if made.latency else made.status
+    run.progress("detail", f"{trial.order.target.name}, route {route.name}: {ended.strip()} {made.reason}".rstrip())
+    return made
 
 
 def _try(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidate:

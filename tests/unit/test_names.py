@@ -14,7 +14,7 @@ from rich.console import Console
 from edgekit import cli
 from edgekit.artifact import card, words
 from edgekit.artifact.readme import code, readme, text
-from edgekit.cli import columns, show
+from edgekit.cli import columns, progress, show
 from edgekit.errors import printable
 from edgekit.result import (
     IO,
@@ -81,7 +81,7 @@ def shown(monkeypatch, act, *, terminal):
         color_system="standard",
     )
     monkeypatch.setattr(show, "_out", console)
-    monkeypatch.setattr(show, "_err", console)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
     act()
     return stream.getvalue()
 
@@ -92,7 +92,7 @@ def without_colours(said):
 
 
 def harmless(said):
-    return all(c.isprintable() or c == "\n" for c in without_colours(said))
+    return all(c.isprintable() or c in "\n\t" for c in without_colours(said))
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -120,16 +120,16 @@ def test_audits_progress_and_rows_with_such_names(monkeypatch, name, terminal):
     said = shown(monkeypatch, lambda: show.audit(found, layers=True), terminal=terminal)
     assert harmless(said)
     rows = without_colours(said).split("computed in")[1].splitlines()[1:]
-    assert len(rows) == 50 and all(row.startswith("linear ") for row in rows), "one line each, however many"
+    assert len(rows) == 50 and all(row.startswith("linear\t") for row in rows), "one line each, however many"
 
     def steps():
-        with show.progress() as tell:
-            for event in ("start", "done", "note", "at", "reused"):
+        with progress.shown(verbose=True) as tell:
+            for event in ("before", "start", "done", "note", "at", "reused", "detail"):
                 tell(event, f"convert:{name}")
 
     said = shown(monkeypatch, steps, terminal=False)
     assert harmless(said)
-    assert said.count("\n") == 3
+    assert said.count("\n") == 5
     printed = columns.columns([{"name": name, "title": name, "configs": {name: 1}}])
     assert harmless(printed)
     assert printed.count("\n") == 2
