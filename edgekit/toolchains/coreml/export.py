@@ -45,7 +45,10 @@ def convert_program(program: Any, request: Request) -> Converted:
 
 
 def exported(model: LoadedModel | None) -> Any:
-    """Export with what coremltools cannot read in an exported program taken apart: recurrent cells, tanh GELU."""
+    """Export with what coremltools cannot read in an exported program taken apart.
+
+    That is recurrent cells, tanh GELU, and every operator that it does not know and PyTorch can write in others.
+    """
     import torch
 
     from edgekit.frameworks.torch import torch_export
@@ -58,7 +61,22 @@ def exported(model: LoadedModel | None) -> Any:
         # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here
         # (targets/REASONS.md#tanh-gelu).
         known |= torch._decomp.get_decompositions([aten.gelu.default])
-    return program.run_decompositions(known).run_decompositions({})
+    coremltools()
+    program = program.run_decompositions(known)
+    while more := _unknown(program) & set(table):  # what an operator is taken apart into may be unknown, too
+        program = program.run_decompositions({op: table[op] for op in more})
+    return program.run_decompositions({})
+
+
+def _unknown(program: Any) -> set[Any]:
+    """PyTorch's operators in a program that coremltools has no translation of."""
+    import torch
+    from coremltools.converters.mil.frontend.torch import torch_op_registry
+
+    registry = torch_op_registry._TORCH_OPS_REGISTRY
+    with torch_frontend():
+        targets = {node.target for node in program.graph.nodes if node.op == "call_function"}
+        return {op for op in targets if isinstance(op, torch._ops.OpOverload) and registry.get_func(op.name()) is None}
 
 
 def from_concrete(model: LoadedModel | None, request: Request) -> Converted:
