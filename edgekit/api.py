@@ -482,6 +482,8 @@ def install(toolchain: str, progress: Callable[[str], None] = lambda line: None)
         ``toolchain``, ``python`` (the interpreter), ``routes`` (names that it answered with).
     """
     made = interpreters.install(toolchain, progress)
+    if toolchain in interpreters.importers():  # it has no routes of its own
+        return {"toolchain": toolchain, "python": made.python, "routes": []}
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         routes = workers.ask("runtime", convert_step.routes, Path(folder), convert_step.RoutesRequest(toolchain)).value
     return {"toolchain": toolchain, "python": made.python, "routes": sorted(routes)}
@@ -490,7 +492,7 @@ def install(toolchain: str, progress: Callable[[str], None] = lambda line: None)
 def _environment(extra: str) -> str | None:
     """Of a toolchain with an interpreter of its own, which, or what is wrong with it."""
     try:
-        own = interpreters.of(extra) if extra in toolchains.names() else None
+        own = interpreters.of(extra) if extra in (*toolchains.names(), *interpreters.importers()) else None
     except UsageError as error:
         return str(error)
     return own.python if own else None

@@ -112,7 +112,10 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
     """
     made = _try(run, trial, planned, route)
     if trial.checkpoint.ranges_for(route.name) and made.status in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
+        note = f"ranges are of calibration samples, since those of the training gave {made.status}: {made.reason}"
         made = _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+        parts = {name: replace(part, notes=(*part.notes, note)) for name, part in made.parts.items()}
+        made = replace(made, parts=parts)
     ended = f"{made.status} {made.latency.verdict or ''}" if made.latency else made.status
     run.progress("detail", f"{trial.order.target.name}, route {route.name}: {ended.strip()} {made.reason}".rstrip())
     return made

@@ -30,7 +30,7 @@ DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "i
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
 _PICKLES = {".pt", ".pth", ".jit", ".torchscript", ".bin", ".ckpt", ".pkl", ".pickle"}
 
-_LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx")
+_LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx", "onnx2tf")
 #: What is not ours and is loaded by a framework: never without a look at it, never outside of a confined child.
 FILES: tuple[Kind, ...] = ("keras", "h5", "savedmodel", "pt2", "torchscript", "onnx")
 
@@ -217,7 +217,7 @@ def environments(source: Source) -> tuple[Environment, ...]:
     if source.framework == "torch":
         return ("torch",)
     if source.framework == "onnx":
-        return ("onnx",)
+        return ("onnx", "onnx2tf")
     return ("keras-tensorflow", "keras-torch")
 
 
