@@ -47,7 +47,7 @@ def convert(
         order: source, target, data and options.
         workers: where children are started; many conversions may share one.
         store: where results of steps are kept; the user's own by default.
-        progress: called with (``start`` | ``done`` | ``reused`` | ``at`` | ``note``, step) as the run goes on.
+        progress: called with (event, text) as the run goes on, see ``Run``.
 
     Returns:
         The result, whose ``status`` says how it ended. The artifact is written under its name for PASS; a candidate
@@ -59,7 +59,7 @@ def convert(
     package.check_destination(order)
     order.check()
     with (store or Store()).lease() as lease:
-        run = Run(workers, lease, progress)
+        run = Run(workers, lease, progress, about=order.source.given)
         return package.package(run, order, explore(run, order))
 
 
@@ -102,7 +102,7 @@ def measure_sensitivity(
     """What quantizing each layer alone costs, on selection samples; see ``convert`` for the arguments."""
     order.check()
     with (store or Store()).lease() as lease:
-        run = Run(workers, lease, progress)
+        run = Run(workers, lease, progress, about=order.source.given)
         trial = prepare(run, replace(order, rounding="nearest"))  # layers alone, and not those before them
         return sensitivity.measure(run, trial, trying.plan(run, trial))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,26 +20,29 @@ from edgekit.result import Result
 class Options(TypedDict, total=False):
     """What `edgekit.convert` takes beside source and target."""
 
-    calibrate: str | None
-    ranges: str | None
-    evaluate: str | None
+    example_inputs: object
+    calibrate: object
+    ranges: str | Path | None
+    evaluate: object
     metric: str
     inputs: Sequence[str]
     outputs: Sequence[str]
-    output: Path | None
+    output: str | Path | None
     search_routes: bool
     allow_mixed: bool
     keep_float: Sequence[str]
     budget: str | None
     rounding: str | None
     equalize: str | None
-    train: str | None
-    recipe: str | None
+    train: object
+    recipe: str | Path | None
     qat: int | None
     prune: str | None
     fit: str | None
     allow_unproven: bool
     max_drop: float | None
+    licence: str | None
+    tokenizer: str | Path | None
     latency: bool
     trust: bool
     timeout: float
@@ -83,13 +87,15 @@ def convert(
         package.check_destination(order)
         order.check()
     found: list[Result | EdgekitError] = []
+    names = [order.target.name for order in orders]
     for order in orders:
         progress("note", order.target.name)
+        order = replace(order, beside=tuple(name for name in names if name != order.target.name))
         try:
             found.append(pipeline.convert(order, workers=workers, store=store, progress=progress))
         except EdgekitError as error:
             found.append(error)
     results = [one for one in found if isinstance(one, Result)]
     if len(results) < len(found):
-        raise SeveralError([order.target.name for order in orders], found)
+        raise SeveralError(names, found)
     return results

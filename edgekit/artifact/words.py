@@ -22,6 +22,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("precision reached", result.precision_reached or "not measured"),
         ("proof", f"{result.proof.kind}: {result.proof.by}" if result.proof.by else "none"),
         ("parity", _parity(result)),
+        *([("second opinion", f"{result.source.second.words}")] if result.source.second else []),
         ("accuracy", _accuracy(result)),
         ("agreement", _agreement(result)),
         ("size", f"{_bytes(result.float_size_bytes)} -> {_bytes(result.size_bytes)}"),
@@ -66,7 +67,8 @@ def _accuracy(result: Result) -> str:
     # An answer that does not look at the samples:
     trivial = "" if a.trivial is None else f"; trivial {_value(a.metric, a.trivial)}"
     values = f"{_value(a.metric, a.float_)} -> {_value(a.metric, a.artifact)}"
-    return f"{a.metric} {values}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{trivial})"
+    split = "" if a.split == "test" else f" of {a.split}"
+    return f"{a.metric} {values}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{split}{trivial})"
 
 
 def _value(metric: str, value: float) -> str:

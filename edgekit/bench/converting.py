@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,21 +79,26 @@ class NotMadeError(Exception):
     """The store lacks a step."""
 
 
-class _Nobody(Workers):
+class Nobody(Workers):
     """Runs nothing."""
 
     def call(self, *_: object, **__: object) -> NoReturn:
+        """Refuse a request."""
         raise NotMadeError
 
 
 def missing(cell: Cell, store: Store, folder: Path, *, latency: bool = True) -> str:
     """The first step of a cell that would have to be made; empty where the store has them all. Nothing is run."""
     seen = ["load"]
-    note: Callable[[str, str], None] = lambda _, label: seen.append(label)  # noqa: E731
+
+    def note(event: str, label: str) -> None:
+        if event == "start":
+            seen.append(label)
+
     found = sources.resolve(source_of(cell))
     samples = api.plan_for(found, None, None, "top1")
     order = Order(found, target.load(str(cell.target)), samples, folder, latency=latency)
-    with _Nobody() as nobody:
+    with Nobody() as nobody:
         try:
             with store.lease() as lease:
                 pipeline.explore(Run(nobody, lease, note), order)

@@ -36,7 +36,7 @@ def compare(
     from edgekit.bench.compare import comparing, pairs, words
     from edgekit.bench.compare.values import Limits
     from edgekit.bench.measuring import Asked
-    from edgekit.cli import show
+    from edgekit.cli.progress import shown
     from edgekit.jobs import interruption
 
     given = {"slowdown": max_slowdown, "growth": max_growth, "memory": max_memory, "drop": max_drop}
@@ -51,7 +51,7 @@ def compare(
         raise UsageError(f"{markdown} cannot be written", hint="Give a file in a folder that exists.")
     asked = Asked(threads=threads)
     asked.check()
-    with interruption.listening(), show.progress() as progress:
+    with interruption.listening(), shown() as progress:
         how = pairs.here(asked, seconds, progress) if execute else None
         found = comparing.compare(old, new, limits, asked=asked, how=how)
     if markdown is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ import typer
 from edgekit.cli.printing import AsJson, print_rows
 from edgekit.errors import EdgekitError
 
-app = typer.Typer(rich_markup_mode=None, help="What edgekit knows: targets, recipes, models, metrics, suites ...")
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def about(context: typer.Context) -> None:
+    """What edgekit knows: targets, recipes, models, metrics, suites ..."""
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
 
 
 @app.command("targets")

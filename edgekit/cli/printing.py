@@ -25,6 +25,9 @@ EXIT = {
     "NOT_RUN": 9,
 }
 
+#: Of a file that passes and is not as fast, small or frugal as was asked.
+DEMAND_NOT_MET = 5
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 

@@ -6,9 +6,7 @@ as its escape, so that it cannot move the cursor or fake a line.
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -23,42 +21,26 @@ from edgekit.result import Result
 from edgekit.signature import WHOLE
 
 _out = Console(highlight=False, markup=False, emoji=False)
-_err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 _COLOUR = {"PASS": "green", "UNDECIDED": "yellow", "UNSUPPORTED": "yellow", "NOT_RUN": "yellow"}
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[str, str], None]]:
-    """Show steps on stderr as they run: one line each, a spinner on a terminal."""
-    started: dict[str, float] = {}
-    with contextlib.ExitStack() as stack:
-        status = stack.enter_context(_err.status(Text("edgekit"))) if _err.is_terminal else None
-
-        def tell(event: str, label: str) -> None:
-            shown = printable(label)
-            if event == "start":
-                started[label] = time.monotonic()
-                if status is not None:
-                    status.update(Text(shown))
-            elif event == "done":
-                _err.print(f"  {shown:<44} {time.monotonic() - started[label]:6.1f} s")
-            elif event == "note":
-                _err.print(f"  {shown}")
-            elif event == "at":
-                if status is not None:
-                    status.update(Text(shown))
-            else:
-                _err.print(f"  {shown:<44} reused", style="dim")
-
-        yield tell
-
-
-def _table() -> Table:
+def _pairs(rows: Sequence[tuple[str, Text]]) -> None:
+    """Names and values: as a table that fits a terminal, else a line each."""
+    if not _out.is_terminal:
+        _write(columns.pairs([(name, value.plain) for name, value in rows], padded=False))
+        return
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    return table
+    for name, value in rows:
+        table.add_row(name, value)
+    _out.print(table)
+
+
+def _write(said: str) -> None:
+    """Text as it is: rich would make spaces of tabs."""
+    _out.file.write(said)
 
 
 def _text(value: str) -> Text:
@@ -67,21 +49,16 @@ def _text(value: str) -> Text:
 
 def result(result: Result) -> None:
     """One table, the artifact's folder, and what to know."""
-    table = _table()
-    for name, value in words.facts(result):
-        table.add_row(name, _text(value))
+    rows = [(name, _text(value)) for name, value in words.facts(result)]
     said = Text(printable(words.status(result)), style=_COLOUR.get(result.status, "red"))
-    table.add_row("status", Text.assemble(said, " " if result.reason else "", _text(result.reason)))
-    for flag, meaning in words.flags(result):
-        table.add_row("flag", _text(f"{flag}: {meaning}"))
-    for note in result.notes:
-        table.add_row("note", _text(note))
+    rows.append(("status", Text.assemble(said, " " if result.reason else "", _text(result.reason))))
+    rows += [("flag", _text(f"{flag}: {meaning}")) for flag, meaning in words.flags(result)]
+    rows += [("note", _text(note)) for note in result.notes]
     if result.error and result.error.hint:
-        table.add_row("next step", _text(result.error.hint))
-    folder = result.artifact or result.rejected
-    if folder:
-        table.add_row("artifact" if result.artifact else "kept aside", _text(folder))
-    _out.print(table)
+        rows.append(("next step", _text(result.error.hint)))
+    if folder := result.artifact or result.rejected:
+        rows.append(("artifact" if result.artifact else "kept aside", _text(folder)))
+    _pairs(rows)
 
 
 def audit(found: dict[str, Any], *, layers: bool = False) -> None:
@@ -91,20 +68,20 @@ def audit(found: dict[str, Any], *, layers: bool = False) -> None:
             _out.print(Text(f"part {printable(name)}", style="bold"))
             audit(part, layers=layers)
         return
-    table = _table()
-    for name, value in found.items():
-        if name in ("inputs", "outputs", "layers", "macs_quantized_share"):
-            continue
-        if (name, value) != ("entries", []):  # most formats have none
-            table.add_row(name, _text(columns.text(value) or "none"))
+    rows = [
+        (name, _text(columns.text(value) or "none"))
+        for name, value in found.items()
+        if name not in ("inputs", "outputs", "layers", "macs_quantized_share")
+        and (name, value) != ("entries", [])  # most formats have none
+    ]
     for side in ("inputs", "outputs"):
         for tensor in found.get(side, ()):
             shape = "x".join(map(str, tensor["shape"]))
-            table.add_row(side[:-1], _text(f"{tensor['name']} {shape} {tensor['dtype']}"))
-    _out.print(table)
+            rows.append((side[:-1], _text(f"{tensor['name']} {shape} {tensor['dtype']}")))
+    _pairs(rows)
     if layers:
         # A line each, however long names are: for grep and sort as well.
-        _out.out("\n" + columns.columns([_layer(layer) for layer in found["layers"]]), end="")
+        _write("\n" + columns.columns([_layer(layer) for layer in found["layers"]]))
 
 
 def _layer(layer: dict[str, Any]) -> dict[str, Any]:
@@ -131,8 +108,8 @@ def sensitivity(found: Sensitivity) -> None:
         rows = [{key: value for key, value in row.items() if key != "drop"} for row in rows]
     scored = f"; drop of {found.metric}" if found.metric else ""
     samples = "selection samples" if found.inputs == "data" else "generated inputs (an estimate: --evaluate takes data)"
-    _out.out(f"{found.target} by {found.route}, each layer alone on {found.samples} {samples}{scored}\n")
-    _out.out(columns.columns(rows), end="")
+    _write(f"{found.target} by {found.route}, each layer alone on {found.samples} {samples}{scored}\n")
+    _write(columns.columns(rows))
 
 
 def _cost(name: str, cost: Cost) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Order:
     others. ``budget`` is what the files may cost. ``rounding`` is the target's where None.
     ``equalize`` is how channels are scaled; where None as the target says, if no route passes without. ``ranges`` is
     how activations get theirs. ``recipe`` is what is done to the source first, ``fit`` the user's loop in it.
+    ``licence`` is that of the source's weights and ``tokenizer`` makes its inputs of text, for the artifact's card.
+    ``beside`` are the other targets of the same call, which are no advice.
     """
 
     source: Source
@@ -55,6 +57,9 @@ class Order:
     ranges: Estimator = TOOL
     recipe: Recipe | None = None
     fit: Function | None = None
+    licence: str | None = None
+    tokenizer: Path | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[Rule, ...]:
@@ -150,8 +155,10 @@ class Order:
             if given is not None and self.recipe.rounds:
                 raise UsageError(f"{option} {given}: {asked} puts the weights on the grid", hint="Leave one out.")
         if self.source.kind not in _TRAINABLE_KINDS:
+            kind = self.source.kind
             raise UnsupportedError(
-                f"{asked}: a {self.source.kind} source cannot be trained", hint=f"Hand in {TRAINABLE}."
+                f"{asked}: {'an' if kind == 'onnx' else 'a'} {kind} source cannot be trained",
+                hint=f"Hand in {TRAINABLE}.",
             )
         if self.plan.task is None and not (self.plan.train and self.plan.evaluate):
             raise UsageError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.frameworks.brought import faults
 from edgekit.frameworks.loaded import (
     BATCH,
     Arrays,
@@ -84,7 +86,10 @@ def describe(
         inputs, found = _declared(source, tensors)
         notes += found
     names = _output_names(model)
-    specs = _symbolic(model, names, inputs) or _measured(call(zeros(inputs)), names)
+    specs = _symbolic(model, names, inputs)
+    if specs is None:
+        with _running(source, model, inputs):
+            specs = _measured(call(zeros(inputs)), names)
     dynamic = tensors is not None and all(t.shape[0] is None for t in tensors)
     return Loaded(model, "keras", source, Signature(inputs, specs), notes, call, BATCH if dynamic else 1)
 
@@ -132,7 +137,23 @@ def build(source: Source, model: Any) -> None:
             f"{source.given}: the model has not been built, so that its inputs are not known",
             hint="--input x=1x224x224x3:float32 (with your own shape)",
         )
-    forward(model, zeros(source.inputs))
+    with _running(source, model, source.inputs):
+        forward(model, zeros(source.inputs))
+
+
+@contextlib.contextmanager
+def _running(source: Source, model: Any, inputs: Sequence[TensorSpec]) -> Iterator[None]:
+    """Say of a model that raises which inputs it was given, and where it raised."""
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except Exception as error:  # the user's model may raise anything
+        shapes = ", ".join(f"{t.name}={'x'.join(map(str, t.shape))}:{t.dtype}" for t in inputs)
+        raise UsageError(
+            f"{source.given} does not run on {shapes}: {faults.told(error, model)}",
+            hint=f"Check {'--input' if source.inputs else 'its inputs'}.",
+        ) from error
 
 
 def _declared(source: Source, tensors: Sequence[Any]) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
@@ -140,7 +161,7 @@ def _declared(source: Source, tensors: Sequence[Any]) -> tuple[tuple[TensorSpec,
     own = _own_names(tensors)
     names = identifiers(own)
     found = [Found(name, tuple(t.shape), _dtype(t)) for name, t in zip(names, tensors, strict=True)]
-    inputs, notes = merge_inputs(found, names, source.inputs)
+    inputs, notes = merge_inputs(found, names, source.inputs, source.shown)
     renamed = [f"Input {was!r} is called {name!r}." for was, name in zip(own, names, strict=True) if was != name]
     return inputs, (*renamed, *notes)
 

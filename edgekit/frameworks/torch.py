@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit import zoo
-from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, NoShapeError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
+from edgekit.frameworks.brought import faults, watching_torch
 from edgekit.frameworks.brought import torch as brought
 from edgekit.frameworks.loaded import (
     Arrays,
@@ -38,6 +39,8 @@ from edgekit.user_code import source_line
 PACKAGES = ("safetensors", "torch")
 
 SEED = 0
+#: See ``brought/watching``.
+watch = watching_torch.watch
 
 
 def load(source: Source) -> Loaded:
@@ -150,12 +153,13 @@ def _python(source: Source) -> Loaded:
     if python_file.framework_of(model) != "torch":
         raise UsageError(f"{source.given} returned a Keras model", hint="It is loaded in a Keras child.")
     model.eval()
+    were = brought.types(model)
     notes = brought.plain(source.given, model)
     if source.weights:
         _load_state(model, source.weights)
-    names, found, sample = _asked(source, model)
+    names, found, sample, fixed = _asked(source, model, were)
     loaded = _finish(source, model, model, names, found, sample)
-    loaded = replace(loaded, notes=(*notes, *loaded.notes))
+    loaded = replace(loaded, notes=(*notes, *fixed, *loaded.notes))
     states = _states(source, getattr(model, "streaming_state", None) or {}, loaded.signature)
     return replace(loaded, signature=replace(loaded.signature, state=states))
 
@@ -194,30 +198,38 @@ def _finish(
     sample: Arrays | None = None,
 ) -> Loaded:
     """Run one sample to learn the outputs: an example, zeros (safe for all tables), or ones (no padding)."""
-    inputs, notes = merge_inputs(found, names, source.inputs)
+    inputs, notes = merge_inputs(found, names, source.inputs, source.shown)
     tried = [sample] if sample else [zeros(inputs), ones(inputs)]
     try:
-        sample, outputs = _first_run(module, tried)
-    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        sample, returned = _first_run(module, tried)
+    except Exception as error:  # the user's model may raise anything
         shapes = ", ".join(f"{t.name}={'x'.join(map(str, t.shape))}:{t.dtype}" for t in inputs)
         said = "--input" if source.inputs else "the inputs that it was exported with"
         hint = f"Check {'its example_inputs' if source.kind == 'python' and not source.inputs else said}."
-        raise UsageError(f"{source.given} does not run on {shapes}: {error}", hint=hint) from error
+        raise UsageError(f"{source.given} does not run on {shapes}: {faults.told(error, module)}", hint=hint) from error
+    outputs = named(returned, torch.is_tensor, lenient=True)
     if not outputs:
-        raise UsageError(f"{source.given} returns no tensor")
+        raise UsageError(
+            f"{source.given} returns no tensor, but {type(returned).__name__}",
+            hint="Return a tensor, or a tuple, list or dict of tensors.",
+        )
+    if source.kind == "python" and (beside := brought.others(returned)):
+        brought.taking(module, names)  # exporters take tensors alone
+        left_out = [f"Output {what}, which is no tensor: it is not in the file." for what in beside]
+        notes = (*notes, *(note for note in left_out if "is None," not in note))
     call = _caller(module, [name for name, _ in outputs])
     specs = output_specs([name for name, _ in outputs], [_array(t) for _, t in outputs])
     native = module if source.kind != "pt2" else program.module(check_guards=False)
     return Loaded(native, "torch", source, Signature(inputs, specs), notes, call, sample=sample)
 
 
-def _first_run(module: Any, tried: Sequence[Arrays]) -> tuple[Arrays, list[tuple[str, torch.Tensor]]]:
-    """The first sample that a module runs on, and its outputs; the error of the first where it runs on none."""
+def _first_run(module: Any, tried: Sequence[Arrays]) -> tuple[Arrays, Any]:
+    """The first sample that a module runs on, and what it returns; the error of the first where it runs on none."""
     errors: list[Exception] = []
     for sample in tried:
         try:
-            return sample, named(module(*map(torch.from_numpy, sample)), torch.is_tensor)
-        except (RuntimeError, TypeError, IndexError, ValueError) as error:
+            return sample, module(*map(torch.from_numpy, sample))
+        except Exception as error:  # the user's model may raise anything
             errors.append(error)
     raise errors[0]
 
@@ -227,7 +239,7 @@ def _caller(module: Any, names: Sequence[str]) -> Any:
 
     def call(arrays: Arrays) -> Arrays:
         with torch.no_grad():
-            outputs = named(module(*(torch.from_numpy(a) for a in arrays)), torch.is_tensor)
+            outputs = named(module(*(torch.from_numpy(a) for a in arrays)), torch.is_tensor, lenient=True)
         if len(outputs) != len(names):
             raise UsageError(f"the model returned {len(outputs)} outputs, and {len(names)} when it was loaded")
         return [_array(tensor) for _, tensor in outputs]
@@ -245,11 +257,14 @@ def _weights(module: Any) -> Mapping[str, torch.Tensor]:
     return {name: t for name, t in module.state_dict().items() if torch.is_tensor(t)}
 
 
-def _asked(source: Source, model: torch.nn.Module) -> tuple[list[str], list[Found | None], Arrays | None]:
-    """Inputs of a module, as its parameters, its examples and ``--input`` name them, and one sample.
+def _asked(
+    source: Source, model: torch.nn.Module, were: frozenset[torch.dtype]
+) -> tuple[list[str], list[Found | None], Arrays | None, tuple[str, ...]]:
+    """Inputs of a module, as its parameters, its examples and ``--input`` name them, one sample, and what was fixed.
 
     ``example_inputs`` is a tensor, or a tuple or dict of them. A parameter that has a default (all of a Hugging Face
-    model do) is an input where an example or ``--input`` names it.
+    model do) is an input where an example or ``--input`` names it. A number or text among the examples (a sampling
+    rate) is no input: the file computes with that value.
 
     Raises:
         UsageError: nothing names an input.
@@ -261,23 +276,29 @@ def _asked(source: Source, model: torch.nn.Module) -> tuple[list[str], list[Foun
         given = {name: examples[name] for name in (*needed, *optional) if name in examples}
     else:
         given = dict(zip((*needed, *optional), examples or (), strict=False))
+    fixed = {name: value for name, value in given.items() if isinstance(value, bool | int | float | str)}
     given = {name: value for name, value in given.items() if torch.is_tensor(value)}
-    said = {*given, *(spec.name for spec in source.inputs)}
+    needed, optional = ([name for name in side if name not in fixed] for side in (needed, optional))
+    said = {*given, *(spec.name for spec in (*source.inputs, *source.shown))}
     names = [*needed, *(name for name in optional if name in said)]
     if examples is not None and not source.inputs:
         names = [name for name in names if name in given]
     if not names:
-        raise UsageError(
+        raise NoShapeError(
             f"{source.given}: every parameter of forward has a default ({', '.join(optional) or 'it has none'}), and "
             "nothing says which are inputs",
             hint=f"Name them: --input {(optional or ['x'])[0]}=1x16:int64 (with your own shape), or an attribute "
             "example_inputs, a dict of tensors.",
         )
-    if names != [*needed, *optional][: len(names)] or len(names) > len(needed):
-        brought.taking(model, names)
-    found = [Found(n, tuple(given[n].shape), _dtype(given[n]), example=True) if n in given else None for n in names]
+    if fixed or names != [*needed, *optional][: len(names)] or len(names) > len(needed):
+        brought.taking(model, names, fixed)
+    found = [
+        Found(n, tuple(given[n].shape), _dtype(given[n], were), example=True) if n in given else None for n in names
+    ]
     whole = all(name in given for name in names) and not source.inputs
-    return names, found, [_array(given[name]) for name in names] if whole else None
+    notes = tuple(f"{name} is {value!r} in the file, as in its example." for name, value in fixed.items())
+    sample = [_array(given[n]).astype(f.dtype) for n, f in zip(names, found, strict=True) if f] if whole else None
+    return names, found, sample, notes
 
 
 def _states(source: Source, said: Any, signature: Signature) -> tuple[State, ...]:
@@ -317,10 +338,10 @@ def _initial(where: str, value: torch.Tensor, into: TensorSpec) -> float | tuple
     return float(values[0]) if len(set(values)) == 1 else tuple(map(float, values))
 
 
-def _dtype(tensor: torch.Tensor) -> str:
-    """NumPy's name; halves are converted in float32."""
-    half = tensor.dtype in (torch.float16, torch.bfloat16)
-    return "float32" if half else str(tensor.dtype).removeprefix("torch.")
+def _dtype(tensor: torch.Tensor, were: frozenset[torch.dtype] = frozenset()) -> str:
+    """NumPy's name; halves are converted in float32, and so are types that the model's weights were of."""
+    other = tensor.dtype in (torch.float16, torch.bfloat16, *were)
+    return "float32" if other else str(tensor.dtype).removeprefix("torch.")
 
 
 def _declared(values: Mapping[str, torch.Tensor]) -> list[Found]:

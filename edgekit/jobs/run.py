@@ -17,6 +17,8 @@ from edgekit.errors import FailedError, UsageError
 from edgekit.jobs import host as machine
 from edgekit.jobs import interpreters, keys, wire
 from edgekit.jobs.store import Entry, Lease, Store, sha256_json
+from edgekit.jobs.telling.pace import Pace, clock
+from edgekit.jobs.telling.times import Times
 from edgekit.jobs.wire import Json, Told
 from edgekit.jobs.workers import Answer, Confined, Limits, Workers
 from edgekit.result import Host
@@ -120,13 +122,31 @@ class Run:
     """Children, store and ledger of one conversion."""
 
     def __init__(
-        self, workers: Workers, store: Store | Lease, progress: Callable[[str, str], None], host: Host | None = None
+        self,
+        workers: Workers,
+        store: Store | Lease,
+        progress: Callable[[str, str], None],
+        host: Host | None = None,
+        *,
+        about: str = "",
     ) -> None:
+        """Work for one model.
+
+        Args:
+            workers: where its steps run.
+            store: where what they answer is kept.
+            progress: called with ``start``, ``done`` or ``reused`` and the name of a step; with ``at`` and what it is
+                at, or ``note`` and what stays of that; with ``before`` and what a step took the last time ahead of its
+                ``start``, where that is known; with ``detail`` and a sentence for whoever wants to know more.
+            host: this machine.
+            about: what the user calls the model, for what its steps took before.
+        """
         self.workers = workers
         self.store = store
         self.progress = progress
         self.host = host or machine.host()
         self.ledger = Ledger()
+        self._about, self._times = about, Times(store.root.parent)
         #: Entries that were made from what is not trusted, by their keys.
         self._confined: dict[str, Confined] = {}
         #: Keys of the steps that ran, by those that they were asked for by: they may read files that have changed.
@@ -155,10 +175,11 @@ class Run:
         """
         material = self._material(step, environment, request)
         asked, unfinished, confined = sha256_json(material), self.store.unfinished, self._for_whom(request)
+        own = interpreters.for_job(environment, request)
 
         def produce(folder: Path) -> Json:
-            self.progress("start", label)
-            key, held, pace = sha256_json(material), confined or reading, _Pace()
+            self._begin(label, f"{wire.name_of(step)} in a child {environment} of {own.python}")
+            key, held, pace = sha256_json(material), confined or reading, Pace()
             self._ran[asked] = key
 
             def heard(told: Told) -> None:
@@ -166,11 +187,13 @@ class Run:
                     unfinished.keep(key, folder / told.files, told.answer)
                 self.progress(*pace.said(label, told))
 
-            begun = unfinished.find(key)
+            begun, start = unfinished.find(key), time.monotonic()
             left = begun.file("") if begun else None
             answer = self.workers.ask(
                 environment, step, folder, request, confined=held, limits=limits, heard=heard, left=left
             )
+            if self._about:
+                self._times.took(self._about, label, time.monotonic() - start)
             return wire.plain(replace(answer, read={}) if held else answer)
 
         made = self.store.make(material, produce)
@@ -181,13 +204,12 @@ class Run:
             made = self.store.make(material, produce)
         unfinished.drop(made.key)
         self.ledger.tools |= {tool: version for tool, version in material["tools"].items() if version}
-        own = interpreters.for_job(environment, request)
         if own.toolchain:  # what it shares with others may be there in other versions
             self.ledger.tools[f"{own.toolchain}'s own environment"] = f"Python {own.version}, numpy {own.has('numpy')}"
         if confined:
             self._confined[made.key] = confined
         recorded = _recorded(made)
-        self._book(recorded, made.reused, label)
+        self._book(recorded, made, label)
         try:
             value = wire.answer(step, recorded.value)
         except ValueError as error:
@@ -229,37 +251,22 @@ class Run:
                 return Confined(value.sha256, self.store.root.parent, size, code)
         return None
 
-    def _book(self, answer: Answer[Json], reused: bool, label: str) -> None:
+    def _begin(self, label: str, how: str) -> None:
+        """Say that a step begins, and what it took the last time."""
+        took = self._times.before(self._about, label) if self._about else None
+        if took is not None:
+            self.progress("before", clock(took) if took >= 60 else f"{took:.1f} s")
+        self.progress("start", label)
+        self.progress("detail", f"{how}; its log: {self.workers.logs}")
+
+    def _book(self, answer: Answer[Json], made: Entry[Json], label: str) -> None:
         ledger, kind = self.ledger, label.split(":")[0]
         ledger.cpu_seconds[kind] = round(ledger.cpu_seconds.get(kind, 0.0) + answer.cpu_seconds, 3)
         ledger.peak_rss_bytes = max(ledger.peak_rss_bytes, answer.peak_rss_bytes)
-        (ledger.reused if reused else ledger.made).append(label)
-        self.progress("reused" if reused else "done", label)
-
-
-class _Pace:
-    """How fast a step gets on, and what is said of that."""
-
-    _WIDTH = 20
-
-    def __init__(self) -> None:
-        self._first: tuple[float, float] | None = None
-
-    def said(self, label: str, told: Told) -> tuple[str, str]:
-        """An event of progress: ``at`` for what the next one replaces, ``note`` for what stays."""
-        now, share = time.monotonic(), min(max(told.share, 0.0), 1.0)
-        begun, before = self._first = self._first or (now, share)
-        if told.lasting:
-            return "note", f"{label}: {told.text}"
-        done = round(self._WIDTH * share)
-        left = f", {_clock((now - begun) * (1 - share) / (share - before))} left" if share > before else ""
-        return "at", f"{label} [{'#' * done}{'-' * (self._WIDTH - done)}] {told.text}{left}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        (ledger.reused if made.reused else ledger.made).append(label)
+        self.progress("reused" if made.reused else "done", label)
+        spent = f"{answer.cpu_seconds:.1f} CPU s, at most {answer.peak_rss_bytes / 2**20:.0f} MiB"
+        self.progress("detail", f"{'took ' if made.reused else ''}{spent}; kept in {made.folder}")
 
 
 def _recorded(made: Entry[Json]) -> Answer[Json]:

@@ -35,6 +35,7 @@ from edgekit.jobs.confine.room import Room
 from edgekit.jobs.interpreters import HERE, Interpreter
 from edgekit.jobs.scratch import Scratch, sweep
 from edgekit.jobs.store import home, sha256_json
+from edgekit.jobs.telling.logs import kept as kept_logs
 from edgekit.jobs.wire import Json, Tell, Told
 from edgekit.signature import Environment
 
@@ -148,20 +149,22 @@ class Worker:
         *,
         confined: Confined | None = None,
         limits: Limits | None = None,
+        logs: Path | None = None,
     ) -> None:
         """Start it.
 
         Args:
             environment: kind of child.
-            folder: where its log and its temporary files go; whoever made the folder removes it.
+            folder: where its temporary files go, and its log; whoever made the folder removes it.
             interpreter: what it runs on.
             confined: for whom it is confined.
             limits: what a confined child may use.
+            logs: where its log goes instead.
         """
         self.environment = environment
         self.interpreter = interpreter
         self.confined = confined
-        self.log = folder / f"{_key(environment, confined, interpreter)}.log"
+        self.log = (logs or folder) / f"{_key(environment, confined, interpreter)}.log"
         temporary = folder / "tmp"
         temporary.mkdir(exist_ok=True)
         self.room = Room(confined.near) if confined else None
@@ -324,7 +327,9 @@ class Worker:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return FailedError(f"{step} ended its process ({how}): {self._tail(log_start)}")
 
-    def _raised(self, step: str, error: Raised) -> EdgekitError:
+    def _raised(self, step: str, error: Raised) -> EdgekitError | interruption.Interrupted:
+        if error.type == KeyboardInterrupt.__name__:  # by the user's own code
+            return interruption.ended_by(signal.SIGINT)
         kind = getattr(errors, error.type, None)
         if isinstance(kind, type) and issubclass(kind, EdgekitError) and kind is not EdgekitError:
             known: EdgekitError = kind(error.message, hint=error.hint)
@@ -334,7 +339,8 @@ class Worker:
             if extra := extras.of_module(missing):
                 hint = f"Run: pip install 'edgekit[{extra}]'"
                 return MissingDependencyError(f"{missing} is not installed", hint=hint)
-        return FailedError(f"{step} raised {error.type}: {error.message}")
+        named = step.removeprefix("edgekit.steps.").removesuffix(":run")
+        return FailedError(f"{named} raised {error.type}: {error.message}")
 
     def _log_size(self) -> int:
         try:
@@ -380,7 +386,7 @@ _FOLDER = "edgekit-"
 class Workers:
     """All children of one run, one per environment, started when first needed; a context manager.
 
-    Threads may share one: a request waits for its turn at the child of its environment.
+    Threads may share one: a request waits for its turn at the child of its environment. ``logs`` is where they write.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -391,6 +397,7 @@ class Workers:
         interruption.opened(self, self.close)
         sweep(Path(tempfile.gettempdir()), _FOLDER)
         self._folder = Scratch(Path(tempfile.gettempdir()), _FOLDER)
+        self.logs = kept_logs() or self._folder.path
 
     @staticmethod
     def default_memory_bytes() -> int:
@@ -465,14 +472,10 @@ class Workers:
         """Start a child and register it, in the starter's thread, where no signal comes between the two."""
         if self._closed:
             raise RuntimeError("these workers are closed")
-        worker = Worker(environment, self._folder.path, interpreter, confined=confined, limits=limits)
+        folder = self._folder.path
+        worker = Worker(environment, folder, interpreter, confined=confined, limits=limits, logs=self.logs)
         self._children[key] = worker
         return worker
-
-    def log(self, environment: str) -> str:
-        """Everything that a kind of child wrote, for reports."""
-        path = self._folder.path / f"{environment}.log"
-        return path.read_text(errors="replace") if path.exists() else ""
 
     def close(self) -> None:
         """End all children now."""

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.data import plan as planning
 from edgekit.data import rows
 from edgekit.data.tasks import Samples
+from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel, repeat
-from edgekit.frameworks.once import load
+from edgekit.frameworks.brought import watching
+from edgekit.frameworks.once import framework, load
 from edgekit.proof import execution, stream
+from edgekit.result.parity import Second
+from edgekit.signature import WHOLE
 from edgekit.sources.source import Source
 from edgekit.steps import File
 
@@ -40,10 +46,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Who ran it, and whether it also ran on inputs at the edge: a model may refuse them."""
+    """Who ran it, whether it also ran on inputs at the edge (a model may refuse them), and what another one says."""
 
     by: str
     edges: bool = False
+    second: Second | None = None
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -54,20 +61,69 @@ def run(folder: Path, request: Request) -> Answer:
     meets are run by themselves (``edges/``).
 
     Raises:
-        UsageError: the same inputs give other outputs in a second run.
+        UsageError: the same inputs give other outputs in a second run, or an output is NaN.
     """
     models, samples = _models(request), Path(request.samples)
-    repeat.check(models, functools.partial(execution.some_outputs, models, samples, request.task))
+    some = functools.partial(execution.some_outputs, models, samples, request.task)
+    repeat.check(models, some, functools.partial(watched, folder, request))
     found = execution.in_framework(models, samples, request.task, folder)
+    if not found:  # of a stream, what it is compared by tells
+        _check(folder, request)
     for name, steps in found.items():
         planning.save(Samples(stream.rows(steps, request.rows), None), folder / f"{name}.samples.npz")
-    framework = next(iter(models.values())).framework
+    first = next(iter(models.values()))
     edges = request.edges is not None and _edges(models, Path(request.edges), request.task, folder)
-    return Answer(f"{framework} ({request.environment})", edges)
+    by = getattr(first, "by", "") or f"{first.framework} ({request.environment})"
+    return Answer(by, edges, _second(first, samples))
+
+
+def _second(model: LoadedModel, samples: Path) -> Second | None:
+    """What another implementation makes of the first sample; None where there is no other."""
+    run = getattr(model, "second", None)
+    if run is None:
+        return None
+    some = next(rows.read(samples, "x/"))
+    found: Second = run(
+        model, [np.ascontiguousarray(t.sample(some[t.name], 0), t.dtype) for t in model.signature.inputs]
+    )
+    return found
+
+
+def watched(folder: Path, request: Request) -> tuple[str, ...]:
+    """Where the model comes near what no file keeps, on the samples and at the edge; see ``watching.found``.
+
+    A model that is called step by step is not watched.
+    """
+    models = _models(request)
+    watch = getattr(framework(request.environment), "watch", None)
+    if watch is None or list(models) != [WHOLE] or models[WHOLE].signature.state:
+        return ()
+    files = [file for file in (request.edges, request.samples) if file is not None]
+    some = (next(rows.read(Path(file), "x/")) for file in files)
+    said = [text for inputs in some for text in watching.found(models[WHOLE], inputs, watch)]
+    return tuple(dict.fromkeys(said))
 
 
 def _models(request: Request) -> dict[str, LoadedModel]:
     return {name: load(source, request.environment) for name, source in request.sources.items()}
+
+
+def _check(folder: Path, request: Request) -> None:
+    """Refuse a reference that holds NaN, and say where it comes from: no file could be held against it."""
+    wrong: dict[str, int] = {}
+    count = 0
+    for part in rows.read(folder / execution.OUTPUTS, execution.PREFIX):
+        count += len(next(iter(part.values())))
+        for name, array in part.items():
+            if array.dtype.kind == "f" and (bad := int(np.isnan(array.reshape(len(array), -1)).any(1).sum())):
+                wrong[name] = wrong.get(name, 0) + bad
+    for name, bad in wrong.items():
+        told = next((text for text in watched(folder, request) if " makes NaN" in text), "")
+        raise UsageError(
+            f"output {name!r} of the model holds NaN for {bad} of {count} samples{f': {told}' if told else ''}",
+            hint="No file can be held against it: check the weights and the samples, or hand in real ones with "
+            "--calibrate DATA.",
+        )
 
 
 def _edges(models: Mapping[str, LoadedModel], samples: Path, task: str | None, folder: Path) -> bool:

@@ -309,6 +309,7 @@ def test_files_that_lie_beside_a_module_are_part_of_it_or_known() -> None:
         "edgekit.catalogue",  # what the user hands in: steps get it as arguments
         "edgekit.data.tasks",  # names, to tell of an unknown one
         "edgekit.toolchains",  # likewise
+        "edgekit.frameworks.brought.faults",  # likewise: a line there is none of the user's
         "edgekit.user_code",  # the package's own folder, which is in the key; what the user's code reads is noted
         "edgekit.zoo",  # weights are in the hash of their source
     }
@@ -366,9 +367,13 @@ INDIRECT = {"litert-converter", "onnx-ir", "onnxscript", "tensorrt", "tensorrt-r
 LOADERS = {"pytorch": "edgekit.frameworks.torch", "keras": "edgekit.frameworks.keras"}
 
 
+#: What has an environment of its own, and is not installed beside the others.
+ELSEWHERE = {"onnx2tf": ["onnx2tf"]}
+
+
 @functools.cache
 def distributions() -> dict[str, list[str]]:
-    return dict(importlib.metadata.packages_distributions())
+    return {**ELSEWHERE, **importlib.metadata.packages_distributions()}
 
 
 @functools.cache

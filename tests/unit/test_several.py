@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edgekit import api
-from edgekit.cli import several
 from edgekit.cli.main import run
+from edgekit.cli.making import several
 from edgekit.errors import UsageError
 from edgekit.several import Options, SeveralError
 from tests import null
@@ -80,13 +80,15 @@ def test_of_one_that_cannot_be_served_the_others_are_kept(
         ]
         assert run([*command, "-o", str(tmp_path / "three")]) == 6
         said = capsys.readouterr().out
-        assert "null-int8  PASS" in said and "null-fp32: the toolchain is on holiday" in said
+        assert "null-int8\tPASS" in said and "null-fp32: the toolchain is on holiday" in said
 
 
 def test_targets_are_named_by_commas_and_again(tmp_path: Path) -> None:
     file = tmp_path / "a,b.toml"
     file.touch()
     assert several.named(["x,y", " z ", str(file)]) == ["x", "y", "z", str(file)]
+    many = [f"target-{number:04}" for number in range(1000)]
+    assert several.named([",".join(many)]) == many
 
 
 def test_the_options_of_the_annotation_are_those_of_the_function() -> None:

@@ -157,7 +157,8 @@ def test_what_nobody_goes_on_with_goes_after_a_month_or_with_the_store(tmp_path:
     assert there.unfinished.steps() == []
     there.unfinished.keep(KEY, _part(tmp_path / "part", "1"), 1)
     there.root.mkdir()
-    there.clear()
+    assert (there.usage().unfinished, there.usage().unfinished_bytes > 0) == (1, True)
+    assert there.clear().unfinished == 1 and there.usage().unfinished == 0
     assert there.unfinished.steps() == []
 
 
@@ -176,11 +177,11 @@ def test_what_a_signal_leaves_to_do_can_be_interrupted_by_another(workers: Worke
 
 
 def test_where_a_step_is_is_said_with_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit.jobs import run
+    from edgekit.jobs.telling import pace as telling
 
     clock = iter([0.0, 30.0, 60.0])
-    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
-    pace = run._Pace()
+    monkeypatch.setattr(telling.time, "monotonic", lambda: next(clock))
+    pace = telling.Pace()
     assert pace.said("train", Told("step 1", 0.0)) == ("at", "train [--------------------] step 1")
     assert pace.said("train", Told("step 2", 0.25)) == ("at", "train [#####---------------] step 2, 1:30 left")
     assert pace.said("train", Told("epoch 1", 0.5, lasting=True)) == ("note", "train: epoch 1")

@@ -61,8 +61,8 @@ def benchmark(
     """
     from edgekit.bench import measuring
     from edgekit.bench import rows as files
-    from edgekit.cli import show
     from edgekit.cli.bench import tables
+    from edgekit.cli.progress import shown
     from edgekit.jobs import interruption
 
     asked = measuring.Asked(
@@ -99,7 +99,7 @@ def benchmark(
     asked.check()
     if rows:
         files.check(rows)
-    with interruption.listening(), show.progress() as progress:
+    with interruption.listening(), shown() as progress:
         found = measuring.measure(
             paths, asked, progress=progress, keep=lambda row: files.append(rows, [row]) if rows else None
         )

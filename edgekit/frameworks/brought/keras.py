@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edgekit.errors import ElsewhereError
+from edgekit.errors import ElsewhereError, UnsupportedError
 from edgekit.frameworks import optional
+from edgekit.frameworks.brought import faults
 from edgekit.signature import State
 
 #: Distributions whose versions change what is done here.
@@ -16,7 +17,9 @@ with optional.absent(*optional.UNUSED):
     import keras
 
 _STATE = re.compile(r".+_state_\d+")
-_HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
+_OTHER = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
+#: Layers that look their input up in a table of texts or numbers, of which no format has one.
+_LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization", "Hashing", "HashedCrossing")
 
 
 def plain(model: Any) -> tuple[Any, tuple[str, ...]]:
@@ -24,7 +27,7 @@ def plain(model: Any) -> tuple[Any, tuple[str, ...]]:
 
     A functional model is built anew from its layers' configurations: its tensors would keep their types otherwise.
     """
-    policies = sorted({layer.dtype_policy.name for layer in model._flatten_layers()} & set(_HALF))
+    policies = sorted({layer.dtype_policy.name for layer in model._flatten_layers()} & set(_OTHER))
     if not policies:
         return model, ()
     note = (
@@ -50,10 +53,10 @@ def _in_float32(layer: Any) -> Any:
 def _replaced(config: Any) -> Any:
     """A layer's configuration, those of layers in it included, with float32 in the place of other policies."""
     if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and config.get("config", {}).get("name") in _HALF:
+        if config.get("class_name") == "DTypePolicy" and config.get("config", {}).get("name") in _OTHER:
             return "float32"
         return {
-            key: "float32" if key == "dtype" and value in _HALF else _replaced(value) for key, value in config.items()
+            key: "float32" if key == "dtype" and value in _OTHER else _replaced(value) for key, value in config.items()
         }
     return [_replaced(value) for value in config] if isinstance(config, list) else config
 
@@ -122,6 +125,18 @@ def _layer_of(tensor: Any) -> Any:
 
 def _keeps_state(layer: Any) -> bool:
     return isinstance(layer, keras.layers.RNN) and layer.stateful and layer.states is not None
+
+
+def check_lookups(given: str, model: Any) -> None:
+    """Raise ``UnsupportedError`` for a layer that takes texts, or looks its input up in a table."""
+    layers = list(model._flatten_layers())
+    looking = [layer for layer in layers if type(layer).__name__ in _LOOKUPS]
+    if looking or (looking := [layer for layer in layers if getattr(layer, "dtype", "") == "string"]):
+        raise UnsupportedError(
+            f"{given}: {faults.called(looking[0].name, looking[0])} takes texts or looks its input up in a table, "
+            "which no file of a model does",
+            hint="Do that before the model: hand in the model from behind the layer on, which takes its numbers.",
+        )
 
 
 def check_backend(given: str, model: Any) -> None:

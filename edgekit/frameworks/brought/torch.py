@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from edgekit.frameworks.loaded import named
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
 
-_HALF = (torch.float16, torch.bfloat16)
+_OTHER = (torch.float16, torch.bfloat16, torch.float64)
 
 
 def plain(given: str, model: nn.Module) -> tuple[str, ...]:
@@ -35,12 +35,16 @@ def plain(given: str, model: nn.Module) -> tuple[str, ...]:
                 f"{given} is quantized already: {name or 'it'} is a {type(module).__module__}.{type(module).__name__}",
                 hint="Hand in the float model: the target's own quantization is proven against it.",
             )
-    tensors = (*model.parameters(), *model.buffers())
-    if half := {t.dtype for t in tensors if t.dtype in _HALF}:
+    if other := types(model):
         model.float()
-        kinds = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
+        kinds = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in other))
         notes.append(f"Weights were {kinds}: the model is converted, and compared with its file, in float32.")
     return tuple(notes)
+
+
+def types(model: nn.Module) -> frozenset[torch.dtype]:
+    """Types of a module's weights that are converted in float32."""
+    return frozenset(t.dtype for t in (*model.parameters(), *model.buffers()) if t.dtype in _OTHER)
 
 
 def _dequantize(model: nn.Module) -> int:
@@ -68,16 +72,33 @@ def parameters(model: nn.Module) -> tuple[list[str], list[str]]:
     return needed, optional
 
 
-def taking(model: nn.Module, names: Sequence[str]) -> nn.Module:
+def others(value: Any, name: str = "") -> list[str]:
+    """What a module returned beside tensors, each with what it is."""
+    if torch.is_tensor(value):
+        return []
+    entries: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        entries = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple):
+        fields = getattr(value, "_fields", None) or [f"output_{i}" if not name else str(i) for i in range(len(value))]
+        entries = zip(fields, value, strict=True)
+    else:
+        return [f"{name or 'output'} is {value!r:.40}"]
+    return [found for key, inner in entries for found in others(inner, f"{name}_{key}" if name else key)]
+
+
+def taking(model: nn.Module, names: Sequence[str], fixed: Mapping[str, Any] | None = None) -> nn.Module:
     """The module with ``forward`` taking these of its parameters, in this order, and returning tensors alone.
 
     It stays itself, with its weights and their names: its class becomes one below its own. What is among its outputs
-    and no tensor (a cache of keys and values, a flag) is left out.
+    and no tensor (a cache of keys and values, a flag) is left out. ``fixed`` are parameters that keep one value.
     """
     own = type(model)
+    always = dict(fixed or {})
 
     def forward(self: Any, *values: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        return dict(named(own.forward(self, **dict(zip(names, values, strict=True))), torch.is_tensor, lenient=True))
+        returned = own.forward(self, **dict(zip(names, values, strict=True)), **always)
+        return dict(named(returned, torch.is_tensor, lenient=True))
 
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # exporters name inputs by it

@@ -128,27 +128,27 @@ def _feeds(contender: Contender, seed: int) -> tuple[dict[str, Sequence[Arrays]]
     if contender.given is not None:
         [(name, specs)] = contender.inputs.items()
         given = Path(contender.given)
-        return {name: _samples(specs, _held(given), given.name)}, "given"
+        return {name: samples(specs, held(given), given.name)}, "given"
     if contender.recorded.keys() >= contender.files.keys():
         feeds: dict[str, Sequence[Arrays]] = {}
         for name, file in contender.recorded.items():
-            with np.load(file, allow_pickle=False) as held:
-                arrays = {n.removeprefix("in/"): held[n] for n in held.files if n.startswith("in/")}
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {n.removeprefix("in/"): stored[n] for n in stored.files if n.startswith("in/")}
             if contender.steps:  # those of the first sequence
                 arrays = {n: array[0] for n, array in arrays.items()}
-            feeds[name] = _samples(contender.inputs[name], arrays, Path(file).name)
+            feeds[name] = samples(contender.inputs[name], arrays, Path(file).name)
         return feeds, "golden"
     rng = np.random.default_rng(seed)
     return {
-        name: [_all_drawn(specs, rng) for _ in range(_draws(specs))] for name, specs in contender.inputs.items()
+        name: [all_drawn(specs, rng) for _ in range(_draws(specs))] for name, specs in contender.inputs.items()
     }, "generated"
 
 
-def _held(file: Path) -> Arrays:
+def held(file: Path) -> Arrays:
     """The arrays of a file of the user's."""
     try:
-        with np.load(file, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: one array and no npz
         raise UsageError(
             f"{file.name} is no npz file of numbers", hint="Write it by numpy.savez(file, NAME=samples)."
@@ -161,12 +161,17 @@ def _draws(specs: Sequence[IO]) -> int:
     return max(1, min(DRAWN, MOST_DRAWN // max(1, numbers)))
 
 
-def _all_drawn(specs: Sequence[IO], rng: np.random.Generator) -> Arrays:
+def all_drawn(specs: Sequence[IO], rng: np.random.Generator) -> Arrays:
+    """A sample of numbers as a file's inputs take them; raises ``UsageError`` where a shape is not fixed."""
     return {spec.name: _drawn(spec, rng) for spec in specs}
 
 
-def _samples(specs: Sequence[IO], arrays: Arrays, file: str) -> Sequence[Arrays]:
-    """The samples that arrays hold, each in the shapes of the inputs, of which -1 takes any size."""
+def samples(specs: Sequence[IO], arrays: Arrays, file: str) -> Sequence[Arrays]:
+    """The samples that arrays hold, each in the shapes of the inputs, of which -1 takes any size.
+
+    Raises:
+        UsageError: an array is missing, empty or of another shape.
+    """
     if missing := [spec.name for spec in specs if spec.name not in arrays]:
         raise UsageError(f"{file} has no array {missing[0]!r}; it has {', '.join(arrays) or 'none'}")
     if without := [spec.name for spec in specs if not arrays[spec.name].ndim or not len(arrays[spec.name])]:

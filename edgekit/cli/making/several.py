@@ -9,31 +9,37 @@ from typing import Any
 
 from edgekit import api
 from edgekit.artifact import words
-from edgekit.cli import show
 from edgekit.cli.columns import columns
-from edgekit.cli.printing import EXIT, print_json, print_line
+from edgekit.cli.printing import DEMAND_NOT_MET, EXIT, print_json, print_line
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
 from edgekit.result import Result
 from edgekit.several import Options, SeveralError
 
-_DEMAND_NOT_MET = 5
-
 
 def named(given: Sequence[str]) -> list[str]:
     """Targets as they were named: one at a time, or with commas."""
-    return [name.strip() for text in given for name in ([text] if Path(text).exists() else text.split(","))]
+    return [name.strip() for text in given for name in ([text] if _lies_there(text) else text.split(","))]
 
 
-def convert(source: str, targets: Sequence[str], given: Options, *, require_speedup: bool, as_json: bool) -> int:
-    """Convert, and print the table; returns the exit code, that of the target which ended worst."""
-    with show.progress() as progress:
-        given["progress"] = progress
-        try:
-            results = api.convert(source, list(targets), **given)
-            ended: Mapping[str, Result | EdgekitError] = {result.target: result for result in results}
-        except SeveralError as error:
-            ended = error.ended
+def _lies_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # many names are longer than any file's may be
+        return False
+
+
+def converted(source: str, targets: Sequence[str], given: Options) -> Mapping[str, Result | EdgekitError]:
+    """Convert; how each target ended, by its name."""
+    try:
+        results = api.convert(source, list(targets), **given)
+    except SeveralError as error:
+        return error.ended
+    return {result.target: result for result in results}
+
+
+def show(ended: Mapping[str, Result | EdgekitError], *, require_speedup: bool, as_json: bool) -> int:
+    """Print the table; returns the exit code, that of the target which ended worst."""
     exits = {name: one.exit_code if isinstance(one, EdgekitError) else EXIT[one.status] for name, one in ended.items()}
     worst = max(exits, key=lambda name: exits[name])
     if as_json:
@@ -47,7 +53,7 @@ def convert(source: str, targets: Sequence[str], given: Options, *, require_spee
             if reason := str(one) if isinstance(one, EdgekitError) else one.reason:
                 print_line(f"{name}: {reason}")
     slow = [one for one in ended.values() if isinstance(one, Result) and not _is_faster(one)]
-    return _DEMAND_NOT_MET if require_speedup and slow and not exits[worst] else exits[worst]
+    return DEMAND_NOT_MET if require_speedup and slow and not exits[worst] else exits[worst]
 
 
 def _is_faster(result: Result) -> bool:

@@ -1,0 +1,1 @@
+"""Commands that make something of a model: convert, compress, sensitivity, train."""

@@ -1,0 +1,173 @@
+"""Running one model file on arrays of the user's, or on numbers that are drawn; nothing is compared or timed."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit import schemes, toolchains
+from edgekit.errors import DamagedFileError, UsageError
+from edgekit.proof.speed import opened
+from edgekit.result import IO
+from edgekit.scheme import Precision
+from edgekit.toolchains import Options
+
+OUTPUTS = "outputs.npz"
+#: Of the numbers that are drawn.
+SEED = 0
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A file and what it is run on.
+
+    Attributes:
+        toolchain: whose runtime.
+        model: the file.
+        inputs: npz file of arrays by name, or npy file of a model with one input; None draws numbers.
+        entry: of a file that has several, which.
+        precision: what the file claims; sessions look closer at what may be quantized.
+        shapes: by input, where the file leaves a shape open.
+    """
+
+    toolchain: str
+    model: PathLike[str]
+    inputs: PathLike[str] | None
+    entry: str | None
+    precision: Precision
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An array that went in or came out, of all samples; numbers are None where one is not finite, or there is none."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    min: float | None
+    max: float | None
+    mean: float | None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a file ran.
+
+    Attributes:
+        by: the runtime, its version and engine.
+        stand_in: whether that is not what the file ships to.
+        precision: what it computes in.
+        ops_delegated: operators of a fast delegate, where that is known.
+        samples: how many it ran on, one after the other.
+        source: whether they were given, or drawn from a seed.
+        inputs: what went in.
+        outputs: what came out.
+    """
+
+    by: str
+    stand_in: bool
+    precision: str
+    ops_delegated: int | None
+    samples: int
+    source: Literal["given", "generated"]
+    inputs: tuple[Row, ...]
+    outputs: tuple[Row, ...]
+
+
+def run(folder: Path, request: Request) -> Ran:
+    """Run a file on each sample; writes ``outputs.npz``.
+
+    Raises:
+        UsageError: the inputs do not fit, or numbers cannot be drawn for them.
+        EdgekitError: see ``toolchains.open_session``.
+    """
+    file = Path(request.model)
+    inspected = toolchains.audit(request.toolchain, file, request.entry)
+    specs = _fixed(inspected.inputs, request.shapes, file)
+    if request.inputs is None:
+        samples: Sequence[Arrays] = [opened.all_drawn(specs, np.random.default_rng(SEED))]
+    else:
+        samples = _given(specs, Path(request.inputs))
+    options = Options(schemes.find(request.precision))
+    session = toolchains.open_session(request.toolchain, file, options, entry=request.entry)
+    found = []
+    for sample in samples:
+        session.reset()
+        found.append(session.run(sample))
+    outputs = {name: _together([one[name] for one in found]) for name in found[0]}
+    np.savez(folder / OUTPUTS, **outputs)  # type: ignore[arg-type]
+    return Ran(
+        by=session.by,
+        stand_in=session.stand_in,
+        precision=session.precision,
+        ops_delegated=session.ops_delegated,
+        samples=len(samples),
+        source="generated" if request.inputs is None else "given",
+        inputs=tuple(_row(s.name, _together([one[s.name] for one in samples])) for s in specs),
+        outputs=tuple(_row(name, array) for name, array in outputs.items()),
+    )
+
+
+def _fixed(inputs: Sequence[IO], shapes: Mapping[str, tuple[int, ...]], file: Path) -> tuple[IO, ...]:
+    """The inputs with the shapes that the user gives to those that the file leaves open."""
+    if unknown := sorted(shapes.keys() - {tensor.name for tensor in inputs}):
+        raise UsageError(
+            f"{file.name} has no input {unknown[0]!r}", hint=f"It has {', '.join(tensor.name for tensor in inputs)}."
+        )
+    return tuple(
+        tensor.model_copy(update={"shape": shapes[tensor.name]}) if tensor.name in shapes else tensor
+        for tensor in inputs
+    )
+
+
+def _given(specs: Sequence[IO], file: Path) -> Sequence[Arrays]:
+    """The samples of a file: one, where arrays have the shapes of the inputs, else one per place of the first axis."""
+    arrays = _alone(specs, file) if file.suffix == ".npy" else opened.held(file)
+    if len(specs) == len(arrays) == 1:  # with one input and one array no name is needed
+        arrays = {specs[0].name: next(iter(arrays.values()))}
+    if all(spec.name in arrays and _fits(arrays[spec.name], spec) for spec in specs):
+        return [{spec.name: arrays[spec.name] for spec in specs}]
+    return opened.samples(specs, arrays, file.name)
+
+
+def _alone(specs: Sequence[IO], file: Path) -> Arrays:
+    """The array of an npy file."""
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise UsageError(f"{file.name} holds one array, and the model has {len(specs)} inputs: {names}", hint="npz.")
+    try:
+        return {specs[0].name: np.load(file, allow_pickle=False)}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{file.name} is no npy file of numbers", hint="Write it by numpy.save.") from error
+
+
+def _fits(array: NDArray[Any], spec: IO) -> bool:
+    alike = len(array.shape) == len(spec.shape)
+    return alike and all(size in (-1, own) for own, size in zip(array.shape, spec.shape, strict=True))
+
+
+def _together(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays of all samples: along their own first axis where that is the sample, else along a new one."""
+    if len(arrays) == 1:
+        return np.asarray(arrays[0])
+    batched = all(array.shape[:1] == (1,) for array in arrays)
+    return np.concatenate(arrays) if batched else np.stack(arrays)
+
+
+def _row(name: str, array: NDArray[Any]) -> Row:
+    if array.dtype == object:
+        raise DamagedFileError(f"the output {name!r} is no number")
+    wide = array.astype(np.float64)
+    finite = bool(np.isfinite(wide).all()) and wide.size > 0
+    numbers = (float(wide.min()), float(wide.max()), float(wide.mean())) if finite else (None, None, None)
+    return Row(name, tuple(array.shape), array.dtype.name, *numbers)

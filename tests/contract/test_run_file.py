@@ -1,0 +1,63 @@
+"""`edgekit run`: a file of any format, or an artifact, on given or drawn numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit import cli
+
+DIGITS = Path(__file__).parents[1] / "example_project" / "artifacts" / "digits"
+OLD = Path(__file__).parent / "artifacts" / "0.1.0"
+
+
+def ran(capsys, *arguments):
+    code = cli.run(["run", *map(str, arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("given", ["npz", "named", "npy", "sample"])
+def test_an_artifact_on_given_samples_gives_its_golden_outputs(given, tmp_path, capsys):
+    with np.load(DIGITS / "golden.npz") as golden:
+        [name] = [n.removeprefix("in/") for n in golden.files if n.startswith("in/")]
+        [made] = [n.removeprefix("out/") for n in golden.files if n.startswith("out/")]
+        x, y = golden[f"in/{name}"], golden[f"out/{made}"]
+    x, y = (x[:1], y[:1]) if given == "sample" else (x, y)
+    inputs = tmp_path / ("x.npy" if given == "npy" else "x.npz")
+    np.save(inputs, x) if given == "npy" else np.savez(inputs, **{name if given == "named" else "x": x})
+    code, found = ran(capsys, DIGITS, "--inputs", inputs, "-o", tmp_path / "y.npz")
+    assert code == 0
+    assert (found["samples"], found["source"], found["stand_in"]) == (len(x), "given", False)
+    with np.load(tmp_path / "y.npz") as outputs:
+        np.testing.assert_allclose(outputs[made].reshape(y.shape), y, atol=1e-4)
+    [row] = found["outputs"]
+    assert (row["name"], row["min"]) == (made, pytest.approx(float(y.min()), abs=1e-4))
+
+
+def test_without_inputs_numbers_are_drawn_and_said_so(capsys):
+    file = next((OLD / "tflite-fp16").glob("*.tflite"))
+    code, first = ran(capsys, file)
+    assert (code, first["toolchain"], first["source"], first["samples"]) == (0, "litert", "generated", 1)
+    assert first["inputs"][0]["min"] < 0 < first["inputs"][0]["max"]
+    assert ran(capsys, file)[1] == first, "the same seed"
+    assert cli.run(["run", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "drawn from a seed" in said and "ai-edge-litert" in said
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [({"a": np.zeros((2, 3)), "b": np.zeros(2)}, "has no array"), ({"x": np.zeros((2, 3))}, "the file takes")],
+)
+def test_inputs_that_do_not_fit_are_refused(arrays, says, tmp_path, capsys):
+    np.savez(tmp_path / "x.npz", **arrays)
+    code, found = ran(capsys, DIGITS, "--inputs", tmp_path / "x.npz")
+    assert code == 2 and says in found["reason"]
+
+
+def test_outputs_that_cannot_be_written_are_said_before_any_work(tmp_path, capsys):
+    code, found = ran(capsys, DIGITS, "-o", tmp_path / "no" / "y.npz")
+    assert code == 2 and "there is no folder" in found["reason"]
+    code, found = ran(capsys, tmp_path / "none.tflite")
+    assert code == 2 and "no such file" in found["reason"]
