@@ -349,7 +349,7 @@ def test_operators_times_leave_the_first_run_out(monkeypatch: pytest.MonkeyPatch
 
 
 def joined(*, read_out: bool, both: bool = False) -> ov.Model:
-    """A convolution with a grid behind it, which a sum alone reads, and another behind the sum; or two of the former."""
+    """A convolution, a grid that a sum alone reads, and another behind the sum; on its other side the same, or not."""
     rng = np.random.default_rng(0)
 
     def grid(value, bounds, levels=256):
