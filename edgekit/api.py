@@ -345,7 +345,8 @@ def inspect(path: Path, toolchain: str | None = None, entry: str | None = None) 
     """Audit a model file or one entry of it, or the parts of an artifact, in a child process.
 
     Returns:
-        ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
+        ``file``, ``toolchain``, the audit and the fields of ``edgekit.steps.audit.Beyond``; of an artifact of several
+        parts ``toolchain`` and the same per part.
     """
     from edgekit.artifact import contents
     from edgekit.artifact import folder as artifact
@@ -367,8 +368,11 @@ def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, 
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers:
         found = audited(path, name, entry, workers=workers)
+        request = audit.Request(name, path.resolve(), entry)
+        with tempfile.TemporaryDirectory() as folder, untrusted.blame(str(path)):
+            more = workers.ask("runtime", audit.beyond, Path(folder), request, confined=reading(path)).value
     named = {} if entry is None else {"entry": entry}
-    return {"file": str(path), "toolchain": name, **named, **wire.plain(found)}
+    return {"file": str(path), "toolchain": name, **named, **wire.plain(found), **wire.plain(more)}
 
 
 def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Workers) -> Inspected:
