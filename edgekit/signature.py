@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Framework = Literal["keras", "torch"]
+Framework = Literal["keras", "torch", "onnx"]
 #: A kind of child process: which framework it imports, and Keras's backend.
-Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "runtime"]
+Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx", "runtime"]
 Layout = Literal["plain", "channels_last", "channels_first"]
 #: How a box is written: corners (left, top, right, bottom), a corner and a size, a centre and a size, or TensorFlow's
 #: order of corners; ``-unit`` where the numbers are shares of the image's size, else they are pixels.

@@ -42,6 +42,7 @@ from edgekit.result import (
     StateFacts,
     TargetFile,
 )
+from edgekit.result.parity import Second
 from edgekit.signature import WHOLE
 from edgekit.target import Option, PassedOver, Target
 
@@ -143,6 +144,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
             config=order.source.config,
             sha256=next(iter(outcome.checkpoint.parts.values())).sha256,
             notes=outcome.checkpoint.notes,
+            second=_second(outcome),
         ),
         route=made.route if made else None,
         routes_tried=tuple(_tried(c) for c in outcome.candidates),
@@ -198,6 +200,11 @@ def _proof(evidence: Evidence | None) -> Proof:
     if evidence is None:
         return Proof(kind="none")
     return Proof(kind="stand-in" if evidence.stand_in else "runtime", by=evidence.by)
+
+
+def _second(outcome: Outcome) -> Second | None:
+    selection = _find(outcome.samples, "selection")
+    return selection.reference.value.second if selection and selection.reference else None
 
 
 def _agreement(outcome: Outcome) -> AgreementFacts | None:

@@ -22,6 +22,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("precision reached", result.precision_reached or "not measured"),
         ("proof", f"{result.proof.kind}: {result.proof.by}" if result.proof.by else "none"),
         ("parity", _parity(result)),
+        *([("second opinion", f"{result.source.second.words}")] if result.source.second else []),
         ("accuracy", _accuracy(result)),
         ("agreement", _agreement(result)),
         ("size", f"{_bytes(result.float_size_bytes)} -> {_bytes(result.size_bytes)}"),

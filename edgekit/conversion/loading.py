@@ -12,7 +12,7 @@ from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.order import Order
 from edgekit.conversion.samples import SplitFiles
 from edgekit.data.tasks import Split
-from edgekit.errors import ElsewhereError, FailedError, UsageError
+from edgekit.errors import DamagedFileError, ElsewhereError, FailedError, UnsafeInputError, UsageError
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
 from edgekit.signature import WHOLE, Environment, Signature
@@ -80,11 +80,40 @@ def examine(run: Run, source: Source) -> Source:
     assert source.path is not None
     size = sources.size(source)
     file = Given(source.path, source.sha256, None if source.trust else size)
-    request = describe.ExamineRequest(file, source.kind, source.given, source.sha256, source.trust)
-    limits = untrusted.limits(run.workers.limits, size)
+    beside = _beside(run, source, file) if source.kind == "onnx" else {}
+    request = describe.ExamineRequest(file, source.kind, source.given, source.sha256, source.trust, beside)
+    limits = untrusted.limits(run.workers.limits, size + sum(one.path.stat().st_size for one in beside.values()))
     with untrusted.damage(source):
         entry = run.step(describe.examine, "data", "check", request, limits=limits)
+    source = sources.with_files(source, {name: one.sha256 for name, one in beside.items()})
     return sources.with_facts(source, entry.value, entry.file(""))
+
+
+def _beside(run: Run, source: Source, file: Given) -> dict[str, Given]:
+    """The files that a model takes its weights from: named by a child, which is not believed, and hashed here.
+
+    Raises:
+        DamagedFileError: one of them is not there.
+        UnsafeInputError: one is a link, or lies elsewhere.
+    """
+    assert source.path is not None
+    limits = untrusted.limits(run.workers.limits, sources.size(source))
+    with untrusted.damage(source):
+        names = run.step(describe.beside, "data", "check", describe.BesideRequest(file, source.given), limits=limits)
+    found = {}
+    for name in names.value:
+        path = source.path.parent / name
+        if not path.is_file():
+            raise DamagedFileError(
+                f"{source.given} takes weights from {name!r}, which is not there", hint="Copy it beside the model."
+            )
+        if path.resolve() != path and not source.trust:
+            raise UnsafeInputError(
+                f"{source.given} takes weights from {name!r}, which is a link, or lies outside of its own folder",
+                hint="Keep external data beside the model, or pass --trust if you know where the file comes from.",
+            )
+        found[name] = Given(path, sources.file_sha256(path), file.untrusted_bytes)
+    return found
 
 
 def gather(run: Run, order: Order, checkpoint: Checkpoint, split: Split, *, ran: bool = True) -> SplitFiles:

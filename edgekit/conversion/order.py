@@ -150,8 +150,10 @@ class Order:
             if given is not None and self.recipe.rounds:
                 raise UsageError(f"{option} {given}: {asked} puts the weights on the grid", hint="Leave one out.")
         if self.source.kind not in _TRAINABLE_KINDS:
+            kind = self.source.kind
             raise UnsupportedError(
-                f"{asked}: a {self.source.kind} source cannot be trained", hint=f"Hand in {TRAINABLE}."
+                f"{asked}: {'an' if kind == 'onnx' else 'a'} {kind} source cannot be trained",
+                hint=f"Hand in {TRAINABLE}.",
             )
         if self.plan.task is None and not (self.plan.train and self.plan.evaluate):
             raise UsageError(

@@ -107,4 +107,7 @@ def nothing_to_try(order: Order, checkpoint: Checkpoint, plan: Plan) -> Candidat
     reason = f"{target} has no route for a {order.source.kind} source of {framework}"
     instead = ".keras" if framework == "keras" else ".pt2"
     hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
+    if framework == "onnx":
+        reason = f"{target} has no route for an .onnx: ONNX Runtime, OpenVINO and TensorRT read it"
+        hint = "Hand in the model that it was exported from: .pt2, .keras, or `file.py:function` that builds it."
     return Candidate("none", "UNSUPPORTED", reason, hint=hint)

@@ -93,7 +93,8 @@ def unproven(trial: Trial, tried: Sequence[Candidate]) -> EdgekitError:
     kind = kinds.get(statuses.pop(), FailedError) if len(statuses) == 1 else FailedError
     return kind(
         f"no fp32 {target.format} file of this model could be proven: {reasons}",
-        hint=f"Try `--target {target.name}` to see the report, or another format.",
+        hint=next((c.hint for c in tried if c.route == "none" and c.hint), "")
+        or f"Try `--target {target.name}` to see the report, or another format.",
     )
 
 

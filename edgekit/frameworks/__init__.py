@@ -1,7 +1,7 @@
 """Loading a source in its own framework: what runs in the framework's child process.
 
 One module per environment, imported in a child only: ``keras`` (KERAS_BACKEND is chosen per child), ``torch``,
-``tf_keras``. Each has ``load(source) -> LoadedModel``.
+``tf_keras``, ``onnx``. Each has ``load(source) -> LoadedModel``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ KINDS: dict[str, Kind] = {
     "keras-torch": Kind("keras", "keras", {"KERAS_BACKEND": "torch"}),
     "tf-keras": Kind("tf_keras", "tf-keras", {"TF_USE_LEGACY_KERAS": "1"}),
     "torch": Kind("torch", "torch"),
+    "onnx": Kind("onnx", "onnxruntime"),
 }
 
 
@@ -50,9 +51,9 @@ class LoadedModel(Protocol):
     """A model in its framework, in evaluation mode.
 
     Attributes:
-        native: ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module``, ``torch.jit.ScriptModule``, or the
-            ``tf.Module`` of a SavedModel.
-        framework: ``keras`` (any TensorFlow-side model) or ``torch``.
+        native: ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module``, ``torch.jit.ScriptModule``, the ``tf.Module``
+            of a SavedModel, or an ``onnx.ModelProto``.
+        framework: ``keras`` (any TensorFlow-side model), ``torch`` or ``onnx``.
         kind: the source's kind, see ``edgekit.sources.source``.
         signature: static batch-1 inputs and outputs in the model's own order and layout.
     """

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.errors import EdgekitError, FailedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.brought import faults
+from edgekit.result.parity import Second
 from edgekit.signature import Framework, Signature, TensorSpec
 from edgekit.sources.source import Source
 
@@ -36,6 +37,8 @@ class Loaded:
         most: samples per forward pass at most; 1 where the model's own batch is fixed.
         probed: False where it is known that samples can share a forward pass.
         sample: one that the model is known to run on; zeros where None.
+        by: who runs it, where that is not the framework.
+        second: how another implementation runs one sample of it; None where there is no other.
     """
 
     native: Any
@@ -47,6 +50,8 @@ class Loaded:
     most: int = BATCH
     probed: bool = True
     sample: Arrays | None = None
+    by: str = ""
+    second: Callable[[Loaded, Arrays], Second] | None = None
 
     @functools.cached_property
     def batch(self) -> int:

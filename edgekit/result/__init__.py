@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from edgekit.result.frozen import Frozen
-from edgekit.result.parity import Parity
+from edgekit.result.parity import Parity, Second
 from edgekit.result.recipe import RecipeFacts
 from edgekit.result.speed import Gain, Latency
 from edgekit.scheme import Kind
@@ -44,7 +44,7 @@ class Proof(Frozen):
 
 
 class SourceFacts(Frozen):
-    """What was handed in."""
+    """What was handed in; ``second`` is what another implementation makes of one sample of it, where there is one."""
 
     given: str
     kind: str
@@ -52,6 +52,7 @@ class SourceFacts(Frozen):
     config: str | None = None
     sha256: str
     notes: tuple[str, ...] = ()
+    second: Second | None = None
 
 
 class TargetFile(Frozen):

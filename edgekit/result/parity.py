@@ -106,3 +106,30 @@ class Parity(Measured):
     def reason(self) -> str:
         """The outputs' reasons, joined; empty where there is none."""
         return "; ".join(output.reason for output in self.per_output.values() if output.reason)
+
+
+#: What is said of outputs that are the same to the last bit, in dB.
+SAME = 300.0
+
+
+class Second(Measured):
+    """What another implementation makes of one sample, beside the one that the file is held against.
+
+    Attributes:
+        by: who ran it.
+        sqnr_db: how close both are, the output that is least; 300 where all are the same to the last bit. None where it
+            did not run the model.
+        reason: why it did not.
+    """
+
+    by: str
+    sqnr_db: float | None = None
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        """One sentence."""
+        if self.sqnr_db is None:
+            return f"{self.by} did not run one sample of it: {self.reason}"
+        close = "to the last bit" if self.sqnr_db >= SAME else f"to {self.sqnr_db:.1f} dB"
+        return f"{self.by} agrees with it on one sample {close}"

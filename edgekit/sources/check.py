@@ -9,8 +9,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from edgekit.data import archives
 from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
@@ -19,7 +20,9 @@ from edgekit.sources import allowed, documents, exported_program, hdf5, keras_co
 from edgekit.sources.source import Facts
 
 
-def check(path: Path, kind: str, given: str, folder: Path, *, trust: bool) -> Facts:
+def check(
+    path: Path, kind: str, given: str, folder: Path, *, trust: bool, beside: Mapping[str, Path] = MappingProxyType({})
+) -> Facts:
     """Check a file and, unless the user trusts it, put the copy that may be loaded into a folder.
 
     Args:
@@ -28,6 +31,7 @@ def check(path: Path, kind: str, given: str, folder: Path, *, trust: bool) -> Fa
         given: what errors call it.
         folder: where the copy goes.
         trust: whether the user answers for what it contains; damage is an error all the same.
+        beside: files that it names (``beside``), by these names.
 
     Raises:
         DamagedFileError: truncated, altered, or not what it says.
@@ -35,6 +39,10 @@ def check(path: Path, kind: str, given: str, folder: Path, *, trust: bool) -> Fa
         UnsupportedError: something in it that nobody has looked at.
         UsageError: a file of another kind, or without a model.
     """
+    if kind == "onnx":
+        from edgekit.sources import onnx_model
+
+        return Facts(("onnx",), file=onnx_model.check(path, given, folder, beside, trust=trust).name)
     checks: dict[str, Callable[[Path, str, Path, bool], Facts]] = {
         "keras": _keras_archive,
         "h5": _h5,
@@ -43,6 +51,13 @@ def check(path: Path, kind: str, given: str, folder: Path, *, trust: bool) -> Fa
         "torchscript": _torchscript,
     }
     return checks[kind](path, given, folder, trust)
+
+
+def beside(path: Path, given: str) -> tuple[str, ...]:
+    """Names of the files that an .onnx takes weights from, relative to its folder; raises as ``check`` does."""
+    from edgekit.sources import onnx_model  # onnx is not installed everywhere
+
+    return onnx_model.beside(onnx_model.parse(path, given), given)
 
 
 _BOTH: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch")

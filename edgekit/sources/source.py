@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,19 +20,19 @@ from edgekit import user_code, zoo
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, unknown_name
 from edgekit.signature import WHOLE, Environment, Framework, TensorSpec
 
-Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "python"]
+Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "onnx", "python"]
 
 ALLOWED = (
-    "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt or .jit, or "
-    "file.py:function"
+    "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt or .jit, .onnx, "
+    "or file.py:function"
 )
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
 _PICKLES = {".pt", ".pth", ".jit", ".torchscript", ".bin", ".ckpt", ".pkl", ".pickle"}
 
-_LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras")
+_LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx")
 #: What is not ours and is loaded by a framework: never without a look at it, never outside of a confined child.
-FILES: tuple[Kind, ...] = ("keras", "h5", "savedmodel", "pt2", "torchscript")
+FILES: tuple[Kind, ...] = ("keras", "h5", "savedmodel", "pt2", "torchscript", "onnx")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Facts:
     Attributes:
         environments: kinds of child process that can load it, the preferred one first.
         keras_version: version that wrote a ``.keras`` or ``.h5``; empty where it does not apply.
-        file: name of the copy that was checked and is to be loaded; empty where the user trusts the file as it lies.
+        file: name of the copy that was checked and is to be loaded; empty where the user trusts the file as it lies
+            (of an .onnx there is always one, with all weights inside).
     """
 
     environments: tuple[Environment, ...]
@@ -196,7 +197,15 @@ def with_facts(source: Source, facts: Facts, folder: Path) -> Source:
         folder: where the copy lies.
     """
     found = replace(source, keras_version=facts.keras_version, loaders=facts.environments)
-    return replace(found, path=folder / facts.file, confined=True) if facts.file else found
+    return replace(found, path=folder / facts.file, confined=not source.trust) if facts.file else found
+
+
+def with_files(source: Source, files: Mapping[str, str]) -> Source:
+    """The same file with others that it names beside it, by their hashes: the content is all of them."""
+    if not files:
+        return source
+    text = "".join(f"\0{name}\0{sha256}" for name, sha256 in sorted(files.items()))
+    return replace(source, sha256=hashlib.sha256(f"{source.sha256}{text}".encode()).hexdigest())
 
 
 def environments(source: Source) -> tuple[Environment, ...]:
@@ -207,6 +216,8 @@ def environments(source: Source) -> tuple[Environment, ...]:
         return ("torch", "keras-tensorflow", "keras-torch")
     if source.framework == "torch":
         return ("torch",)
+    if source.framework == "onnx":
+        return ("onnx",)
     return ("keras-tensorflow", "keras-torch")
 
 
@@ -312,6 +323,8 @@ def _kind(path: Path) -> tuple[Kind, Framework]:
         return "h5", "keras"
     if suffix == ".pt2":
         return "pt2", "torch"
+    if suffix == ".onnx":
+        return "onnx", "onnx"
     if suffix in _PICKLES:
         return "torchscript", "torch"
     raise UsageError(f"{path} has the extension {suffix or '(none)'!r}", hint=f"Allowed: {ALLOWED}.")

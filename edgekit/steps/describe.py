@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.errors import DamagedFileError, UsageError
@@ -127,13 +128,23 @@ def identify(folder: Path, request: IdentifyRequest) -> Framework:
 
 @dataclass(frozen=True)
 class ExamineRequest:
-    """A file as it was handed in: its kind, its name as it was typed, its hash, whether the user answers for it."""
+    """A file as it was handed in.
+
+    Attributes:
+        file: it.
+        kind: its kind.
+        given: its name as it was typed.
+        sha256: its hash.
+        trust: whether the user answers for it.
+        beside: files that it names, by these names.
+    """
 
     file: File
     kind: Kind
     given: str
     sha256: str
     trust: bool
+    beside: Mapping[str, File] = field(default_factory=dict)
 
 
 def examine(folder: Path, request: ExamineRequest) -> Facts:
@@ -145,4 +156,18 @@ def examine(folder: Path, request: ExamineRequest) -> Facts:
     file = Path(request.file)
     if sources.sha256(file, trust=request.trust) != request.sha256:
         raise UsageError(f"{request.given} changed while it was read", hint="Convert it again when it is whole.")
-    return check.check(file, request.kind, request.given, folder, trust=request.trust)
+    beside = {name: Path(one) for name, one in request.beside.items()}
+    return check.check(file, request.kind, request.given, folder, trust=request.trust, beside=beside)
+
+
+@dataclass(frozen=True)
+class BesideRequest:
+    """An .onnx, and its name as it was typed."""
+
+    file: File
+    given: str
+
+
+def beside(folder: Path, request: BesideRequest) -> tuple[str, ...]:
+    """The files that a model takes its weights from, relative to its folder."""
+    return check.beside(Path(request.file), request.given)

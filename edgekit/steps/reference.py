@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.data import plan as planning
 from edgekit.data import rows
 from edgekit.data.tasks import Samples
 from edgekit.frameworks import LoadedModel, repeat
 from edgekit.frameworks.once import load
 from edgekit.proof import execution, stream
+from edgekit.result.parity import Second
 from edgekit.sources.source import Source
 from edgekit.steps import File
 
@@ -40,10 +43,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Who ran it, and whether it also ran on inputs at the edge: a model may refuse them."""
+    """Who ran it, whether it also ran on inputs at the edge (a model may refuse them), and what another one says."""
 
     by: str
     edges: bool = False
+    second: Second | None = None
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -61,9 +65,22 @@ def run(folder: Path, request: Request) -> Answer:
     found = execution.in_framework(models, samples, request.task, folder)
     for name, steps in found.items():
         planning.save(Samples(stream.rows(steps, request.rows), None), folder / f"{name}.samples.npz")
-    framework = next(iter(models.values())).framework
+    first = next(iter(models.values()))
     edges = request.edges is not None and _edges(models, Path(request.edges), request.task, folder)
-    return Answer(f"{framework} ({request.environment})", edges)
+    by = getattr(first, "by", "") or f"{first.framework} ({request.environment})"
+    return Answer(by, edges, _second(first, samples))
+
+
+def _second(model: LoadedModel, samples: Path) -> Second | None:
+    """What another implementation makes of the first sample; None where there is no other."""
+    run = getattr(model, "second", None)
+    if run is None:
+        return None
+    some = next(rows.read(samples, "x/"))
+    found: Second = run(
+        model, [np.ascontiguousarray(t.sample(some[t.name], 0), t.dtype) for t in model.signature.inputs]
+    )
+    return found
 
 
 def _models(request: Request) -> dict[str, LoadedModel]:

@@ -23,5 +23,9 @@ class Request:
 def run(folder: Path, request: Request) -> frozenset[Trait]:
     """Its traits; of a file, see ``audit.py``."""
     loaded = load(request.source, request.environment)
+    if request.environment == "onnx":
+        from edgekit.toolchains.onnx.traits import of  # onnx is not installed everywhere
+
+        return find(of(loaded.native.graph), loaded.signature.state)
     module = torch_graph if request.environment in ("torch", "keras-torch") else tensorflow_graph
     return find(module.graph(loaded), loaded.signature.state)

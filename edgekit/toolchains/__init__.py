@@ -221,6 +221,10 @@ _CALLED: Mapping[Honoured, str] = {
 }
 
 
+#: Where a route runs that starts from a float file, whoever made that.
+RUNTIME: Mapping[str, Environment] = {"keras": "runtime", "torch": "runtime", "onnx": "runtime"}
+
+
 @dataclass(frozen=True)
 class Route:
     """One way through a toolchain.

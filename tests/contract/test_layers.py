@@ -195,7 +195,7 @@ def test_inspect_lists_layers_where_it_is_asked_to(capsys: pytest.CaptureFixture
     assert sum(layer.macs for layer in layers) == 6464
     assert cli.run(["inspect", folder, "--layers"]) == 0
     heading, *rows = capsys.readouterr().out.split("\n\n")[1].splitlines()
-    assert heading.split("  ")[0] == "kind" and len(rows) == len(layers)
+    assert heading.split("\t")[0] == "kind" and len(rows) == len(layers)
     for row, layer in zip(rows, layers, strict=True):
         assert row.startswith(layer.kind) and row.endswith(f"{layer.operator}:{layer.name}")
         assert "x".join(map(str, layer.shape)) in row and f"{layer.macs:,}" in row

@@ -70,7 +70,7 @@ def test_a_missing_file_suggests_the_nearest_one(tmp_path):
     assert "model.keras" in error.value.hint
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.tflite", "weights.npz", "README"])
+@pytest.mark.parametrize("name", ["model.mlmodel", "model.tflite", "weights.npz", "README"])
 def test_another_extension_says_what_is_allowed(tmp_path, name):
     (tmp_path / name).write_bytes(b"12345678")
     with pytest.raises(UsageError) as error:

@@ -176,11 +176,11 @@ def test_what_a_signal_leaves_to_do_can_be_interrupted_by_another(workers: Worke
 
 
 def test_where_a_step_is_is_said_with_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit.jobs import run
+    from edgekit.jobs.telling import pace as telling
 
     clock = iter([0.0, 30.0, 60.0])
-    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
-    pace = run._Pace()
+    monkeypatch.setattr(telling.time, "monotonic", lambda: next(clock))
+    pace = telling.Pace()
     assert pace.said("train", Told("step 1", 0.0)) == ("at", "train [--------------------] step 1")
     assert pace.said("train", Told("step 2", 0.25)) == ("at", "train [#####---------------] step 2, 1:30 left")
     assert pace.said("train", Told("epoch 1", 0.5, lasting=True)) == ("note", "train: epoch 1")

@@ -13,6 +13,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, torch_graph
 from edgekit.toolchains.onnx import vendor
+from edgekit.toolchains.onnx.passes import opset
 from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
 from edgekit.toolchains.onnx.passes.sharing import share_parameters
 
@@ -45,6 +46,16 @@ def from_torchscript(model: LoadedModel | None, request: Request) -> Converted:
         file = Path(folder) / "model.onnx"
         torch.onnx.export(model.native, sample, str(file), dynamo=False, opset_version=OPSET)
         return finish(onnx.load(file), request)
+
+
+def from_onnx(model: LoadedModel | None, request: Request) -> Converted:
+    """The model as it was handed in, its shapes fixed, in an opset that routes take."""
+    assert model is not None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model.native)
+    fitted, note = opset.fitted(copy, OPSET)
+    done = finish(fitted, request)
+    return Converted(done.file, (note,)) if note else done
 
 
 def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:

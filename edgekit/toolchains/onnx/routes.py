@@ -8,7 +8,7 @@ from typing import Any
 from edgekit.frameworks import LoadedModel
 from edgekit.ranges.estimator import Method
 from edgekit.signature import Environment
-from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, FLOAT_ACTIVATIONS, STEERED, Converted, Request, Route
+from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, FLOAT_ACTIVATIONS, RUNTIME, STEERED, Converted, Request, Route
 from edgekit.toolchains.onnx import export, low_bits, quantize, vendor
 
 _Convert = Callable[[LoadedModel | None, Request], Converted]
@@ -24,15 +24,15 @@ def _route(environments: Mapping[str, Environment], convert: _Convert, **more: A
 
 
 def _static(convert: _Convert, own: Method = "minmax") -> Route:
-    return _route({"keras": "runtime", "torch": "runtime"}, convert, quantizes_file=True, honours=STEERED, own=own)
+    return _route(RUNTIME, convert, quantizes_file=True, honours=STEERED, own=own)
 
 
 def _by_layer(convert: _Convert, because: str) -> Route:
-    environments: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
-    return _route(environments, convert, quantizes_file=True, honours=BY_LAYER, because=because)
+    return _route(RUNTIME, convert, quantizes_file=True, honours=BY_LAYER, because=because)
 
 
 ROUTES = {
+    "import-onnx": _route({"onnx": "onnx"}, export.from_onnx),
     "export-torch-dynamo": _route({"torch": "torch", "keras": "keras-torch"}, export.from_torch),
     "export-torch-script": _route({"torch": "torch"}, export.from_torchscript),
     "export-tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),

@@ -76,6 +76,15 @@ def from_saved_model(model: LoadedModel | None, request: Request) -> Converted:
         return finish(converted, request, model.signature.inputs, note=note)
 
 
+def from_onnx(model: LoadedModel | None, request: Request) -> Converted:
+    """Convert an ONNX model by OpenVINO's own frontend."""
+    assert model is not None
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(model.native.SerializeToString())
+        return finish(_convert(str(file)), request, model.signature.inputs)
+
+
 def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
     """Store the weights of the fp32 file in float16; the CPU computes in float32."""
     model = read(request.float_file)

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.frameworks import LoadedModel
-from edgekit.signature import Environment
-from edgekit.toolchains import BY_LAYER, FLOAT_ACTIVATIONS, STEERED, Converted, Request, Route
+from edgekit.toolchains import BY_LAYER, FLOAT_ACTIVATIONS, RUNTIME, STEERED, Converted, Request, Route
 from edgekit.toolchains.openvino import export, quantize
-
-_RUNTIME: dict[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 
 
 def _weights(convert: Callable[[LoadedModel | None, Request], Converted]) -> Route:
-    return Route(_RUNTIME, convert, quantizes_file=True, honours=BY_LAYER, because=FLOAT_ACTIVATIONS)
+    return Route(RUNTIME, convert, quantizes_file=True, honours=BY_LAYER, because=FLOAT_ACTIVATIONS)
 
 
 ROUTES = {
+    "import-onnx": Route({"onnx": "onnx"}, export.from_onnx),
     "export-torch-trace": Route({"torch": "torch"}, export.from_trace),
     "export-torch-export": Route({"torch": "torch", "keras": "keras-torch"}, export.from_program),
     "export-saved-model": Route({"keras": "keras-tensorflow"}, export.from_saved_model),
-    "cast-wf16-openvino": Route(_RUNTIME, export.to_fp16, quantizes_file=True),
-    "cast-wf16-openvino-widened": Route(_RUNTIME, export.to_fp16_widened, quantizes_file=True),
-    "ptq-w8a8-nncf": Route(_RUNTIME, quantize.static, quantizes_file=True, honours=STEERED),
-    "ptq-w8a8-nncf-all": Route(_RUNTIME, quantize.static_all, quantizes_file=True, honours=STEERED),
+    "cast-wf16-openvino": Route(RUNTIME, export.to_fp16, quantizes_file=True),
+    "cast-wf16-openvino-widened": Route(RUNTIME, export.to_fp16_widened, quantizes_file=True),
+    "ptq-w8a8-nncf": Route(RUNTIME, quantize.static, quantizes_file=True, honours=STEERED),
+    "ptq-w8a8-nncf-all": Route(RUNTIME, quantize.static_all, quantizes_file=True, honours=STEERED),
     "ptq-w8a8-nncf-unrolled": Route(
         {"torch": "torch", "keras": "keras-torch"}, quantize.static_unrolled, honours=STEERED
     ),

@@ -27,7 +27,7 @@ from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.graph import Graph
-from edgekit.toolchains.onnx.passes.names import rename
+from edgekit.toolchains.onnx.passes.names import graphs, rename
 from edgekit.toolchains.onnx.passes.observing import bounded, observe
 from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, share_constants, values
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
@@ -217,7 +217,8 @@ def insert(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, fl
         nodes.append(node)
         for name in node.output:
             nodes.extend(_pair(model.graph, name, scales))
-    read = {name for node in nodes for name in node.input} | {value.name for value in model.graph.output}
+    everywhere = [*nodes, *(node for inner in list(graphs(model.graph))[1:] for node in inner.node)]  # loops, branches
+    read = {name for node in everywhere for name in node.input} | {value.name for value in model.graph.output}
     del model.graph.node[:]
     model.graph.node.extend(node for node in nodes if node.op_type != "Constant" or node.output[0] in read)
     kept = [tensor for tensor in model.graph.initializer if tensor.name in read]

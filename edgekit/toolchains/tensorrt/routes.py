@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx
 
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import BY_LAYER, FLOAT_ACTIVATIONS, STEERED, Converted, Request, Route
+from edgekit.toolchains import BY_LAYER, FLOAT_ACTIVATIONS, RUNTIME, STEERED, Converted, Request, Route
 from edgekit.toolchains.onnx import export
 from edgekit.toolchains.tensorrt import checks, quantize
 from edgekit.toolchains.tensorrt.passes import half
@@ -25,16 +25,13 @@ def _checked(convert: Callable[[LoadedModel | None, Request], Converted]) -> Cal
 
 
 ROUTES = {
+    "import-onnx": Route({"onnx": "onnx"}, _checked(export.from_onnx)),
     "export-torch-dynamo": Route({"torch": "torch", "keras": "keras-torch"}, _checked(export.from_torch)),
     "export-torch-script": Route({"torch": "torch"}, _checked(export.from_torchscript)),
     "export-tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),
-    "cast-wf16af16-onnx": Route({"keras": "runtime", "torch": "runtime"}, half.half, quantizes_file=True),
-    "ptq-w8a8-qdq": Route(
-        {"keras": "runtime", "torch": "runtime"}, quantize.qdq, quantizes_file=True, honours=STEERED, own="minmax"
-    ),
-    "weights-w4-onnx": Route(
-        {"keras": "runtime", "torch": "runtime"}, quantize.in_blocks, True, BY_LAYER, FLOAT_ACTIVATIONS
-    ),
+    "cast-wf16af16-onnx": Route(RUNTIME, half.half, quantizes_file=True),
+    "ptq-w8a8-qdq": Route(RUNTIME, quantize.qdq, quantizes_file=True, honours=STEERED, own="minmax"),
+    "weights-w4-onnx": Route(RUNTIME, quantize.in_blocks, True, BY_LAYER, FLOAT_ACTIVATIONS),
     "ptq-w8a8-qdq-unrolled": Route(
         {"torch": "torch", "keras": "keras-torch"}, quantize.unrolled_qdq, honours=STEERED, own="minmax"
     ),
