@@ -32,7 +32,7 @@ from edgekit.conversion.order import Order
 from edgekit.conversion.recipe import training
 from edgekit.conversion.sensitivity import Sensitivity
 from edgekit.data.plan import DataPlan
-from edgekit.errors import UsageError, did_you_mean
+from edgekit.errors import EdgekitError, UsageError, did_you_mean
 from edgekit.jobs import extras, interpreters, wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.interruption import listening
@@ -345,8 +345,8 @@ def inspect(path: Path, toolchain: str | None = None, entry: str | None = None) 
     """Audit a model file or one entry of it, or the parts of an artifact, in a child process.
 
     Returns:
-        ``file``, ``toolchain``, the audit and the fields of ``edgekit.steps.audit.Beyond``; of an artifact of several
-        parts ``toolchain`` and the same per part.
+        ``file``, ``toolchain``, the audit and the fields of ``edgekit.steps.audit.Beyond`` and
+        ``Delegated``; of an artifact of several parts ``toolchain`` and the same per part.
     """
     from edgekit.artifact import contents
     from edgekit.artifact import folder as artifact
@@ -371,8 +371,11 @@ def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, 
         request = audit.Request(name, path.resolve(), entry)
         with tempfile.TemporaryDirectory() as folder, untrusted.blame(str(path)):
             more = workers.ask("runtime", audit.beyond, Path(folder), request, confined=reading(path)).value
+            runs = audit.Delegated(None)
+            with contextlib.suppress(EdgekitError):  # the runtime may be missing, or not open what can be read
+                runs = workers.ask("runtime", audit.delegated, Path(folder), request, confined=reading(path)).value
     named = {} if entry is None else {"entry": entry}
-    return {"file": str(path), "toolchain": name, **named, **wire.plain(found), **wire.plain(more)}
+    return {"file": str(path), "toolchain": name, **named, **wire.plain(found), **wire.plain(more), **wire.plain(runs)}
 
 
 def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Workers) -> Inspected:

@@ -23,7 +23,7 @@ from edgekit.signature import WHOLE
 _out = Console(highlight=False, markup=False, emoji=False)
 
 #: Fields of an inspected file that are not a line of their own.
-_SHOWN_APART = ("inputs", "outputs", "layers", "scales", "delegated")
+_SHOWN_APART = ("inputs", "outputs", "layers", "scales", "delegated", "macs_quantized_share")
 #: Tensors whose scales are shown to people.
 _FIRST = 6
 
@@ -74,9 +74,9 @@ def audit(found: dict[str, Any], *, layers: bool = False) -> None:
             audit(part, layers=layers)
         return
     rows = [
-        (name, _text(columns.text(value) or "none"))
+        (name, _text("not told" if value is None else columns.text(value) or "none"))
         for name, value in found.items()
-        if name not in (*_SHOWN_APART, "macs_quantized_share")
+        if name not in (*_SHOWN_APART, *(("ops_delegated",) if found.get("delegated") else ()))
         and (name, value) != ("entries", [])  # most formats have none
     ]
     for side in ("inputs", "outputs"):

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit import toolchains
-from edgekit.errors import EdgekitError
 from edgekit.result import Inspected
 from edgekit.signature import State, Trait
 from edgekit.steps import File
@@ -35,25 +34,31 @@ class Beyond:
     Attributes:
         size_bytes: of the file, and of those that it needs beside it.
         scales: of its tensors; None where they are not read from this format.
-        delegated: operators by type, how many a fast delegate runs and of how many; None where that cannot be told.
     """
 
     size_bytes: int
     scales: tuple[Scaled, ...] | None
-    delegated: dict[str, tuple[int, int]] | None
 
 
 def beyond(folder: Path, request: Request) -> Beyond:
-    """Read that; where only the runtime tells what its delegate takes, and does not open the file, that is not told."""
+    """Read that; nothing is executed."""
     file, name, entry = Path(request.file), request.toolchain, request.entry
-    try:
-        delegated = toolchains.delegated(name, file, entry)
-    except EdgekitError:
-        delegated = None
     beside = toolchains.audit(name, file, entry).beside
     files = [one for one in file.rglob("*") if one.is_file()] if file.is_dir() else [file]
     size = sum(one.stat().st_size for one in (*files, *(file.parent / one for one in beside)))
-    return Beyond(size, toolchains.scales_of(name, file, entry), delegated)
+    return Beyond(size, toolchains.scales_of(name, file, entry))
+
+
+@dataclass(frozen=True)
+class Delegated:
+    """Operators by type, how many a fast delegate runs and of how many; None where that cannot be told."""
+
+    delegated: dict[str, tuple[int, int]] | None
+
+
+def delegated(folder: Path, request: Request) -> Delegated:
+    """Read that, or have the runtime open the file where only that tells."""
+    return Delegated(toolchains.delegated(request.toolchain, Path(request.file), request.entry))
 
 
 @dataclass(frozen=True)

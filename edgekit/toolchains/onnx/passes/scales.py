@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from edgekit.toolchains import Scaled
 from edgekit.toolchains.onnx.graph import load
@@ -24,15 +24,17 @@ def read(file: Path, entry: str | None = None) -> tuple[Scaled, ...]:
             continue
         scales = numpy_helper.to_array(stored[node.input[1]]).reshape(-1)
         point = stored.get(node.input[2]) if len(node.input) > 2 else None
-        points = numpy_helper.to_array(point).reshape(-1) if point is not None else None
+        points = numpy_helper.to_array(point).reshape(-1) if point is not None else [0]
+        typed = stored.get(node.input[0], point)
         settings = {attribute.name: attribute.i for attribute in node.attribute}
         name = node.input[0].removesuffix(_PAIR)
         found[name] = Scaled(
             name=name,
-            type="uint8" if points is None else points.dtype.name,  # the standard's own
+            # Without a zero point the standard quantizes to uint8.
+            type="uint8" if typed is None else TensorProto.DataType.Name(typed.data_type).lower(),
             constant=node.input[0] in stored,
             scales=tuple(map(float, scales)),
-            zero_points=tuple(map(int, points)) if points is not None else (0,),
+            zero_points=tuple(map(int, points)),
             axis=settings.get("axis", 1) if scales.size > 1 else None,
             block=settings.get("block_size", 0),
         )
