@@ -408,14 +408,13 @@ def delegated(name: str, file: Path, entry: str | None = None) -> dict[str, tupl
 
     In a child only: where the file itself does not say, the runtime is asked by opening it.
     """
-    for module in ("passes.scales", "session"):
-        if importlib.util.find_spec(f"edgekit.toolchains.{name}.{module}") is None:
-            continue
-        found = importlib.import_module(f"edgekit.toolchains.{name}.{module}")
-        if hasattr(found, "delegated_operators"):
-            told: dict[str, tuple[int, int]] | None = found.delegated_operators(file, entry)
+    if importlib.util.find_spec(f"edgekit.toolchains.{name}.passes.scales") is not None:
+        of_file = importlib.import_module(f"edgekit.toolchains.{name}.passes.scales")
+        if hasattr(of_file, "delegated_operators"):
+            told: dict[str, tuple[int, int]] | None = of_file.delegated_operators(file, entry)
             return told
-    return None
+    session = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    return session.delegated_operators(file, entry) if hasattr(session, "delegated_operators") else None
 
 
 def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[Trait]:
