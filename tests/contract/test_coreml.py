@@ -158,6 +158,20 @@ def test_recurrent_layers_taken_apart_are_int8_and_close(routes: Path) -> None:
         assert 10 * np.log10(float((expected**2).sum()) / noise) >= least
 
 
+def test_what_coremltools_does_not_know_is_taken_apart_in_the_exported_program(routes: Path) -> None:
+    from edgekit.toolchains import Options
+    from edgekit.toolchains.coreml.session import open_session
+
+    kind, message, _ = json.loads((routes / "outcome.json").read_text())["unknown-traced"]
+    assert kind == "UnsupportedError" and "not implemented" in message, (
+        "tracing is still refused: the next route does it"
+    )
+    session = open_session(routes / "unknown" / "model.mlpackage", Options(SCHEMES["fp32"]))
+    with np.load(routes / "unknown.npz") as stored:
+        for x, y in zip(stored["x"], stored["y"], strict=True):
+            np.testing.assert_allclose(session.run({"x": x[None]})["y"][0], y, rtol=1e-5, atol=1e-5)
+
+
 def test_cells_that_come_unrolled_keep_their_sums_in_float(routes: Path) -> None:
     """Two ways to one program: taken apart by the route, or in the float file already (as Keras's layers are)."""
     from edgekit.toolchains.coreml.audit import audit

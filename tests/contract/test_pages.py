@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import low_bits, metrics_page, results_page, sources, vendors
+from benchmarks import low_bits, metrics_page, outside, outside_page, results_page, sources, vendors
 from edgekit import zoo
 from edgekit.bench import rows as files
 
@@ -53,6 +53,12 @@ def test_the_low_bits_page_is_that_of_its_rows():
 def test_the_page_of_vendors_is_that_of_its_rows():
     assert vendors.PAGE.read_text("utf-8") == vendors.page(), "run: make pages"
     assert set(vendors.newest()) <= set(vendors.CELLS)
+
+
+def test_the_page_of_outside_models_is_that_of_its_rows():
+    assert outside_page.PAGE.read_text("utf-8") == outside_page.page(outside_page.newest()), "run: make pages"
+    kinds = [model.kind for model in outside.models()]
+    assert len(kinds) >= 40 and min(kinds.count(kind) for kind in kinds) >= 3
 
 
 def test_results_have_their_sections():

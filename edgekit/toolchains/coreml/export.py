@@ -14,7 +14,7 @@ from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages
 from edgekit.toolchains.coreml import package
-from edgekit.toolchains.coreml.passes import linear
+from edgekit.toolchains.coreml.passes import cells, linear
 from edgekit.toolchains.coreml.vendor import coremltools, torch_frontend
 
 #: Where the target names none: the first with 4-bit weights and attention as one operator.
@@ -45,20 +45,40 @@ def convert_program(program: Any, request: Request) -> Converted:
 
 
 def exported(model: LoadedModel | None) -> Any:
-    """Export with what coremltools cannot read in an exported program taken apart: recurrent cells, tanh GELU."""
+    """Export with what coremltools cannot read in an exported program taken apart.
+
+    That is recurrent cells, tanh GELU, and every operator that it does not know and PyTorch can write in others.
+    """
     import torch
 
     from edgekit.frameworks.torch import torch_export
+    from edgekit.toolchains._shared.torch_graph import crops
 
     assert model is not None
     aten, table = torch.ops.aten, torch.export.default_decompositions()
     known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
+    known |= {**crops(), **cells.decompositions()}  # coremltools 9 refuses a padding that takes away
     program = torch_export(model)
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
         # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here
         # (targets/REASONS.md#tanh-gelu).
         known |= torch._decomp.get_decompositions([aten.gelu.default])
-    return program.run_decompositions(known).run_decompositions({})
+    coremltools()
+    program = program.run_decompositions(known)
+    while more := _unknown(program) & set(table):  # what an operator is taken apart into may be unknown, too
+        program = program.run_decompositions({op: table[op] for op in more})
+    return program.run_decompositions({})
+
+
+def _unknown(program: Any) -> set[Any]:
+    """PyTorch's operators in a program that coremltools has no translation of."""
+    import torch
+    from coremltools.converters.mil.frontend.torch import torch_op_registry
+
+    registry = torch_op_registry._TORCH_OPS_REGISTRY
+    with torch_frontend():
+        targets = {node.target for node in program.graph.nodes if node.op == "call_function"}
+        return {op for op in targets if isinstance(op, torch._ops.OpOverload) and registry.get_func(op.name()) is None}
 
 
 def from_concrete(model: LoadedModel | None, request: Request) -> Converted:
@@ -132,7 +152,7 @@ def _convert(ct: Any, model: Any, request: Request, **options: Any) -> Converted
                 **options,
             )
     except NotImplementedError as error:
-        raise UnsupportedError(f"coremltools: {messages.sentence(error)}", hint="Another route may do it.") from error
+        raise UnsupportedError(f"coremltools: {messages.sentence(error)}") from error
     except Exception as error:  # coremltools raises RuntimeError, ValueError, TypeError, KeyError for one and the same
         raise _explained(error, name) from error
     return package.write(converted.get_spec(), converted.weights_dir, request)
@@ -153,7 +173,7 @@ def _passes(ct: Any) -> Any:
 
 def _explained(error: Exception, target: str) -> FailedError | UnsupportedError:
     if line := messages.line(error, "not implemented|Unsupported fx node|not supported"):
-        return UnsupportedError(f"coremltools: {line}", hint="Another route may do it.")
+        return UnsupportedError(f"coremltools: {line}")
     if line := messages.line(error, "minimum_deployment_target|(?i:opset)"):
         return UnsupportedError(
             f"the model needs more than {target} has: {line}",

@@ -29,6 +29,7 @@ from edgekit.toolchains.litert.passes.lookups import as_embedding_lookups
 from edgekit.toolchains.litert.passes.names import named_tensors
 from edgekit.toolchains.litert.passes.ranges import observe
 from edgekit.toolchains.litert.schema import packed_model
+from edgekit.toolchains.litert.vendor import fitting_ranks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -295,12 +296,13 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     wanted = _give(request, ranges, layers) if request.ranges else {}
     quantizer = Quantizer(bytes(source), recipe)
     try:
-        content = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
+        with fitting_ranks():
+            content = quantizer.quantize(
+                ranges, enable_progress_bar=False, enable_progress_report=False
+            ).quantized_model
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         loop = "a loop over time cannot be calibrated; " if "while" in str(error) else ""
-        raise UnsupportedError(
-            f"ai-edge-quantizer: {loop}{sentence(error)}", hint="Use int8-dynamic for this model."
-        ) from error
+        raise UnsupportedError(f"ai-edge-quantizer: {loop}{sentence(error)}") from error
     file = request.folder / FILE
     file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
     _check(file, wanted)

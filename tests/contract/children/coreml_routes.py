@@ -30,6 +30,14 @@ class Recurrent(nn.Module):
         return self.head(found[:, -1])
 
 
+class Unknown(nn.Module):
+    """What coremltools 9.0 has no translation of: a difference along an axis, ones of another tensor's kind."""
+
+    def forward(self, x):
+        steps = torch.diff(x, dim=-1, prepend=x[..., :1] * 2)
+        return steps * 3 + x.new_ones(10, 12).cumsum(-1)
+
+
 def main(folder):
     outcome = {}
 
@@ -56,6 +64,10 @@ def main(folder):
     attempt("activations", model, (10, 12), "ptq-w8a8-coremltools", "int8", "iOS17", given, file)
     attempt("unrolled", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS17", given)
     apart = attempt("exported", model, (10, 12), "export-torch-export", "fp32", "iOS17")
+    unknown = Unknown().eval()
+    np.savez(folder / "unknown.npz", x=samples, y=unknown(torch.from_numpy(samples)).numpy())
+    attempt("unknown-traced", unknown, (10, 12), "export-torch-trace", "fp32", "iOS17")
+    attempt("unknown", unknown, (10, 12), "export-torch-export", "fp32", "iOS17")
     attempt("exported-int8", model, (10, 12), "ptq-w8a8-coremltools-matmuls", "int8", "iOS17", given, apart)
     attempt("unrolled-old", model, (10, 12), "ptq-w8a8-coremltools-unrolled", "int8", "iOS16", given)
     attempt(

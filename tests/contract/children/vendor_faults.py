@@ -185,3 +185,37 @@ def epsilons() -> dict[str, list[str]]:
             made = torch.onnx.export(program, (), dynamo=True, opset_version=20, verbose=False, optimize=True)
         found[name] = sorted(node.op_type for node in made.model_proto.graph.node if node.op_type != "Identity")
     return found
+
+
+def packed_constant() -> dict[str, str]:
+    """What ai-edge-quantizer says of a constant that is packed with a tensor, as it comes and mended."""
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import recipe
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    from edgekit.toolchains.litert.vendor import fitting_ranks
+
+    rng = np.random.default_rng(0)
+    constant, weights = (tf.constant(rng.standard_normal(s), tf.float32) for s in ((1, 4, 8), (8, 8)))
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 4, 8))])  # type: ignore[untyped-decorator]
+    def model(x: Any) -> Any:
+        return tf.stack([x @ weights, constant], 1) @ weights
+
+    held = tf.Module()
+    held.model = model
+    file = tf.lite.TFLiteConverter.from_concrete_functions([model.get_concrete_function()], held).convert()
+    (key, described), *_ = Interpreter(model_content=file).get_signature_list().items()
+    sample = {described["inputs"][0]: rng.standard_normal((1, 4, 8)).astype(np.float32)}
+
+    def said(quantizer: Any) -> str:
+        try:
+            quantizer.quantize(quantizer.calibrate({key: [sample]}), enable_progress_bar=False)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    comes = said(Quantizer(bytearray(file), recipe.static_wi8_ai8()))
+    with fitting_ranks():
+        return {"as it comes": comes, "mended": said(Quantizer(bytearray(file), recipe.static_wi8_ai8()))}

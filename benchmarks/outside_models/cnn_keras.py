@@ -1,0 +1,53 @@
+"""Convolutional networks of keras.applications, at their own depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from settled import images, keras_model
+
+KIND = "CNN"
+
+
+def samples() -> Any:
+    """Images of 64 pixels, channels last."""
+    return images(last=True)
+
+
+def samples_xception() -> Any:
+    """Images of 72 pixels."""
+    return images(72, last=True)
+
+
+def samples_efficientnet_v2() -> Any:
+    """Images of 64 pixels from 0 to 255."""
+    return images(last=True, scale=40.0, shift=128.0)
+
+
+def densenet() -> Any:
+    """DenseNet-121 (concatenations): keras.applications."""
+    import keras
+
+    return keras_model(keras.applications.DenseNet121(weights=None, input_shape=(64, 64, 3), classes=10))
+
+
+def xception() -> Any:
+    """Xception (separable convolutions): keras.applications."""
+    import keras
+
+    return keras_model(keras.applications.Xception(weights=None, input_shape=(72, 72, 3), classes=10))
+
+
+def nasnet_mobile() -> Any:
+    """NASNet-Mobile (cells of many branches): keras.applications."""
+    import keras
+
+    return keras_model(keras.applications.NASNetMobile(weights=None, input_shape=(64, 64, 3), classes=10))
+
+
+def efficientnet_v2() -> Any:
+    """EfficientNet V2 B0 (fused blocks, squeeze-and-excite, preprocessing inside): keras.applications."""
+    import keras
+
+    model = keras.applications.EfficientNetV2B0(weights=None, input_shape=(64, 64, 3), classes=10)
+    return keras_model(model, scale=40.0, shift=128.0)
