@@ -49,7 +49,7 @@ def test_it_is_proven_against_onnx_runtime_without_its_optimizer(convert: Any, t
     make, options = GOOD[name]
     result = convert(onnx_models.write(make(), tmp_path), "onnxruntime-fp32", **options)
     assert result.status == "PASS", result.reason
-    assert (result.framework, result.source.kind, result.route) == ("onnx", "onnx", "import-onnx")
+    assert (result.framework, result.source.kind, result.route) == ("onnx", "onnx", "export-onnx")
     assert result.parity.reference == f"ONNX Runtime {onnxruntime.__version__}, no optimizations"
     assert result.parity.sqnr_db > 100
     second = result.source.second
@@ -238,7 +238,7 @@ def test_litert_by_onnx2tf(convert: Any, tmp_path: Path, name: str) -> None:
     make, options = GOOD[name]
     result = convert(onnx_models.write(make(), tmp_path), "tflite-fp32", **options)
     assert result.status == "PASS", result.reason
-    assert result.route == "import-onnx2tf" and result.parity.sqnr_db > 100
+    assert result.route == "export-onnx2tf" and result.parity.sqnr_db > 100
     assert not {"SHAPE", "PACK"} & set(result.audit.ops_float or {})  # shapes are constants
     assert "no optimizations" in result.parity.reference
 

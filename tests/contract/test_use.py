@@ -1,5 +1,6 @@
 """The program in an artifact's README runs as it stands, and gives what the file gave when it was made."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from edgekit import api, target
 from edgekit.artifact import folder as artifact
+from edgekit.errors import UsageError
 
 TARGETS = ["tflite-fp32", "tflite-int8", "onnxruntime-int8", "openvino-fp32", "openvino-int8", "executorch-int8"]
 KEPT_FOR_THE_NIGHT = sorted({name for name in target.names() if not name.startswith("coreml")} - set(TARGETS))
@@ -58,3 +60,15 @@ def test_the_program_of_every_format_runs_its_golden_samples(name, tmp_path, wor
 def test_the_programs_of_a_model_of_several_parts_with_states(tmp_path, workers, kept):
     result = api.convert("denoiser_rnn@torch", "onnxruntime-fp32", output=tmp_path / "a", workers=workers, store=kept)
     check(Path(result.artifact))
+
+
+def test_licence_and_tokenizer_go_into_the_artifact(tmp_path, workers, kept):
+    (tmp_path / "words.json").write_text("{}")
+    said = {"licence": "CC0-1.0", "tokenizer": tmp_path / "words.json", "latency": False}
+    result = api.convert("mlp@torch", "onnxruntime-fp32", output=tmp_path / "a", workers=workers, store=kept, **said)
+    assert (result.source.licence, result.tokenizer) == ("CC0-1.0", "words.json")
+    assert artifact.verify(tmp_path / "a", workers)["status"] == "PASS"
+    digest = hashlib.sha256(b"{}").hexdigest()
+    assert f"words.json (SHA-256 {digest})" in (tmp_path / "a" / "README.md").read_text("utf-8")
+    with pytest.raises(UsageError, match="no such tokenizer file"):
+        api.convert("mlp@torch", "onnxruntime-fp32", output=tmp_path / "b", **{**said, "tokenizer": tmp_path / "none"})

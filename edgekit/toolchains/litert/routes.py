@@ -31,7 +31,7 @@ ROUTES: Mapping[str, Route] = {
     "ptq-w8a8-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int8, **_STATIC),
     "ptq-w8a16-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int16x8, **_STATIC),
     "export-litert-torch": Route({**_TORCH, "keras": "keras-torch"}, export_torch.convert_fp32),
-    "import-onnx2tf": Route({"onnx": "onnx2tf"}, import_onnx.convert_fp32),
+    "export-onnx2tf": Route({"onnx": "onnx2tf"}, import_onnx.convert_fp32),
     "ptq-w8a8-pt2e": Route(_TORCH, export_torch.convert_pt2e_int8, honours=STEERED),
     "cast-wf16-quantizer": Route(RUNTIME, quantize.cast_fp16, quantizes_file=True),
     "dynamic-w8a8-quantizer-nodepthwise": _dynamic(quantize.dynamic_products),
