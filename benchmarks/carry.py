@@ -25,6 +25,7 @@ from edgekit import target as targets
 from edgekit.conversion import adjusting
 from edgekit.conversion.recipe import carrying
 from edgekit.errors import EdgekitError
+from edgekit.handed import Handed
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -45,7 +46,8 @@ CARRIED, DERIVED, AGREED = 40.0, 21.0, 0.99
 
 def measured(model: str, framework: str, target: str, epochs: int, workers: Workers, store: Store) -> dict[str, Any]:
     """The figures of one cell."""
-    order = api._order(f"{model}@{framework}", target, None, None, None, "top1", (), (), trust=False)
+    files = Handed(f"{model}@{framework}", None, {}, ())
+    order = api._order(files, target, None, "top1", (), (), trust=False)
     order = dataclasses.replace(order, recipe=api._recipe(None, epochs, None), latency=False)
     with store.lease() as lease:
         run = Run(workers, lease, lambda event, label: None)
@@ -61,10 +63,11 @@ def measured(model: str, framework: str, target: str, epochs: int, workers: Work
         if ranges:
             child = adjusting.able(checkpoint)
             assert child is not None
-            target_of, biases = order.target, toolchains.integer_biases(order.target.toolchain)
+            biases = toolchains.integer_biases(order.target.toolchain)
             asked = places.OnStepsRequest(
-                source=checkpoint.parts[WHOLE], environment=child, ranges=checkpoint.on_steps, scheme=target_of.scheme,
-                kinds=target_of.layers, layers=order.layers, biases=biases, samples=test.file,
+                source=checkpoint.parts[WHOLE], environment=child, ranges=checkpoint.on_steps,
+                scheme=order.target.scheme, kinds=order.target.layers, layers=order.layers, biases=biases,
+                samples=test.file,
             )  # fmt: skip
             expected = run.step(places.on_steps, child, "reference:on steps", asked).file("")
         parity = execution.compare(expected, found, checkpoint.signatures)[WHOLE]

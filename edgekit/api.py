@@ -354,7 +354,8 @@ def inspect(path: str | Path, toolchain: str | None = None, entry: str | None = 
     """Audit a model file or one entry of it, or the parts of an artifact, in a child process.
 
     Returns:
-        ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
+        ``file``, ``toolchain``, the audit and the fields of ``edgekit.steps.audit.Beyond`` and ``Delegated``; of an
+        artifact of several parts ``toolchain`` and the same per part.
     """
     return opening.inspect(given.path("path", path), toolchain, entry)
 

@@ -21,9 +21,9 @@ from torch.overrides import TorchFunctionMode
 from edgekit import user_code
 from edgekit.compress.fitting import Ended
 from edgekit.compress.qat import Layer, Loop
-from edgekit.compress.trainable import tensors_of
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs
+from edgekit.frameworks.trainable import tensors_of
 
 if TYPE_CHECKING:
     from edgekit.zoo import Training

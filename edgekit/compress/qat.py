@@ -30,10 +30,10 @@ from edgekit.compress.fakequant import Grid, nearest
 from edgekit.compress.fitting import Ended, Loss, Step, fit, reproducible
 from edgekit.compress.graph import Graph, Stored, operator
 from edgekit.compress.products import find, names_of
-from edgekit.compress.trainable import Modes, frozen, hold, parameters, seed, tensors_of
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs
 from edgekit.frameworks.loaded import named
+from edgekit.frameworks.trainable import Modes, frozen, hold, parameters, seed, tensors_of
 from edgekit.scheme import Kind
 
 if TYPE_CHECKING:

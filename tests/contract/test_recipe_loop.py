@@ -510,7 +510,8 @@ import os
 os.environ["KERAS_BACKEND"] = "torch"
 import sys
 import numpy as np, torch
-from edgekit.compress import qat, trainable
+from edgekit.compress import qat
+from edgekit.frameworks import trainable
 from edgekit.compress.channels import choice, walk
 from edgekit.compress.fakequant import grid_of
 from edgekit.compress.prune import patterns, zeros

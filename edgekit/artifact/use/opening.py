@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from edgekit import schemes, toolchains
 from edgekit.artifact import contents
 from edgekit.artifact import folder as artifact
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
 from edgekit.jobs import wire
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.workers import Workers, reading
@@ -27,7 +28,8 @@ def inspect(path: Path, toolchain: str | None = None, entry: str | None = None) 
     """Audit a model file or one entry of it, or the parts of an artifact, in a child process.
 
     Returns:
-        ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
+        ``file``, ``toolchain``, the audit and the fields of ``edgekit.steps.audit.Beyond`` and ``Delegated``; of an
+        artifact of several parts ``toolchain`` and the same per part.
     """
     if (path / contents.MANIFEST).is_file():
         result = artifact.read(path)
@@ -46,8 +48,14 @@ def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, 
     name = toolchain or toolchains.for_file(path)
     with Workers() as workers:
         found = audited(path, name, entry, workers=workers)
+        request = audit.Request(name, path.resolve(), entry)
+        with tempfile.TemporaryDirectory() as folder, untrusted.blame(str(path)):
+            more = workers.ask("runtime", audit.beyond, Path(folder), request, confined=reading(path)).value
+            runs = audit.Delegated(None)
+            with contextlib.suppress(EdgekitError):  # the runtime may be missing, or not open what can be read
+                runs = workers.ask("runtime", audit.delegated, Path(folder), request, confined=reading(path)).value
     named = {} if entry is None else {"entry": entry}
-    return {"file": str(path), "toolchain": name, **named, **wire.plain(found)}
+    return {"file": str(path), "toolchain": name, **named, **wire.plain(found), **wire.plain(more), **wire.plain(runs)}
 
 
 def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Workers) -> Inspected:

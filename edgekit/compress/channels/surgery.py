@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from edgekit.compress.channels.walk import Tensor, Walk
-from edgekit.compress.trainable import saved
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.trainable import saved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

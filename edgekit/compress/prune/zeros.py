@@ -20,9 +20,9 @@ from edgekit.compress.graph import Graph
 from edgekit.compress.prune import masks
 from edgekit.compress.prune.patterns import Pattern
 from edgekit.compress.qat import Unruled, find_matrices, no_rule
-from edgekit.compress.trainable import frozen
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.trainable import frozen
 from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind
 

@@ -70,8 +70,8 @@ def narrowed(folder: Path, request: CutRequest) -> CutAnswer:
         UnsupportedError: channels cannot be followed, by name; the model cannot be made as narrow, or computes
             otherwise then.
     """
-    from edgekit.compress import trainable
     from edgekit.compress.channels import choice, surgery, walk
+    from edgekit.frameworks import trainable
 
     model = load(request.source, request.environment)
     try:
@@ -118,7 +118,7 @@ def _outputs(model: LoadedModel, inputs: dict[str, NDArray[Any]]) -> list[NDArra
 
 def _count(model: LoadedModel, arrays: list[NDArray[Any]]) -> int:
     """Weights among what is saved of a model: statistics of norms, counters and tables of constants are none."""
-    from edgekit.compress import trainable
+    from edgekit.frameworks import trainable
 
     weights = {tensor.data_ptr() for tensor in (*trainable.parameters(model), *trainable.frozen(model).values())}
     saved = trainable.saved(model)

@@ -145,8 +145,9 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     """
     import torch
 
-    from edgekit.compress import activations, equalize, fitting, own_loop, qat, trainable
+    from edgekit.compress import activations, equalize, fitting, own_loop, qat
     from edgekit.compress.prune.zeros import counted
+    from edgekit.frameworks import trainable
 
     chosen = chooser(request.scheme, request.kinds, request.layers)
     model = load(request.source, request.environment)
@@ -234,7 +235,7 @@ class _Built:
             UnsupportedError: they compute otherwise: training changed more than weights, or the source is another one
                 each time that it is built.
         """
-        from edgekit.compress import trainable
+        from edgekit.frameworks import trainable
 
         request = self._request
         given = planning.load(Path(request.selection)).inputs
@@ -305,8 +306,9 @@ def _zeros(
     Raises:
         UsageError: a loop of the user's would train them.
     """
-    from edgekit.compress import fitting, trainable
+    from edgekit.compress import fitting
     from edgekit.compress.prune import zeros
+    from edgekit.frameworks import trainable
 
     asked = request.pruning
     if request.own is not None and (asked is not None or request.held):
