@@ -46,7 +46,7 @@ class Scenes:
 
 def draw(rng: np.random.Generator, count: int) -> Scenes:
     """Draw scenes; the same generator gives the same scenes."""
-    at = np.arange(SIZE) + 0.5
+    at: Floats = np.arange(SIZE, dtype=np.float64) + 0.5
     x, y = at[None, None, :], at[None, :, None]
 
     def between(low: float, high: float) -> Floats:

@@ -1,4 +1,4 @@
-"""The zoo: one folder per architecture, found by its name.
+"""The zoo: one folder per architecture, found by its name; it is listed once its trained weights are there.
 
 ``zoo/<name>/spec.py`` holds facts (no framework, no numpy), ``pytorch.py`` and ``keras.py`` hold one
 ``build(**settings)`` each, and ``<config>.safetensors`` the trained weights that both load.
@@ -109,13 +109,13 @@ class Architecture:
 
 
 def names() -> list[str]:
-    """All architecture names, sorted."""
-    return sorted(p.parent.name for p in ROOT.glob("*/spec.py"))
+    """Names of all architectures that ship trained weights, sorted."""
+    return sorted(p.parent.name for p in ROOT.glob("*/tiny.safetensors"))
 
 
 def architecture(name: str) -> Architecture:
     """Read one architecture's facts; raises ``UsageError`` with the nearest name."""
-    if name not in names():
+    if not (ROOT / name / "spec.py").is_file():
         raise unknown_name("model", name, names())
     spec: Architecture = importlib.import_module(f"edgekit.zoo.{name}.spec").SPEC
     return spec

@@ -222,7 +222,8 @@ def _densenet() -> Outputs:
         weights=None, input_shape=(64, 64, 3), classes=10, classifier_activation=None
     )
     table = [
-        (r"^conv1_conv\.", "stem."), (r"^conv1_bn\.", "stem_norm."), (r"^bn\.", "norm."), (r"^predictions\.", "logits."),
+        (r"^conv1_conv\.", "stem."), (r"^conv1_bn\.", "stem_norm."), (r"^bn\.", "norm."),
+        (r"^predictions\.", "logits."),
     ]  # fmt: skip
     for i, depth in enumerate((6, 12, 24, 16)):
         for j in range(depth):
@@ -237,7 +238,8 @@ def _densenet() -> Outputs:
             (rf"^pool{i + 2}_{part}\.", f"transitions_{i}_{ours}.") for part, ours in (("bn", "norm"), ("conv", "conv"))
         ]
     settings = {
-        "classes": 10, "stem": (64, 7, 2), "stem_pool": True, "growth": 32, "bottleneck": 128, "depths": (6, 12, 24, 16),
+        "classes": 10, "stem": (64, 7, 2), "stem_pool": True, "growth": 32, "bottleneck": 128,
+        "depths": (6, 12, 24, 16),
     }  # fmt: skip
     return _applied("densenet", theirs, settings, table, 64)
 

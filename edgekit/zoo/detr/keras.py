@@ -19,8 +19,8 @@ def _attention(query: Any, key: Any, value: Any, path: str, heads: int) -> Any:
     """Projections around scaled dot-product attention."""
     width = query.shape[-1]
     parts = {"query": query, "key": key, "value": value}
-    projected = (layers.Dense(width, name=f"{path}_{part}")(x) for part, x in parts.items())
-    return layers.Dense(width, name=f"{path}_attended")(attend(*projected, heads))
+    projected = {part: layers.Dense(width, name=f"{path}_{part}")(x) for part, x in parts.items()}
+    return layers.Dense(width, name=f"{path}_attended")(attend(**projected, heads=heads))
 
 
 def _add(x: Any, change: Any, path: str, dropout: float) -> Any:

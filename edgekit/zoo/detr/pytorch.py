@@ -14,6 +14,9 @@ from edgekit.zoo.detr.spec import positions
 from edgekit.zoo.resnet.pytorch import Trunk
 from edgekit.zoo.resnet.spec import Block, Kind, plan
 
+#: Distributions whose versions change what is done here.
+PACKAGES = ("scipy",)
+
 #: Weights of the parts of loss and matching, and of the class "no object" (section A.4 of the paper).
 LENGTHS, OVERLAPS, NOTHING = 5.0, 2.0, 0.1
 

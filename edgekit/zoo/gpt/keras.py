@@ -35,7 +35,8 @@ def _block(x: KerasTensor, mask: np.ndarray, name: str, heads: int) -> KerasTens
     """Causal self-attention and feed-forward, each behind its LayerNorm and beside a residual."""
     width = x.shape[-1]
     qkv = layers.Dense(3 * width, name=f"{name}_qkv")(_norm(f"{name}_attention_norm")(x))
-    mixed = attend(*ops.split(qkv, 3, axis=-1), heads, mask)
+    query, key, value = ops.split(qkv, 3, axis=-1)
+    mixed = attend(query, key, value, heads, mask)
     x = x + layers.Dense(width, name=f"{name}_attended")(mixed)
     hidden = layers.Dense(4 * width, name=f"{name}_inner")(_norm(f"{name}_inner_norm")(x))
     hidden = ops.gelu(hidden, approximate=True)

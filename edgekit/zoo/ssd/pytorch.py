@@ -35,7 +35,7 @@ class SSD(nn.Module):
         anchors: Sequence[int],
     ) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.classes = source, classes
         self.stages = nn.ModuleList()
         inputs = 3
         for widths in stages:
@@ -79,7 +79,7 @@ class SSD(nn.Module):
         for narrow, extra in zip(self.narrow, self.extras, strict=True):
             x = functional.relu(extra(functional.relu(narrow(x))))
             maps.append(x)
-        return self._rows(self.boxes, maps, 4), self._rows(self.scores, maps, self.scores[0].out_channels // 4)
+        return self._rows(self.boxes, maps, 4), self._rows(self.scores, maps, self.classes + 1)
 
     def _rows(self, heads: nn.ModuleList, maps: list[Tensor], width: int) -> Tensor:
         found = [head(x).permute(0, 2, 3, 1).flatten(1) for head, x in zip(heads, maps, strict=True)]
