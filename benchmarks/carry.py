@@ -20,7 +20,7 @@ from typing import Any
 
 import edgekit
 from benchmarks import rows
-from edgekit import api, pipeline
+from edgekit import api, pipeline, toolchains
 from edgekit import target as targets
 from edgekit.conversion import adjusting
 from edgekit.conversion.recipe import carrying
@@ -61,7 +61,11 @@ def measured(model: str, framework: str, target: str, epochs: int, workers: Work
         if ranges:
             child = adjusting.able(checkpoint)
             assert child is not None
-            asked = places.OnStepsRequest(checkpoint.parts[WHOLE], child, checkpoint.on_steps, test.file)
+            target_of, biases = order.target, toolchains.integer_biases(order.target.toolchain)
+            asked = places.OnStepsRequest(
+                source=checkpoint.parts[WHOLE], environment=child, ranges=checkpoint.on_steps, scheme=target_of.scheme,
+                kinds=target_of.layers, layers=order.layers, biases=biases, samples=test.file,
+            )  # fmt: skip
             expected = run.step(places.on_steps, child, "reference:on steps", asked).file("")
         parity = execution.compare(expected, found, checkpoint.signatures)[WHOLE]
         output = checkpoint.classes(WHOLE, scored=True)[0]

@@ -6,6 +6,8 @@ An error says what failed, the value, what is allowed, and (``hint``) the next s
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 
@@ -42,6 +44,10 @@ class UnsupportedError(EdgekitError):
 
 class ElsewhereError(UnsupportedError):
     """This kind of child cannot run the model; another one that loads it may."""
+
+
+class OtherRouteError(UnsupportedError):
+    """This route reads another kind of source: one of the target's others reads it, and says how that ended."""
 
 
 class FailedError(EdgekitError):
@@ -82,6 +88,45 @@ class DamagedFileError(UsageError):
     """A file that was handed in, or an artifact, is truncated, altered or not what it says."""
 
     code = "damaged-file"
+
+
+#: What a full disk, a full quota, a limit on file sizes and a read-only disk say.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+#: What a limit on open files says.
+MANY = (errno.EMFILE, errno.ENFILE)
+
+
+def of_system(error: OSError) -> UsageError | None:
+    """What the system refuses, with the place and the next step; None for what can only be a fault of ours."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    shown = f"{name[:40]}...{name[-20:]}" if len(name) > 200 else name
+    if error.errno == errno.ENOENT and not _has_folder():
+        return UsageError("the current folder has been deleted", hint="Go to one that exists, and run it again there.")
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            f"the name {shown!r} of {len(os.fsencode(name))} bytes is too long for this system",
+            hint="Between two slashes 255 bytes are allowed: give a shorter name.",
+        )
+    if error.errno in MANY:
+        return UsageError(
+            "too many files are open at once for the limits of this system or shell",
+            hint="Raise the limit and run it again: ulimit -n 4096.",
+        )
+    if error.errno in FULL:
+        return UsageError(
+            f"{shown or 'a file'} could not be written: {error.strerror}",
+            hint="Free space in the output's folder, in EDGEKIT_HOME and in TMPDIR.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.EIO) and shown:
+        return UsageError(f"{shown}: {error.strerror}", hint="Check that it may be read, and that its folder is one.")
+    return None
+
+
+def _has_folder() -> bool:
+    try:
+        return bool(os.getcwd())  # noqa: PTH109  # errors are below what knows paths
+    except OSError:
+        return False
 
 
 def printable(text: str, *, lines: bool = False) -> str:

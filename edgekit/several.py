@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -83,13 +84,15 @@ def convert(
         package.check_destination(order)
         order.check()
     found: list[Result | EdgekitError] = []
+    names = [order.target.name for order in orders]
     for order in orders:
         progress("note", order.target.name)
+        order = replace(order, beside=tuple(name for name in names if name != order.target.name))
         try:
             found.append(pipeline.convert(order, workers=workers, store=store, progress=progress))
         except EdgekitError as error:
             found.append(error)
     results = [one for one in found if isinstance(one, Result)]
     if len(results) < len(found):
-        raise SeveralError([order.target.name for order in orders], found)
+        raise SeveralError(names, found)
     return results

@@ -286,6 +286,11 @@ def gentler(target: Target) -> list[str]:
     return [t.name for t in sorted(found, key=lambda t: order.index(t.precision))]
 
 
+def of_other_formats(target: Target) -> list[str]:
+    """Float targets of other formats whose files their own runtime proves here."""
+    return [t.name for t in whole() if t.format != target.format and t.float_twin is None and t.proof == "runtime"]
+
+
 def without_calibration(target: Target) -> list[str]:
     """Targets of the same format that need no calibration samples."""
     return [t.name for t in whole() if t.format == target.format and not t.needs_calibration]

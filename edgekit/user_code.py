@@ -72,13 +72,21 @@ def check(path: Path, function: str, text: str, does: str) -> None:
 
 def _defined(tree: ast.Module) -> set[str]:
     names: set[str] = set()
-    for node in tree.body:
+    body = list(tree.body)
+    while body:
+        node = body.pop()
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+        elif isinstance(node, ast.Try | ast.With) or (
+            isinstance(node, ast.If) and "__main__" not in ast.dump(node.test)
+        ):
+            inside = [*ast.iter_child_nodes(node), *(s for h in getattr(node, "handlers", ()) for s in h.body)]
+            body += [child for child in inside if isinstance(child, ast.stmt)]
     return {name for name in names if not name.startswith("__")}
 
 

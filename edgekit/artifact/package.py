@@ -118,11 +118,21 @@ def check_destination(order: Order, framework: str | None = None) -> None:
 def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
     """Turn an outcome into the typed result; nothing is written."""
     target, made = order.target, outcome.tested or outcome.chosen
-    verdict = judging.final(target, outcome.candidates, outcome.chosen, outcome.tested, allow_mixed=order.allow_mixed)
-    worst = made.worst(target.scheme) if made else None
+    verdict = judging.final(
+        target,
+        outcome.candidates,
+        outcome.chosen,
+        outcome.tested,
+        allow_mixed=order.allow_mixed,
+        beside=order.beside,
+    )
+    # Where all that was made is not what it claims, the table says what it is.
+    found = made or next((c for c in outcome.candidates if c.status == "FAIL_PRECISION" and c.parts), None)
+    worst = found.worst(target.scheme) if found else None
     evidence = made.evidence if made else None
     parts = _parts(made)
-    accuracy = outcome.tested.evidence.accuracy if outcome.tested and outcome.tested.evidence else None
+    # Of what failed before the test: what it failed by.
+    accuracy = evidence.accuracy if evidence and (outcome.tested or verdict.status == "FAIL_ACCURACY") else None
     latency = made.latency if made else None
     return Result(
         status=verdict.status,

@@ -67,7 +67,8 @@ def _accuracy(result: Result) -> str:
     # An answer that does not look at the samples:
     trivial = "" if a.trivial is None else f"; trivial {_value(a.metric, a.trivial)}"
     values = f"{_value(a.metric, a.float_)} -> {_value(a.metric, a.artifact)}"
-    return f"{a.metric} {values}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{trivial})"
+    split = "" if a.split == "test" else f" of {a.split}"
+    return f"{a.metric} {values}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{split}{trivial})"
 
 
 def _value(metric: str, value: float) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from edgekit import __version__
+from edgekit import __version__, errors
 from edgekit.cli import cache, columns, compare, completion, files, lists, report
 from edgekit.cli.bench import benchmark
 from edgekit.cli.making import compress, convert
@@ -142,6 +142,8 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as error:  # typer's own way out: of a completion, or of the same, which it makes 1 of
         return _UNREAD if error.code == 1 and _COMPLETE not in os.environ else int(error.code or 0)
     except Exception as error:  # boundary: a bug of ours still gives one JSON document and exit code 1
+        if isinstance(error, OSError) and (refused := errors.of_system(error)) is not None:
+            return _fail(refused.code, refused.exit_code, str(refused), refused.hint, as_json)
         if number := interruption.heard():  # what failed is the way out, for example a terminal that has hung up
             return _interrupted(number, as_json)
         say(traceback.format_exc())

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from edgekit.compress import biases
 from edgekit.compress.fakequant import steps_of
 from edgekit.compress.graph import Graph
 from edgekit.errors import UnsupportedError
@@ -47,7 +48,7 @@ def places(
         samples: each the arrays of one call, in the signature's order.
         tensors: by name the values on each of these samples, in any layout.
     """
-    graph = Graph(model)
+    graph = Graph(model, apart=True)
     wanted = {name: np.concatenate([np.sort(v, axis=None) for v in values]) for name, values in tensors.items()}
     sizes = {len(values) for values in wanted.values()}
     closest: dict[str, tuple[float, str]] = {}
@@ -80,34 +81,38 @@ def _distance(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.linalg.norm(found.astype(np.float64) - expected)) / (size or 1.0)
 
 
-def on_steps(model: LoadedModel, ranges: Mapping[str, Range], batch: int) -> fx.GraphModule:
-    """The model's graph with the values of some nodes rounded to the steps of their ranges.
+def on_steps(
+    model: LoadedModel, ranges: Mapping[str, Range], batch: int, largest: biases.Largest = lambda _: None
+) -> fx.GraphModule:
+    """The model's graph with the values of some nodes rounded to the steps of their ranges, and biases to theirs.
 
     Args:
         model: of PyTorch, or of Keras on the torch backend.
         ranges: by the nodes' names.
         batch: samples of each call.
+        largest: which layers' biases are integers in the file, see ``biases.of_files``; by default none.
 
     Raises:
         UnsupportedError: the model takes one sample at a time, or its graph of several is another one.
     """
     if isinstance(model, Loaded) and model.batch == 1:
         raise UnsupportedError("the model takes one sample at a time")
-    graph = Graph(model, batch)
+    graph = Graph(model, batch, apart=True)
     if missing := sorted(set(ranges) - {node.name for node in graph.nodes}):
         raise UnsupportedError(f"the graph of {batch} samples has no {missing[0]!r}, which that of one has")
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    found = list(biases.find(graph, ranges, largest))
     module = graph.on_own_tensors()
-    for node, original in zip(list(module.graph.nodes), graph.nodes, strict=True):
+    biased = dict(biases.insert(module, one) for one in found)  # results, and what they became
+    for original in graph.nodes:
         one = ranges.get(original.name)
         if one is None:
             continue
-        behind = node
-        if node.op == "placeholder":
-            behind = next(n for n in module.graph.nodes if n.name == last.name)
+        node = biased.get(original, original)
+        behind = last if node.op == "placeholder" else node
         with module.graph.inserting_after(behind):
             rounded = module.graph.call_function(torch.fake_quantize_per_tensor_affine, (node, *steps_of(one)))
-        node.replace_all_uses_with(rounded, delete_user_cb=lambda user, made=rounded: user is not made)
+        biases.replace(node, rounded)
     module.recompile()
     return module
 

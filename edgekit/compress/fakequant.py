@@ -13,13 +13,13 @@ by one number, and its scale with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.scheme import Kind, Range, Scheme
+from edgekit.scheme import Kind, Range, Rule, Scheme
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,6 +68,19 @@ def grid_of(scheme: Scheme, kinds: Sequence[Kind], kind: Kind, inputs: int, chan
         return None
     positions = inputs // channels
     return Grid(7 if scheme.below_8_bits else 127, scheme.group and scheme.group * positions)
+
+
+def chooser(
+    scheme: Scheme | None, kinds: Sequence[Kind], rules: Sequence[Rule]
+) -> Callable[[tuple[str, ...], Kind, int, int], Grid | None]:
+    """``grid_of`` of layers that no rule takes, by their names; none of any layer without a scheme."""
+
+    def chosen(names: tuple[str, ...], kind: Kind, inputs: int, channels: int) -> Grid | None:
+        if scheme is None or any(rule.takes(names, kind) for rule in rules):
+            return None
+        return grid_of(scheme, kinds, kind, inputs, channels)
+
+    return chosen
 
 
 def steps_of(one: Range) -> tuple[float, int, int, int]:

@@ -74,13 +74,16 @@ class Graph:
     Args:
         model: of PyTorch, or of Keras on the torch backend.
         batch: samples of one run.
+        apart: whether what is a value times a gate of it becomes these two, as some files have it.
 
     Attributes:
         nodes: in the order in which they run.
     """
 
-    def __init__(self, model: LoadedModel, batch: int = 1) -> None:
+    def __init__(self, model: LoadedModel, batch: int = 1, *, apart: bool = False) -> None:
         self._module = torch_export(model, batch).module(check_guards=False)
+        if apart:
+            _take_apart(self._module)
         self.nodes: Sequence[fx.Node] = list(self._module.graph.nodes)
         native = model.native
         if model.framework == "keras":
@@ -200,6 +203,28 @@ class State(fx.Interpreter):
         """Take a tensor as it is now: what lays it out anew has run already, and may have copied it."""
         flat = stored.tensor.detach().reshape(-1).numpy()
         self.env[stored.reader] = torch.from_numpy(flat[stored.places])
+
+
+#: Operators that multiply a value by a gate of it, and the gates.
+_GATED = {"hardswish": torch.ops.aten.hardsigmoid.default, "silu": torch.ops.aten.sigmoid.default}
+
+
+def _take_apart(module: fx.GraphModule) -> None:
+    """Make of each value times its gate these two operators, in place; the product keeps the operator's name."""
+    for node in list(module.graph.nodes):
+        name = operator(node).removesuffix("_") if node.op == "call_function" else ""
+        written = operator(node).endswith("_")  # into its argument, which somebody else may read behind it
+        if name not in _GATED or (written and len(readers(node.args[0])) > 1):
+            continue
+        value = node.args[0]
+        with module.graph.inserting_before(node):
+            gate = module.graph.create_node("call_function", _GATED[name], (value,), name=f"{node.name}_gate")
+            product = module.graph.call_function(torch.ops.aten.mul.Tensor, (value, gate))
+        gate.meta, product.meta, called = dict(node.meta), dict(node.meta), node.name
+        node.replace_all_uses_with(product)
+        module.graph.erase_node(node)
+        product.name = called
+    module.recompile()
 
 
 def operator(node: fx.Node) -> str:

@@ -116,13 +116,18 @@ def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[s
 class Matrix:
     """Stored weights that an operator multiplies by: what it does, where each of ``(rows, inputs)`` lies in them.
 
-    ``inputs`` are ``channels`` times positions of a kernel.
+    ``inputs`` are ``channels`` times positions of a kernel; ``node`` is the operator, ``value`` what it multiplies,
+    ``own`` the bias that it adds by itself, and ``axis`` the one of its result that has the rows.
     """
 
     kind: Kind
     stored: Stored
     rows: Places
     channels: int
+    node: fx.Node
+    value: fx.Node
+    own: fx.Node | None
+    axis: int
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,10 @@ def find_matrices(graph: Graph) -> Iterator[Matrix | Unruled]:
     for node in graph.nodes:
         product = find(node, graph, ())
         if product is not None:
-            yield Matrix(product.product.kind, product.stored, product.rows, product.product.channels)
+            yield Matrix(
+                product.product.kind, product.stored, product.rows, product.product.channels,
+                node, product.value, product.own, product.axes[1],
+            )  # fmt: skip
         elif (other := _other(node, graph)) is not None:
             yield other
         elif node.op == "call_function" and (kind := _MULTIPLY.get(operator(node))) is not None:
@@ -161,12 +169,13 @@ def _other(node: fx.Node, graph: Graph) -> Matrix | None:
     if stored is None:
         return None
     places = stored.places
+    adds: tuple[Any, Any, int] = given[0], given[2] if len(given) > 2 else None, 1
     if transposed and groups == 1:
         rows = places.swapaxes(0, 1).reshape(places.shape[1], -1)
-        return Matrix("transposed-conv", stored, rows, places.shape[0])
+        return Matrix("transposed-conv", stored, rows, places.shape[0], node, *adds)
     if not transposed and (groups == 1 or places.shape[1] == 1):
         kind: Kind = "conv" if groups == 1 else "depthwise-conv"
-        return Matrix(kind, stored, places.reshape(len(places), -1), places.shape[1])
+        return Matrix(kind, stored, places.reshape(len(places), -1), places.shape[1], node, *adds)
     return None
 
 

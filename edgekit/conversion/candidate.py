@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -149,6 +149,7 @@ class Candidate:
         hint: the next step, where the route raised an error that knows one.
         recipe: what was done to the source before; None where it was converted as it is.
         too_costly: whether it passes, and costs more than the user allows.
+        serves: whether the route reads this kind of source at all.
     """
 
     route: str
@@ -163,6 +164,7 @@ class Candidate:
     hint: str = ""
     recipe: str | None = None
     too_costly: bool = False
+    serves: bool = True
 
     @property
     def files(self) -> Mapping[str, Ref]:
@@ -290,6 +292,13 @@ LOST_EDGE = (
 )
 
 
+def with_places(made: Candidate, places: Sequence[str]) -> Candidate:
+    """A candidate that failed, with the places in the model that may be why."""
+    if not places:
+        return made
+    return replace(made, reason=f"{made.reason.rstrip('.')}; in the model: {'; '.join(places)}")
+
+
 def _of_part(made: Candidate, name: str, reason: str) -> str:
     return f"part {name}: {reason}" if len(made.parts) > 1 else reason
 
@@ -316,8 +325,8 @@ def choose(candidates: list[Candidate], gate: Gate) -> Candidate | None:
     Of those that pass; where none does, of those that are undecided with a drop within the limit, then of the other
     undecided ones; else the least bad one that was executed, which is reported and kept aside; else one that nothing
     here could execute. Among equals the fastest; of those that tie with it, the target's order decides, so that noise
-    does not. (Routes are tried until one passes and is not slower than its float twin, so that with ``--search-routes``
-    alone a later one can beat it.)
+    does not. (Routes are tried until one passes and is not slower than its float
+    twin, so that with ``--search-routes`` alone a later one can beat it.)
     """
     ranks: dict[int, list[Candidate]] = {}
     for candidate in candidates:
@@ -379,29 +388,56 @@ def final(
     tested: Candidate | None,
     *,
     allow_mixed: bool = False,
+    beside: Collection[str] = (),
 ) -> Verdict:
-    """The status of the whole conversion, the sentence that explains it, and the next step."""
+    """The status of the whole conversion, the sentence that explains it, and the next step.
+
+    What was asked for ``beside`` in the same call is no next step.
+    """
     decisive = tested or chosen
     if decisive is not None:
         status, reason, hint = decisive.status, decisive.reason, decisive.hint
     else:
-        status = min(candidates, key=lambda c: rank(c.status)).status
-        reason = "; ".join(f"{c.route}: {c.reason}" for c in candidates)
-        hint = " ".join(dict.fromkeys(c.hint for c in candidates if c.hint and c.status == status))
+        told = serving(candidates)
+        status = min(told, key=lambda c: rank(c.status)).status
+        alike: dict[str, list[str]] = {}
+        for c in told:
+            alike.setdefault(c.reason, []).append(c.route)
+        reason = "; ".join(f"{', '.join(routes)}: {said}" for said, routes in alike.items())
+        hint = advice([c for c in told if c.status == status])
     if status in ACCEPTABLE or (decisive is not None and decisive.too_costly):
         return Verdict(status, reason, hint)
     search = status in ("FAIL_ACCURACY", "FAIL_PARITY") and not allow_mixed and not target.scheme.is_float
-    helps = what_would_help(target, search=search)
-    return Verdict(status, f"{reason.rstrip('.')}. {helps}".strip(), hint or helps)
+    helps = what_would_help(target, beside, search=search)
+    unable = status in ("FAILED", "UNSUPPORTED")
+    hint = hint or helps or (elsewhere(target, beside) if unable else "")
+    return Verdict(status, f"{reason.rstrip('.')}. {helps}".strip(), hint)
 
 
-def what_would_help(target: Target, *, search: bool = False) -> str:
+def serving(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Those whose routes read this kind of source: what others say of it tells nothing; all where there are none."""
+    return [c for c in candidates if c.serves] or candidates
+
+
+def advice(candidates: Sequence[Candidate]) -> str:
+    """The next steps that the routes' own errors know, each once."""
+    return " ".join(dict.fromkeys(c.hint for c in candidates if c.hint))
+
+
+def elsewhere(target: Target, beside: Collection[str] = ()) -> str:
+    """Float targets of other formats that were not asked for in the same call, as a next step."""
+    others = [name for name in targets.of_other_formats(target) if name not in beside]
+    return f"Another format may take it: --target {' or '.join(others)}." if others else ""
+
+
+def what_would_help(target: Target, beside: Collection[str] = (), *, search: bool = False) -> str:
     """What quantizes less, as one sentence; empty where there is nothing.
 
     Args:
         target: which did not do; other targets of its format.
+        beside: what was asked for in the same call.
         search: whether ``--allow-mixed`` is left to try.
     """
-    others = targets.gentler(target)
+    others = [name for name in targets.gentler(target) if name not in beside]
     named = [*(["--allow-mixed"] if search else []), *([f"--target {' or '.join(others)}"] if others else [])]
     return f"What may help: {', or '.join(named)}" if named else ""

@@ -13,7 +13,14 @@ from edgekit.conversion.candidate import Candidate, Judged, WrittenPart
 from edgekit.conversion.order import Order
 from edgekit.conversion.plan import Plan, PlannedRoute, serving
 from edgekit.conversion.samples import SplitFiles
-from edgekit.errors import DamagedFileError, EdgekitError, FailedError, NotRunError, UnsupportedError
+from edgekit.errors import (
+    DamagedFileError,
+    EdgekitError,
+    FailedError,
+    NotRunError,
+    OtherRouteError,
+    UnsupportedError,
+)
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics, precision
 from edgekit.ranges.estimator import TOOL
@@ -87,14 +94,14 @@ def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
 def unproven(trial: Trial, tried: Sequence[Candidate]) -> EdgekitError:
     """That no float file could be proven, by any of the routes that were tried; to be raised."""
     target = trial.order.target
-    reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in tried)
-    statuses = {c.status for c in tried}
+    serving = judging.serving(tried)
+    reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in serving)
+    statuses = {c.status for c in serving}
     kinds = {"UNSUPPORTED": UnsupportedError, "NOT_RUN": NotRunError}
     kind = kinds.get(statuses.pop(), FailedError) if len(statuses) == 1 else FailedError
     return kind(
         f"no fp32 {target.format} file of this model could be proven: {reasons}",
-        hint=next((c.hint for c in tried if c.route == "none" and c.hint), "")
-        or f"Try `--target {target.name}` to see the report, or another format.",
+        hint=judging.advice(serving) or judging.elsewhere(target, trial.order.beside),
     )
 
 
@@ -105,7 +112,10 @@ def try_route(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Can
     """
     made = _try(run, trial, planned, route)
     if trial.checkpoint.ranges_for(route.name) and made.status in ("FAIL_PRECISION", "UNSUPPORTED", "FAILED"):
+        note = f"ranges are of calibration samples, since those of the training gave {made.status}: {made.reason}"
         made = _try(run, replace(trial, checkpoint=replace(trial.checkpoint, ranges=())), planned, route)
+        parts = {name: replace(part, notes=(*part.notes, note)) for name, part in made.parts.items()}
+        made = replace(made, parts=parts)
     ended = f"{made.status} {made.latency.verdict or ''}" if made.latency else made.status
     run.progress("detail", f"{trial.order.target.name}, route {route.name}: {ended.strip()} {made.reason}".rstrip())
     return made
@@ -126,7 +136,8 @@ def _try(run: Run, trial: Trial, planned: Plan, route: PlannedRoute) -> Candidat
         made = prove(run, trial, made, trial.selection, label=trial.label)
         return time_against_twin(run, trial, made)
     except UnsupportedError as error:
-        return replace(nothing, status="UNSUPPORTED", reason=str(error), hint=error.hint)
+        serves = not isinstance(error, OtherRouteError)
+        return replace(nothing, status="UNSUPPORTED", reason=str(error), hint=error.hint, serves=serves)
     except FailedError as error:
         return replace(nothing, status="FAILED", reason=str(error), hint=error.hint)
     except NotRunError as error:  # the files are there, for --allow-unproven
@@ -192,7 +203,8 @@ def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label
     if found.status != "FAIL_PARITY":
         return found
     floor = noise_floor(run, trial, samples)
-    return judging.judge_scores(made, replace(judged, floor=floor), trial.order.target.gate)
+    found = judging.judge_scores(made, replace(judged, floor=floor), trial.order.target.gate)
+    return judging.with_places(found, places_of(run, trial, samples)) if found.status == "FAIL_PARITY" else found
 
 
 def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Request:
@@ -258,6 +270,18 @@ def noise_floor(run: Run, trial: Trial, samples: SplitFiles) -> Mapping[str, Par
         return None
     compared = score.Request(checkpoint.signatures, samples.file, samples.outputs, Ref(moved, ""))
     return run.step(score.run, "runtime", f"score:{samples.split}", compared).value.parity
+
+
+def places_of(run: Run, trial: Trial, samples: SplitFiles) -> Sequence[str]:
+    """Where in the model is what a float file loses: asked where one fails, since integers lose what they lose."""
+    if not trial.order.target.scheme.is_float:
+        return ()
+    request = replace(loading.in_framework(trial.order, trial.checkpoint, samples.file), edges=samples.edges)
+    label = f"reference:{samples.split} watched"
+    try:
+        return run.step(reference.watched, trial.checkpoint.environment, label, request).value
+    except FailedError:  # it is no more than a hint
+        return ()
 
 
 def time_against_twin(run: Run, trial: Trial, made: Candidate) -> Candidate:

@@ -15,6 +15,7 @@ from edgekit import zoo
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
 from edgekit.frameworks.brought import keras as brought
+from edgekit.frameworks.brought import watching_keras
 from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
 from edgekit.frameworks.widths import keras as widths
@@ -28,6 +29,8 @@ with optional.absent(*optional.UNUSED):
     import keras
 
 SEED = 0
+#: See ``brought/watching``.
+watch = watching_keras.watch
 
 
 def load(source: Source) -> Loaded:

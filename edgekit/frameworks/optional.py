@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -23,6 +24,11 @@ def absent(*packages: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del modules[name]
+
+
+def fresh_names(keras: Any) -> None:
+    """Let Keras number layers that nobody named from the start: what is built twice then has the same names."""
+    keras.src.backend.common.global_state.set_global_attribute("object_name_uids", defaultdict(int))
 
 
 def seed_keras(keras: Any, seed: int) -> None:

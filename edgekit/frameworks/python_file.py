@@ -32,6 +32,7 @@ def model_from(source: Source) -> Any:
     assert source.path is not None and source.function is not None
     if "keras" in sys.modules:
         optional.seed_keras(sys.modules["keras"], user_code.SEED)
+        optional.fresh_names(sys.modules["keras"])
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(user_code.SEED)
     made = user_code.call(str(source.path), source.function)

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from edgekit.errors import DamagedFileError, UsageError
+from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import (
     BATCH,
@@ -111,7 +111,15 @@ def export_saved_model(loaded: LoadedModel, folder: Path) -> Path:
     function, variables = forward_function(loaded)
     # A Keras model owns no more than its variables; kept whole, each of its functions would be traced again.
     keep = loaded.native if loaded.kind == "savedmodel" else None
-    return export(folder, function, loaded.signature, variables, keep=keep)
+    try:
+        return export(folder, function, loaded.signature, variables, keep=keep)
+    except AssertionError as error:
+        if "'untracked' resource" not in str(error):
+            raise
+        raise UnsupportedError(
+            "the model computes with a TensorFlow variable or table that is no attribute of any of its layers",
+            hint="Keep it as an attribute of the layer that reads it, or make it a weight (layer.add_weight).",
+        ) from error
 
 
 def forward_function(loaded: LoadedModel) -> tuple[Callable[..., Sequence[Any]], Sequence[Any]]:
@@ -129,7 +137,17 @@ def forward_function(loaded: LoadedModel) -> tuple[Callable[..., Sequence[Any]],
 
     # Keras 3 wraps its variables; tf-keras has TensorFlow's own.
     variables = [getattr(v, "value", v) if hasattr(v, "path") else v for v in native.variables]
+    variables += _unlisted(native, variables)
     return lambda *xs: forward(native, xs), variables
+
+
+def _unlisted(native: Any, known: Sequence[Any]) -> list[Any]:
+    """TensorFlow's own variables among the attributes of layers, which Keras 3 does not list."""
+    import tensorflow as tf
+
+    seen = {id(variable) for variable in known}
+    values = [v for layer in getattr(native, "_flatten_layers", tuple)() for v in vars(layer).values()]
+    return [v for v in values if isinstance(v, tf.Variable) and id(v) not in seen]
 
 
 def graphs(folder: Path) -> list[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
-from edgekit.frameworks.brought import faults
+from edgekit.frameworks.brought import faults, watching_torch
 from edgekit.frameworks.brought import torch as brought
 from edgekit.frameworks.loaded import (
     Arrays,
@@ -39,6 +39,8 @@ from edgekit.user_code import source_line
 PACKAGES = ("safetensors", "torch")
 
 SEED = 0
+#: See ``brought/watching``.
+watch = watching_torch.watch
 
 
 def load(source: Source) -> Loaded:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import gc
 import importlib
 import json
@@ -21,20 +20,17 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import FULL, MANY, EdgekitError, of_system
 from edgekit.frameworks.brought import faults
 from edgekit.jobs import wire
 from edgekit.jobs.confine import entering
 
-#: What a full disk, a full quota, a limit on file sizes and a read-only disk say.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
 
 def _full(error: Exception) -> str | None:
     """What a disk that takes no more says: by its number or, in errors of native code, by the system's words for it."""
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in FULL:
         return str(error.strerror)
-    return next((os.strerror(code) for code in _FULL if f"{os.strerror(code)} (os error {code})" in str(error)), None)
+    return next((os.strerror(code) for code in FULL if f"{os.strerror(code)} (os error {code})" in str(error)), None)
 
 
 def _log() -> None:
@@ -60,6 +56,8 @@ def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unhe
         return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}
     except Exception as error:  # boundary: a toolchain may raise anything; the parent turns it into FAILED with the log
         _log()
+        if isinstance(error, OSError) and error.errno in MANY and (many := of_system(error)):
+            return {"error": {"type": "UsageError", "message": str(many), "hint": many.hint}}
         if (full := _full(error)) is not None:
             message, hint = f"a file could not be written: {full}", "Free space in EDGEKIT_HOME and in TMPDIR."
             return {"error": {"type": "UsageError", "message": message, "hint": hint}}

@@ -31,3 +31,20 @@ def fake_quantized_to(values: Array, scale: float, zero_point: int, bits: int = 
     least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     integers = (min(max(round(float(value) / scale) + zero_point, least), most) for value in values.reshape(-1))
     return np.array([(integer - zero_point) * scale for integer in integers]).reshape(values.shape)
+
+
+def rounded_bias(bias: Array, input_scale: float, weights: Array, bits: int = 8) -> Array:
+    """A bias as integers represent it: one step for each row of the weights, that of what is multiplied times theirs.
+
+    Args:
+        bias: of each row.
+        input_scale: step of what the weights multiply.
+        weights: ``(rows, inputs)``, of so many bits, with one scale for each row; folded where a norm is.
+        bits: of the weights.
+    """
+    largest = 2 ** (bits - 1) - 1
+    found = np.zeros(len(bias))
+    for row, value in enumerate(bias):
+        step = float(input_scale) * float(np.abs(weights[row]).max()) / largest
+        found[row] = round(float(value) / step) * step if step else float(value)
+    return found

@@ -12,10 +12,13 @@ import numpy as np
 from edgekit.data import plan as planning
 from edgekit.data import rows
 from edgekit.data.tasks import Samples
+from edgekit.errors import UsageError
 from edgekit.frameworks import LoadedModel, repeat
-from edgekit.frameworks.once import load
+from edgekit.frameworks.brought import watching
+from edgekit.frameworks.once import framework, load
 from edgekit.proof import execution, stream
 from edgekit.result.parity import Second
+from edgekit.signature import WHOLE
 from edgekit.sources.source import Source
 from edgekit.steps import File
 
@@ -58,11 +61,13 @@ def run(folder: Path, request: Request) -> Answer:
     meets are run by themselves (``edges/``).
 
     Raises:
-        UsageError: the same inputs give other outputs in a second run.
+        UsageError: the same inputs give other outputs in a second run, or an output is NaN.
     """
     models, samples = _models(request), Path(request.samples)
     repeat.check(models, functools.partial(execution.some_outputs, models, samples, request.task))
     found = execution.in_framework(models, samples, request.task, folder)
+    if not found:  # of a stream, what it is compared by tells
+        _check(folder, request)
     for name, steps in found.items():
         planning.save(Samples(stream.rows(steps, request.rows), None), folder / f"{name}.samples.npz")
     first = next(iter(models.values()))
@@ -83,8 +88,41 @@ def _second(model: LoadedModel, samples: Path) -> Second | None:
     return found
 
 
+def watched(folder: Path, request: Request) -> tuple[str, ...]:
+    """Where the model comes near what no file keeps, on the samples and at the edge; see ``watching.found``.
+
+    A model that is called step by step is not watched.
+    """
+    models = _models(request)
+    watch = getattr(framework(request.environment), "watch", None)
+    if watch is None or list(models) != [WHOLE] or models[WHOLE].signature.state:
+        return ()
+    files = [file for file in (request.edges, request.samples) if file is not None]
+    some = (next(rows.read(Path(file), "x/")) for file in files)
+    said = [text for inputs in some for text in watching.found(models[WHOLE], inputs, watch)]
+    return tuple(dict.fromkeys(said))
+
+
 def _models(request: Request) -> dict[str, LoadedModel]:
     return {name: load(source, request.environment) for name, source in request.sources.items()}
+
+
+def _check(folder: Path, request: Request) -> None:
+    """Refuse a reference that holds NaN, and say where it comes from: no file could be held against it."""
+    wrong: dict[str, int] = {}
+    count = 0
+    for part in rows.read(folder / execution.OUTPUTS, execution.PREFIX):
+        count += len(next(iter(part.values())))
+        for name, array in part.items():
+            if array.dtype.kind == "f" and (bad := int(np.isnan(array.reshape(len(array), -1)).any(1).sum())):
+                wrong[name] = wrong.get(name, 0) + bad
+    for name, bad in wrong.items():
+        told = next((text for text in watched(folder, request) if " makes NaN" in text), "")
+        raise UsageError(
+            f"output {name!r} of the model holds NaN for {bad} of {count} samples{f': {told}' if told else ''}",
+            hint="No file can be held against it: check the weights and the samples, or hand in real ones with "
+            "--calibrate DATA.",
+        )
 
 
 def _edges(models: Mapping[str, LoadedModel], samples: Path, task: str | None, folder: Path) -> bool:

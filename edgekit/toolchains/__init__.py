@@ -4,7 +4,9 @@ A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the 
 ``ENDING``: of its files, where they are told by it; ``ENTRY``: what the format calls one of several parts of a file,
 where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``FOLDS_NORMS_OF``:
 frameworks whose exporter multiplies a norm's scales into the weights behind it; ``ZEROS``: what the format and its
-runtime make of weights that are zero; ``VARIABLES``: what every
+runtime make of weights that are zero; ``INTEGER_BIASES``: kinds of layers whose biases are int32 where activations
+have ranges, of the step of what the layer takes times that of its weights, with the most axes that a result may have
+for it, None for any; ``VARIABLES``: what every
 child sets in its environment, where the vendor's libraries need it), so that the parent process may read them. What
 needs a framework or a runtime lies in modules that are imported in children only:
 
@@ -278,6 +280,12 @@ def names() -> list[str]:
 def facts(name: str) -> Any:
     """The toolchain's package, whose constants are facts; imports nothing else."""
     return importlib.import_module(f"edgekit.toolchains.{name}")
+
+
+def integer_biases(name: str) -> Mapping[Kind, int | None]:
+    """Kinds of layers whose biases are integers in files of a toolchain where activations have ranges."""
+    found: Mapping[Kind, int | None] = getattr(facts(name), "INTEGER_BIASES", {})
+    return found
 
 
 def variables() -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +38,16 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("none_among_outputs", "tflite-fp32", {}, ""),
         ("a_number_among_outputs", "onnxruntime-fp32", {}, "Output output_1 is 3.5, which is no tensor"),
         ("rate", "onnxruntime-fp32", {}, "sr is 8000 in the file"),
+        ("cropped", "coreml-fp32", {}, ""),
+        pytest.param("cropped", "executorch-fp32", {}, "", marks=pytest.mark.nightly),
+        ("lstm_cell", "coreml-fp32", {}, ""),
         ("hugging_face", "onnxruntime-fp32", {"inputs": IDS}, ""),
         ("hugging_face_decoder", "onnxruntime-fp32", {}, ""),
         ("padded", "onnxruntime-fp32", {"inputs": ("ids=1x8:int64",), "calibrate": f"{MODELS}:sentences"}, ""),
         ("mixed_precision", "tflite-fp32", {}, "computed in mixed_float16"),
         ("channels_first", "onnxruntime-fp32", {}, ""),
         ("channels_first", "tflite-fp32", {}, ""),
+        ("unlisted_variable", "tflite-fp32", {}, ""),
         ("stateful", "onnxruntime-fp32", {}, "The state of lstm, gru is an input and an output"),
     ],
 )
@@ -88,6 +95,12 @@ def test_inputs_that_nothing_names_are_asked_for(convert: Any) -> None:
             UsageError,
             r"IndexError: list index out of range \(brought_models\.py:\d+: return \[self\.linear",
         ),
+        (
+            "logarithm",
+            UsageError,
+            r"'output' of the model holds NaN for \d+ of \d+ samples: log makes NaN \(brought_models\.py:\d+: return",
+        ),
+        ("logarithm_keras", UsageError, r"samples: layer 'log\w*' \(Log\) makes NaN$"),
         ("texts", UnsupportedError, r"layer 'words' \(TextVectorization\) takes texts"),
         ("looked_up", UnsupportedError, r"layer 'kinds' \(IntegerLookup\) .* looks its input up in a table"),
     ],
@@ -99,3 +112,50 @@ def test_it_is_refused_in_one_sentence_with_layer_and_line(
         convert(function, "onnxruntime-fp32")
     assert "\n" not in str(raised.value)
     assert raised.value.hint
+
+
+def test_where_a_file_loses_what_a_mask_leaves_nothing_of_the_line_is_named(convert: Any) -> None:
+    result = convert("wholly_masked", "onnxruntime-fp32", calibrate=f"{MODELS}:padding")
+    if result.status != "PASS":  # a release that computes them as PyTorch does needs no advice
+        assert result.status == "FAIL_PARITY", result.reason
+        assert "the mask of scaled_dot_product_attention leaves nothing in" in result.reason
+        assert "brought_models.py:" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("function", "target", "said"),
+    [
+        ("odd_transposed", "tflite-fp32", r"cannot convert mhlo\.convolution \(layer up, brought_models\.py:\d+: "),
+        ("scattered", "tflite-fp32", r"cannot convert STABLEHLO_SCATTER \(brought_models\.py:\d+: .*scatter_add"),
+        pytest.param(
+            "spectrum",
+            "executorch-fp32",
+            r"the complex numbers of aten\.fft_rfft\S* \(brought_models\.py:\d+: ",
+            marks=pytest.mark.nightly,
+        ),
+    ],
+)
+def test_an_operator_that_a_format_lacks_is_named_with_its_place(
+    convert: Any, function: str, target: str, said: str
+) -> None:
+    result = convert(function, target)
+    assert result.status == "UNSUPPORTED"
+    assert re.search(said, result.reason), result.reason
+    assert result.error.hint and target not in result.error.hint
+
+
+def test_a_scripted_loop_is_converted(workers: Workers, store: Store, tmp_path: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(MODELS.parent)!r}); import brought_models; "
+    saving = f"brought_models.scripted_loop().save({str(tmp_path / 'loop.jit')!r})"
+    subprocess.run([sys.executable, "-c", code + saving], check=True)
+    result = edgekit.convert(
+        str(tmp_path / "loop.jit"),
+        "onnxruntime-fp32",
+        inputs=("x=1x5x4:float32",),
+        output=tmp_path / "out",
+        latency=False,
+        workers=workers,
+        store=store,
+    )
+    assert result.status == "PASS", result.reason
+    assert [t.shape for t in next(iter(result.parts.values())).outputs] == [(1, 4)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from exchange_child import MODELS, ROUTES  # noqa: E402
 from edgekit import toolchains  # noqa: E402
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
+from edgekit.scheme import Range  # noqa: E402
 from edgekit.schemes import SCHEMES  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx import export  # noqa: E402
@@ -181,6 +183,58 @@ def test_layer_norms_keep_float_weights(tmp_path: Path) -> None:
     [norm] = [node for node in made.node if node.op_type == "LayerNormalization"]
     assert set(norm.input[1:]) <= kept
     assert "DequantizeLinear" in [node.op_type for node in made.node]
+
+
+def floats_of(nodes: list[Any], shape: list[int], values: dict[str, Any], file: Path, kind: int = 1) -> None:
+    """A file with an input ``x`` of a shape, and an output ``y``."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    sides = [[helper.make_tensor_value_info("x", kind, shape)], [helper.make_tensor_value_info("y", floats, None)]]
+    tensors = [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in values.items()]
+    opsets = [helper.make_opsetid("", export.OPSET)]
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "g", *sides, tensors), opset_imports=opsets, ir_version=9), file
+    )
+
+
+def test_every_range_of_a_file_has_values_those_inside_of_functions_too(tmp_path: Path) -> None:
+    """ONNX Runtime takes ``HardSwish`` apart, and quantizes what is inside."""
+    node, rng = onnx.helper.make_node, np.random.default_rng(0)
+    nodes = [node("Conv", ["x", "w"], ["c"], "first"), node("HardSwish", ["c"], ["h"], "gated")]
+    nodes += [node("Conv", ["h", "v"], ["y"], "second")]
+    values = {"w": rng.normal(size=(4, 2, 3, 3)), "v": rng.normal(size=(3, 4, 1, 1))}
+    floats_of(nodes, [1, 2, 8, 8], values, tmp_path / "float.onnx")
+    samples = {"x": rng.normal(size=(8, 1, 2, 8, 8)).astype(np.float32)}
+    request = Request(tmp_path, SCHEMES["int8"], False, samples, tmp_path / "float.onnx", ("x",), ("y",))
+    made = toolchains.routes("onnx")["ptq-w8a8-qdq"].convert(None, request).file
+    names = [one.tensor for one in toolchains.ranges_of("onnx", made)]
+    found = toolchains.values_of("onnx", tmp_path / "float.onnx", names, samples)
+    assert len(names) == 5 and set(found) == set(names)
+    [inner] = set(names) - {"x", "c", "h", "y"}
+    expected = np.clip(np.stack(found["c"]) / 6 + 0.5, 0, 1)
+    assert np.allclose(np.stack(found[inner]), expected, atol=1e-6)
+
+
+def test_a_range_that_is_given_to_a_lookup_is_that_of_its_table(tmp_path: Path) -> None:
+    node, rng = onnx.helper.make_node, np.random.default_rng(0)
+    nodes = [node("Gather", ["t", "x"], ["rows"], "lookup"), node("MatMul", ["rows", "w"], ["y"], "product")]
+    values = {"t": rng.normal(size=(16, 8)), "w": rng.normal(size=(8, 4))}
+    floats_of(nodes, [1, 3], values, tmp_path / "float.onnx", onnx.TensorProto.INT64)
+    samples = {"x": rng.integers(0, 16, (8, 1, 3))}
+    given = Range("rows", -1.5, 2.5)
+    request = Request(
+        tmp_path, SCHEMES["int8"], False, samples, tmp_path / "float.onnx", ("x",), ("y",), ranges=(given,)
+    )
+    for route in ("ptq-w8a8-qdq", "ptq-w8a8-qdq-matmuls"):
+        made = toolchains.routes("onnx")[route].convert(None, request).file
+        [there] = [one for one in toolchains.ranges_of("onnx", made) if one.tensor == "rows"]
+        assert np.isclose(there.scale, given.scale) and there.zero_point == given.zero_point
+        graph = onnx.load(made).graph
+        stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        [lookup] = [n for n in graph.node if n.op_type == "Gather"]
+        [restored] = [n for n in graph.node if lookup.input[0] in n.output]
+        integers, scale, zero = (stored[name] for name in restored.input)
+        exact = np.clip(np.rint(values["t"] / given.scale), -128 - given.zero_point, 127 - given.zero_point)
+        assert np.allclose((integers.astype(float) - zero) * scale, exact * given.scale, atol=1e-5)
 
 
 def test_attention_keeps_its_masks_and_norms_in_float(files: Path) -> None:

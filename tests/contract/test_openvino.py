@@ -17,6 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import exchange
 from exchange_child import MODELS, ROUTES
 
+import openvino as ov  # isort: skip
+from openvino import opset13 as opset  # isort: skip
+
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.proof.precision import shortfall
@@ -343,3 +346,37 @@ def test_operators_times_leave_the_first_run_out(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(session, "OpenVinoSession", Counting)
     [(name, _, took)] = session.profile(Path("model.xml"), toolchains.Options(SCHEMES["fp32"]), {})
     assert (name, took) == ("conv", pytest.approx(1.0, rel=0.01))
+
+
+def joined(*, read_out: bool) -> ov.Model:
+    """A convolution with a coarse grid behind it, which a sum alone reads, and a fine one behind the sum."""
+    rng = np.random.default_rng(0)
+
+    def grid(value, bounds, levels=256):
+        least, most = (opset.constant(np.full([1] * 4, bound, np.float32)) for bound in bounds)
+        return opset.fake_quantize(value, least, most, least, most, levels)
+
+    x = opset.parameter([1, 8, 6, 6], np.float32, name="x")
+    weights = np.clip(rng.normal(size=(8, 8, 1, 1)) * 0.3, -1, 1).astype(np.float32)
+    weights[:, 0] = 1
+    steps = grid(opset.constant(weights), (-1.0, 1.0), 255)
+    ones, zeros = np.ones(2, np.int64), np.zeros(2, np.int64)
+    first = opset.convolution(grid(x, (-4.0, 4.0 * 127 / 128)), steps, ones, zeros, zeros, ones)
+    taken = grid(first, (-4.0, 4.0 * 127 / 128))
+    product = opset.convolution(taken, steps, ones, zeros, zeros, ones)
+    biased = opset.add(product, opset.constant(rng.normal(size=(1, 8, 1, 1)).astype(np.float32)))
+    biased.set_friendly_name("projection")
+    coarse = grid(biased, (-16.0, 16.0 * 127 / 128))
+    total = opset.add(coarse, taken)
+    last = grid(total, (-8.0, 8.0 * 127 / 128))
+    out = opset.convolution(last, steps, ones, zeros, zeros, ones)
+    return ov.Model([opset.result(one) for one in ((out, coarse) if read_out else (out,))], [x])
+
+
+def test_what_a_sum_alone_reads_is_not_rounded_and_has_no_range(tmp_path: Path) -> None:
+    """The CPU joins it to the convolution ahead of it; where it is read out, it is rounded as the file says."""
+    ov.save_model(joined(read_out=False), tmp_path / "model.xml", compress_to_fp16=False)
+    names = {one.tensor for one in toolchains.ranges_of("openvino", tmp_path / "model.xml")}
+    assert "projection" not in names and len(names) == 3
+    ov.save_model(joined(read_out=True), tmp_path / "other.xml", compress_to_fp16=False)
+    assert "projection" in {one.tensor for one in toolchains.ranges_of("openvino", tmp_path / "other.xml")}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from edgekit import api
 from edgekit.artifact import folder, publishing
-from edgekit.cli.main import app
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.cli.main import app, run
+from edgekit.errors import EdgekitError, UsageError, of_system
 from edgekit.jobs import child
 from edgekit.proof import metrics
 from edgekit.proof.metrics import classes
@@ -58,3 +59,48 @@ def test_native_code_that_fills_the_disk_is_a_full_disk(monkeypatch: pytest.Monk
     error = child._answer({"step": "os:filling", "arguments": {}}, first=True)["error"]
     assert error["type"] == "UsageError"
     assert "EDGEKIT_HOME" in error["hint"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "x" * 300 + ".keras", "--target", "tflite-fp32"],
+        ["convert", "x" * 300 + ".py:build", "--target", "tflite-fp32"],
+        ["convert", "lenet5", "--target", "x" * 300],
+        ["convert", "lenet5", "--target", "tflite-fp32", "--calibrate", "x" * 300 + ".npz"],
+    ],
+)
+def test_a_name_that_is_too_long_is_said_to_be(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    told = capsys.readouterr().err
+    assert "is too long for this system" in told and "Traceback" not in told and "bug" not in told
+
+
+def test_a_folder_that_is_gone_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run(["list", "targets"]) == 2
+    told = capsys.readouterr().err
+    assert "the current folder has been deleted" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "step"),
+    [
+        (errno.EMFILE, "too many files are open", "ulimit -n"),
+        (errno.ENOSPC, "folder/file could not be written: No space left", "Free space"),
+        (errno.EACCES, "folder/file: Permission denied", "may be read"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug_of_ours(code: int, said: str, step: str) -> None:
+    error = of_system(OSError(code, os.strerror(code), "folder/file"))
+    assert error is not None and said in str(error) and step in error.hint
+    assert of_system(OSError(errno.EPIPE, os.strerror(errno.EPIPE))) is None
+
+
+def test_a_timeout_is_a_number_of_seconds() -> None:
+    with pytest.raises(UsageError, match="--timeout nan is no time above 0"):
+        api.convert("lenet5", "tflite-fp32", timeout=float("nan"))

@@ -123,6 +123,33 @@ def test_what_may_help_is_what_was_not_tried() -> None:
     assert "--allow-mixed" not in final(target, [broken], None, None).reason
 
 
+def test_no_next_step_is_a_route_or_a_target_that_was_tried() -> None:
+    target = targets.load("tflite-fp32")
+    other = Candidate("script", "UNSUPPORTED", "it takes a ScriptModule", serves=False)
+    twice = [Candidate(route, "UNSUPPORTED", "no such kernel") for route in ("a", "b")]
+    said = final(target, [*twice, other], None, None)
+    assert said.reason == "a, b: no such kernel.", "each reason once, and none of a route for other sources"
+    assert said.hint == "Another format may take it: --target executorch-fp32 or onnxruntime-fp32 or openvino-fp32."
+    beside = ("openvino-fp32", "executorch-fp32")
+    assert final(target, twice, None, None, beside=beside).hint == (
+        "Another format may take it: --target onnxruntime-fp32."
+    )
+    int4 = targets.load("tflite-int4")
+    failed = Candidate("route", "FAIL_PARITY", "it loses")
+    every = targets.gentler(int4)
+    assert f"--target {every[1]} or" in final(int4, [failed], failed, None, beside=every[:1]).reason
+    assert "--target" not in final(int4, [failed], failed, None, beside=every).reason
+
+
+def test_a_float_file_that_fails_is_not_told_to_try_itself() -> None:
+    order = SimpleNamespace(target=targets.load("tflite-fp32"), beside=())
+    trial: Any = SimpleNamespace(order=order)
+    error = trying.unproven(trial, [Candidate("a", "FAILED", "it crashed")])
+    assert "tflite" not in error.hint and "onnxruntime-fp32" in error.hint
+    told = trying.unproven(trial, [Candidate("a", "FAILED", "it crashed", hint="Do this.")])
+    assert told.hint == "Do this."
+
+
 def test_a_file_beyond_its_budget_is_not_told_to_take_more_bits() -> None:
     costly = Candidate("route", "FAILED", "it is larger", hint="Allow it more.", too_costly=True)
     assert final(targets.load("tflite-int4"), [costly], costly, None)[1:] == ("it is larger", "Allow it more.")

@@ -13,6 +13,7 @@ import pytest
 
 from edgekit import api, user_code
 from edgekit.data.plan import DataPlan
+from edgekit.errors import UsageError
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -118,3 +119,16 @@ def test_code_beside_the_file_is_read_again_in_a_process_that_knows_it(model: Pa
     assert user_code.call(str(model), "build") == "first"
     (model.parent / "blocks.py").write_text("def made():\n    return 'later'  # longer, so that no cached code fits\n")
     assert user_code.call(str(model), "build") == "later"
+
+
+def test_a_function_may_be_defined_in_any_way_that_an_import_sees(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(
+        "one, (two, three) = map(make, names)\nfour: object = make()\ntry:\n    from a import five\n"
+        "except ImportError:\n    six = None\nif new:\n    def seven():\n        eight = 1\n"
+        "if __name__ == '__main__':\n    nine = 1\n"
+    )
+    for name in ("one", "two", "three", "four", "five", "six", "seven"):
+        user_code.check(tmp_path / "m.py", name, "m.py", "makes it")
+    for name in ("eight", "nine"):
+        with pytest.raises(UsageError, match="has no function"):
+            user_code.check(tmp_path / "m.py", name, "m.py", "makes it")

@@ -102,6 +102,7 @@ def holds(routes: list[str], data: dict[str, str], home: Path, out: Path) -> Non
     if best in NOTHING:
         assert [route in result.reason for route in tried] == [True] * len(tried), "each says why"
         assert not out.exists() and result.rejected is None
+        assert (result.precision_reached is not None) == ("kept" in tried), "and what was found in its file"
     elif best == "rounded":
         assert result.error is None and result.artifact == str(out) and (out / "manifest.json").is_file()
     else:
@@ -172,7 +173,8 @@ def test_without_a_float_twin_nothing_is_quantized(
     with pytest.raises(kind, match=says) as raised:
         converted(ordered(output=tmp_path / "out", **data), home)
     assert type(raised.value) is kind
-    assert "--target null-fp32" in raised.value.hint
+    assert raised.value.hint
+    assert "null-fp32" not in raised.value.hint, "which has just been tried"
     assert not list(tmp_path.glob("out*"))
 
 

@@ -152,7 +152,9 @@ def follow(
     held = any(one.pruning is not None for one in checkpoint.steps.steps)
     request = _request(order, checkpoint, part, child, step, samples, selection, held=held)
     before = run.ledger.cpu_seconds.get("train", 0.0)
-    done = _train(run, child, f"train:{step.kind}", replace(request, ranges=ranges, places=places))
+    biases = toolchains.integer_biases(order.target.toolchain)
+    request = replace(request, ranges=ranges, places=places, biases=biases)
+    done = _train(run, child, f"train:{step.kind}", request)
     assert done is not None
     entry, _ = done
     seconds = round(run.ledger.cpu_seconds.get("train", 0.0) - before, 3)

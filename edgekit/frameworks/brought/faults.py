@@ -56,8 +56,8 @@ def place(error: BaseException, native: Any = None) -> str:
     """Layer and source line: ``layer 'head' (Linear), net.py:12: return head(x)``; empty where neither is known."""
     frames = list(_frames(error.__traceback__))
     selves = [frame.f_locals.get("self") for frame, _ in frames]
-    layers = _layers(native or next(filter(_has_layers, selves), None))
-    own = [layers[id(one)] for one in selves if id(one) in layers]
+    known = layers(native or next(filter(_has_layers, selves), None))
+    own = [known[id(one)] for one in selves if id(one) in known]
     layer = own[-1] if own else _of_node(str(error), native)
     places = [(frame.f_code.co_filename, number) for frame, number in frames]
     places += [(match[1], int(match[2])) for match in _PRINTED.finditer(str(error))]
@@ -102,7 +102,7 @@ def _has_layers(one: Any) -> bool:
     return not isinstance(one, type) and (hasattr(one, "_flatten_layers") or hasattr(one, "named_modules"))
 
 
-def _layers(native: Any) -> Mapping[int, str]:
+def layers(native: Any) -> Mapping[int, str]:
     """Layers below a model by identity, as errors call them."""
     if hasattr(native, "_flatten_layers"):
         return {id(layer): called(layer.name, layer) for layer in native._flatten_layers() if layer is not native}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.compress.fakequant import Grid, grid_of
+from edgekit.compress.fakequant import chooser
 from edgekit.compress.prune.patterns import Pruning
 from edgekit.data import plan as planning
 from edgekit.errors import UnsupportedError, UsageError
@@ -71,6 +71,7 @@ class FitRequest:
         task: code around the model that makes of its outputs what the metric reads.
         ranges: of the activations that are fake-quantized too, by tensors of a file; none where they stay in float.
         places: what ``places.found`` wrote of them; None where there are none.
+        biases: kinds of layers whose biases are integers where activations are, see ``toolchains.INTEGER_BIASES``.
         pruning: what goes; None where nothing does.
         held: whether an earlier step pruned, so that zeros stay.
         own: the user's loop in the place of edgekit's.
@@ -91,6 +92,7 @@ class FitRequest:
     training: Training
     ranges: tuple[Range, ...] = ()
     places: Places | None = None
+    biases: Mapping[Kind, int | None] = field(default_factory=dict)
     pruning: Pruning | None = None
     held: bool = False
     own: Function | None = None
@@ -140,13 +142,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     from edgekit.compress import activations, equalize, fitting, own_loop, qat
     from edgekit.compress.prune.zeros import counted
 
-    scheme = request.scheme
-
-    def chosen(names: tuple[str, ...], kind: Kind, inputs: int, channels: int) -> Grid | None:
-        if scheme is None or any(rule.takes(names, kind) for rule in request.layers):
-            return None
-        return grid_of(scheme, request.kinds, kind, inputs, channels)
-
+    chosen = chooser(request.scheme, request.kinds, request.layers)
     model = load(request.source, request.environment)
     samples = planning.load(Path(request.train))
     assert samples.labels is not None
@@ -180,7 +176,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
 
     try:
         layers, unruled = qat.find_layers(model, chosen)
-        if scheme is not None:
+        if request.scheme is not None:
             qat.check(layers, unruled, allow_mixed=request.allow_mixed)
         fixed = equalize.fold_norms(model) if request.fold_norms else []
         batch = min(request.training.batch, len(labels))
@@ -228,7 +224,7 @@ def _check_loads(request: FitRequest, model: LoadedModel, file: Path) -> None:
 
 def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict[str, str], Any]:
     """The nodes that are the tensors with a range, and the model's graph with these on their steps; None without."""
-    from edgekit.compress import activations
+    from edgekit.compress import activations, biases
 
     if request.places is None:
         return {}, None
@@ -241,7 +237,8 @@ def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict
     if not nodes:
         raise UnsupportedError("no tensor of the file is a value of the model's graph")
     by_node = {nodes[one.tensor]: one for one in reversed(request.ranges) if one.tensor in nodes}
-    return nodes, activations.on_steps(model, by_node, batch)
+    chosen = chooser(request.scheme, request.kinds, request.layers)
+    return nodes, activations.on_steps(model, by_node, batch, biases.of_files(request.biases, chosen))
 
 
 def _zeros(

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit import toolchains
+from edgekit.compress.fakequant import chooser
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import forget, load
 from edgekit.proof import execution
-from edgekit.scheme import Range
+from edgekit.scheme import Kind, Range, Rule, Scheme
 from edgekit.signature import WHOLE, Signature
 from edgekit.sources.source import Source
 from edgekit.steps import File
@@ -162,22 +163,31 @@ class OnStepsRequest:
         source: the model.
         environment: kind of child.
         ranges: by nodes of its graph.
+        scheme: the target's, on whose grid the weights lie.
+        kinds: of the layers that the target quantizes; empty for all.
+        layers: what is said of single ones.
+        biases: kinds of layers whose biases are integers, see ``toolchains.INTEGER_BIASES``.
         samples: file of the samples.
     """
 
     source: Source
     environment: str
     ranges: Mapping[str, Range]
+    scheme: Scheme
+    kinds: tuple[Kind, ...]
+    layers: tuple[Rule, ...]
+    biases: Mapping[Kind, int | None]
     samples: File
 
 
 def on_steps(folder: Path, request: OnStepsRequest) -> None:
     """Run a checkpoint as training had it, with activations on their steps; writes what ``execution`` says."""
-    from edgekit.compress import activations
+    from edgekit.compress import activations, biases
 
     model = load(request.source, request.environment)
     try:
-        module = activations.on_steps(model, request.ranges, _BATCH)
+        chosen = chooser(request.scheme, request.kinds, request.layers)
+        module = activations.on_steps(model, request.ranges, _BATCH, biases.of_files(request.biases, chosen))
         fake = activations.as_loaded(model, module, _BATCH)
         execution.in_framework({WHOLE: fake}, Path(request.samples), None, folder)
     finally:

@@ -16,6 +16,7 @@ _LACKING = (
     r"Lowering not found: (\S+)",  # litert-torch 0.10
     r"No ONNX function found for <OpOverload\(op='([\w.]+)'",  # torch.onnx 2.13
     r"No conversion rule found for operations: ([^\n]+)",  # OpenVINO 2026.4
+    r"failed to legalize operation '([\w.]+)'",  # litert-torch 0.10, of what torch makes of an operator
     r"'tf\.(\w+)' op is neither a custom op nor a flex op",  # TFLiteConverter 2.21
     r"No Op registered for (\w+) with domain_version",  # onnx.checker, on what tf2onnx 1.17 passed through
 )

@@ -93,6 +93,34 @@ def erase_identities(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
+def cropped(x: torch.Tensor, pad: Sequence[int], value: float = 0) -> Any:
+    """Decomposition of ``aten.constant_pad_nd``: what it takes away is a slice, which converters know.
+
+    Given pairs of numbers for the last axis first. Left as it is where it takes nothing away.
+    """
+    import torch
+
+    if min(pad) >= 0:
+        return NotImplemented
+    for place in range(0, len(pad), 2):
+        axis, (before, behind) = x.dim() - 1 - place // 2, pad[place : place + 2]
+        if min(before, behind) < 0:
+            end = x.shape[axis] + min(behind, 0)
+            x = torch.ops.aten.slice.Tensor(x, axis, -min(before, 0), end)
+    added = [max(number, 0) for number in pad]
+    return torch.ops.aten.constant_pad_nd.default(x, added, value) if any(added) else x.clone()
+
+
+def crops() -> dict[Any, Any]:
+    """Decompositions of paddings that take away, as they stand in a program; others stay as they are."""
+    import torch
+
+    def pad(x: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+        return cropped(x, pad, value or 0) if mode == "constant" else NotImplemented
+
+    return {torch.ops.aten.pad.default: pad, torch.ops.aten.constant_pad_nd.default: cropped}
+
+
 def _unchanged(node: fx.Node) -> Any:
     """The node whose value an operator hands on; None where it makes another."""
     op = _aten(node)
@@ -115,12 +143,21 @@ def _aten(node: fx.Node) -> str:
     return name.partition(".")[0] if node.op == "call_function" and library == "aten" else ""
 
 
-def places(program: Any, missing: Sequence[str]) -> list[str]:
-    """Layer and source line of every node of a ``torch.export`` program that calls one of the operators."""
+def places(program: Any, missing: Sequence[str], shape: Sequence[int] = ()) -> list[str]:
+    """Layer and source line of every node of a ``torch.export`` program that calls one of the operators.
+
+    Of those that make an image or a sequence, with a ``shape`` only those of its size, wherever its channels stand.
+    """
+    nodes = list(program.graph.nodes)
     stems = [name.split(".")[1].strip("_") for name in missing if "." in name]  # _linalg_svd was linalg_svdvals before
+    if not any(stem in str(node.target) for node in nodes for stem in stems):
+        stems = [stem.partition("_")[0] for stem in stems]  # _fft_r2c was fft_rfft before
     found = []
-    for node in program.graph.nodes:
+    for node in nodes:
         if node.op == "call_function" and any(stem in str(node.target) for stem in stems):
+            size = getattr(node.meta.get("val"), "shape", ())[2:]
+            if shape and not set(size) <= set(shape):
+                continue
             path, kind = list(node.meta.get("nn_module_stack", {"": ("", "")}).values())[-1]
             layer = f"layer {path}, " if path else ""
             found.append(f"{layer}{source_line(node.meta.get('stack_trace') or '') or kind}")

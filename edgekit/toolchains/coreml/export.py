@@ -14,7 +14,7 @@ from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages
 from edgekit.toolchains.coreml import package
-from edgekit.toolchains.coreml.passes import linear
+from edgekit.toolchains.coreml.passes import cells, linear
 from edgekit.toolchains.coreml.vendor import coremltools, torch_frontend
 
 #: Where the target names none: the first with 4-bit weights and attention as one operator.
@@ -52,10 +52,12 @@ def exported(model: LoadedModel | None) -> Any:
     import torch
 
     from edgekit.frameworks.torch import torch_export
+    from edgekit.toolchains._shared.torch_graph import crops
 
     assert model is not None
     aten, table = torch.ops.aten, torch.export.default_decompositions()
     known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
+    known |= {**crops(), **cells.decompositions()}  # coremltools 9 refuses a padding that takes away
     program = torch_export(model)
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
         # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here
@@ -150,7 +152,7 @@ def _convert(ct: Any, model: Any, request: Request, **options: Any) -> Converted
                 **options,
             )
     except NotImplementedError as error:
-        raise UnsupportedError(f"coremltools: {messages.sentence(error)}", hint="Another route may do it.") from error
+        raise UnsupportedError(f"coremltools: {messages.sentence(error)}") from error
     except Exception as error:  # coremltools raises RuntimeError, ValueError, TypeError, KeyError for one and the same
         raise _explained(error, name) from error
     return package.write(converted.get_spec(), converted.weights_dir, request)
@@ -171,7 +173,7 @@ def _passes(ct: Any) -> Any:
 
 def _explained(error: Exception, target: str) -> FailedError | UnsupportedError:
     if line := messages.line(error, "not implemented|Unsupported fx node|not supported"):
-        return UnsupportedError(f"coremltools: {line}", hint="Another route may do it.")
+        return UnsupportedError(f"coremltools: {line}")
     if line := messages.line(error, "minimum_deployment_target|(?i:opset)"):
         return UnsupportedError(
             f"the model needs more than {target} has: {line}",

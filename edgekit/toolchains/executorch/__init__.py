@@ -11,6 +11,8 @@ from edgekit.toolchains import Zeros
 PACKAGES = ("executorch", "torch", "torchao")
 #: Ending of its files.
 ENDING = ".pte"
+#: Where a bias is an integer: the delegate gives it the steps of its input and its weights when it is lowered.
+INTEGER_BIASES = {"conv": None, "depthwise-conv": None, "transposed-conv": None, "linear": None}
 #: What a file of several parts calls one of them.
 ENTRY = "method"
 #: What is made of weights that are zero.

@@ -12,6 +12,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import example as example_of
 from edgekit.frameworks.torch import torch_export
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import messages, torch_graph
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
@@ -41,6 +42,16 @@ def graph_of(model: LoadedModel, *, exact_gelu: bool = False) -> fx.GraphModule:
     return rewritten(torch_export(model), exact_gelu=exact_gelu)
 
 
+def _refuse_complex(program: torch.export.ExportedProgram) -> None:
+    """Refuse complex numbers, which the format's reader does not know, where they are made first."""
+    for node in program.graph.nodes:
+        if getattr(getattr(node.meta.get("val"), "dtype", None), "is_complex", False):
+            name = str(node.target)
+            raise messages.lacking(
+                "ExecuTorch", [f"the complex numbers of {name}"], torch_graph.places(program, [name])
+            )
+
+
 def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes: str) -> Converted:
     """Give everything that XNNPACK takes to it and write the program; what stays outside is named in a note.
 
@@ -56,6 +67,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     example = tuple(torch.from_numpy(a) for a in example_of(model))
     with torch.no_grad():
         program = torch.export.export(graph, example, strict=False)
+    _refuse_complex(program)
     graph.graph = fx.Graph()  # the program has all of it, and what follows makes more copies
     gc.collect()
     try:

@@ -14,6 +14,8 @@ PACKAGES = (
 ENDING = ".tflite"
 #: Frameworks whose exporter multiplies a norm's scales into the weights behind it: TensorFlow's converter.
 FOLDS_NORMS_OF = ("keras",)
+#: Where a bias is an integer.
+INTEGER_BIASES = {"conv": None, "depthwise-conv": None, "transposed-conv": None, "linear": None}
 #: What a file of several parts calls one of them.
 ENTRY = "signature"
 #: What is made of weights that are zero.

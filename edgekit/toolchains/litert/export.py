@@ -59,10 +59,7 @@ def convert_int16x8(model: LoadedModel | None, request: Request) -> Converted:
     tokens = [t.name for t in model.signature.inputs if not t.dtype.startswith("float")]
     if tokens:
         # TFLiteConverter 2.21: "Empty min/max for tensor serving_default_<name>" after the whole calibration.
-        raise UnsupportedError(
-            f"TFLiteConverter's 16x8 mode takes float inputs only, and {', '.join(tokens)} is not",
-            hint="ai-edge-quantizer does 16x8 on the fp32 file; or use int8-dynamic.",
-        )
+        raise UnsupportedError(f"TFLiteConverter's 16x8 mode takes float inputs only, and {', '.join(tokens)} is not")
     return _noting_chance(_convert(model, request, _int16x8, unroll=True))
 
 
@@ -235,12 +232,12 @@ def _refuse_loops(saved: Path) -> None:
     if loops:
         raise UnsupportedError(
             f"static quantization of a loop over time crashes TFLiteConverter: {', '.join(loops[:3])}",
-            hint="Build the recurrent layers with unroll=True, or use the int8-dynamic target.",
+            hint="Build the recurrent layers with unroll=True.",
         )
 
 
 def _explained(error: Exception) -> FailedError | UnsupportedError:
     """The converter's many-line message as one sentence."""
     if line := messages.line(error, "needs.*quantiz|quantiz.*needs|is not supported|failed to legalize"):
-        return UnsupportedError(f"TFLiteConverter: {line}", hint="Use int8-dynamic for this model.")
+        return UnsupportedError(f"TFLiteConverter: {line}")
     return messages.raised("TFLiteConverter", error)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.toolchains import Converted, Request
+from edgekit.schemes import FP32
+from edgekit.toolchains import Converted, Options, Request
 from edgekit.toolchains._shared import messages, pt2e, torch_graph
+from edgekit.toolchains.litert import session
+from edgekit.toolchains.litert.graph import lowered_no_further
 from edgekit.toolchains.litert.passes.names import write_named
+from edgekit.toolchains.litert.schema import packed_model
 from edgekit.user_code import source_line
 
 FILE = "model.tflite"
+#: The shape that an operator of MLIR makes.
+_RESULT = re.compile(r"-> tensor<([\dx]+)x\w+>")
 
 
 def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
@@ -22,7 +31,7 @@ def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     scripted = model.kind == "torchscript"  # cannot be exported as it is; any other module litert-torch exports itself
     module = torch_export(model).module(check_guards=False) if scripted else model.native
-    return _write(module, _example(model), request)
+    return _write(model, module, request)
 
 
 def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
@@ -47,7 +56,7 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
         converted = convert_pt2e(prepared, fold_quantize=False)
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:  # observers on integer tensors
         raise UnsupportedError(f"PT2E cannot observe this graph: {messages.sentence(error)}") from error
-    made = _write(converted, _example(model), request, QuantConfig(pt2e_quantizer=quantizer))
+    made = _write(model, converted, request, QuantConfig(pt2e_quantizer=quantizer))
     return replace(made, kept=kept)
 
 
@@ -57,27 +66,55 @@ def _example(model: LoadedModel) -> tuple[Any, ...]:
     return tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
 
 
-def _write(module: Any, example: tuple[Any, ...], request: Request, quantization: Any = None) -> Converted:
+def _write(model: LoadedModel, module: Any, request: Request, quantization: Any = None) -> Converted:
     import litert_torch
 
     file = request.folder / FILE
     try:
-        written = litert_torch.convert(module, example, quant_config=quantization)
+        written = litert_torch.convert(module, _example(model), quant_config=quantization)
     except Exception as error:  # RuntimeError, ValueError, KeyError and MLIR's own, all for one and the same
-        raise _explained(error) from error
+        raise _explained(error, model) from error
     written.export(str(file))
+    if left := lowered_no_further(packed_model(file.read_bytes(), file)):
+        _check_runs(file, left, model)
     write_named(file.read_bytes(), file, request)
     return Converted(file)
 
 
-def _explained(error: Exception) -> FailedError | UnsupportedError:
+def _check_runs(file: Path, left: Sequence[str], model: LoadedModel) -> None:
+    """Refuse a file with operators that the interpreter may lack, by their places in the model."""
+    try:
+        session.open_session(file, Options(FP32))
+    except UnsupportedError as error:
+        missing = [name for name in left if name in str(error)] or list(left)
+        where = _places(model, [name.removeprefix("STABLEHLO_").lower() for name in missing])
+        raise messages.lacking("LiteRT", missing, where) from error
+
+
+#: What torch calls an operator of MLIR.
+_TORCH_NAMES = {"convolution": "conv"}
+
+
+def _places(model: LoadedModel, names: Sequence[str], shape: Sequence[int] = ()) -> list[str]:
+    """Where in the model are operators that MLIR calls by names of its own; a shape tells one from the others."""
+    from edgekit.frameworks.torch import torch_export
+
+    stems = [name.rpartition(".")[2] for name in names]
+    found = [f"aten.{_TORCH_NAMES.get(stem, stem)}" for stem in stems]
+    return torch_graph.places(torch_export(model), found, shape)
+
+
+def _explained(error: Exception, model: LoadedModel) -> FailedError | UnsupportedError:
     from edgekit.frameworks.torch import data_dependent
 
     text = str(error)
     if names := messages.operators(text):
-        return messages.lacking("litert-torch", names, [source_line(text)])
+        shapes = _RESULT.findall(text)
+        shape = [int(n) for n in shapes[-1].split("x") if n.isdecimal()] if shapes else []
+        where = [source_line(text)] if source_line(text) else _places(model, names, shape)
+        return messages.lacking("litert-torch", names, where)
     if "data-dependent" in text:
         return data_dependent(error)
     if line := messages.line(error, "Lowering not found|is not supported"):
-        return UnsupportedError(f"litert-torch: {line}", hint="Replace the operator, or export to ONNX instead.")
+        return UnsupportedError(f"litert-torch: {line}", hint="Replace the operator in the model.")
     return messages.raised("litert-torch", error)

@@ -227,6 +227,12 @@ def code(packed: Any) -> tuple[str, str]:
     return _enum("BuiltinOperator")[number], custom.decode() if custom else ""
 
 
+def lowered_no_further(packed: Any) -> list[str]:
+    """Operators of a file that are StableHLO's own, of which the interpreter runs some forms only."""
+    kinds = (code(packed.OperatorCodes(i))[0] for i in range(packed.OperatorCodesLength()))
+    return sorted({kind for kind in kinds if kind.startswith("STABLEHLO_")})
+
+
 def read_tensor(packed: Any, table: Any) -> Tensor:
     """A tensor with its constant, wherever in the file that lies."""
     quantization = table.Quantization()

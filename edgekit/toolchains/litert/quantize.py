@@ -302,9 +302,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
             ).quantized_model
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         loop = "a loop over time cannot be calibrated; " if "while" in str(error) else ""
-        raise UnsupportedError(
-            f"ai-edge-quantizer: {loop}{sentence(error)}", hint="Use int8-dynamic for this model."
-        ) from error
+        raise UnsupportedError(f"ai-edge-quantizer: {loop}{sentence(error)}") from error
     file = request.folder / FILE
     file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
     _check(file, wanted)

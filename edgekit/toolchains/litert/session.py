@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -223,14 +224,17 @@ def _refusal(file: Path, module: Any, error: Exception, otherwise: type[EdgekitE
     """The interpreter's message as an error of ours."""
     if text := line(error, "Select TensorFlow op|custom op"):
         return UnsupportedError(
-            f"{file} needs operators outside LiteRT: {text}", hint="Convert it again without SELECT_TF_OPS."
+            f"{file.name} needs operators outside LiteRT: {text}", hint="Convert it again without SELECT_TF_OPS."
         )
     if text := line(error, "Didn't find op for builtin opcode"):
         return UnsupportedError(
-            f"{file} needs a newer interpreter than {module.__name__}: {text}",
+            f"{file.name} needs a newer interpreter than {module.__name__}: {text}",
             hint="Install ai-edge-litert on the device.",
         )
-    return otherwise(f"{file} cannot be opened by {module.__name__}: {sentence(error)}")
+    if found := re.search(r"(.*?)Node number \d+ \((\w+)\) failed to (?:prepare|invoke)", str(error), re.DOTALL):
+        said = found[1].strip().splitlines()[-1:] or ["nothing more is said"]
+        return UnsupportedError(f"{module.__name__} does not run the operator {found[2]} of {file.name}: {said[0]}")
+    return otherwise(f"{file.name} cannot be opened by {module.__name__}: {sentence(error)}")
 
 
 def _tensors(interpreter: Any, chosen: Any) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:

@@ -13,6 +13,8 @@ PACKAGES = (
 )  # fmt: skip
 #: Ending of its files.
 ENDING = ".onnx"
+#: Where a bias is an integer. Products of more axes than a matrix (``MatMul``) have theirs in a sum behind them.
+INTEGER_BIASES = {"conv": None, "depthwise-conv": None, "transposed-conv": None, "linear": 2}
 #: What a child sets before ONNX Runtime is loaded: see ``vendor.TELEMETRY``.
 VARIABLES = {"ORT_DISABLE_TELEMETRY": "1"}
 #: What is made of weights that are zero.

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from edgekit.errors import FailedError, UnsupportedError
+from edgekit.errors import FailedError, OtherRouteError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, torch_graph
@@ -27,7 +27,7 @@ OPSET_TENSORFLOW = 18
 def from_torch(model: LoadedModel | None, request: Request) -> Converted:
     """Export through ``torch.export`` and the dynamo exporter (torch modules, and Keras on the torch backend)."""
     if model is not None and model.kind == "torchscript":  # what converts it to a program leaves its axes dynamic
-        raise UnsupportedError("torch.export does not read TorchScript", hint="The route export-torch-script does.")
+        raise OtherRouteError("torch.export does not read TorchScript")
     return finish(_dynamo(torch_program(model)), request)
 
 
@@ -37,15 +37,18 @@ def from_torchscript(model: LoadedModel | None, request: Request) -> Converted:
 
     assert model is not None
     if not isinstance(model.native, torch.jit.ScriptModule):
-        raise UnsupportedError(
-            f"the TorchScript route takes a ScriptModule, not {type(model.native).__name__}",
-            hint="Use the route export-torch-dynamo.",
-        )
+        raise OtherRouteError(f"the TorchScript route takes a ScriptModule, not {type(model.native).__name__}")
     sample = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         torch.onnx.export(model.native, sample, str(file), dynamo=False, opset_version=OPSET)
-        return finish(onnx.load(file), request)
+        proto = onnx.load(file)
+    for value, spec in zip(proto.graph.output, model.signature.outputs, strict=False):
+        shape = value.type.tensor_type.shape  # what a loop makes has open axes; a run has told their lengths
+        if any(not d.HasField("dim_value") for d in shape.dim) or len(shape.dim) != len(spec.shape):
+            shape.ClearField("dim")
+            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=n) for n in spec.shape)
+    return finish(proto, request)
 
 
 def from_onnx(model: LoadedModel | None, request: Request) -> Converted:
@@ -90,7 +93,7 @@ def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:
     applied, because the whole table also takes linear layers apart.
 
     Raises:
-        UnsupportedError: to be unrolled, and without a recurrent cell: plain routes convert the same operators.
+        OtherRouteError: to be unrolled, and without a recurrent cell: plain routes convert the same operators.
     """
     from edgekit.frameworks.torch import torch_export
 
@@ -104,9 +107,8 @@ def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:
     table = torch.export.default_decompositions()
     cells = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
     if not any(node.target in cells for node in program.graph.nodes):
-        raise UnsupportedError(
-            "the model has no recurrent cell of PyTorch's to unroll (Keras's are unrolled in any export)",
-            hint="Use the routes that quantize the fp32 file.",
+        raise OtherRouteError(
+            "the model has no recurrent cell of PyTorch's to unroll (Keras's are unrolled in any export)"
         )
     return program.run_decompositions(cells)
 
@@ -148,13 +150,13 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise FailedError(
-            f"the exporter wrote an invalid ONNX model: {messages.sentence(error)}", hint="Another route may do it."
-        ) from error
+        raise FailedError(f"the exporter wrote an invalid ONNX model: {messages.sentence(error)}") from error
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     for value in (*model.graph.input, *model.graph.output):
         if any(not d.HasField("dim_value") or d.dim_value < 1 for d in value.type.tensor_type.shape.dim):
-            raise FailedError(f"the exporter left a dynamic axis in {value.name!r}", hint="Fix the input shapes.")
+            raise FailedError(
+                f"the exporter left a dynamic axis in {value.name!r}, though all inputs have fixed shapes"
+            )
     for graph in graphs(model.graph):  # all of them can be inferred again
         del graph.value_info[:]
     if quantized:

@@ -22,7 +22,8 @@ from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains.onnx.export import finish
-from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, restored
+from edgekit.toolchains.onnx.passes.preparing import prepared_file
+from edgekit.toolchains.onnx.quantize import layers, read_float, restored
 
 DOMAIN = "com.microsoft"
 #: The least size of a block that the two operators know; others are powers of two.

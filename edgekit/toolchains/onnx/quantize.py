@@ -24,6 +24,7 @@ from edgekit.toolchains.onnx import audit
 from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.passes import sums
 from edgekit.toolchains.onnx.passes.observing import bounded, observe
+from edgekit.toolchains.onnx.passes.preparing import prepared_file
 from edgekit.toolchains.onnx.passes.ranges import pair_of
 
 #: Operators that carry nearly all multiply-accumulates; everything between them stays float.
@@ -201,17 +202,6 @@ def read_float(request: Request) -> onnx.ModelProto:
     return model
 
 
-def prepared_file(model: onnx.ModelProto, folder: str) -> str:
-    """Infer shapes and fuse (batch norm into convolutions, product + add into Gemm); independent of this CPU."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    plain, prepared = str(Path(folder) / "float.onnx"), str(Path(folder) / "prepared.onnx")
-    onnx.save(model, plain)  # handed a ModelProto, the tool moves its weights into a file that it then cannot read
-    # Shapes are static, so that ONNX's own inference finds them all; the symbolic one costs an import of sympy.
-    quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-    return prepared
-
-
 def share_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """Keep one of equal initializers: each time step brings a transposed copy of the recurrent weights."""
     first: dict[tuple[object, ...], str] = {}
@@ -318,7 +308,7 @@ def _static(
                 *(n.name for n in plain.graph.node if n.op_type == "LayerNormalization" and n.name),
             ],
             extra_options={
-                "TensorQuantOverrides": {name: [_override(one)] for name, one in wanted.items()},
+                "TensorQuantOverrides": {name: [_override(one)] for name, one in with_tables(wanted, plain).items()},
                 "CalibStridedMinMax": at_once,
             },
             calibration_cache_path=ranges if ranges.exists() else None,
@@ -351,6 +341,14 @@ def _write_ranges(model: onnx.ModelProto, request: Request, op_types: tuple[str,
     observe(model, seen, calibration_of(request))
     ends = {name: tuple(np.array([end], np.float32) for end in one.range()) for name, one in seen.items()}
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), file)
+
+
+def with_tables(wanted: Mapping[str, Range], model: onnx.ModelProto) -> dict[str, Range]:
+    """Ranges, with those of the tables that values are looked up in: a value has the steps of its table."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    lookups = (node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in stored)
+    tables = {node.output[0]: node.input[0] for node in lookups}
+    return {**wanted, **{tables[name]: one for name, one in wanted.items() if name in tables}}
 
 
 def _override(one: Range) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import openvino as ov
 
-from edgekit.errors import FailedError, UnsupportedError
+from edgekit.errors import FailedError, OtherRouteError
 from edgekit.frameworks import LoadedModel
 from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
@@ -33,9 +33,7 @@ def from_trace(model: LoadedModel | None, request: Request) -> Converted:
 
     assert model is not None
     if model.kind == "pt2":
-        raise UnsupportedError(
-            "an exported program is not traced again", hint="The route export-torch-export reads it."
-        )
+        raise OtherRouteError("an exported program is not traced again")
     example = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
     with torch.no_grad():
         converted = _convert(model.native, example_input=example[0] if len(example) == 1 else example)
@@ -118,7 +116,11 @@ def finish(
         model.reshape({port: ov.PartialShape(list(t.shape)) for port, t in zip(model.inputs, inputs, strict=True)})
     for port in (*model.inputs, *model.outputs):
         if port.partial_shape.is_dynamic:
-            raise FailedError(f"the converter left a dynamic axis: {port.partial_shape}", hint="Fix the input shapes.")
+            name = port.any_name if port.names else "a port without a name"
+            raise FailedError(
+                f"the converter left a dynamic axis in {name!r} ({port.partial_shape}), though all inputs have fixed "
+                "shapes"
+            )
     _name(model, request)
     file = request.folder / FILE
     ov.save_model(model, file, compress_to_fp16=fp16)

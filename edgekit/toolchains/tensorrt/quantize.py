@@ -29,7 +29,8 @@ from edgekit.toolchains.onnx.export import finish, unrolled
 from edgekit.toolchains.onnx.graph import Graph
 from edgekit.toolchains.onnx.passes.names import graphs, rename
 from edgekit.toolchains.onnx.passes.observing import bounded, observe
-from edgekit.toolchains.onnx.quantize import layers, prepared_file, read_float, share_constants, values
+from edgekit.toolchains.onnx.passes.preparing import prepared_file
+from edgekit.toolchains.onnx.quantize import layers, read_float, share_constants, values
 from edgekit.toolchains.tensorrt.checks import PRODUCTS, attributes, channel_axis, refuse
 
 if TYPE_CHECKING:

@@ -228,3 +228,137 @@ def looked_up() -> Any:
     kind = keras.Input((1,), dtype="int64", name="kind")
     found = keras.layers.IntegerLookup(vocabulary=[1, 2], output_mode="one_hot", name="kinds")(kind)
     return keras.Model(kind, keras.layers.Dense(3)(found))
+
+
+def wholly_masked() -> Any:
+    """Attention whose mask leaves nothing where a sample is all padding."""
+    import torch
+    from torch.nn import functional
+
+    def forward(self: Any, x: Any, keep: Any) -> Any:
+        mask, heads = (keep != 0)[:, None, None, :].expand(-1, 1, 5, 5), x[:, None]
+        return self.linear(functional.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask))
+
+    return _module(forward, x=torch.zeros(1, 5, 6), keep=torch.ones(1, 5, dtype=torch.int32))
+
+
+def padding() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    keep = (rng.random((40, 5)) > 0.4).astype("int32")
+    keep[:, 0], keep[::4] = 1, 0
+    return {"x": rng.normal(size=(40, 5, 6)).astype("float32"), "keep": keep}
+
+
+def logarithm() -> Any:
+    """Of what is negative as often as not."""
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        hidden = self.linear(x)
+        return torch.log(hidden)
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def logarithm_keras() -> Any:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,), name="x")
+    hidden = keras.ops.log(keras.layers.Dense(8, name="first")(x))
+    return keras.Model(x, keras.layers.Dense(3, name="last")(hidden))
+
+
+def cropped() -> Any:
+    """A padding that takes away on one side."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConstantPad2d((-1, 2, 1, -2), 0.5), nn.Conv2d(3, 4, 3)).eval()
+    model.example_inputs = (torch.zeros(1, 3, 10, 12),)
+    return model
+
+
+def lstm_cell() -> Any:
+    import torch
+    from torch import nn
+
+    def forward(self: Any, x: Any, h: Any, c: Any) -> Any:
+        h, c = self.cell(x, (h, c))
+        return {"y": self.linear(h), "h_next": h, "c_next": c}
+
+    model = _module(forward, x=torch.zeros(1, 5), h=torch.zeros(1, 6), c=torch.zeros(1, 6))
+    model.cell = nn.LSTMCell(5, 6)
+    model.streaming_state = {"h": "h_next", "c": "c_next"}
+    return model
+
+
+def odd_transposed() -> Any:
+    """A transposed convolution in groups beside one without: litert-torch 0.10 lowers the second alone."""
+    import torch
+    from torch import nn
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.further(torch.relu(self.up(x)))
+
+    model = _module(forward, x=torch.zeros(1, 8, 6, 9))
+    model.up = nn.ConvTranspose2d(8, 8, (1, 5), stride=(1, 2), padding=(0, 2), groups=2)
+    model.further = nn.ConvTranspose2d(8, 4, 3, stride=2, padding=1, output_padding=1)
+    return model.eval()
+
+
+def spectrum() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.linear(torch.fft.rfft(x).abs())
+
+    return _module(forward, x=torch.zeros(1, 10))
+
+
+def scattered() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        values, places = self.linear(x).topk(3, 1)
+        return torch.zeros(1, 4).expand(x.shape[0], 4).scatter_add(1, places, values)
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def scripted_loop() -> Any:
+    import torch
+    from torch import nn
+
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.step = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = torch.zeros(x.shape[0], 4)
+            for number in range(x.shape[1]):
+                hidden = torch.tanh(self.step(x[:, number]) + hidden)
+            return hidden
+
+    torch.manual_seed(0)
+    return torch.jit.script(Loop().eval())
+
+
+def unlisted_variable() -> Any:
+    """Keras 3 does not list TensorFlow's own variables."""
+    import keras
+    import tensorflow as tf
+
+    class Scaled(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self, **more: Any) -> None:
+            super().__init__(**more)
+            self.scale = tf.Variable(np.full((4,), 2.5, "float32"))
+
+        def call(self, x: Any) -> Any:
+            return x * self.scale
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4,), name="x")
+    return keras.Model(x, keras.layers.Dense(3)(Scaled()(x)))

@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from edgekit.errors import UsageError
-from edgekit.toolchains._shared.torch_graph import erase_identities
+from edgekit.toolchains._shared.torch_graph import crops, erase_identities
 from edgekit.toolchains.executorch.graphs import attribute, fold_constants, in_plain_order, infer, replace, tidy
 from edgekit.toolchains.executorch.passes.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.passes.layout import sink_permutes
@@ -79,7 +79,9 @@ def _recurrent() -> dict[Any, Any]:
     """How recurrent layers are unrolled: as one operator each, the quantizer would leave all their gates in float."""
     table = torch.export.default_decompositions()
     layers = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
-    return {layer: table[layer] for layer in layers if layer in table}
+    known = {layer: table[layer] for layer in layers if layer in table}
+    # A padding that takes away passes export and fails when it runs: error 0x12 (ExecuTorch 1.4).
+    return {**known, **crops()}
 
 
 def _refuse_training(program: torch.export.ExportedProgram) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from onnx import numpy_helper
 
 from edgekit.scheme import Range
 from edgekit.toolchains._shared.calibration import Kept
+from edgekit.toolchains.onnx.passes import sums
 from edgekit.toolchains.onnx.passes.observing import observe
+from edgekit.toolchains.onnx.passes.preparing import prepared_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,9 +45,26 @@ def pair_of(name: str) -> str:
 
 
 def values(file: Path, names: Iterable[str], samples: Mapping[str, Rows]) -> dict[str, list[NDArray[Any]]]:
-    """What tensors of a float file are on each of some samples; those that the file does not have are left out."""
+    """What tensors of a float file are on each of some samples; those that the file does not have are left out.
+
+    Those inside of functions are of the file as the quantizer takes it, in which these are taken apart.
+    """
     model = onnx.load(file)
+    seen, missing = _seen(model, names, samples)
+    if missing:
+        with tempfile.TemporaryDirectory() as folder:
+            sums.as_add(model.graph)
+            inside, _ = _seen(onnx.load(prepared_file(model, folder)), missing, samples)
+        seen |= inside
+    return seen
+
+
+def _seen(
+    model: onnx.ModelProto, names: Iterable[str], samples: Mapping[str, Rows]
+) -> tuple[dict[str, list[NDArray[Any]]], list[str]]:
+    """What tensors of a model are on each of some samples, and the names of those that it does not have."""
     there = {name for node in model.graph.node for name in node.output} | {v.name for v in model.graph.input}
-    seen = {name: Kept() for name in names if name in there}
+    asked = list(names)
+    seen = {name: Kept() for name in asked if name in there}
     observe(model, seen, samples)
-    return {name: one.values for name, one in seen.items()}
+    return {name: one.values for name, one in seen.items()}, [name for name in asked if name not in there]

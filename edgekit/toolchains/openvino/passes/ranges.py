@@ -31,15 +31,51 @@ def grids(model: ov.Model) -> dict[str, list[Any]]:
 
 
 def read(file: Path) -> tuple[Range, ...]:
-    """The ranges of activations in a file, by the names of what grids take.
+    """The ranges of activations in a file, by the names of what grids take; not of what the CPU does not round.
 
     What depthwise convolutions take has one for each channel: the range that holds all of them stands for these.
     """
-    found = {}
-    for name, nodes in grids(ov.Core().read_model(file)).items():
+    found, model = {}, ov.Core().read_model(file)  # which holds what reads a value
+    for name, nodes in grids(model).items():
+        if all(map(_joined_in_a_sum, nodes)):
+            continue
         low, high = (nodes[0].input_value(place).get_node().get_data() for place in (1, 2))
         found[name] = Range(name, float(low.min()), float(high.max()))
     return tuple(found.values())
+
+
+def _joined_in_a_sum(grid: Any) -> bool:
+    """Whether the CPU joins a grid to the convolution ahead of it, with the sum that alone reads it.
+
+    Such a convolution rounds behind the sum, and not what it adds: read out on the way, the same file gives other
+    numbers (docs/recipes.md). Where both sides of the sum are so, one is rounded, and which is not known.
+    """
+    readers = [one.get_node() for one in grid.output(0).get_target_inputs()]
+    if len(readers) != 1 or readers[0].get_type_name() != "Add" or not _of_convolution(grid):
+        return False
+    [*others] = (value.get_node() for value in readers[0].input_values() if value.get_node() != grid)
+    alone = (
+        one for one in others if one.get_type_name() == "FakeQuantize" and len(one.output(0).get_target_inputs()) == 1
+    )
+    return bool(others) and not any(map(_of_convolution, alone))
+
+
+def _of_convolution(grid: Any) -> bool:
+    """Whether what a grid takes is a convolution with its bias."""
+    node = grid.input_value(0).get_node()
+    while node.get_type_name() in ("Add", "Multiply"):
+        inner = [value.get_node() for value in node.input_values() if not _constant(value.get_node())]
+        if len(inner) != 1:
+            return False
+        [node] = inner
+    return node.get_type_name() in ("Convolution", "GroupConvolution")
+
+
+def _constant(node: Any) -> bool:
+    """Whether a value is stored, in whichever type and shape."""
+    while node.get_type_name() in ("Convert", "Reshape"):
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant")
 
 
 def values(file: Path, names: Iterable[str], samples: Mapping[str, Rows]) -> dict[str, list[NDArray[Any]]]:
