@@ -61,10 +61,11 @@ def measured(model: str, framework: str, target: str, epochs: int, workers: Work
         if ranges:
             child = adjusting.able(checkpoint)
             assert child is not None
-            target_of, biases = order.target, toolchains.integer_biases(order.target.toolchain)
+            biases = toolchains.integer_biases(order.target.toolchain)
             asked = places.OnStepsRequest(
-                source=checkpoint.parts[WHOLE], environment=child, ranges=checkpoint.on_steps, scheme=target_of.scheme,
-                kinds=target_of.layers, layers=order.layers, biases=biases, samples=test.file,
+                source=checkpoint.parts[WHOLE], environment=child, ranges=checkpoint.on_steps,
+                scheme=order.target.scheme, kinds=order.target.layers, layers=order.layers, biases=biases,
+                samples=test.file,
             )  # fmt: skip
             expected = run.step(places.on_steps, child, "reference:on steps", asked).file("")
         parity = execution.compare(expected, found, checkpoint.signatures)[WHOLE]

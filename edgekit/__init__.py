@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
-    from edgekit.api import convert, inspect
-    from edgekit.artifact.folder import verify
+    from edgekit.api import convert, inspect, verify
     from edgekit.ci.parity import assert_parity
     from edgekit.result import Result
 
@@ -27,7 +26,7 @@ _HOMES = {
     "assert_parity": "edgekit.ci.parity",
     "convert": "edgekit.api",
     "inspect": "edgekit.api",
-    "verify": "edgekit.artifact.folder",
+    "verify": "edgekit.api",
     "Result": "edgekit.result",
 }
 

@@ -1,4 +1,4 @@
-"""The Python API: what the command line does, with typed values.
+"""The Python API: what the command line does, with typed values, and of objects as well as of files; see docs/api.md.
 
 import edgekit
 result = edgekit.convert("lenet5@torch", "tflite-int8")
@@ -10,80 +10,81 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import math
-import re
-import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, get_args, overload
+from typing import Any, Unpack, get_args, overload
 
 from pydantic import ValidationError
 
-from edgekit import pipeline, schemes, several, toolchains, user_code, zoo
+from edgekit import handed, pipeline, several, toolchains, user_code, zoo
 from edgekit import target as targets
 from edgekit.artifact import checkpoints
+from edgekit.artifact.use import opening
+from edgekit.artifact.use.opening import audited as audited
 from edgekit.checkpoint import Checkpoint
 from edgekit.compress import recipes
 from edgekit.compress.recipes import Recipe
 from edgekit.conversion import loading
 from edgekit.conversion.budget import Budget
+from edgekit.conversion.given import one_of, roles_of
+from edgekit.conversion.given import plan_for as plan_for
 from edgekit.conversion.order import Order
 from edgekit.conversion.recipe import training
 from edgekit.conversion.sensitivity import Sensitivity
-from edgekit.data.plan import DataPlan
-from edgekit.errors import UsageError, did_you_mean
-from edgekit.jobs import extras, interpreters, wire
-from edgekit.jobs.confine import untrusted
+from edgekit.errors import UsageError
+from edgekit.handed import Handed
+from edgekit.handed import options as given
+from edgekit.jobs import extras, interpreters
 from edgekit.jobs.interruption import listening
 from edgekit.jobs.run import Run
-from edgekit.jobs.store import Store, home, sha256_file, sha256_json
-from edgekit.jobs.workers import Confined, Limits, Workers, reading
+from edgekit.jobs.store import Store, home
+from edgekit.jobs.workers import Confined, Limits, Workers
 from edgekit.limits import DROP, DropLimit
-from edgekit.proof import once
 from edgekit.ranges import plans
-from edgekit.result import Inspected, Result
-from edgekit.scheme import Equalization, Precision
+from edgekit.result import Result
+from edgekit.scheme import Equalization
 from edgekit.several import Options
-from edgekit.signature import ROLES
 from edgekit.sources import source as sources
-from edgekit.sources.source import Source
-from edgekit.steps import audit
 from edgekit.steps import convert as convert_step
 from edgekit.steps import train as train_step
 from edgekit.target import Rounding, Target
 
-_Word = TypeVar("_Word", bound=str)
-
 
 @overload
-def convert(source: str, target: str, **options: Unpack[Options]) -> Result: ...
+def convert(source: object, target: str | Path, **options: Unpack[Options]) -> Result: ...
 @overload
-def convert(source: str, target: list[str] | tuple[str, ...], **options: Unpack[Options]) -> list[Result]: ...
 def convert(
-    source: str,
-    target: str | list[str] | tuple[str, ...],
+    source: object, target: list[str] | list[Path] | tuple[str | Path, ...], **options: Unpack[Options]
+) -> list[Result]: ...
+def convert(
+    source: object,
+    target: str | Path | list[str] | list[Path] | tuple[str | Path, ...],
     *,
-    calibrate: str | None = None,
-    ranges: str | None = None,
-    evaluate: str | None = None,
+    example_inputs: object = None,
+    calibrate: object = None,
+    ranges: str | Path | None = None,
+    evaluate: object = None,
     metric: str = "top1",
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
-    output: Path | None = None,
+    output: str | Path | None = None,
     search_routes: bool = False,
     allow_mixed: bool = False,
     keep_float: Sequence[str] = (),
     budget: str | None = None,
     rounding: str | None = None,
     equalize: str | None = None,
-    train: str | None = None,
-    recipe: str | None = None,
+    train: object = None,
+    recipe: str | Path | None = None,
     qat: int | None = None,
     prune: str | None = None,
     fit: str | None = None,
     allow_unproven: bool = False,
     max_drop: float | None = None,
+    licence: str | None = None,
+    tokenizer: str | Path | None = None,
     latency: bool = True,
     trust: bool = False,
     timeout: float = 1800.0,
@@ -94,49 +95,80 @@ def convert(
 ) -> Result | list[Result]:
     """Convert a model to a target and prove the file; see ``edgekit convert --help`` for the arguments.
 
+    ``source`` is text or a path as of the command line, a Keras model, or a ``torch.nn.Module`` with ``example_inputs``
+    (a tensor or array, a tuple in the order of ``forward``, a dict by its parameters' names; shapes with the batch).
+    ``calibrate``, ``evaluate`` and ``train`` are text or a path, an array ``(samples, ...)``, a dict of arrays by input
+    name (labels ``y``), a tuple of arrays in the order of the inputs with the labels last, a pair of a dict and the
+    labels, or an iterable of such batches: a ``DataLoader``, a ``tf.data.Dataset``, a generator, which is read once and
+    written to a file as it comes. Dtypes are those that the model takes.
+
     ``max_drop`` takes the place of the target's limits on a drop. Without ``latency`` nothing is timed, and the first
     route that passes is chosen. ``ranges`` is a plan of ``calibration/`` by name or path; None: that of the target.
     ``recipe`` is one of ``targets/recipes/`` likewise; ``qat`` is a number of epochs and ``prune`` a pattern (``0.5``,
     ``2:4``, ``channels:0.5``), for the packaged ones of these names; ``fit``, as ``file.py:function``, trains in the
-    place of edgekit's loop.
+    place of edgekit's loop. ``licence`` (of the source's weights) and ``tokenizer`` (a file) go into the artifact for
+    whoever receives it.
 
     Returns:
         The result. ``status`` is ``PASS`` where the artifact may be used; nothing is raised for a model that fails
         its gate. Of several targets a list, in their order; ``output`` is then the parent of a folder for each.
 
     Raises:
-        EdgekitError: the request is wrong, unsafe, or cannot be served at all. Of several targets a ``SeveralError``,
-            when all others are done; it has their results.
+        EdgekitError: the request is wrong, unsafe, or cannot be served at all; a value of a wrong type is a
+            ``WrongTypeError``, which is a ``TypeError`` as well. Of several targets a ``SeveralError``, when all others
+            are done; it has their results.
     """
-    names = (target,) if isinstance(target, str) else target
+    names = given.targets(target)
+    given.check(
+        {
+            "ranges": ranges, "metric": metric, "output": output, "budget": budget, "rounding": rounding,
+            "equalize": equalize, "recipe": recipe, "qat": qat, "prune": prune, "fit": fit, "max_drop": max_drop,
+            "search_routes": search_routes, "allow_mixed": allow_mixed, "allow_unproven": allow_unproven,
+            "latency": latency, "licence": licence,
+            "tokenizer": tokenizer, "trust": trust, "timeout": timeout, "memory_limit_mib": memory_limit_mib,
+        },
+        optional=_OPTIONAL,
+    )  # fmt: skip
+    inputs, outputs, parent = given.texts("inputs", inputs), given.texts("outputs", outputs), output
 
     def order(name: str) -> Order:
         found = replace(
-            _order(source, name, calibrate, ranges, evaluate, metric, inputs, outputs, train=train, trust=trust),
-            output=output,
+            _order(files, name, ranges, metric, inputs, outputs, trust=trust),
+            output=None if output is None else Path(output),
             recipe=_recipe(recipe, qat, prune),
             fit=_fit(fit),
             search_routes=search_routes,
             allow_mixed=allow_mixed,
-            keep_float=tuple(keep_float),
+            keep_float=given.texts("keep_float", keep_float),
             budget=Budget.parse(budget) if budget is not None else None,
-            rounding=_one_of("rounding", get_args(Rounding), rounding),
-            equalize=_one_of("equalize", get_args(Equalization), equalize),
+            rounding=one_of("rounding", get_args(Rounding), rounding),
+            equalize=one_of("equalize", get_args(Equalization), equalize),
             allow_unproven=allow_unproven,
             latency=latency,
+            licence=licence,
+            tokenizer=None if tokenizer is None else Path(tokenizer),
         )
-        if output is not None and not isinstance(target, str):
-            found = replace(found, output=output / found.target.name)
+        if parent is not None and not isinstance(target, str | Path):
+            found = replace(found, output=Path(parent) / found.target.name)
         return found if max_drop is None else replace(found, target=_allowing(found.target, max_drop))
 
-    orders = [order(name) for name in names]
+    data = {"calibrate": calibrate, "evaluate": evaluate, "train": train}
     with contextlib.ExitStack() as stack:
+        files = stack.enter_context(handed.given(source, example_inputs=example_inputs, inputs=inputs, **data))
+        orders = [order(name) for name in names]
         if workers is None:
             stack.enter_context(listening())
             workers = stack.enter_context(Workers(_limits(timeout, memory_limit_mib)))
-        if isinstance(target, str):
+        if isinstance(target, str | Path):
             return pipeline.convert(orders[0], workers=workers, store=store, progress=progress)
         return several.convert(orders, workers=workers, store=store, progress=progress)
+
+
+#: Options that may be None.
+_OPTIONAL = (
+    "ranges", "output", "budget", "rounding", "equalize", "recipe", "qat", "prune", "fit", "max_drop",
+    "memory_limit_mib", "licence", "tokenizer",
+)  # fmt: skip
 
 
 def _allowing(target: Target, max_drop: float) -> Target:
@@ -149,16 +181,16 @@ def _allowing(target: Target, max_drop: float) -> Target:
 
 
 def compress(
-    source: str,
-    target: str,
+    source: object,
+    target: str | Path,
     *,
-    output: Path,
-    recipe: str | None = None,
+    output: str | Path,
+    recipe: str | Path | None = None,
     qat: int | None = None,
     prune: str | None = None,
     fit: str | None = None,
-    train: str | None = None,
-    evaluate: str | None = None,
+    train: object = None,
+    evaluate: object = None,
     metric: str = "top1",
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
@@ -171,6 +203,9 @@ def compress(
 ) -> dict[str, Any]:
     """Follow a recipe and write a checkpoint that its framework loads; see ``edgekit compress --help``.
 
+    ``source``, ``train`` and ``evaluate`` are what ``convert`` takes; a live ``torch.nn.Module`` cannot be trained, of
+    which only what it computes can be handed on: hand in ``file.py:function``.
+
     Returns:
         ``folder``, ``files``, ``framework``, ``recipe`` (what each step did), ``notes`` and ``complete``; the same lies
         in ``recipe.json`` of the folder.
@@ -178,14 +213,24 @@ def compress(
     Raises:
         EdgekitError: the request is wrong, unsafe, or the source cannot be trained.
     """
-    order = _order(source, target, None, None, evaluate, metric, inputs, outputs, train=train, trust=trust)
-    order = replace(order, recipe=_recipe(recipe, qat, prune), fit=_fit(fit), output=output, allow_mixed=allow_mixed)
-    if order.recipe is None:
-        raise UsageError("nothing says what is done", hint="Give --recipe NAME, --prune PATTERN or --qat EPOCHS.")
-    if workers is not None:
+    given.check({"target": target, "output": output, "metric": metric, "trust": trust})
+    given.check({"recipe": recipe, "qat": qat, "prune": prune, "fit": fit}, optional=_OPTIONAL)
+    inputs, outputs = given.texts("inputs", inputs), given.texts("outputs", outputs)
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(handed.given(source, inputs=inputs, train=train, evaluate=evaluate))
+        order = replace(
+            _order(files, str(target), None, metric, inputs, outputs, trust=trust),
+            recipe=_recipe(recipe, qat, prune),
+            fit=_fit(fit),
+            output=Path(output),
+            allow_mixed=allow_mixed,
+        )
+        if order.recipe is None:
+            raise UsageError("nothing says what is done", hint="Give --recipe NAME, --prune PATTERN or --qat EPOCHS.")
+        if workers is None:
+            stack.enter_context(listening())
+            workers = stack.enter_context(Workers(_limits(1800.0, memory_limit_mib)))
         return checkpoints.compress(order, _trained, workers=workers, store=store, progress=progress)
-    with listening(), Workers(_limits(1800.0, memory_limit_mib)) as own:
-        return checkpoints.compress(order, _trained, workers=own, store=store, progress=progress)
 
 
 def _trained(run: Run, order: Order) -> Checkpoint:
@@ -196,43 +241,35 @@ def _trained(run: Run, order: Order) -> Checkpoint:
 
 
 def _order(
-    source: str,
+    files: Handed,
     target: str,
-    calibrate: str | None,
-    ranges: str | None,
-    evaluate: str | None,
+    ranges: str | Path | None,
     metric: str,
     inputs: Sequence[str],
     outputs: Sequence[str],
     *,
-    train: str | None = None,
     trust: bool,
 ) -> Order:
     """What model goes to what target on what data."""
-    found, wanted = sources.resolve(source, inputs=tuple(inputs), trust=trust), targets.load(target)
-    estimator = plans.load(ranges or wanted.ranges)
-    samples = plan_for(found, calibrate, evaluate, metric, train)
+    found, wanted = sources.resolve(files.source, inputs=tuple(inputs), trust=trust), targets.load(target)
+    if files.called is not None:
+        found = replace(found, given=files.called.words, name=files.called.name)
+    estimator = plans.load(str(ranges or wanted.ranges))
+    samples = plan_for(
+        found, files.data.get("calibrate"), files.data.get("evaluate"), metric, files.data.get("train"), files.arrays
+    )
     samples = replace(samples, calibration_count=estimator.samples, draw=estimator.draw)
     return Order(found, wanted, samples, roles=roles_of(outputs), ranges=estimator)
 
 
-def _one_of(option: str, known: Sequence[_Word], text: str | None) -> _Word | None:
-    """What the user wrote, if it is one of a few words."""
-    found = next((word for word in known if word == text), None)
-    if text is not None and found is None:
-        raise UsageError(
-            f"--{option} {text!r} is unknown", hint=f"{did_you_mean(text, known)}Allowed: {', '.join(known)}."
-        )
-    return found
-
-
 def sensitivity(
-    source: str,
-    target: str,
+    source: object,
+    target: str | Path,
     *,
-    calibrate: str | None = None,
-    ranges: str | None = None,
-    evaluate: str | None = None,
+    example_inputs: object = None,
+    calibrate: object = None,
+    ranges: str | Path | None = None,
+    evaluate: object = None,
     metric: str = "top1",
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
@@ -246,32 +283,25 @@ def sensitivity(
 ) -> Sensitivity:
     """What quantizing each layer alone costs, on selection samples; see ``edgekit sensitivity --help``.
 
-    What an interrupted run has made is answered from the store by the next.
+    ``source``, ``example_inputs``, ``calibrate`` and ``evaluate`` are what ``convert`` takes. What an
+    interrupted run has made is answered from the store by the next.
 
     Raises:
         EdgekitError: the request is wrong, unsafe, or no route of the target quantizes layers one by one.
     """
-    order = _order(source, target, calibrate, ranges, evaluate, metric, inputs, outputs, trust=trust)
-    order = replace(order, allow_mixed=allow_mixed, latency=False)
-    if order.target.scheme.is_float:
-        raise UsageError(f"{target} quantizes nothing", hint="Take a target that quantizes.")
-    if workers is not None:
+    given.check({"target": target, "metric": metric, "trust": trust, "timeout": timeout})
+    inputs, outputs = given.texts("inputs", inputs), given.texts("outputs", outputs)
+    data = {"calibrate": calibrate, "evaluate": evaluate}
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(handed.given(source, example_inputs=example_inputs, inputs=inputs, **data))
+        order = _order(files, str(target), ranges, metric, inputs, outputs, trust=trust)
+        order = replace(order, allow_mixed=allow_mixed, latency=False)
+        if order.target.scheme.is_float:
+            raise UsageError(f"{target} quantizes nothing", hint="Take a target that quantizes.")
+        if workers is None:
+            stack.enter_context(listening())
+            workers = stack.enter_context(Workers(_limits(timeout, memory_limit_mib)))
         return pipeline.measure_sensitivity(order, workers=workers, store=store, progress=progress)
-    with listening(), Workers(_limits(timeout, memory_limit_mib)) as own:
-        return pipeline.measure_sensitivity(order, workers=own, store=store, progress=progress)
-
-
-def roles_of(outputs: Iterable[str]) -> dict[str, str]:
-    """What ``--outputs NAME=ROLE`` says; raises ``UsageError`` for what is no role."""
-    found: dict[str, str] = {}
-    for text in outputs:
-        name, separator, role = text.rpartition("=")
-        if not separator or not name or role not in ROLES:
-            raise UsageError(
-                f"--outputs {text!r} is not NAME=ROLE; roles are {', '.join(ROLES)}", hint="--outputs logits=classes"
-            )
-        found[name] = role
-    return found
 
 
 def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
@@ -284,8 +314,9 @@ def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
     return Limits(timeout, memory_limit_mib * 2**20)
 
 
-def _recipe(name: str | None, qat: int | None, prune: str | None) -> Recipe | None:
+def _recipe(named: str | Path | None, qat: int | None, prune: str | None) -> Recipe | None:
     """The recipe that was asked for, by name or by the options that stand for one."""
+    name = None if named is None else str(named)
     other = f"--prune {prune}" if prune is not None else f"--qat {qat}" if qat is not None else ""
     if name is not None and other:
         raise UsageError(f"--recipe {name} and {other} both say what is trained", hint="Give one of them.")
@@ -298,153 +329,60 @@ def _fit(text: str | None) -> user_code.Function | None:
     return None if text is None else user_code.find(text, does)
 
 
-def plan_for(
-    source: Source, calibrate: str | None, evaluate: str | None, metric: str, train: str | None = None
-) -> DataPlan:
-    """Which samples to use: the user's, else the zoo model's own task, else generated ones (parity only).
+def verify(artifact: str | Path, workers: Workers | None = None) -> dict[str, Any]:
+    """Re-hash every file of an artifact, or of what was built from one, and run its golden samples again.
 
-    Ranges come from training samples, where those of ``calibrate`` are not given.
+    Returns:
+        ``status`` (``PASS``; ``FAIL_INTEGRITY`` with the names of what is altered in ``damaged``; ``FAIL_PARITY``; that
+        of an artifact that never passed), ``reason``, ``replay`` (who ran it, and the parity with what was recorded;
+        None where nothing was run) and ``seal`` (what the hashes prove).
+
+    Raises:
+        EdgekitError: no artifact is there, its toolchain is not installed.
     """
-    if train is not None and evaluate is None:
-        raise UsageError(
-            f"--train {train}: nothing says which epoch is best", hint="Give other labelled samples with --evaluate."
-        )
-    calibrate = calibrate or train
-    if metric != "top1":
-        from edgekit.proof import metrics
+    from edgekit.artifact import derived, folder
 
-        metrics.metric(metric)  # an unknown name is refused before anything runs
-    if calibrate is None and evaluate is None:
-        if source.kind == "zoo":
-            assert source.config is not None
-            name = zoo.architecture(source.name).configs[source.config].task
-            if name is not None:
-                from edgekit.data import tasks
-
-                return DataPlan(task=name, metric=tasks.task(name).metric)
-        return DataPlan()
-    content = sha256_json([_content(data) for data in (train, calibrate, evaluate) if data is not None])
-    scored = metric if evaluate else None
-    return DataPlan(train=train, calibrate=calibrate, evaluate=evaluate, metric=scored, content=content)
+    place = given.path("artifact", artifact)
+    check = derived.verify if derived.is_derived(place) else folder.verify
+    if workers is not None:
+        return check(place, workers)
+    with Workers() as own:
+        return check(place, own)
 
 
-def _content(data: str) -> Any:
-    """What a data argument holds: a file's hash, those of all files of a folder, or what a function depends on."""
-    path = Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", data))
-    if path.suffix == ".py" and path.is_file():
-        return [str(path.resolve()), user_code.sha256(path, data.removeprefix(f"{path}:"))]
-    if path.is_dir():
-        below = {*path.rglob("*"), *path.glob("*/*")}  # the first enters no folder that is a link
-        return [data, [[str(p.relative_to(path)), sha256_file(p)] for p in sorted(below) if p.is_file()]]
-    if path.is_file():
-        return [data, sha256_file(path)]
-    raise UsageError(f"no such file or folder: {path}", hint="Give an npz file, an image folder, or file.py:function.")
-
-
-def inspect(path: Path, toolchain: str | None = None, entry: str | None = None) -> dict[str, Any]:
+def inspect(path: str | Path, toolchain: str | None = None, entry: str | None = None) -> dict[str, Any]:
     """Audit a model file or one entry of it, or the parts of an artifact, in a child process.
 
     Returns:
-        ``file``, ``toolchain`` and the audit; of an artifact of several parts ``toolchain`` and the same per part.
+        ``file``, ``toolchain``, the audit and the fields of ``edgekit.steps.audit.Beyond`` and ``Delegated``; of an
+        artifact of several parts ``toolchain`` and the same per part.
     """
-    from edgekit.artifact import contents
-    from edgekit.artifact import folder as artifact
-
-    if (path / contents.MANIFEST).is_file():
-        result = artifact.read(path)
-        if entry is not None:
-            raise UsageError(f"{path} is an artifact, whose parts are named", hint="Give one of its files.")
-        found = {name: _audited(path / part.file, result.toolchain, part.entry) for name, part in result.parts.items()}
-        if not found:
-            raise UsageError(f"{path} holds no model file", hint=f"{contents.MANIFEST} says what it is.")
-        return {"toolchain": result.toolchain, "parts": found} if len(found) > 1 else next(iter(found.values()))
-    return _audited(path, toolchain, entry)
-
-
-def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, Any]:
-    if not path.exists():
-        raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
-    name = toolchain or toolchains.for_file(path)
-    with Workers() as workers:
-        found = audited(path, name, entry, workers=workers)
-    named = {} if entry is None else {"entry": entry}
-    return {"file": str(path), "toolchain": name, **named, **wire.plain(found)}
-
-
-def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Workers) -> Inspected:
-    """What is inside a model file, read in a child that can do nothing else."""
-    request = audit.Request(toolchain, path.resolve(), entry)
-    with tempfile.TemporaryDirectory() as folder, untrusted.blame(str(path)):
-        return workers.ask("runtime", audit.run, Path(folder), request, confined=reading(path)).value
+    return opening.inspect(given.path("path", path), toolchain, entry)
 
 
 def run_file(
-    model: Path,
-    inputs: Path | None = None,
-    outputs: Path | None = None,
+    model: str | Path,
+    inputs: str | Path | None = None,
+    outputs: str | Path | None = None,
     *,
     toolchain: str | None = None,
     entry: str | None = None,
     shapes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Execute a model file, or an artifact of one part, in its runtime, in a child process.
-
-    Args:
-        model: the file, or the artifact's folder.
-        inputs: npz file of arrays named as the inputs, or npy file of the only one, in the shapes of one sample or
-            with the sample as first axis; None draws numbers from a seed.
-        outputs: npz file to write, arrays named as the outputs.
-        toolchain: whose file it is, where its ending does not tell.
-        entry: one of several signatures, methods or functions of the file.
-        shapes: ``NAME=1x3x224x224``, where the file leaves a shape open.
-
-    Returns:
-        ``file``, ``toolchain`` and the fields of ``edgekit.proof.once.Ran``.
-
-    Raises:
-        EdgekitError: the request is wrong, the file is damaged, or its runtime cannot run it here.
-    """
-    file, name, entry, precision = _one_file(model, toolchain, entry)
-    for path in (file, *([inputs] if inputs else [])):
-        if not path.exists():
-            raise UsageError(
-                f"no such file or folder: {path}", hint="Give a model file or an artifact, and an npz file."
-            )
-    if outputs is not None and not outputs.absolute().parent.is_dir():
-        raise UsageError(f"--output {outputs}: there is no folder {outputs.absolute().parent}", hint="Make it first.")
-    given = {spec.name: spec.shape for spec in map(sources.parse_input, shapes)}
-    with Workers() as workers, tempfile.TemporaryDirectory() as folder:
-        request = once.Request(name, file.resolve(), inputs.resolve() if inputs else None, entry, precision, given)
-        confined = reading(file, *([inputs] if inputs else []))
-        with untrusted.blame(f"{model} or {inputs}" if inputs else str(model)):
-            found = workers.ask("runtime", once.run, Path(folder), request, confined=confined).value
-        if outputs is not None:
-            try:
-                shutil.copyfile(Path(folder) / once.OUTPUTS, outputs)
-            except OSError as error:
-                raise UsageError(f"{outputs} cannot be written: {error.strerror or error}") from error
-    return {"file": str(file), "toolchain": name, **asdict(found)}
+    """Execute a model file, or an artifact of one part, in its runtime; see ``edgekit.artifact.use.opening``."""
+    return opening.run_file(
+        given.path("model", model),
+        None if inputs is None else given.path("inputs", inputs),
+        None if outputs is None else given.path("outputs", outputs),
+        toolchain=toolchain,
+        entry=entry,
+        shapes=given.texts("shapes", shapes),
+    )
 
 
-def _one_file(model: Path, toolchain: str | None, entry: str | None) -> tuple[Path, str, str | None, Precision]:
-    """The file that a path names, its toolchain, its entry, and the precision that it claims.
-
-    Of others' files nobody knows the last: sessions look as closely as at integers.
-    """
-    from edgekit.artifact import contents
-    from edgekit.artifact import folder as artifact
-
-    if not (model / contents.MANIFEST).is_file():
-        return model, toolchain or toolchains.for_file(model), entry, "int8"
-    result = artifact.read(model)
-    if len(result.parts) != 1:
-        files = ", ".join(part.file for part in result.parts.values()) or "none"
-        raise UsageError(f"{model} has {len(result.parts)} parts", hint=f"Give one of its files: {files}.")
-    [part] = result.parts.values()
-    return model / part.file, result.toolchain, entry or part.entry, schemes.find(result.precision).name
-
-
-def train(name: str, *, output: Path | None, seed: int | None, progress: Callable[[str, str], None]) -> dict[str, Any]:
+def train(
+    name: str, *, output: str | Path | None, seed: int | None, progress: Callable[[str, str], None]
+) -> dict[str, Any]:
     """Train a zoo configuration from its seed in a child process and write its safetensors file."""
     model, _, config = name.partition(":")
     config = config or "tiny"
@@ -452,7 +390,7 @@ def train(name: str, *, output: Path | None, seed: int | None, progress: Callabl
     if config not in spec.configs or spec.configs[config].training is None:
         trained = [key for key, value in spec.configs.items() if value.training is not None]
         raise UsageError(f"{model}:{config} has no training; trained configurations: {', '.join(trained) or 'none'}")
-    destination = output or Path(f"{model}-{config}.safetensors")
+    destination = Path(output or f"{model}-{config}.safetensors")
     progress("start", f"train:{model}:{config}")
     with listening(), Workers(_limits(24 * 3600.0, None)) as workers:
         request = train_step.Request(model, config, seed, destination.absolute())
@@ -482,6 +420,8 @@ def install(toolchain: str, progress: Callable[[str], None] = lambda line: None)
         ``toolchain``, ``python`` (the interpreter), ``routes`` (names that it answered with).
     """
     made = interpreters.install(toolchain, progress)
+    if toolchain in interpreters.importers():  # it has no routes of its own
+        return {"toolchain": toolchain, "python": made.python, "routes": []}
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         routes = workers.ask("runtime", convert_step.routes, Path(folder), convert_step.RoutesRequest(toolchain)).value
     return {"toolchain": toolchain, "python": made.python, "routes": sorted(routes)}
@@ -490,7 +430,7 @@ def install(toolchain: str, progress: Callable[[str], None] = lambda line: None)
 def _environment(extra: str) -> str | None:
     """Of a toolchain with an interpreter of its own, which, or what is wrong with it."""
     try:
-        own = interpreters.of(extra) if extra in toolchains.names() else None
+        own = interpreters.of(extra) if extra in (*toolchains.names(), *interpreters.importers()) else None
     except UsageError as error:
         return str(error)
     return own.python if own else None

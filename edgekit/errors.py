@@ -35,6 +35,14 @@ class UsageError(EdgekitError):
     exit_code = 2
 
 
+class WrongTypeError(UsageError, TypeError):
+    """An argument of the Python API is of a type that it does not take."""
+
+
+class NoShapeError(UsageError):
+    """A model does not say what an input's shape is; samples may."""
+
+
 class UnsupportedError(EdgekitError):
     """The source or an operation in it cannot go to this target."""
 

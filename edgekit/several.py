@@ -20,26 +20,29 @@ from edgekit.result import Result
 class Options(TypedDict, total=False):
     """What `edgekit.convert` takes beside source and target."""
 
-    calibrate: str | None
-    ranges: str | None
-    evaluate: str | None
+    example_inputs: object
+    calibrate: object
+    ranges: str | Path | None
+    evaluate: object
     metric: str
     inputs: Sequence[str]
     outputs: Sequence[str]
-    output: Path | None
+    output: str | Path | None
     search_routes: bool
     allow_mixed: bool
     keep_float: Sequence[str]
     budget: str | None
     rounding: str | None
     equalize: str | None
-    train: str | None
-    recipe: str | None
+    train: object
+    recipe: str | Path | None
     qat: int | None
     prune: str | None
     fit: str | None
     allow_unproven: bool
     max_drop: float | None
+    licence: str | None
+    tokenizer: str | Path | None
     latency: bool
     trust: bool
     timeout: float

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Framework = Literal["keras", "torch", "onnx"]
 #: A kind of child process: which framework it imports, and Keras's backend.
-Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx", "runtime"]
+Environment = Literal["keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx", "onnx2tf", "runtime"]
 Layout = Literal["plain", "channels_last", "channels_first"]
 #: How a box is written: corners (left, top, right, bottom), a corner and a size, a centre and a size, or TensorFlow's
 #: order of corners; ``-unit`` where the numbers are shares of the image's size, else they are pixels.

@@ -18,7 +18,7 @@ MOST_NAMED = 8
 
 def about(result: Result) -> list[tuple[str, str]]:
     """The rows of the first table: what it is, and how it was made."""
-    source, task = result.source, _task(result)
+    source, task = result.source, task_of(result)
     rows = []
     if source.kind == "zoo":
         spec = zoo.architecture(source.name)
@@ -36,7 +36,8 @@ def about(result: Result) -> list[tuple[str, str]]:
     return rows
 
 
-def _task(result: Result) -> tasks.Task | None:
+def task_of(result: Result) -> tasks.Task | None:
+    """The zoo task that the samples are of; None where they are the user's."""
     kind, _, name = result.samples.origin.partition(" ")
     return tasks.task(name) if kind == "task" and name in tasks.names() else None
 
@@ -79,7 +80,7 @@ def _scored(result: Result) -> str:
     a = result.accuracy
     if a is None:
         return "Its accuracy is not known: it was not scored on labelled samples."
-    trained = "the task above" if _task(result) else "the data that was handed in"
+    trained = "the task above" if task_of(result) else "the data that was handed in"
     return f"Accuracy is of {a.samples} test samples of {trained}, and says nothing about other data."
 
 
@@ -94,10 +95,12 @@ def _timed(result: Result) -> str:
 
 def licence(result: Result) -> list[str]:
     """Whose it is, as far as that is known: of weights, of data, and of what lies in the folder."""
-    source, task = result.source, _task(result)
+    source, task = result.source, task_of(result)
     if source.kind != "zoo":
         return [
-            "As its source: edgekit knows no licence of it, and adds none.",
+            f"Weights: {source.licence}, as whoever converted them says."
+            if source.licence
+            else "As its source: edgekit knows no licence of it, and adds none.",
             "golden.npz, where it is here, holds samples of the data that was handed in: pass it on only if you may.",
         ]
     config = source.config or "tiny"

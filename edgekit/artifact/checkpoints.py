@@ -64,14 +64,15 @@ def write(run: Run, destination: Path, checkpoint: Checkpoint, *, complete: bool
     facts = {
         "source": checkpoint.source.given,
         "framework": checkpoint.framework,
-        "files": list(entry.value),
+        "files": list(entry.value.files),
+        "batch": entry.value.batch,
         "recipe": checkpoint.steps.model_dump(mode="json"),
         "notes": list(checkpoint.notes),
         "complete": complete,
     }
     place = destination if complete else aside(destination)
     with publishing.writing(place) as folder:
-        for name in entry.value:
+        for name in entry.value.files:
             publishing.copy_into(folder, name, entry.file(name))
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         if checkpoint.ranges:

@@ -92,6 +92,7 @@ class Derived(_Frozen):
         parity_to_parent: against what the stand-in computed from the parent's file.
         driver: newest CUDA version that the driver serves.
         built_for: compute capabilities that it was built for ahead of time; empty where that is the GPU's own.
+        sparse: whether the builder was allowed to skip weights that are zero in groups of 2:4.
 
     What no GPU has executed has neither GPU nor parity, and the status ``NOT_RUN``.
     """
@@ -112,6 +113,7 @@ class Derived(_Frozen):
     driver: str | None
     machine: str
     built_for: tuple[str, ...] = ()
+    sparse: bool = False
     samples: int
     parity: dict[str, Any] | None
     parity_to_parent: dict[str, Any] | None
@@ -235,6 +237,7 @@ def build(
             "old_cache_file": _old_cache(destination, machine),
             "builder_name": device.builder,
             "compute_capabilities": list(device.requires.builds_for),
+            "sparse": sparse(parent),
         }
         built = workers.call("gpu", f"{_ENGINE_STEPS}:build", arguments).value
         golden = Path(scratch) / artifact.GOLDEN
@@ -248,6 +251,11 @@ def build(
         if derived.status != "PASS" and not (derived.status == "NOT_RUN" and allow_unproven):
             destination = publishing.rejected(destination)
         return artifact.write(destination, files, {}, derived)
+
+
+def sparse(parent: artifact.Sealed) -> bool:
+    """Whether an engine may skip two of four weights: the model's recipe left as many out."""
+    return "2:4" in parent.patterns
 
 
 def _checked_parent(folder: Path, device: BuilderDevice, workers: Workers) -> tuple[artifact.Sealed, Path]:
@@ -334,6 +342,7 @@ def describe(
         driver=machine.driver,
         machine=machine.machine,
         built_for=built_for,
+        sparse=sparse(parent),
         samples=proven.samples if proven else 0,
         parity=proven.parity.model_dump(mode="json") if proven else None,
         parity_to_parent=proven.parity_to_parent.model_dump(mode="json") if proven else None,

@@ -102,6 +102,24 @@ class SealedSource(_Lenient):
     name: str
 
 
+class SealedPruning(_Lenient):
+    """Weights that were left out."""
+
+    pattern: str
+
+
+class SealedStep(_Lenient):
+    """A step of the recipe that made the model."""
+
+    pruning: SealedPruning | None = None
+
+
+class SealedRecipe(_Lenient):
+    """The recipe that made the model."""
+
+    steps: tuple[SealedStep, ...] = ()
+
+
 class Sealed(_Lenient):
     """An artifact as its manifest describes it; see ``edgekit.result.Result`` for each meaning."""
 
@@ -117,6 +135,13 @@ class Sealed(_Lenient):
     state: dict[str, tuple[StateFacts, ...]] = {}
     gate: dict[str, Any]
     files: tuple[File, ...]
+    recipe: SealedRecipe | None = None
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Those of the weights that its recipe left out."""
+        steps = self.recipe.steps if self.recipe else ()
+        return tuple(step.pruning.pattern for step in steps if step.pruning)
 
 
 def write(destination: Path, files: Mapping[str, Path], texts: Mapping[str, bytes], result: M) -> M:

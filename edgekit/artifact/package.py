@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from edgekit import __version__
+from edgekit import __version__, zoo
 from edgekit import target as targets
 from edgekit.artifact import contents, picture, publishing
 from edgekit.artifact import folder as artifact
@@ -21,6 +21,7 @@ from edgekit.conversion.order import FEW_CALIBRATION_SAMPLES, Order
 from edgekit.conversion.outcome import Outcome
 from edgekit.conversion.recipe import carrying
 from edgekit.conversion.samples import SplitFiles
+from edgekit.errors import UsageError
 from edgekit.jobs.run import Run
 from edgekit.proof import precision
 from edgekit.proof.judge import Verdict
@@ -66,6 +67,9 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
         return result
     files = _paths(made)
     files |= {artifact.golden_of(result.parts[name]): e.file(artifact.GOLDEN) for name, e in made.golden.items()}
+    if order.tokenizer is not None:
+        files[order.tokenizer.name] = order.tokenizer
+    result = result.model_copy(update={"files": contents.list_files(files)})
     destination = destination_of(order, outcome.checkpoint.framework)
     accepted = result.status == "PASS" or (result.status == "NOT_RUN" and order.allow_unproven)
     if not accepted:
@@ -110,7 +114,9 @@ def check_destination(order: Order, framework: str | None = None) -> None:
         framework = order.target.default_framework
     if order.output is None and framework is None:
         return
-    read = (order.source.path, *order.plan.given.values())
+    if order.tokenizer is not None and not order.tokenizer.is_file():
+        raise UsageError(f"no such tokenizer file: {order.tokenizer}", hint="Give one file, such as tokenizer.json.")
+    read = (order.source.path, order.tokenizer, *order.plan.given.values())
     given = [Path(re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", str(name))) for name in read if name is not None]
     publishing.check(destination_of(order, framework or ""), given)
 
@@ -154,6 +160,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
             config=order.source.config,
             sha256=next(iter(outcome.checkpoint.parts.values())).sha256,
             notes=outcome.checkpoint.notes,
+            licence=order.licence or _of_zoo(order),
             second=_second(outcome),
         ),
         route=made.route if made else None,
@@ -178,6 +185,8 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         latency=latency,
         gate=target.gate.model_dump(),
         samples=_samples(order, outcome),
+        preprocessing=next((m for s in outcome.samples if (m := s.entry.value.preprocessing) is not None), None),
+        tokenizer=order.tokenizer.name if order.tokenizer and parts else None,
         ranges=_ranges(order, outcome),
         recipe=carrying.as_in_file(outcome.checkpoint, made),
         gain=outcome.gain,
@@ -189,6 +198,13 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         reused=tuple(run.ledger.reused),
         error=_error(verdict, _waiting(outcome, "allow-mixed")),
     )
+
+
+def _of_zoo(order: Order) -> str | None:
+    """The licence of weights that the zoo ships; None where they are somebody else's, or random."""
+    source = order.source
+    shipped = source.kind == "zoo" and zoo.weights_path(source.name, source.config or "tiny") is not None
+    return "Apache-2.0" if shipped else None
 
 
 def _reached(target: Target, worst: WrittenPart) -> str:
@@ -439,7 +455,7 @@ def _deflated(path: Path) -> int:
 
 def _samples(order: Order, outcome: Outcome) -> SamplesFacts:
     plan = order.plan
-    given = [f"--{option} {value}" for option, value in plan.given.items()]
+    given = [f"--{option} {plan.called(option)}" for option in plan.given]
     origin = f"task {plan.task}" if plan.task else ", ".join(given) or "generated"
     made = {s.split: s.entry.value for s in outcome.samples}
     splits = {str(s): {"count": v.count, "sha256": v.sha256, "dropped": v.dropped} for s, v in made.items()}

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from edgekit import __version__
 from edgekit.artifact import card, contents, words
+from edgekit.artifact.folder import golden_of
 from edgekit.artifact.picture import NAME as PICTURE
 from edgekit.artifact.picture import Picture
+from edgekit.artifact.use import examples, said
 from edgekit.errors import printable
 from edgekit.result import IO, Result
 
@@ -54,6 +56,9 @@ Made by edgekit {__version__} from {code(result.source.given)}. Status: **{text(
 ## Limits
 {items(card.limits(result))}
 
+## Use
+{items([*said.inputs(result, card.task_of(result)), *said.classes(result)])}
+{_examples(result)}
 ## Licence
 {items(card.licence(result))}
 
@@ -74,6 +79,22 @@ def _table(rows: list[tuple[str, str]]) -> str:
 def items(lines: Iterable[str]) -> str:
     """A list whose items begin no list of their own, no quotation and no code, whatever they begin with."""
     return "\n".join(f"- {_MARKER.sub(_ESCAPED, text(line.strip()))}" for line in lines)
+
+
+def _examples(result: Result) -> str:
+    """For each part the program that runs its golden samples, where it has some."""
+    found = ""
+    for name, part in result.parts.items():
+        golden = golden_of(part)
+        own = examples.example(result, part, golden) if any(file.path == golden for file in result.files) else None
+        if own is not None:
+            longest = max(map(len, re.findall("`{3,}", own.code)), default=2)
+            fence = "`" * (longest + 1)
+            found += (
+                f"\n{_part(result, name)}{text(own.install)}; in this folder:\n\n{fence}python\n{own.code}\n{fence}\n"
+            )
+    beside = examples.beside(result) if found else ""
+    return f"{found}\n{beside}\n" if beside else found
 
 
 def _tensors(result: Result) -> str:

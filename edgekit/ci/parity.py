@@ -8,7 +8,6 @@ from pathlib import Path
 
 from edgekit import api
 from edgekit.artifact import words
-from edgekit.ci import handed
 from edgekit.result import Result
 
 #: Are told of every result before it is judged; the plug-in collects what its reports show.
@@ -19,13 +18,14 @@ def assert_parity(
     model: object,
     target: str = "tflite-int8",
     *,
+    example_inputs: object = None,
     calibrate: object = None,
     evaluate: object = None,
     metric: str = "top1",
     max_drop: float = 0.01,
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
-    output: Path | None = None,
+    output: str | Path | None = None,
 ) -> Result:
     """Convert a model and assert that the file passes: parity, precision, and the accuracy that it may lose.
 
@@ -33,10 +33,9 @@ def assert_parity(
         model: a source as ``edgekit convert`` takes it (zoo name, path, ``file.py:function``), a live
             ``torch.nn.Module`` or a Keras model, which is written by its own framework's exporter.
         target: name from ``edgekit list targets``, or a TOML file.
-        calibrate: real inputs for activation ranges: text as of ``--calibrate``, an array ``(samples, ...)``, or a
-            mapping of arrays by input name.
-        evaluate: labelled samples, split 30/70 into selection and test: text as of ``--evaluate``, or a pair
-            ``(inputs, labels)``.
+        example_inputs: of a ``torch.nn.Module``, as of ``edgekit.convert``; else the first sample is one.
+        calibrate: real inputs for activation ranges, in any form that ``edgekit.convert`` takes.
+        evaluate: labelled samples likewise, such as a pair ``(inputs, labels)``; split 30/70 into selection and test.
         metric: what the labels are scored by.
         max_drop: of the metric: 0.01 is one point, of relative metrics one per cent.
         inputs: as of ``--input``, where shapes cannot be found.
@@ -51,18 +50,17 @@ def assert_parity(
         EdgekitError: the request is wrong or cannot be served at all.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        example = handed.arrays(calibrate) or handed.arrays(evaluate)
         result = api.convert(
-            handed.source(model, folder, example[0] if example else None),
+            model,
             target,
-            calibrate=handed.file(calibrate, folder / "calibrate.npz"),
-            evaluate=handed.file(evaluate, folder / "evaluate.npz"),
+            example_inputs=example_inputs,
+            calibrate=calibrate,
+            evaluate=evaluate,
             metric=metric,
             max_drop=max_drop,
             inputs=inputs,
             outputs=outputs,
-            output=output or folder / "artifact",
+            output=output or Path(scratch) / "artifact",
             latency=False,
         )
         for listener in listeners:

@@ -52,7 +52,7 @@ def cache_verify(as_json: AsJson = False) -> int:
 
 @app.command("clear")
 def cache_clear(as_json: AsJson = False) -> int:
-    """Remove every entry of the store that no running process uses."""
+    """Remove every entry of the store that no running process uses, and what steps left that did not end."""
     from edgekit.jobs.store import Store
 
     found = Store().clear()
@@ -60,5 +60,6 @@ def cache_clear(as_json: AsJson = False) -> int:
     if as_json:
         print_json({"status": "PASS", "reason": reason, **asdict(found)})
     else:
-        sys.stdout.write(f"removed {found.removed} entries{'; ' if reason else ''}{reason}\n")
+        left = f" and {found.unfinished} unfinished steps" if found.unfinished else ""
+        sys.stdout.write(f"removed {found.removed} entries{left}{'; ' if reason else ''}{reason}\n")
     return 0

@@ -22,6 +22,11 @@ from edgekit.signature import WHOLE
 
 _out = Console(highlight=False, markup=False, emoji=False)
 
+#: Fields of an inspected file that are not a line of their own.
+_SHOWN_APART = ("inputs", "outputs", "layers", "scales", "delegated", "macs_quantized_share")
+#: Tensors whose scales are shown to people.
+_FIRST = 6
+
 _COLOUR = {"PASS": "green", "UNDECIDED": "yellow", "UNSUPPORTED": "yellow", "NOT_RUN": "yellow"}
 
 
@@ -69,19 +74,52 @@ def audit(found: dict[str, Any], *, layers: bool = False) -> None:
             audit(part, layers=layers)
         return
     rows = [
-        (name, _text(columns.text(value) or "none"))
+        (name, _text("not told" if value is None else columns.text(value) or "none"))
         for name, value in found.items()
-        if name not in ("inputs", "outputs", "layers", "macs_quantized_share")
+        if name not in (*_SHOWN_APART, *(("ops_delegated",) if found.get("delegated") else ()))
         and (name, value) != ("entries", [])  # most formats have none
     ]
     for side in ("inputs", "outputs"):
         for tensor in found.get(side, ()):
             shape = "x".join(map(str, tensor["shape"]))
             rows.append((side[:-1], _text(f"{tensor['name']} {shape} {tensor['dtype']}")))
+    rows += _delegated(found.get("delegated"))
+    rows += _scales(found.get("scales", []))
     _pairs(rows)
     if layers:
         # A line each, however long names are: for grep and sort as well.
         _write("\n" + columns.columns([_layer(layer) for layer in found["layers"]]))
+
+
+def _delegated(found: dict[str, list[int]] | None) -> list[tuple[str, Text]]:
+    """What a fast delegate runs, and what it leaves."""
+    if not found:
+        return []
+    taken, of = (sum(counts[i] for counts in found.values()) for i in (0, 1))
+    left = ", ".join(f"{kind} {total - inside}" for kind, (inside, total) in found.items() if inside < total)
+    return [("delegated", _text(f"{taken} of {of} operators" + (f"; not: {left}" if left else "")))]
+
+
+def _scales(found: list[dict[str, Any]] | None) -> list[tuple[str, Text]]:
+    """How many tensors have scales, and the first of them."""
+    if found is None:
+        return [("scales", _text("not read from this format"))]
+    if not found:
+        return []
+    several = sum(len(one["scales"]) > 1 for one in found)
+    blocks = sum(one["block"] > 0 for one in found)
+    more = f", {len(found) - _FIRST} more with --json" if len(found) > _FIRST else ""
+    rows = [("scales", _text(f"{len(found)} tensors, {several} with several scales, {blocks} in blocks{more}"))]
+    return rows + [("scale", _text(_scaled(one))) for one in found[:_FIRST]]
+
+
+def _scaled(one: dict[str, Any]) -> str:
+    scales, points = one["scales"], sorted(set(one["zero_points"]))
+    said = f"{scales[0]:.6g}" if len(scales) == 1 else f"{min(scales):.6g} to {max(scales):.6g} ({len(scales)})"
+    said = said if scales else "not stored beside it"
+    point = "none" if not points else str(points[0]) if len(points) == 1 else f"{points[0]} to {points[-1]}"
+    block = f", blocks of {one['block']}" if one["block"] else ""
+    return f"{one['name']} {one['type']}: {said}{block}, zero point {point}"
 
 
 def _layer(layer: dict[str, Any]) -> dict[str, Any]:

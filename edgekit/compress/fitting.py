@@ -74,6 +74,16 @@ def reproducible(seed: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Whatever is done within draws no number that training would draw behind it."""
+    before = _generators()
+    try:
+        yield
+    finally:
+        _set_generators(before)
+
+
 def _generators() -> dict[str, Any]:
     """The state of every random generator, as PyTorch saves it."""
     name, words, *rest = np.random.get_state()

@@ -148,6 +148,10 @@ class Graph:
             places = move.target(places, *move.args[1:], **move.kwargs)  # type: ignore[operator]
         return Stored(target, self.called(own, target), tensor, own, places.numpy(), reader)
 
+    def shared(self, target: str) -> bool:
+        """Whether several operators read a tensor."""
+        return self._readers[self._memory(target)] > 1
+
     def called(self, own: torch.Tensor, target: str) -> str:
         """What the model calls a tensor of its own: of Keras the path of a variable."""
         return self._paths.get(own.data_ptr(), target)

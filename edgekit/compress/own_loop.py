@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +20,10 @@ from torch.overrides import TorchFunctionMode
 
 from edgekit import user_code
 from edgekit.compress.fitting import Ended
-from edgekit.compress.qat import Layer, Loop, tensors_of
+from edgekit.compress.qat import Layer, Loop
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs
+from edgekit.frameworks.trainable import tensors_of
 
 if TYPE_CHECKING:
     from edgekit.zoo import Training
@@ -129,7 +131,8 @@ def loop(
     """The user's loop as ``qat.train`` calls it; what is ``fixed`` says of itself meanwhile that it is not trained.
 
     Raises:
-        UsageError: it raised, did not train in place, or reported what is no epoch.
+        UsageError: it raised, did not train in place (which is looked at behind every epoch, and at the first step
+            that it reports), or reported what is no epoch.
         UnsupportedError: the model reads weights in a way in which they cannot be rounded for it.
         FailedError: it reported a loss that is no number, or left weights that are none.
     """
@@ -138,12 +141,13 @@ def loop(
         before = _Look(model, data)
         with _untrained(model, fixed), OnGrid(layers) as grid:
             _check_read(model, layers, data, grid)
-            report = _Report(model, grid, training.epochs, after, say)
+            report = _Report(model, grid, training.epochs, after, say, partial(before.check, function))
             user_code.call(
                 function.path, function.name, model.native, data, epochs=training.epochs, seed=training.seed,
                 report=report, takes="takes (model, data, *, epochs, seed, report)",
             )  # fmt: skip
-        before.compare(function)
+            with grid.off():
+                before.check(function, whole=True)
         report.finish()
 
     return run
@@ -172,8 +176,17 @@ def _untrained(model: LoadedModel, fixed: Sequence[Tensor]) -> Iterator[None]:
 class _Report:
     """What the user's loop calls: ``report(epoch=1, loss=0.5)`` behind an epoch, with ``step`` and ``steps`` within."""
 
-    def __init__(self, model: LoadedModel, grid: OnGrid, epochs: int, after: Callable[[Ended], None], say: Say) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        grid: OnGrid,
+        epochs: int,
+        after: Callable[[Ended], None],
+        say: Say,
+        check: Callable[..., None],
+    ) -> None:
         self._model, self._grid, self._epochs, self._after, self._say = model, grid, epochs, after, say
+        self._check, self._checked = check, False
         self._ended = 0
         self._then: list[Tensor] = []
 
@@ -192,6 +205,9 @@ class _Report:
         if value is not None and not math.isfinite(value):
             raise FailedError(f"training loss became {value} in {where}", hint="Lower the learning rate of your loop.")
         if step is not None:
+            if not self._checked:  # what a loop does to a model it does before it trains
+                self._check()
+                self._checked = True
             share = (epoch - 1 + step / max(steps or step, step, 1)) / max(self._epochs, epoch)
             named = {"loss": value, **figures}
             shown = [f"{name} {float(figure):.4f}" for name, figure in named.items() if figure is not None]
@@ -207,6 +223,7 @@ class _Report:
     def _measure(self, epoch: int, loss: float | None) -> None:
         modules = [(m, m.training) for m in self._model.native.modules()] if self._model.framework == "torch" else []
         with self._grid.off():
+            self._check(whole=True)
             self._after(Ended(epoch, loss))
         for module, training in modules:  # measuring has put all of them into evaluation mode
             module.training = training
@@ -244,21 +261,22 @@ class _Look:
             self._model.native.eval()
         return {name: (y.shape, y.dtype) for name, y in self._model.run(self._samples).items()}
 
-    def compare(self, function: user_code.Function) -> None:
-        """Hold the model as it is now against it."""
+    def check(self, function: user_code.Function, *, whole: bool = False) -> None:
+        """Hold the model as it is now against it: what it is made of, and ``whole`` what it computes as well."""
         where = f"{function.path}:{function.name}"
         model = self._model.native
         if type(model) is not self._class:
             raise UsageError(
                 f"{where} made a {type(model).__name__} of the {self._class.__name__}", hint="Train the model in place."
             )
-        now = tensors_of(self._model)
         if self._tensors() != self._places:
             raise UsageError(
                 f"{where} put other tensors into the model, or under other names, instead of training its own",
                 hint="Train the model in place: load_state_dict and optimizers do.",
             )
-        if not all(bool(torch.isfinite(t).all()) for t in now if t.is_floating_point()):
+        if not whole:
+            return
+        if not all(bool(torch.isfinite(t).all()) for t in tensors_of(self._model) if t.is_floating_point()):
             raise FailedError(f"{where} left weights that are NaN or infinite", hint="Lower the learning rate.")
         if (found := self._shapes()) != self._outputs:
             raise UsageError(f"{where} changed the model's outputs from {self._outputs} to {found}")

@@ -33,6 +33,7 @@ from edgekit.compress.products import find, names_of
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs
 from edgekit.frameworks.loaded import named
+from edgekit.frameworks.trainable import Modes, frozen, hold, parameters, seed, tensors_of
 from edgekit.scheme import Kind
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Trained:
         values: metric on the selection split with weights on the grid, before training and after each epoch.
         kept: the epoch whose weights are kept; 0 are the source's, rounded.
         stopped: why it ended early; empty where it did not.
+        moved: whether any weight has changed.
     """
 
     layers: int
@@ -87,6 +89,7 @@ class Trained:
     values: tuple[float, ...]
     kept: int
     stopped: str = ""
+    moved: bool = True
 
 
 #: Called behind each epoch with what training would give if it ended there, which the model then holds, and with what
@@ -96,20 +99,21 @@ Keep = Callable[[Trained, Mapping[str, Any]], None]
 Loop = Callable[[Callable[[Ended], None]], None]
 
 
-def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], list[str]]:
-    """The layers whose weights become integers, and the names of those for which there is no rule.
+def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], dict[str, str]]:
+    """The layers whose weights become integers, and by name those for which there is no rule, with why.
 
     A recurrent layer, a grouped convolution that is not depthwise, and a tensor that several operators read have none.
     """
-    found, without = list[Layer](), list[str]()
+    found, without = list[Layer](), dict[str, str]()
     for each in find_matrices(Graph(model)):
         if isinstance(each, Unruled):
-            without += [name for name in each.names if chosen(_called(name), each.kind, _ANY, _ANY) is not None]
+            asked = (name for name in each.names if chosen(_called(name), each.kind, _ANY, _ANY) is not None)
+            without |= dict.fromkeys(asked, each.why)
             continue
         grid = chosen(names_of(each.stored), each.kind, each.rows.shape[1], each.channels)
         if grid is not None:
             found.append(Layer(each.stored.called, each.stored.own, each.rows, grid))
-    return found, list(dict.fromkeys(without))
+    return found, without
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Unruled:
-    """Names of stored matrices that an operator multiplies by, and that are read in no such way."""
+    """Names of stored matrices that an operator multiplies by, and that are read in no such way, because of what."""
 
     kind: Kind
     names: tuple[str, ...]
+    why: str
 
 
 def find_matrices(graph: Graph) -> Iterator[Matrix | Unruled]:
@@ -150,7 +155,37 @@ def find_matrices(graph: Graph) -> Iterator[Matrix | Unruled]:
         elif (other := _other(node, graph)) is not None:
             yield other
         elif node.op == "call_function" and (kind := _MULTIPLY.get(operator(node))) is not None:
-            yield Unruled(kind, tuple(name for one in node.all_input_nodes if (name := _origin(one)) is not None))
+            yield _unruled(node, kind, graph)
+
+
+def _unruled(node: fx.Node, kind: Kind, graph: Graph) -> Unruled:
+    names = tuple(name for one in node.all_input_nodes if (name := _origin(one)) is not None)
+    if not names:
+        behind = dict.fromkeys(name for one in node.all_input_nodes for name in _computed_of(one))
+        return Unruled(kind, tuple(behind), "the model computes its weights of others")
+    if kind == "recurrent":
+        why = "a recurrent layer"
+    elif any(graph.shared(name) for name in names):
+        why = "several operators read it"
+    else:
+        why = "a convolution of groups" if "conv" in kind else "it is read in no way that has a rule"
+    return Unruled(kind, names, why)
+
+
+def _computed_of(node: fx.Node) -> list[str]:
+    """The stored matrices that a value is computed of; none where it depends on the model's inputs as well."""
+    found, rest, seen = list[str](), [node], set[fx.Node]()
+    while rest:
+        one = rest.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        if one.op == "placeholder":
+            return []
+        if one.op == "get_attr" and sum(n > 1 for n in getattr(one.meta.get("val"), "shape", ())) > 1:
+            found.append(str(one.target))
+        rest += one.all_input_nodes
+    return found
 
 
 def _other(node: fx.Node, graph: Graph) -> Matrix | None:
@@ -184,7 +219,8 @@ _MULTIPLY: dict[str, Kind] = {
     **dict.fromkeys(("linear", "matmul", "mm", "addmm", "einsum"), "linear"),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "_convolution_mode"), "conv"),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), "transposed-conv"),
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell"), "recurrent"),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "recurrent"),
+    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "recurrent"),
 }
 
 
@@ -256,34 +292,40 @@ def train(
         loop: takes the place of edgekit's own.
 
     Raises:
+        UsageError: all weights are frozen.
         FailedError: the loss became NaN or infinite before the first epoch had ended.
     """
-    native, norms, tensors = model.native, _norms(model), tensors_of(model)
+    native, mode, tensors = model.native, Modes(model), tensors_of(model)
     trained = parameters(model, fixed)
+    if loop is None and not trained:
+        raise UsageError(
+            "no weight of this model can be trained: all are frozen",
+            hint="Leave some trainable: requires_grad of PyTorch's parameters, `trainable` of Keras's layers.",
+        )
+    weights = [*trained, *frozen(model).values()]  # a loop of somebody's own may thaw what it wants to
+    first = [t.detach().clone() for t in weights]
     losses, values = list[float | None](), list[float]()
     best: tuple[int, list[Tensor]] = (0, [])
 
     def measure() -> None:
         nonlocal best
-        _evaluate(model)
+        mode.evaluate()
         with zeros.all() if zeros else nullcontext(), quantized(layers):
             values.append(score())
         if values[-1] == (max if higher else min)(values):  # of equals the later, which was trained longer
             best = (len(values) - 1, [t.detach().clone() for t in tensors])
 
     def hold_best() -> None:
-        _hold(tensors, best[1])
+        hold(tensors, best[1])
         if zeros:
             zeros.finish()
         for layer in layers:
             layer.quantize()
 
     def before(epoch: int) -> None:
-        _begin(model)
+        mode.train(statistics=epoch <= training.epochs - training.epochs // 3)
         if zeros:
             zeros.begin(epoch)
-        if epoch > training.epochs - training.epochs // 3:
-            _freeze(model, norms)
 
     def after(ended: Ended) -> None:
         losses.append(ended.loss)
@@ -294,7 +336,7 @@ def train(
         hold_best()
         state = {"loop": ended.loop, "tensors": now, "losses": losses, "values": values, "best": list(best)}
         keep(Trained(len(layers), tuple(losses), tuple(values), best[0]), state)
-        _hold(tensors, now)
+        hold(tensors, now)
 
     @contextmanager
     def within() -> Iterator[None]:
@@ -309,12 +351,12 @@ def train(
     stopped = ""
     with reproducible(training.seed):
         if behind is None:
-            _seed(model, training.seed)
+            seed(model, training.seed)
             measure()
         else:
             losses, values = [*behind["losses"]], [*behind["values"]]
             best = (behind["best"][0], behind["best"][1])
-            _hold(tensors, behind["tensors"])
+            hold(tensors, behind["tensors"])
         try:
             if loop is not None:
                 loop(after)
@@ -329,73 +371,10 @@ def train(
             if not losses:
                 raise
             stopped = f"{error}: the weights of epoch {best[0]} were kept"
+    moved = any(not torch.equal(a, b) for a, b in zip(first, weights, strict=True))
     hold_best()
-    _evaluate(model)
-    return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped)
-
-
-def tensors_of(model: LoadedModel) -> list[Tensor]:
-    """All tensors that a model's answers and its training depend on: of Keras also what dropout draws from."""
-    if model.framework == "keras":
-        return [variable.value for variable in model.native.variables]
-    return [t for t in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(t)]
-
-
-def _hold(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    """Put values into the model's tensors."""
-    for tensor, value in zip(tensors, values, strict=True):
-        tensor.detach().copy_(value)
-
-
-def _seed(model: LoadedModel, seed: int) -> None:
-    """Have Keras's dropouts draw the same numbers in every process, each its own."""
-    if model.framework == "keras":
-        weights = {id(variable) for variable in model.native.weights}
-        drawn = [v for v in model.native.variables if id(v) not in weights and v.path.endswith("seed_generator_state")]
-        for variable, number in zip(drawn, np.random.SeedSequence(seed).generate_state(len(drawn)), strict=True):
-            variable.assign(np.array([number, 0]))
-
-
-def parameters(model: LoadedModel, fixed: Sequence[Tensor] = ()) -> list[Tensor]:
-    """What is trained: what the model itself says is trainable, but for what is fixed."""
-    native = model.native
-    found = (
-        [variable.value for variable in native.trainable_variables]
-        if model.framework == "keras"
-        else [p for p in native.parameters() if p.requires_grad]
-    )
-    left_out = {tensor.data_ptr() for tensor in fixed}
-    return [tensor for tensor in found if tensor.data_ptr() not in left_out]
-
-
-def _norms(model: LoadedModel) -> list[Any]:
-    """The layers that keep statistics of batches."""
-    if model.framework == "keras":
-        every = model.native._flatten_layers(include_self=False, recursive=True)
-        return [layer for layer in every if type(layer).__name__ == "BatchNormalization" and layer.trainable]
-    return [m for m in model.native.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-
-
-def _begin(model: LoadedModel) -> None:
-    if model.framework == "torch":
-        model.native.train()
-
-
-def _freeze(model: LoadedModel, norms: Sequence[Any]) -> None:
-    """Have norms use their running statistics in training; their scales are trained on."""
-    for norm in norms:
-        if model.framework == "torch":
-            norm.eval()
-            continue
-        norm.trainable = False
-        for variable in (norm.gamma, norm.beta):
-            if variable is not None:
-                variable.value.requires_grad_(True)  # Keras stops their training as well
-
-
-def _evaluate(model: LoadedModel) -> None:
-    if model.framework == "torch":
-        model.native.eval()
+    mode.evaluate()
+    return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped, moved)
 
 
 def loss_for(
@@ -466,16 +445,14 @@ def _without(tensor: Tensor, axis: int) -> torch.Size:
     return torch.Size(shape)
 
 
-def no_rule(what: str, names: Sequence[str], hint: str) -> UnsupportedError:
-    """Say of weights that there is nothing for them, naming the first few."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return UnsupportedError(
-        f"there is no {what} {', '.join(names[:5])}{more}: a recurrent layer, or weights that several operators read",
-        hint=hint,
-    )
+def no_rule(what: str, names: Mapping[str, str], hint: str) -> UnsupportedError:
+    """Say of weights that there is nothing for them, naming the first few, and why."""
+    more = f", and {len(names) - 5} more" if len(names) > 5 else ""
+    shown = ", ".join(f"{name} ({why})" for name, why in list(names.items())[:5])
+    return UnsupportedError(f"there is no {what} {shown}{more}", hint=hint)
 
 
-def check(layers: Sequence[Layer], without: Sequence[str], *, allow_mixed: bool) -> None:
+def check(layers: Sequence[Layer], without: Mapping[str, str], *, allow_mixed: bool) -> None:
     """Refuse a model of which nothing, or not all, can be trained on a grid.
 
     Raises:

@@ -90,10 +90,9 @@ class Step(BaseModel):
         return self.pattern.share if self.pattern is not None and self.pattern.of == "channels" else None
 
     @property
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict[str, int | float]:
         """Those that are numbers."""
-        numbers = self.model_dump(exclude={"kind", *_OF_PRUNING})
-        return {key: float(value) for key, value in numbers.items()}
+        return self.model_dump(exclude={"kind", *_OF_PRUNING})
 
     @property
     def training(self) -> Training:

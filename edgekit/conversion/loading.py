@@ -12,10 +12,19 @@ from edgekit.checkpoint import Checkpoint
 from edgekit.conversion.order import Order
 from edgekit.conversion.samples import SplitFiles
 from edgekit.data.tasks import Split
-from edgekit.errors import DamagedFileError, ElsewhereError, FailedError, UnsafeInputError, UsageError
+from edgekit.errors import (
+    DamagedFileError,
+    ElsewhereError,
+    FailedError,
+    MissingDependencyError,
+    NoShapeError,
+    UnsafeInputError,
+    UsageError,
+)
+from edgekit.jobs import extras
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
-from edgekit.signature import WHOLE, Environment, Signature
+from edgekit.signature import WHOLE, Environment, Signature, TensorSpec
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 from edgekit.steps import describe, reference, samples, score
@@ -24,11 +33,45 @@ from edgekit.steps import describe, reference, samples, score
 def load(run: Run, order: Order) -> Checkpoint:
     """Load the source in its framework, part by part; fix its batch to 1 and read its inputs and outputs."""
     source = identify(run, order)
+    try:
+        return _somewhere(run, order, source)
+    except NoShapeError:
+        shown = _shown(run, order)
+        if not shown:
+            raise
+        return _somewhere(run, order, replace(source, shown=shown))
+
+
+def _somewhere(run: Run, order: Order, source: Source) -> Checkpoint:
+    """The same in the first kind of child that can run the model."""
     *others, last = sources.environments(source)
-    for environment in others:
-        with contextlib.suppress(ElsewhereError):
-            return _load(run, order, source, environment)
-    return _load(run, order, source, last)
+    with _missing(order, source):
+        for environment in others:
+            with contextlib.suppress(ElsewhereError):
+                return _load(run, order, source, environment)
+        return _load(run, order, source, last)
+
+
+def _shown(run: Run, order: Order) -> tuple[TensorSpec, ...]:
+    """What the user's samples show of the inputs of a model that does not say them itself; nothing without samples."""
+    if not order.plan.given:
+        return ()
+    reading = untrusted.data(order.plan, run.store.root.parent)
+    with untrusted.unread(order.plan):
+        request = samples.ShapesRequest(order.plan.absolute())
+        return run.step(samples.shapes, "data", "shapes", request, reading=reading).value
+
+
+@contextlib.contextmanager
+def _missing(order: Order, source: Source) -> Iterator[None]:
+    """Of a framework that is not installed, name the extra that its way to the target needs, which brings both."""
+    try:
+        yield
+    except MissingDependencyError as error:
+        whole = extras.of_models(order.target.toolchain, source.framework or "")
+        if whole is None:
+            raise
+        raise MissingDependencyError(str(error), hint=f"Run: pip install 'edgekit[{whole}]'") from error
 
 
 def _load(run: Run, order: Order, source: Source, environment: Environment) -> Checkpoint:

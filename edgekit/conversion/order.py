@@ -35,6 +35,7 @@ class Order:
     others. ``budget`` is what the files may cost. ``rounding`` is the target's where None.
     ``equalize`` is how channels are scaled; where None as the target says, if no route passes without. ``ranges`` is
     how activations get theirs. ``recipe`` is what is done to the source first, ``fit`` the user's loop in it.
+    ``licence`` is that of the source's weights and ``tokenizer`` makes its inputs of text, for the artifact's card.
     ``beside`` are the other targets of the same call, which are no advice.
     """
 
@@ -56,6 +57,8 @@ class Order:
     ranges: Estimator = TOOL
     recipe: Recipe | None = None
     fit: Function | None = None
+    licence: str | None = None
+    tokenizer: Path | None = None
     beside: tuple[str, ...] = ()
 
     @property

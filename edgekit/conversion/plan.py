@@ -108,6 +108,6 @@ def nothing_to_try(order: Order, checkpoint: Checkpoint, plan: Plan) -> Candidat
     instead = ".keras" if framework == "keras" else ".pt2"
     hint = f"Hand in the model as {instead}, or as `file.py:function` that builds it."
     if framework == "onnx":
-        reason = f"{target} has no route for an .onnx: ONNX Runtime, OpenVINO and TensorRT read it"
+        reason = f"{target} has no route for an .onnx: ONNX Runtime, OpenVINO, TensorRT and LiteRT have"
         hint = "Hand in the model that it was exported from: .pt2, .keras, or `file.py:function` that builds it."
     return Candidate("none", "UNSUPPORTED", reason, hint=hint)

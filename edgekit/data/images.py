@@ -8,21 +8,32 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edgekit import catalogue
 from edgekit.data import mapped
 from edgekit.errors import DamagedFileError, MissingDependencyError, UsageError
+from edgekit.result.use import Preprocessing as Facts
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("opencv-python-headless", "pydantic")
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FILE = "preprocess.toml"
-EXAMPLE = (
-    "schema = 1; size = [224, 224]; crop = 0.875; scale = 0.00392156862745098; mean = [0.485, 0.456, 0.406]; "
-    'std = [0.229, 0.224, 0.225]; layout = "channels_first"; colour = "rgb"; classes = ["cat", "dog"]'
-)
+
+
+def example(row: Sequence[int] = (3, 224, 224)) -> str:
+    """A ``preprocess.toml`` for an input of one shape, normalised as for ImageNet, to be pasted and corrected."""
+    first = len(row) == 3 and row[0] in (1, 3) and row[2] not in (1, 3)
+    *size, channels = (*row[1:], row[0]) if first else row
+    if len(size) != 2:
+        size, channels = [224, 224], 3
+    normalised = "mean = [0.485, 0.456, 0.406]\nstd = [0.229, 0.224, 0.225]" if channels == 3 else 'colour = "grey"'
+    layout = "channels_first" if first else "channels_last"
+    return (
+        f'schema = 1\nsize = {list(size)}\nlayout = "{layout}"\n'
+        f"scale = 0.00392156862745098  # 1/255; 1.0 for a model that takes 0..255\n{normalised}\n"
+    )
 
 
 class Preprocessing(BaseModel):
@@ -37,7 +48,7 @@ class Preprocessing(BaseModel):
         mean: subtracted after scaling, one number or one per channel.
         std: divides then, likewise.
         layout: where the channels are.
-        colour: order of the channels, or one channel of grey.
+        colour: order of the channels, or one channel of grey (``gray`` is taken, too).
         classes: names of the class folders in the order of the model's outputs; without it they are sorted by name.
     """
 
@@ -50,7 +61,9 @@ class Preprocessing(BaseModel):
     scale: Annotated[float, Field(gt=0)]
     mean: tuple[float, ...] = (0.0,)
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
-    colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    colour: Annotated[
+        Literal["rgb", "bgr", "grey"], BeforeValidator(lambda said: "grey" if said == "gray" else said)
+    ] = "rgb"
     classes: tuple[str, ...] = ()
 
     @property
@@ -63,11 +76,19 @@ class Preprocessing(BaseModel):
         """Of the input that it makes of one image."""
         return (self.channels, *self.size) if self.layout == "channels_first" else (*self.size, self.channels)
 
+    def of(self, name: str) -> Facts:
+        """The same for whoever uses the model, with the name of its input."""
+        return Facts(input=name, **self.model_dump(include=Facts.model_fields.keys() - {"input"}))
 
-def preprocessing(folder: Path) -> Preprocessing:
+
+def preprocessing(folder: Path, row: Sequence[int] = (3, 224, 224)) -> Preprocessing:
     """Read the folder's ``preprocess.toml``.
 
     There is no default on purpose: a wrong normalisation gives no error, only a worse model.
+
+    Args:
+        folder: of images.
+        row: shape of what the model takes, for the example that an error gives.
 
     Raises:
         UsageError: it is missing, not TOML, or has a key or value that is not allowed.
@@ -75,13 +96,14 @@ def preprocessing(folder: Path) -> Preprocessing:
     path = folder / FILE
     if not path.is_file():
         raise UsageError(
-            f"{folder} has no {FILE}, so that the preprocessing is unknown", hint=f"For example: {EXAMPLE}"
+            f"{folder} has no {FILE}, so that the preprocessing is unknown",
+            hint=f"Write what the model was trained with, for example:\n{example(row)}",
         )
     try:
         settings = Preprocessing.model_validate(catalogue.toml(path))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UsageError(f"{path}: {faults}", hint=f"For example: {EXAMPLE}") from error
+        raise UsageError(f"{path}: {faults}", hint=f"For example:\n{example(row)}") from error
     if len(set(settings.classes)) < len(settings.classes):
         raise UsageError(f"{path}: classes names one twice: {', '.join(settings.classes)}")
     channels = settings.channels

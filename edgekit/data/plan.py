@@ -47,6 +47,7 @@ class DataPlan:
         draw: which ones, where there are more.
         seed: of every split that edgekit makes itself.
         content: SHA-256 of what was handed in, for the store.
+        arrays: options whose file holds what a Python program handed in; its name says nothing.
     """
 
     task: str | None = None
@@ -58,6 +59,7 @@ class DataPlan:
     draw: Draw = "random"
     seed: int = 0
     content: str = ""
+    arrays: tuple[str, ...] = ()
 
     def absolute(self) -> DataPlan:
         """The plan for a child, which may have been started in another folder than the one that paths were typed in."""
@@ -72,7 +74,12 @@ class DataPlan:
 
     def identity(self) -> dict[str, Any]:
         """What samples depend on: what was handed in by its content, not by where it lies."""
-        return {**asdict(self), **{option: option in self.given for option in ("train", "calibrate", "evaluate")}}
+        given = {option: option in self.given for option in ("train", "calibrate", "evaluate")}
+        return {**asdict(self), **given, "arrays": ()}
+
+    def called(self, option: str) -> str:
+        """What was handed in for an option, as a person knows it."""
+        return "arrays" if option in self.arrays else self.given[option]
 
     def share(self, split: str) -> float:
         """Of the labelled samples that the user hands in, the share that comes into this split; 1 for a task's own."""

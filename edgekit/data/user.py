@@ -65,6 +65,29 @@ def load(text: str, signature: Signature, *, labels: bool = False, limit: int | 
     return take(checked, drawn(len(next(iter(checked.inputs.values()))), limit, seed))
 
 
+def shapes(text: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of one sample of each array that the user hands in, by its name, or its place: ``arr_0``.
+
+    Of a folder of images ``x``, as its ``preprocess.toml`` says; of a Python function those of its first batch.
+
+    Raises:
+        UsageError, DamagedFileError, UnsafeInputError: as of ``load``.
+    """
+    path = Path(text)
+    if function := re.fullmatch(r"(?P<path>.+\.py):(?P<function>\w+)", text):
+        made = user_code.call(str(_existing(Path(function["path"]))), function["function"])
+        with user_code.blame(function["path"], function["function"]):
+            batch = made if isinstance(made, Mapping | tuple) else next(iter(_iterable(made, text)), ())
+        parts = batch if isinstance(batch, tuple | list) else [batch]
+        found = batch if isinstance(batch, Mapping) else {f"arr_{place}": part for place, part in enumerate(parts)}
+        arrays = {str(name): _array(value) for name, value in found.items()}
+    elif path.is_dir():
+        arrays = {"x": np.broadcast_to(np.float32(0), (1, *images.preprocessing(path).shape))}
+    else:
+        arrays = _arrays(_existing(path))
+    return {name: (array.shape[1:], array.dtype.name) for name, array in arrays.items() if array.ndim}
+
+
 def split(samples: Samples, seed: int, share: float = 0.3) -> tuple[Samples, Samples]:
     """Split into selection (a share, at least one sample) and test (the rest), by a recorded seed.
 
@@ -228,16 +251,20 @@ def class_count(signature: Signature) -> int:
 
 
 def _npz(path: Path, signature: Signature) -> Samples:
+    return _named(_arrays(path), signature)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an npz file, mapped."""
     try:
         with archives.open_zip(path, str(path)) as opened:
             for member in opened.infolist():
                 _check_header(opened, member, path)
-            arrays = {name.removesuffix(".npy"): mapped.member(opened, path, name) for name in opened.namelist()}
+            return {name.removesuffix(".npy"): mapped.member(opened, path, name) for name in opened.namelist()}
     except (*archives.ZIP_ERRORS, *_HEADER_ERRORS) as error:
         if "allow_pickle" in str(error):
             raise UnsafeInputError(f"{path} holds pickled objects", hint="Store plain arrays of numbers.") from error
         raise DamagedFileError(f"{path} cannot be read: {error}", hint="Fetch or save it again.") from error
-    return _named(arrays, signature)
 
 
 #: What NumPy raises on a header, which it reads as a Python literal, beside what zips raise.
@@ -256,11 +283,24 @@ def _check_header(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
 def _named(arrays: Mapping[str, Any], signature: Signature) -> Samples:
     """Inputs and labels by name; ``x`` stands for the one input of a model."""
     names = [spec.name for spec in signature.inputs]
-    found = {name: np.asarray(array) for name, array in arrays.items()}
+    found = _in_order({name: np.asarray(array) for name, array in arrays.items()}, names)
     labels = np.atleast_1d(found.pop("y")) if "y" in found and "y" not in names else None
     if len(names) == 1 and names[0] not in found and "x" in found:
         found[names[0]] = found.pop("x")
     return _rows(Samples(found, labels), signature)
+
+
+def _in_order(arrays: dict[str, Array], names: list[str]) -> dict[str, Array]:
+    """Arrays that ``numpy.savez`` was given without names: the inputs in their order, then labels, if any."""
+    places = [f"arr_{place}" for place in range(len(arrays))]
+    if (
+        not arrays
+        or set(arrays) != set(places)
+        or set(places) & set(names)
+        or len(places) not in (n := len(names), n + 1)
+    ):
+        return arrays
+    return {name: arrays[place] for name, place in zip([*names, "y"], places, strict=False)}
 
 
 def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, labels: bool) -> Samples:
@@ -279,12 +319,12 @@ def _images(path: Path, signature: Signature, limit: int | None, seed: int, *, l
     if limit is not None and limit < len(files):
         rows = drawn(len(files), limit, seed)
         files, numbers = [files[i] for i in rows], None if numbers is None else numbers[rows]
-    return Samples({name: images.read(files, settings)}, numbers, classes)
+    return Samples({name: images.read(files, settings)}, numbers, classes, preprocessing=settings.of(name))
 
 
 def _preprocessing(path: Path, signature: Signature) -> images.Preprocessing:
     """The folder's own, which makes what the model takes: a size that it says is not made room for before that."""
-    settings = images.preprocessing(path)
+    settings = images.preprocessing(path, signature.inputs[0].row)
     _input(np.broadcast_to(np.float32(0), (1, *settings.shape)), signature.inputs[0], str(path / images.FILE))
     return settings
 
@@ -300,7 +340,8 @@ def _objects(listed: Path, name: str, signature: Signature, settings: images.Pre
             f"{listed} lists {len(found.classes)} categories; output {scores[0].name!r} has shape {scores[0].shape}",
             hint="List every class of the model, in the order of its scores.",
         )
-    return Samples({name: pixels}, coco.labels(boxes, settings.size), found.classes, notes=notes)
+    made = settings.of(name)
+    return Samples({name: pixels}, coco.labels(boxes, settings.size), found.classes, notes=notes, preprocessing=made)
 
 
 def _python(text: str, path: Path, function: str, signature: Signature, limit: int | None) -> Samples:

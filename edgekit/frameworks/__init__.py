@@ -25,11 +25,13 @@ class Kind:
         module: what loads models there, below this package.
         needs: the distribution without which no model is loaded there.
         variables: what the child sets in its environment before it imports the framework.
+        own: whether it has an environment of its own, under the kind's name: its pins part ways with all others.
     """
 
     module: str
     needs: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
 
 
 #: Every kind by name (``signature.Environment``).
@@ -39,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "tf-keras": Kind("tf_keras", "tf-keras", {"TF_USE_LEGACY_KERAS": "1"}),
     "torch": Kind("torch", "torch"),
     "onnx": Kind("onnx", "onnxruntime"),
+    "onnx2tf": Kind("onnx", "onnx2tf", own=True),
 }
 
 

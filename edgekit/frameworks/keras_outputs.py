@@ -161,7 +161,7 @@ def _declared(source: Source, tensors: Sequence[Any]) -> tuple[tuple[TensorSpec,
     own = _own_names(tensors)
     names = identifiers(own)
     found = [Found(name, tuple(t.shape), _dtype(t)) for name, t in zip(names, tensors, strict=True)]
-    inputs, notes = merge_inputs(found, names, source.inputs)
+    inputs, notes = merge_inputs(found, names, source.inputs, source.shown)
     renamed = [f"Input {was!r} is called {name!r}." for was, name in zip(own, names, strict=True) if was != name]
     return inputs, (*renamed, *notes)
 

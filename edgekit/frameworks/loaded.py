@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import EdgekitError, FailedError, UsageError
+from edgekit.errors import EdgekitError, FailedError, NoShapeError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.brought import faults
 from edgekit.result.parity import Second
@@ -267,15 +267,16 @@ class Found:
 
 
 def merge_inputs(
-    found: Sequence[Found | None], names: Sequence[str], given: Sequence[TensorSpec]
+    found: Sequence[Found | None], names: Sequence[str], given: Sequence[TensorSpec], shown: Sequence[TensorSpec] = ()
 ) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
-    """Inputs of a model: as found in it, or as declared with ``--input`` (by name, or by place for one input).
+    """Inputs of a model: as declared with ``--input`` (by name, or by place for one input), found in it, or shown.
 
     Returns:
         The inputs, and a note for each axis that was open or that looks like a batch and is none.
 
     Raises:
-        UsageError: an input is declared that the model does not have, or one is neither found nor declared.
+        UsageError: an input is declared that the model does not have.
+        NoShapeError: one is neither found nor declared nor shown.
     """
     declared = {t.name: t for t in given}
     if len(names) == 1 and len(given) == 1 and given[0].name not in names and names[0] in ("x", "args", "input"):
@@ -284,15 +285,24 @@ def merge_inputs(
     if unknown:
         raise UsageError(f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}")
     specs = [declared.get(name) or (one.fixed() if one else None) for name, one in zip(names, found, strict=True)]
+    specs = [spec or _shown(names, place, shown) for place, spec in enumerate(specs)]
     missing = [name for name, spec in zip(names, specs, strict=True) if spec is None]
     if missing:
-        raise UsageError(
+        raise NoShapeError(
             f"the shape of input {', '.join(missing)} cannot be found in the model",
-            hint=" ".join(f"--input {name}=1x3x224x224:float32" for name in missing) + " (with your own shape)",
+            hint=" ".join(f"--input {name}=1x3x224x224:float32" for name in missing)
+            + " (with your own shape), or samples with --calibrate.",
         )
     inputs = tuple(spec for spec in specs if spec is not None)
     notes = [note for spec, one in zip(inputs, found, strict=True) for note in _notes(spec, one, spec.name in declared)]
     return inputs, tuple(notes)
+
+
+def _shown(names: Sequence[str], place: int, shown: Sequence[TensorSpec]) -> TensorSpec | None:
+    """What samples show of an input: by its name, by its place, or as ``x`` where it is the only one."""
+    known, name = {spec.name: spec for spec in shown}, names[place]
+    spec = known.get(name) or known.get(f"arr_{place}") or (known.get("x") if len(names) == 1 else None)
+    return None if spec is None else replace(spec, name=name)
 
 
 def _notes(spec: TensorSpec, found: Found | None, declared: bool) -> list[str]:

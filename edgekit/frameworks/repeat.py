@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,17 @@ from edgekit.frameworks import LoadedModel
 _SEEDS = "seed_generator"
 
 
-def check(models: Mapping[str, LoadedModel], run: Callable[[], Mapping[str, NDArray[Any]]]) -> None:
+def check(
+    models: Mapping[str, LoadedModel],
+    run: Callable[[], Mapping[str, NDArray[Any]]],
+    places: Callable[[], Iterable[str]] = tuple,
+) -> None:
     """Run a model twice on the same inputs.
 
     Args:
         models: its parts.
         run: one run, to outputs by name.
+        places: what is found where the model is watched.
 
     Raises:
         UsageError: the outputs differ by more than rounding; what is random, or which state the model changes.
@@ -43,8 +48,9 @@ def check(models: Mapping[str, LoadedModel], run: Callable[[], Mapping[str, NDAr
             f"the forward pass changes the model's own state {', '.join(map(repr, own[:5]))}, so that {where}",
             hint="A file cannot do that: make the state an input and an output, or keep it fixed in evaluation mode.",
         )
+    drawing = "; ".join(text for text in places() if "at random" in text)
     raise UsageError(
-        f"the forward pass is random: {where}",
+        f"the forward pass is random{f' ({drawing})' if drawing else ''}: {where}",
         hint="Leave dropout and noise out in evaluation mode (PyTorch: F.dropout(x, p, training=self.training); Keras: "
         "no training=True), or hand the noise in as an input.",
     )

@@ -53,7 +53,7 @@ def load(source: Source) -> Loaded:
     order = [t.name.split(":")[0].removeprefix(f"{SIGNATURE}_") for t in function.inputs]
     names = sorted(described, key=lambda name: order.index(name) if name in order else len(order))
     dynamic = [name for name in names if described[name].shape.rank and described[name].shape[0] is None]
-    inputs, notes = merge_inputs([_found(name, described[name]) for name in names], names, source.inputs)
+    inputs, notes = merge_inputs([_found(name, described[name]) for name in names], names, source.inputs, source.shown)
     # The file keeps outputs in no order; output_2 comes before output_10.
     outputs = sorted(function.structured_outputs, key=lambda name: (len(name), name))
 

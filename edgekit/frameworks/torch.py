@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit import zoo
-from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, NoShapeError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.brought import faults, watching_torch
 from edgekit.frameworks.brought import torch as brought
@@ -201,7 +201,7 @@ def _finish(
     sample: Arrays | None = None,
 ) -> Loaded:
     """Run one sample to learn the outputs: an example, zeros (safe for all tables), or ones (no padding)."""
-    inputs, notes = merge_inputs(found, names, source.inputs)
+    inputs, notes = merge_inputs(found, names, source.inputs, source.shown)
     tried = [sample] if sample else [zeros(inputs), ones(inputs)]
     try:
         sample, returned = _first_run(module, tried)
@@ -282,12 +282,12 @@ def _asked(
     fixed = {name: value for name, value in given.items() if isinstance(value, bool | int | float | str)}
     given = {name: value for name, value in given.items() if torch.is_tensor(value)}
     needed, optional = ([name for name in side if name not in fixed] for side in (needed, optional))
-    said = {*given, *(spec.name for spec in source.inputs)}
+    said = {*given, *(spec.name for spec in (*source.inputs, *source.shown))}
     names = [*needed, *(name for name in optional if name in said)]
     if examples is not None and not source.inputs:
         names = [name for name in names if name in given]
     if not names:
-        raise UsageError(
+        raise NoShapeError(
             f"{source.given}: every parameter of forward has a default ({', '.join(optional) or 'it has none'}), and "
             "nothing says which are inputs",
             hint=f"Name them: --input {(optional or ['x'])[0]}=1x16:int64 (with your own shape), or an attribute "

@@ -51,6 +51,9 @@ def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unhe
     except EdgekitError as error:
         _log()
         return {"error": {"type": type(error).__name__, "message": str(error), "hint": error.hint}}
+    except KeyboardInterrupt:  # raised by code of the user's: signals go to the parent
+        _log()
+        return {"error": {"type": "KeyboardInterrupt", "message": "", "hint": ""}}
     except MemoryError:
         _log()
         return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}

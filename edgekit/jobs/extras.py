@@ -29,10 +29,20 @@ def installable() -> dict[str, list[str]]:
 
 
 def of_module(module: str) -> str | None:
-    """The first extra that installs a module, by the module's name; None where none does, or it cannot be told."""
+    """The smallest extra that installs a module, by the module's name; None where none does, or it cannot be told."""
     wanted = _DISTRIBUTIONS.get(module, module.replace("_", "-"))
+    bring = [extra for extra, names in _told().items() if wanted in names]
+    return min(bring, key=lambda extra: len(_told()[extra]), default=None)
+
+
+def of_models(toolchain: str, framework: str) -> str | None:
+    """The extra that a toolchain has for models of one framework alone (``litert-torch``); None where it has none."""
+    name = f"{toolchain}-{framework}"
+    return name if name in _told() else None
+
+
+def _told() -> dict[str, list[str]]:
     try:
-        found = installable()
+        return installable()
     except metadata.PackageNotFoundError:
-        return None
-    return next((extra for extra, names in found.items() if wanted in names), None)
+        return {}

@@ -79,14 +79,34 @@ def for_job(environment: str, request: object) -> Interpreter:
 
     Raises:
         UsageError: the toolchain's interpreter cannot be started.
+        MissingDependencyError: the kind of child has an environment of its own, which is not there.
     """
+    kind = frameworks.KINDS.get(environment)
+    if kind is not None and kind.own:
+        return _importer(environment, kind.needs)
     named = (value for field, value in wire.within(request) if field == "toolchain" and isinstance(value, str))
     toolchain = next(named, None)
     own = of(toolchain) if toolchain else None
-    kind = frameworks.KINDS.get(environment)
     if own is None or (kind is not None and own.has(kind.needs) is None):
         return HERE
     return own
+
+
+def _importer(name: str, needs: str) -> Interpreter:
+    """The interpreter of an importer, whose pins part ways with all toolchains'; this one where it is in here."""
+    found = HERE if HERE.has(needs) else of(name)
+    if found is None or not found.has(needs):
+        raise MissingDependencyError(
+            f"{needs} is not installed, which reads ONNX for this target",
+            hint=f"Run `edgekit doctor --install {name}`, or set EDGEKIT_PYTHON_{name.upper()}; or hand in the model "
+            "that the file was exported from: .pt2, .keras, or `file.py:function` that builds it.",
+        )
+    return found
+
+
+def importers() -> list[str]:
+    """Kinds of child with an environment of their own."""
+    return [name for name, kind in frameworks.KINDS.items() if kind.own]
 
 
 def of(toolchain: str) -> Interpreter | None:
@@ -127,7 +147,11 @@ def requirements(toolchain: str, lines: Sequence[str] | None = None) -> list[str
     """What an environment of a toolchain needs: what edgekit itself does, and what the toolchain's extra installs."""
     lines = metadata.requires("edgekit") or [] if lines is None else lines
     extra = re.compile(rf";.*extra == ['\"]{toolchain}['\"]")
-    return [line.partition(";")[0].strip() for line in lines if "extra ==" not in line or extra.search(line)]
+    wanted = [line.partition(";")[0].strip() for line in lines if extra.search(line)]
+    own = [line.partition(";")[0].strip() for line in lines if "extra ==" not in line]
+    if toolchain in importers():  # which pin what edgekit needs later versions of: a child does with them
+        own = [re.split(r"[^\w.-]", line)[0] for line in own]
+    return [*own, *wanted]
 
 
 def install(toolchain: str, progress: Callable[[str], None] = lambda line: None) -> Interpreter:
@@ -139,8 +163,8 @@ def install(toolchain: str, progress: Callable[[str], None] = lambda line: None)
         UsageError: no such toolchain.
         FailedError: the packages cannot be installed.
     """
-    if toolchain not in toolchains.names():
-        raise unknown_name("toolchain", toolchain, toolchains.names())
+    if toolchain not in (known := [*toolchains.names(), *importers()]):
+        raise unknown_name("toolchain", toolchain, known)
     try:
         wanted = requirements(toolchain)
     except metadata.PackageNotFoundError as error:

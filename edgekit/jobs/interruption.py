@@ -87,16 +87,17 @@ def _heed(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
     if _state.first is None and not _state.deaf:
         _state.first = number
-        raise _interrupted(number)
+        raise ended_by(number)
 
 
 def check() -> None:
     """Raise the signal that was heard once more: Python swallows what is raised while it deletes an object."""
     if _state.first and not _state.finishing and threading.current_thread() is threading.main_thread():
-        raise _interrupted(_state.first)
+        raise ended_by(_state.first)
 
 
-def _interrupted(number: int) -> Interrupted:
+def ended_by(number: int) -> Interrupted:
+    """What a signal raises: in a program of somebody's own it is a ``KeyboardInterrupt``."""
     return Interrupted(number) if _state.process else InterruptedCall(number)
 
 

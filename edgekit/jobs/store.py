@@ -114,21 +114,27 @@ class _Recorded(BaseModel):
 
 @dataclass(frozen=True)
 class Usage:
-    """How full the store is: bytes of all entries, the limit, and how many entries running processes use."""
+    """How full the store is: bytes of all entries, the limit, and how many entries running processes use.
+
+    Steps that did not end lie beside it and have no limit.
+    """
 
     folder: str
     entries: int
     bytes: int
     limit_bytes: int
     in_use: int
+    unfinished: int = 0
+    unfinished_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Cleared:
-    """How many entries were removed, and how many were spared because a running process uses them."""
+    """How many entries were removed, how many spared because a running process uses them, how many unfinished went."""
 
     removed: int
     in_use: int
+    unfinished: int = 0
 
 
 class Store:
@@ -213,7 +219,9 @@ class Store:
         """How full it is."""
         keys = self.keys()
         total = sum(listing.size(self.root / key) for key in keys)
-        return Usage(str(self.root), len(keys), total, limit_bytes(), len(self._in_use().intersection(keys)))
+        used, left = len(self._in_use().intersection(keys)), self.unfinished.steps()
+        size = sum(listing.size(self.unfinished.root / key) for key in left)
+        return Usage(str(self.root), len(keys), total, limit_bytes(), used, len(left), size)
 
     def verify(self) -> list[str]:
         """Re-hash everything; return one sentence per entry that is not whole (empty: all whole)."""
@@ -229,13 +237,15 @@ class Store:
 
     def clear(self) -> Cleared:
         """Remove all entries and whatever else lies in the store, except what running processes use."""
+        before = self.unfinished.steps()
         self.sweep()
         for key in self.unfinished.steps():
             if not (self.locks / key).exists():
                 self.unfinished.drop(key)
+        dropped = len(before) - len(self.unfinished.steps())
         names, keys = self._names(), self.keys()
         removed = self._remove(names)
-        return Cleared(len(removed.intersection(keys)), len(keys) - len(removed.intersection(keys)))
+        return Cleared(len(removed.intersection(keys)), len(keys) - len(removed.intersection(keys)), dropped)
 
     def evict(self) -> int:
         """Remove the entries that were not used for longest until the rest fits the limit; return how many."""

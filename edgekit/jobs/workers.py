@@ -327,7 +327,9 @@ class Worker:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return FailedError(f"{step} ended its process ({how}): {self._tail(log_start)}")
 
-    def _raised(self, step: str, error: Raised) -> EdgekitError:
+    def _raised(self, step: str, error: Raised) -> EdgekitError | interruption.Interrupted:
+        if error.type == KeyboardInterrupt.__name__:  # by the user's own code
+            return interruption.ended_by(signal.SIGINT)
         kind = getattr(errors, error.type, None)
         if isinstance(kind, type) and issubclass(kind, EdgekitError) and kind is not EdgekitError:
             known: EdgekitError = kind(error.message, hint=error.hint)

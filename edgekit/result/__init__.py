@@ -13,6 +13,7 @@ from edgekit.result.frozen import Frozen
 from edgekit.result.parity import Parity, Second
 from edgekit.result.recipe import RecipeFacts
 from edgekit.result.speed import Gain, Latency
+from edgekit.result.use import Preprocessing
 from edgekit.scheme import Kind
 
 #: Distributions whose versions change what is done here.
@@ -44,7 +45,11 @@ class Proof(Frozen):
 
 
 class SourceFacts(Frozen):
-    """What was handed in; ``second`` is what another implementation makes of one sample of it, where there is one."""
+    """What was handed in.
+
+    ``licence`` is that of its weights, as far as somebody said it; ``second`` is what another implementation makes of
+    one sample of it, where there is one.
+    """
 
     given: str
     kind: str
@@ -52,6 +57,7 @@ class SourceFacts(Frozen):
     config: str | None = None
     sha256: str
     notes: tuple[str, ...] = ()
+    licence: str | None = None
     second: Second | None = None
 
 
@@ -368,7 +374,11 @@ class ErrorFacts(Frozen):
 
 
 class Result(Frozen):
-    """The outcome of ``edgekit convert``; with several parts the top-level figures are the worst part's."""
+    """The outcome of ``edgekit convert``; with several parts the top-level figures are the worst part's.
+
+    ``preprocessing`` is what makes the input of images, where the samples came as such; ``tokenizer`` names the file of
+    the artifact that makes it of text, where one was handed in.
+    """
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     status: Status
@@ -405,6 +415,8 @@ class Result(Frozen):
     latency: Latency | None = None
     gate: dict[str, Any]
     samples: SamplesFacts
+    preprocessing: Preprocessing | None = None
+    tokenizer: str | None = None
     ranges: RangesFacts | None = None
     recipe: RecipeFacts | None = None
     gain: Gain | None = None

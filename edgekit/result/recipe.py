@@ -40,7 +40,7 @@ class PruningFacts(Frozen):
         scope: whether weights are the smallest of all layers (``global``), or of their own; None of other patterns.
         ramp: part of the training in which the zeros become more; see ``compress.prune.schedule``.
         layers: every layer with zeros.
-        left: layers of a kind that is pruned which the pattern does not fit, each with the reason.
+        left: layers of a kind that is pruned which the pattern does not fit, or that are frozen, each with the reason.
     """
 
     pattern: str
@@ -70,7 +70,7 @@ class NarrowingFacts(Frozen):
         pattern: as it was asked for.
         widths: of the layers that give fewer channels.
         left: layers whose channels cannot be followed, each with the reason.
-        parameters: numbers in all weights, before and after.
+        parameters: numbers in all weights, before and after; statistics of norms are none.
         error: largest difference of an output from the wide model with these channels at zero, as part of the largest.
     """
 
@@ -105,7 +105,7 @@ class StepFacts(Frozen):
     """
 
     kind: Literal["prune", "qat", "finetune"]
-    settings: dict[str, float]
+    settings: dict[str, int | float]
     layers: int
     ranges: int = 0
     pruning: PruningFacts | None = None

@@ -42,7 +42,7 @@ def check(
     if kind == "onnx":
         from edgekit.sources import onnx_model
 
-        return Facts(("onnx",), file=onnx_model.check(path, given, folder, beside, trust=trust).name)
+        return Facts(("onnx", "onnx2tf"), file=onnx_model.check(path, given, folder, beside, trust=trust).name)
     checks: dict[str, Callable[[Path, str, Path, bool], Facts]] = {
         "keras": _keras_archive,
         "h5": _h5,

@@ -30,7 +30,7 @@ DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "i
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
 _PICKLES = {".pt", ".pth", ".jit", ".torchscript", ".bin", ".ckpt", ".pkl", ".pickle"}
 
-_LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx")
+_LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx", "onnx2tf")
 #: What is not ours and is loaded by a framework: never without a look at it, never outside of a confined child.
 FILES: tuple[Kind, ...] = ("keras", "h5", "savedmodel", "pt2", "torchscript", "onnx")
 
@@ -74,6 +74,7 @@ class Source:
         function: name of the Python function.
         config: configuration of the zoo model.
         inputs: inputs declared with ``--input``, batch 1.
+        shown: inputs as samples that were handed in show them, batch 1, for what nothing else says.
         trust: whether the user answers for code in the file.
         keras_version: version that wrote a ``.keras`` or ``.h5``; empty where it does not apply.
         loaders: kinds of child process that can load a file, as its content says; empty before it was looked at.
@@ -91,6 +92,7 @@ class Source:
     function: str | None = None
     config: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
+    shown: tuple[TensorSpec, ...] = ()
     trust: bool = False
     keras_version: str = ""
     loaders: tuple[Environment, ...] = ()
@@ -108,7 +110,7 @@ class Source:
 
         Code is named by its place as well: the files that it reads lie around it.
         """
-        inputs = [{**asdict(t), "shape": list(t.shape)} for t in self.inputs]
+        inputs = [{**asdict(t), "shape": list(t.shape)} for t in (*self.inputs, *self.shown)]
         said = {"sha256": self.sha256, "kind": self.kind, "inputs": inputs, "trust": self.trust, "part": self.part}
         return said | ({"path": str(self.path)} if self.kind == "python" else {})
 
@@ -217,7 +219,7 @@ def environments(source: Source) -> tuple[Environment, ...]:
     if source.framework == "torch":
         return ("torch",)
     if source.framework == "onnx":
-        return ("onnx",)
+        return ("onnx", "onnx2tf")
     return ("keras-tensorflow", "keras-torch")
 
 

@@ -10,6 +10,7 @@ from edgekit import toolchains
 from edgekit.result import Inspected
 from edgekit.signature import State, Trait
 from edgekit.steps import File
+from edgekit.toolchains import Scaled
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,40 @@ class Request:
 def run(folder: Path, request: Request) -> Inspected:
     """What is inside."""
     return toolchains.audit(request.toolchain, Path(request.file), request.entry)
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What a file has beyond its audit.
+
+    Attributes:
+        size_bytes: of the file, and of those that it needs beside it.
+        scales: of its tensors; None where they are not read from this format.
+    """
+
+    size_bytes: int
+    scales: tuple[Scaled, ...] | None
+
+
+def beyond(folder: Path, request: Request) -> Beyond:
+    """Read that; nothing is executed."""
+    file, name, entry = Path(request.file), request.toolchain, request.entry
+    beside = toolchains.audit(name, file, entry).beside
+    files = [one for one in file.rglob("*") if one.is_file()] if file.is_dir() else [file]
+    size = sum(one.stat().st_size for one in (*files, *(file.parent / one for one in beside)))
+    return Beyond(size, toolchains.scales_of(name, file, entry))
+
+
+@dataclass(frozen=True)
+class Delegated:
+    """Operators by type, how many a fast delegate runs and of how many; None where that cannot be told."""
+
+    delegated: dict[str, tuple[int, int]] | None
+
+
+def delegated(folder: Path, request: Request) -> Delegated:
+    """Read that, or have the runtime open the file where only that tells."""
+    return Delegated(toolchains.delegated(request.toolchain, Path(request.file), request.entry))
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def run(folder: Path, request: Request) -> Answer:
         UsageError: the same inputs give other outputs in a second run, or an output is NaN.
     """
     models, samples = _models(request), Path(request.samples)
-    repeat.check(models, functools.partial(execution.some_outputs, models, samples, request.task))
+    some = functools.partial(execution.some_outputs, models, samples, request.task)
+    repeat.check(models, some, functools.partial(watched, folder, request))
     found = execution.in_framework(models, samples, request.task, folder)
     if not found:  # of a stream, what it is compared by tells
         _check(folder, request)

@@ -14,7 +14,8 @@ from edgekit.data import plan as planning
 from edgekit.data.plan import DataPlan
 from edgekit.data.tasks import Split
 from edgekit.proof import execution, metrics, stream
-from edgekit.signature import WHOLE, Signature
+from edgekit.result.use import Preprocessing
+from edgekit.signature import WHOLE, Signature, TensorSpec
 
 #: Inputs at the edge of what the model meets, made of those of selection.
 EDGES = "edges.npz"
@@ -40,6 +41,7 @@ class Answer:
         classes: names of class folders in the order of the labels.
         dropped: how many were left out because they are in another split.
         notes: what the user has to know, a sentence each.
+        preprocessing: what made the input of images, where they came as such.
     """
 
     count: int
@@ -48,6 +50,26 @@ class Answer:
     classes: tuple[str, ...] = ()
     dropped: int = 0
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True)
+class ShapesRequest:
+    """Whose samples are asked for their shapes."""
+
+    plan: DataPlan
+
+
+def shapes(folder: Path, request: ShapesRequest) -> tuple[TensorSpec, ...]:
+    """One sample of each array that the user handed in, with a batch of 1; floats as float32."""
+    from edgekit.data import user
+
+    text = request.plan.calibrate or request.plan.evaluate
+    found = user.shapes(text) if text is not None else {}
+    return tuple(
+        TensorSpec(name, (1, *row), "float32" if np.dtype(dtype).kind == "f" else dtype)
+        for name, (row, dtype) in found.items()
+    )
 
 
 def run(folder: Path, request: Request) -> Answer:
@@ -80,4 +102,5 @@ def run(folder: Path, request: Request) -> Answer:
         classes=tuple(made.classes),
         dropped=made.dropped,
         notes=tuple(made.notes),
+        preprocessing=made.preprocessing,
     )

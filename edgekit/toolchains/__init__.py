@@ -17,6 +17,8 @@ needs a framework or a runtime lies in modules that are imported in children onl
   ``session.profile(file, options, inputs) -> list[tuple[name, kind, milliseconds]]``; where it may reach other units
   than the CPU, ``session.units() -> list[Unit]``; where the vendor's library is not imported with the module,
   ``session.load_runtime()``;
+- ``passes.scales.read(file, entry) -> tuple[Scaled, ...]`` and, there or in ``session``,
+  ``delegated_operators(file, entry)``: what `edgekit inspect` shows beyond the audit, where the format has it;
 - ``compact.compact(file: Path, folder: Path) -> Names | None``, where the format's names or zeros take room: the
   chosen file alone, before it is packaged.
 
@@ -161,6 +163,29 @@ class Converted:
     entry: str | None = None
     kept: tuple[Kept, ...] = ()
     ranges: tuple[Range, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A tensor whose integers stand for real numbers: real = (stored - zero point) * scale.
+
+    Attributes:
+        name: as the file has it.
+        type: of an element as stored.
+        constant: whether it lies in the file.
+        scales: one, or one for each place of ``axis``, or for each block; empty where the file does not store them so.
+        zero_points: one, or as many as scales.
+        axis: that scales belong to; None where there is one, or the format does not say.
+        block: elements that share a scale; 0 where it is one for a tensor or a channel.
+    """
+
+    name: str
+    type: str
+    constant: bool
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None
+    block: int = 0
 
 
 #: Share of a file's bytes that short names must save to be worth it.
@@ -376,6 +401,28 @@ def reads_ranges(name: str) -> bool:
 
 def _ranges(name: str) -> Any:
     return importlib.import_module(f"edgekit.toolchains.{name}.passes.ranges")
+
+
+def scales_of(name: str, file: Path, entry: str | None = None) -> tuple[Scaled, ...] | None:
+    """Scales and zero points in a file; None where they are not read from this format. In a child only."""
+    if importlib.util.find_spec(f"edgekit.toolchains.{name}.passes.scales") is None:
+        return None
+    found: tuple[Scaled, ...] = importlib.import_module(f"edgekit.toolchains.{name}.passes.scales").read(file, entry)
+    return found
+
+
+def delegated(name: str, file: Path, entry: str | None = None) -> dict[str, tuple[int, int]] | None:
+    """Operators by type, how many the fast delegate takes and of how many; None where it cannot be told.
+
+    In a child only: where the file itself does not say, the runtime is asked by opening it.
+    """
+    if importlib.util.find_spec(f"edgekit.toolchains.{name}.passes.scales") is not None:
+        of_file = importlib.import_module(f"edgekit.toolchains.{name}.passes.scales")
+        if hasattr(of_file, "delegated_operators"):
+            told: dict[str, tuple[int, int]] | None = of_file.delegated_operators(file, entry)
+            return told
+    session = importlib.import_module(f"edgekit.toolchains.{name}.session")
+    return session.delegated_operators(file, entry) if hasattr(session, "delegated_operators") else None
 
 
 def traits_of(name: str, file: Path, states: Sequence[State] = ()) -> frozenset[Trait]:

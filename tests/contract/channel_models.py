@@ -235,3 +235,63 @@ def subclassed() -> Any:
             return self.out(self.inner(x))
 
     return Net()
+
+
+def of_bags_torch() -> Any:
+    """Means of rows of a table."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.inner, self.out = nn.EmbeddingBag(10, 16), nn.Linear(16, 32), nn.Linear(32, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.out(torch.relu(self.inner(self.table((x.abs() * 3).long().clamp(0, 9)))))
+
+    torch.manual_seed(0)
+    return _example(Net(), 8)
+
+
+def normed() -> Any:
+    """Weights that are computed of their norms."""
+    import torch
+    from torch import nn
+
+    normed = torch.nn.utils.parametrizations.weight_norm(nn.Linear(8, 16))
+    return _example(nn.Sequential(normed, nn.ReLU(), nn.Linear(16, 3)), 8)
+
+
+def stepped() -> Any:
+    """A cell that the model's own code calls."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.out = nn.LSTMCell(4, 16), nn.Linear(16, 3)
+
+        def forward(self, x: Any) -> Any:
+            state = torch.zeros(len(x), 16), torch.zeros(len(x), 16)
+            for step in x.unflatten(1, (2, 4)).unbind(1):
+                state = self.cell(step, state)
+            return self.out(state[0])
+
+    return _example(Net(), 8)
+
+
+def projected() -> Any:
+    """An LSTM whose states are narrower than its units."""
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.out = nn.LSTM(4, 16, batch_first=True, proj_size=8), nn.Linear(8, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.out(self.lstm(x.unflatten(1, (2, 4)))[0][:, -1])
+
+    return _example(Net(), 8)

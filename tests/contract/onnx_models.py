@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-_RNG = np.random.default_rng(0)
 F = TensorProto.FLOAT
 
 
@@ -19,7 +18,9 @@ def value(name: str, shape: Sequence[Any], kind: int = F) -> onnx.ValueInfoProto
 
 
 def weight(name: str, *shape: int, kind: Any = np.float32) -> onnx.TensorProto:
-    return numpy_helper.from_array((_RNG.normal(size=shape) / max(1, shape[0]) ** 0.5).astype(kind), name)
+    """Of its name's own numbers, whatever else was made before."""
+    rng = np.random.default_rng(list(name.encode()))
+    return numpy_helper.from_array((rng.normal(size=shape) / max(1, shape[0]) ** 0.5).astype(kind), name)
 
 
 def constant(name: str, array: Any) -> onnx.TensorProto:
@@ -159,7 +160,7 @@ def with_function() -> onnx.ModelProto:
 
 def weights_in_integers() -> onnx.ModelProto:
     """Weights that are stored in int8 and multiplied in float."""
-    integers = _RNG.integers(-127, 128, (16, 8)).astype(np.int8)
+    integers = np.random.default_rng(0).integers(-127, 128, (16, 8)).astype(np.int8)
     return model(
         [
             node("DequantizeLinear", ["w8", "s", "z"], ["w"], "restore", axis=1),

@@ -102,6 +102,7 @@ def test_inputs_that_nothing_names_are_asked_for(convert: Any) -> None:
             UsageError,
             r"'output' of the model holds NaN for \d+ of \d+ samples: log makes NaN \(brought_models\.py:\d+: return",
         ),
+        ("noisy", UsageError, r"is random \(dropout draws at random \(brought_models\.py:\d+: return"),
         ("logarithm_keras", UsageError, r"samples: layer 'log\w*' \(Log\) makes NaN$"),
         ("texts", UnsupportedError, r"layer 'words' \(TextVectorization\) takes texts"),
         ("looked_up", UnsupportedError, r"layer 'kinds' \(IntegerLookup\) .* looks its input up in a table"),

@@ -12,7 +12,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
-from edgekit.errors import DamagedFileError, EdgekitError, UnsafeInputError, UnsupportedError, UsageError
+from edgekit.errors import (
+    DamagedFileError,
+    EdgekitError,
+    MissingDependencyError,
+    UnsafeInputError,
+    UnsupportedError,
+    UsageError,
+)
+from edgekit.jobs import interpreters
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.sources.allowed import lists
@@ -41,7 +49,7 @@ def test_it_is_proven_against_onnx_runtime_without_its_optimizer(convert: Any, t
     make, options = GOOD[name]
     result = convert(onnx_models.write(make(), tmp_path), "onnxruntime-fp32", **options)
     assert result.status == "PASS", result.reason
-    assert (result.framework, result.source.kind, result.route) == ("onnx", "onnx", "import-onnx")
+    assert (result.framework, result.source.kind, result.route) == ("onnx", "onnx", "export-onnx")
     assert result.parity.reference == f"ONNX Runtime {onnxruntime.__version__}, no optimizations"
     assert result.parity.sqnr_db > 100
     second = result.source.second
@@ -198,7 +206,7 @@ def test_it_cannot_be_trained_and_says_what_can(convert: Any, tmp_path: Path) ->
         assert "file.py:function" in error.value.hint
 
 
-@pytest.mark.parametrize("target", ["tflite-fp32", "executorch-int8-dynamic", "coreml-fp16"])
+@pytest.mark.parametrize("target", ["executorch-fp32", "executorch-int8-dynamic", "coreml-fp16"])
 def test_formats_that_do_not_read_it_say_what_to_hand_in(convert: Any, tmp_path: Path, target: str) -> None:
     file, said = onnx_models.write(onnx_models.mlp(), tmp_path), ""
     try:
@@ -208,6 +216,38 @@ def test_formats_that_do_not_read_it_say_what_to_hand_in(convert: Any, tmp_path:
     except UnsupportedError as error:
         said = f"{error} {error.hint}"
     assert "has no route for an .onnx" in said and "the model that it was exported from" in said
+
+
+def test_litert_names_what_has_to_be_installed(convert: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreters, "of", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="onnx2tf is not installed") as error:
+        convert(onnx_models.write(onnx_models.mlp(), tmp_path), "tflite-fp32")
+    assert "edgekit doctor --install onnx2tf" in error.value.hint and error.value.exit_code == 7
+
+
+def test_requirements_of_an_importer_are_its_own_pins() -> None:
+    lines = ["numpy>=2.1", "psutil>=6", "onnx2tf==2.6.*; extra == 'onnx2tf'", "onnx==1.23.*; extra == 'onnx'"]
+    assert interpreters.requirements("onnx2tf", lines) == ["numpy", "psutil", "onnx2tf==2.6.*"]
+    assert interpreters.requirements("onnx", lines) == ["numpy>=2.1", "psutil>=6", "onnx==1.23.*"]
+
+
+@pytest.mark.parametrize("name", ["tokens", "two_in_three_out", "ir3", "bfloat16"])
+def test_litert_by_onnx2tf(convert: Any, tmp_path: Path, name: str) -> None:
+    if interpreters.of("onnx2tf") is None:
+        pytest.skip("onnx2tf has no environment here (`edgekit doctor --install onnx2tf`, Python 3.12 or later)")
+    make, options = GOOD[name]
+    result = convert(onnx_models.write(make(), tmp_path), "tflite-fp32", **options)
+    assert result.status == "PASS", result.reason
+    assert result.route == "export-onnx2tf" and result.parity.sqnr_db > 100
+    assert not {"SHAPE", "PACK"} & set(result.audit.ops_float or {})  # shapes are constants
+    assert "no optimizations" in result.parity.reference
+
+
+def test_what_onnx2tf_does_not_know_is_named(convert: Any, tmp_path: Path) -> None:
+    if interpreters.of("onnx2tf") is None:
+        pytest.skip("onnx2tf has no environment here (`edgekit doctor --install onnx2tf`, Python 3.12 or later)")
+    result = convert(onnx_models.write(onnx_models.if_and_loop(), tmp_path), "tflite-fp32")
+    assert result.status == "UNSUPPORTED" and "onnx2tf cannot convert If" in result.reason
 
 
 def test_the_lists_name_operators_that_onnx_runtime_has() -> None:

@@ -348,8 +348,8 @@ def test_operators_times_leave_the_first_run_out(monkeypatch: pytest.MonkeyPatch
     assert (name, took) == ("conv", pytest.approx(1.0, rel=0.01))
 
 
-def joined(*, read_out: bool) -> ov.Model:
-    """A convolution with a coarse grid behind it, which a sum alone reads, and a fine one behind the sum."""
+def joined(*, read_out: bool, both: bool = False) -> ov.Model:
+    """A convolution, a grid that a sum alone reads, and another behind the sum; on its other side the same, or not."""
     rng = np.random.default_rng(0)
 
     def grid(value, bounds, levels=256):
@@ -367,7 +367,9 @@ def joined(*, read_out: bool) -> ov.Model:
     biased = opset.add(product, opset.constant(rng.normal(size=(1, 8, 1, 1)).astype(np.float32)))
     biased.set_friendly_name("projection")
     coarse = grid(biased, (-16.0, 16.0 * 127 / 128))
-    total = opset.add(coarse, taken)
+    other = opset.add(opset.convolution(taken, steps, ones, zeros, zeros, ones), opset.constant(np.float32(0.1)))
+    other.set_friendly_name("other")
+    total = opset.add(coarse, grid(other, (-4.0, 4.0 * 127 / 128)) if both else taken)
     last = grid(total, (-8.0, 8.0 * 127 / 128))
     out = opset.convolution(last, steps, ones, zeros, zeros, ones)
     return ov.Model([opset.result(one) for one in ((out, coarse) if read_out else (out,))], [x])
@@ -380,3 +382,6 @@ def test_what_a_sum_alone_reads_is_not_rounded_and_has_no_range(tmp_path: Path) 
     assert "projection" not in names and len(names) == 3
     ov.save_model(joined(read_out=True), tmp_path / "other.xml", compress_to_fp16=False)
     assert "projection" in {one.tensor for one in toolchains.ranges_of("openvino", tmp_path / "other.xml")}
+    ov.save_model(joined(read_out=False, both=True), tmp_path / "both.xml", compress_to_fp16=False)
+    names = {one.tensor for one in toolchains.ranges_of("openvino", tmp_path / "both.xml")}
+    assert "other" in names and "projection" not in names, "of two the first is joined"

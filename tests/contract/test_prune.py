@@ -19,7 +19,7 @@ from edgekit.proof import sparsity
 CODE = """
 import os
 os.environ["KERAS_BACKEND"] = "torch"
-import json, math
+import json, math, sys
 import numpy as np, torch
 from edgekit.compress import fitting, qat
 from edgekit.compress.fakequant import grid_of
@@ -108,6 +108,8 @@ def emptied():
 
 for key, wrong in (("early", lambda: run("0.5", bad=2)), ("emptied", emptied),
                    ("without", lambda: growing(loaded("lstm_classifier"), "0.5")),
+                   ("computed", lambda: growing(loaded(f"{sys.argv[1]}:normed"), "0.5")),
+                   ("stepped", lambda: growing(loaded(f"{sys.argv[1]}:stepped"), "0.5")),
                    ("nothing", lambda: growing(loaded("lenet5"), "2:31"))):
     try:
         wrong()
@@ -119,7 +121,8 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found() -> Any:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
+    models = Path(__file__).with_name("channel_models.py")
+    done = subprocess.run([sys.executable, "-c", CODE, models], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -173,6 +176,8 @@ def test_a_share_that_empties_a_layer_is_refused_by_name(found: Any) -> None:
 def test_layers_that_cannot_be_pruned_are_named(found: Any) -> None:
     kind, text, hint = found["without"]
     assert kind == "UnsupportedError" and "there is no pruning of" in text and "--allow-mixed" in hint
+    assert "0.parametrizations.weight.original1 (the model computes its weights of others)" in found["computed"][1]
+    assert "cell.weight_ih (a recurrent layer)" in found["stepped"][1]
 
 
 ALSO = pytest.mark.nightly

@@ -48,7 +48,7 @@ for name in ("mobilenet_v2", "unet"):
         canonical = weights.from_keras if framework == "keras" else weights.from_torch
         before[framework] = {k.replace(".", "_"): v for k, v in canonical(model.native).items()}
         layers, without = qat.find_layers(model, chosen("int8"))
-        counts[framework] = [len(layers), without]
+        counts[framework] = [len(layers), list(without)]
         with qat.quantized(layers):
             after[framework] = {k.replace(".", "_"): v for k, v in canonical(model.native).items()}
         back = {k.replace(".", "_"): v for k, v in canonical(model.native).items()}
@@ -68,9 +68,10 @@ for name in ("mobilenet_v2", "unet"):
         "others": [k for k, v in before["torch"].items() if v.ndim < 2 and not (after["torch"][k] == v).all()],
     }
 
-_, found["without"] = qat.find_layers(loaded("lstm_classifier", "torch"), chosen("int8"))
+_, without = qat.find_layers(loaded("lstm_classifier", "torch"), chosen("int8"))
+found["without"] = list(without)
 try:
-    qat.check([], found["without"], allow_mixed=False)
+    qat.check([], without, allow_mixed=False)
 except EdgekitError as error:
     found["refused"] = [type(error).__name__, str(error)]
 

@@ -152,12 +152,12 @@ def test_training_that_goes_on_gives_what_an_undisturbed_one_does_to_the_bit(tmp
             assert found[framework][str(epoch)] == [True, True, list(range(epoch + 1, 6))]
 
 
-def program(folder: Path, home: str = "home") -> subprocess.Popen[str]:
+def program(folder: Path, home: str = "home", *more: str) -> subprocess.Popen[str]:
     """The command line on it: six epochs of a second or less."""
     asked = given(folder, epochs=6, batch=4)
     command = [sys.executable, "-m", "edgekit", "compress", f"{folder}/{SOURCES['torch']}", "--json"]
     command += ["--target", "tflite-int8-dynamic", "--train", asked["train"], "--evaluate", asked["evaluate"]]
-    command += ["--recipe", asked["recipe"], "-o", str(folder / f"out-{home}")]
+    command += ["--recipe", asked["recipe"], "-o", str(folder / f"out-{home}"), *more]
     environment = {**os.environ, "EDGEKIT_HOME": str(folder / home)}
     heeds = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  # started in the background it would not
     return subprocess.Popen(
@@ -268,7 +268,10 @@ LOADED = {
     "torch": """
 import sys, numpy as np
 from safetensors.torch import load_file
+import torch
 weights = [w.numpy() for w in load_file(sys.argv[1] + "/model.safetensors").values() if w.ndim == 2]
+module = torch.export.load(sys.argv[1] + "/model.pt2").module()
+assert [module(torch.zeros(n, 12)).shape for n in (1, 5)] == [(1, 3), (5, 3)], "of any number of samples"
 """,
     "keras": """
 import sys, numpy as np, keras
@@ -285,7 +288,9 @@ def test_a_loop_of_ones_own_trains_on_the_grid(framework: str, tmp_path: Path) -
     assert [epoch["epoch"] for epoch in found] == [0, 1, 2, 3, 4, 5]
     assert all(epoch["loss"] > 0 for epoch in found[1:])
     assert found[kept]["value"] == max(epoch["value"] for epoch in found) > found[0]["value"] + 0.2
-    assert made["recipe"]["steps"][0]["layers"] == 2
+    assert made["recipe"]["steps"][0]["layers"] == 2 and made["batch"] is None
+    settings = made["recipe"]["steps"][0]["settings"]
+    assert {type(settings[key]) for key in ("epochs", "batch", "seed")} == {int}
     assert any("loop.py:fit" in note for note in made["notes"])
     code = LOADED[framework] + "np.savez(sys.argv[2], *weights)"
     subprocess.run([sys.executable, "-c", code, tmp_path / "out", tmp_path / "w.npz"], check=True)
@@ -431,6 +436,158 @@ def test_a_loop_that_changes_more_than_weights_is_refused(tmp_path: Path) -> Non
         compressed(tmp_path, fit=f"{tmp_path}/loop.py:fit")
     assert "loop.py:fit changed more than its weights" in caught.value.hint
     assert not (tmp_path / "out").exists()
+
+
+CHANGED: dict[str, tuple[str, tuple[type[EdgekitError], str], int]] = {
+    "a hook": (
+        "model.register_forward_hook(lambda module, given, made: made * 2)",
+        (UnsupportedError, "does not compute what was trained"),
+        1,
+    ),
+    "a wrapped layer": ("model[0] = torch.nn.Sequential(model[0])", (UsageError, "or under other names"), 0),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_changed_model_is_found_when_it_is_first_reported(what: str, tmp_path: Path) -> None:
+    """And not behind the whole training; nothing of it is called the best epoch."""
+    line, (kind, said), epochs = CHANGED[what]
+    behind = "        report(epoch=epoch, loss=np.mean(losses))\n"
+    begun = FIT.replace("    model.train()\n", f"    {line}\n    model.train()\n").replace("and model[1].training", "")
+    noted = f"        open({str(tmp_path / 'epochs')!r}, 'a').write('x')\n"
+    (tmp_path / "loop.py").write_text(begun.replace(behind, noted + behind))
+    (tmp_path / "epochs").write_text("")
+    with pytest.raises(kind, match=said) as caught:
+        compressed(tmp_path, fit=f"{tmp_path}/loop.py:fit")
+    assert len((tmp_path / "epochs").read_text()) == epochs
+    assert "best epoch" not in caught.value.hint and "were complete" not in caught.value.hint
+    assert sorted(path.name for path in tmp_path.glob("out*")) == []
+
+
+def test_a_keyboard_interrupt_of_a_loop_is_one(tmp_path: Path) -> None:
+    """A loop that asks a user, or a debugger in it, ends as Ctrl-C does: with its code, and the best epoch."""
+    behind = "        report(epoch=epoch, loss=np.mean(losses))\n"
+    ends = f"        if epoch == 3:\n            raise KeyboardInterrupt\n{behind}"
+    (tmp_path / "loop.py").write_text(FIT.replace(behind, ends))
+    run = program(tmp_path, "home", "--fit", f"{tmp_path}/loop.py:fit")
+    answer, errors = run.communicate(timeout=300)
+    assert run.returncode == 130, errors
+    error = json.loads(answer)["error"]
+    assert error["code"] == "interrupted" and "Traceback" not in errors
+    assert "Of 6 epochs 2 were complete" in error["hint"] and "out-home.unfinished" in error["hint"]
+    assert (tmp_path / "out-home.unfinished" / "model.pt2").is_file()
+
+
+DOUBTFUL = {
+    "one class": ("", {"y": np.full(40, 2)}, "qat: all labels of the 40 training samples are 2"),
+    "no step": ("report(epoch=1, loss=1.0)", {}, "qat: no weight has changed in loop.py:fit"),
+    "one sample": ("report(epoch=1, loss=1.0)", {"count": 1}, "qat: there is one training sample alone"),
+}
+
+
+@pytest.mark.parametrize("what", DOUBTFUL)
+def test_what_makes_one_doubt_a_training_is_said(what: str, tmp_path: Path) -> None:
+    line, data, note = DOUBTFUL[what]
+    said = list[str]()
+    asked = {**given(tmp_path, epochs=1), "train": str(tmp_path / "few.npz")}
+    with np.load(tmp_path / "train.npz") as file:
+        count = int(data.get("count", 40))
+        np.savez(tmp_path / "few.npz", x=file["x"][:count], y=data.get("y", file["y"][:count]))
+    if line:
+        (tmp_path / "loop.py").write_text(f"def fit(model, data, *, epochs, seed, report):\n    {line}\n")
+        asked["fit"] = f"{tmp_path}/loop.py:fit"
+    with Workers() as workers:
+        made = api.compress(
+            f"{tmp_path}/{SOURCES['torch']}", "tflite-int8-dynamic", store=Store(tmp_path / "home"), workers=workers,
+            progress=lambda event, text: said.append(text) if event == "note" else None, **asked,
+        )  # fmt: skip
+    assert any(one.startswith(note) for one in made["notes"]), made["notes"]
+    assert any(note.removeprefix("qat: ") in one for one in said), "and while it is trained"
+
+
+FROZEN = """
+import os
+os.environ["KERAS_BACKEND"] = "torch"
+import sys
+import numpy as np, torch
+from edgekit.compress import qat
+from edgekit.frameworks import trainable
+from edgekit.compress.channels import choice, walk
+from edgekit.compress.fakequant import grid_of
+from edgekit.compress.prune import patterns, zeros
+from edgekit.errors import EdgekitError
+from edgekit.frameworks import keras as keras_models, torch as torch_models
+from edgekit.schemes import SCHEMES
+from edgekit.sources import source as sources
+from edgekit.zoo import Training
+
+x, y = torch.randn(128, 12), torch.randint(0, 3, (128,))
+for framework, file in (("torch", "own.py"), ("keras", "own_keras.py")):
+    source = sources.with_framework(sources.resolve(f"{sys.argv[1]}/{file}:build"), framework)
+    model = (keras_models if framework == "keras" else torch_models).load(source)
+    native = model.native
+    dense, norm, last = (native[0], native[1], native[4]) if framework == "torch" else [
+        layer for layer in native.layers if layer.weights]
+    def freeze(layer):
+        if framework == "torch":
+            layer.requires_grad_(False)
+        else:
+            layer.trainable = False
+    def values(layer):
+        held = layer.state_dict().values() if framework == "torch" else [v.value for v in layer.weights]
+        return [np.array(t.detach()) for t in held]
+    freeze(dense), freeze(norm)
+    assert len(trainable.frozen(model)) == 4, list(trainable.frozen(model))
+    layers, left, _ = zeros.find(model, patterns.parse("0.5"))
+    assert len(layers) == 1 and "it is frozen" in left[0], (layers, left)
+    try:
+        choice.choose(walk.follow(model), 0.5, frozen=[t.data_ptr() for t in trainable.frozen(model).values()])
+        raise AssertionError("channels of a frozen layer were taken out")
+    except EdgekitError as error:
+        assert "frozen" in str(error)
+    grids, _ = qat.find_layers(model, lambda names, *layer: grid_of(SCHEMES["int8-dynamic"], (), *layer))
+    rounded = next(one.rounded() for one in grids if "1" not in one.name and one.own.shape != last.weight.shape) \
+        if framework == "torch" else grids[0].rounded()
+    before = values(norm), values(last)
+    found = qat.train(
+        model, grids, [], qat.loss_for(model, [x[:8]], y), [x], y, Training(epochs=3, batch=32), lambda: 0.0,
+        higher=True,
+    )
+    assert found.moved and found.kept == 3
+    assert (values(dense)[0] == rounded).all(), "what the file will hold is on the grid, and not trained"
+    assert all((a == b).all() for a, b in zip(values(norm), before[0])), "statistics stay, too"
+    assert not (values(last)[0] == before[1][0]).all()
+    freeze(last)
+    try:
+        qat.train(model, grids, [], None, [x], y, Training(epochs=1), lambda: 0.0, higher=True)
+        raise AssertionError("nothing is left to train")
+    except EdgekitError as error:
+        assert "all are frozen" in str(error)
+"""
+
+
+def test_what_a_model_freezes_stays(tmp_path: Path) -> None:
+    given(tmp_path)
+    done = subprocess.run([sys.executable, "-c", FROZEN, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_stays_frozen_is_named(tmp_path: Path) -> None:
+    asked = given(tmp_path, epochs=1)
+    (tmp_path / "own.py").write_text(
+        MODELS.replace("    model.example", "    model[0].requires_grad_(False)\n    model.example")
+    )
+    (tmp_path / "own.toml").write_text(
+        'schema = 1\ntitle = "x"\n[[step]]\nkind = "prune"\npattern = "0.5"\nepochs = 1\n'
+    )
+    with Workers() as workers:
+        made = api.compress(
+            f"{tmp_path}/{SOURCES['torch']}", "tflite-fp32", store=Store(tmp_path / "home"), workers=workers, **asked
+        )
+    assert "prune: frozen by the model, so as they were: 0" in made["notes"]
+    [step] = made["recipe"]["steps"]
+    assert [layer["name"] for layer in step["pruning"]["layers"]] == ["4.weight"]
+    assert step["pruning"]["left"] == ["0.weight: it is frozen"]
 
 
 ENDS = {

@@ -61,3 +61,38 @@ def test_outputs_that_cannot_be_written_are_said_before_any_work(tmp_path, capsy
     assert code == 2 and "there is no folder" in found["reason"]
     code, found = ran(capsys, tmp_path / "none.tflite")
     assert code == 2 and "no such file" in found["reason"]
+
+
+def looked_into(capsys, path):
+    assert cli.run(["inspect", str(path), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_scales_of_an_onnx_file_are_those_of_its_own_initializers(capsys):
+    import onnx
+    from onnx import numpy_helper
+
+    file = OLD / "onnxruntime-int8" / "model.onnx"
+    found = looked_into(capsys, file)
+    assert found["size_bytes"] == file.stat().st_size
+    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(file).graph.initializer}
+    weights = {one["name"]: one for one in found["scales"] if one["constant"]}
+    of_file = {n.input[0]: n.input for n in onnx.load(file).graph.node if n.op_type == "DequantizeLinear"}
+    assert weights and weights.keys() <= of_file.keys()
+    for name, one in weights.items():
+        np.testing.assert_array_equal(np.float32(one["scales"]), stored[of_file[name][1]].reshape(-1))
+        assert one["type"] == stored[name].dtype.name
+    assert {one["type"] for one in weights.values()} == {"int8", "int32"}
+    assert any(len(one["scales"]) > 1 for one in weights.values())
+    assert found["delegated"] is None
+
+
+def test_of_a_tflite_file_the_operators_that_xnnpack_takes_are_told(capsys):
+    file = OLD / "tflite-fp16" / "model.tflite"
+    found = looked_into(capsys, file)
+    assert found["size_bytes"] == file.stat().st_size
+    _, ran_it = ran(capsys, file)
+    assert sum(taken for taken, _ in found["delegated"].values()) == ran_it["ops_delegated"] > 0
+    assert sum(of for _, of in found["delegated"].values()) == found["ops_total"]
+    assert cli.run(["inspect", str(file)]) == 0
+    assert f"delegated\t{ran_it['ops_delegated']} of {found['ops_total']} operators" in capsys.readouterr().out

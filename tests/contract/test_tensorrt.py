@@ -322,6 +322,8 @@ def test_the_parser_takes_what_the_rules_take(model, tmp_path):
     if (said := builder.refusals(file)) is None:
         pytest.skip("TensorRT-RTX is not installed")
     assert said == []
+    built = (str(file), str(tmp_path / "engine"), str(tmp_path / "cache"), None, "tensorrt_rtx", ["8.9"])
+    assert builder.build(*built, sparse=True)["layers"] > 0
 
 
 @pytest.mark.parametrize("what", WRONG)

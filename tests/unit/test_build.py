@@ -205,3 +205,15 @@ def test_devices_are_listed(capsys):
     assert cli.run(["list", "devices", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["devices"]
     assert {"nvidia-gpu", "jetson-orin"} <= {row["name"] for row in rows}
+
+
+def test_an_engine_may_skip_weights_where_the_recipe_left_two_of_four_out(tmp_path, parent):
+    assert not build.sparse(artifact.read(parent))
+    manifest = json.loads((parent / "manifest.json").read_text())
+    for pattern, expected in (("2:4", True), ("0.5", False)):
+        pruning = {"pattern": pattern, "scope": "global", "ramp": 0.5, "layers": [], "left": []}
+        steps = [{"kind": "prune", "pruning": pruning}, {"kind": "qat", "pruning": None}]
+        sealed = artifact.Sealed.model_validate({**manifest, "recipe": {"name": "x", "steps": steps}})
+        assert build.sparse(sealed) == expected
+        made = build.describe(parent, sealed, build.load_device("nvidia-gpu"), H200, BUILT, proven())
+        assert made.sparse == expected

@@ -123,6 +123,8 @@ def test_every_toolchain_has_an_extra_and_tensorrt_is_installed_on_request_only(
     assert set(toolchains.names()) <= set(found)
     assert set(found["onnx"]) | {"tensorrt"} == set(found["tensorrt"])
     assert "torchao" in found["coreml"]
+    assert not {"torch", "torchao", "litert-torch"} & {*found["litert"], *found["keras"], *found["onnx"]}
+    assert {*found["litert"], "torch", "litert-torch"} == set(found["litert-torch"])
     proprietary = [line for line in lines if line.startswith("tensorrt") and "'all'" in line]
     assert not proprietary and not any(line.startswith("tensorrt>") for line in lines if "'dev'" in line)
 
@@ -132,3 +134,16 @@ def test_the_extra_of_a_module_is_found_by_its_distribution(monkeypatch):
     monkeypatch.setattr(extras, "installable", lambda: found)
     wanted = {"tf_keras": "keras", "cv2": "data", "sklearn": "data", "nowhere": None}
     assert {module: extras.of_module(module) for module in wanted} == wanted
+
+
+def test_the_smallest_extra_is_named_and_that_of_a_way_from_one_framework(monkeypatch):
+    found = {
+        "litert-torch": ["ai-edge-litert", "torch", "litert-torch"],
+        "litert": ["ai-edge-litert"],
+        "torch": ["torch"],
+    }
+    monkeypatch.setattr(extras, "installable", lambda: found)
+    wanted = {"torch": "torch", "litert_torch": "litert-torch", "ai_edge_litert": "litert"}
+    assert {module: extras.of_module(module) for module in wanted} == wanted
+    assert extras.of_models("litert", "torch") == "litert-torch"
+    assert extras.of_models("onnx", "torch") is None

@@ -8,6 +8,7 @@ import pytest
 
 from edgekit import api, target
 from edgekit.checkpoint import Checkpoint
+from edgekit.conversion import given as reading
 from edgekit.conversion import loading
 from edgekit.conversion.order import Order
 from edgekit.errors import UsageError
@@ -83,9 +84,9 @@ def test_a_function_has_the_users_rights_and_has_to_end(tmp_path):
 
 
 def test_what_lies_in_a_class_folder_that_is_a_link_is_part_of_the_data(images):
-    before = api._content(str(images))
+    before = reading._content(str(images))
     (images / "dog" / "0.png").write_bytes(b"other")
-    assert api._content(str(images)) != before
+    assert reading._content(str(images)) != before
     assert Path("dog/0.png").as_posix() in {name for name, _ in before[1]}
 
 

@@ -367,9 +367,13 @@ INDIRECT = {"litert-converter", "onnx-ir", "onnxscript", "tensorrt", "tensorrt-r
 LOADERS = {"pytorch": "edgekit.frameworks.torch", "keras": "edgekit.frameworks.keras"}
 
 
+#: What has an environment of its own, and is not installed beside the others.
+ELSEWHERE = {"onnx2tf": ["onnx2tf"]}
+
+
 @functools.cache
 def distributions() -> dict[str, list[str]]:
-    return dict(importlib.metadata.packages_distributions())
+    return {**ELSEWHERE, **importlib.metadata.packages_distributions()}
 
 
 @functools.cache

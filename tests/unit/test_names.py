@@ -1,5 +1,6 @@
 """Names that others gave: text on the terminal and in the artifact's README, whatever is in them."""
 
+import ast
 import io
 import json
 import os
@@ -13,13 +14,16 @@ from rich.console import Console
 
 from edgekit import cli
 from edgekit.artifact import card, words
+from edgekit.artifact.folder import golden_of
 from edgekit.artifact.readme import code, readme, text
+from edgekit.artifact.use import said
 from edgekit.cli import columns, progress, show
 from edgekit.errors import printable
 from edgekit.result import (
     IO,
     Audit,
     ErrorFacts,
+    File,
     Host,
     Part,
     Proof,
@@ -180,10 +184,10 @@ def test_the_readme_holds_such_names_as_text(name):
     tokens = MarkdownIt("commonmark").enable("table").enable("strikethrough").parse(written)
     kinds = {token.type for token in tokens}
     assert not kinds & {"html_block", "fence", "code_block", "blockquote_open", "hr", "ordered_list_open"}
-    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", *["h2"] * 7]
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", *["h2"] * 8]
     rows = [*card.about(result), *words.facts(result)]
     assert len([token for token in tokens if token.type == "tr_open"]) == 2 + len(rows)
-    lines = [*card.limits(result), *card.licence(result)]
+    lines = [*card.limits(result), *card.licence(result), *said.inputs(result, None), *said.classes(result)]
     assert len([token for token in tokens if token.type == "list_item_open"]) == len(lines) + 4 + 1 + 3
     inner = [child for token in tokens for child in token.children or ()]
     allowed = {"text", "text_special", "code_inline", "strong_open", "strong_close", "softbreak"}
@@ -191,6 +195,21 @@ def test_the_readme_holds_such_names_as_text(name):
     assert sum(child.type == "strong_open" for child in inner) == 1  # the status
     seen = printable(name)
     assert any(child.type == "code_inline" and child.content == seen for child in inner) or not seen.strip()
+
+
+@pytest.mark.parametrize("name", [*NAMES, *MARKDOWN])
+def test_the_program_in_the_readme_holds_such_names_as_text(name):
+    result = named(name)
+    golden = File(path=golden_of(result.parts["main"]), sha256="0" * 64, bytes=1)
+    result = result.model_copy(update={"files": (golden,), "format": "onnx"})
+    written = readme(result, [golden.path])
+    assert all(c.isprintable() or c == "\n" for c in written)
+    tokens = MarkdownIt("commonmark").enable("table").parse(written)
+    programs = [token for token in tokens if token.type in ("fence", "code_block", "html_block")]
+    assert [token.info for token in programs] == ["python"] * len(result.parts)
+    for program in programs:
+        ast.parse(program.content)
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", *["h2"] * 8]
 
 
 @pytest.mark.parametrize("value", MARKDOWN)

@@ -31,6 +31,7 @@ conversion
 artifact
 pipeline
 several
+handed
 api
 bench
 report

@@ -157,7 +157,8 @@ def test_what_nobody_goes_on_with_goes_after_a_month_or_with_the_store(tmp_path:
     assert there.unfinished.steps() == []
     there.unfinished.keep(KEY, _part(tmp_path / "part", "1"), 1)
     there.root.mkdir()
-    there.clear()
+    assert (there.usage().unfinished, there.usage().unfinished_bytes > 0) == (1, True)
+    assert there.clear().unfinished == 1 and there.usage().unfinished == 0
     assert there.unfinished.steps() == []
 
 

@@ -1,6 +1,8 @@
 """The user's own data: read, checked against the model, split and hashed."""
 
 import json
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -392,12 +394,36 @@ def test_preprocessing_is_scale_then_mean_then_std(tmp_path):
     np.testing.assert_allclose(samples.inputs["image"][3, :, 3, 3], [(127.5 - 1) / 2, -2 / 4, -3 / 8])
 
 
-def test_grey_images_have_one_channel(tmp_path):
+@pytest.mark.parametrize("word", ["grey", "gray"])
+def test_grey_images_have_one_channel(tmp_path, word):
     grey = Signature((TensorSpec("image", (1, 4, 4, 1)),), ONE.outputs)
-    samples = user.load(
-        folder_of_images(tmp_path, TOML.replace("0.00392156862745098", "1.0") + 'colour = "grey"\n'), grey
-    )
+    toml = TOML.replace("0.00392156862745098", "1.0") + f'colour = "{word}"\n'
+    samples = user.load(folder_of_images(tmp_path, toml), grey)
     assert samples.inputs["image"][3, 3, 3, 0] == pytest.approx(0.299 * 255, abs=1)
+
+
+def test_the_example_of_the_docs_works_as_it_stands(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "own-models.md").read_text("utf-8")
+    [toml] = [block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "layout" in block]
+    folder = folder_of_images(tmp_path, toml)
+    for old, new in (("blue", "cat"), ("red", "dog")):
+        (tmp_path / old).rename(tmp_path / new)
+    model = Signature((TensorSpec("image", (1, 3, 224, 224)),), (TensorSpec("y", (1, 2)),))
+    samples = user.load(folder, model, labels=True)
+    assert samples.classes == ("cat", "dog")
+    np.testing.assert_allclose(
+        samples.inputs["image"][0, :, 112, 112], [-0.485 / 0.229, -0.456 / 0.224, (1 - 0.406) / 0.225], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("row", [(3, 20, 30), (20, 30, 3), (1, 20, 30), (20, 30, 1)])
+def test_the_example_of_the_error_works_for_that_model(tmp_path, row):
+    folder, model = folder_of_images(tmp_path), Signature((TensorSpec("image", (1, *row)),), (TensorSpec("y", (1, 2)),))
+    (tmp_path / "preprocess.toml").unlink()
+    with pytest.raises(UsageError, match=r"has no preprocess\.toml") as raised:
+        user.load(folder, model)
+    (tmp_path / "preprocess.toml").write_text(raised.value.hint.partition("\n")[2])
+    assert user.load(folder, model).inputs["image"].shape == (6, *row)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from edgekit import api, cli, pipeline, target, toolchains
 from edgekit.artifact import folder as artifact
+from edgekit.artifact import words
 from edgekit.conversion import loading
 from edgekit.conversion.order import Order
 from edgekit.errors import EdgekitError, FailedError, NotRunError, UnsupportedError, UsageError
@@ -99,6 +100,9 @@ def holds(routes: list[str], data: dict[str, str], home: Path, out: Path) -> Non
     assert result.route == (None if best in NOTHING else best)
     assert all(t.reason for t in result.routes_tried if t.status != "PASS")
     assert result.proof.kind == ("runtime" if BEST.index(best) < BEST.index("elsewhere") else "none")
+    if best == "tilted":
+        assert result.accuracy is not None and result.accuracy.split == "selection", "what it failed by"
+        assert "of selection" in dict(words.facts(result))["accuracy"]
     if best in NOTHING:
         assert [route in result.reason for route in tried] == [True] * len(tried), "each says why"
         assert not out.exists() and result.rejected is None

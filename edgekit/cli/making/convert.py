@@ -111,6 +111,12 @@ def convert(
     require_speedup: Annotated[
         bool, typer.Option("--require-speedup", help="Exit 5 unless faster than the float twin.")
     ] = False,
+    licence: Annotated[
+        str | None, typer.Option(help="Of the source's weights: the artifact's README names it.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="File that makes the inputs of text; it goes into the artifact.")
+    ] = None,
     trust: Trust = False,
     timeout: Timeout = 1800.0,
     memory_limit: Annotated[
@@ -148,6 +154,8 @@ def convert(
         prune=prune,
         fit=fit,
         allow_unproven=allow_unproven,
+        licence=licence,
+        tokenizer=tokenizer,
         trust=trust,
         timeout=timeout,
         memory_limit_mib=memory_limit,

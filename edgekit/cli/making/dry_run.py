@@ -76,7 +76,7 @@ def convert(source: str, names: Sequence[str], given: Options, *, as_json: bool)
     for name in names:
         target, output = targets.load(name), given.get("output")
         if output is not None:
-            publishing.check(output / target.name if len(names) > 1 else output, ())
+            publishing.check(Path(output) / target.name if len(names) > 1 else Path(output), ())
         with tempfile.TemporaryDirectory() as scratch:
             options: Options = {**given, "output": Path(scratch) / "out"}
             walk = Walk()

@@ -10,12 +10,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.compress.channels.labels import Why
 from edgekit.compress.channels.walk import Tensor, Walk
 from edgekit.errors import UnsupportedError, UsageError, did_you_mean
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MULTIPLE = 8
 #: How far the rounding to a multiple may move the number of channels.
 _MOVED = 1 / 8
+_FROZEN = Why("it is of a layer that is frozen")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,13 @@ def kept(count: int, ratio: float) -> int:
 
 
 def choose(
-    walk: Walk, ratio: float, *, keep: Sequence[str] = (), residual: bool = False, allow_refused: bool = False
+    walk: Walk,
+    ratio: float,
+    *,
+    keep: Sequence[str] = (),
+    residual: bool = False,
+    allow_refused: bool = False,
+    frozen: Collection[int] = (),
 ) -> Choice:
     """Choose channels to take out.
 
@@ -92,11 +100,15 @@ def choose(
         keep: patterns of names of tensors, or of their layers, whose channels stay.
         residual: whether channels of residual streams may go as well.
         allow_refused: leave channels that cannot be followed as they are.
+        frozen: where tensors lie that stay as they are.
 
     Raises:
         UsageError: a layer would have no channel left, or a pattern fits nothing.
         UnsupportedError: channels cannot be followed, by name; there are no inner channels.
     """
+    for place in frozen:
+        for axis in walk.tensors[place].axes if place in walk.tensors else ():
+            walk.labels.pin(axis, _FROZEN)
     groups, refused = list[Group](), list[tuple[str, str]]()
     unmet = set(keep)
     weights = _weights(walk)
@@ -136,7 +148,7 @@ def choose(
     groups = [group for group in groups if group.removed]
     if not groups:
         raise UnsupportedError(
-            "no channels can be taken out of this model: all are inputs, outputs, residual streams or kept",
+            "no channels can be taken out of this model: all are inputs, outputs, residual streams, frozen or kept",
             hint="`residual = true` in the recipe's step takes residual streams as well.",
         )
     return Choice(tuple(groups), tuple(refused))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,12 +147,15 @@ def embedding(walk: Walk, node: fx.Node) -> Any:
 def recurrent(walk: Walk, node: fx.Node) -> Any:
     """``lstm``, ``gru`` and ``rnn``: units of all layers and directions go together, since a module has one number."""
     value, parameters = walk.value(args(node)[0]), [walk.value(p) for p in args(node)[2]]
+    matrices = [parameter for parameter in parameters if len(parameter.axes) > 1]
     biases, layers, bidirectional = bool(args(node)[3]), int(args(node)[4]), bool(args(node)[7])
     directions, each = 2 if bidirectional else 1, 4 if biases else 2
     gates = {"lstm": 4, "gru": 3}.get(operator(node), 1)
     units = parameters[1].axes[1]
+    if len(parameters) == layers * directions * (each + 1):
+        return _opaque(walk, node, matrices, "are projected (proj_size) by")
     if len(parameters) != layers * directions * each or gates * len(units) != len(parameters[1].axes[0]):
-        return unknown(walk, node)
+        return _opaque(walk, node, matrices)
     given = value.axes[-1]
     for layer in range(layers):
         for direction in range(directions):
@@ -170,3 +174,29 @@ def recurrent(walk: Walk, node: fx.Node) -> Any:
     batch = value.axes[0 if args(node)[8] else 1] if len(args(node)) > 8 else zeros(1)
     ends = tuple(Value((zeros(layers * directions), batch, units), True) for _ in states)
     return (Value((*value.axes[:-1], given), True), *ends)
+
+
+def _opaque(walk: Walk, node: fx.Node, weights: Sequence[Value], what: str = "cannot be followed through") -> Any:
+    """What gives channels by weights, and cannot be followed: these are named, and not passed by in silence."""
+    walk.produced += [weight.axes[0] for weight in weights]
+    return refused(walk, node, walk.arguments(node), what)
+
+
+def cell(walk: Walk, node: fx.Node) -> Any:
+    """One step of ``lstm``, ``gru`` or ``rnn``, which the model's own code calls."""
+    return _opaque(walk, node, [walk.value(argument) for argument in args(node)[2:4]])
+
+
+def weight_norm(walk: Walk, node: fx.Node) -> Any:
+    """Rows of weights by their norms, which are others of fewer inputs."""
+    return _opaque(walk, node, [walk.value(args(node)[0])], "are computed of their norms by")
+
+
+def embedding_bag(walk: Walk, node: fx.Node) -> Any:
+    """Sums, means or maxima of rows of a table."""
+    table = walk.value(args(node)[0])
+    walk.labels.pin(table.axes[0], Why("a row of a table"))
+    walk.produced.append(table.axes[1])
+    first, *others = node.meta["val"]
+    rest = (Value(tuple(zeros(int(n)) for n in other.shape), True) for other in others)
+    return (Value((zeros(int(first.shape[0])), table.axes[1]), True), *rest)

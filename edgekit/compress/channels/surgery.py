@@ -10,6 +10,7 @@ import torch
 
 from edgekit.compress.channels.walk import Tensor, Walk
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.trainable import saved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ def cut(model: LoadedModel, walk: Walk, removed: Collection[int]) -> list[NDArra
     """All weights of a model without some channels, in the order in which ``frameworks`` saves them."""
     indices = {place: keep for place, _, keep in _cuts(walk, removed)}
     found = []
-    for tensor in _saved(model):
+    for tensor in saved(model):
         values = tensor.detach().cpu().numpy()
         keep = indices.get(tensor.data_ptr()) if tensor.numel() else None
         fits = keep is not None and all(axis.size <= n for axis, n in zip(keep, values.shape, strict=False))
@@ -46,9 +47,3 @@ def _cuts(walk: Walk, removed: Collection[int]) -> Iterator[tuple[int, Tensor, l
         keep = [np.flatnonzero(~np.isin(walk.labels.roots(axis), gone)) for axis in tensor.axes]
         if any(len(left) < n for left, n in zip(keep, tensor.own.shape, strict=True)):
             yield place, tensor, keep
-
-
-def _saved(model: LoadedModel) -> list[torch.Tensor]:
-    if model.framework == "keras":
-        return [variable.value for variable in model.native.weights]
-    return [tensor for tensor in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(tensor)]

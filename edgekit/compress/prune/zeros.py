@@ -7,7 +7,7 @@ backend.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from edgekit.compress.prune.patterns import Pattern
 from edgekit.compress.qat import Unruled, find_matrices, no_rule
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.trainable import frozen
 from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind
 
@@ -59,20 +60,23 @@ class Prunable:
         return torch.from_numpy(flat.reshape(self.own.shape))
 
 
-def find(model: LoadedModel, pattern: Pattern) -> tuple[list[Prunable], list[str], list[str]]:
-    """The layers that a pattern prunes, those that it does not fit, with why, and the names of those without a rule."""
-    found, left, without = list[Prunable](), list[str](), list[str]()
+def find(model: LoadedModel, pattern: Pattern) -> tuple[list[Prunable], list[str], dict[str, str]]:
+    """The layers that are pruned, those that are not, with why, and by name those without a rule, with why."""
+    found, left, without = list[Prunable](), list[str](), dict[str, str]()
+    still = {tensor.data_ptr() for tensor in frozen(model).values()}
     for each in find_matrices(Graph(model)):
         if isinstance(each, Unruled):
-            without += each.names if each.kind in (*PRUNED, "recurrent") else ()
+            without |= dict.fromkeys(each.names if each.kind in (*PRUNED, "recurrent") else (), each.why)
+        elif each.kind in PRUNED and each.stored.own.data_ptr() in still:
+            left.append(f"{each.stored.called}: it is frozen")
         elif each.kind in PRUNED and masks.fits(pattern, each.channels):
             found.append(Prunable(each.stored.called, each.kind, each.stored.own, each.rows, each.channels))
         elif each.kind in PRUNED:
             left.append(f"{each.stored.called}: {each.channels} input channels are no groups of {pattern.group}")
-    return found, left, list(dict.fromkeys(without))
+    return found, left, without
 
 
-def check(layers: Sequence[Prunable], left: Sequence[str], without: Sequence[str], *, allow_mixed: bool) -> None:
+def check(layers: Sequence[Prunable], left: Sequence[str], without: Mapping[str, str], *, allow_mixed: bool) -> None:
     """Refuse a model of which nothing can be pruned, or not all without being asked.
 
     Raises:
@@ -83,7 +87,10 @@ def check(layers: Sequence[Prunable], left: Sequence[str], without: Sequence[str
         raise no_rule("pruning of", without, hint)
     if not layers:
         why = f": {left[0]}" if left else ": none is a convolution or a product with weights"
-        raise UnsupportedError(f"no layer of this model can be pruned so{why}", hint="Prune another share: --prune 0.5")
+        raise UnsupportedError(
+            f"no layer of this model can be pruned so{why}",
+            hint="Prune another share, --prune 0.5, or leave layers trainable.",
+        )
 
 
 class Zeros:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from edgekit.steps.recipe import channels, fit
 
 #: Seconds that training may take, where --timeout says no more: what a step of conversion may take is no measure of it.
 _LONGEST = 24 * 3600.0
+#: Layers that a note names.
+_NAMED = 10
 
 
 def trained(run: Run, order: Order, checkpoint: Checkpoint) -> Checkpoint:
@@ -279,7 +282,7 @@ def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> li
         what = f"{pruning.zeros:.1%} of {weights} weights of {len(pruning.layers)} layers zero ({pruning.pattern})"
     if (narrowing := step.narrowing) is not None:
         wide, narrow = narrowing.parameters
-        what = f"{narrow} of {wide} weights and statistics left ({narrowing.pattern})"
+        what = f"{narrow} of {wide} weights left ({narrowing.pattern})"
     by = f" by {Path(request.own.path).name}:{request.own.name}" if request.own else ""
     after = (
         f"{kept:.4f} after epoch {step.kept}, which is kept" if step.kept else "which no epoch made better, and is kept"
@@ -302,6 +305,18 @@ def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> li
         notes.append(f"{step.kind}: not pruned: {'; '.join(pruning.left)}")
     if narrowing is not None and narrowing.left:
         notes.append(f"{step.kind}: these keep their channels: {'; '.join(narrowing.left)}")
+    if found.frozen:
+        stay = "on the target's grid, and not trained" if step.kind == "qat" else "as they were"
+        cut = ", with the channels that they share" if narrowing is not None else ""
+        notes.append(f"{step.kind}: frozen by the model, so {stay}{cut}: {_layers_of(found.frozen)}")
+    notes += [f"{step.kind}: {warning}" for warning in found.warnings]
     if step.dropped:
         notes.append(f"{step.dropped} training samples were left out: they are among the evaluation samples, too")
     return notes
+
+
+def _layers_of(names: Sequence[str]) -> str:
+    """The layers of some weights, the first few by name."""
+    layers = list(dict.fromkeys(re.split(r"[./](?=[^./]*$)", name)[0] for name in names))
+    more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
+    return f"{', '.join(layers[:_NAMED])}{more}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.result.use import Preprocessing
+
 Split = Literal["train", "calibration", "selection", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "selection", "test")
 
@@ -54,6 +56,7 @@ class Samples:
         classes: what the numbers of the labels are called, where that was read from names.
         dropped: samples that were left out because they are in another split, too.
         notes: facts about the data that the user must know, one sentence each.
+        preprocessing: what made the input of images, where they came as such.
     """
 
     inputs: dict[str, NDArray[np.generic]]
@@ -61,6 +64,7 @@ class Samples:
     classes: tuple[str, ...] = ()
     dropped: int = 0
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
 
 def names() -> list[str]:

@@ -20,6 +20,9 @@ _MASKED = -1e9
 #: Below this a value is kept finite by what is added to it, or not at all.
 _SMALL = 1e-6
 _DIVIDING = ("log", "log2", "log10", "rsqrt", "reciprocal")
+#: Functions that draw at random, and how that is said.
+_DRAWING = ("rand", "randn", "rand_like", "randn_like", "randint", "bernoulli", "normal", "normal_", "multinomial")
+_RANDOM = "draws at random"
 _DIVIDENDS = ("div", "true_divide", "__truediv__", "divide")
 
 
@@ -43,6 +46,11 @@ def watch(native: Any, say: Callable[[str], object]) -> Iterator[None]:
 
 def _of_call(name: str, args: Any, kwargs: Mapping[str, Any], made: Any) -> Iterator[str]:
     """What is odd about one call."""
+    if name == "dropout":
+        if kwargs.get("training", args[2] if len(args) > 2 else True):
+            yield f"{name} {_RANDOM}"
+    elif name in _DRAWING:
+        yield f"{name} {_RANDOM}"
     given = [a for a in (*args, *kwargs.values()) if torch.is_tensor(a)]
     floats = [t for t in given if t.is_floating_point()]
     if torch.is_tensor(made) and made.is_floating_point() and bool(torch.isnan(made).any()):

@@ -66,7 +66,7 @@ def narrowed(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
     if not isinstance(model, keras.Sequential | keras.src.models.functional.Functional):
         raise UnsupportedError(
             f"{model.name} is a {type(model).__name__}, which cannot be made again with other widths",
-            hint="Hand in a functional or a sequential model.",
+            hint="Hand in a functional or a sequential model, or prune single weights: --prune 0.5.",
         )
 
     def again(layer: Any) -> Any:
@@ -95,7 +95,8 @@ def narrowed(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
     for old, new in zip(model.weights, made.weights, strict=True):
         if tuple(new.shape) != wanted[id(old)]:
             raise UnsupportedError(
-                f"{old.path} cannot be made as narrow as {wanted[id(old)]}: made again it has {tuple(new.shape)}"
+                f"{old.path} cannot be made as narrow as {wanted[id(old)]}: made again it has {tuple(new.shape)}",
+                hint="Name the layer in `keep` of the recipe's step, and its channels stay.",
             )
     return made
 

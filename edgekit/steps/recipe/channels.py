@@ -28,6 +28,7 @@ _A_FEW = 4
 _EXACT = 1e-4
 #: What is as large, and the same in both, is a mask: no difference beside it would be a part of it worth naming.
 _MASKED = 1e4
+_KEEP = "Name the layer in `keep` of the recipe's step, and its channels stay."
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class CutAnswer:
         file: all weights, in the step's folder.
         widths: of the layers that give fewer channels.
         refused: layers that stayed because their channels cannot be followed, with the reason.
-        parameters: numbers in all weights, before and after.
+        parameters: numbers in all weights, before and after; statistics of norms are none.
         error: largest difference from the wide model without those channels, as part of the largest output.
     """
 
@@ -70,15 +71,18 @@ def narrowed(folder: Path, request: CutRequest) -> CutAnswer:
             otherwise then.
     """
     from edgekit.compress.channels import choice, surgery, walk
+    from edgekit.frameworks import trainable
 
     model = load(request.source, request.environment)
     try:
         walked = walk.follow(model)
         chosen = choice.choose(
-            walked, request.ratio, keep=request.keep, residual=request.residual, allow_refused=request.allow_refused
-        )
+            walked, request.ratio, keep=request.keep, residual=request.residual, allow_refused=request.allow_refused,
+            frozen=[tensor.data_ptr() for tensor in trainable.frozen(model).values()],
+        )  # fmt: skip
         before = surgery.cut(model, walked, ())
         after = surgery.cut(model, walked, chosen.removed)
+        counted = _count(model, before), _count(model, after)
         surgery.silence(walked, chosen.removed)
         samples = samples_of(model.signature.inputs, _A_FEW)
         inputs = {t.name: array for t, array in zip(model.signature.inputs, samples, strict=True)}
@@ -93,7 +97,7 @@ def narrowed(folder: Path, request: CutRequest) -> CutAnswer:
     except Exception as error:  # the model's own code may raise anything on lengths that it was not written for
         raise UnsupportedError(
             f"{request.source.given} does not run with fewer channels: {' '.join(str(error).split())[:300]}",
-            hint="A length that is written into its code cannot follow: name the layer in `keep` of the recipe's step.",
+            hint=f"A length that is written into its code cannot follow. {_KEEP}",
         ) from error
     finally:
         forget()
@@ -103,7 +107,7 @@ def narrowed(folder: Path, request: CutRequest) -> CutAnswer:
             Width(name=name, before=group.before, after=group.after) for group in chosen.groups for name in group.names
         ),
         refused=tuple(f"{name}: {text}" for name, text in chosen.refused),
-        parameters=(_count(before), _count(after)),
+        parameters=counted,
         error=_compared(request.source, wide, narrow),
     )
 
@@ -112,8 +116,13 @@ def _outputs(model: LoadedModel, inputs: dict[str, NDArray[Any]]) -> list[NDArra
     return list(model.run(inputs).values())
 
 
-def _count(arrays: list[NDArray[Any]]) -> int:
-    return int(sum(array.size for array in arrays))
+def _count(model: LoadedModel, arrays: list[NDArray[Any]]) -> int:
+    """Weights among what is saved of a model: statistics of norms, counters and tables of constants are none."""
+    from edgekit.frameworks import trainable
+
+    weights = {tensor.data_ptr() for tensor in (*trainable.parameters(model), *trainable.frozen(model).values())}
+    saved = trainable.saved(model)
+    return sum(array.size for tensor, array in zip(saved, arrays, strict=True) if tensor.data_ptr() in weights)
 
 
 def _compared(source: Source, wide: list[NDArray[Any]], narrow: list[NDArray[Any]]) -> float:
@@ -122,7 +131,7 @@ def _compared(source: Source, wide: list[NDArray[Any]], narrow: list[NDArray[Any
     for one, other in zip(wide, narrow, strict=True):
         if one.shape != other.shape:
             raise UnsupportedError(
-                f"{source.given} gives {other.shape[1:]} with fewer channels, and not {one.shape[1:]}"
+                f"{source.given} gives {other.shape[1:]} with fewer channels, and not {one.shape[1:]}", hint=_KEEP
             )
         same = (np.abs(one) >= _MASKED) & (one == other)
         if same.all():
@@ -134,6 +143,6 @@ def _compared(source: Source, wide: list[NDArray[Any]], narrow: list[NDArray[Any
     if worst > _EXACT:
         raise UnsupportedError(
             f"{source.given} computes otherwise with fewer channels: {worst:.2g} of the largest output off",
-            hint="Its code depends on how many there are: name the layer in `keep` of the recipe's step.",
+            hint=f"Its code depends on how many there are. {_KEEP}",
         )
     return worst

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ from edgekit.user_code import Function
 from edgekit.zoo import Training
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.compress.fitting import Loss
     from edgekit.compress.prune.zeros import Zeros
     from edgekit.compress.qat import Trained
@@ -108,6 +110,8 @@ class FitAnswer:
         pruned: layers with zeros, where the step prunes.
         left: layers that the pattern does not fit, with the reason.
         behind: the epoch behind which a training that did not end was gone on with; 0 where it ran undisturbed.
+        frozen: weights that the model keeps from being trained.
+        warnings: what the samples, or the training, would make one doubt the result for, a sentence each.
     """
 
     file: str
@@ -121,6 +125,8 @@ class FitAnswer:
     pruned: tuple[PrunedLayer, ...] = ()
     left: tuple[str, ...] = ()
     behind: int = 0
+    frozen: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Tell = wire.unheard) -> FitAnswer:
@@ -141,6 +147,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
 
     from edgekit.compress import activations, equalize, fitting, own_loop, qat
     from edgekit.compress.prune.zeros import counted
+    from edgekit.frameworks import trainable
 
     chosen = chooser(request.scheme, request.kinds, request.layers)
     model = load(request.source, request.environment)
@@ -160,14 +167,22 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
         return FitAnswer(
             file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, nodes,
             counted(zeros.layers) if zeros else (), unfit, begun,
+            tuple(name for name in frozen if name in trainable.frozen(model)), tuple(warnings),
         )  # fmt: skip
 
     telling = _Telling(tell, epochs, metric.name)
+    built, frozen = _Built(request), trainable.frozen(model)
+    warnings = _doubts(labels.numpy())
+    telling.warn(warnings)
 
     def keep(found: Trained, state: Mapping[str, Any]) -> None:
         place = folder / f"epoch-{len(found.losses)}"
         place.mkdir()
-        so_far = answer(save(model, place), found)
+        file = save(model, place)
+        if request.own is not None:  # an epoch of which the source with its weights is not the model is none
+            with fitting.aside():
+                built.check(model, file)
+        so_far = answer(file, found)
         if state["loop"] is not None:
             saved = io.BytesIO()
             torch.save(dict(state), saved)
@@ -192,34 +207,74 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
             keep=keep if tell is not wire.unheard else None, step_done=telling.step, behind=behind,
             loop=loop,
         )  # fmt: skip
+        if not found.moved:
+            warnings.append(_unmoved(request))
+            telling.warn(warnings[-1:])
         file = save(model, folder)
-        _check_loads(request, model, file)
+        built.check(model, file)
         return answer(file, found)
     finally:
         forget()
 
 
-def _check_loads(request: FitRequest, model: LoadedModel, file: Path) -> None:
-    """Hold what was trained and measured against the source with these weights, which is all that goes on.
+class _Built:
+    """The source as it is built anew, for whatever training made has to be that with other weights."""
 
-    Raises:
-        UnsupportedError: they compute otherwise: training changed more than weights, or the source is another one each
-            time that it is built.
-    """
-    given = planning.load(Path(request.selection)).inputs
-    few = {name: array[:_A_FEW] for name, array in given.items()}
-    trained = model.run(few)
-    forget()
-    for name, made in load(with_weights(request.source, file), request.environment).run(few).items():
-        sizes = np.abs(trained[name])
-        size = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0  # neither zeros nor masks say it
-        if not np.allclose(made, trained[name], rtol=_EXACT, atol=_EXACT * max(size, 1e-6), equal_nan=True):
-            by = f"{Path(request.own.path).name}:{request.own.name} changed" if request.own else "training changed"
-            raise UnsupportedError(
-                f"{request.source.given} with the trained weights does not compute what was trained",
-                hint=f"Either {by} more than its weights, or it holds other numbers each time that it is built: make "
-                "them buffers that are saved, or set a seed.",
-            )
+    def __init__(self, request: FitRequest) -> None:
+        self._request = request
+        self._model: LoadedModel | None = None
+
+    def check(self, model: LoadedModel, file: Path) -> None:
+        """Hold a model that was trained and measured against the source with its weights, which is all that goes on.
+
+        Args:
+            model: what was trained.
+            file: of its weights.
+
+        Raises:
+            UnsupportedError: they compute otherwise: training changed more than weights, or the source is another one
+                each time that it is built.
+        """
+        from edgekit.frameworks import trainable
+
+        request = self._request
+        given = planning.load(Path(request.selection)).inputs
+        few = {name: array[:_A_FEW] for name, array in given.items()}
+        trained = model.run(few)
+        if self._model is None:
+            source = with_weights(request.source, file)
+            self._model = framework(request.environment).load(source)
+        else:
+            trainable.hold(trainable.tensors_of(self._model), trainable.tensors_of(model))
+        for name, made in self._model.run(few).items():
+            sizes = np.abs(trained[name])
+            size = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0  # neither zeros nor masks say it
+            if not np.allclose(made, trained[name], rtol=_EXACT, atol=_EXACT * max(size, 1e-6), equal_nan=True):
+                own = request.own
+                by = f"{Path(own.path).name}:{own.name} changed" if own else "training changed"
+                raise UnsupportedError(
+                    f"{request.source.given} with the trained weights does not compute what was trained",
+                    hint=f"Either {by} more than its weights, or it holds other numbers each time that it is built: "
+                    "make them buffers that are saved, or set a seed.",
+                )
+
+
+def _doubts(labels: NDArray[Any]) -> list[str]:
+    """What labels of the training samples make one doubt."""
+    if len(labels) == 1:
+        return ["there is one training sample alone: whatever is learned of it says nothing of others"]
+    if not np.issubdtype(labels.dtype, np.floating) and (labels == labels.reshape(-1)[0]).all():
+        return [
+            f"all labels of the {len(labels)} training samples are {labels.reshape(-1)[0]}: there is nothing to tell"
+        ]
+    return []
+
+
+def _unmoved(request: FitRequest) -> str:
+    own = request.own
+    if own is None:
+        return "no weight has changed in this training: its learning rate is too small for them"
+    return f"no weight has changed in {Path(own.path).name}:{own.name}: does it take the steps of an optimizer?"
 
 
 def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict[str, str], Any]:
@@ -242,7 +297,7 @@ def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict
 
 
 def _zeros(
-    model: LoadedModel, request: FitRequest, count: int, unruled: list[str]
+    model: LoadedModel, request: FitRequest, count: int, unruled: dict[str, str]
 ) -> tuple[Zeros | None, tuple[str, ...]]:
     """What goes, or stays away, in training on so many samples, and what a pattern does not fit.
 
@@ -251,8 +306,9 @@ def _zeros(
     Raises:
         UsageError: a loop of the user's would train them.
     """
-    from edgekit.compress import fitting, qat
+    from edgekit.compress import fitting
     from edgekit.compress.prune import zeros
+    from edgekit.frameworks import trainable
 
     asked = request.pruning
     if request.own is not None and (asked is not None or request.held):
@@ -262,10 +318,10 @@ def _zeros(
             hint="Leave --fit out, or take out whole channels: --prune channels:0.5.",
         )
     if asked is None:
-        return (zeros.Held(qat.parameters(model)), ()) if request.held else (None, ())
+        return (zeros.Held(trainable.parameters(model)), ()) if request.held else (None, ())
     layers, left, without = zeros.find(model, asked.pattern)
     zeros.check(layers, left, without, allow_mixed=request.allow_mixed)
-    unruled += without
+    unruled |= without
     steps = fitting.steps(request.training, count)
     return zeros.Growing(
         layers, asked.pattern, together=asked.scope == "global", steps=steps,
@@ -284,6 +340,11 @@ class _Telling:
         if step % max(1, steps // _TOLD) == 0:
             text = f"epoch {epoch} of {self._epochs}, step {step} of {steps}, loss {loss:.4f}"
             self.where((epoch - 1 + step / steps) / self._epochs, text)
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Say what will be among the notes at once: training may take long."""
+        for text in warnings:
+            self._tell(Told(text, 0.0, lasting=True))
 
     def where(self, share: float, text: str) -> None:
         """Within an epoch, with the metric behind the last one."""

@@ -7,20 +7,19 @@ from typing import Any
 
 from edgekit.frameworks import LoadedModel
 from edgekit.signature import Environment
-from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, STEERED, Converted, Request, Route
-from edgekit.toolchains.litert import export, quantize
+from edgekit.toolchains import BY_LAYER, DYNAMIC_RANGES, RUNTIME, STEERED, Converted, Request, Route
+from edgekit.toolchains.litert import export, import_onnx, quantize
 from edgekit.toolchains.litert import export_torch as export_torch
 
 _KERAS: Mapping[str, Environment] = {"keras": "keras-tensorflow"}
 _TORCH: Mapping[str, Environment] = {"torch": "torch"}
-_ANY: Mapping[str, Environment] = {"keras": "runtime", "torch": "runtime"}
 #: What it has is a denylist of operators in its debugger, which makes the model twice and knows no ranges.
 _CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"
 _STATIC: Mapping[str, Any] = {"honours": STEERED, "own": "minmax"}
 
 
 def _dynamic(convert: Callable[[LoadedModel | None, Request], Converted]) -> Route:
-    return Route(_ANY, convert, quantizes_file=True, honours=BY_LAYER, because=DYNAMIC_RANGES)
+    return Route(RUNTIME, convert, quantizes_file=True, honours=BY_LAYER, because=DYNAMIC_RANGES)
 
 
 ROUTES: Mapping[str, Route] = {
@@ -32,17 +31,18 @@ ROUTES: Mapping[str, Route] = {
     "ptq-w8a8-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int8, **_STATIC),
     "ptq-w8a16-quantizer-unrolled": Route(_KERAS, export.convert_unrolled_int16x8, **_STATIC),
     "export-litert-torch": Route({**_TORCH, "keras": "keras-torch"}, export_torch.convert_fp32),
+    "export-onnx2tf": Route({"onnx": "onnx2tf"}, import_onnx.convert_fp32),
     "ptq-w8a8-pt2e": Route(_TORCH, export_torch.convert_pt2e_int8, honours=STEERED),
-    "cast-wf16-quantizer": Route(_ANY, quantize.cast_fp16, quantizes_file=True),
+    "cast-wf16-quantizer": Route(RUNTIME, quantize.cast_fp16, quantizes_file=True),
     "dynamic-w8a8-quantizer-nodepthwise": _dynamic(quantize.dynamic_products),
     "dynamic-w8a8-quantizer-mixed": _dynamic(quantize.dynamic_mixed),
     "dynamic-w8a8-quantizer": _dynamic(quantize.dynamic_int8),
     "dynamic-w4a8-quantizer": _dynamic(quantize.dynamic_int4),
     "dynamic-w4a8-quantizer-matmuls": _dynamic(quantize.dynamic_int4_products),
-    "ptq-w8a8-quantizer": Route(_ANY, quantize.static_int8, quantizes_file=True, **_STATIC),
-    "ptq-w8a8-quantizer-matmuls": Route(_ANY, quantize.static_products, quantizes_file=True, **_STATIC),
+    "ptq-w8a8-quantizer": Route(RUNTIME, quantize.static_int8, quantizes_file=True, **_STATIC),
+    "ptq-w8a8-quantizer-matmuls": Route(RUNTIME, quantize.static_products, quantizes_file=True, **_STATIC),
     "ptq-w8a8-quantizer-matmuls-float-outputs": Route(
-        _ANY, quantize.static_products_float_outputs, quantizes_file=True, **_STATIC
+        RUNTIME, quantize.static_products_float_outputs, quantizes_file=True, **_STATIC
     ),
-    "ptq-w8a16-quantizer": Route(_ANY, quantize.static_int16x8, quantizes_file=True, **_STATIC),
+    "ptq-w8a16-quantizer": Route(RUNTIME, quantize.static_int16x8, quantizes_file=True, **_STATIC),
 }

@@ -134,14 +134,38 @@ def operators(interpreter: Any) -> list[dict[str, Any]]:
 
 
 def delegated(nodes: list[dict[str, Any]]) -> int:
-    """Number of operators that delegates replaced, from the interpreter's node list after allocation.
+    """Number of operators that delegates replaced, from the interpreter's node list after allocation."""
+    return len(replaced(nodes))
+
+
+def delegated_operators(file: Path, entry: str | None = None) -> dict[str, tuple[int, int]] | None:
+    """Operators by type, how many XNNPACK takes and of how many; None of one of several signatures.
+
+    The interpreter tells the operators of the first graph alone.
+    """
+    module, _ = _interpreter_module()
+    interpreter = _allocated(module, file, 1)
+    if entry is not None and len(interpreter.get_signature_list()) > 1:
+        return None
+    nodes = operators(interpreter)
+    taken = replaced(nodes)
+    found: dict[str, tuple[int, int]] = {}
+    for node in nodes:
+        if node["op_name"] != "DELEGATE":
+            inside, of = found.get(node["op_name"], (0, 0))
+            found[node["op_name"]] = (inside + (node["index"] in taken), of + 1)
+    return dict(sorted(found.items()))
+
+
+def replaced(nodes: list[dict[str, Any]]) -> set[int]:
+    """Numbers of the operators that delegates replaced.
 
     A delegate's node is appended to the list and the replaced ones stay in it: they are those that lead from the
     delegate's inputs to its outputs.
     """
     originals = [n for n in nodes if n["op_name"] != "DELEGATE"]
     producer = {int(t): n for n in originals for t in n["outputs"]}
-    replaced: set[int] = set()
+    found: set[int] = set()
     for node in nodes:
         if node["op_name"] != "DELEGATE":
             continue
@@ -152,10 +176,10 @@ def delegated(nodes: list[dict[str, Any]]) -> int:
             if tensor in known or tensor not in producer:
                 continue
             known.add(tensor)
-            found = producer[tensor]
-            replaced.add(found["index"])
-            front.extend(int(t) for t in found["inputs"] if t >= 0)
-    return len(replaced)
+            made = producer[tensor]
+            found.add(made["index"])
+            front.extend(int(t) for t in made["inputs"] if t >= 0)
+    return found
 
 
 def arithmetic(nodes: list[dict[str, Any]]) -> str:

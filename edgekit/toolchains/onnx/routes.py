@@ -32,7 +32,7 @@ def _by_layer(convert: _Convert, because: str) -> Route:
 
 
 ROUTES = {
-    "import-onnx": _route({"onnx": "onnx"}, export.from_onnx),
+    "export-onnx": _route({"onnx": "onnx"}, export.from_onnx),
     "export-torch-dynamo": _route({"torch": "torch", "keras": "keras-torch"}, export.from_torch),
     "export-torch-script": _route({"torch": "torch"}, export.from_torchscript),
     "export-tf2onnx": _route({"keras": "keras-tensorflow"}, export.from_saved_model),

@@ -14,7 +14,7 @@ def _weights(convert: Callable[[LoadedModel | None, Request], Converted]) -> Rou
 
 
 ROUTES = {
-    "import-onnx": Route({"onnx": "onnx"}, export.from_onnx),
+    "export-onnx": Route({"onnx": "onnx"}, export.from_onnx),
     "export-torch-trace": Route({"torch": "torch"}, export.from_trace),
     "export-torch-export": Route({"torch": "torch", "keras": "keras-torch"}, export.from_program),
     "export-saved-model": Route({"keras": "keras-tensorflow"}, export.from_saved_model),

@@ -13,6 +13,6 @@ PACKAGES = ("onnx", "onnxruntime")
 ZEROS = Zeros(
     False,
     ("2:4",),
-    "the ONNX file holds zeros as other numbers; an engine skips two of four from Ampere on where its builder is "
-    "allowed sparse weights, which `edgekit build` does not ask for (docs.nvidia.com/deeplearning/tensorrt)",
+    "the ONNX file holds zeros as other numbers; an engine may skip two of four from Ampere on: `edgekit build` allows "
+    "its builder sparse weights where a recipe pruned 2:4 (docs.nvidia.com/deeplearning/tensorrt)",
 )

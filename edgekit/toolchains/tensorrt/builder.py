@@ -117,10 +117,13 @@ def build(
     old_cache_file: str | None,
     builder_name: str = "tensorrt",
     compute_capabilities: Sequence[str] = (),
+    *,
+    sparse: bool = False,
 ) -> dict[str, Any]:
     """Build an engine from a checked ONNX file; writes the engine and the timing cache.
 
     With ``compute_capabilities`` (``8.9``), which TensorRT-RTX alone takes, it is built for these, without a GPU.
+    ``sparse``: kernels may skip the weights that are zero in groups of 2:4, where they are faster so.
 
     Raises:
         UnsupportedError: the parser refuses a node.
@@ -138,6 +141,8 @@ def build(
         config.num_compute_capabilities = len(compute_capabilities)
         for index, capability in enumerate(compute_capabilities):
             config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{capability.replace('.', '')}"], index)
+    if sparse:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     old = Path(old_cache_file).read_bytes() if old_cache_file else b""
     cache = config.create_timing_cache(old)
     config.set_timing_cache(cache, False)

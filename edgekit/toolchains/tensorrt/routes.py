@@ -25,7 +25,7 @@ def _checked(convert: Callable[[LoadedModel | None, Request], Converted]) -> Cal
 
 
 ROUTES = {
-    "import-onnx": Route({"onnx": "onnx"}, _checked(export.from_onnx)),
+    "export-onnx": Route({"onnx": "onnx"}, _checked(export.from_onnx)),
     "export-torch-dynamo": Route({"torch": "torch", "keras": "keras-torch"}, _checked(export.from_torch)),
     "export-torch-script": Route({"torch": "torch"}, _checked(export.from_torchscript)),
     "export-tf2onnx": Route({"keras": "keras-tensorflow"}, _checked(export.from_saved_model)),

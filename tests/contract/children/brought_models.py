@@ -374,3 +374,14 @@ def unlisted_variable() -> Any:
     keras.utils.set_random_seed(0)
     x = keras.Input((4,), name="x")
     return keras.Model(x, keras.layers.Dense(3)(Scaled()(x)))
+
+
+def noisy() -> Any:
+    """Dropout that is left on."""
+    import torch
+    from torch.nn import functional
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.linear(functional.dropout(x, 0.5))
+
+    return _module(forward, x=torch.zeros(1, 6))

@@ -48,16 +48,14 @@ def _joined_in_a_sum(grid: Any) -> bool:
     """Whether the CPU joins a grid to the convolution ahead of it, with the sum that alone reads it.
 
     Such a convolution rounds behind the sum, and not what it adds: read out on the way, the same file gives other
-    numbers (docs/recipes.md). Where both sides of the sum are so, one is rounded, and which is not known.
+    numbers (docs/recipes.md). Where both sides of the sum are so, it is the first that is joined.
     """
-    readers = [one.get_node() for one in grid.output(0).get_target_inputs()]
-    if len(readers) != 1 or readers[0].get_type_name() != "Add" or not _of_convolution(grid):
+    readers = list(grid.output(0).get_target_inputs())
+    if len(readers) != 1 or readers[0].get_node().get_type_name() != "Add" or not _of_convolution(grid):
         return False
-    [*others] = (value.get_node() for value in readers[0].input_values() if value.get_node() != grid)
-    alone = (
-        one for one in others if one.get_type_name() == "FakeQuantize" and len(one.output(0).get_target_inputs()) == 1
-    )
-    return bool(others) and not any(map(_of_convolution, alone))
+    other = readers[0].get_node().input_value(1 - readers[0].get_index()).get_node()
+    both = other.get_type_name() == "FakeQuantize" and len(other.output(0).get_target_inputs()) == 1
+    return readers[0].get_index() == 0 or not (both and _of_convolution(other))
 
 
 def _of_convolution(grid: Any) -> bool:

@@ -1,0 +1,1 @@
+"""How an artifact is used: what its README tells whoever receives it beside the proof."""

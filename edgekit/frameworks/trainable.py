@@ -1,0 +1,108 @@
+"""What of a model is trained, and in which mode: as the model itself says, in PyTorch and in Keras.
+
+What a model freezes (``requires_grad`` of a parameter, ``trainable`` of a layer) stays as it is, and so do the
+statistics of a norm whose scales are frozen: Keras does so by itself, and in PyTorch nobody freezes the ones and means
+the others to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgekit.frameworks import LoadedModel
+
+#: Distributions whose versions change what is done here.
+PACKAGES = ("torch",)
+
+
+def tensors_of(model: LoadedModel) -> list[Tensor]:
+    """All tensors that a model's answers and its training depend on: of Keras also what dropout draws from."""
+    if model.framework == "keras":
+        return [variable.value for variable in model.native.variables]
+    return [t for t in model.native.state_dict(keep_vars=True).values() if torch.is_tensor(t)]
+
+
+def saved(model: LoadedModel) -> list[Tensor]:
+    """What is saved of a model, in the order in which ``frameworks`` does."""
+    if model.framework == "keras":
+        return [variable.value for variable in model.native.weights]
+    return tensors_of(model)
+
+
+def hold(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Put values into a model's tensors."""
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.detach().copy_(value)
+
+
+def seed(model: LoadedModel, seed: int) -> None:
+    """Have Keras's dropouts draw the same numbers in every process, each its own."""
+    if model.framework == "keras":
+        weights = {id(variable) for variable in model.native.weights}
+        drawn = [v for v in model.native.variables if id(v) not in weights and v.path.endswith("seed_generator_state")]
+        for variable, number in zip(drawn, np.random.SeedSequence(seed).generate_state(len(drawn)), strict=True):
+            variable.assign(np.array([number, 0]))
+
+
+def parameters(model: LoadedModel, fixed: Sequence[Tensor] = ()) -> list[Tensor]:
+    """What is trained: what the model itself says is trainable, but for what is fixed."""
+    native = model.native
+    found = (
+        [variable.value for variable in native.trainable_variables]
+        if model.framework == "keras"
+        else [p for p in native.parameters() if p.requires_grad]
+    )
+    left_out = {tensor.data_ptr() for tensor in fixed}
+    return [tensor for tensor in found if tensor.data_ptr() not in left_out]
+
+
+def frozen(model: LoadedModel) -> dict[str, Tensor]:
+    """The weights that the model keeps from being trained, by name."""
+    if model.framework == "keras":
+        trained = {id(variable) for variable in model.native.trainable_variables}
+        own = [v for layer in _layers(model) for v in layer._trainable_variables]
+        return {v.path: v.value for v in own if id(v) not in trained}
+    named = model.native.named_parameters()
+    return {name: p for name, p in named if not p.requires_grad and p.is_floating_point()}
+
+
+class Modes:
+    """The modes of a model: of training and of evaluation."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        if model.framework == "keras":
+            every = (layer for layer in _layers(model) if type(layer).__name__ == "BatchNormalization")
+            self._norms = [layer for layer in every if layer.trainable]
+            self._still: list[Any] = []  # Keras knows by itself
+        else:
+            kind = torch.nn.modules.batchnorm._BatchNorm
+            self._norms = [m for m in model.native.modules() if isinstance(m, kind)]
+            self._still = [m for m in self._norms if m.affine and not any(p.requires_grad for p in m.parameters())]
+
+    def train(self, *, statistics: bool) -> None:
+        """Begin an epoch of training; without statistics norms use their running ones, and keep them."""
+        if self._model.framework == "torch":
+            self._model.native.train()
+            for norm in self._still if statistics else self._norms:
+                norm.eval()
+            return
+        for norm in () if statistics else self._norms:
+            norm.trainable = False
+            for variable in (norm.gamma, norm.beta):
+                if variable is not None:
+                    variable.value.requires_grad_(True)  # Keras stops their training as well
+
+    def evaluate(self) -> None:
+        """Compute as files do."""
+        if self._model.framework == "torch":
+            self._model.native.eval()
+
+
+def _layers(model: LoadedModel) -> Any:
+    return model.native._flatten_layers(include_self=True, recursive=True)
