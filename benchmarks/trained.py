@@ -70,11 +70,11 @@ MODELS = (
           inputs=("bytes=1x2048:int32",)),
     Model(
         "text direction", "is a line of text upside down", "Apache-2.0", "rapidocr==3.10.0",
-        "rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx", _ONNX, "directions_calibrate", "directions_evaluate",
+        "rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx", (*_ONNX, *_STORAGE), "directions_calibrate", "directions_evaluate",
         inputs=("x=1x3x48x192:float32",), samples="rendered text",
     ),
     Model(
-        "text detector", "where is text", "Apache-2.0", "rapidocr==3.10.0", "rapidocr/models/PP-OCRv6_det_small.onnx", _ONNX, "pages",
+        "text detector", "where is text", "Apache-2.0", "rapidocr==3.10.0", "rapidocr/models/PP-OCRv6_det_small.onnx", (*_ONNX, *_STORAGE), "pages",
         inputs=("x=1x3x160x160:float32",), samples="rendered text",
     ),
     Model(

@@ -97,4 +97,5 @@ def directions_evaluate() -> Any:
 def pages() -> Any:
     """Images with three lines of text."""
     rng = np.random.default_rng(0)
-    yield np.stack([np.concatenate([_line(rng, 160, h) for h in (48, 64, 48)], 1) for _ in range(128)])
+    whole = [np.concatenate([_line(rng, 160, h) for h in (48, 64, 48)], 1) for _ in range(128)]
+    yield np.stack([np.roll(one, rng.integers(0, 160, 2), (1, 2)) for one in whole])  # text lies anywhere
