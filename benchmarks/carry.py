@@ -25,6 +25,7 @@ from edgekit import target as targets
 from edgekit.conversion import adjusting
 from edgekit.conversion.recipe import carrying
 from edgekit.errors import EdgekitError
+from edgekit.handed import Handed
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -45,7 +46,8 @@ CARRIED, DERIVED, AGREED = 40.0, 21.0, 0.99
 
 def measured(model: str, framework: str, target: str, epochs: int, workers: Workers, store: Store) -> dict[str, Any]:
     """The figures of one cell."""
-    order = api._order(f"{model}@{framework}", target, None, None, None, "top1", (), (), trust=False)
+    files = Handed(f"{model}@{framework}", None, {}, ())
+    order = api._order(files, target, None, "top1", (), (), trust=False)
     order = dataclasses.replace(order, recipe=api._recipe(None, epochs, None), latency=False)
     with store.lease() as lease:
         run = Run(workers, lease, lambda event, label: None)

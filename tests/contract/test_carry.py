@@ -15,6 +15,7 @@ import pytest
 from edgekit import api, pipeline, toolchains
 from edgekit.compress import recipes
 from edgekit.conversion.recipe import carrying
+from edgekit.handed import Handed
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -134,7 +135,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def explored(target: str, store: Store, tmp_path: Path) -> Any:
     recipe = tmp_path / "short.toml"
     recipe.write_text('schema = 1\ntitle = "Short"\n\n[[step]]\nkind = "qat"\nepochs = 1\n')
-    order = api._order("lenet5@torch", target, None, None, None, "top1", (), (), trust=False)
+    order = api._order(Handed("lenet5@torch", None, {}, ()), target, None, "top1", (), (), trust=False)
     order = replace(order, recipe=recipes.load(str(recipe)), latency=False)
     with Workers() as workers, store.lease() as lease:
         return pipeline.explore(Run(workers, lease, lambda event, label: None), order)
