@@ -164,7 +164,10 @@ def _score(model: nn.Module, config: Config, inputs: list[Tensor], labels: NDArr
         with torch.no_grad():
             found = model(*(x[rows] for x in inputs))
         tensors = found if isinstance(found, tuple) else (found,)
-        outputs = {spec.name: t.numpy() for spec, t in zip(config.outputs, tensors, strict=True)}
+        outputs = {
+            spec.name: (t.movedim(1, -1) if spec.layout == "channels_last" else t).numpy()
+            for spec, t in zip(config.outputs, tensors, strict=True)
+        }
         scored = metric.read(tasks.postprocess(config.task, outputs), labels[rows])
         contributions.append(metric.contributions(labels[rows], scored))
     return float(metric.value(metric.gathered(contributions)))

@@ -20,14 +20,14 @@ SPEC = Architecture(
     family="probes",
     kind="dense",
     configs={
-        # 784*48+48 + 2*(48*8+8) + 8*48+48 + 48*784+784
+        # 784*64+64 + 2*(64*10+10) + 10*64+64 + 64*784+784
         "tiny": Config(
-            settings={"image_size": 28, "hidden": 48, "code": 8},
+            settings={"image_size": 28, "hidden": 64, "code": 10},
             inputs=(TensorSpec("image", (1, 28, 28, 1), layout="channels_last"),),
-            outputs=_outputs(28, 8),
-            parameters=77_312,
+            outputs=_outputs(28, 10),
+            parameters=103204,
             task="glyphs_again",
-            training=Training(epochs=25, learning_rate=3e-3),
+            training=Training(epochs=60, learning_rate=3e-3),
             floor=0.5,
         ),
         "reference": Config(
