@@ -188,7 +188,7 @@ def epsilons() -> dict[str, list[str]]:
 
 
 def constant_group(folder: str) -> dict[str, float]:
-    """Shares of NaN on a constant signal from ExecuTorch's group norm and edgekit's, and the error of the second elsewhere."""
+    """Shares of NaN on a constant signal, as it comes and mended, and the error of the second on another."""
     import torch
     from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime
