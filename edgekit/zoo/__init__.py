@@ -1,4 +1,4 @@
-"""The zoo: one folder per architecture, found by its name; it is listed once its trained weights are there.
+"""The zoo: one folder per architecture, found by its name; one with a file ``UNTRAINED`` is not listed yet.
 
 ``zoo/<name>/spec.py`` holds facts (no framework, no numpy), ``pytorch.py`` and ``keras.py`` hold one
 ``build(**settings)`` each, and ``<config>.safetensors`` the trained weights that both load.
@@ -109,8 +109,9 @@ class Architecture:
 
 
 def names() -> list[str]:
-    """Names of all architectures that ship trained weights, sorted."""
-    return sorted(p.parent.name for p in ROOT.glob("*/tiny.safetensors"))
+    """All architecture names, sorted, but for those whose weights are still to come (``UNTRAINED`` says why)."""
+    folders = (path.parent for path in ROOT.glob("*/spec.py"))
+    return sorted(folder.name for folder in folders if not (folder / "UNTRAINED").exists())
 
 
 def architecture(name: str) -> Architecture:

@@ -7,6 +7,7 @@ SPEC = Architecture(
     title="One dense layer, twice",
     paper="none",
     variant="8 to 8 to 8 with a ReLU between and the same weights",
+    family="fundamentals",
     kind="recurrent",
     configs={
         "tiny": Config(

@@ -7,6 +7,7 @@ SPEC = Architecture(
     title="Two dense layers",
     paper="none",
     variant="8 to 16 to 4 with a ReLU between",
+    family="fundamentals",
     kind="dense",
     configs={
         "tiny": Config(

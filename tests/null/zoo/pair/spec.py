@@ -9,6 +9,7 @@ SPEC = Architecture(
     title="Encoder and decoder",
     paper="none",
     variant="8 to 16 to 6, and 6 to 16 to 3",
+    family="fundamentals",
     kind="dense",
     configs={
         "tiny": Config(

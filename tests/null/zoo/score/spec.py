@@ -7,6 +7,7 @@ SPEC = Architecture(
     title="Two dense layers with one unit",
     paper="none",
     variant="8 to 16 to 1 with a ReLU between",
+    family="fundamentals",
     kind="dense",
     configs={
         "tiny": Config(
