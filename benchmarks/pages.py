@@ -5,7 +5,7 @@ python benchmarks/pages.py
 
 from __future__ import annotations
 
-from benchmarks import extras, low_bits, metrics_page, outside_page, results_page, sources, vendors
+from benchmarks import extras, low_bits, metrics_page, outside_page, results_page, sources, trained, vendors
 
 
 def write() -> None:
@@ -17,6 +17,7 @@ def write() -> None:
     low_bits.write()
     vendors.write()
     outside_page.write()
+    trained.write()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,14 @@ MOST_CHANGED = 40
 
 CONTRACTS = ROOT / "tests" / "contract"
 #: Without a conversion: what every architecture, layer and task is held to.
-ARCHITECTURES = ("test_zoo", "test_zoo_text", "test_reference_layers", "test_train", "test_frameworks")
+ARCHITECTURES = (
+    "test_zoo",
+    "test_published",
+    "test_zoo_text",
+    "test_reference_layers",
+    "test_train",
+    "test_frameworks",
+)
 
 
 def files(names: tuple[str, ...]) -> list[str]:

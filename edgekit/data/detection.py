@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,51 @@ def decode(raw: NDArray[np.generic], anchors: Sequence[tuple[float, float]], siz
     centre = (columns_rows + sigmoid(t[..., :2])) * (size / grid)
     half = np.asarray(anchors, np.float64) * np.exp(np.minimum(t[..., 2:], _LARGEST_LOG)) / 2
     return np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, count, 4)
+
+
+def default_boxes(size: int, grids: Sequence[int], sides: Sequence[float], ratios: Sequence[Sequence[float]]) -> Floats:
+    """SSD's default boxes (Liu et al., arXiv 1512.02325, section 2.2): ``(boxes, 4)`` as centre x, y, width, height.
+
+    At each place of a map: a square of the map's side, one of the geometric mean of it and the next, and for each ratio
+    a box of the side's area, wide and high.
+
+    Args:
+        size: side of the square image in pixels.
+        grids: places along a side of each map, which the boxes' centres divide evenly.
+        sides: side in pixels of each map's square, and one more behind the last.
+        ratios: of each map, all above 1.
+    """
+    found = []
+    for grid, (side, larger), above in zip(grids, pairwise(sides), ratios, strict=True):
+        shapes = [(side, side), (math.sqrt(side * larger),) * 2]
+        for ratio in above:
+            wide, narrow = side * math.sqrt(ratio), side / math.sqrt(ratio)
+            shapes += [(wide, narrow), (narrow, wide)]
+        centre = (np.arange(grid) + 0.5) * size / grid
+        y, x = np.meshgrid(centre, centre, indexing="ij")
+        places = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+        each = np.broadcast_to(np.asarray(shapes), (len(places), len(shapes), 2))
+        found.append(np.concatenate([np.broadcast_to(places, each.shape), each], axis=-1).reshape(-1, 4))
+    return np.concatenate(found)
+
+
+def from_default(raw: NDArray[np.generic], boxes: Floats, variances: tuple[float, float] = (0.1, 0.2)) -> Floats:
+    """Offsets ``(images, n, 4)`` from default boxes ``(n, 4)`` to corners in pixels (equation 2 of SSD's paper).
+
+    ``x = cx + tx * 0.1 * w``, ``w = w * exp(0.2 * tw)``, likewise y and h.
+    """
+    t = raw.astype(np.float64)
+    centre = boxes[:, :2] + t[..., :2] * variances[0] * boxes[:, 2:]
+    half = boxes[:, 2:] * np.exp(np.minimum(t[..., 2:] * variances[1], _LARGEST_LOG)) / 2
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def softmax(logits: NDArray[np.generic]) -> Floats:
+    """Probabilities along the last axis."""
+    z = logits.astype(np.float64)
+    powers = np.exp(z - z.max(axis=-1, keepdims=True))
+    found: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return found
 
 
 def apart(

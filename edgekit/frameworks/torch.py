@@ -158,7 +158,10 @@ def _python(source: Source) -> Loaded:
     if source.weights:
         _load_state(model, source.weights)
     names, found, sample, fixed = _asked(source, model, were)
-    loaded = _finish(source, model, model, names, found, sample)
+    with brought.whole_windows(model) as cut:
+        loaded = _finish(source, model, model, names, found, sample)
+    if cut:
+        fixed = (*fixed, f"The window of {', '.join(cut)} is larger than what it pools: it is cut to that.")
     loaded = replace(loaded, notes=(*notes, *fixed, *loaded.notes))
     states = _states(source, getattr(model, "streaming_state", None) or {}, loaded.signature)
     return replace(loaded, signature=replace(loaded.signature, state=states))

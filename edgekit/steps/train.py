@@ -7,6 +7,7 @@ architecture's ``pytorch.py`` where it has one, else cross-entropy. The last wei
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgekit import zoo
 from edgekit.data import tasks
 from edgekit.errors import UsageError
 from edgekit.proof import metrics
-from edgekit.zoo import Config
+from edgekit.zoo import Config, Training
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,14 +97,30 @@ def train(
 
     with fitting.reproducible(training.seed):
         model: nn.Module = module.build(**chosen.settings)
+        moving = _begin(model, name, training)
         inputs, labels = _tensors(chosen, tasks.load(chosen.task, "train"))
-        model.train()
-        parameters = list(model.parameters())
+        parameters = [parameter for part in moving for parameter in part.train().parameters()]
         fitting.fit(model, parameters, loss, inputs, labels, training, before=lambda epoch: None, after=after)
         inputs, labels = _tensors(chosen, tasks.load(chosen.task, "selection"))
         value = _score(model, chosen, inputs, labels.numpy())
         tensors = weights.from_torch(model)
     return TrainingResult(tensors, task.metric, value, len(labels), training.seed, tuple(losses))
+
+
+def _begin(model: nn.Module, name: str, training: Training) -> list[nn.Module]:
+    """The modules that training moves: all of a new model, or the new ones on another configuration's weights."""
+    from edgekit.zoo import weights
+
+    if training.start is None:
+        return [model]
+    path = zoo.weights_path(name, training.start)
+    assert path is not None, f"{name} ships no weights of {training.start!r}"
+    ours = weights.from_torch(model)
+    new = tuple(f"{part}." for part in training.trained)
+    old = {key: tensor for key, tensor in weights.read(path).items() if not key.startswith(new)}
+    weights.load_torch(model, {**{key: tensor for key, tensor in ours.items() if key.startswith(new)}, **old})
+    model.eval().requires_grad_(False)
+    return [model.get_submodule(part).requires_grad_(True) for part in training.trained]
 
 
 def _trainable(name: str, config: str) -> Config:
@@ -177,4 +194,27 @@ def run(folder: Path, request: Request) -> Answer:
 
     trained = train(request.name, request.config, seed=request.seed)
     weights.write(request.output, trained.tensors)  # type: ignore[arg-type]  # all are float32
+    facts = card(request.name, request.config, trained.seed, trained.value, trained.samples)
+    request.output.with_suffix(".json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return Answer(trained.metric, trained.value)
+
+
+def card(name: str, config: str, seed: int, value: float, samples: int) -> dict[str, object]:
+    """What lies beside a checkpoint: how it was made, from what, under which terms, and what it reaches."""
+    chosen = _trainable(name, config)
+    assert chosen.task is not None
+    task = tasks.task(chosen.task)
+    return {
+        "schema": 1,
+        "model": f"{name}:{config}",
+        "title": zoo.architecture(name).title,
+        "parameters": chosen.parameters,
+        "command": f"edgekit train {name}:{config} --seed {seed} -o {config}.safetensors",
+        "seed": seed,
+        "task": chosen.task,
+        "data": f"{task.title}; {task.source}",
+        "licence": "Apache-2.0, as edgekit",
+        "metric": task.metric,
+        "selection": round(value, 6),
+        "samples": samples,
+    }

@@ -1,4 +1,4 @@
-"""The zoo: one folder per architecture, found by its name.
+"""The zoo: one folder per architecture, found by its name; it is listed once its trained weights are there.
 
 ``zoo/<name>/spec.py`` holds facts (no framework, no numpy), ``pytorch.py`` and ``keras.py`` hold one
 ``build(**settings)`` each, and ``<config>.safetensors`` the trained weights that both load.
@@ -17,16 +17,26 @@ from edgekit.signature import WHOLE, Framework, Signature, State, TensorSpec
 
 ROOT = Path(__file__).parent
 
+Family = Literal[
+    "fundamentals", "image classification", "detection", "segmentation", "face and style", "text", "audio", "probes"
+]
+
 
 @dataclass(frozen=True)
 class Training:
-    """How ``edgekit train`` reproduces the checkpoint of one configuration (AdamW, cosine decay to zero)."""
+    """How ``edgekit train`` reproduces the checkpoint of one configuration (AdamW, cosine decay to zero).
+
+    With ``start`` the weights are those of another configuration at first, and only the modules ``trained`` are made
+    anew and move: a new head on a frozen base, whose BatchNorms keep their statistics.
+    """
 
     epochs: int
     batch: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     seed: int = 0
+    start: str | None = None
+    trained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Config:
             recurrent gate).
         task: the task in ``edgekit/data/tasks`` that it is trained on; None where no weights ship.
         training: how the shipped weights were made; None where no weights ship.
+        floor: what the float model's metric must reach on the test split (must not exceed, where less is better);
+            written before the training, and kept.
         parts: the parts that it is deployed as, by the name that they have in the implementations (a submodule in
             PyTorch, a key of what ``build`` returns in Keras), in the order in which a step calls them; empty where
             the model is one.
@@ -61,6 +73,7 @@ class Config:
     parameters: int
     task: str | None = None
     training: Training | None = None
+    floor: float | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
 
     def signature(self, framework: Framework, part: str = WHOLE) -> Signature:
@@ -82,6 +95,7 @@ class Architecture:
         paper: authors, title, year, arXiv number or venue.
         variant: the one published variant that both implementations follow, with epsilon, padding,
             activation and where strides are.
+        family: what it is for, as lists are ordered.
         kind: what it is made of.
         configs: sizes by name; at least ``tiny`` (trained, ships weights) and ``reference`` (the paper's).
     """
@@ -89,18 +103,19 @@ class Architecture:
     title: str
     paper: str
     variant: str
+    family: Family
     kind: Literal["dense", "convolutional", "recurrent", "attention"]
     configs: Mapping[str, Config] = field(default_factory=dict)
 
 
 def names() -> list[str]:
-    """All architecture names, sorted."""
-    return sorted(p.parent.name for p in ROOT.glob("*/spec.py"))
+    """Names of all architectures that ship trained weights, sorted."""
+    return sorted(p.parent.name for p in ROOT.glob("*/tiny.safetensors"))
 
 
 def architecture(name: str) -> Architecture:
     """Read one architecture's facts; raises ``UsageError`` with the nearest name."""
-    if name not in names():
+    if not (ROOT / name / "spec.py").is_file():
         raise unknown_name("model", name, names())
     spec: Architecture = importlib.import_module(f"edgekit.zoo.{name}.spec").SPEC
     return spec

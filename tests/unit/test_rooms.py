@@ -71,9 +71,13 @@ def test_every_room_has_its_place(capsys) -> None:
     assert found <= set(RANK)
 
 
+#: Folders of which each file is one of many alike, found by its name.
+CATALOGUES = {"data/tasks"}
+
+
 def test_folders_hold_at_most_a_dozen_modules() -> None:
     counts = {
         folder.relative_to(PACKAGE).as_posix(): len([p for p in folder.glob("*.py") if not p.stem.startswith("__")])
         for folder in [PACKAGE, *(p.parent for p in PACKAGE.rglob("__init__.py"))]
     }
-    assert {folder: count for folder, count in counts.items() if count > 12} == {}
+    assert {folder: count for folder, count in counts.items() if count > 12 and folder not in CATALOGUES} == {}

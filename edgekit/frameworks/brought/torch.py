@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,47 @@ def plain(given: str, model: nn.Module) -> tuple[str, ...]:
         kinds = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in other))
         notes.append(f"Weights were {kinds}: the model is converted, and compared with its file, in float32.")
     return tuple(notes)
+
+
+@contextlib.contextmanager
+def whole_windows(model: nn.Module) -> Iterator[list[str]]:
+    """While it is open, windows of pools that are larger than what they pool are cut to it, in place.
+
+    With ``ceil_mode`` PyTorch takes what is there: Hugging Face's EfficientNet pools a map of any size with a window as
+    wide as its channels. Elsewhere such a window is refused, or counts what is not there. Yields the names of the
+    layers, complete when it closes.
+    """
+    cut: list[str] = []
+    seen: dict[str, set[tuple[int, ...]]] = {}
+
+    def hook(name: str) -> Callable[..., None]:
+        def note(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            seen.setdefault(name, set()).add(tuple(inputs[0].shape))
+
+        return note
+
+    pools = {name: m for name, m in model.named_modules() if isinstance(m, nn.AvgPool2d) and m.ceil_mode}
+    hooks = [module.register_forward_pre_hook(hook(name)) for name, module in pools.items()]
+    try:
+        yield cut
+    finally:
+        for handle in hooks:
+            handle.remove()
+    for name, module in pools.items():
+        kernel, padding = _pair(module.kernel_size), _pair(module.padding)
+        sizes = {shape[-2:] for shape in seen.get(name, ())}
+        if len(sizes) != 1 or any(padding):
+            continue
+        size = sizes.pop()
+        if any(k > s for k, s in zip(kernel, size, strict=True)):
+            stride = _pair(module.stride)
+            module.stride = tuple(s if k > s else t for k, s, t in zip(kernel, size, stride, strict=True))  # type: ignore[assignment]
+            module.kernel_size = tuple(map(min, kernel, size))  # type: ignore[assignment]
+            cut.append(name)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
 
 
 def types(model: nn.Module) -> frozenset[torch.dtype]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.frameworks import LoadedModel
-from edgekit.schemes import FP32
+from edgekit.scheme import Scheme
 from edgekit.toolchains import Converted, Options, Request
 from edgekit.toolchains._shared import messages, pt2e, torch_graph
 from edgekit.toolchains.litert import session
@@ -76,15 +76,15 @@ def _write(model: LoadedModel, module: Any, request: Request, quantization: Any 
         raise _explained(error, model) from error
     written.export(str(file))
     if left := lowered_no_further(packed_model(file.read_bytes(), file)):
-        _check_runs(file, left, model)
+        _check_runs(file, left, model, request.scheme)
     write_named(file.read_bytes(), file, request)
     return Converted(file)
 
 
-def _check_runs(file: Path, left: Sequence[str], model: LoadedModel) -> None:
+def _check_runs(file: Path, left: Sequence[str], model: LoadedModel, scheme: Scheme) -> None:
     """Refuse a file with operators that the interpreter may lack, by their places in the model."""
     try:
-        session.open_session(file, Options(FP32))
+        session.open_session(file, Options(scheme))
     except UnsupportedError as error:
         missing = [name for name in left if name in str(error)] or list(left)
         where = _places(model, [name.removeprefix("STABLEHLO_").lower() for name in missing])

@@ -117,7 +117,7 @@ def _dynamo(program: Any) -> onnx.ModelProto:
     import torch
 
     try:
-        with vendor.exact_constants():
+        with torch.no_grad(), vendor.exact_constants():  # vendor.OTHER_ATTENTION
             exported = torch.onnx.export(
                 program, (), dynamo=True, opset_version=OPSET, external_data=False, verbose=False, optimize=True
             )

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
+from edgekit.zoo.blocks.keras import attend
+
 PADDING = 0
 #: Added to the scores of masked keys: exp(-60) vanishes beside 1 in float32, and int8 keeps its range.
 MASKED = -60.0
@@ -48,16 +50,9 @@ def _norm(name: str) -> layers.LayerNormalization:
 
 def _block(x: KerasTensor, mask: KerasTensor, name: str, heads: int, inner: int) -> KerasTensor:
     """Self-attention and feed-forward, each followed by its residual sum and LayerNorm."""
-    _, length, width = x.shape
-    split = (-1, length, heads, width // heads)
-
-    def projected(part: str, axes: tuple[int, ...]) -> KerasTensor:
-        return ops.transpose(ops.reshape(layers.Dense(width, name=f"{name}_{part}")(x), split), axes)
-
-    query = projected("query", (0, 2, 1, 3)) * (1 / math.sqrt(split[-1]))
-    scores = ops.matmul(query, projected("key", (0, 2, 3, 1))) + mask
-    mixed = ops.matmul(ops.softmax(scores, axis=-1), projected("value", (0, 2, 1, 3)))
-    mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, width))
+    width = x.shape[-1]
+    query, key, value = (layers.Dense(width, name=f"{name}_{part}")(x) for part in ("query", "key", "value"))
+    mixed = attend(query, key, value, heads, mask)
     x = _norm(f"{name}_attended_norm")(x + layers.Dense(width, name=f"{name}_attended")(mixed))
     hidden = layers.Dense(inner, name=f"{name}_inner")(x)
     hidden = hidden * 0.5 * (ops.erf(hidden * math.sqrt(0.5)) + 1.0)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgekit.zoo.blocks.pytorch import attend
+
 PADDING = 0
 #: Added to the scores of masked keys: exp(-60) vanishes beside 1 in float32, and int8 keeps its range.
 MASKED = -60.0
@@ -31,13 +33,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """``x`` (n, T, width), ``mask`` (n, 1, 1, T) added to the scores."""
-        n, length, width = x.shape
-        split = (n, length, self.heads, width // self.heads)
-        query = self.query(x).reshape(split).permute(0, 2, 1, 3) * (1 / math.sqrt(split[-1]))
-        key = self.key(x).reshape(split).permute(0, 2, 3, 1)
-        value = self.value(x).reshape(split).permute(0, 2, 1, 3)
-        weights = torch.softmax(torch.matmul(query, key) + mask, dim=-1)
-        mixed = torch.matmul(weights, value).permute(0, 2, 1, 3).reshape(n, length, width)
+        mixed = attend(self.query(x), self.key(x), self.value(x), self.heads, mask)
         x = self.attended_norm(x + self.attended(mixed))
         normed: Tensor = self.outer_norm(x + self.outer(functional.gelu(self.inner(x))))
         return normed

@@ -15,6 +15,7 @@ SPEC = Architecture(
     "it is with minus infinity. classes=None gives the published model, whose outputs are the hidden states and the "
     "pooled first token; with classes, a linear head on the pooled token gives logits, as in "
     "BertForSequenceClassification. No dropout.",
+    family="text",
     kind="attention",
     configs={
         "tiny": Config(
@@ -33,6 +34,7 @@ SPEC = Architecture(
             parameters=110_019,
             task="reviews",
             training=Training(epochs=16, batch=64, learning_rate=1e-3),
+            floor=0.85,
         ),
         "reference": Config(
             settings={

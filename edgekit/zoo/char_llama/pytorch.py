@@ -8,20 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgekit.zoo.blocks.pytorch import RMSNorm
 from edgekit.zoo.char_llama.spec import EPSILON, mask, rotations
-
-
-class RMSNorm(nn.Module):
-    """Division by the root of the mean square, and a scale per channel."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize the last axis."""
-        scaled: Tensor = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPSILON) * self.weight
-        return scaled
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -75,9 +63,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, groups: int, inner: int) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(width)
+        self.input_layernorm = RMSNorm(width, EPSILON)
         self.self_attn = Attention(width, heads, groups)
-        self.post_attention_layernorm = RMSNorm(width)
+        self.post_attention_layernorm = RMSNorm(width, EPSILON)
         self.mlp = MLP(width, inner)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, masked: Tensor) -> Tensor:
@@ -101,7 +89,7 @@ class Llama(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(Block(width, heads, groups, inner) for _ in range(depth))
-        self.norm = RMSNorm(width)
+        self.norm = RMSNorm(width, EPSILON)
         self.lm_head = nn.Linear(width, vocabulary, bias=False)
         if tied:
             self.lm_head.weight = self.embed_tokens.weight

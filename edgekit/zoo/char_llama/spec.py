@@ -42,6 +42,7 @@ SPEC = Architecture(
     "attention, SwiGLU, no biases. Output weights are tied to the token embedding in the reference and of their own in "
     "tiny. Later tokens are masked out by adding -150 to their scores, which leaves the float output as it is with "
     "minus infinity.",
+    family="text",
     kind="attention",
     configs={
         "tiny": Config(
@@ -61,6 +62,7 @@ SPEC = Architecture(
             parameters=123_328,
             task="python_text",
             training=Training(epochs=7, learning_rate=1.2e-2),
+            floor=9.7,
         ),
         "reference": Config(
             settings={

@@ -36,6 +36,7 @@ SPEC = Architecture(
     "features without bias. One bias per gate; no dropout at inference. The LSTM is written in products, sigmoids and "
     "tanhs: a call is one step, and its state lies open. `tiny` normalises with an epsilon of 1e-3: 1e-7 blows frames "
     "that are all but silent up to full size, whose variance an int8 (and a float16) file cannot tell from zero.",
+    family="audio",
     kind="recurrent",
     configs={
         "tiny": Config(
@@ -45,6 +46,7 @@ SPEC = Architecture(
             parameters=181_569,
             task="noisy_speech",
             training=Training(epochs=20, batch=32, learning_rate=3e-3),
+            floor=9.15,
             parts=_parts(frame=256, hidden=64, depth=1),
         ),
         # An LSTM from i to h has 4 h (i + h + 1) parameters:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
+
+from edgekit.zoo.blocks.keras import attend
 
 #: Added to the scores of later tokens: exp(-60) vanishes beside 1 in float32, and int8 keeps its range.
 MASKED = -60.0
@@ -33,14 +33,10 @@ def _norm(name: str) -> layers.LayerNormalization:
 
 def _block(x: KerasTensor, mask: np.ndarray, name: str, heads: int) -> KerasTensor:
     """Causal self-attention and feed-forward, each behind its LayerNorm and beside a residual."""
-    _, length, width = x.shape
-    split = (-1, length, heads, width // heads)
+    width = x.shape[-1]
     qkv = layers.Dense(3 * width, name=f"{name}_qkv")(_norm(f"{name}_attention_norm")(x))
-    query, key, value = (ops.reshape(part, split) for part in ops.split(qkv, 3, axis=-1))
-    query = ops.transpose(query, (0, 2, 1, 3)) * (1 / math.sqrt(split[-1]))
-    scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1))) + mask
-    mixed = ops.matmul(ops.softmax(scores, axis=-1), ops.transpose(value, (0, 2, 1, 3)))
-    mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, width))
+    query, key, value = ops.split(qkv, 3, axis=-1)
+    mixed = attend(query, key, value, heads, mask)
     x = x + layers.Dense(width, name=f"{name}_attended")(mixed)
     hidden = layers.Dense(4 * width, name=f"{name}_inner")(_norm(f"{name}_inner_norm")(x))
     hidden = ops.gelu(hidden, approximate=True)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgekit.zoo.blocks.pytorch import attend
+
 #: Added to the scores of later tokens: exp(-60) vanishes beside 1 in float32, and int8 keeps its range.
 MASKED = -60.0
 EPSILON = 1e-5
@@ -28,14 +30,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """``x`` (n, T, width), ``mask`` (T, T) added to the scores."""
-        n, length, width = x.shape
-        split = (n, length, self.heads, width // self.heads)
-        query, key, value = self.qkv(self.attention_norm(x)).split(width, dim=-1)
-        query = query.reshape(split).permute(0, 2, 1, 3) * (1 / math.sqrt(split[-1]))
-        key = key.reshape(split).permute(0, 2, 3, 1)
-        value = value.reshape(split).permute(0, 2, 1, 3)
-        weights = torch.softmax(torch.matmul(query, key) + mask, dim=-1)
-        mixed = torch.matmul(weights, value).permute(0, 2, 1, 3).reshape(n, length, width)
+        query, key, value = self.qkv(self.attention_norm(x)).split(x.shape[-1], dim=-1)
+        mixed = attend(query, key, value, self.heads, mask)
         x = x + self.attended(mixed)
         summed: Tensor = x + self.outer(functional.gelu(self.inner(self.inner_norm(x)), approximate="tanh"))
         return summed

@@ -13,6 +13,7 @@ SPEC = Architecture(
     "(epsilon 1e-5), tanh GELU, learned positions, query, key and value from one linear layer, output weights tied to "
     "the token embedding. Later tokens are masked out by adding -60 to their scores, which leaves the float output "
     "as it is with minus infinity. No dropout.",
+    family="text",
     kind="attention",
     configs={
         "tiny": Config(
@@ -22,6 +23,7 @@ SPEC = Architecture(
             parameters=108_608,
             task="sentences",
             training=Training(epochs=12, batch=64, learning_rate=2e-3),
+            floor=10.0,
         ),
         "reference": Config(
             settings={"vocabulary": 50_257, "positions": 1024, "width": 768, "depth": 12, "heads": 12, "length": 128},

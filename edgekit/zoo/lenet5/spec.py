@@ -12,6 +12,7 @@ def _config(widths: tuple[int, int, int, int], parameters: int, *, trained: bool
         parameters=parameters,
         task="digits32" if trained else None,
         training=Training(epochs=30, batch=32, learning_rate=2e-3) if trained else None,
+        floor=0.85 if trained else None,
     )
 
 
@@ -25,6 +26,7 @@ SPEC = Architecture(
         "in the way that is usual today: C3 sees all maps of S2, pooling has no trained coefficients, and a linear "
         "layer of logits takes the place of the RBF units; tanh is not scaled"
     ),
+    family="image classification",
     kind="convolutional",
     configs={
         # 25*8+8 + 25*8*16+16 + 25*16*64+64 + 64*48+48 + 48*10+10

@@ -13,6 +13,7 @@ SPEC = Architecture(
     "embedding 20,000 x 128, two bidirectional LSTM layers of 64 units per direction, one logit; 2,757,761 parameters. "
     "Gates are sigmoid and tanh, one bias per gate, no peepholes, no padding mask, no dropout. Sequence outputs of "
     "both directions are concatenated between layers; after the last layer the final state of each direction is.",
+    family="text",
     kind="recurrent",
     configs={
         "tiny": Config(
@@ -22,6 +23,7 @@ SPEC = Architecture(
             parameters=52_003,
             task="reviews",
             training=Training(epochs=10, batch=64, learning_rate=4e-3),
+            floor=0.85,
         ),
         "reference": Config(
             settings={"vocabulary": 20_000, "embedding": 128, "hidden": 64, "depth": 2, "classes": 1, "length": 200},

@@ -12,6 +12,7 @@ def _config(size: int, hidden: tuple[int, ...], parameters: int, *, trained: boo
         parameters=parameters,
         task="digits" if trained else None,
         training=Training(epochs=60, batch=32, learning_rate=2e-3) if trained else None,
+        floor=0.85 if trained else None,
     )
 
 
@@ -22,6 +23,7 @@ SPEC = Architecture(
         "mnist_mlp of the Keras examples: 28x28 grey image flattened, two hidden layers of 512 with ReLU, 10 logits; "
         "without its dropout, which is nothing at inference"
     ),
+    family="fundamentals",
     kind="dense",
     configs={
         # 64*64+64 + 64*32+32 + 32*10+10

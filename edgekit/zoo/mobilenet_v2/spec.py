@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edgekit.signature import TensorSpec
 from edgekit.zoo import Architecture, Config, Training
+from edgekit.zoo.blocks import InvertedResidual, divisible
 
 Stage = tuple[int, int, int, int]
 
@@ -24,33 +25,12 @@ TINY_STAGES: tuple[Stage, ...] = ((1, 16, 1, 1), (4, 24, 2, 2), (4, 32, 2, 1), (
 
 
 @dataclass(frozen=True)
-class Block:
-    """One inverted residual; ``expanded`` equals ``inputs`` where there is no expansion convolution."""
-
-    inputs: int
-    expanded: int
-    outputs: int
-    stride: int
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added to the output."""
-        return self.stride == 1 and self.inputs == self.outputs
-
-
-@dataclass(frozen=True)
 class Plan:
     """Channels of the whole network for one width multiplier."""
 
     stem: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[InvertedResidual, ...]
     head: int
-
-
-def divisible(channels: float) -> int:
-    """Round to a multiple of 8, never below 90 % of ``channels`` (as in the authors' code)."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def plan(alpha: float, stages: Sequence[Stage], head: int) -> Plan:
@@ -60,7 +40,8 @@ def plan(alpha: float, stages: Sequence[Stage], head: int) -> Plan:
     for expansion, channels, repeats, stride in stages:
         outputs = divisible(int(channels * alpha))
         for i in range(repeats):
-            blocks.append(Block(width, width * expansion, outputs, stride if i == 0 else 1))
+            stride_here = stride if i == 0 else 1
+            blocks.append(InvertedResidual(width, width * expansion, outputs, 3, stride_here, "relu6"))
             width = outputs
     return Plan(stem, tuple(blocks), divisible(head * alpha) if alpha > 1 else head)
 
@@ -74,6 +55,7 @@ SPEC = Architecture(
         "every stride-2 convolution pads an even image with no zeros before and one after (TensorFlow's SAME), others "
         "pad one on each side; convolutions without bias; global average, then one dense layer of logits"
     ),
+    family="image classification",
     kind="convolutional",
     configs={
         "tiny": Config(
@@ -83,6 +65,17 @@ SPEC = Architecture(
             parameters=24_698,
             task="textures",
             training=Training(epochs=14, learning_rate=4e-3),
+            floor=0.85,
+        ),
+        # A base that was trained for other classes stays as it is, and a new head of linear logits is trained on it.
+        "transfer": Config(
+            settings={"image_size": 32, "classes": 5, "alpha": 0.5, "stages": TINY_STAGES, "head": 128},
+            inputs=(TensorSpec("image", (1, 32, 32, 3), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 5), role="classes"),),
+            parameters=24_053,
+            task="materials",
+            training=Training(epochs=30, learning_rate=1e-2, start="tiny", trained=("logits",)),
+            floor=0.8,
         ),
         "reference": Config(
             settings={"image_size": 224, "classes": 1000, "alpha": 1.0, "stages": STAGES, "head": 1280},

@@ -1,10 +1,10 @@
 """Facts about MobileNetV3, and the table of its blocks that both implementations build from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from edgekit.signature import TensorSpec
 from edgekit.zoo import Architecture, Config, Training
+from edgekit.zoo.blocks import InvertedResidual, divisible
 
 #: Channels of the expansion, output channels, kernel, stride, whether it squeezes and excites, whether it has
 #: hard-swish (else ReLU). No expansion convolution where the block's inputs are as many already.
@@ -25,6 +25,25 @@ SMALL: tuple[Row, ...] = (
     (576, 96, 5, 1, True, True),
 )
 
+#: Table 1 of the paper (Large).
+LARGE: tuple[Row, ...] = (
+    (16, 16, 3, 1, False, False),
+    (64, 24, 3, 2, False, False),
+    (72, 24, 3, 1, False, False),
+    (72, 40, 5, 2, True, False),
+    (120, 40, 5, 1, True, False),
+    (120, 40, 5, 1, True, False),
+    (240, 80, 3, 2, False, True),
+    (200, 80, 3, 1, False, True),
+    (184, 80, 3, 1, False, True),
+    (184, 80, 3, 1, False, True),
+    (480, 112, 3, 1, True, True),
+    (672, 112, 3, 1, True, True),
+    (672, 160, 5, 2, True, True),
+    (960, 160, 5, 1, True, True),
+    (960, 160, 5, 1, True, True),
+)
+
 #: For 32x32 images: 32 -> 16 -> 8 -> 4 instead of 224 -> ... -> 7.
 TINY: tuple[Row, ...] = (
     (16, 16, 3, 1, True, False),
@@ -35,40 +54,14 @@ TINY: tuple[Row, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Block:
-    """One inverted residual; ``expanded`` equals ``inputs`` where there is no expansion convolution.
-
-    ``squeezed`` is the width of squeeze-and-excite, 0 where there is none.
-    """
-
-    inputs: int
-    expanded: int
-    outputs: int
-    kernel: int
-    stride: int
-    squeezed: int
-    swish: bool
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added to the output."""
-        return self.stride == 1 and self.inputs == self.outputs
-
-
-def divisible(channels: float) -> int:
-    """Round to a multiple of 8, never below 90 % of ``channels`` (as in the authors' code)."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-def plan(stem: int, rows: Sequence[Row]) -> tuple[Block, ...]:
+def plan(stem: int, rows: Sequence[Row]) -> tuple[InvertedResidual, ...]:
     """All blocks in order; squeeze-and-excite has a quarter of the channels that it weighs."""
     blocks = []
     inputs = stem
     for expanded, outputs, kernel, stride, squeezes, swish in rows:
+        activation = "hard_swish" if swish else "relu"
         squeezed = divisible(expanded / 4) if squeezes else 0
-        blocks.append(Block(inputs, expanded, outputs, kernel, stride, squeezed, swish))
+        blocks.append(InvertedResidual(inputs, expanded, outputs, kernel, stride, activation, squeezed))
         inputs = outputs
     return tuple(blocks)
 
@@ -84,6 +77,7 @@ SPEC = Architecture(
         "(TensorFlow's SAME); behind the global average a dense layer with hard-swish, then one of logits (there 1x1 "
         "convolutions on the one pixel that is left)"
     ),
+    family="image classification",
     kind="convolutional",
     configs={
         "tiny": Config(
@@ -93,6 +87,13 @@ SPEC = Architecture(
             parameters=41_818,
             task="textures",
             training=Training(epochs=14, learning_rate=4e-3),
+            floor=0.85,
+        ),
+        "large": Config(
+            settings={"image_size": 224, "classes": 1000, "stem": 16, "rows": LARGE, "last": 960, "point": 1280},
+            inputs=(TensorSpec("image", (1, 224, 224, 3), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 1000), role="classes"),),
+            parameters=5_483_032,
         ),
         "reference": Config(
             settings={"image_size": 224, "classes": 1000, "stem": 16, "rows": SMALL, "last": 576, "point": 1024},

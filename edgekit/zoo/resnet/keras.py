@@ -20,9 +20,11 @@ def _relu(x: Any, path: str) -> Any:
     return layers.ReLU(name=f"{path}_relu")(x)
 
 
-def _conv(x: Any, path: str, outputs: int, kernel: int, stride: int = 1) -> Any:
+def _conv(x: Any, path: str, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> Any:
     if stride == 1 or kernel == 1:
-        return layers.Conv2D(outputs, kernel, stride, padding="same", use_bias=False, name=path)(x)
+        return layers.Conv2D(
+            outputs, kernel, stride, padding="same", dilation_rate=dilation, use_bias=False, name=path
+        )(x)
     x = layers.ZeroPadding2D(kernel // 2, name=f"{path}_pad")(x)
     return layers.Conv2D(outputs, kernel, stride, use_bias=False, name=path)(x)
 
@@ -37,12 +39,23 @@ def _block(x: Any, kind: Kind, block: Block) -> Any:
     )
     out = x
     for i, (kernel, stride, outputs) in enumerate(steps, 1):
-        out = _norm(_conv(out, f"{path}_conv{i}", outputs, kernel, stride), f"{path}_bn{i}")
+        dilation = block.dilation if kernel == 3 else 1
+        out = _norm(_conv(out, f"{path}_conv{i}", outputs, kernel, stride, dilation), f"{path}_bn{i}")
         if i < len(steps):
             out = _relu(out, f"{path}_bn{i}")
     if block.projects:
         x = _norm(_conv(x, f"{path}_downsample_0", block.outputs, 1, block.stride), f"{path}_downsample_1")
     return _relu(layers.Add(name=f"{path}_add")([out, x]), path)
+
+
+def features(image: Any, kind: Kind, blocks: Sequence[Block], stem: int, stem_kernel: int, stem_stride: int) -> Any:
+    """The last stage's map."""
+    x = _relu(_norm(_conv(image, "conv1", stem, stem_kernel, stem_stride), "bn1"), "bn1")
+    # Zeros are as good as the minus infinity that PyTorch pads: nothing is negative after ReLU.
+    x = layers.MaxPooling2D(3, 2, name="maxpool")(layers.ZeroPadding2D(1, name="maxpool_pad")(x))
+    for block in blocks:
+        x = _block(x, kind, block)
+    return x
 
 
 def build(
@@ -58,10 +71,6 @@ def build(
 ) -> keras.Model:
     """Build the model; ``depths`` and ``widths`` (output channels) have one number per stage."""
     image = keras.Input((image_size, image_size, 3), name="image")
-    x = _relu(_norm(_conv(image, "conv1", stem, stem_kernel, stem_stride), "bn1"), "bn1")
-    # Zeros are as good as the minus infinity that PyTorch pads: nothing is negative after ReLU.
-    x = layers.MaxPooling2D(3, 2, name="maxpool")(layers.ZeroPadding2D(1, name="maxpool_pad")(x))
-    for block in plan(kind, depths, widths, stem):
-        x = _block(x, kind, block)
+    x = features(image, kind, plan(kind, depths, widths, stem), stem, stem_kernel, stem_stride)
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)
     return keras.Model(image, layers.Dense(classes, name="logits")(x), name="resnet")

@@ -12,8 +12,8 @@ from torch.nn import functional
 from edgekit.zoo.resnet.spec import Block, Kind, plan
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, bias=False)
 
 
 def _shortcut(block: Block) -> nn.Sequential | None:
@@ -27,9 +27,9 @@ class Basic(nn.Module):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self.conv1 = _conv(block.inputs, block.inner, 3, block.stride)
+        self.conv1 = _conv(block.inputs, block.inner, 3, block.stride, block.dilation)
         self.bn1 = nn.BatchNorm2d(block.inner)
-        self.conv2 = _conv(block.inner, block.outputs, 3)
+        self.conv2 = _conv(block.inner, block.outputs, 3, 1, block.dilation)
         self.bn2 = nn.BatchNorm2d(block.outputs)
         self.downsample = _shortcut(block)
 
@@ -47,7 +47,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = _conv(block.inputs, block.inner, 1)
         self.bn1 = nn.BatchNorm2d(block.inner)
-        self.conv2 = _conv(block.inner, block.inner, 3, block.stride)
+        self.conv2 = _conv(block.inner, block.inner, 3, block.stride, block.dilation)
         self.bn2 = nn.BatchNorm2d(block.inner)
         self.conv3 = _conv(block.inner, block.outputs, 1)
         self.bn3 = nn.BatchNorm2d(block.outputs)
@@ -61,26 +61,37 @@ class Bottleneck(nn.Module):
         return functional.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
-class ResNet(nn.Module):
-    """Takes ``(n, 3, size, size)``, gives ``(n, classes)`` logits."""
+class Trunk(nn.Module):
+    """Takes ``(n, 3, size, size)``, gives the last stage's map."""
 
-    def __init__(
-        self, kind: Kind, blocks: Sequence[Block], stem: int, stem_kernel: int, stem_stride: int, classes: int
-    ) -> None:
+    def __init__(self, kind: Kind, blocks: Sequence[Block], stem: int, stem_kernel: int, stem_stride: int) -> None:
         super().__init__()
         make = Bottleneck if kind == "bottleneck" else Basic
         self.conv1 = _conv(3, stem, stem_kernel, stem_stride)
         self.bn1 = nn.BatchNorm2d(stem)
         stages = groupby(blocks, key=lambda block: block.stage)
         self.stages = nn.ModuleList(nn.Sequential(*(make(block) for block in members)) for _, members in stages)
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """Compute the map."""
+        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(image))), 3, 2, 1)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+class ResNet(Trunk):
+    """Takes ``(n, 3, size, size)``, gives ``(n, classes)`` logits."""
+
+    def __init__(
+        self, kind: Kind, blocks: Sequence[Block], stem: int, stem_kernel: int, stem_stride: int, classes: int
+    ) -> None:
+        super().__init__(kind, blocks, stem, stem_kernel, stem_stride)
         self.logits = nn.Linear(blocks[-1].outputs, classes)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Compute the logits."""
-        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(image))), 3, 2, 1)
-        for stage in self.stages:
-            x = stage(x)
-        out: torch.Tensor = self.logits(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        out: torch.Tensor = self.logits(functional.adaptive_avg_pool2d(self.features(image), 1).flatten(1))
         return out
 
 

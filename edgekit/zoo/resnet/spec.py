@@ -14,7 +14,7 @@ Kind = Literal["basic", "bottleneck"]
 class Block:
     """One residual block: its place (stage and index, both from 0), channels and stride.
 
-    ``inner`` is the width of its 3x3 convolutions: a quarter of ``outputs`` in a bottleneck.
+    ``inner`` is the width of its 3x3 convolutions: a quarter of ``outputs`` in a bottleneck; ``dilation`` is theirs.
     """
 
     stage: int
@@ -23,6 +23,7 @@ class Block:
     inner: int
     outputs: int
     stride: int
+    dilation: int = 1
 
     @property
     def projects(self) -> bool:
@@ -30,15 +31,21 @@ class Block:
         return self.stride != 1 or self.inputs != self.outputs
 
 
-def plan(kind: Kind, depths: Sequence[int], widths: Sequence[int], stem: int) -> tuple[Block, ...]:
-    """All blocks in order; every stage but the first halves the image."""
+def plan(kind: Kind, depths: Sequence[int], widths: Sequence[int], stem: int, *, dilated: int = 0) -> tuple[Block, ...]:
+    """All blocks in order; every stage but the first halves the image.
+
+    The last ``dilated`` stages keep its size instead: their 3x3 convolutions see as far by dilation, which doubles
+    behind the first block of each (Yu, Koltun and Funkhouser, arXiv:1705.09914; as torchvision does it).
+    """
     blocks = []
-    inputs = stem
+    inputs, dilation = stem, 1
     for stage, (depth, outputs) in enumerate(zip(depths, widths, strict=True)):
         inner = outputs // 4 if kind == "bottleneck" else outputs
         for index in range(depth):
-            stride = 2 if stage and index == 0 else 1
-            blocks.append(Block(stage, index, inputs, inner, outputs, stride))
+            halves = stage > 0 and index == 0
+            keeps = halves and stage >= len(depths) - dilated
+            blocks.append(Block(stage, index, inputs, inner, outputs, 2 if halves and not keeps else 1, dilation))
+            dilation *= 2 if keeps else 1
             inputs = outputs
     return tuple(blocks)
 
@@ -70,6 +77,7 @@ SPEC = Architecture(
         "convolution and the 3x3 max pooling pad the same number of zeros on all sides, also with stride 2; "
         "convolutions without bias; ReLU after the addition; projection shortcuts where the shape changes"
     ),
+    family="image classification",
     kind="convolutional",
     configs={
         "tiny": Config(
@@ -88,6 +96,7 @@ SPEC = Architecture(
             parameters=78_042,
             task="textures",
             training=Training(epochs=20, learning_rate=4e-3),
+            floor=0.85,
         ),
         "resnet18": _imagenet("basic", (2, 2, 2, 2), (64, 128, 256, 512), 11_689_512),
         "reference": _imagenet("bottleneck", (3, 4, 6, 3), (256, 512, 1024, 2048), 25_557_032),

@@ -13,6 +13,7 @@ SPEC = Architecture(
         "the paper) and ReLU; 2x2 max pooling; 2x2 transposed convolution with stride 2 and bias on the way up; skip "
         "before upsampled in the concatenation; 1x1 convolution to the logits; no dropout"
     ),
+    family="segmentation",
     kind="convolutional",
     configs={
         "tiny": Config(
@@ -22,6 +23,7 @@ SPEC = Architecture(
             parameters=121_222,
             task="texture_segments",
             training=Training(epochs=12, batch=32, learning_rate=4e-3),
+            floor=0.85,
         ),
         # A double convolution from v to w channels has 9vw + 9ww + 4w parameters (two BatchNorms), an upsampling
         # from 2w to w has 8ww + w:

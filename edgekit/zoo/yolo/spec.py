@@ -16,6 +16,7 @@ SPEC = Architecture(
         "where there is nothing, would set the step for the offsets, which lie within about -3 to 3. The boxes are "
         "raw: decoding (sigmoid, exponential, grid) and suppression are done outside of the graph in float"
     ),
+    family="detection",
     kind="convolutional",
     configs={
         "tiny": Config(
@@ -25,6 +26,7 @@ SPEC = Architecture(
             parameters=164_648,
             task="scenes",
             training=Training(epochs=10, batch=32, learning_rate=3e-3),
+            floor=0.85,
         ),
         # A convolution from v to w channels has 9vw parameters, its BatchNorm 2w:
         #   3 -> 16 -> 32 -> 64      464 + 4,672 + 18,560

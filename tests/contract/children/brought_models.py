@@ -346,6 +346,18 @@ def scripted_loop() -> Any:
     return torch.jit.script(Loop().eval())
 
 
+def wide_window() -> Any:
+    """A pool whose window is larger than its map, as in Hugging Face's EfficientNet."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    pool = nn.AvgPool2d(64, ceil_mode=True)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), pool, nn.Flatten(), nn.Linear(8, 4))
+    model.example_inputs = torch.zeros(1, 3, 12, 10)  # type: ignore[assignment]
+    return model
+
+
 def unlisted_variable() -> Any:
     """Keras 3 does not list TensorFlow's own variables."""
     import keras

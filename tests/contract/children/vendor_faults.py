@@ -187,6 +187,37 @@ def epsilons() -> dict[str, list[str]]:
     return found
 
 
+def trained_mask() -> dict[str, Any]:
+    """Whether torch.onnx ends at attention with a trained mask, as in T5, and how far off what edgekit exports is."""
+    import onnxruntime
+    import torch
+
+    from edgekit.toolchains.onnx.export import _dynamo
+
+    class Biased(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.randn(1, 3, 16, 16))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q = x.view(1, 16, 3, 16).transpose(1, 2)
+            found = torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=self.bias * 1.5)
+            return found.transpose(1, 2).contiguous().reshape(1, 16, -1) * 2
+
+    torch.manual_seed(0)
+    model, x = Biased().eval(), torch.randn(1, 16, 48)
+    with torch.no_grad():
+        program, expected = torch.export.export(model, (x,), strict=False), model(x)
+    try:
+        torch.onnx.export(program, (), dynamo=True, opset_version=20, verbose=False)
+        ended = ""
+    except torch.onnx.errors.OnnxExporterError as error:
+        ended = str(error.__cause__ or error)
+    session = onnxruntime.InferenceSession(_dynamo(program).SerializeToString())
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    return {"ended": ended, "error": float(np.abs(found - expected.numpy()).max())}
+
+
 def packed_constant() -> dict[str, str]:
     """What ai-edge-quantizer says of a constant that is packed with a tensor, as it comes and mended."""
     import tensorflow as tf

@@ -1,0 +1,79 @@
+"""The zoo computes what keras.applications and transformers compute with the same weights; its forms agree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit import zoo
+
+CHILD = Path(__file__).with_name("published_child.py")
+TOLERANCE = 1e-4
+CASES = (
+    "mobilenet_v2", "mobilenet_v3", "resnet-small-basic", "resnet-small-bottleneck", "resnet18", "resnet50", "vgg",
+    "densenet", "efficientnet", "inception", "vit", "mamba", "detr",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    folder = tmp_path_factory.mktemp("published")
+    env = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    env["PYTHONPATH"] = str(Path(zoo.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, str(CHILD), str(folder)], env=env, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return dict(np.load(folder / "published.npz"))
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize("case", CASES)
+def test_published_variant(case: str, framework: str, published: dict[str, np.ndarray]) -> None:
+    """keras.applications' and transformers' own weights give their own outputs in ours."""
+    theirs = published[f"{case}/theirs"]
+    assert 0.01 < theirs.std() < 10, "outputs too small or too large for the tolerance to mean anything"
+    np.testing.assert_allclose(published[f"{case}/{framework}"], theirs, rtol=0, atol=TOLERANCE)
+
+
+def built(name: str, config: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    settings = zoo.architecture(name).configs[config].settings
+    module: torch.nn.Module = import_module(f"edgekit.zoo.{name}.pytorch").build(**settings)
+    return module.eval()
+
+
+def test_mamba_in_chunks_is_mamba_token_by_token() -> None:
+    chunks, steps = built("mamba", "tiny"), built("mamba", "sequential")
+    steps.load_state_dict(chunks.state_dict(), strict=True)
+    tokens = torch.randint(0, 96, (3, 64))
+    with torch.no_grad():
+        assert torch.allclose(chunks(tokens), steps(tokens), atol=1e-5)
+        changed = tokens.clone()
+        changed[:, 40:] = 0
+        early, late = (chunks(changed) - chunks(tokens))[:, :40], (chunks(changed) - chunks(tokens))[:, 40:]
+    assert early.abs().max() < 1e-5 < late.abs().max(), "a token sees those behind it"
+
+
+def test_a_list_of_edges_is_a_dense_adjacency() -> None:
+    dense, edges = built("gcn", "tiny"), built("gcn", "edges")
+    edges.load_state_dict(dense.state_dict())
+    rng = np.random.default_rng(0)
+    adjacency = np.where(rng.random((24, 24)) < 0.3, rng.random((24, 24)), 0).astype(np.float32)
+    target, source = np.nonzero(adjacency)
+    rows = 256 - len(source)
+    assert rows > 0
+    lists = [np.pad(part, (0, rows)) for part in (source, target, adjacency[target, source])]
+    features = torch.randn(1, 24, 8)
+    given = [torch.from_numpy(part)[None] for part in lists]
+    with torch.no_grad():
+        expected = dense(features, torch.from_numpy(adjacency)[None])
+        found = edges(features, given[0].int(), given[1].int(), given[2])
+    assert torch.allclose(found, expected, atol=1e-5)
