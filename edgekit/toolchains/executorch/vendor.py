@@ -45,8 +45,30 @@ COPIED_HISTORY = Fault(
     reports=("https://github.com/pytorch/pytorch/pull/175853", "https://github.com/pytorch/pytorch/pull/193051"),
 )
 
+GROUP_VARIANCE = Fault(
+    "group norm takes a variance for the difference of two squares, which of a constant group may be below zero: NaN "
+    "on silence",
+    package="executorch",
+    first="1.4",
+    last="1.4",
+)
+
 #: Products whose constants ``products_in_half`` writes in float16, by their names in the delegate's graph.
 PRODUCTS = ("aten.convolution.default", "aten.linear.default")
+
+
+def two_pass_group_norm(
+    x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn: bool = True
+) -> Any:
+    """What PyTorch's group norm computes, by the mean of squared differences; see ``GROUP_VARIANCE``."""
+    import torch
+
+    parts = x.reshape(x.shape[0], groups, -1)
+    centred = parts - parts.mean(-1, keepdim=True)
+    found = (centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)).reshape(x.shape)
+    channels = [1, -1, *[1] * (x.ndim - 2)]
+    found = found if weight is None else found * weight.reshape(channels)
+    return found if bias is None else found + bias.reshape(channels)
 
 
 @contextmanager

@@ -187,6 +187,31 @@ def epsilons() -> dict[str, list[str]]:
     return found
 
 
+def constant_group(folder: str) -> dict[str, float]:
+    """Shares of NaN on a constant signal, as it comes and mended, and the error of the second on another."""
+    import torch
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+
+    from edgekit.toolchains.executorch import vendor
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 4), torch.nn.GroupNorm(8, 8)).eval()
+    silence, noise = torch.full((1, 1, 3200), -50.0), torch.randn(1, 1, 3200)
+    norm, found = torch.ops.aten.group_norm.default, {}
+    for name, table in (("as it comes", {}), ("mended", {norm: vendor.two_pass_group_norm})):
+        program = torch.export.export(model, (noise,)).run_decompositions(table)
+        file = Path(folder) / f"{name}.pte"
+        with file.open("wb") as stream:
+            to_edge_transform_and_lower(program).to_executorch().write_to_file(stream)
+        opened = Runtime.get().load_program(file)
+        method = opened.load_method("forward")
+        found[name] = float(method.execute([silence])[0].isnan().float().mean())
+        with torch.no_grad():
+            found["error"] = float((method.execute([noise])[0] - model(noise)).abs().max())
+    return found
+
+
 def trained_mask() -> dict[str, Any]:
     """Whether torch.onnx ends at attention with a trained mask, as in T5, and how far off what edgekit exports is."""
     import onnxruntime
