@@ -163,3 +163,46 @@ def test_the_ranges_of_the_training_are_in_the_file(target: str, store: Store, t
     moved = (replace(checkpoint.ranges[0], high=checkpoint.ranges[0].high * 1.01), *checkpoint.ranges[1:])
     lost = places.lost(tmp_path, places.LostRequest(toolchain, Path(part.ref), moved))
     assert lost == (checkpoint.ranges[0].tensor,)
+
+
+RESIDUAL = """
+import numpy as np, torch
+from torch import nn
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.third = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+        self.example_inputs = (torch.zeros(1, 3, 8, 8),)
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        return self.third(torch.relu(self.second(x) + x)).mean((2, 3))
+
+def build():
+    return Residual().eval()
+"""
+
+
+def test_ranges_of_core_ml_are_in_the_units_of_the_values(store: Store, tmp_path: Path) -> None:
+    """coremltools divides what a sum joins, and the steps behind it, by a step of theirs."""
+    (tmp_path / "model.py").write_text(RESIDUAL)
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((64, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", x=rows)
+    np.savez(tmp_path / "other.npz", x=rng.standard_normal(rows.shape).astype(np.float32))
+    data = {"calibrate": str(tmp_path / "rows.npz"), "evaluate": str(tmp_path / "other.npz")}
+    files = Handed(f"{tmp_path}/model.py:build", None, data, ())
+    order = replace(api._order(files, "coreml-int8", None, "top1", (), (), trust=True), latency=False)
+    with Workers() as workers, store.lease() as lease:
+        outcome = pipeline.explore(Run(workers, lease, lambda event, label: None), order)
+        [part] = outcome.candidates[0].parts.values()
+        assert outcome.twin is not None
+        ranges = toolchains.ranges_of("coreml", Path(part.ref))
+        twin = Path(outcome.twin.parts["model"].ref)
+        name = outcome.checkpoint.signatures["model"].inputs[0].name
+        seen = toolchains.values_of("coreml", twin, [one.tensor for one in ranges], {name: rows[:, None]})
+    assert len(seen) == len(ranges) > 3
+    for one in ranges:
+        values = np.stack(seen[one.tensor])
+        assert 0.8 < (one.high - one.low) / (max(values.max(), 0) - min(values.min(), 0)) < 1.3, one.tensor

@@ -21,21 +21,35 @@ if TYPE_CHECKING:
 
 
 def read(file: Path) -> tuple[Range, ...]:
-    """The ranges of activations, by the names of what ``quantize`` takes."""
+    """The ranges of activations, by the names of what ``quantize`` takes.
+
+    coremltools divides what a sum adds by one of its steps, and the steps behind the sum with it
+    (``distributive_quantized_binary_op_scale_normalization``): ranges are in the units that the values had before.
+    """
     program = read_program(package.read(file))
-    found = {}
+    steps, units, found = dict[str, float](), dict[str, float](), dict[str, Range]()
     for operation in program.block.all_operations():
-        if operation.type != "quantize":
+        names = [name for given in operation.inputs.values() for name in given if name not in program.constants]
+        unit = next((units[name] for name in names if name in units), 1.0)
+        if operation.type not in ("quantize", "dequantize"):
+            made = [name for name, _ in operation.outputs]
+            units |= dict.fromkeys(made, unit)
+            for step in (steps[name] for name in names if name in steps):  # of a pool of integers, for one
+                steps |= dict.fromkeys(made, step)
             continue
-        [name] = operation.inputs["input"]
+        [name], [(result, _)] = operation.inputs["input"], operation.outputs
         scale = np.asarray(program.constants[operation.inputs["scale"][0]])
+        if operation.type == "dequantize":
+            if name in steps and scale.size == 1:
+                units[result] = steps[name] / float(scale.reshape(()))
+            continue
         zero = [np.asarray(program.constants[one]) for one in operation.inputs.get("zero_point", ())]
         # coremltools writes a zero point of -128 as uint8 without one.
-        [(made, _)] = operation.outputs
-        shift = 128 if program.types[made].element.name == "uint8" else 0
+        shift = 128 if program.types[result].element.name == "uint8" else 0
         if scale.size == 1:
             point = int(zero[0].reshape(())) if zero else 0
-            found[name] = Range.of_steps(name, float(scale.reshape(())), point - shift)
+            steps[result] = float(scale.reshape(())) * unit
+            found[name] = Range.of_steps(name, steps[result], point - shift)
     return tuple(found.values())
 
 
