@@ -182,7 +182,7 @@ def test_the_command_prints_one_document_and_says_that_a_line_is_torn(tmp_path, 
     assert "torn" in page.read_text()
     assert cli.run(["compare", str(old), str(new)]) == 5
     out, err = capsys.readouterr()
-    assert "lenet5@torch tflite-int8 cpu  latency   x WORSE" in out
+    assert "lenet5@torch tflite-int8 cpu\tlatency\tx WORSE" in out
     assert "\nlenet5@torch tflite-int8 cpu latency: one run of each, at different times\n" in out
     assert "torn" in err
     assert cli.run(["compare", str(old), str(new), "--max-slowdown", "1.5"]) == 0
