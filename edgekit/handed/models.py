@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,7 +114,7 @@ def _exported(model: Any, path: Path, examples: Examples) -> str:
         brought.plain(type(model).__name__, model)
     needed, optional = brought.parameters(model)
     found = _examples(examples, needed, optional, torch)
-    with _evaluating(model), _taking(model, list(found), needed, optional), torch.no_grad():
+    with _evaluating(model), _taking(model, list(found), needed, optional), _untraced(), torch.no_grad():
         try:
             program = torch.export.export(model, tuple(found.values()), strict=False)
         except EdgekitError:
@@ -131,6 +132,17 @@ def _exported(model: Any, path: Path, examples: Examples) -> str:
 
 def _halves(torch: Any) -> tuple[Any, Any]:
     return torch.float16, torch.bfloat16
+
+
+@contextlib.contextmanager
+def _untraced() -> Iterator[None]:
+    """Without torch's trace of each tensor in the caller's logs, where pytest would show it."""
+    logger = logging.getLogger("torch.__trace")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextlib.contextmanager

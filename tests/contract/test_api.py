@@ -1,5 +1,6 @@
 """The Python API on objects: the page that documents it as it stands, and what its examples do not show."""
 
+import functools
 import os
 import re
 import subprocess
@@ -115,6 +116,6 @@ def test_wrong_types_are_told_by_name(code, says):
     import edgekit
 
     with pytest.raises(TypeError) as raised:
-        eval(code, {"edgekit": edgekit})
+        eval(code, {"edgekit": edgekit, "convert": functools.partial(edgekit.convert, "mlp@torch", "tflite-int8")})
     assert isinstance(raised.value, edgekit.EdgekitError)
     assert says in str(raised.value)

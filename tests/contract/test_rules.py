@@ -82,7 +82,8 @@ def test_one_layer_stays_in_float_and_one_range_is_given(ruled: Any, toolchain: 
         for asked, without in (("layers", NO_RULES), ("both", NO_RANGES)):
             assert ("refused" in row[asked]) == (route in without), (route, row[asked])
             if route in without:
-                assert row[asked]["refused"].startswith("UnsupportedError") and without[route] in row[asked]["refused"]
+                assert row[asked]["refused"].startswith(("UnsupportedError", "OtherRouteError"))
+                assert without[route] in row[asked]["refused"]
                 continue
             ((names, kind, macs),) = row[asked]["kept"]
             assert route in UNNAMED or names[0] == "second"
