@@ -101,7 +101,7 @@ def licence(result: Result) -> list[str]:
             f"Weights: {source.licence}, as whoever converted them says."
             if source.licence
             else "As its source: edgekit knows no licence of it, and adds none.",
-            "golden.npz, where it is here, holds samples of the data that was handed in: pass it on only if you may.",
+            "golden.npz, if it is here, holds samples of the data that was handed in: pass them on only if you may.",
         ]
     config = source.config or "tiny"
     if zoo.weights_path(source.name, config) is None:

@@ -283,7 +283,10 @@ def merge_inputs(
         names = [given[0].name]
     unknown = sorted(declared.keys() - set(names))
     if unknown:
-        raise UsageError(f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}")
+        raise UsageError(
+            f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}",
+            hint=f"Write --input {names[0]}=..., and one for each input whose shape is open." if names else "",
+        )
     specs = [declared.get(name) or (one.fixed() if one else None) for name, one in zip(names, found, strict=True)]
     specs = [spec or _shown(names, place, shown) for place, spec in enumerate(specs)]
     missing = [name for name, spec in zip(names, specs, strict=True) if spec is None]

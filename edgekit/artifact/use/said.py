@@ -23,7 +23,7 @@ def inputs(result: Result, task: tasks.Task | None) -> list[str]:
         return found
     if task is not None:
         return [f"Inputs are made as for the task above, {task.title}, by edgekit/data/tasks; golden.npz has some."]
-    return ["How inputs are made is not known: they were handed in as numbers. golden.npz, where it is here, has some."]
+    return ["How inputs are made is not known; golden.npz, if it is here, has some that the file was proven with."]
 
 
 def _of_images(made: Preprocessing) -> str:

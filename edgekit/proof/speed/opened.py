@@ -204,7 +204,8 @@ def _drawn(spec: IO, rng: np.random.Generator) -> NDArray[np.generic]:
     if any(size < 1 for size in spec.shape):
         raise UsageError(
             f"input {spec.name!r} has the shape {spec.shape}, of which a part is not fixed",
-            hint="Give samples with --inputs FILE.npz, or a shape with --input NAME=SHAPE.",
+            hint="Give samples with --inputs FILE.npz, or a shape: `edgekit run` takes --shape NAME=1x3x224x224, "
+            "`edgekit benchmark` --input.",
         )
     if spec.scale:  # stored as integers: real numbers over all that these can be
         info = np.iinfo(spec.dtype)
