@@ -280,9 +280,13 @@ def _generated(signature: Signature, seed: int) -> Samples:
 
     def one(spec: TensorSpec) -> NDArray[np.generic]:
         shape = (GENERATED, *spec.row)
+        floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
+        if spec.span is not None and not floating:
+            low, high = (int(edge) for edge in spec.span)
+            return generator.integers(low, high, shape, endpoint=True).astype(spec.dtype)
         if spec.span is not None:
             return generator.uniform(*spec.span, shape).astype(spec.dtype)
-        if np.issubdtype(np.dtype(spec.dtype), np.floating):
+        if floating:
             return generator.standard_normal(shape).astype(spec.dtype)
         return generator.integers(0, 8, shape).astype(spec.dtype)  # small: it must lie inside any vocabulary
 

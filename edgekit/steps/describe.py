@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, python_file, spans
 from edgekit.frameworks.once import framework, load
@@ -67,12 +69,25 @@ def run(folder: Path, request: Request) -> Answer:
 
 
 def _with_spans(loaded: LoadedModel) -> Signature:
-    """The signature with the values that a Keras model's first layer expects."""
-    if loaded.framework != "keras":
-        return loaded.signature
-    found = spans.spans(loaded.native, loaded.signature.inputs)
+    """The signature with the values that a Keras model's first layer expects, or that an example shows."""
+    specs = loaded.signature.inputs
+    found = spans.spans(loaded.native, specs) if loaded.framework == "keras" else shown(loaded)
     inputs = tuple(replace(t, span=found.get(t.name)) for t in loaded.signature.inputs)
     return replace(loaded.signature, inputs=inputs)
+
+
+def shown(loaded: LoadedModel) -> dict[str, tuple[float, float]]:
+    """Lowest and highest value of the integer inputs of an example; nothing where none is known.
+
+    Samples of zeros and ones are no example: a model is tried with them.
+    """
+    sample = getattr(loaded, "sample", None) or ()
+    whole = {
+        spec.name: (float(array.min()), float(array.max()))
+        for spec, array in zip(loaded.signature.inputs, sample, strict=False)
+        if np.issubdtype(np.dtype(spec.dtype), np.integer)
+    }
+    return whole if any(most > 1 for _, most in whole.values()) else {}
 
 
 #: File of a whole model; every other checkpoint holds weights for a fresh build of the source.

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
 from edgekit.proof import execution, metrics
 from edgekit.signature import WHOLE, Signature, TensorSpec
-from edgekit.steps import reference
+from edgekit.steps import describe, reference
 
 ONE = Signature((TensorSpec("image", (1, 4, 4, 3)),), (TensorSpec("logits", (1, 5)),))
 TWO = Signature(
@@ -631,3 +632,16 @@ def test_generated_inputs_lie_where_the_model_wants_them():
     assert (made.dtype, 0 <= made.min() < 5, 250 < made.max() <= 255) == (np.float32, True, True)
     bare = planning.make(planning.DataPlan(), "selection", ONE).inputs["image"]
     assert abs(bare.mean()) < 0.1
+
+
+def test_generated_numbers_of_words_and_masks_are_those_of_an_example():
+    specs = (TensorSpec("ids", (1, 4), "int64"), TensorSpec("mask", (1, 4), "int64"), TensorSpec("x", (1, 2)))
+    example = [np.array([[3, 99, 7, 0]]), np.ones((1, 4), np.int64), np.ones((1, 2), np.float32)]
+    loaded = SimpleNamespace(framework="torch", signature=Signature(specs, specs[:1]), sample=example)
+    assert describe.shown(loaded) == {"ids": (0.0, 99.0), "mask": (1.0, 1.0)}
+    loaded.sample = [np.ones_like(array) for array in example]  # what a model is tried with shows nothing
+    assert describe.shown(loaded) == {}
+    shown = (TensorSpec("ids", (1, 4), "int64", span=(0.0, 99.0)), TensorSpec("mask", (1, 4), "int64", span=(1.0, 1.0)))
+    made = planning.make(planning.DataPlan(), "selection", Signature(shown, ONE.outputs)).inputs
+    assert made["ids"].min() == 0 and made["ids"].max() > 90
+    assert (made["mask"] == 1).all()
