@@ -45,7 +45,7 @@ def task_of(result: Result) -> tasks.Task | None:
 def _made(result: Result) -> str:
     if result.route is None:
         return "no route"
-    recipe = next((one.recipe for one in result.routes_tried if one.route == result.route and one.recipe), None)
+    recipe = next((one.recipe for one in result.routes_tried if one.chosen), None)
     return f"route {result.route} of {result.target}" + (f", after {recipe}" if recipe else "")
 
 

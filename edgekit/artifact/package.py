@@ -164,7 +164,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
             second=_second(outcome),
         ),
         route=made.route if made else None,
-        routes_tried=tuple(_tried(c) for c in outcome.candidates),
+        routes_tried=tuple(_tried(c, made) for c in outcome.candidates),
         routes_passed_over=tuple(
             RoutePassedOver(route=name, by=over.by, reason=over.reason) for name, over in _passed_over(outcome)
         ),
@@ -385,10 +385,11 @@ def _traits(outcome: Outcome) -> tuple[str, ...] | None:
     return None if found is None else tuple(sorted(frozenset[str]().union(*found.values())))
 
 
-def _tried(candidate: Candidate) -> RouteTried:
+def _tried(candidate: Candidate, made: Candidate | None) -> RouteTried:
     return RouteTried(
         route=candidate.route,
         recipe=candidate.recipe,
+        chosen=made is not None and (candidate.route, candidate.recipe) == (made.route, made.recipe),
         status=candidate.status,
         reason=". ".join(text for text in (candidate.reason.rstrip("."), candidate.hint) if text),
         sqnr_db=candidate.evidence.parity.sqnr_db if candidate.evidence else None,

@@ -74,11 +74,12 @@ class RouteTried(Frozen):
     """One route of the target and how it ended, on selection samples; ``measured_at`` says when it was timed.
 
     ``recipe`` is what was done to the weights before: ``qat``, ``finetune``, ``smoothquant``,
-    ``gptq`` or several in order; None for nothing.
+    ``gptq`` or several in order; None for nothing. ``chosen`` is the one that the file is of.
     """
 
     route: str
     recipe: str | None = None
+    chosen: bool = False
     status: Status
     reason: str = ""
     sqnr_db: float | None = None

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from edgekit.artifact import card, picture
 from edgekit.artifact.readme import readme
-from edgekit.result import Accuracy, Proof, Result
+from edgekit.result import Accuracy, Proof, Result, RouteTried
 from edgekit.result.speed import Latency
 from tests.unit.test_words import TIMED
 from tests.unit.test_words import result as plain
@@ -58,6 +58,17 @@ def test_a_note_is_one_line_of_its_list(note: str) -> None:
     assert {token.level for token in tokens if token.type == "bullet_list_open"} == {0}
     words = ["".join(part.content for part in token.children) for token in tokens if token.children]
     assert f"{note.strip()}." in words
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"), [(0, "| route quiet of t |"), (1, "| route quiet of t, after smoothquant |")]
+)
+def test_what_was_done_before_is_said_of_the_file_that_was_chosen_alone(kept: int, says: str) -> None:
+    tried = [
+        RouteTried(route="quiet", recipe=recipe, status="UNDECIDED", chosen=place == kept)
+        for place, recipe in enumerate((None, "smoothquant"))
+    ]
+    assert says in readme(of_user(route="quiet", target="t", routes_tried=tuple(tried)), ["model.onnx"])
 
 
 def test_an_architecture_without_weights_says_so() -> None:
