@@ -87,7 +87,8 @@ def find_traits(run: Run, trial: Trial, name: str) -> frozenset[Trait]:
         file, states = trial.twin.parts[name].ref, checkpoint.signatures[name].state
         of_file = audit.TraitsRequest(trial.order.target.toolchain, file, states)
         return run.step(audit.traits, "runtime", "traits", of_file).value
-    request = traits.Request(checkpoint.parts[name], checkpoint.environment)
+    toolchain = "onnx" if checkpoint.environment == "onnx" else None
+    request = traits.Request(checkpoint.parts[name], checkpoint.environment, toolchain)
     return run.step(traits.run, checkpoint.environment, "traits", request).value
 
 

@@ -1,4 +1,4 @@
-"""Weights moved from keras.applications and transformers into the zoo's models: ``published_child.py FOLDER``.
+"""Weights moved from keras.applications and transformers into the zoo's models: ``published_child.py COMMAND FOLDER``.
 
 Names are changed by the tables below; what both compute on the same inputs is left in FOLDER as ``published.npz``.
 """
@@ -6,6 +6,7 @@ Names are changed by the tables below; what both compute on the same inputs is l
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import sys
@@ -444,6 +445,46 @@ CASES: dict[str, Callable[[], Outputs]] = {
 }
 
 
+def untrained(folder: Path) -> None:
+    """Both implementations of architectures without a checkpoint, with the same random weights on random inputs."""
+    import keras
+    import torch
+
+    from edgekit import zoo
+    from edgekit.zoo import weights
+
+    results = {}
+    for name in json.loads((folder / "untrained.json").read_text()):
+        config = zoo.architecture(name).configs["tiny"]
+        torch.manual_seed(0)
+        module = importlib.import_module(f"edgekit.zoo.{name}.pytorch").build(**config.settings).eval()
+        tensors = _stirred(weights.from_torch(module))
+        weights.load_torch(module, tensors)
+        model = importlib.import_module(f"edgekit.zoo.{name}.keras").build(**config.settings)
+        weights.load_keras(model, tensors)
+        rng = np.random.default_rng(1)
+        given = [
+            rng.integers(0, 20, (2, *spec.shape[1:])).astype(spec.dtype)
+            if spec.dtype == "int32"
+            else rng.normal(size=(2, *spec.shape[1:])).astype(np.float32)
+            for spec in config.inputs
+        ]
+        first = [spec.layout == "channels_last" for spec in config.inputs]
+        with torch.no_grad():
+            ours = module(
+                *(
+                    torch.from_numpy(x).movedim(-1, 1) if c else torch.from_numpy(x)
+                    for x, c in zip(given, first, strict=True)
+                )
+            )
+        theirs = model(given if len(given) > 1 else given[0], training=False)
+        ours, theirs = ([one] if not isinstance(one, list | tuple) else one for one in (ours, theirs))
+        for i, (spec, x, y) in enumerate(zip(config.outputs, ours, theirs, strict=True)):
+            results[f"{name}/{i}/torch"] = (x.movedim(1, -1) if spec.layout == "channels_last" else x).numpy()
+            results[f"{name}/{i}/keras"] = np.asarray(keras.ops.convert_to_numpy(y))
+    np.savez(folder / "untrained.npz", **results)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    published(Path(sys.argv[1]))
+    {"published": published, "untrained": untrained}[sys.argv[1]](Path(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from edgekit import zoo
+from edgekit.zoo import weights
 
 CHILD = Path(__file__).with_name("published_child.py")
 TOLERANCE = 1e-4
@@ -22,16 +24,52 @@ CASES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
-    folder = tmp_path_factory.mktemp("published")
+#: Architectures that are not listed yet, to which the tests of the zoo do not come.
+UNTRAINED = sorted(path.parent.name for path in zoo.ROOT.glob("*/UNTRAINED"))
+
+
+def ran(command: str, folder: Path) -> dict[str, np.ndarray]:
     env = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     env["PYTHONPATH"] = str(Path(zoo.__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, str(CHILD), str(folder)], env=env, capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, str(CHILD), command, str(folder)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return dict(np.load(folder / "published.npz"))
+    return dict(np.load(folder / f"{command}.npz"))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    return ran("published", tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    folder = tmp_path_factory.mktemp("untrained")
+    (folder / "untrained.json").write_text(json.dumps(UNTRAINED))
+    return ran("untrained", folder)
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_what_is_not_trained_is_the_same_in_both_frameworks(name: str, untrained: dict[str, np.ndarray]) -> None:
+    for i, spec in enumerate(zoo.architecture(name).configs["tiny"].outputs):
+        ours, theirs = untrained[f"{name}/{i}/torch"], untrained[f"{name}/{i}/keras"]
+        assert ours.shape[1:] == spec.shape[1:] and ours.std() > 1e-3
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_what_is_not_trained_has_its_number_of_parameters(name: str) -> None:
+    assert name not in zoo.names()
+    for facts in zoo.architecture(name).configs.values():
+        with torch.device("meta"):
+            module = import_module(f"edgekit.zoo.{name}.pytorch").build(**facts.settings)
+        assert weights.count_parameters(weights.canonical(module)) == facts.parameters
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])

@@ -5,8 +5,11 @@ Activations go by Keras's names in both frameworks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from edgekit.errors import UsageError
 
 #: Zeros around a convolution: ``kernel // 2`` on all sides; as many as TensorFlow's SAME adds, with a stride of 2 one
 #: less before an even image than behind it; none.
@@ -34,6 +37,17 @@ class InvertedResidual:
     def residual(self) -> bool:
         """Whether the input is added to the output."""
         return self.stride == 1 and self.inputs == self.outputs
+
+
+def check_even(image_size: int, blocks: Sequence[InvertedResidual]) -> None:
+    """Refuse an image that is not even before each stride of 2, the stem's too, where SAME would pad otherwise.
+
+    Raises:
+        UsageError: it is not.
+    """
+    halvings = 1 + sum(block.stride == 2 for block in blocks)
+    if image_size % 2**halvings:
+        raise UsageError(f"image_size {image_size} must be a multiple of {2**halvings} for these blocks")
 
 
 def divisible(channels: float) -> int:

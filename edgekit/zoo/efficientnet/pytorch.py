@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgekit.errors import UsageError
+from edgekit.zoo.blocks import check_even
 from edgekit.zoo.blocks.pytorch import ConvNorm, InvertedResidual
 from edgekit.zoo.efficientnet.spec import Stage, plan
 
@@ -43,7 +43,5 @@ def build(*, image_size: int, classes: int, stem: int, stages: Sequence[Stage], 
     Raises:
         UsageError: the image is not even before each stride of 2, where the padding would be another.
     """
-    halvings = 1 + sum(block.stride == 2 for block in plan(stem, stages))
-    if image_size % 2**halvings:
-        raise UsageError(f"image_size {image_size} must be a multiple of {2**halvings} for these stages")
+    check_even(image_size, plan(stem, stages))
     return EfficientNet(stem, stages, head, classes, dropout)

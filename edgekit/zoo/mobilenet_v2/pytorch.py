@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgekit.errors import UsageError
+from edgekit.zoo.blocks import check_even
 from edgekit.zoo.blocks.pytorch import ConvNorm, InvertedResidual
 from edgekit.zoo.mobilenet_v2.spec import Plan, Stage, plan
 
@@ -42,7 +42,5 @@ def build(*, image_size: int, classes: int, alpha: float, stages: Sequence[Stage
         UsageError: the image is not even before each stride of 2, where the padding would be another.
     """
     made = plan(alpha, stages, head)
-    halvings = 1 + sum(block.stride == 2 for block in made.blocks)
-    if image_size % 2**halvings:
-        raise UsageError(f"image_size {image_size} must be a multiple of {2**halvings} for these stages")
+    check_even(image_size, made.blocks)
     return MobileNetV2(made, classes)

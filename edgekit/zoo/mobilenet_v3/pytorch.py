@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgekit.errors import UsageError
 from edgekit.zoo.blocks import InvertedResidual as Block
+from edgekit.zoo.blocks import check_even
 from edgekit.zoo.blocks.pytorch import ConvNorm, InvertedResidual
 from edgekit.zoo.mobilenet_v3.spec import Row, plan
 
@@ -44,7 +44,5 @@ def build(*, image_size: int, classes: int, stem: int, rows: Sequence[Row], last
         UsageError: the image is not even before each stride of 2, where the padding would be another.
     """
     blocks = plan(stem, rows)
-    halvings = 1 + sum(block.stride == 2 for block in blocks)
-    if image_size % 2**halvings:
-        raise UsageError(f"image_size {image_size} must be a multiple of {2**halvings} for these rows")
+    check_even(image_size, blocks)
     return MobileNetV3(stem, blocks, last, point, classes)
