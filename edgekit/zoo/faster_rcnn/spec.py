@@ -74,7 +74,7 @@ SPEC = Architecture(
             },
             inputs=(TensorSpec("image", (1, 64, 64, 3), layout="channels_last"),),
             outputs=_outputs(detections=6, classes=3, mask=7),
-            parameters=93_474,
+            parameters=93_554,
             task="street_instances",
             training=Training(epochs=8, batch=16, learning_rate=2e-3),
             floor=0.4,
