@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 
 #: ``exp`` of a box's raw size is cut here (a box 3000 times its anchor), so that a broken file cannot overflow.
 _LARGEST_LOG = 8.0
+#: Where a label says of each pixel which object it shows: this times the class plus the object's number, as Cityscapes
+#: numbers instances; -1 is no object.
+UNIT = 1000
 #: Pairwise overlaps that are held at once.
 _PAIRS = 256 * 32**2
 

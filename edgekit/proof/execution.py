@@ -86,9 +86,10 @@ def in_runtime(
     """
     if stream.streams(signatures):
         ran = in_sequences(sessions, signatures, planning.load(samples).inputs, task)
-        for name in stateless(signatures) if reference is not None else ():
-            run = functools.partial(_one_by_one, sessions[name], signatures[name])
-            ran.steps[name] = on_steps(run, steps_of(reference, name))
+        if reference is not None:
+            for name in stateless(signatures):
+                run = functools.partial(_one_by_one, sessions[name], signatures[name])
+                ran.steps[name] = on_steps(run, steps_of(reference, name))
         ran.save(folder)
     else:
         made = (_one_by_one(sessions[WHOLE], signatures[WHOLE], some) for some in rows.read(samples, "x/"))

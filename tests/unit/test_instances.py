@@ -109,7 +109,9 @@ class Knowing:
 
     def __init__(self, labels: np.ndarray) -> None:
         numbers = np.arange(street.OBJECTS)
-        self.masks = (np.where(labels < 0, -1, labels % 1000)[:, None] == numbers[:, None, None]) & (labels >= 0)[:, None]
+        self.masks = (np.where(labels < 0, -1, labels % 1000)[:, None] == numbers[:, None, None]) & (labels >= 0)[
+            :, None
+        ]
         self.kinds = np.where(self.masks, (labels // 1000)[:, None], -1).max(axis=(2, 3))
 
     def proposals(self, inputs):

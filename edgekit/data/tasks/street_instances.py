@@ -28,8 +28,6 @@ BOX, MASK, SECOND = 5, 7, 16.0
 CANDIDATES, OVERLAP_OF_REGIONS, OVERLAP = 150, 0.7, 0.5
 #: Logit of the background, and of the classes less than 0, where there is no detection.
 NOTHING = 10.0
-#: A label's pixel is ``UNIT * class + number of the object``, as Cityscapes numbers instances; -1 is no object.
-UNIT = 1000
 
 TASK = Task(
     title="Vehicles, pedestrians and signs with their pixels, generated, 64x64 colour",
@@ -46,14 +44,14 @@ Call = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 def make(split: Split, count: int | None = None) -> Samples:
     """Make ``image`` of shape ``(count, 64, 64, 3)``, float32 in [-1, 1], and labels ``(count, 64, 64)``.
 
-    A label says of each pixel which object is to be seen there, and of which class.
+    A label says of each pixel which object is to be seen there, and of which class (``detection.UNIT``).
     """
     images, labels = [], []
     for rng, rows in blocks("street_instances", TASK, split, count):
         scenes = street.draw(rng, BLOCK)
         number = scenes.masks.argmax(axis=1)
         kinds = scenes.objects[np.arange(BLOCK)[:, None, None], number, 0]
-        labels.append(np.where(scenes.masks.any(axis=1), UNIT * kinds + number, -1)[:rows])
+        labels.append(np.where(scenes.masks.any(axis=1), detection.UNIT * kinds + number, -1)[:rows])
         images.append(street.noisy(scenes.image, rng)[:rows])
     return Samples({"image": np.concatenate(images)}, np.concatenate(labels))
 
@@ -110,7 +108,7 @@ def proposed(objectness: NDArray[Any], offsets: NDArray[Any], count: int) -> Flo
 def read_maps(maps: Sequence[NDArray[Any]], regions: Floats, bins: int) -> NDArray[np.float32]:
     """What the maps hold at each region ``(n, regions, bins, bins, channels)``, each read from the map of its size."""
     chosen = detection.levels(regions, SECOND, len(maps))
-    total = np.float32(0)
+    total = np.zeros(1, np.float32)
     for i, (values, grid) in enumerate(zip(maps, GRIDS, strict=False)):
         rows, columns = detection.sampling(regions, bins, street.SIZE, grid)
         rows = rows * (chosen == i)[..., None, None]

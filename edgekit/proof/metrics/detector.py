@@ -91,9 +91,7 @@ def _contributions(labels: Array, scored: Array) -> Floats:
     return grouped(found.scores, found.classes, right, per_class(labels[..., 0], scored.shape[-1] - 4))
 
 
-def grouped(
-    scores: Floats, kinds: NDArray[np.int64], right: NDArray[np.bool_], objects: NDArray[np.int64]
-) -> Floats:
+def grouped(scores: Floats, kinds: NDArray[np.int64], right: NDArray[np.bool_], objects: NDArray[np.int64]) -> Floats:
     """Per sample and class: right detections per group, wrong ones per group, objects ``(samples, classes)``."""
     samples, classes = objects.shape
     group = _GROUPS - 1 - np.digitize(scores, MAP_EDGES)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.data import detection
+from edgekit.data.detection import UNIT
 from edgekit.errors import UsageError
 from edgekit.proof.intervals import OfMeans
 from edgekit.proof.metrics import detector
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Floats = NDArray[np.float64]
     Shape = tuple[int, ...]
-
-#: A label's pixel is ``UNIT * class + number of the object``, as Cityscapes numbers instances.
-UNIT = 1000
 
 
 def _scores_and_masks(outputs: Mapping[str, Array], labels: Array) -> Array:
@@ -111,7 +109,7 @@ MASK_MAP = Metric(
     "scores and masks of an instance segmenter (mean average precision at an overlap of one half, in pixels)",
     True,
     "map",
-    labels="objects: (samples, height, width): of each pixel 1000 times the class plus the object's number, -1 for none",
+    labels="objects: (samples, height, width), of each pixel 1000 times the class plus the object's number, -1 is none",
     binary=False,
     bounded=True,
     check=_check,

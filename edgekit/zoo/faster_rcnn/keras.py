@@ -48,9 +48,7 @@ def _proposals(found: Sequence[Any], width: int, anchors: int) -> list[Any]:
     for i in reversed(range(len(summed) - 1)):
         coarse = layers.UpSampling2D(2, interpolation="nearest", name=f"{path}_up_{i}")(summed[i + 1])
         summed[i] = layers.Add(name=f"{path}_add_{i}")([summed[i], coarse])
-    maps = [
-        layers.Conv2D(width, 3, padding="same", name=f"{path}_smooth_{i}")(x) for i, x in enumerate(summed)
-    ]
+    maps = [layers.Conv2D(width, 3, padding="same", name=f"{path}_smooth_{i}")(x) for i, x in enumerate(summed)]
     hidden = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"{path}_hidden")
     looked = [hidden(x) for x in (*maps, layers.MaxPooling2D(1, 2, name=f"{path}_pool")(maps[-1]))]
 

@@ -151,9 +151,9 @@ def loss(outputs: tuple[tuple[Tensor, ...], MaskRCNN], labels: Tensor) -> Tensor
 
 def _objects(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels ``(n, objects, size, size)``, classes (-1 is none) and boxes in pixels of the objects of each image."""
-    number = torch.where(labels < 0, -1, labels % task.UNIT)
+    number = torch.where(labels < 0, -1, labels % detection.UNIT)
     masks = number[:, None] == torch.arange(street.OBJECTS)[:, None, None]
-    kinds = torch.where(masks, (labels // task.UNIT)[:, None], -1).amax((2, 3))
+    kinds = torch.where(masks, (labels // detection.UNIT)[:, None], -1).amax((2, 3))
     at = torch.arange(labels.shape[-1])
     sides = []
     for there in (masks.any(2), masks.any(3)):  # columns, rows
@@ -256,9 +256,7 @@ def _offsets(objects: Tensor, boxes: Tensor, variances: tuple[float, float]) -> 
     """What ``detection.from_default`` makes objects' corners of, with these boxes (centre and size)."""
     centre, size = (objects[..., :2] + objects[..., 2:]) / 2, (objects[..., 2:] - objects[..., :2]).clamp(min=1)
     sides = boxes[..., 2:].clamp(min=1e-3)
-    return torch.cat(
-        ((centre - boxes[..., :2]) / sides / variances[0], (size / sides).log() / variances[1]), -1
-    )
+    return torch.cat(((centre - boxes[..., :2]) / sides / variances[0], (size / sides).log() / variances[1]), -1)
 
 
 def _overlaps(objects: Tensor, boxes: Tensor) -> Tensor:
