@@ -28,7 +28,7 @@ def _parts(
         "box_head": Part(
             inputs=(TensorSpec("region", (1, box, box, width), layout="channels_last"),),
             outputs=(
-                TensorSpec("scores", (1, classes + 1), role="classes"),
+                TensorSpec("scores", (1, classes + 1)),
                 TensorSpec("offsets", (1, classes, 4), channels=(1, 2)),
             ),
         ),
@@ -76,7 +76,7 @@ SPEC = Architecture(
             outputs=_outputs(detections=6, classes=3, mask=7),
             parameters=93_554,
             task="street_instances",
-            training=Training(epochs=8, batch=16, learning_rate=2e-3),
+            training=Training(epochs=5, batch=16, learning_rate=2e-3),
             floor=0.4,
             parts=_parts(64, finest=2, levels=3, width=24, anchors=3, classes=3, box=5, mask=7),
         ),
