@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import EdgekitError, FailedError, NoShapeError, UsageError
+from edgekit.errors import EdgekitError, FailedError, NoShapeError, UsageError, did_you_mean, nearest
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.brought import faults
 from edgekit.result.parity import Second
@@ -266,10 +266,16 @@ class Found:
         return TensorSpec(self.name, static, self.dtype) if len(static) == len(shape) else None
 
 
+#: What stands for the input of a ``forward`` that names none.
+UNNAMED = "args"
+
+
 def merge_inputs(
     found: Sequence[Found | None], names: Sequence[str], given: Sequence[TensorSpec], shown: Sequence[TensorSpec] = ()
 ) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
-    """Inputs of a model: as declared with ``--input`` (by name, or by place for one input), found in it, or shown.
+    """Inputs of a model: as declared with ``--input`` by their names, found in it, or shown.
+
+    An only input that has no name of its own (``forward(*args)``) takes the one that is declared.
 
     Returns:
         The inputs, and a note for each axis that was open or that looks like a batch and is none.
@@ -279,13 +285,16 @@ def merge_inputs(
         NoShapeError: one is neither found nor declared nor shown.
     """
     declared = {t.name: t for t in given}
-    if len(names) == 1 and len(given) == 1 and given[0].name not in names and names[0] in ("x", "args", "input"):
+    if list(names) == [UNNAMED] and len(given) == 1:
         names = [given[0].name]
     unknown = sorted(declared.keys() - set(names))
     if unknown:
         raise UsageError(
             f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}",
-            hint=f"Write --input {names[0]}=..., and one for each input whose shape is open." if names else "",
+            hint=f"{did_you_mean(unknown[0], names)}Write --input {nearest(unknown[0], names)}=..., and one for each "
+            "input whose shape is open."
+            if names
+            else "",
         )
     specs = [declared.get(name) or (one.fixed() if one else None) for name, one in zip(names, found, strict=True)]
     specs = [spec or _shown(names, place, shown) for place, spec in enumerate(specs)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.frameworks.loaded import check_finite
+from edgekit.frameworks.loaded import UNNAMED, check_finite, merge_inputs
+from edgekit.signature import TensorSpec
 
 MASK = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
 
@@ -21,3 +22,13 @@ def test_a_mask_of_minus_infinity_is_no_diverged_weight() -> None:
 def test_infinity_in_what_was_trained_is_refused_and_nan_everywhere(value: np.ndarray, trained: bool) -> None:
     with pytest.raises(UsageError, match="weight 'mine' has"):
         check_finite([("mine", value, trained)])
+
+
+def test_an_input_is_declared_by_its_name_and_not_by_its_place() -> None:
+    given = TensorSpec("y", (1, 4), "float32")
+    for name in ("x", "input"):
+        with pytest.raises(UsageError, match=f"--input 'y': the model's inputs are {name}") as raised:
+            merge_inputs([None], [name], [given])
+        assert f"Write --input {name}=" in raised.value.hint
+    (found,), _ = merge_inputs([None], [UNNAMED], [given])
+    assert found == given, "forward(*args) names none"
