@@ -302,12 +302,25 @@ def merge_inputs(
     if missing:
         raise NoShapeError(
             f"the shape of input {', '.join(missing)} cannot be found in the model",
-            hint=" ".join(f"--input {name}=1x3x224x224:float32" for name in missing)
+            hint=" ".join(
+                f"--input {name}={_for_example(one)}"
+                for name, one, spec in zip(names, found, specs, strict=True)
+                if spec is None
+            )
             + " (with your own shape), or samples with --calibrate.",
         )
     inputs = tuple(spec for spec in specs if spec is not None)
     notes = [note for spec, one in zip(inputs, found, strict=True) for note in _notes(spec, one, spec.name in declared)]
     return inputs, tuple(notes)
+
+
+def _for_example(found: Found | None) -> str:
+    """A declaration of an input that agrees with what is known of it: its batch, its rank, its fixed axes, its type."""
+    if found is None:
+        return "1x3x224x224:float32"
+    length = 224 if len(found.shape) == 4 else 16
+    shape = [n or (1 if axis in found.batches else length) for axis, n in enumerate(found.shape)]
+    return f"{'x'.join(map(str, shape))}:{found.dtype}"
 
 
 def _shown(names: Sequence[str], place: int, shown: Sequence[TensorSpec]) -> TensorSpec | None:

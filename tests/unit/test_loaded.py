@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.errors import UsageError
-from edgekit.frameworks.loaded import UNNAMED, check_finite, merge_inputs
+from edgekit.errors import NoShapeError, UsageError
+from edgekit.frameworks.loaded import UNNAMED, Found, check_finite, merge_inputs
 from edgekit.signature import TensorSpec
 
 MASK = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
@@ -32,3 +32,12 @@ def test_an_input_is_declared_by_its_name_and_not_by_its_place() -> None:
         assert f"Write --input {name}=" in raised.value.hint
     (found,), _ = merge_inputs([None], [UNNAMED], [given])
     assert found == given, "forward(*args) names none"
+
+
+def test_the_shape_that_a_hint_shows_agrees_with_what_is_known() -> None:
+    with pytest.raises(NoShapeError) as raised:
+        merge_inputs([Found("image", (None, None, None, 3), "float32")], ["image"], [])
+    assert raised.value.hint.startswith("--input image=1x224x224x3:float32 ")
+    with pytest.raises(NoShapeError) as raised:
+        merge_inputs([Found("ids", (None, None), "int64")], ["ids"], [])
+    assert raised.value.hint.startswith("--input ids=1x16:int64 ")
