@@ -150,6 +150,10 @@ def test_a_step_says_what_it_took_before(
         assert any("CPU s, at most " in line for line in said)
         assert run([*command, "-q"]) == 0
         assert capsys.readouterr().err == ""
+        assert run(["-q", *command]) == 0
+        assert capsys.readouterr().err == "", "before the command as well"
+        assert run(["--verbose", *command]) == 0
+        assert ": planned" in capsys.readouterr().err
 
 
 def test_times_are_kept_by_model_and_step_and_never_in_the_way(tmp_path: Path) -> None:
