@@ -24,8 +24,9 @@ from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.proof.precision import shortfall
 from edgekit.schemes import SCHEMES
-from edgekit.toolchains.openvino import session
+from edgekit.toolchains.openvino import quantize, session
 from edgekit.toolchains.openvino.compact import compact
+from edgekit.toolchains.openvino.passes import ranges
 
 TORCH = ROUTES["openvino", "torch"]
 LEAST_DB = {"fp32": 120, "fp16": 60, "int8": 28, "int8-weights": 38}
@@ -385,3 +386,35 @@ def test_what_a_sum_alone_reads_is_not_rounded_and_has_no_range(tmp_path: Path) 
     ov.save_model(joined(read_out=False, both=True), tmp_path / "both.xml", compress_to_fp16=False)
     names = {one.tensor for one in toolchains.ranges_of("openvino", tmp_path / "both.xml")}
     assert "other" in names and "projection" not in names, "of two the first is joined"
+
+
+def test_a_quantized_file_calls_operators_as_the_float_file_does(tmp_path: Path) -> None:
+    """Keras's operators have a type and a number for names: numbered anew, a range would go to another one."""
+    rng = np.random.default_rng(0)
+    x = y = opset.parameter([1, 16], np.float32, name="x")
+    for i in range(3):  # the constants are called as Keras's are, by what they were folded from
+        weights = opset.constant(rng.standard_normal((16, 16), dtype=np.float32))
+        weights.set_friendly_name(f"Transpose_{3 * i}")
+        y = opset.matmul(y, weights, False, True)
+        y.set_friendly_name(f"Transpose_{3 * i + 1}")
+        y = opset.tanh(y)
+        y.set_friendly_name(f"Transpose_{3 * i + 2}")
+    model = ov.Model([y], [x], "model")
+    for port, name in ((model.inputs[0], "x"), (model.outputs[0], "y")):
+        port.get_tensor().set_names({name})
+    ov.save_model(model, tmp_path / "float.xml", compress_to_fp16=False)
+    samples = {"x": rng.standard_normal((16, 1, 16), dtype=np.float32)}
+    request = toolchains.Request(
+        tmp_path, SCHEMES["int8"], False, samples, tmp_path / "float.xml", ("x",), ("y",), whole=False
+    )
+    made = quantize.static(None, request).file
+
+    def values(file: Path, names: list[str]) -> dict[str, np.ndarray]:
+        return {name: rows[0] for name, rows in ranges.values(file, names, {"x": samples["x"][:1]}).items()}
+
+    names = [one.tensor for one in ranges.read(made)]
+    assert len(names) >= 3
+    wanted, found = values(tmp_path / "float.xml", names), values(made, names)
+    assert list(wanted) == list(found)
+    for name, value in wanted.items():
+        assert np.corrcoef(value.ravel(), found[name].ravel())[0, 1] > 0.99, name

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,10 +107,24 @@ def read(file: Path | None) -> ov.Model:
     return ov.Core().read_model(file)
 
 
+def names_of(model: ov.Model) -> frozenset[str]:
+    """The names of a model's operators."""
+    return frozenset(node.get_friendly_name() for node in model.get_ops())
+
+
 def finish(
-    model: ov.Model, request: Request, inputs: Sequence[TensorSpec], *, fp16: bool = False, note: str = ""
+    model: ov.Model,
+    request: Request,
+    inputs: Sequence[TensorSpec],
+    *,
+    fp16: bool = False,
+    note: str = "",
+    named: Collection[str] = (),
 ) -> Converted:
-    """Fix the shapes, name the tensors, remove what tells of this machine or this run, and write both files."""
+    """Fix the shapes, name the tensors, remove what tells of this machine or this run, and write both files.
+
+    Operators that have one of the names ``named``, those of the file that the model was made of, keep it.
+    """
     model = _ordered(model, request)
     if inputs:
         model.reshape({port: ov.PartialShape(list(t.shape)) for port, t in zip(model.inputs, inputs, strict=True)})
@@ -121,7 +135,7 @@ def finish(
                 f"the converter left a dynamic axis in {name!r} ({port.partial_shape}), though all inputs have fixed "
                 "shapes"
             )
-    _name(model, request)
+    _name(model, request, named)
     file = request.folder / FILE
     ov.save_model(model, file, compress_to_fp16=fp16)
     text = file.read_text("utf-8")
@@ -166,8 +180,11 @@ def _sorted(ports: Sequence[Any], names: Sequence[str]) -> list[Any]:
     return [by_name[name] for name in wanted] if set(wanted) <= by_name.keys() else list(ports)
 
 
-def _name(model: ov.Model, request: Request) -> None:
+def _name(model: ov.Model, request: Request, named: Collection[str]) -> None:
     """Give ports the source's names and nodes names that do not depend on what was converted before."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() not in ("Parameter", "Result")]
+    # What has no name of its own is called by its type and a number, which by chance may be that of another.
+    kept = {name for node in nodes if (name := node.get_friendly_name()) in named and name != node.get_name()}
     for node in model.get_ops():
         for port in node.outputs():
             port.get_tensor().set_names(set())
@@ -177,9 +194,9 @@ def _name(model: ov.Model, request: Request) -> None:
     for port, name in zip(model.outputs, request.outputs, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(f"{name}/result")
-    taken = set(request.inputs)
-    for node in model.get_ordered_ops():
-        if node.get_type_name() in ("Parameter", "Result"):
+    taken = {*request.inputs, *kept}
+    for node in nodes:
+        if node.get_friendly_name() in kept and node.get_friendly_name() != node.get_name():
             continue
         # Unnamed nodes, and what OpenVINO makes of them, are called by a type and a number of the whole process.
         plain = _NUMBERED.sub(r"\1", node.get_friendly_name())

@@ -21,7 +21,7 @@ from edgekit.toolchains._shared import int8, rules
 from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
-from edgekit.toolchains.openvino.export import finish, from_program, read
+from edgekit.toolchains.openvino.export import finish, from_program, names_of, read
 from edgekit.toolchains.openvino.passes.ranges import estimate, give, grids
 
 #: Recurrent operators -> the positions of their input and recurrent weights.
@@ -66,14 +66,14 @@ def _static(model: ov.Model, request: Request, *, note: str = "", **settings: An
     """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it."""
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
-    own = request.estimator.by_tool
+    own, named = request.estimator.by_tool, names_of(model)
     quantized = nncf.quantize(
         model, calibration_of(request), ignored=found.floats, own_ranges=own, on_grid=request.on_grid, **settings
     )
     if not own:
         estimate(quantized, model, request)
     _give(quantized, wanted)
-    return replace(finish(quantized, request, (), note=note), kept=found.kept)
+    return replace(finish(quantized, request, (), note=note, named=named), kept=found.kept)
 
 
 def _layers(model: ov.Model) -> list[Found[str]]:
@@ -131,6 +131,7 @@ def _weights(request: Request, mode: str, blocks: Collection[str] = ()) -> Conve
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     floats = read(request.float_file)
+    named = names_of(floats)
     found = rules.outcomes(request, _layers(floats) if request.layers else (), able=_by_layer)
     for node in floats.get_ordered_ops():
         if node.get_type_name() in blocks and node.get_friendly_name() not in {*found.floats, *found.schemes}:
@@ -140,7 +141,7 @@ def _weights(request: Request, mode: str, blocks: Collection[str] = ()) -> Conve
     cells = [node for node in model.get_ops() if node.get_friendly_name() not in found.floats]
     count = sum(_compress(value) for node in cells for value in _recurrent_weights(node))
     note = f"{count} weights of recurrent cells are stored in int8 by edgekit: NNCF leaves them float" if count else ""
-    return replace(finish(model, request, (), note=note), kept=found.kept)
+    return replace(finish(model, request, (), note=note, named=named), kept=found.kept)
 
 
 def _by_layer(scheme: Scheme) -> bool:
