@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class EdgekitError(Exception):
@@ -151,6 +151,11 @@ def printable(text: str, *, lines: bool = False) -> str:
         c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode("ascii") for c in text
     )
     return shown.replace("\n", "\n       ") if lines else shown
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The nearest of the words that are known; the first of them where none is near."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), known[0])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

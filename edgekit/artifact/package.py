@@ -240,7 +240,7 @@ def _agreement(outcome: Outcome) -> AgreementFacts | None:
         return None
     ran = _find(outcome.samples, made.evidence.split)
     assert ran is not None
-    return AgreementFacts(share=made.evidence.agreement, samples=ran.count)
+    return AgreementFacts(share=made.evidence.agreement, samples=ran.count, output=outcome.checkpoint.agree_on)
 
 
 def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:

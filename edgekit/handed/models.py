@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.data.rows import stored
-from edgekit.errors import EdgekitError, UnsupportedError, UsageError, WrongTypeError
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError, WrongTypeError, did_you_mean
 from edgekit.handed.samples import PLACE
 from edgekit.signature import TensorSpec
 
@@ -177,7 +177,10 @@ def _examples(examples: Examples, needed: list[str], optional: list[str], torch:
     found = _by_name(examples.given, known, torch)
     for spec in examples.declared:
         if spec.name not in known:
-            raise UsageError(f"--input {spec.name!r}: the parameters of forward are {', '.join(known)}")
+            raise UsageError(
+                f"--input {spec.name!r}: the parameters of forward are {', '.join(known)}",
+                hint=f"{did_you_mean(spec.name, known)}Call it as forward does.",
+            )
         if spec.name not in found or tuple(found[spec.name].shape) != spec.shape:
             found[spec.name] = torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))
     if not found:
@@ -202,7 +205,10 @@ def _by_name(given: object, known: list[str], torch: Any) -> dict[str, Any]:
         return {}
     if isinstance(given, Mapping):
         if unknown := [str(name) for name in given if name not in known]:
-            raise UsageError(f"example_inputs names {unknown[0]!r}; the parameters of forward are {', '.join(known)}")
+            raise UsageError(
+                f"example_inputs names {unknown[0]!r}; the parameters of forward are {', '.join(known)}",
+                hint=f"{did_you_mean(unknown[0], known)}Call it as forward does.",
+            )
         named = {str(name): value for name, value in given.items()}
     else:
         values = list(given) if isinstance(given, tuple | list) else [given]
@@ -225,7 +231,10 @@ def _tensor(value: Any, name: str, torch: Any) -> Any:
 
 def _first(path: Path, needed: list[str], known: list[str], torch: Any) -> dict[str, Any]:
     """The first sample of a file for each input; nothing where its arrays are not told apart."""
+    from edgekit.frameworks.brought import torch as brought
+
     rows = stored(path, "")
+    brought.check_arrays(rows, known)
     named = {name: rows[name] for name in known if name in rows}
     if not named and f"{PLACE}0" in rows:
         named = {name: rows[f"{PLACE}{i}"] for i, name in enumerate(needed) if f"{PLACE}{i}" in rows}

@@ -163,7 +163,10 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
     return Verdict(
         "UNDECIDED",
         f"{measured}: {doubt}; about {handed} labelled samples{kept} would decide",
-        f"Give about {handed} labelled samples with --evaluate." if share < 1 else "",
+        f"Give about {handed} labelled samples with --evaluate; without labels a file is judged by its parity alone, "
+        "and nothing is said of its accuracy."
+        if share < 1
+        else "",
     )
 
 

@@ -13,7 +13,7 @@ from edgekit.data import plan as planning
 from edgekit.data import rows
 from edgekit.data.tasks import Samples
 from edgekit.errors import UsageError
-from edgekit.frameworks import LoadedModel, repeat
+from edgekit.frameworks import KINDS, LoadedModel, repeat
 from edgekit.frameworks.brought import watching
 from edgekit.frameworks.once import framework, load
 from edgekit.proof import execution, stream
@@ -73,7 +73,7 @@ def run(folder: Path, request: Request) -> Answer:
         planning.save(Samples(stream.rows(steps, request.rows), None), folder / f"{name}.samples.npz")
     first = next(iter(models.values()))
     edges = request.edges is not None and _edges(models, Path(request.edges), request.task, folder)
-    by = getattr(first, "by", "") or f"{first.framework} ({request.environment})"
+    by = getattr(first, "by", "") or KINDS[request.environment].words or first.framework
     return Answer(by, edges, _second(first, samples))
 
 
