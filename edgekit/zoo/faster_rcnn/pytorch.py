@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from edgekit.data import detection, street
 from edgekit.data.tasks import street_instances as task
-from edgekit.zoo.blocks.pytorch import flat
+from edgekit.zoo.blocks.pytorch import corners_of, flat, offsets_to, overlaps
 from edgekit.zoo.resnet.pytorch import Trunk
 from edgekit.zoo.resnet.spec import Block, Kind, plan
 
@@ -166,7 +166,7 @@ def _objects(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _of_anchors(objectness: Tensor, offsets: Tensor, kinds: Tensor, boxes: Tensor) -> Tensor:
     """What the region proposal network is wrong by (equation 1 of Faster R-CNN)."""
     anchors = _anchors()
-    overlap = _overlaps(boxes, _corners(anchors)[None])
+    overlap = overlaps(boxes, corners_of(anchors)[None])
     best = torch.zeros_like(overlap).scatter_(2, overlap.argmax(2, keepdim=True), 1.0)
     best = best.masked_fill((kinds < 0)[..., None], 0.0)
     value, owner = (overlap + best).max(1)
@@ -174,7 +174,7 @@ def _of_anchors(objectness: Tensor, offsets: Tensor, kinds: Tensor, boxes: Tenso
     chosen, valid = _drawn(is_object, value < NO_OBJECT, ANCHORS_OBJECTS, ANCHORS)
     said, wanted = objectness.gather(1, chosen), is_object.gather(1, chosen)
     likely = functional.binary_cross_entropy_with_logits(said, wanted.float(), reduction="none")
-    target = _offsets(boxes[_rows_of(chosen), owner.gather(1, chosen)], anchors[chosen], OF_ANCHORS)
+    target = offsets_to(boxes[_rows_of(chosen), owner.gather(1, chosen)], anchors[chosen], OF_ANCHORS)
     moved = functional.smooth_l1_loss(offsets[_rows_of(chosen), chosen], target, reduction="none", beta=1 / 9).sum(2)
     return ((likely * valid).sum() + (moved * (valid & wanted)).sum()) / valid.sum()
 
@@ -183,7 +183,7 @@ def _of_regions(
     model: MaskRCNN, maps: Sequence[Tensor], regions: Tensor, masks: Tensor, kinds: Tensor, boxes: Tensor
 ) -> Tensor:
     """What both heads are wrong by (section 3 of Mask R-CNN)."""
-    overlap = _overlaps(boxes, regions).masked_fill((kinds < 0)[..., None], 0.0)
+    overlap = overlaps(boxes, regions).masked_fill((kinds < 0)[..., None], 0.0)
     value, owner = overlap.max(1)
     there = (regions[..., 2:] > regions[..., :2]).all(2)
     chosen, valid = _drawn((value >= REGION_OBJECT) & there, (value < REGION_OBJECT) & there, REGIONS_OBJECTS, REGIONS)
@@ -195,7 +195,7 @@ def _of_regions(
     scores, offsets = model.box_head(_read(maps, regions, task.BOX))
     named = functional.cross_entropy(scores, (kind + 1).flatten(), reduction="none") * valid.flatten()
     own = offsets[torch.arange(len(offsets)), kind.flatten().clamp(min=0)].view(*kind.shape, 4)
-    target = _offsets(boxes[rows, owner], _centred(regions), OF_REGIONS)
+    target = offsets_to(boxes[rows, owner], _centred(regions), OF_REGIONS)
     moved = functional.smooth_l1_loss(own, target, reduction="none").sum(2) * weight
 
     # Those that hold an object stand in front.
@@ -245,26 +245,6 @@ def _anchors() -> Tensor:
 
 def _centred(corners: Tensor) -> Tensor:
     return torch.from_numpy(detection.centred(corners.numpy()))
-
-
-def _corners(boxes: Tensor) -> Tensor:
-    half = boxes[..., 2:] / 2
-    return torch.cat((boxes[..., :2] - half, boxes[..., :2] + half), -1)
-
-
-def _offsets(objects: Tensor, boxes: Tensor, variances: tuple[float, float]) -> Tensor:
-    """What ``detection.from_default`` makes objects' corners of, with these boxes (centre and size)."""
-    centre, size = (objects[..., :2] + objects[..., 2:]) / 2, (objects[..., 2:] - objects[..., :2]).clamp(min=1)
-    sides = boxes[..., 2:].clamp(min=1e-3)
-    return torch.cat(((centre - boxes[..., :2]) / sides / variances[0], (size / sides).log() / variances[1]), -1)
-
-
-def _overlaps(objects: Tensor, boxes: Tensor) -> Tensor:
-    """Intersection over union of ``(n, objects, 4)`` with ``(n or 1, boxes, 4)``: ``(n, objects, boxes)``."""
-    a, b = objects[:, :, None], boxes[:, None]
-    shared = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
-    return shared / union.clamp(min=1e-6)
 
 
 def build(
