@@ -360,6 +360,13 @@ def test_code_between_parts_sees_maps_channels_last_whatever_their_layout_is() -
     assert steps["look"]["in/image"].shape == (2, 1, 3, 4, 4) and steps["look"]["out/map"].shape == (2, 1, 3, 2, 2)
 
 
+def test_generated_sequences_are_long_where_a_state_is_carried() -> None:
+    made = planning.make_sequences(planning.DataPlan(), "selection", {"part": SIGNATURE})
+    assert made is not None and made.inputs["part/x"].shape[1] == planning.GENERATED_STEPS
+    made = planning.make_sequences(planning.DataPlan(), "selection", {"part": LOOKS})
+    assert made is not None and made.inputs["part/image"].shape == (planning.GENERATED, 1, 3, 4, 4)
+
+
 class Scales:
     """A session that scales its one input."""
 
