@@ -375,10 +375,14 @@ def within(budget: Budget | None, chosen: Candidate | None, size_bytes: int | No
     )
 
 
-def near(candidates: Sequence[Candidate]) -> bool:
-    """Whether none passes, and one may be mended."""
-    statuses = {made.status for made in candidates}
-    return "PASS" not in statuses and bool(statuses & set(MENDABLE))
+def near(candidates: Sequence[Candidate], gate: Gate) -> bool:
+    """Whether none passes, and one may be mended: other weights mend no lack of samples, which one would pass with."""
+    if any(made.status == "PASS" for made in candidates):
+        return False
+    scored = [(made, made.evidence.accuracy if made.evidence else None) for made in candidates]
+    if any(made.status == "UNDECIDED" and found and judge.too_few(found, gate) for made, found in scored):
+        return False
+    return any(made.status in MENDABLE for made in candidates)
 
 
 def final(

@@ -11,7 +11,7 @@ from edgekit import target as targets
 from edgekit.artifact import package
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import trying
-from edgekit.conversion.candidate import Candidate, Evidence, choose, final, is_slow
+from edgekit.conversion.candidate import Candidate, Evidence, choose, final, is_slow, near
 from edgekit.jobs import wire
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import judge_latency
@@ -92,6 +92,20 @@ def test_undecided_candidates_are_chosen_by_their_latency_too(made: list[Candida
     found = choose(made, GATE)
     assert found is not None
     assert found.route == chosen
+
+
+@pytest.mark.parametrize(
+    ("made", "worth_it"),
+    [
+        ([undecided("a", 0, 1)], False),  # of 60 samples not even a file that changes nothing passes
+        ([Candidate("a", "FAIL_PARITY"), undecided("b", 0, 1)], False),
+        ([undecided("a", 0.05, 1)], True),
+        ([Candidate("a", "FAIL_PARITY")], True),
+        ([Candidate("a", "UNSUPPORTED")], False),
+    ],
+)
+def test_other_weights_are_not_tried_where_samples_alone_are_missing(made: list[Candidate], worth_it: bool) -> None:
+    assert near(made, GATE) == worth_it
 
 
 def test_a_stand_in_has_no_latency_to_judge() -> None:
