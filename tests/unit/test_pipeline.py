@@ -11,7 +11,7 @@ from edgekit import target as targets
 from edgekit.artifact import package
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import trying
-from edgekit.conversion.candidate import Candidate, Evidence, choose, final, is_slow, near
+from edgekit.conversion.candidate import NO_ROUTE, Candidate, Evidence, choose, final, is_slow, near
 from edgekit.jobs import wire
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import judge_latency
@@ -194,3 +194,12 @@ def test_parity_says_whose_outputs_it_is_against(recipe: str | None, labelled: b
     trial: Any = SimpleNamespace(checkpoint=checkpoint, order=SimpleNamespace(plan=plan))
     scores: Any = SimpleNamespace(accuracy=None)
     assert trying.as_judged(trial, samples, scores).reference == by
+
+
+def test_what_stands_for_no_route_is_not_called_one() -> None:
+    target = targets.load("onnxruntime-fp32")
+    said = final(
+        target, [Candidate(NO_ROUTE, "UNSUPPORTED", "it has no route for this", hint="Hand in another.")], None, None
+    )
+    assert (said.status, said.hint) == ("UNSUPPORTED", "Hand in another.")
+    assert said.reason.startswith("it has no route for this.")
