@@ -221,6 +221,7 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
         task=trial.order.plan.task,
         edges=samples.edges,
         entries=made.entries,
+        reference=samples.outputs if trial.checkpoint.streams else None,
     )
 
 
