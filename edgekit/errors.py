@@ -165,13 +165,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 #: What `edgekit list` lists.
-_LISTED = ("target", "model", "device", "toolchain", "range", "suite", "recipe")
+_LISTED = ("target", "model", "device", "toolchain", "range", "suite", "recipe", "metric")
+
+
+#: So many names a sentence holds; of more the nearest are told, and the command that lists all.
+_MOST_NAMED = 8
+_NEAREST = 3
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for a name that is not in a catalogue, with the nearest match."""
+    """Build the error for a name that is not in a catalogue, with the nearest matches."""
     names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0.5)
+    if len(names) <= _MOST_NAMED or kind not in _LISTED:
+        told = f"; known: {', '.join(dict.fromkeys((*near, *names))) or 'none'}"
+    else:
+        told = f"; nearest of {len(names)}: {', '.join(near)}" if near else ""
     return UsageError(
-        f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}",
+        f"unknown {kind} {name!r}{told}",
         hint=f"{did_you_mean(name, names)}See `edgekit {f'list {kind}s' if kind in _LISTED else 'convert --help'}`.",
     )

@@ -20,10 +20,15 @@ def _bytes(size: int | None) -> str:
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """The rows of the table: what was measured, in words; what was not says so."""
-    return [
+    """The rows of the table: what was measured, in words; what was not says so. Without a file there is none of it."""
+    asked = [
         ("target", f"{result.target} ({result.format})"),
         *(("target file", f"{t.path} (SHA-256 {t.sha256[:16]}...)") for t in result.target_files if t.path),
+    ]
+    if not result.parts and result.precision_reached is None:
+        return [*asked, ("file", "none: no route made one")]
+    return [
+        *asked,
         ("precision reached", result.precision_reached or "not measured"),
         ("proof", f"{result.proof.kind}: {result.proof.by}" if result.proof.by else "none"),
         ("parity", _parity(result)),

@@ -13,6 +13,7 @@ import copy
 import json
 import logging
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def written(model: object, folder: Callable[[], Path], examples: Examples) -> tu
     if keras:  # first: on the torch backend it is a Module as well
         return _saved(model, folder() / keras), _called(model, "keras.Model")
     if _TORCH in kinds:
-        return _exported(model, folder() / "model.pt2", examples), _called(model, "torch.nn.Module")
+        with _unheard():
+            return _exported(model, folder() / "model.pt2", examples), _called(model, "torch.nn.Module")
     raise WrongTypeError(f"an object of type {type(model).__qualname__} is no model", hint=f"Give {ALLOWED}.")
 
 
@@ -114,7 +116,7 @@ def _exported(model: Any, path: Path, examples: Examples) -> str:
         brought.plain(type(model).__name__, model)
     needed, optional = brought.parameters(model)
     found = _examples(examples, needed, optional, torch)
-    with _evaluating(model), _taking(model, list(found), needed, optional), _untraced(), torch.no_grad():
+    with _evaluating(model), _taking(model, list(found), needed, optional), torch.no_grad():
         try:
             program = torch.export.export(model, tuple(found.values()), strict=False)
         except EdgekitError:
@@ -134,15 +136,24 @@ def _halves(torch: Any) -> tuple[Any, Any]:
     return torch.float16, torch.bfloat16
 
 
+#: Of torch: its trace of each tensor, which pytest would show, and what its modules say about each other.
+_LOGS = ("torch.__trace", "torch.utils._pytree")
+
+
 @contextlib.contextmanager
-def _untraced() -> Iterator[None]:
-    """Without torch's trace of each tensor in the caller's logs, where pytest would show it."""
-    logger = logging.getLogger("torch.__trace")
-    before, logger.disabled = logger.disabled, True
+def _unheard() -> Iterator[None]:
+    """Without what torch's exporter says of itself on the caller's terminal: what matters is an error, or a note."""
+    loggers = [logging.getLogger(name) for name in _LOGS]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logger.disabled = before
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
 @contextlib.contextmanager

@@ -117,3 +117,8 @@ def test_a_clear_interval_of_a_short_time_is_not_called_unclear() -> None:
     small = TIMED.model_copy(update={"verdict": "TOO_SMALL_TO_TELL", "float_cpu_ms": 0.01})
     said = dict(words.facts(result(small)))["latency"]
     assert "0.49 to 0.51" in said and said.endswith("not judged: below 0.2 ms the float twin's time is mostly the call")
+
+
+def test_where_no_route_serves_there_are_no_rows_of_a_file() -> None:
+    nothing = result(None).model_copy(update={"status": "UNSUPPORTED", "precision_reached": None})
+    assert words.facts(nothing) == [("target", "onnxruntime-int8 (onnx)"), ("file", "none: no route made one")]
