@@ -126,7 +126,9 @@ def found() -> Any:
 def test_both_frameworks_and_the_oracle_give_the_same_numbers(name: str, found: Any) -> None:
     grids = found["grids"][name]
     count = grids["matrices"]
-    assert grids["layers"] == {"torch": [count, []], "keras": [count, []]}, "depthwise and transposed ones, and tables, as well"
+    assert grids["layers"] == {"torch": [count, []], "keras": [count, []]}, (
+        "depthwise and transposed ones, and tables, as well"
+    )
     assert grids["same"] and grids["oracle"] == [] and grids["others"] == []
 
 
