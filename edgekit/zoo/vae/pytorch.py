@@ -10,9 +10,9 @@ from edgekit.zoo.blocks.pytorch import flat
 
 
 class VAE(nn.Module):
-    """Takes ``(n, 1, size, size)`` in 0..1, gives its pixels again, and mean and log-variance ``(n, code)`` of its code.
+    """Takes ``(n, 1, size, size)`` in 0..1, gives pixels, and mean and log-variance ``(n, code)`` of a code.
 
-    Pixels are rows of ``size * size``.
+    Pixels are those of the image as the code tells them, in rows of ``size * size``.
     """
 
     def __init__(self, image_size: int, hidden: int, code: int) -> None:
