@@ -32,15 +32,15 @@ def table() -> str:
     lines = [f"| source | made by | {' | '.join(head)} |", "|---|---|" + "---|" * len(head)]
     for kind in kinds:
         missing = {name: r["instead"] for r in kind.get("unsupported", []) for name in r["targets"]}
-        cells = [_cell(names[format_], missing) for format_ in FORMATS]
+        cells = [_cell(names[format_], missing, kind.get("after", {}).get(format_)) for format_ in FORMATS]
         lines.append(f"| {kind['name']} | {kind['how']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(names: list[str], missing: dict[str, str]) -> str:
+def _cell(names: list[str], missing: dict[str, str], after: str | None) -> str:
     refused = [name for name in names if name in missing]
     if not refused:
-        return "all"
+        return "all" if after is None else f"all, after {after}"
     instead = " or ".join(sorted({missing[name] for name in refused}))
     listed = "none" if len(refused) == len(names) else "all but " + ", ".join(f"`{name}`" for name in refused)
     return f"{listed}: hand in {instead}"

@@ -158,7 +158,7 @@ def convert(
         orders = [order(name) for name in names]
         if workers is None:
             stack.enter_context(listening())
-            workers = stack.enter_context(Workers(_limits(timeout, memory_limit_mib)))
+            workers = stack.enter_context(Workers(limits_of(timeout, memory_limit_mib)))
         if isinstance(target, str | Path):
             return pipeline.convert(orders[0], workers=workers, store=store, progress=progress)
         return several.convert(orders, workers=workers, store=store, progress=progress)
@@ -229,7 +229,7 @@ def compress(
             raise UsageError("nothing says what is done", hint="Give --recipe NAME, --prune PATTERN or --qat EPOCHS.")
         if workers is None:
             stack.enter_context(listening())
-            workers = stack.enter_context(Workers(_limits(1800.0, memory_limit_mib)))
+            workers = stack.enter_context(Workers(limits_of(1800.0, memory_limit_mib)))
         return checkpoints.compress(order, _trained, workers=workers, store=store, progress=progress)
 
 
@@ -300,11 +300,12 @@ def sensitivity(
             raise UsageError(f"{target} quantizes nothing", hint="Take a target that quantizes.")
         if workers is None:
             stack.enter_context(listening())
-            workers = stack.enter_context(Workers(_limits(timeout, memory_limit_mib)))
+            workers = stack.enter_context(Workers(limits_of(timeout, memory_limit_mib)))
         return pipeline.measure_sensitivity(order, workers=workers, store=store, progress=progress)
 
 
-def _limits(timeout: float, memory_limit_mib: int | None) -> Limits | None:
+def limits_of(timeout: float, memory_limit_mib: int | None) -> Limits | None:
+    """The limits of one step, as options say them; raises ``UsageError`` for what is none."""
     if not 0 < timeout < math.inf:  # not a number is neither
         raise UsageError(f"--timeout {timeout} is no time above 0", hint="Give seconds, for example 600.")
     if memory_limit_mib is None:
@@ -392,7 +393,7 @@ def train(
         raise UsageError(f"{model}:{config} has no training; trained configurations: {', '.join(trained) or 'none'}")
     destination = Path(output or f"{model}-{config}.safetensors")
     progress("start", f"train:{model}:{config}")
-    with listening(), Workers(_limits(24 * 3600.0, None)) as workers:
+    with listening(), Workers(limits_of(24 * 3600.0, None)) as workers:
         request = train_step.Request(model, config, seed, destination.absolute())
         answer = workers.ask("torch", train_step.run, Path(), request)
     progress("done", f"train:{model}:{config}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class EdgekitError(Exception):
@@ -153,6 +153,11 @@ def printable(text: str, *, lines: bool = False) -> str:
     return shown.replace("\n", "\n       ") if lines else shown
 
 
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The nearest of the words that are known; the first of them where none is near."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), known[0])
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest of the words that are known, as the beginning of a hint; empty where none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -160,13 +165,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 #: What `edgekit list` lists.
-_LISTED = ("target", "model", "device", "toolchain", "range", "suite", "recipe")
+_LISTED = ("target", "model", "device", "toolchain", "range", "suite", "recipe", "metric")
+
+
+#: So many names a sentence holds; of more the nearest are told, and the command that lists all.
+_MOST_NAMED = 8
+_NEAREST = 3
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for a name that is not in a catalogue, with the nearest match."""
+    """Build the error for a name that is not in a catalogue, with the nearest matches."""
     names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0.5)
+    if len(names) <= _MOST_NAMED or kind not in _LISTED:
+        told = f"; known: {', '.join(dict.fromkeys((*near, *names))) or 'none'}"
+    else:
+        told = f"; nearest of {len(names)}: {', '.join(near)}" if near else ""
     return UsageError(
-        f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}",
+        f"unknown {kind} {name!r}{told}",
         hint=f"{did_you_mean(name, names)}See `edgekit {f'list {kind}s' if kind in _LISTED else 'convert --help'}`.",
     )

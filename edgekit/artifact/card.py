@@ -12,6 +12,12 @@ RUNTIMES = {
     "tflite": "LiteRT (TensorFlow Lite)", "onnx": "ONNX Runtime", "openvino": "OpenVINO", "executorch": "ExecuTorch",
     "coreml": "Core ML", "tensorrt": "TensorRT",
 }  # fmt: skip
+#: Which samples ranges come from, where more were handed in than are taken.
+_DRAWN = {
+    "random": "drawn at random by a seed where there were more",
+    "even": "evenly spaced where there were more",
+    "first": "the first ones where there were more",
+}
 #: Operators that a sentence names.
 MOST_NAMED = 8
 
@@ -26,13 +32,15 @@ def about(result: Result) -> list[tuple[str, str]]:
     if task is not None:
         rows.append(("task", f"{task.title}; scored by {task.metric}"))
     rows += [
-        ("source", f"{source.given} ({source.kind}, {result.framework})"),
+        ("source", f"{source.given} ({', '.join(dict.fromkeys((source.kind, result.framework)))})"),
         ("file", f"{RUNTIMES.get(result.format, result.format)}, {result.precision_reached or result.precision}"),
         ("made by", _made(result)),
     ]
     if (ranges := result.ranges) is not None:
         method = "the tool itself" if ranges.method == "tool" else ranges.method
-        rows.append(("calibration", f"{ranges.samples} samples ({ranges.draw}), ranges by {method}"))
+        rows.append(
+            ("calibration", f"{ranges.samples} samples, {_DRAWN.get(ranges.draw, ranges.draw)}; ranges by {method}")
+        )
     return rows
 
 

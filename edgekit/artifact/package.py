@@ -240,7 +240,7 @@ def _agreement(outcome: Outcome) -> AgreementFacts | None:
         return None
     ran = _find(outcome.samples, made.evidence.split)
     assert ran is not None
-    return AgreementFacts(share=made.evidence.agreement, samples=ran.count)
+    return AgreementFacts(share=made.evidence.agreement, samples=ran.count, output=outcome.checkpoint.agree_on)
 
 
 def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
@@ -258,7 +258,7 @@ def _flags(run: Run, order: Order, outcome: Outcome) -> tuple[Flag, ...]:
         flags.append("NOISY")
     if not run.ledger.made or any(c.latency and c.latency.reused for c in outcome.candidates):
         flags.append("REUSED")
-    if order.plan.generated:
+    if order.plan.generated and made and made.evidence:
         flags.append("ESTIMATE")
     if order.target.gate.beyond_ceilings(order.target.scheme):
         flags.append("CUSTOM_GATE")
@@ -348,7 +348,7 @@ def _warnings(order: Order, outcome: Outcome) -> list[str]:
     if calibration is not None and (dropped := calibration.entry.value.dropped):
         notes.append(f"{dropped} calibration samples were left out: they are among the evaluation samples, too")
     selection = _find(outcome.samples, "selection")
-    if selection is not None and not selection.labelled:
+    if selection is not None and not selection.labelled and outcome.chosen is not None:
         none = "accuracy was not measured: no labelled samples (--evaluate DATA)"
         notes.append(UNLABELLED if order.plan.evaluate else none)
     if selection is not None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 from edgekit.proof import metrics
+from edgekit.proof.judge import SMALLEST_FLOAT_MS
 from edgekit.proof.parity import FEWEST
 from edgekit.result import Result
+from edgekit.result.parity import Parity
 from edgekit.schemes import FP32
 
 
@@ -15,10 +20,15 @@ def _bytes(size: int | None) -> str:
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """The rows of the table: what was measured, in words; what was not says so."""
-    return [
+    """The rows of the table: what was measured, in words; what was not says so. Without a file there is none of it."""
+    asked = [
         ("target", f"{result.target} ({result.format})"),
         *(("target file", f"{t.path} (SHA-256 {t.sha256[:16]}...)") for t in result.target_files if t.path),
+    ]
+    if not result.parts and result.precision_reached is None:
+        return [*asked, ("file", "none: no route made one")]
+    return [
+        *asked,
         ("precision reached", result.precision_reached or "not measured"),
         ("proof", f"{result.proof.kind}: {result.proof.by}" if result.proof.by else "none"),
         ("parity", _parity(result)),
@@ -44,23 +54,44 @@ def _parity(result: Result) -> str:
     if p is None:
         return "not measured"
     on = "generated inputs (no data given)" if p.inputs == "generated" else "sequences" if p.drift else "samples"
-    figures = f"SQNR {p.sqnr_db:.1f} dB, cosine {p.cosine:.5f}"
+    of = {name: one for name, one in p.per_output.items() if one.equal is None} or p.per_output
+    several = len(p.per_output) > 1
+    worst = min(of, key=lambda name: of[name].sqnr_db, default="")
+    figures = f"SQNR {p.sqnr_db:.1f} dB{f' (output {worst}, the worst of {len(p.per_output)})' if several else ''}"
+    figures += f", cosine {p.cosine:.5f}"
     if p.variation_db is not None:
-        figures += f", variation {p.variation_db:.1f} dB"
+        figures += f", variation {p.variation_db:.1f} dB{_output(p, 'variation') if several else ''}"
     elif p.samples < FEWEST:
         figures += f", variation not measured (fewer than {FEWEST} samples)"
     if p.channel_db is not None:
-        figures += f" (worst channel {p.channel_db:.1f} dB)"
+        figures += f" (worst channel {p.channel_db:.1f} dB{_output(p, 'channel') if several else ''})"
     text = f"{figures} against {p.reference}, {p.samples} {on}"
     if (d := p.drift) is None:
         return text
     return f"{text} of {d.steps} steps each; first 20 steps {d.first20_db:.1f} dB, last 20 {d.last20_db:.1f} dB"
 
 
+def _output(p: Parity, figure: Literal["variation", "channel"]) -> str:
+    """The output that the worst of a figure is of."""
+    told: dict[str, float] = {}
+    for name, one in p.per_output.items():
+        value = one.variation_db if figure == "variation" else one.channel.db if one.channel else None
+        if value is not None:
+            told[name] = value
+    return f" of output {min(told, key=lambda name: told[name])}" if told else ""
+
+
+def _read(result: Result, outputs: Sequence[str]) -> str:
+    """Which outputs were read, of a model that has several."""
+    count = sum(len(part.outputs) for part in result.parts.values())
+    return f" of output {', '.join(outputs)}" if outputs and count > 1 else ""
+
+
 def _accuracy(result: Result) -> str:
     a = result.accuracy
     if a is None:
-        return "not measured"
+        unlabelled = "no labelled samples; the status rests on parity alone"
+        return f"not measured: {unlabelled}" if result.parity else "not measured"
     unit = "%" if metrics.metric(a.metric).family == "relative" else " points"
     low, high = (100 * bound for bound in a.drop_ci95)
     interval = f"95 % interval {low:+.2f} to {high:+.2f}"
@@ -68,7 +99,8 @@ def _accuracy(result: Result) -> str:
     trivial = "" if a.trivial is None else f"; trivial {_value(a.metric, a.trivial)}"
     values = f"{_value(a.metric, a.float_)} -> {_value(a.metric, a.artifact)}"
     split = "" if a.split == "test" else f" of {a.split}"
-    return f"{a.metric} {values}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{split}{trivial})"
+    scored = f"{a.metric}{_read(result, a.outputs)} {values}"
+    return f"{scored}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{split}{trivial})"
 
 
 def _value(metric: str, value: float) -> str:
@@ -82,7 +114,8 @@ def _agreement(result: Result) -> str:
         return f"{a.agreement:.2%} with the float model{' before its training' if result.recipe else ''}"
     if (same := result.agreement) is None:
         return "not measured"
-    return f"{same.share:.2%} with the float model on {same.samples} samples without labels"
+    of = _read(result, [same.output] if same.output else [])
+    return f"{same.share:.2%}{of} with the float model on {same.samples} samples without labels"
 
 
 def _latency(result: Result) -> str:
@@ -93,7 +126,7 @@ def _latency(result: Result) -> str:
         "FASTER": "faster than its float twin",
         "SLOWER": "SLOWER than its float twin",
         "SAME": "as fast as its float twin",
-        "TOO_SMALL_TO_TELL": "too small to tell",
+        "TOO_SMALL_TO_TELL": f"not judged: below {SMALLEST_FLOAT_MS:g} ms the float twin's time is mostly the call",
     }
     low, high = t.ratio_ci95
     return (

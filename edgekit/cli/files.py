@@ -107,12 +107,14 @@ def run_file(
     interruption.finish()
     drawn = ", drawn from a seed (no --inputs)" if found["source"] == "generated" else ""
     stand_in = ", a stand-in for the runtime that it ships to" if found["stand_in"] else ""
+    left_out = ", ".join(f"{printable(name)}{' (labels)' * (name == 'y')}" for name in found["left_out"])
     columns.write(
         columns.pairs(
             [
                 ("file", printable(found["file"])),
                 ("runs in", f"{printable(found['by'])}{stand_in}; computes in {found['precision']}"),
                 ("samples", f"{found['samples']}{drawn}"),
+                *([("left out", left_out)] if left_out else []),
             ]
         )
     )

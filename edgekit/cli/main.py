@@ -19,6 +19,7 @@ from edgekit import __version__, errors
 from edgekit.cli import cache, columns, compare, completion, files, lists, report
 from edgekit.cli.bench import benchmark
 from edgekit.cli.making import compress, convert
+from edgekit.cli.options import Quiet, Verbose
 from edgekit.cli.printing import EXIT, AsJson, print_json, say
 from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
@@ -61,8 +62,13 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """From a Keras or PyTorch model to a proven file for an edge runtime."""
+    # Before a command they mean what they mean behind it; what has no such option says nothing on the way anyway.
+    said = {name: True for name, given in (("quiet", quiet), ("verbose", verbose)) if given}
+    context.default_map = {str(context.invoked_subcommand): said}
     if context.invoked_subcommand is None:
         sys.stdout.write(context.get_help() + "\n")
 

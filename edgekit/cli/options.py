@@ -46,7 +46,8 @@ Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that one step
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Say what would be tried, what the store has of it and what is missing; do nothing."
+        "--dry-run",
+        help="Load the model, read the samples; say what would be tried, what the store has and what is missing.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]

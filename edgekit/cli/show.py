@@ -74,7 +74,7 @@ def audit(found: dict[str, Any], *, layers: bool = False) -> None:
             audit(part, layers=layers)
         return
     rows = [
-        (name, _text("not told" if value is None else columns.text(value) or "none"))
+        (name, _text(_told(name, value, found)))
         for name, value in found.items()
         if name not in (*_SHOWN_APART, *(("ops_delegated",) if found.get("delegated") else ()))
         and (name, value) != ("entries", [])  # most formats have none
@@ -89,6 +89,14 @@ def audit(found: dict[str, Any], *, layers: bool = False) -> None:
     if layers:
         # A line each, however long names are: for grep and sort as well.
         _write("\n" + columns.columns([_layer(layer) for layer in found["layers"]]))
+
+
+def _told(name: str, value: Any, found: dict[str, Any]) -> str:
+    """A field of an audit as a person reads it: what is not counted is not none."""
+    if value is None or (name == "ops_float_only" and found.get("ops_float") is None):
+        return "not told"
+    layers = name in ("float_ops", "float_weights")  # layers alone: other operators are counted by ``ops_float``
+    return columns.text(value) or ("none of the layers with weights" if layers else "none")
 
 
 def _delegated(found: dict[str, list[int]] | None) -> list[tuple[str, Text]]:

@@ -33,7 +33,7 @@ def may_help(trial: Trial, tried: Sequence[Candidate]) -> bool:
     """Whether no route that was tried passes, one is near, and the target knows a way to equalize that is untried."""
     order = trial.order
     wanted = order.recipe is None and order.equalize is None and order.target.equalize != "none" and order.has_samples
-    return wanted and judging.near(tried) and able(trial.checkpoint) is not None
+    return wanted and judging.near(tried, order.target.gate) and able(trial.checkpoint) is not None
 
 
 def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitFiles | None) -> Checkpoint:

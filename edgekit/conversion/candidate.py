@@ -47,6 +47,9 @@ TIED = 1.05
 #: What other weights, or a better choice of layers, may mend.
 MENDABLE: tuple[Status, ...] = ("FAIL_ACCURACY", "FAIL_PARITY", "UNDECIDED")
 
+#: What a candidate is called that stands for no route.
+NO_ROUTE = "none"
+
 #: What may still be handed out, once it has run on the test samples.
 ACCEPTABLE: tuple[Status, ...] = ("PASS", "UNDECIDED")
 
@@ -375,10 +378,14 @@ def within(budget: Budget | None, chosen: Candidate | None, size_bytes: int | No
     )
 
 
-def near(candidates: Sequence[Candidate]) -> bool:
-    """Whether none passes, and one may be mended."""
-    statuses = {made.status for made in candidates}
-    return "PASS" not in statuses and bool(statuses & set(MENDABLE))
+def near(candidates: Sequence[Candidate], gate: Gate) -> bool:
+    """Whether none passes, and one may be mended: other weights mend no lack of samples, which one would pass with."""
+    if any(made.status == "PASS" for made in candidates):
+        return False
+    scored = [(made, made.evidence.accuracy if made.evidence else None) for made in candidates]
+    if any(made.status == "UNDECIDED" and found and judge.too_few(found, gate) for made, found in scored):
+        return False
+    return any(made.status in MENDABLE for made in candidates)
 
 
 def final(
@@ -403,7 +410,10 @@ def final(
         alike: dict[str, list[str]] = {}
         for c in told:
             alike.setdefault(c.reason, []).append(c.route)
-        reason = "; ".join(f"{', '.join(routes)}: {said}" for said, routes in alike.items())
+        # One that stands for no route at all is called none.
+        reason = "; ".join(
+            said if routes == [NO_ROUTE] else f"{', '.join(routes)}: {said}" for said, routes in alike.items()
+        )
         hint = advice([c for c in told if c.status == status])
     if status in ACCEPTABLE or (decisive is not None and decisive.too_costly):
         return Verdict(status, reason, hint)

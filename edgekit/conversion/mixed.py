@@ -31,7 +31,8 @@ SHARES = (0.05, 0.5)
 
 def wanted(trial: Trial, tried: Sequence[Candidate]) -> bool:
     """Whether the user allows it, no route that was tried passes, and one is near."""
-    return trial.order.allow_mixed and not trial.order.target.scheme.is_float and judging.near(tried)
+    target = trial.order.target
+    return trial.order.allow_mixed and not target.scheme.is_float and judging.near(tried, target.gate)
 
 
 def search(run: Run, trial: Trial, planned: Plan, tried: Sequence[Candidate]) -> list[Candidate]:

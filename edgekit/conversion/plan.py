@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from edgekit.checkpoint import Checkpoint
-from edgekit.conversion.candidate import Candidate
+from edgekit.conversion.candidate import NO_ROUTE, Candidate
 from edgekit.conversion.order import Order
 from edgekit.errors import UsageError
 from edgekit.signature import Trait
@@ -96,7 +96,7 @@ def nothing_to_try(order: Order, checkpoint: Checkpoint, plan: Plan) -> Candidat
     """
     target, framework = order.target.name, checkpoint.framework
     if plan.unserved:
-        return Candidate("none", "UNSUPPORTED", plan.unserved)
+        return Candidate(NO_ROUTE, "UNSUPPORTED", plan.unserved)
     if plan.routes:
         over = [(route.name, route.passed_over) for route in plan.routes if route.passed_over]
         ways = [f"pass --{o.option}" if o.option else "take another target" for _, o in over]
@@ -110,4 +110,4 @@ def nothing_to_try(order: Order, checkpoint: Checkpoint, plan: Plan) -> Candidat
     if framework == "onnx":
         reason = f"{target} has no route for an .onnx: ONNX Runtime, OpenVINO, TensorRT and LiteRT have"
         hint = "Hand in the model that it was exported from: .pt2, .keras, or `file.py:function` that builds it."
-    return Candidate("none", "UNSUPPORTED", reason, hint=hint)
+    return Candidate(NO_ROUTE, "UNSUPPORTED", reason, hint=hint)

@@ -96,10 +96,9 @@ def unproven(trial: Trial, tried: Sequence[Candidate]) -> EdgekitError:
     """That no float file could be proven, by any of the routes that were tried; to be raised."""
     target = trial.order.target
     serving = judging.serving(tried)
-    # One that stands for no route at all is called none.
-    reasons = "; ".join(
-        f"{c.status} {c.reason}" if c.route == "none" else f"{c.route}: {c.status} {c.reason}" for c in serving
-    )
+    if [c.route for c in serving] == [judging.NO_ROUTE]:
+        return UnsupportedError(serving[0].reason, hint=serving[0].hint)
+    reasons = "; ".join(f"{c.route}: {c.status} {c.reason}" for c in serving)
     statuses = {c.status for c in serving}
     kinds = {"UNSUPPORTED": UnsupportedError, "NOT_RUN": NotRunError}
     kind = kinds.get(statuses.pop(), FailedError) if len(statuses) == 1 else FailedError
@@ -222,6 +221,7 @@ def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Req
         task=trial.order.plan.task,
         edges=samples.edges,
         entries=made.entries,
+        reference=samples.outputs if trial.checkpoint.streams else None,
     )
 
 

@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 
 #: ``exp`` of a box's raw size is cut here (a box 3000 times its anchor), so that a broken file cannot overflow.
 _LARGEST_LOG = 8.0
+#: Where a label says of each pixel which object it shows: this times the class plus the object's number, as Cityscapes
+#: numbers instances; -1 is no object.
+UNIT = 1000
 #: Pairwise overlaps that are held at once.
 _PAIRS = 256 * 32**2
 
@@ -33,11 +36,13 @@ class Detections:
         boxes: corners in pixels.
         classes: class numbers.
         scores: confidence within 0..1; 0 marks padding.
+        rows: which of the boxes that there were each is.
     """
 
     boxes: Floats
     classes: NDArray[np.int64]
     scores: Floats
+    rows: NDArray[np.int64]
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -92,23 +97,105 @@ def default_boxes(size: int, grids: Sequence[int], sides: Sequence[float], ratio
         for ratio in above:
             wide, narrow = side * math.sqrt(ratio), side / math.sqrt(ratio)
             shapes += [(wide, narrow), (narrow, wide)]
-        centre = (np.arange(grid) + 0.5) * size / grid
-        y, x = np.meshgrid(centre, centre, indexing="ij")
-        places = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
-        each = np.broadcast_to(np.asarray(shapes), (len(places), len(shapes), 2))
-        found.append(np.concatenate([np.broadcast_to(places, each.shape), each], axis=-1).reshape(-1, 4))
+        found.append(_at_each_place(size, grid, shapes))
     return np.concatenate(found)
 
 
+def anchors(size: int, grids: Sequence[int], sides: Sequence[float], ratios: Sequence[float]) -> Floats:
+    """Anchors of a pyramid (Lin et al., arXiv 1612.03144, section 4.1): ``(boxes, 4)`` as ``default_boxes``.
+
+    Args:
+        size: side of the square image in pixels.
+        grids: places along a side of each map.
+        sides: root of the area of each map's anchors in pixels.
+        ratios: width by height of the anchors at each place.
+    """
+    roots = [math.sqrt(ratio) for ratio in ratios]
+    return np.concatenate(
+        [_at_each_place(size, g, [(side * r, side / r) for r in roots]) for g, side in zip(grids, sides, strict=True)]
+    )
+
+
+def _at_each_place(size: int, grid: int, shapes: Sequence[tuple[float, float]]) -> Floats:
+    """Boxes of some widths and heights around each place of a map, rows of places first."""
+    centre = (np.arange(grid) + 0.5) * size / grid
+    y, x = np.meshgrid(centre, centre, indexing="ij")
+    places = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+    each = np.broadcast_to(np.asarray(shapes), (len(places), len(shapes), 2))
+    return np.concatenate([np.broadcast_to(places, each.shape), each], axis=-1).reshape(-1, 4)
+
+
 def from_default(raw: NDArray[np.generic], boxes: Floats, variances: tuple[float, float] = (0.1, 0.2)) -> Floats:
-    """Offsets ``(images, n, 4)`` from default boxes ``(n, 4)`` to corners in pixels (equation 2 of SSD's paper).
+    """Offsets ``(images, n, 4)`` from default boxes to corners in pixels (equation 2 of SSD's paper).
+
+    The boxes are ``(n, 4)``, or each image has its own.
 
     ``x = cx + tx * 0.1 * w``, ``w = w * exp(0.2 * tw)``, likewise y and h.
     """
     t = raw.astype(np.float64)
-    centre = boxes[:, :2] + t[..., :2] * variances[0] * boxes[:, 2:]
-    half = boxes[:, 2:] * np.exp(np.minimum(t[..., 2:] * variances[1], _LARGEST_LOG)) / 2
+    centre = boxes[..., :2] + t[..., :2] * variances[0] * boxes[..., 2:]
+    half = boxes[..., 2:] * np.exp(np.minimum(t[..., 2:] * variances[1], _LARGEST_LOG)) / 2
     return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def centred(corners: Floats) -> Floats:
+    """Corners as centre x, y, width and height."""
+    first, second = corners[..., :2], corners[..., 2:]
+    return np.concatenate([(first + second) / 2, second - first], axis=-1)
+
+
+def levels(regions: Floats, first: float, count: int) -> NDArray[np.int64]:
+    """Which map of a pyramid a region is read from (equation 1 of arXiv 1612.03144), the finest is 0.
+
+    Regions of less than ``first`` pixels, by the root of their area, are read from the finest, and from the next one
+    for each doubling.
+    """
+    side = np.sqrt(np.maximum(_area(regions), 1e-6))
+    return np.clip(np.floor(np.log2(side / first)) + 1, 0, count - 1).astype(np.int64)
+
+
+def sampling(regions: Floats, bins: int, size: int, grid: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """RoIAlign (He et al., arXiv 1703.06870, section 3) as weights: a mean of two bilinear samples per bin and axis.
+
+    Args:
+        regions: ``(..., 4)`` corners in pixels.
+        bins: along a side of what is read.
+        size: side of the square image in pixels.
+        grid: places along a side of the map.
+
+    Returns:
+        Weights of rows and of columns, ``(..., bins, grid)`` both: what a region reads of a map is
+        ``rows @ map @ columns.T``.
+    """
+    at = (np.arange(2 * bins) + 0.5) / (2 * bins)
+    found = []
+    for low, high in ((regions[..., 1], regions[..., 3]), (regions[..., 0], regions[..., 2])):
+        place = (low[..., None] + at * (high - low)[..., None]) * grid / size - 0.5
+        near = _nearness(np.clip(place, 0, grid - 1), grid)
+        found.append(near.reshape(*near.shape[:-2], bins, 2, grid).mean(axis=-2).astype(np.float32))
+    return found[0], found[1]
+
+
+def pasted(masks: Floats, boxes: Floats, size: int) -> Floats:
+    """Values of boxes' own grids ``(..., m, m)`` at the pixels of the image ``(..., size, size)``; 0 outside of them.
+
+    Between the middles of a grid's cells they are bilinear.
+    """
+    grid = masks.shape[-1]
+    at = np.arange(size) + 0.5
+    axes = []
+    for low, high in ((boxes[..., 1], boxes[..., 3]), (boxes[..., 0], boxes[..., 2])):
+        share = (at - low[..., None]) / np.maximum(high - low, 1e-6)[..., None]
+        inside = (share > 0) & (share < 1)
+        axes.append(_nearness(np.clip(share * grid - 0.5, 0, grid - 1), grid) * inside[..., None])
+    found: Floats = axes[0] @ masks @ np.swapaxes(axes[1], -1, -2)
+    return found
+
+
+def _nearness(places: Floats, grid: int) -> Floats:
+    """Bilinear weights of a grid's cells along one axis: ``(...)`` -> ``(..., grid)``."""
+    found: Floats = np.maximum(1 - np.abs(places[..., None] - np.arange(grid)), 0)
+    return found
 
 
 def softmax(logits: NDArray[np.generic]) -> Floats:
@@ -230,6 +317,7 @@ def suppress(
         np.take_along_axis(corners, front[..., None], axis=1),
         np.take_along_axis(classes, front, axis=1),
         np.take_along_axis(kept, front, axis=1),
+        np.take_along_axis(order, front, axis=1),
     )
 
 
@@ -249,11 +337,16 @@ def match(found: Detections, labels: NDArray[np.generic], *, iou_min: float = 0.
     """
     kinds, objects = labels[..., 0].astype(np.int64), labels[..., 1:].astype(np.float64)
     overlaps = np.where(found.classes[..., None] == kinds[:, None], iou(found.boxes, objects), -1.0)
-    image, taken = np.arange(len(labels)), kinds < -1
-    right: NDArray[np.bool_] = np.zeros(found.scores.shape, bool)
+    return match_overlaps(found.scores, overlaps, iou_min=iou_min)
+
+
+def match_overlaps(scores: Floats, overlaps: Floats, *, iou_min: float = 0.5) -> NDArray[np.bool_]:
+    """As ``match``, of overlaps ``(images, most, objects)`` that are -1 where classes differ."""
+    image, taken = np.arange(len(scores)), np.zeros((len(scores), overlaps.shape[2]), bool)
+    right: NDArray[np.bool_] = np.zeros(scores.shape, bool)
     for i in range(right.shape[1]):
         nearest = overlaps[:, i].argmax(axis=1)
-        right[:, i] = (found.scores[:, i] > 0) & (overlaps[image, i, nearest] >= iou_min) & ~taken[image, nearest]
+        right[:, i] = (scores[:, i] > 0) & (overlaps[image, i, nearest] >= iou_min) & ~taken[image, nearest]
         taken[image, nearest] |= right[:, i]
     return right
 

@@ -186,9 +186,11 @@ def make_sequences(plan: DataPlan, split: Split, signatures: Mapping[str, Signat
     if split != "selection":
         return None
     generator = np.random.default_rng(plan.seed)
+    # Where nothing is carried on, a step says no more than another sequence does.
+    steps = GENERATED_STEPS if any(signature.state for signature in signatures.values()) else 1
     return Samples(
         {
-            f"{part}/{t.name}": generator.standard_normal((GENERATED, GENERATED_STEPS, *t.row)).astype(t.dtype)
+            f"{part}/{t.name}": generator.standard_normal((GENERATED, steps, *t.row)).astype(t.dtype)
             for part, signature in signatures.items()
             for t in signature.given
         },

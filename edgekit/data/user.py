@@ -25,7 +25,7 @@ from edgekit import user_code
 from edgekit.data import archives, coco, images, mapped, rows
 from edgekit.data.mapped import take
 from edgekit.data.tasks import Samples
-from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
+from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, did_you_mean
 from edgekit.signature import Signature, TensorSpec
 
 Array = NDArray[np.generic]
@@ -162,7 +162,8 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
     if missing or extra:
         raise UsageError(
             f"{where} has {', '.join(samples.inputs) or 'no inputs'}; the model's inputs are {', '.join(names)}",
-            hint="Name the arrays as the inputs (one input may be called x), and the labels y.",
+            hint=f"{did_you_mean(extra[0], missing or names) if extra else ''}Name the arrays as the inputs (one input "
+            "may be called x), and the labels y.",
         )
     inputs = {spec.name: _input(samples.inputs[spec.name], spec, where) for spec in signature.inputs}
     counts = {name: len(array) for name, array in inputs.items()}

@@ -26,20 +26,22 @@ class Kind:
         needs: the distribution without which no model is loaded there.
         variables: what the child sets in its environment before it imports the framework.
         own: whether it has an environment of its own, under the kind's name: its pins part ways with all others.
+        words: what people call what computes there.
     """
 
     module: str
     needs: str
     variables: Mapping[str, str] = field(default_factory=dict)
     own: bool = False
+    words: str = ""
 
 
 #: Every kind by name (``signature.Environment``).
 KINDS: dict[str, Kind] = {
-    "keras-tensorflow": Kind("keras", "tensorflow", {"KERAS_BACKEND": "tensorflow"}),
-    "keras-torch": Kind("keras", "keras", {"KERAS_BACKEND": "torch"}),
-    "tf-keras": Kind("tf_keras", "tf-keras", {"TF_USE_LEGACY_KERAS": "1"}),
-    "torch": Kind("torch", "torch"),
+    "keras-tensorflow": Kind("keras", "tensorflow", {"KERAS_BACKEND": "tensorflow"}, words="Keras on TensorFlow"),
+    "keras-torch": Kind("keras", "keras", {"KERAS_BACKEND": "torch"}, words="Keras on PyTorch"),
+    "tf-keras": Kind("tf_keras", "tf-keras", {"TF_USE_LEGACY_KERAS": "1"}, words="Keras 2 (tf-keras)"),
+    "torch": Kind("torch", "torch", words="PyTorch"),
     "onnx": Kind("onnx", "onnxruntime"),
     "onnx2tf": Kind("onnx", "onnx2tf", own=True),
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import EdgekitError, FailedError, NoShapeError, UsageError
+from edgekit.errors import EdgekitError, FailedError, NoShapeError, UsageError, did_you_mean, nearest
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.brought import faults
 from edgekit.result.parity import Second
@@ -266,10 +266,16 @@ class Found:
         return TensorSpec(self.name, static, self.dtype) if len(static) == len(shape) else None
 
 
+#: What stands for the input of a ``forward`` that names none.
+UNNAMED = "args"
+
+
 def merge_inputs(
     found: Sequence[Found | None], names: Sequence[str], given: Sequence[TensorSpec], shown: Sequence[TensorSpec] = ()
 ) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
-    """Inputs of a model: as declared with ``--input`` (by name, or by place for one input), found in it, or shown.
+    """Inputs of a model: as declared with ``--input`` by their names, found in it, or shown.
+
+    An only input that has no name of its own (``forward(*args)``) takes the one that is declared.
 
     Returns:
         The inputs, and a note for each axis that was open or that looks like a batch and is none.
@@ -279,13 +285,16 @@ def merge_inputs(
         NoShapeError: one is neither found nor declared nor shown.
     """
     declared = {t.name: t for t in given}
-    if len(names) == 1 and len(given) == 1 and given[0].name not in names and names[0] in ("x", "args", "input"):
+    if list(names) == [UNNAMED] and len(given) == 1:
         names = [given[0].name]
     unknown = sorted(declared.keys() - set(names))
     if unknown:
         raise UsageError(
             f"--input {unknown[0]!r}: the model's inputs are {', '.join(names)}",
-            hint=f"Write --input {names[0]}=..., and one for each input whose shape is open." if names else "",
+            hint=f"{did_you_mean(unknown[0], names)}Write --input {nearest(unknown[0], names)}=..., and one for each "
+            "input whose shape is open."
+            if names
+            else "",
         )
     specs = [declared.get(name) or (one.fixed() if one else None) for name, one in zip(names, found, strict=True)]
     specs = [spec or _shown(names, place, shown) for place, spec in enumerate(specs)]
@@ -293,12 +302,25 @@ def merge_inputs(
     if missing:
         raise NoShapeError(
             f"the shape of input {', '.join(missing)} cannot be found in the model",
-            hint=" ".join(f"--input {name}=1x3x224x224:float32" for name in missing)
+            hint=" ".join(
+                f"--input {name}={_for_example(one)}"
+                for name, one, spec in zip(names, found, specs, strict=True)
+                if spec is None
+            )
             + " (with your own shape), or samples with --calibrate.",
         )
     inputs = tuple(spec for spec in specs if spec is not None)
     notes = [note for spec, one in zip(inputs, found, strict=True) for note in _notes(spec, one, spec.name in declared)]
     return inputs, tuple(notes)
+
+
+def _for_example(found: Found | None) -> str:
+    """A declaration of an input that agrees with what is known of it: its batch, its rank, its fixed axes, its type."""
+    if found is None:
+        return "1x3x224x224:float32"
+    length = 224 if len(found.shape) == 4 else 16
+    shape = [n or (1 if axis in found.batches else length) for axis, n in enumerate(found.shape)]
+    return f"{'x'.join(map(str, shape))}:{found.dtype}"
 
 
 def _shown(names: Sequence[str], place: int, shown: Sequence[TensorSpec]) -> TensorSpec | None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit import zoo
-from edgekit.errors import DamagedFileError, NoShapeError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, NoShapeError, UnsupportedError, UsageError, did_you_mean
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.brought import faults, watching_torch
 from edgekit.frameworks.brought import torch as brought
@@ -273,12 +273,20 @@ def _asked(
         UsageError: nothing names an input.
     """
     needed, optional = brought.parameters(model)
+    known = [*needed, *optional]
+    brought.check_arrays((spec.name for spec in source.shown), known)
     examples = getattr(model, "example_inputs", None)
     examples = (examples,) if torch.is_tensor(examples) else examples
     if isinstance(examples, Mapping):
-        given = {name: examples[name] for name in (*needed, *optional) if name in examples}
+        if unknown := [str(name) for name in examples if name not in known]:
+            raise UsageError(
+                f"example_inputs of {source.given} names {unknown[0]!r}; the parameters of forward are "
+                f"{', '.join(known)}",
+                hint=f"{did_you_mean(unknown[0], known)}Call it as forward does.",
+            )
+        given = {name: examples[name] for name in known if name in examples}
     else:
-        given = dict(zip((*needed, *optional), examples or (), strict=False))
+        given = dict(zip(known, examples or (), strict=False))
     fixed = {name: value for name, value in given.items() if isinstance(value, bool | int | float | str)}
     given = {name: value for name, value in given.items() if torch.is_tensor(value)}
     needed, optional = ([name for name in side if name not in fixed] for side in (needed, optional))

@@ -13,6 +13,7 @@ import copy
 import json
 import logging
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.data.rows import stored
-from edgekit.errors import EdgekitError, UnsupportedError, UsageError, WrongTypeError
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError, WrongTypeError, did_you_mean
 from edgekit.handed.samples import PLACE
 from edgekit.signature import TensorSpec
 
@@ -68,7 +69,8 @@ def written(model: object, folder: Callable[[], Path], examples: Examples) -> tu
     if keras:  # first: on the torch backend it is a Module as well
         return _saved(model, folder() / keras), _called(model, "keras.Model")
     if _TORCH in kinds:
-        return _exported(model, folder() / "model.pt2", examples), _called(model, "torch.nn.Module")
+        with _unheard():
+            return _exported(model, folder() / "model.pt2", examples), _called(model, "torch.nn.Module")
     raise WrongTypeError(f"an object of type {type(model).__qualname__} is no model", hint=f"Give {ALLOWED}.")
 
 
@@ -114,7 +116,7 @@ def _exported(model: Any, path: Path, examples: Examples) -> str:
         brought.plain(type(model).__name__, model)
     needed, optional = brought.parameters(model)
     found = _examples(examples, needed, optional, torch)
-    with _evaluating(model), _taking(model, list(found), needed, optional), _untraced(), torch.no_grad():
+    with _evaluating(model), _taking(model, list(found), needed, optional), torch.no_grad():
         try:
             program = torch.export.export(model, tuple(found.values()), strict=False)
         except EdgekitError:
@@ -134,15 +136,24 @@ def _halves(torch: Any) -> tuple[Any, Any]:
     return torch.float16, torch.bfloat16
 
 
+#: Of torch: its trace of each tensor, which pytest would show, and what its modules say about each other.
+_LOGS = ("torch.__trace", "torch.utils._pytree")
+
+
 @contextlib.contextmanager
-def _untraced() -> Iterator[None]:
-    """Without torch's trace of each tensor in the caller's logs, where pytest would show it."""
-    logger = logging.getLogger("torch.__trace")
-    before, logger.disabled = logger.disabled, True
+def _unheard() -> Iterator[None]:
+    """Without what torch's exporter says of itself on the caller's terminal: what matters is an error, or a note."""
+    loggers = [logging.getLogger(name) for name in _LOGS]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logger.disabled = before
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
 @contextlib.contextmanager
@@ -177,7 +188,10 @@ def _examples(examples: Examples, needed: list[str], optional: list[str], torch:
     found = _by_name(examples.given, known, torch)
     for spec in examples.declared:
         if spec.name not in known:
-            raise UsageError(f"--input {spec.name!r}: the parameters of forward are {', '.join(known)}")
+            raise UsageError(
+                f"--input {spec.name!r}: the parameters of forward are {', '.join(known)}",
+                hint=f"{did_you_mean(spec.name, known)}Call it as forward does.",
+            )
         if spec.name not in found or tuple(found[spec.name].shape) != spec.shape:
             found[spec.name] = torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))
     if not found:
@@ -202,7 +216,10 @@ def _by_name(given: object, known: list[str], torch: Any) -> dict[str, Any]:
         return {}
     if isinstance(given, Mapping):
         if unknown := [str(name) for name in given if name not in known]:
-            raise UsageError(f"example_inputs names {unknown[0]!r}; the parameters of forward are {', '.join(known)}")
+            raise UsageError(
+                f"example_inputs names {unknown[0]!r}; the parameters of forward are {', '.join(known)}",
+                hint=f"{did_you_mean(unknown[0], known)}Call it as forward does.",
+            )
         named = {str(name): value for name, value in given.items()}
     else:
         values = list(given) if isinstance(given, tuple | list) else [given]
@@ -225,7 +242,10 @@ def _tensor(value: Any, name: str, torch: Any) -> Any:
 
 def _first(path: Path, needed: list[str], known: list[str], torch: Any) -> dict[str, Any]:
     """The first sample of a file for each input; nothing where its arrays are not told apart."""
+    from edgekit.frameworks.brought import torch as brought
+
     rows = stored(path, "")
+    brought.check_arrays(rows, known)
     named = {name: rows[name] for name in known if name in rows}
     if not named and f"{PLACE}0" in rows:
         named = {name: rows[f"{PLACE}{i}"] for i, name in enumerate(needed) if f"{PLACE}{i}" in rows}

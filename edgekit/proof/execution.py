@@ -6,6 +6,7 @@ and outputs go through memory some at a time; of models that are called step by 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,14 +75,22 @@ def in_runtime(
     samples: Path,
     task: str | None,
     folder: Path,
+    reference: Path | None = None,
 ) -> None:
     """Run files on a file of samples, one by one, each from a fresh state: the batch of every artifact is 1.
+
+    With ``reference``, the folder of the framework's run, parts that carry nothing on are compared on its steps.
 
     Raises:
         UnsupportedError: a file lacks an output.
     """
     if stream.streams(signatures):
-        in_sequences(sessions, signatures, planning.load(samples).inputs, task).save(folder)
+        ran = in_sequences(sessions, signatures, planning.load(samples).inputs, task)
+        if reference is not None:
+            for name in stateless(signatures):
+                run = functools.partial(_one_by_one, sessions[name], signatures[name])
+                ran.steps[name] = on_steps(run, steps_of(reference, name))
+        ran.save(folder)
     else:
         made = (_one_by_one(sessions[WHOLE], signatures[WHOLE], some) for some in rows.read(samples, "x/"))
         rows.write(folder / OUTPUTS, PREFIX, made)
@@ -125,6 +134,28 @@ def in_sequences(
     kept = [ran.steps for ran in found if ran.steps]
     steps = {part: {key: np.concatenate([s[part][key] for s in kept]) for key in kept[0][part]} for part in kept[0]}
     return Ran({key: np.concatenate([ran.outputs[key] for ran in found]) for key in found[0].outputs}, steps)
+
+
+def stateless(signatures: Mapping[str, Signature]) -> list[str]:
+    """Parts that carry nothing from step to step, of a model of several: they are compared as ``on_steps`` says."""
+    return [name for name, signature in signatures.items() if name != WHOLE and not signature.state]
+
+
+def on_steps(run: stream.Call, steps: Arrays) -> dict[str, NDArray[Any]]:
+    """A part without states on the inputs that it had in the steps of another run, and what it makes of them.
+
+    In a run of its own, what a part is given depends on the parts before it: where regions are chosen of what one
+    says, the least difference puts another input in the place of this one, and says nothing of the part that takes it.
+
+    Args:
+        run: of any number of samples.
+        steps: of that run, see ``stream.Steps``.
+    """
+    count, kept = steps[stream.NUMBERS].shape
+    given = {name: array for name, array in steps.items() if name.startswith("in/")}
+    found = run({name[3:]: array.reshape(-1, *array.shape[2:]) for name, array in given.items()})
+    outputs = {PREFIX + name: array.reshape(count, kept, *array.shape[1:]) for name, array in found.items()}
+    return {**given, **outputs, stream.NUMBERS: steps[stream.NUMBERS]}
 
 
 def steps_of(folder: Path, part: str) -> dict[str, NDArray[Any]]:

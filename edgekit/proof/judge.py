@@ -12,6 +12,7 @@ from typing import NamedTuple
 from edgekit.limits import Gate, ParityLimits
 from edgekit.proof import metrics
 from edgekit.proof.accuracy import samples_needed
+from edgekit.proof.intervals import tango_interval
 from edgekit.result import Accuracy, Status
 from edgekit.result.parity import OutputParity, Parity
 from edgekit.result.speed import Speed
@@ -163,8 +164,20 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
     return Verdict(
         "UNDECIDED",
         f"{measured}: {doubt}; about {handed} labelled samples{kept} would decide",
-        f"Give about {handed} labelled samples with --evaluate." if share < 1 else "",
+        f"Give about {handed} labelled samples with --evaluate; without labels a file is judged by its parity alone, "
+        "and nothing is said of its accuracy."
+        if share < 1
+        else "",
     )
+
+
+def too_few(accuracy: Accuracy, gate: Gate) -> bool:
+    """Whether the drop is within the limit, and on so few samples not even a file that changes nothing would pass."""
+    metric = metrics.metric(accuracy.metric)
+    limit = gate.drop_max(metric.family)
+    if accuracy.drop > limit or not (metric.binary or metric.bounded):
+        return False
+    return tango_interval(0, 0, accuracy.samples)[1] > 2 * limit
 
 
 #: A float twin below this is dominated by the call itself, which both files pay: a ratio near 1 says little.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import schemes, toolchains
-from edgekit.errors import DamagedFileError, UsageError
+from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UsageError
 from edgekit.proof.speed import opened
 from edgekit.result import IO
 from edgekit.scheme import Precision
 from edgekit.toolchains import Options
+from edgekit.toolchains._shared import messages
 
 OUTPUTS = "outputs.npz"
+#: What labels are called beside inputs.
+LABELS = "y"
 #: Of the numbers that are drawn.
 SEED = 0
 
@@ -72,6 +76,7 @@ class Ran:
         source: whether they were given, or drawn from a seed.
         inputs: what went in.
         outputs: what came out.
+        left_out: arrays of the user's that are no input of the file: ``y``, labels, and others.
     """
 
     by: str
@@ -82,13 +87,14 @@ class Ran:
     source: Literal["given", "generated"]
     inputs: tuple[Row, ...]
     outputs: tuple[Row, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def run(folder: Path, request: Request) -> Ran:
     """Run a file on each sample; writes ``outputs.npz``.
 
     Raises:
-        UsageError: the inputs do not fit, or numbers cannot be drawn for them.
+        UsageError: the inputs do not fit, numbers cannot be drawn for them, or the opened file does not run on them.
         EdgekitError: see ``toolchains.open_session``.
     """
     file = Path(request.model)
@@ -96,14 +102,16 @@ def run(folder: Path, request: Request) -> Ran:
     specs = _fixed(inspected.inputs, request.shapes, file)
     if request.inputs is None:
         samples: Sequence[Arrays] = [opened.all_drawn(specs, np.random.default_rng(SEED))]
+        left_out: tuple[str, ...] = ()
     else:
-        samples = _given(specs, Path(request.inputs))
+        samples, left_out = _given(specs, Path(request.inputs))
     options = Options(schemes.find(request.precision))
     session = toolchains.open_session(request.toolchain, file, options, entry=request.entry)
     found = []
-    for sample in samples:
+    for number, sample in enumerate(samples):
         session.reset()
-        found.append(session.run(sample))
+        with _running(file, number, given=request.inputs is not None):
+            found.append(session.run(sample))
     outputs = {name: _together([one[name] for one in found]) for name in found[0]}
     np.savez(folder / OUTPUTS, **outputs)  # type: ignore[arg-type]
     return Ran(
@@ -115,7 +123,30 @@ def run(folder: Path, request: Request) -> Ran:
         source="generated" if request.inputs is None else "given",
         inputs=tuple(_row(s.name, _together([one[s.name] for one in samples])) for s in specs),
         outputs=tuple(_row(name, array) for name, array in outputs.items()),
+        left_out=left_out,
     )
+
+
+@contextlib.contextmanager
+def _running(file: Path, number: int, *, given: bool) -> Iterator[None]:
+    """Say of a file that was opened, and raises on a sample, that it does not run on it: no sign of damage."""
+    try:
+        yield
+    except EdgekitError as error:
+        if not isinstance(error, FailedError):
+            raise
+        said: Exception = error
+    except Exception as error:  # a runtime raises whatever it happens to
+        said = error
+    else:
+        return
+    raise UsageError(
+        f"{file.name} does not run on {f'sample {number} of the inputs' if given else 'numbers that are drawn'}: "
+        f"{messages.sentence(said)}",
+        hint="Check the values that go in: an index of a table, for one, has to be one of its rows."
+        if given
+        else "Give samples with --inputs FILE.npz.",
+    ) from said
 
 
 def _fixed(inputs: Sequence[IO], shapes: Mapping[str, tuple[int, ...]], file: Path) -> tuple[IO, ...]:
@@ -130,14 +161,20 @@ def _fixed(inputs: Sequence[IO], shapes: Mapping[str, tuple[int, ...]], file: Pa
     )
 
 
-def _given(specs: Sequence[IO], file: Path) -> Sequence[Arrays]:
-    """The samples of a file: one, where arrays have the shapes of the inputs, else one per place of the first axis."""
+def _given(specs: Sequence[IO], file: Path) -> tuple[Sequence[Arrays], tuple[str, ...]]:
+    """The samples of a file: one, where arrays have the shapes of the inputs, else one per place of the first axis.
+
+    Also the arrays that are left out: labels, as data for `edgekit convert` have them, and what no input is called.
+    """
     arrays = _alone(specs, file) if file.suffix == ".npy" else opened.held(file)
-    if len(specs) == len(arrays) == 1:  # with one input and one array no name is needed
-        arrays = {specs[0].name: next(iter(arrays.values()))}
+    names = [spec.name for spec in specs]
+    others = [name for name in arrays if name not in (LABELS, *names)]
+    if len(specs) == len(others) == 1 and names[0] not in arrays:  # with one input and one array no name is needed
+        arrays = {**arrays, names[0]: arrays[others.pop()]}
+    left_out = tuple(name for name in arrays if name in others or (name == LABELS and LABELS not in names))
     if all(spec.name in arrays and _fits(arrays[spec.name], spec) for spec in specs):
-        return [{spec.name: arrays[spec.name] for spec in specs}]
-    return opened.samples(specs, arrays, file.name)
+        return [{spec.name: arrays[spec.name] for spec in specs}], left_out
+    return opened.samples(specs, arrays, file.name), left_out
 
 
 def _alone(specs: Sequence[IO], file: Path) -> Arrays:

@@ -164,8 +164,24 @@ def run(
     """
     count = len(next(iter(inputs.values())))
     loops = {name: Loop(signature, calls[name], count, keep) for name, signature in signatures.items()}
-    outputs = around(loops, inputs)
+    # A task's code speaks of data, whose channels are last; what runs by itself has inputs of its own.
+    parts = loops if around is apart else {name: _channels_last(loop) for name, loop in loops.items()}
+    outputs = around(parts, inputs)
     return outputs, {name: loop.steps() for name, loop in loops.items()} if keep else {}
+
+
+def _channels_last(loop: Loop) -> Call:
+    """A part whose maps come and go channels last, whatever its own layout is."""
+    inputs, outputs = (
+        {t.name for t in side if t.layout == "channels_first"}
+        for side in (loop.signature.inputs, loop.signature.outputs)
+    )
+
+    def call(given: Arrays) -> Arrays:
+        found = loop({n: np.moveaxis(a, -1, 1) if n in inputs else a for n, a in given.items()})
+        return {n: np.moveaxis(a, 1, -1) if n in outputs else a for n, a in found.items()}
+
+    return call
 
 
 def beginning(steps: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

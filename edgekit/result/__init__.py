@@ -260,6 +260,7 @@ class Accuracy(Frozen):
         trivial: the metric of an answer that does not look at the samples (the majority class, the mean); None where
             it was not measured.
         gain_ci95: 95 % interval of how much better ``float_`` is than that, in the unit of ``drop``.
+        outputs: those of the model that the metric reads, of a model that has several.
     """
 
     metric: str
@@ -275,6 +276,7 @@ class Accuracy(Frozen):
     split: str | None = None
     trivial: float | None = None
     gain_ci95: tuple[float, float] | None = None
+    outputs: tuple[str, ...] = ()
 
     @property
     def weak(self) -> bool:
@@ -283,10 +285,14 @@ class Accuracy(Frozen):
 
 
 class AgreementFacts(Frozen):
-    """Of samples without labels: how often float and artifact have the same largest value. Accuracy stays unknown."""
+    """Of samples without labels: how often float and artifact have the same largest value. Accuracy stays unknown.
+
+    ``output`` is the one whose values are compared.
+    """
 
     share: float
     samples: int
+    output: str | None = None
 
 
 class Part(Frozen):

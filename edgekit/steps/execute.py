@@ -31,6 +31,8 @@ class Request:
         task: code that calls the parts of a model step by step; None where it is called once.
         edges: file of inputs at the edge of what the model meets; None where it is not run on them.
         entries: of parts that are one of several in their file, which.
+        reference: folder of the framework's run, on whose steps parts that carry nothing on are compared; None where
+            the model is called once.
     """
 
     toolchain: str
@@ -41,6 +43,7 @@ class Request:
     task: str | None = None
     edges: File | None = None
     entries: Mapping[str, str] = field(default_factory=dict)
+    reference: File | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Answer:
 def run(folder: Path, request: Request) -> Answer:
     """Run all parts on the samples, one by one; writes what ``execution.in_runtime`` says, ``edges/`` likewise."""
     sessions = toolchains.open_sessions(request.toolchain, request.files, request.options, request.entries)
-    execution.in_runtime(sessions, request.signatures, Path(request.samples), request.task, folder)
+    reference = None if request.reference is None else Path(request.reference)
+    execution.in_runtime(sessions, request.signatures, Path(request.samples), request.task, folder, reference)
     if request.edges is not None:
         (folder / execution.EDGES).mkdir()
         edges = folder / execution.EDGES

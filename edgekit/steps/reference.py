@@ -13,7 +13,7 @@ from edgekit.data import plan as planning
 from edgekit.data import rows
 from edgekit.data.tasks import Samples
 from edgekit.errors import UsageError
-from edgekit.frameworks import LoadedModel, repeat
+from edgekit.frameworks import KINDS, LoadedModel, repeat
 from edgekit.frameworks.brought import watching
 from edgekit.frameworks.once import framework, load
 from edgekit.proof import execution, stream
@@ -73,7 +73,7 @@ def run(folder: Path, request: Request) -> Answer:
         planning.save(Samples(stream.rows(steps, request.rows), None), folder / f"{name}.samples.npz")
     first = next(iter(models.values()))
     edges = request.edges is not None and _edges(models, Path(request.edges), request.task, folder)
-    by = getattr(first, "by", "") or f"{first.framework} ({request.environment})"
+    by = getattr(first, "by", "") or KINDS[request.environment].words or first.framework
     return Answer(by, edges, _second(first, samples))
 
 
@@ -144,6 +144,12 @@ def moved(folder: Path, request: Request) -> bool:
     samples = Path(request.samples)
     if not any(array.dtype.kind == "f" for array in planning.rows_of(samples).values()):
         return False
+    models = _models(request)
     rows.write(folder / "samples.npz", "x/", planning.moved(rows.read(samples, "x/")))
-    execution.in_framework(_models(request), folder / "samples.npz", request.task, folder)
+    apart = execution.stateless({name: model.signature for name, model in models.items()})
+    before = execution.in_framework(models, samples, request.task, folder) if apart else {}
+    execution.in_framework(models, folder / "samples.npz", request.task, folder)
+    for name in apart:  # as a file's is compared
+        [own] = planning.moved([{key: a for key, a in before[name].items() if key.startswith("in/")}])
+        np.savez(folder / f"{name}.npz", **execution.on_steps(models[name].run, {**before[name], **own}))  # type: ignore[arg-type]
     return True

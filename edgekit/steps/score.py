@@ -64,16 +64,20 @@ class Answer:
 def run(folder: Path, request: Request) -> Answer:
     """Compare two runs part by part, and score them on the labels."""
     parts, expected, measured = request.signatures, Path(request.reference), Path(request.measured)
-    agreement, unread, source = None, set[str](), None
-    if request.source is not None and request.metric is not None:
-        # Nothing else would say what a recipe cost them.
-        source, metric = Path(request.source), metrics.metric(request.metric)
-        unread = execution.unread(expected, Path(request.samples), request.task, metric, parts)
+    agreement, unread, source, accuracy = None, set[str](), None, None
+    names = [output.name for part in parts.values() for output in part.outputs]
+    if request.metric is not None:
+        accuracy, metric = _accuracy(request), metrics.metric(request.metric)
+        if len(names) > 1:
+            unread = execution.unread(expected, Path(request.samples), request.task, metric, parts)
+            accuracy = accuracy.model_copy(update={"outputs": tuple(n for n in names if n not in unread)})
+        if request.source is not None:
+            source = Path(request.source)  # nothing else would say what a recipe cost the outputs that are not read
     if request.agree_on is not None:
         agreement = execution.agreement(expected, measured, parts[WHOLE], request.agree_on)
     return Answer(
         parity=execution.compare(expected, measured, parts, source, unread),
-        accuracy=_accuracy(request) if request.metric is not None else None,
+        accuracy=accuracy,
         agreement=agreement,
         edges=tuple(execution.lost_on_edges(expected, measured, parts)) if request.edges else (),
     )

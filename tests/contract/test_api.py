@@ -119,3 +119,21 @@ def test_wrong_types_are_told_by_name(code, says):
         eval(code, {"edgekit": edgekit, "convert": functools.partial(edgekit.convert, "mlp@torch", "tflite-int8")})
     assert isinstance(raised.value, edgekit.EdgekitError)
     assert says in str(raised.value)
+
+
+LOUD = """
+import tempfile
+from pathlib import Path
+import torch
+from edgekit.handed import models
+
+with tempfile.TemporaryDirectory() as folder:
+    shown = models.Examples(torch.zeros(1, 3, 4), (), ())
+    models.written(torch.nn.LSTM(4, 5, batch_first=True), lambda: Path(folder), shown)
+"""
+
+
+def test_what_the_exporter_says_of_itself_is_not_on_the_callers_terminal(tmp_path):
+    environment = {**os.environ, "EDGEKIT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", LOUD], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import edgekit
@@ -81,6 +82,19 @@ def test_what_is_quantized_in_pytorch_is_refused_by_its_layer(convert: Any) -> N
 def test_inputs_that_nothing_names_are_asked_for(convert: Any) -> None:
     with pytest.raises(UsageError, match=r"every parameter of forward has a default \(input_ids, mask\)"):
         convert("unnamed_inputs", "onnxruntime-fp32")
+
+
+def test_an_array_that_is_no_argument_is_named_with_the_nearest(convert: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", input_ids=np.zeros((8, 6), "int64"), maks=np.ones((8, 6), "int64"))
+    with pytest.raises(UsageError, match="an array 'maks'; the parameters of forward are input_ids, mask") as raised:
+        convert("unnamed_inputs", "onnxruntime-fp32", evaluate=str(tmp_path / "data.npz"))
+    assert raised.value.hint.startswith("Did you mean 'mask'?")
+
+
+def test_a_declared_input_that_is_no_argument_is_refused_with_the_nearest(convert: Any) -> None:
+    with pytest.raises(UsageError, match="--input 'idz': the model's inputs are ids") as raised:
+        convert("padded", "onnxruntime-fp32", inputs=("idz=1x8:int64",))
+    assert raised.value.hint.startswith("Did you mean 'ids'? Write --input ids=")
 
 
 @pytest.mark.parametrize(

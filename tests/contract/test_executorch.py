@@ -159,6 +159,12 @@ def test_gates_of_recurrent_layers_are_quantized(files: dict[str, Path]) -> None
     assert audit.weight_elements["int8"] == 2 * 64 * 16 + 16 * 4, "shared by the steps, so counted once"
 
 
+def test_operators_that_compute_in_float_are_counted_by_type(files: dict[str, Path]) -> None:
+    assert {"Conv2d", "FullyConnected"} <= set(toolchains.audit("executorch", files["conv"]).ops_float or {})
+    integers = toolchains.audit("executorch", files["conv-int8"])
+    assert (integers.ops_float, integers.float_ops) == ({"Gelu": 1}, ()), "which is no layer with weights"
+
+
 @pytest.mark.parametrize("case", ["image", "image-int8"])
 def test_an_image_that_is_channels_last_is_not_transposed(files: dict[str, Path], case: str) -> None:
     assert toolchains.audit("executorch", files[case]).transposes == 1  # of the pooled features, for the dense layer

@@ -485,3 +485,28 @@ def test_constants_that_moved_with_a_permute_have_the_strides_of_their_shape() -
     constants = [value for _, value in rewritten(program).named_buffers() if value.shape == (1, 4, 1, 1)]
     assert len(constants) == 2
     assert {value.stride() for value in constants} == {(4, 1, 1, 1)}
+
+
+class Twice(nn.Module):
+    """One layer that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.layer(x).relu())
+
+
+def test_a_one_dimensional_convolution_that_is_called_twice_is_lowered() -> None:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    torch.manual_seed(0)
+    model, x = Twice().eval(), torch.randn(1, 4, 8)
+    graph = rewritten(torch.export.export(model, (x,), strict=False))
+    torch.testing.assert_close(graph(x), model(x))
+    calls = [node for node in graph.graph.nodes if node.target is aten.conv1d.default]
+    assert len({node.args[1].target for node in calls}) == len({node.args[2].target for node in calls}) == 2
+    program = torch.export.export(graph, (x,), strict=False)
+    to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])  # the compiler's own pass raised

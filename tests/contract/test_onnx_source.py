@@ -73,9 +73,14 @@ def test_static_int8_of_two_inputs_that_share_a_weight(convert: Any, tmp_path: P
     file, samples = onnx_models.write(onnx_models.two_in_three_out(), tmp_path), tmp_path / "samples.npz"
     rng = np.random.default_rng(0)
     np.savez(samples, a=rng.normal(size=(64, 16)).astype("f4"), b=rng.normal(size=(64, 16)).astype("f4"))
-    result = convert(file, target, calibrate=str(samples), outputs=["share=classes"])
+    # Of the 16 that calibration holds out two are near ties: the largest of eight values leads by less than twice the
+    # error of a file with 35 dB, and two of 16 places are more than a tenth. A share takes more samples than that.
+    more = tmp_path / "evaluate.npz"
+    np.savez(more, a=rng.normal(size=(512, 16)).astype("f4"), b=rng.normal(size=(512, 16)).astype("f4"))
+    result = convert(file, target, calibrate=str(samples), evaluate=str(more), outputs=["share=classes"])
     assert result.status == "PASS", result.reason
     assert result.parity.sqnr_db > 20
+    assert result.parity.samples > 300
 
 
 def test_the_artifact_answers_as_the_model_does_outside_of_edgekit(convert: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgekit import cli
@@ -54,6 +55,47 @@ def test_inputs_that_do_not_fit_are_refused(arrays, says, tmp_path, capsys):
     np.savez(tmp_path / "x.npz", **arrays)
     code, found = ran(capsys, DIGITS, "--inputs", tmp_path / "x.npz")
     assert code == 2 and says in found["reason"]
+
+
+def test_labels_beside_the_inputs_are_left_out_and_said(tmp_path, capsys):
+    with np.load(DIGITS / "golden.npz") as golden:
+        [x] = [golden[name] for name in golden.files if name.startswith("in/")]
+    np.savez(tmp_path / "x.npz", x=x, y=np.zeros(len(x), np.int64))
+    code, found = ran(capsys, DIGITS, "--inputs", tmp_path / "x.npz")
+    assert (code, found["samples"], found["left_out"]) == (0, len(x), ["y"])
+    assert cli.run(["run", str(DIGITS), "--inputs", str(tmp_path / "x.npz")]) == 0
+    assert "left out\ty (labels)" in capsys.readouterr().out
+
+
+def table(folder):
+    rows = onnx.numpy_helper.from_array(np.ones((4, 2), np.float32), "rows")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gather", ["rows", "ids"], ["out"])], "table",
+        [onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, (1, 3))],
+        [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, (1, 3, 2))], [rows],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, folder / "m.onnx", save_as_external_data=True, location="rows.bin", size_threshold=0)
+    return folder / "m.onnx"
+
+
+def test_an_index_beyond_a_table_is_no_damaged_file(tmp_path, capsys):
+    np.savez(tmp_path / "x.npz", ids=np.array([[0, 1, 2], [0, 7, 2]]))
+    code, found = ran(capsys, table(tmp_path), "--inputs", tmp_path / "x.npz")
+    assert (code, found["error"]["code"]) == (2, "usage")
+    assert found["reason"].startswith("m.onnx does not run on sample 1 of the inputs: ") and "idx=7" in found["reason"]
+
+
+def test_weights_that_were_cut_off_are_named(tmp_path, capsys):
+    file = table(tmp_path)
+    (tmp_path / "rows.bin").write_bytes(bytes(8))
+    code, found = ran(capsys, file)
+    assert (code, found["reason"]) == (
+        2,
+        "m.onnx takes the weight 'rows' from bytes 0 to 32 of 'rows.bin', which has 8",
+    )
+    (tmp_path / "rows.bin").unlink()
+    assert ran(capsys, file)[1]["reason"] == "m.onnx takes weights from 'rows.bin', which is not there"
 
 
 def test_outputs_that_cannot_be_written_are_said_before_any_work(tmp_path, capsys):

@@ -92,7 +92,7 @@ def test_cell(kind, name, convert, tmp_path):
 def test_what_is_promised_is_recorded_without_exception():
     promised = {"zoo", ".keras", ".h5", "file.py"}
     for kind in KINDS:
-        assert set(kind) <= {"name", "how", "given", "layout", "input", "unsupported", "promise", "instead"}
+        assert set(kind) <= {"name", "how", "given", "layout", "input", "unsupported", "promise", "instead", "after"}
         if any(kind["name"].startswith(word) for word in promised):
             assert "unsupported" not in kind, f"every target must work for {kind['name']}"
         for record in kind.get("unsupported", []):

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from edgekit.artifact import card, picture
 from edgekit.artifact.readme import readme
-from edgekit.result import Accuracy, Proof, Result, RouteTried
+from edgekit.result import Accuracy, Proof, RangesFacts, Result, RouteTried
 from edgekit.result.speed import Latency
 from tests.unit.test_words import TIMED
 from tests.unit.test_words import result as plain
@@ -43,6 +43,17 @@ def test_a_model_of_the_zoo_names_its_paper_task_and_licences() -> None:
     [weights, data] = card.licence(result)
     assert "Apache-2.0" in weights
     assert "CC BY 4.0" in data
+
+
+def test_a_kind_of_source_that_is_its_framework_is_named_once() -> None:
+    source = plain(None).source.model_copy(update={"kind": "onnx", "given": "m.onnx"})
+    assert dict(card.about(made(source=source, framework="onnx")))["source"] == "m.onnx (onnx)"
+
+
+def test_how_samples_of_the_ranges_were_drawn_is_said() -> None:
+    ranges = RangesFacts(plan="tool", method="tool", settings={}, samples=200, draw="random")
+    said = dict(card.about(of_user(ranges=ranges)))["calibration"]
+    assert said == "200 samples, drawn at random by a seed where there were more; ranges by the tool itself"
 
 
 def test_no_licence_is_invented_for_what_a_user_handed_in() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import __version__, cli, toolchains
+from edgekit import __version__, cli, errors, toolchains
 from edgekit.jobs import extras
 
 
@@ -147,3 +147,24 @@ def test_the_smallest_extra_is_named_and_that_of_a_way_from_one_framework(monkey
     assert {module: extras.of_module(module) for module in wanted} == wanted
     assert extras.of_models("litert", "torch") == "litert-torch"
     assert extras.of_models("onnx", "torch") is None
+
+
+def test_what_an_audit_does_not_count_is_not_called_none(capsys):
+    from edgekit.cli import show
+
+    show.audit({"float_ops": [], "ops_float": None, "ops_float_only": []})
+    assert capsys.readouterr().out.splitlines() == [
+        "float_ops\tnone of the layers with weights", "ops_float\tnot told", "ops_float_only\tnot told",
+    ]  # fmt: skip
+    show.audit({"ops_float": {"Gelu": 1}, "ops_float_only": []})
+    assert capsys.readouterr().out.splitlines() == ["ops_float\tGelu 1", "ops_float_only\tnone"]
+
+
+def test_an_unknown_name_is_told_with_the_nearest_and_no_list_of_all():
+    many = [f"onnxruntime-{n}" for n in range(20)] + ["tflite-int8", "tflite-int4"]
+    error = errors.unknown_name("target", "tflite-int9", many)
+    assert str(error) == "unknown target 'tflite-int9'; nearest of 22: tflite-int8, tflite-int4"
+    assert error.hint == "Did you mean 'tflite-int8'? See `edgekit list targets`."
+    error = errors.unknown_name("target", "zzz", many)
+    assert (str(error), error.hint) == ("unknown target 'zzz'", "See `edgekit list targets`.")
+    assert str(errors.unknown_name("suite", "smoek", ["cpu", "smoke"])) == "unknown suite 'smoek'; known: smoke, cpu"

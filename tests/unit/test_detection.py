@@ -350,3 +350,52 @@ def test_scores_that_are_logits_are_refused_before_they_are_scored() -> None:
     with pytest.raises(UsageError, match=r"within 0\.\.1") as raised:
         measure_accuracy("map", [(labels, read, read)])
     assert "scores-logit" in raised.value.hint
+
+
+def test_a_region_reads_of_a_plane_what_the_plane_is_in_the_middle_of_each_bin() -> None:
+    """A bilinear sample of a plane is exact, and so is the mean of two."""
+    grid, size, bins = 16, 64, 5
+    at = (np.arange(grid) + 0.5) * size / grid
+    plane = 2 * at[:, None] + 3 * at[None, :]
+    region = np.array([10.0, 20.0, 40.0, 55.0])
+    rows, columns = detection.sampling(region, bins, size, grid)
+    middles = [low + (np.arange(bins) + 0.5) * (high - low) / bins for low, high in ((20, 55), (10, 40))]
+    np.testing.assert_allclose(rows @ plane @ columns.T, 2 * middles[0][:, None] + 3 * middles[1], rtol=1e-5)
+
+
+def test_a_region_beyond_the_edge_reads_the_edge() -> None:
+    rows, columns = detection.sampling(np.array([-30.0, -30.0, 0.0, 0.0]), 3, 64, 8)
+    corner = np.zeros((8, 8))
+    corner[0, 0] = 1
+    np.testing.assert_allclose(rows @ corner @ columns.T, 1)
+
+
+def test_larger_regions_are_read_from_coarser_maps() -> None:
+    sides = np.array([4, 15.9, 16, 31, 32, 64])
+    regions = np.stack([0 * sides, 0 * sides, sides, sides], axis=-1)
+    assert detection.levels(regions, 16.0, 3).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_mask_is_pasted_into_its_box_alone() -> None:
+    box = np.array([8.0, 16.0, 24.0, 48.0])
+    full = detection.pasted(np.ones((14, 14)), box, 64)
+    assert full[16:48, 8:24].min() == 1 and full.sum() == 16 * 32
+    half = np.zeros((14, 14))
+    half[:7] = 1
+    found = detection.pasted(half, box, 64) > 0.5
+    assert found[16:32, 8:24].all() and found.sum() == 16 * 16
+
+
+def test_anchors_stand_around_each_place_of_each_map() -> None:
+    found = detection.anchors(64, (4, 2), (8.0, 20.0), (0.5, 2.0))
+    assert found.shape == (4 * 4 * 2 + 2 * 2 * 2, 4)
+    np.testing.assert_allclose(found[0], [8, 8, 8 / 2**0.5, 8 * 2**0.5])
+    np.testing.assert_allclose(found[3], [24, 8, 8 * 2**0.5, 8 / 2**0.5])
+    np.testing.assert_allclose(found[:, 2] * found[:, 3], [64] * 32 + [400] * 8)
+    assert np.allclose(found[-1, :2], 48)
+
+
+def test_centred_boxes_and_no_offset_are_the_corners_again() -> None:
+    corners = np.random.default_rng(0).uniform(0, 32, (2, 5, 4))
+    corners[..., 2:] += corners[..., :2]
+    np.testing.assert_allclose(detection.from_default(np.zeros((2, 5, 4)), detection.centred(corners)), corners)

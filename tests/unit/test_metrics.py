@@ -246,6 +246,12 @@ def _sides(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         labels = np.concatenate([rng.integers(0, 2, (60, 2, 1)), boxes], axis=-1)
         scores = np.stack([labels[..., 0] == 0, labels[..., 0] == 1], axis=-1).astype(float)
         return labels, np.concatenate([boxes, scores], -1), np.concatenate([boxes + 99, scores], -1)
+    if name == "mask_map":
+        kinds, masks = rng.integers(0, 2, (60, 2)), np.zeros((60, 2, 8, 8), bool)
+        masks[:, 0, :3], masks[:, 1, 5:] = True, True
+        labels = np.where(masks, (1000 * kinds + [0, 1])[..., None, None], -1).max(axis=1)
+        scores, rows = np.eye(2)[kinds], masks.reshape(60, 2, 64)
+        return labels, np.concatenate([scores, rows], -1), np.concatenate([scores, 0 * rows], -1)
     if name == "si_sdr":
         clean = rng.normal(size=(60, 50))
         return clean, clean + 0.1 * rng.normal(size=clean.shape), clean + 2 * rng.normal(size=clean.shape)

@@ -11,7 +11,7 @@ from edgekit import target as targets
 from edgekit.artifact import package
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import trying
-from edgekit.conversion.candidate import Candidate, Evidence, choose, final, is_slow
+from edgekit.conversion.candidate import NO_ROUTE, Candidate, Evidence, choose, final, is_slow, near
 from edgekit.jobs import wire
 from edgekit.limits import Gate, with_defaults
 from edgekit.proof.judge import judge_latency
@@ -92,6 +92,20 @@ def test_undecided_candidates_are_chosen_by_their_latency_too(made: list[Candida
     found = choose(made, GATE)
     assert found is not None
     assert found.route == chosen
+
+
+@pytest.mark.parametrize(
+    ("made", "worth_it"),
+    [
+        ([undecided("a", 0, 1)], False),  # of 60 samples not even a file that changes nothing passes
+        ([Candidate("a", "FAIL_PARITY"), undecided("b", 0, 1)], False),
+        ([undecided("a", 0.05, 1)], True),
+        ([Candidate("a", "FAIL_PARITY")], True),
+        ([Candidate("a", "UNSUPPORTED")], False),
+    ],
+)
+def test_other_weights_are_not_tried_where_samples_alone_are_missing(made: list[Candidate], worth_it: bool) -> None:
+    assert near(made, GATE) == worth_it
 
 
 def test_a_stand_in_has_no_latency_to_judge() -> None:
@@ -180,3 +194,12 @@ def test_parity_says_whose_outputs_it_is_against(recipe: str | None, labelled: b
     trial: Any = SimpleNamespace(checkpoint=checkpoint, order=SimpleNamespace(plan=plan))
     scores: Any = SimpleNamespace(accuracy=None)
     assert trying.as_judged(trial, samples, scores).reference == by
+
+
+def test_what_stands_for_no_route_is_not_called_one() -> None:
+    target = targets.load("onnxruntime-fp32")
+    said = final(
+        target, [Candidate(NO_ROUTE, "UNSUPPORTED", "it has no route for this", hint="Hand in another.")], None, None
+    )
+    assert (said.status, said.hint) == ("UNSUPPORTED", "Hand in another.")
+    assert said.reason.startswith("it has no route for this.")

@@ -81,6 +81,7 @@ def test_of_one_that_cannot_be_served_the_others_are_kept(
         assert run([*command, "-o", str(tmp_path / "three")]) == 6
         said = capsys.readouterr().out
         assert "null-int8\tPASS" in said and "null-fp32: the toolchain is on holiday" in said
+        assert "null-fp32, next step: Wait." in said
 
 
 def test_targets_are_named_by_commas_and_again(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.data import plan as planning
+from edgekit.data.tasks import Samples
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.proof import execution, parity, stream
 from edgekit.proof.execution import Ran
@@ -334,3 +335,81 @@ def test_a_missing_output_and_a_task_without_stream_are_named() -> None:
         in_session(sequences(), more)
     with pytest.raises(UsageError, match="digits does not say"):
         stream.host("digits")
+
+
+LOOKS = Signature(
+    inputs=(TensorSpec("image", (1, 3, 4, 4), layout="channels_first"),),
+    outputs=(TensorSpec("map", (1, 3, 2, 2), layout="channels_first"), TensorSpec("value", (1, 3))),
+)
+
+
+def test_code_between_parts_sees_maps_channels_last_whatever_their_layout_is() -> None:
+    image = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+
+    def look(inputs):
+        assert inputs["image"].shape == (2, 3, 4, 4)
+        return {"map": inputs["image"][:, :, ::2, ::2], "value": inputs["image"].mean(axis=(2, 3))}
+
+    def around(parts, inputs):
+        found = parts["look"]({"image": inputs["image"]})
+        np.testing.assert_array_equal(found["map"], inputs["image"][:, ::2, ::2])
+        np.testing.assert_allclose(found["value"], inputs["image"].mean(axis=(1, 2)), rtol=1e-5)
+        return {"map": found["map"]}
+
+    _, steps = stream.run(around, {"look": LOOKS}, {"look": look}, {"image": image}, 2)
+    assert steps["look"]["in/image"].shape == (2, 1, 3, 4, 4) and steps["look"]["out/map"].shape == (2, 1, 3, 2, 2)
+
+
+def test_generated_sequences_are_long_where_a_state_is_carried() -> None:
+    made = planning.make_sequences(planning.DataPlan(), "selection", {"part": SIGNATURE})
+    assert made is not None and made.inputs["part/x"].shape[1] == planning.GENERATED_STEPS
+    made = planning.make_sequences(planning.DataPlan(), "selection", {"part": LOOKS})
+    assert made is not None and made.inputs["part/image"].shape == (planning.GENERATED, 1, 3, 4, 4)
+
+
+class Scales:
+    """A session that scales its one input."""
+
+    by, precision, ops_delegated, stand_in = "NumPy", "f32", None, False
+
+    def __init__(self, name, by):
+        self.name, self.by_how_much = name, by
+
+    def run(self, inputs):
+        return {self.name: self.by_how_much * inputs["x"]}
+
+    def reset(self):
+        pass
+
+
+def chooses(parts, inputs):
+    """Both samples of a sequence, the one first of which the first part says more."""
+    said = parts["first"]({"x": inputs["x"].mean(axis=1)})["said"]
+    order = np.where(said[:, :1] > 0, [[0, 1]], [[1, 0]])
+    ordered = np.take_along_axis(inputs["x"], order[..., None], axis=1)
+    return {"y": np.stack([parts["second"]({"x": ordered[:, i]})["y"] for i in range(2)], axis=1)}
+
+
+def test_a_part_without_states_is_compared_on_what_the_framework_gave_it(tmp_path, monkeypatch) -> None:
+    """Where the first part of a file chooses otherwise, the second one is no worse for it."""
+    x = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
+    one = (TensorSpec("x", (1, 3)),)
+    signatures = {
+        "first": Signature(one, (TensorSpec("said", (1, 3)),)),
+        "second": Signature(one, (TensorSpec("y", (1, 3)),)),
+    }
+    monkeypatch.setattr(stream, "host", lambda task: chooses)
+    planning.save(Samples({"x": x}, None), tmp_path / "samples.npz")
+    folders = [tmp_path / name for name in ("reference", "alone", "held")]
+    for folder in folders:
+        folder.mkdir()
+    calls = {name: Scales(*said).run for name, said in {"first": ("said", 1.0), "second": ("y", 2.0)}.items()}
+    Ran(*stream.run(chooses, signatures, calls, {"x": x}, 6)).save(folders[0])
+    sessions = {"first": Scales("said", -1.0), "second": Scales("y", 2.0001)}
+    for folder, reference in zip(folders[1:], (None, folders[0]), strict=True):
+        execution.in_runtime(sessions, signatures, tmp_path / "samples.npz", "toy", folder, reference)
+    alone, held = (execution.compare(folders[0], folder, signatures) for folder in folders[1:])
+    assert alone["second"].sqnr_db < 10 < 70 < held["second"].sqnr_db
+    assert alone["first"].sqnr_db == held["first"].sqnr_db
+    with np.load(folders[1] / "outputs.npz") as closed, np.load(folders[2] / "outputs.npz") as also:
+        np.testing.assert_array_equal(closed["out/y"], also["out/y"])  # what is scored is a run of its own

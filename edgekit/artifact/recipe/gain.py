@@ -126,7 +126,7 @@ def _words(gain: Gain) -> Iterator[str]:
     if timed.verdict == "FASTER":
         yield f"it takes {ratio}"
     elif timed.verdict == "TOO_SMALL_TO_TELL":
-        yield f"too small to tell whether it is faster: {ratio}"
+        yield f"whether it is faster is not judged, since the call itself is most of so short a time: {ratio}"
     else:
         yield f"no time is gained: {ratio}{': this runtime computes zeros as other numbers' if zeros else ''}"
 

@@ -52,6 +52,8 @@ def show(ended: Mapping[str, Result | EdgekitError], *, require_speedup: bool, a
         for name, one in ended.items():
             if reason := str(one) if isinstance(one, EdgekitError) else one.reason:
                 print_line(f"{name}: {reason}")
+            if hint := one.hint if isinstance(one, EdgekitError) else one.error and one.error.hint:
+                print_line(f"{name}, next step: {hint}")
     slow = [one for one in ended.values() if isinstance(one, Result) and not _is_faster(one)]
     return DEMAND_NOT_MET if require_speedup and slow and not exits[worst] else exits[worst]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.errors import UnsupportedError
-from edgekit.frameworks.loaded import named
+from edgekit.errors import UnsupportedError, UsageError, did_you_mean
+from edgekit.frameworks.loaded import UNNAMED, named
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
@@ -108,10 +108,23 @@ def parameters(model: nn.Module) -> tuple[list[str], list[str]]:
     optional: list[str] = []
     for parameter in inspect.signature(model.forward).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            return needed or ["x"], []
+            return needed or [UNNAMED], []
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
             (needed if parameter.default is inspect.Parameter.empty else optional).append(parameter.name)
     return needed, optional
+
+
+def check_arrays(arrays: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse samples with an array that ``forward`` has no parameter for, which nothing else would miss.
+
+    Labels (``y``), arrays by place (``arr_0``) and ``x`` for an only input have no parameter of their name.
+    """
+    for name in arrays:
+        if name not in (*known, "x", "y") and not name.startswith("arr_"):
+            raise UsageError(
+                f"the samples have an array {name!r}; the parameters of forward are {', '.join(known)}",
+                hint=f"{did_you_mean(name, known)}Rename the array, or leave it out; labels are called y.",
+            )
 
 
 def others(value: Any, name: str = "") -> list[str]:

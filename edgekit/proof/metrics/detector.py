@@ -1,4 +1,4 @@
-"""Average precision of a detector: boxes and a confidence per class against the objects that there are."""
+"""Average precision of a detector: boxes or masks, and a confidence per class, against the objects that there are."""
 
 from __future__ import annotations
 
@@ -84,30 +84,40 @@ def _contributions(labels: Array, scored: Array) -> Floats:
     Suppression and matching stay within an image; only the order by confidence is across images. So counts per group
     of equal confidence are enough, and their sums give the precision-recall curve.
     """
-    classes = scored.shape[-1] - 4
     values = scored.astype(np.float64)
     most = min(_MOST, max(32, 8 * labels.shape[1], values.shape[1] // 16))
     found = detection.suppress(values[..., :4], values[..., 4:], score_min=MAP_SCORE_MIN, most=most)
     right = detection.match(found, labels)
-    group = _GROUPS - 1 - np.digitize(found.scores, MAP_EDGES)
-    column = (np.arange(len(labels))[:, None] * classes + found.classes) * _GROUPS + group
+    return grouped(found.scores, found.classes, right, per_class(labels[..., 0], scored.shape[-1] - 4))
+
+
+def grouped(scores: Floats, kinds: NDArray[np.int64], right: NDArray[np.bool_], objects: NDArray[np.int64]) -> Floats:
+    """Per sample and class: right detections per group, wrong ones per group, objects ``(samples, classes)``."""
+    samples, classes = objects.shape
+    group = _GROUPS - 1 - np.digitize(scores, MAP_EDGES)
+    column = (np.arange(samples)[:, None] * classes + kinds) * _GROUPS + group
 
     def count(where: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.bincount(column[where], minlength=len(labels) * classes * _GROUPS).reshape(len(labels), -1)
+        return np.bincount(column[where], minlength=samples * classes * _GROUPS).reshape(samples, -1)
 
-    counts = [count(right), count((found.scores > 0) & ~right), _objects(labels, classes)]
-    return np.concatenate(counts, axis=1).astype(np.float64)
+    rows = [count(right), count((scores > 0) & ~right), objects]
+    return np.concatenate(rows, axis=1).astype(np.float64)
 
 
-def _objects(labels: Array, classes: int) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = (labels[..., :1].astype(np.int64) == np.arange(classes)).sum(axis=1)
+def per_class(kinds: Array, classes: int) -> NDArray[np.int64]:
+    """How many objects of each class a sample has, of the classes of its objects ``(samples, objects)``."""
+    found: NDArray[np.int64] = (kinds[..., None].astype(np.int64) == np.arange(classes)).sum(axis=1)
     return found
 
 
+def nothing_of(objects: NDArray[np.int64]) -> Floats:
+    """Contributions of no detection at all."""
+    samples, classes = objects.shape
+    return np.concatenate([np.zeros((samples, 2 * classes * _GROUPS)), objects], axis=1)
+
+
 def _nothing(labels: Array, shape: Shape, inputs: Callable[[], Mapping[str, Array]]) -> Floats:
-    classes = shape[-1] - 4
-    none = np.zeros((len(labels), 2 * classes * _GROUPS))
-    return np.concatenate([none, _objects(labels, classes)], axis=1)
+    return nothing_of(per_class(labels[..., 0], shape[-1] - 4))
 
 
 def _check_confidences(scored: Array) -> None:
@@ -120,7 +130,7 @@ def _check_confidences(scored: Array) -> None:
         )
 
 
-def _value(means: Floats) -> Floats:
+def mean_precision(means: Floats) -> Floats:
     """Mean average precision at an overlap of one half, over the classes that occur (PASCAL VOC, all points)."""
     classes = means.shape[-1] // (2 * _GROUPS + 1)
     counts, objects = means[..., :-classes], means[..., -classes:]
@@ -141,7 +151,7 @@ MAP = Metric(
     check=_check,
     contributions=_contributions,
     trivial=_nothing,
-    statistic=functools.partial(OfMeans, function=_value),
+    statistic=functools.partial(OfMeans, function=mean_precision),
     read=_boxes_and_scores,
     decisions=_detected,
     check_values=_check_confidences,

@@ -32,6 +32,20 @@ _PRODUCTS = {
 }
 _TABLES = {"aten::embedding.out": 0, "quantized_decomposed::embedding_byte.out": 0}
 _TRANSPOSES = ("aten::permute_copy.out", "aten::transpose_copy.int_out", "aten::t_copy.out")
+#: What only moves or converts numbers: operators of the delegate, and kernels without their overload.
+_MOVING_NODES = frozenset((
+    "Convert", "Copy", "StaticTranspose", "StaticReshape", "StaticSlice", "StaticConstantPad", "Concatenate2",
+    "Concatenate3", "Concatenate4", "Concatenate5",
+))  # fmt: skip
+_MOVING_KERNELS = frozenset(
+    f"aten::{name}"
+    for name in (
+        "permute_copy", "transpose_copy", "t_copy", "view_copy", "slice_copy", "select_copy", "cat", "stack", "clone",
+        "split_copy", "split_with_sizes_copy", "unbind_copy", "_to_copy", "constant_pad_nd", "expand_copy", "repeat",
+        "squeeze_copy", "unsqueeze_copy", "index", "index_select", "gather", "flip", "full", "full_like", "embedding",
+        "pixel_shuffle", "pixel_unshuffle", "as_strided_copy", "copy", "scatter", "slice_scatter", "select_scatter",
+    )
+)  # fmt: skip
 #: Position of the argument of a convolution that says whether it is a transposed one.
 _TRANSPOSED = 6
 
@@ -272,11 +286,26 @@ class Contents:
             ops_total=len(self.delegated) + len(self.kernels),
             ops_quantized=sum(node.integer for node in self.delegated),
             **products.count([*self.in_delegate, *self.in_kernels]),
+            ops_float=self._in_float(),
             transposes=sum(node.type == "StaticTranspose" for node in self.delegated)
             + sum(call.kernel in _TRANSPOSES for call in self.kernels),
             ops_delegated=len(self.delegated),
             findings=tuple(dict.fromkeys(self._findings())),
         )
+
+    def _in_float(self) -> dict[str, int]:
+        """Operators that compute with float numbers, by type: all but those in integers, and those that only move."""
+        nodes = (
+            n.type for n in self.delegated if n.type not in _MOVING_NODES and not n.integer and _floating(n.output)
+        )
+        kernels = (
+            call.kernel
+            for call in self.kernels
+            if call.kernel.startswith("aten::")  # others quantize, or order axes
+            and call.kernel.partition(".")[0] not in _MOVING_KERNELS
+            and _floating(self._result(call))
+        )
+        return dict(sorted(Counter((*nodes, *kernels)).items()))
 
     def _weights(self) -> tuple[dict[str, int], dict[str, int]]:
         """Elements and bytes of constants per type; a constant that several operators share counts once."""
@@ -318,6 +347,10 @@ class Contents:
                         yield f"{node.type}:{i}/{j} has weights that hold NaN"
                     elif node.macs and value in node.inputs[:2] and np.isinf(stored).any():  # a mask may
                         yield f"{node.type}:{i}/{j} has weights that hold infinity"
+
+
+def _floating(result: xnnpack.Value | Tensor) -> bool:
+    return result.type.startswith(("float", "bfloat"))
 
 
 def _kind(node: xnnpack.Node) -> Kind:

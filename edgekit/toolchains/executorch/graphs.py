@@ -11,6 +11,12 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
+#: Convolutions that may have one axis of positions.
+_CONV1D = frozenset((
+    torch.ops.aten.conv1d.default, torch.ops.aten.conv1d.padding, torch.ops.aten.convolution.default,
+    torch.ops.aten.conv_transpose1d.default,
+))  # fmt: skip
+
 
 def fold_constants(graph: fx.GraphModule) -> None:
     """Compute, once, whatever depends on no input."""
@@ -74,6 +80,27 @@ def drop_unread(graph: fx.GraphModule) -> None:
         if name not in read:
             owner, _, leaf = name.rpartition(".")
             delattr(graph.get_submodule(owner), leaf)
+
+
+def own_filters(graph: fx.GraphModule) -> None:
+    """Give each one-dimensional convolution a filter and a bias of its own, where a layer is called several times.
+
+    XNNPACK's compiler makes two-dimensional ones of them by adding an axis to the stored filter, once for each call
+    (``Conv1dUnsqueezePass``, ExecuTorch 1.4), and the quantizer takes what is shared for that of one of them. Equal
+    constants are stored once in the file.
+    """
+    seen: set[str] = set()
+    for node in graph.graph.nodes:
+        if node.target not in _CONV1D or node.meta["val"].dim() != 3:
+            continue
+        arguments = list(node.args)
+        for place, stored in enumerate(arguments[:3]):
+            if not place or not is_constant(stored):
+                continue
+            if stored.target in seen:
+                arguments[place] = attribute(graph, node, constant(stored))
+            seen.add(stored.target)
+        node.args = tuple(arguments)
 
 
 def in_plain_order(graph: fx.GraphModule) -> None:

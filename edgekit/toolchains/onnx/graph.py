@@ -29,6 +29,7 @@ _BROKEN = (
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
     OSError,
+    ValueError,  # a place in a file of weights that is no number
 )
 
 
@@ -100,6 +101,18 @@ def _check_external(file: Path, tensor: onnx.TensorProto) -> None:
         raise UnsafeInputError(
             f"{file.name} takes the weight {tensor.name!r} from {location!r}, outside of its own folder",
             hint="Keep external data beside the model.",
+        )
+    if not (folder / location).is_file():
+        raise DamagedFileError(
+            f"{file.name} takes weights from {location!r}, which is not there", hint="Copy it beside the model."
+        )
+    said = {entry.key: int(entry.value) for entry in tensor.external_data if entry.key in ("offset", "length")}
+    start, size = said.get("offset", 0), (folder / location).stat().st_size
+    if (end := start + said.get("length", 0)) > size:
+        place = f"bytes {start} to {end} of {location!r}"
+        raise DamagedFileError(
+            f"{file.name} takes the weight {tensor.name!r} from {place}, which has {size}",
+            hint="Copy both files again.",
         )
 
 

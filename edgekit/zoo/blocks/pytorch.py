@@ -127,6 +127,27 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor |
     return torch.matmul(weights, value).permute(0, 2, 1, 3).reshape(n, length, width)
 
 
+def corners_of(boxes: Tensor) -> Tensor:
+    """Boxes as centre x, y, width and height -> left, top, right, bottom."""
+    half = boxes[..., 2:] / 2
+    return torch.cat((boxes[..., :2] - half, boxes[..., :2] + half), -1)
+
+
+def overlaps(objects: Tensor, boxes: Tensor) -> Tensor:
+    """Intersection over union of corners ``(n, objects, 4)`` and ``(n or 1, boxes, 4)``: ``(n, objects, boxes)``."""
+    a, b = objects[:, :, None], boxes[:, None]
+    shared = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
+    return shared / union.clamp(min=1e-6)
+
+
+def offsets_to(objects: Tensor, boxes: Tensor, variances: tuple[float, float]) -> Tensor:
+    """What ``detection.from_default`` makes objects' corners of, with these boxes (centre and size)."""
+    centre, size = (objects[..., :2] + objects[..., 2:]) / 2, (objects[..., 2:] - objects[..., :2]).clamp(min=1)
+    sides = boxes[..., 2:].clamp(min=1e-3)
+    return torch.cat(((centre - boxes[..., :2]) / sides / variances[0], (size / sides).log() / variances[1]), -1)
+
+
 def flat(x: Tensor) -> Tensor:
     """A map (n, channels, height, width) as a row, channels last: in Keras's order."""
     return x.permute(0, 2, 3, 1).flatten(1)

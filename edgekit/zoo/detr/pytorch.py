@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekit.data import street
-from edgekit.zoo.blocks.pytorch import attend
+from edgekit.zoo.blocks.pytorch import attend, corners_of
 from edgekit.zoo.detr.spec import positions
 from edgekit.zoo.resnet.pytorch import Trunk
 from edgekit.zoo.resnet.spec import Block, Kind, plan
@@ -161,7 +161,7 @@ def loss(outputs: Layers, labels: Tensor) -> Tensor:
     kinds, corners = labels[..., 0], labels[..., 1:].float() / street.SIZE
     total = torch.zeros(())
     for raw, scores in outputs:
-        boxes = _corners(torch.sigmoid(raw))
+        boxes = corners_of(torch.sigmoid(raw))
         lengths, overlaps = _apart(boxes, corners)
         with torch.no_grad():
             likely = scores.softmax(-1).gather(2, kinds.clamp(min=0)[:, None].expand(-1, scores.shape[1], -1))
@@ -179,11 +179,6 @@ def loss(outputs: Layers, labels: Tensor) -> Tensor:
         named = functional.cross_entropy(scores.movedim(-1, 1), wanted, weight)
         total = total + named + moved / (kinds >= 0).sum().clamp(min=1)
     return total
-
-
-def _corners(boxes: Tensor) -> Tensor:
-    half = boxes[..., 2:] / 2
-    return torch.cat((boxes[..., :2] - half, boxes[..., :2] + half), -1)
 
 
 def _apart(boxes: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:

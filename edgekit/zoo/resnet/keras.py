@@ -29,8 +29,7 @@ def _conv(x: Any, path: str, outputs: int, kernel: int, stride: int = 1, dilatio
     return layers.Conv2D(outputs, kernel, stride, use_bias=False, name=path)(x)
 
 
-def _block(x: Any, kind: Kind, block: Block) -> Any:
-    path = f"stages_{block.stage}_{block.index}"
+def _block(x: Any, kind: Kind, block: Block, path: str) -> Any:
     # kernel, stride and outputs of each convolution
     steps = (
         [(1, 1, block.inner), (3, block.stride, block.inner), (1, 1, block.outputs)]
@@ -48,14 +47,23 @@ def _block(x: Any, kind: Kind, block: Block) -> Any:
     return _relu(layers.Add(name=f"{path}_add")([out, x]), path)
 
 
+def maps(
+    image: Any, kind: Kind, blocks: Sequence[Block], stem: int, stem_kernel: int, stem_stride: int, path: str = ""
+) -> list[Any]:
+    """The map behind each stage; ``path`` is that of the trunk, with ``_`` behind it."""
+    x = _conv(image, f"{path}conv1", stem, stem_kernel, stem_stride)
+    x = _relu(_norm(x, f"{path}bn1"), f"{path}bn1")
+    # Zeros are as good as the minus infinity that PyTorch pads: nothing is negative after ReLU.
+    x = layers.MaxPooling2D(3, 2, name=f"{path}maxpool")(layers.ZeroPadding2D(1, name=f"{path}maxpool_pad")(x))
+    found: dict[int, Any] = {}
+    for block in blocks:
+        found[block.stage] = x = _block(x, kind, block, f"{path}stages_{block.stage}_{block.index}")
+    return list(found.values())
+
+
 def features(image: Any, kind: Kind, blocks: Sequence[Block], stem: int, stem_kernel: int, stem_stride: int) -> Any:
     """The last stage's map."""
-    x = _relu(_norm(_conv(image, "conv1", stem, stem_kernel, stem_stride), "bn1"), "bn1")
-    # Zeros are as good as the minus infinity that PyTorch pads: nothing is negative after ReLU.
-    x = layers.MaxPooling2D(3, 2, name="maxpool")(layers.ZeroPadding2D(1, name="maxpool_pad")(x))
-    for block in blocks:
-        x = _block(x, kind, block)
-    return x
+    return maps(image, kind, blocks, stem, stem_kernel, stem_stride)[-1]
 
 
 def build(

@@ -72,12 +72,18 @@ class Trunk(nn.Module):
         stages = groupby(blocks, key=lambda block: block.stage)
         self.stages = nn.ModuleList(nn.Sequential(*(make(block) for block in members)) for _, members in stages)
 
-    def features(self, image: torch.Tensor) -> torch.Tensor:
-        """Compute the map."""
+    def maps(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the map behind each stage."""
         x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(image))), 3, 2, 1)
+        found = []
         for stage in self.stages:
             x = stage(x)
-        return x
+            found.append(x)
+        return found
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """Compute the last map."""
+        return self.maps(image)[-1]
 
 
 class ResNet(Trunk):

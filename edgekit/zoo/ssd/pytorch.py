@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekit.data.tasks import street_objects
-from edgekit.zoo.blocks.pytorch import he_normal
+from edgekit.zoo.blocks.pytorch import corners_of, he_normal, offsets_to, overlaps
 from edgekit.zoo.ssd.spec import Extra
 
 #: Added to the square of a length, which is divided by.
@@ -19,6 +19,8 @@ TINY = 1e-10
 SCALE = 20.0
 #: A default box of at least this overlap with an object belongs to it; so many of the others count per one that does.
 OVERLAP, NEGATIVES = 0.5, 3
+#: Of the offsets, as ``detection.from_default`` takes them.
+VARIANCES = (0.1, 0.2)
 
 
 class SSD(nn.Module):
@@ -95,10 +97,8 @@ def loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
     """The paper's objective (equation 1): smooth L1 of offsets, cross-entropy with the hardest negatives, per box."""
     raw, scores = outputs
     default = _default_boxes()
-    half = default[:, 2:] / 2
-    corners = torch.cat((default[:, :2] - half, default[:, :2] + half), 1)
     kinds, boxes = labels[..., 0], labels[..., 1:].float()
-    overlap = _overlaps(boxes, corners).masked_fill((kinds < 0)[..., None], -1.0)
+    overlap = overlaps(boxes, corners_of(default)[None]).masked_fill((kinds < 0)[..., None], -1.0)
     # Each object has the default box that it overlaps most, and every one that it overlaps enough.
     best = overlap.argmax(2)
     forced = torch.zeros_like(overlap).scatter_(2, best[..., None], 2.0).masked_fill((kinds < 0)[..., None], 0.0)
@@ -106,24 +106,13 @@ def loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
     positive = value >= OVERLAP
     rows = torch.arange(len(labels))[:, None]
     target = torch.where(positive, kinds[rows, owner] + 1, 0)
-    owned = boxes[rows, owner]
-    centre, size = (owned[..., :2] + owned[..., 2:]) / 2, (owned[..., 2:] - owned[..., :2]).clamp(min=1)
-    wanted = torch.cat(((centre - default[:, :2]) / default[:, 2:] / 0.1, (size / default[:, 2:]).log() / 0.2), -1)
+    wanted = offsets_to(boxes[rows, owner], default, VARIANCES)
     moved = functional.smooth_l1_loss(raw[positive], wanted[positive], reduction="sum")
     each = functional.cross_entropy(scores.movedim(-1, 1), target, reduction="none")
     hardness = each.detach().masked_fill(positive, -1.0)
     rank = hardness.argsort(1, descending=True).argsort(1)
     hard = (rank < NEGATIVES * positive.sum(1, keepdim=True).clamp(min=1)) & ~positive
     return (moved + each[positive | hard].sum()) / positive.sum().clamp(min=1)
-
-
-def _overlaps(objects: Tensor, corners: Tensor) -> Tensor:
-    """Intersection over union of ``(n, objects, 4)`` with ``(boxes, 4)``: ``(n, objects, boxes)``."""
-    a, b = objects[:, :, None], corners[None, None]
-    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
-    shared = sides.prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
-    return shared / union.clamp(min=1e-6)
 
 
 def build(

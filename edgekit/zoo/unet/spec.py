@@ -25,6 +25,16 @@ SPEC = Architecture(
             training=Training(epochs=12, batch=32, learning_rate=4e-3),
             floor=0.85,
         ),
+        # Where one can drive, on images of twice the side and with a narrower bottom.
+        "street": Config(
+            settings={"image_size": 64, "channels": 3, "classes": 3, "widths": (8, 16, 24, 32)},
+            inputs=(TensorSpec("image", (1, 64, 64, 3), layout="channels_last"),),
+            outputs=(TensorSpec("logits", (1, 64, 64, 3), layout="channels_last", role="classes"),),
+            parameters=58_915,
+            task="street_area",
+            training=Training(epochs=8, batch=32, learning_rate=4e-3),
+            floor=0.8,
+        ),
         # A double convolution from v to w channels has 9vw + 9ww + 4w parameters (two BatchNorms), an upsampling
         # from 2w to w has 8ww + w:
         #   down  1 -> 64 -> 128 -> 256 -> 512 -> 1024   37,696 + 221,696 + 885,760 + 3,540,992 + 14,159,872

@@ -16,7 +16,15 @@ from torch import fx
 
 from edgekit.errors import UsageError
 from edgekit.toolchains._shared.torch_graph import crops, erase_identities
-from edgekit.toolchains.executorch.graphs import attribute, fold_constants, in_plain_order, infer, replace, tidy
+from edgekit.toolchains.executorch.graphs import (
+    attribute,
+    fold_constants,
+    in_plain_order,
+    infer,
+    own_filters,
+    replace,
+    tidy,
+)
 from edgekit.toolchains.executorch.passes.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.passes.layout import sink_permutes
 from edgekit.toolchains.executorch.passes.padding import absorb_pads
@@ -70,6 +78,7 @@ def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False
     if not exact_gelu:
         _tanh_gelu(graph)
     tidy(graph)
+    own_filters(graph)
     in_plain_order(graph)
     infer(graph, example)
     return graph
