@@ -81,7 +81,7 @@ def measured(model: str, framework: str, target: str, epochs: int, workers: Work
             "weights": "carried",
             "activations": facts.steps[-1].activations,
             "ranges": len(ranges),
-            "on_steps": len(checkpoint.nodes) if ranges else 0,
+            "on_steps": len(checkpoint.on_steps) if ranges else 0,
             "samples": test.count,
             "sqnr_db": parity.sqnr_db,
             "sqnr_db_activations_in_float": in_float,

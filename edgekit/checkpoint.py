@@ -58,7 +58,8 @@ class Checkpoint:
     @property
     def on_steps(self) -> Mapping[str, Range]:
         """The ranges by nodes of the model's graph; of tensors that are one value, the first."""
-        return {self.nodes[one.tensor]: one for one in reversed(self.ranges) if one.tensor in self.nodes}
+        there = [one.called(self.nodes) for one in reversed(self.ranges) if one.tensor in self.nodes]
+        return {one.tensor: one for one in there}
 
     @property
     def changed(self) -> bool:

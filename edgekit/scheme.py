@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 #: The name of a scheme.
@@ -201,6 +201,8 @@ class Range:
         bits: of the integers that represent it.
         granularity: ``tensor`` or ``channel``.
         symmetric: whether zero is represented by the integer 0; the larger of the two bounds then counts.
+        unrounded: of a range that was read from a file, results that are computed of the values as they were: a norm
+            beside a sum that takes integers.
 
     Raises:
         ValueError: no integers can represent it.
@@ -212,6 +214,7 @@ class Range:
     bits: int = 8
     granularity: Literal["tensor", "channel"] = "tensor"
     symmetric: bool = False
+    unrounded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("bits", self.bits, (4, 8, 16))
@@ -223,6 +226,11 @@ class Range:
     def of_steps(cls, tensor: str, scale: float, zero_point: int) -> Range:
         """The range of signed integers of 8 bits with this scale and zero point."""
         return cls(tensor, (-128 - zero_point) * scale, (127 - zero_point) * scale)
+
+    def called(self, names: Mapping[str, str]) -> Range:
+        """The same range where tensors have other names; results that have none are left out."""
+        others = tuple(names[name] for name in self.unrounded if name in names)
+        return replace(self, tensor=names.get(self.tensor, self.tensor), unrounded=others)
 
     @property
     def scale(self) -> float:
@@ -241,3 +249,8 @@ class Range:
         """The values of the smallest and the largest integer: the range moved so far that 0 is one of its steps."""
         half = 2 ** (self.bits - 1)
         return (-half - self.zero_point) * self.scale, (half - 1 - self.zero_point) * self.scale
+
+
+def tensors_of(ranges: Iterable[Range]) -> list[str]:
+    """The tensors of ranges, and the results that are computed of them unrounded, each once."""
+    return list(dict.fromkeys(name for one in ranges for name in (one.tensor, *one.unrounded)))

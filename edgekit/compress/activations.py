@@ -88,7 +88,7 @@ def on_steps(
 
     Args:
         model: of PyTorch, or of Keras on the torch backend.
-        ranges: by the nodes' names.
+        ranges: by the nodes' names; what they are ``unrounded`` for reads the values as they were.
         batch: samples of each call.
         largest: which layers' biases are integers in the file, see ``biases.of_files``; by default none.
 
@@ -110,9 +110,12 @@ def on_steps(
             continue
         node = biased.get(original, original)
         behind = last if node.op == "placeholder" else node
+        as_they_were = [reader for reader in node.users if reader.name in one.unrounded]
         with module.graph.inserting_after(behind):
             rounded = module.graph.call_function(torch.fake_quantize_per_tensor_affine, (node, *steps_of(one)))
         biases.replace(node, rounded)
+        for reader in as_they_were:
+            reader.replace_input_with(rounded, node)
     module.recompile()
     return module
 

@@ -104,8 +104,9 @@ def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], dict[s
 
     A recurrent layer, a grouped convolution that is not depthwise, and a tensor that several operators read have none.
     """
-    found, without = list[Layer](), dict[str, str]()
-    for each in find_matrices(Graph(model)):
+    graph = Graph(model)
+    found, without = list(_tables(graph, chosen)), dict[str, str]()
+    for each in find_matrices(graph):
         if isinstance(each, Unruled):
             asked = (name for name in each.names if chosen(_called(name), each.kind, _ANY, _ANY) is not None)
             without |= dict.fromkeys(asked, each.why)
@@ -114,6 +115,20 @@ def find_layers(model: LoadedModel, chosen: Chosen) -> tuple[list[Layer], dict[s
         if grid is not None:
             found.append(Layer(each.stored.called, each.stored.own, each.rows, grid))
     return found, without
+
+
+def _tables(graph: Graph, chosen: Chosen) -> Iterator[Layer]:
+    """What is looked up in and becomes integers: a row is a channel. Tables that a product reads as well are not."""
+    for node in graph.nodes:
+        if node.op != "call_function" or operator(node) != "embedding":
+            continue
+        stored = graph.stored(node.args[0])
+        if stored is None or stored.places.ndim != 2:
+            continue
+        width = stored.places.shape[1]
+        grid = chosen(names_of(stored), "embedding", width, width)
+        if grid is not None:
+            yield Layer(stored.called, stored.own, stored.places, grid)
 
 
 @dataclass(frozen=True)

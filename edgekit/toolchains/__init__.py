@@ -6,9 +6,9 @@ where it can hold several: ``open_session`` and ``audit`` then take its name as 
 frameworks whose exporter multiplies a norm's scales into the weights behind it; ``ZEROS``: what the format and its
 runtime make of weights that are zero; ``INTEGER_BIASES``: kinds of layers whose biases are int32 where activations
 have ranges, of the step of what the layer takes times that of its weights, with the most axes that a result may have
-for it, None for any; ``VARIABLES``: what every
-child sets in its environment, where the vendor's libraries need it), so that the parent process may read them. What
-needs a framework or a runtime lies in modules that are imported in children only:
+for it, None for any; ``INTEGER_TABLES``: whether what is looked up in becomes int8 with a scale per row, too;
+``VARIABLES``: what every child sets in its environment, where the vendor's libraries need it), so that the parent
+process may read them. What needs a framework or a runtime lies in modules that are imported in children only:
 
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Inspected``: what is inside, from the file itself, nothing executed;
@@ -50,7 +50,7 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
@@ -311,6 +311,12 @@ def integer_biases(name: str) -> Mapping[Kind, int | None]:
     """Kinds of layers whose biases are integers in files of a toolchain where activations have ranges."""
     found: Mapping[Kind, int | None] = getattr(facts(name), "INTEGER_BIASES", {})
     return found
+
+
+def layers(name: str, said: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    """Kinds of layers whose weights become integers in files of a toolchain: those that a target names, else all."""
+    tables = getattr(facts(name), "INTEGER_TABLES", False)
+    return said or tuple(kind for kind in get_args(Kind) if tables or kind != "embedding")
 
 
 def variables() -> dict[str, str]:

@@ -19,6 +19,7 @@ from edgekit.handed import Handed
 from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
+from edgekit.scheme import Range, tensors_of
 from edgekit.steps.recipe import places
 
 CODE = """
@@ -206,3 +207,57 @@ def test_ranges_of_core_ml_are_in_the_units_of_the_values(store: Store, tmp_path
     for one in ranges:
         values = np.stack(seen[one.tensor])
         assert 0.8 < (one.high - one.low) / (max(values.max(), 0) - min(values.min(), 0)) < 1.3, one.tensor
+
+
+NORMED = """
+import torch
+from torch import nn
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.example_inputs = (torch.zeros(1, 4),)
+    def forward(self, x):
+        h = self.first(x)
+        return self.second(h) + h * h
+
+def build():
+    return Normed().eval()
+"""
+
+UNROUNDED = """
+import sys
+import torch
+from edgekit.compress import activations
+from edgekit.compress.fakequant import steps_of
+from edgekit.frameworks import torch as torch_models
+from edgekit.scheme import Range
+from edgekit.sources import source as sources
+
+model = torch_models.load(sources.resolve(sys.argv[1], trust=True))
+x = torch.rand(3, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
+first, second = model.native.first, model.native.second
+for unrounded in ((), ("mul",)):
+    one = Range("linear", -0.5, 1.0, unrounded=unrounded)
+    h = first(x)
+    rounded = torch.fake_quantize_per_tensor_affine(h, *steps_of(one))
+    wanted = second(rounded) + (h * h if unrounded else rounded * rounded)
+    torch.testing.assert_close(activations.on_steps(model, {"linear": one}, 3)(x), wanted)
+    assert not torch.equal(h, rounded)
+"""
+
+
+def test_what_reads_the_values_as_they_were_does_so_in_training(tmp_path: Path) -> None:
+    """A norm beside a sum that takes integers: Core ML's and ExecuTorch's files of transformers have these."""
+    (tmp_path / "normed.py").write_text(NORMED)
+    source = f"{tmp_path / 'normed.py'}:build"
+    done = subprocess.run([sys.executable, "-c", UNROUNDED, source], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_of_another_file_go_to_what_is_unrounded_too() -> None:
+    one = Range("a", -1, 1, unrounded=("b", "c"))
+    assert one.called({"a": "x", "b": "y"}) == Range("x", -1, 1, unrounded=("y",))
+    assert tensors_of([one, Range("b", -1, 1)]) == ["a", "b", "c"]

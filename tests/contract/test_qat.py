@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import api
+from edgekit import api, toolchains
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
@@ -41,7 +41,7 @@ def chosen(precision, kinds=()):
     return lambda names, *layer: grid_of(SCHEMES[precision], kinds, *layer)
 
 found = {"grids": {}}
-for name in ("mobilenet_v2", "unet"):
+for name in ("mobilenet_v2", "unet", "char_llama"):
     before, after, counts = {}, {}, {}
     for framework in ("torch", "keras"):
         model = loaded(name, framework)
@@ -122,11 +122,13 @@ def found() -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "unet"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "unet", "char_llama"])
 def test_both_frameworks_and_the_oracle_give_the_same_numbers(name: str, found: Any) -> None:
     grids = found["grids"][name]
     count = grids["matrices"]
-    assert grids["layers"] == {"torch": [count, []], "keras": [count, []]}, "depthwise and transposed ones as well"
+    assert grids["layers"] == {"torch": [count, []], "keras": [count, []]}, (
+        "depthwise and transposed ones, and tables, as well"
+    )
     assert grids["same"] and grids["oracle"] == [] and grids["others"] == []
 
 
@@ -331,3 +333,10 @@ def test_of_several_outputs_the_one_that_is_said_to_be_the_classes_is_trained(tm
         found = compress(output=tmp_path / "out", outputs=["logits=classes"])
     curve = found["recipe"]["steps"][0]["curve"]
     assert curve[1]["loss"] < np.log(3), "of three classes, and not of sixteen"
+
+
+def test_tables_are_trained_where_files_have_them_as_integers() -> None:
+    """NNCF stores a table in int8, per row; ONNX Runtime's static files keep it in float; a target may name its own."""
+    assert "embedding" in toolchains.layers("openvino", ())
+    assert "embedding" not in toolchains.layers("onnx", ()) and "linear" in toolchains.layers("onnx", ())
+    assert toolchains.layers("onnx", ("linear", "embedding")) == ("linear", "embedding")

@@ -22,7 +22,7 @@ from edgekit.errors import FailedError, UnsupportedError
 from edgekit.jobs.run import Ref, Run
 from edgekit.jobs.store import Entry
 from edgekit.result.recipe import RecipeFacts
-from edgekit.scheme import Range
+from edgekit.scheme import Range, tensors_of
 from edgekit.signature import WHOLE
 from edgekit.steps import convert
 from edgekit.steps.recipe import fit, places
@@ -66,9 +66,10 @@ def trained(run: Run, trial: Trial, planned: Plan, checkpoint: Checkpoint) -> Ch
         note = f"activations were not trained, and their ranges come from calibration samples: {error}"
         return replace(checkpoint, notes=(*checkpoint.notes, note))
     assert checkpoint.steps is not None
+    on_steps = {one.tensor for one in entry.value} & set(other.nodes)
     before, after = facts.curve[0].value, facts.curve[facts.kept].value
     note = (
-        f"qat: trained on with {len(entry.value)} ranges of activations of a file by {route.name}, {len(other.nodes)} "
+        f"qat: trained on with {len(entry.value)} ranges of activations of a file by {route.name}, {len(on_steps)} "
         f"of them with the activations on their steps; {facts.metric} on {facts.selection_samples} selection samples "
         f"{before:.4f} before, {after:.4f} after epoch {facts.kept}, which is kept"
     )
@@ -99,7 +100,7 @@ def renamed(run: Run, before: Trial, trial: Trial) -> Trial:
         facts = as_in_file(checkpoint, None)
         found = replace(checkpoint, ranges=(), route=None, nodes={}, steps=facts, notes=(*checkpoint.notes, note))
         return replace(trial, checkpoint=found)
-    called = dict(zip((one.tensor for one in checkpoint.ranges), (one.tensor for one in ranges), strict=True))
+    called = dict(zip(tensors_of(checkpoint.ranges), tensors_of(ranges), strict=True))
     nodes = {called[tensor]: node for tensor, node in checkpoint.nodes.items()}
     return replace(trial, checkpoint=replace(checkpoint, ranges=ranges, nodes=nodes))
 

@@ -187,7 +187,7 @@ def _request(
         environment=child,
         signatures=checkpoint.signatures,
         scheme=target.scheme if rounds else None,
-        kinds=target.layers if rounds else (),
+        kinds=toolchains.layers(target.toolchain, target.layers) if rounds else (),
         layers=order.layers if rounds else (),
         allow_mixed=order.allow_mixed,
         fold_norms=rounds and checkpoint.framework in folding,

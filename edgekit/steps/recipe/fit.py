@@ -20,7 +20,7 @@ from edgekit.jobs import wire
 from edgekit.jobs.wire import Tell, Told
 from edgekit.proof import execution, metrics
 from edgekit.result.recipe import PrunedLayer
-from edgekit.scheme import Kind, Range, Rule, Scheme
+from edgekit.scheme import Kind, Range, Rule, Scheme, tensors_of
 from edgekit.signature import WHOLE, Signature
 from edgekit.sources.source import Source, with_weights
 from edgekit.steps import File
@@ -284,14 +284,14 @@ def _on_steps(model: LoadedModel, request: FitRequest, batch: int) -> tuple[dict
     if request.places is None:
         return {}, None
     with np.load(Path(request.places.values)) as read:
-        values = {one.tensor: list(read[str(number)]) for number, one in enumerate(request.ranges)}
+        values = {name: list(read[str(number)]) for number, name in enumerate(tensors_of(request.ranges))}
     rows = planning.rows_of(Path(request.places.samples))
     some = [rows[t.name].of_shape(t.shape) for t in model.signature.inputs]
     count = len(next(iter(values.values())))
     nodes = activations.places(model, [[np.asarray(one[i]) for one in some] for i in range(count)], values)
-    if not nodes:
+    if not any(one.tensor in nodes for one in request.ranges):
         raise UnsupportedError("no tensor of the file is a value of the model's graph")
-    by_node = {nodes[one.tensor]: one for one in reversed(request.ranges) if one.tensor in nodes}
+    by_node = {nodes[one.tensor]: one.called(nodes) for one in reversed(request.ranges) if one.tensor in nodes}
     chosen = chooser(request.scheme, request.kinds, request.layers)
     return nodes, activations.on_steps(model, by_node, batch, biases.of_files(request.biases, chosen))
 

@@ -14,7 +14,7 @@ from edgekit.compress.fakequant import chooser
 from edgekit.data import plan as planning
 from edgekit.frameworks.once import forget, load
 from edgekit.proof import execution
-from edgekit.scheme import Kind, Range, Rule, Scheme
+from edgekit.scheme import Kind, Range, Rule, Scheme, tensors_of
 from edgekit.signature import WHOLE, Signature
 from edgekit.sources.source import Source
 from edgekit.steps import File
@@ -52,8 +52,9 @@ def found(folder: Path, request: PlacesRequest) -> tuple[Range, ...]:
     """The ranges of activations that a file has; writes the values of these tensors on a few samples."""
     there = toolchains.ranges_of(request.toolchain, Path(request.file))
     some = _some(request.signature, request.samples)
-    names = [one.tensor for one in there]
-    return _written(folder, there, toolchains.values_of(request.toolchain, Path(request.float_file), names, some))
+    return _written(
+        folder, there, toolchains.values_of(request.toolchain, Path(request.float_file), tensors_of(there), some)
+    )
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class GraphRequest:
 def in_graph(folder: Path, request: GraphRequest) -> tuple[Range, ...]:
     """As ``found``, of a toolchain that quantizes a graph of the framework."""
     model = load(request.source, request.environment)
-    names, some = [one.tensor for one in request.ranges], _some(request.signature, request.samples)
+    names, some = tensors_of(request.ranges), _some(request.signature, request.samples)
     return _written(folder, request.ranges, toolchains.graph_values_of(request.toolchain, model, names, some))
 
 
@@ -91,9 +92,13 @@ def _some(signature: Signature, samples: File) -> dict[str, Rows]:
 
 
 def _written(folder: Path, there: tuple[Range, ...], values: Mapping[str, Sequence[NDArray[Any]]]) -> tuple[Range, ...]:
-    """Write values, in the order of the ranges that have some; returns these."""
-    ranges = tuple(one for one in there if one.tensor in values)
-    arrays = {str(number): np.stack(values[one.tensor]) for number, one in enumerate(ranges)}
+    """Write values in the order of ``tensors_of``; returns the ranges that have some."""
+    ranges = tuple(
+        replace(one, unrounded=tuple(name for name in one.unrounded if name in values))
+        for one in there
+        if one.tensor in values
+    )
+    arrays = {str(number): np.stack(values[name]) for number, name in enumerate(tensors_of(ranges))}
     np.savez(folder / VALUES, **arrays)  # type: ignore[arg-type]
     return ranges
 
@@ -124,7 +129,7 @@ class RenamedRequest:
 def renamed(folder: Path, request: RenamedRequest) -> tuple[Range, ...]:
     """The ranges by the tensors of the second file; raises as ``toolchains.renamed``."""
     names = toolchains.renamed(request.toolchain, Path(request.before), Path(request.after))
-    return tuple(replace(one, tensor=names.get(one.tensor, one.tensor)) for one in request.ranges)
+    return tuple(one.called({name: names.get(name, name) for name in tensors_of([one])}) for one in request.ranges)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import LoadedModel
@@ -133,7 +134,8 @@ def ranges_of(prepared: fx.GraphModule) -> tuple[Range, ...]:
         lowest = -128 if observer.quant_min is None else observer.quant_min
         if scale.numel() == 1 and lowest in (-128, 0):
             name = node.args[0].name
-            found[name] = Range.of_steps(name, float(scale), int(zero) - lowest - 128)
+            others = tuple(user.name for user in node.args[0].users if user.op == "call_function")
+            found[name] = replace(Range.of_steps(name, float(scale), int(zero) - lowest - 128), unrounded=others)
     return tuple(found.values())
 
 

@@ -11,6 +11,8 @@ PACKAGES = ("coremltools", "tensorflow", "torch", "torchao")
 ENDING = ".mlpackage"
 #: What a file of several parts calls one of them.
 ENTRY = "function"
+#: coremltools stores tables of lookups in int8 as well, a scale per row.
+INTEGER_TABLES = True
 #: What is made of weights that are zero.
 ZEROS = Zeros(
     True,

@@ -99,6 +99,16 @@ def factors(program: Program) -> dict[str, list[Factor]]:
     return found
 
 
+def weights(program: Program) -> set[str]:
+    """Names of the constants that operators multiply with along a sum, or look up in."""
+    reading, found = _Reading(program, {}), set[str]()
+    for operation in program.block.all_operations():
+        keys = ("x",) if operation.type == "gather" else _PRODUCTS.get(operation.type, ())
+        taken = (name for key in keys for name in operation.inputs.get(key, ()))
+        found |= {name for name in map(reading.constant, taken) if name is not None}
+    return found
+
+
 def product_types(program: Program) -> Counter[str]:
     """What convolutions, products and recurrent layers compute in, counted: ``f32``, ``f16``, ``int8``."""
     reading = _Reading(program, {})

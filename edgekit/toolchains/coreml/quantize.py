@@ -23,6 +23,7 @@ from edgekit.toolchains._shared.calibration import BOUNDED, calibration_of, obse
 from edgekit.toolchains._shared.rules import Outcomes
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.audit import Factor, factors, layers
+from edgekit.toolchains.coreml.audit import weights as weights_of
 from edgekit.toolchains.coreml.export import convert_program, exported
 from edgekit.toolchains.coreml.passes import low_bits
 from edgekit.toolchains.coreml.passes.activations import ALL, PRODUCTS, Taken, quantize_activations
@@ -109,12 +110,16 @@ def _values(program: Program, files: Mapping[str, str]) -> dict[str, str]:
 def _written(
     opened: Package, request: Request, found: Outcomes[str], wanted: Mapping[str, Factor] = MappingProxyType({})
 ) -> Converted:
-    """Store weights in int8, but for those ``wanted`` in 4 bits and those that stay in float, and write the package."""
-    kept = set[str]()
+    """Store weights in int8, but for those ``wanted`` in 4 bits and those that stay in float, and write the package.
+
+    So do constants that are added or multiplied place by place (sines of positions, masks), which coremltools rounds as
+    well: they are no weights, few bytes, and training does not know them.
+    """
+    program = read_program(opened)
+    kept = set(program.constants) - weights_of(program)
     if found.floats:
-        program = read_program(opened)
         of_kept = [o for o in program.block.all_operations() if o.name in found.floats]
-        kept = {name for o in of_kept for names in o.inputs.values() for name in names if name in program.constants}
+        kept |= {name for o in of_kept for names in o.inputs.values() for name in names if name in program.constants}
     ct = coremltools()
     before = [low_bits.pass_of(ct, wanted, request.scheme)] if wanted else []
     made = package.write(*_with_int8_weights(ct, opened, kept, before), request)

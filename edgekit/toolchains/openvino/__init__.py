@@ -9,6 +9,8 @@ vendor.silence()  # before the first import of openvino
 PACKAGES = ("nncf", "openvino", "torch")
 #: Ending of its files.
 ENDING = ".xml"
+#: NNCF stores tables of lookups in int8 as well, a scale per row.
+INTEGER_TABLES = True
 #: What is made of weights that are zero.
 ZEROS = Zeros(
     False,

@@ -18,6 +18,6 @@ def build(*, image_size: int, table: Sequence[Layer], code: int) -> keras.Model:
     """Build the model on a trunk like ``inception.spec.GOOGLENET``; ``code`` is the length of an embedding."""
     image = keras.Input((image_size, image_size, 3), name="image")
     x = layers.GlobalAveragePooling2D(name="average")(chain(image, "layers", table))
-    x = layers.Dense(code, use_bias=False, name="code")(x)
+    x = layers.Dense(code, use_bias=False, name="embed")(x)
     length = ops.rsqrt(ops.sum(ops.square(x), axis=1, keepdims=True) + TINY)
     return keras.Model(image, layers.Multiply(name="embedding")([x, length]), name="facenet")

@@ -23,11 +23,11 @@ class FaceNet(nn.Module):
     def __init__(self, table: Sequence[Layer], code: int) -> None:
         super().__init__()
         self.layers, outputs = chain(3, table)
-        self.code = nn.Linear(outputs, code, bias=False)
+        self.embed = nn.Linear(outputs, code, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute the embedding."""
-        code = self.code(functional.adaptive_avg_pool2d(self.layers(image), 1).flatten(1))
+        code = self.embed(functional.adaptive_avg_pool2d(self.layers(image), 1).flatten(1))
         scaled: Tensor = code * torch.rsqrt(code.pow(2).sum(1, keepdim=True) + TINY)
         return scaled
 

@@ -12,7 +12,7 @@ from keras import layers, ops
 def build(*, image_size: int, convs: Sequence[tuple[int, int]], code: int) -> keras.Model:
     """Build the model; ``convs`` has outputs and kernel of each convolution."""
     shared = [layers.Conv2D(outputs, kernel, name=f"convs_{i}") for i, (outputs, kernel) in enumerate(convs)]
-    coded = layers.Dense(code, activation="sigmoid", name="code")
+    coded = layers.Dense(code, activation="sigmoid", name="embed")
 
     def tower(x: Any, which: str) -> Any:
         for i, conv in enumerate(shared):

@@ -22,7 +22,7 @@ class Siamese(nn.Module):
             self.convs.append(nn.Conv2d(inputs, outputs, kernel))
             inputs, size = outputs, size - kernel + 1
             size = size // 2 if i < len(convs) - 1 else size
-        self.code = nn.Linear(size * size * inputs, code)
+        self.embed = nn.Linear(size * size * inputs, code)
         self.logit = nn.Linear(code, 1)
 
     def tower(self, x: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class Siamese(nn.Module):
             x = functional.relu(conv(x))
             if i < len(self.convs) - 1:
                 x = functional.max_pool2d(x, 2, 2)
-        return torch.sigmoid(self.code(flat(x)))
+        return torch.sigmoid(self.embed(flat(x)))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Compute the log-odds."""

@@ -13,5 +13,4 @@ def build(*, image_size: int, hidden: int, code: int) -> keras.Model:
     mean, log_variance = layers.Dense(code, name="mean")(coded), layers.Dense(code, name="log_variance")(coded)
     decoded = layers.Dense(hidden, activation="relu", name="decode")(mean)
     pixels = layers.Dense(image_size**2, activation="sigmoid", name="pixels")(decoded)
-    again = layers.Reshape((image_size, image_size, 1), name="image_again")(pixels)
-    return keras.Model(image, [again, mean, log_variance], name="vae")
+    return keras.Model(image, [pixels, mean, log_variance], name="vae")

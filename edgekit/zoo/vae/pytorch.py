@@ -10,11 +10,13 @@ from edgekit.zoo.blocks.pytorch import flat
 
 
 class VAE(nn.Module):
-    """Takes ``(n, 1, size, size)`` in 0..1, gives it again, and mean and log-variance ``(n, code)`` of its code."""
+    """Takes ``(n, 1, size, size)`` in 0..1, gives pixels, and mean and log-variance ``(n, code)`` of a code.
+
+    Pixels are those of the image as the code tells them, in rows of ``size * size``.
+    """
 
     def __init__(self, image_size: int, hidden: int, code: int) -> None:
         super().__init__()
-        self.size = image_size
         self.encode = nn.Linear(image_size**2, hidden)
         self.mean = nn.Linear(hidden, code)
         self.log_variance = nn.Linear(hidden, code)
@@ -29,13 +31,13 @@ class VAE(nn.Module):
         if self.training:
             code = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
         pixels = torch.sigmoid(self.pixels(functional.relu(self.decode(code))))
-        return pixels.reshape(-1, 1, self.size, self.size), mean, log_variance
+        return pixels, mean, log_variance
 
 
 def loss(outputs: tuple[Tensor, Tensor, Tensor], labels: Tensor) -> Tensor:
     """Negative evidence lower bound per image in nats (equation 10 of the paper), pixels as Bernoulli variables."""
     again, mean, log_variance = outputs
-    pixels = functional.binary_cross_entropy(again, labels.movedim(-1, 1), reduction="sum")
+    pixels = functional.binary_cross_entropy(again, labels, reduction="sum")
     divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
     return (pixels + divergence) / len(labels)
 

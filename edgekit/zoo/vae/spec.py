@@ -5,8 +5,11 @@ from edgekit.zoo import Architecture, Config, Training
 
 
 def _outputs(size: int, code: int) -> tuple[TensorSpec, ...]:
-    image = TensorSpec("image_again", (1, size, size, 1), layout="channels_last")
-    return (image, TensorSpec("mean", (1, code)), TensorSpec("log_variance", (1, code)))
+    return (
+        TensorSpec("pixels", (1, size * size)),
+        TensorSpec("mean", (1, code)),
+        TensorSpec("log_variance", (1, code)),
+    )
 
 
 SPEC = Architecture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ def read(file: Path) -> tuple[Range, ...]:
     (``distributive_quantized_binary_op_scale_normalization``): ranges are in the units that the values had before.
     """
     program = read_program(package.read(file))
+    unrounded: dict[str, list[str]] = {}
+    for operation in program.block.operations:
+        for name in {name for given in operation.inputs.values() for name in given}:
+            made = [result for result, _ in operation.outputs if operation.type != "quantize"]
+            unrounded.setdefault(name, []).extend(made)
     steps, units, found = dict[str, float](), dict[str, float](), dict[str, Range]()
     for operation in program.block.all_operations():
         names = [name for given in operation.inputs.values() for name in given if name not in program.constants]
@@ -49,7 +55,8 @@ def read(file: Path) -> tuple[Range, ...]:
         if scale.size == 1:
             point = int(zero[0].reshape(())) if zero else 0
             steps[result] = float(scale.reshape(())) * unit
-            found[name] = Range.of_steps(name, steps[result], point - shift)
+            one = Range.of_steps(name, steps[result], point - shift)
+            found[name] = replace(one, unrounded=tuple(unrounded[name]))
     return tuple(found.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ def read(file: Path) -> tuple[Range, ...]:
     """The ranges of activations, by the names of what pairs take; those of one scale and 8 bits."""
     graph = onnx.load(file).graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
+    unrounded: dict[str, list[str]] = {}
+    for node in graph.node:
+        if node.op_type != "QuantizeLinear":
+            for name in set(node.input):
+                unrounded.setdefault(name, []).extend(node.output)
     found: dict[str, Range] = {}
     for node in graph.node:
         if node.op_type != "QuantizeLinear" or node.input[0] in stored:
@@ -35,7 +41,8 @@ def read(file: Path) -> tuple[Range, ...]:
         if scale.size == 1 and zero.dtype in (np.int8, np.uint8):
             point = int(zero.reshape(-1)[0]) - (128 if zero.dtype == np.uint8 else 0)
             name = pair_of(node.input[0])
-            found[name] = Range.of_steps(name, float(scale.reshape(-1)[0]), point)
+            one = Range.of_steps(name, float(scale.reshape(-1)[0]), point)
+            found[name] = replace(one, unrounded=tuple(unrounded.get(node.input[0], ())))
     return tuple(found.values())
 
 

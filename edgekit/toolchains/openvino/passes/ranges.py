@@ -40,7 +40,9 @@ def read(file: Path) -> tuple[Range, ...]:
         if all(map(_joined_in_a_sum, nodes)):
             continue
         low, high = (nodes[0].input_value(place).get_node().get_data() for place in (1, 2))
-        found[name] = Range(name, float(low.min()), float(high.max()))
+        readers = [port.get_node() for port in nodes[0].input_value(0).get_target_inputs()]
+        others = tuple(n.get_friendly_name() for n in readers if n.get_type_name() not in ("FakeQuantize", "Result"))
+        found[name] = Range(name, float(low.min()), float(high.max()), unrounded=others)
     return tuple(found.values())
 
 
