@@ -49,6 +49,8 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("channels_first", "onnxruntime-fp32", {}, ""),
         ("channels_first", "tflite-fp32", {}, ""),
         ("unlisted_variable", "tflite-fp32", {}, ""),
+        ("coded", "onnxruntime-fp32", {}, ""),
+        ("coded", "tflite-fp32", {}, ""),
         ("wide_window", "openvino-fp32", {}, "The window of 1 is larger than what it pools"),
         ("wide_window", "coreml-fp32", {}, ""),
         ("stateful", "onnxruntime-fp32", {}, "The state of lstm, gru is an input and an output"),
