@@ -237,6 +237,16 @@ def _finish(
             f"{source.given} returns no tensor, but {type(returned).__name__}",
             hint="Return a tensor, or a tuple, list or dict of tensors.",
         )
+    for name, tensor in outputs:
+        if tensor.is_complex():
+            raise UnsupportedError(
+                f"the output {name!r} of {source.given} holds complex numbers ({str(tensor.dtype)[6:]}), "
+                "which no format has",
+                hint="Return torch.view_as_real of it: real and imaginary parts along one more axis.",
+            )
+    doubled = {name for name, _ in outputs} & {t.name for t in inputs}
+    outputs = [(f"{name}_out" if name in doubled else name, tensor) for name, tensor in outputs]
+    notes = (*notes, *(f"The output {n} has the name of an input: it is {n}_out in the file." for n in sorted(doubled)))
     if source.kind == "python" and (beside := brought.others(returned)):
         brought.taking(module, names)  # exporters take tensors alone
         left_out = [f"Output {what}, which is no tensor: it is not in the file." for what in beside]

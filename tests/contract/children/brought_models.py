@@ -403,3 +403,21 @@ def coded() -> Any:
             return self.graph(torch.relu(self.code(x)))
 
     return Coded().eval()
+
+
+def output_called_as_an_input() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return {"logits": self.linear(x), "x": x * 2}
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def complex_output() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return torch.complex(self.linear(x), self.linear(x))
+
+    return _module(forward, x=torch.zeros(1, 6))
