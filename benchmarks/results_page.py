@@ -297,9 +297,17 @@ def _every(rows: list[Row]) -> list[str]:
     return lines
 
 
+def passed(rows: list[Row]) -> dict[str, tuple[int, int]]:
+    """Of each model, how many of its cells passed, of how many."""
+    models = sorted({row.cell.model for row in rows})
+    cells = {model: [row.status == "PASS" for row in rows if row.cell.model == model] for model in models}
+    return {model: (sum(these), len(these)) for model, these in cells.items()}
+
+
 def write() -> None:
-    """Write both pages."""
+    """Write both pages, and what `edgekit list models` says of the cells."""
     rows = newest()
+    zoo.PASSED.write_text(json.dumps(passed(rows), indent=1) + "\n")
     before, _, rest = README.read_text().partition(START)
     README.write_text(f"{before}{START}\n{readme_block(rows)}\n{END}{rest.partition(END)[2]}")
     PAGE.write_text(page(rows))

@@ -103,23 +103,32 @@ def list_recipes(as_json: AsJson = False) -> int:
 
 @app.command("models")
 def list_models(as_json: AsJson = False) -> int:
-    """Architectures of the zoo."""
+    """Architectures of the zoo by family: sizes, tasks, the float metric, and how many cells of the matrix passed."""
     from edgekit import zoo
 
-    rows = []
-    for name in zoo.names():
-        spec = zoo.architecture(name)
-        configs = {key: config.parameters for key, config in spec.configs.items()}
-        rows.append(
-            {
-                "name": name,
-                "title": spec.title,
-                "frameworks": ["keras", "torch"],
-                "configs": configs,
-                "paper": spec.paper,
-            }
-        )
-    return print_rows("models", rows, as_json)
+    passed = zoo.passed()
+    specs = {name: zoo.architecture(name) for name in zoo.names()}
+    rows: list[dict[str, Any]] = []
+    for name, spec in sorted(specs.items(), key=lambda item: (zoo.FAMILIES.index(item[1].family), item[0])):
+        for config, facts in spec.configs.items():
+            card = zoo.card(name, config)
+            trained = f"{card['metric']} {card['selection']:.3f} (n = {card['samples']})" if card else None
+            rows.append(
+                {
+                    "family": spec.family,
+                    "name": name if config == "tiny" else f"{name}:{config}",
+                    "title": spec.title,
+                    "parameters": facts.parameters,
+                    "task": facts.task,
+                    "float": trained,
+                    "passed": "{} of {}".format(*passed[name]) if config == "tiny" and name in passed else None,
+                    "paper": spec.paper,
+                }
+            )
+    if as_json:
+        return print_rows("models", rows, as_json)
+    shown = ("family", "name", "title", "parameters", "task", "float", "passed")
+    return print_rows("models", [{key: row[key] for key in shown} for row in rows], as_json)
 
 
 @app.command("metrics")

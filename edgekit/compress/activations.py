@@ -57,14 +57,14 @@ def places(
         for node in graph.nodes:
             for state in states:
                 state.run(node)
-            if node.op not in ("placeholder", "call_function"):
+            if node.op not in ("placeholder", "get_attr", "call_function"):
                 continue
             values = [state.value(node) for state in states]
             if not all(torch.is_tensor(v) and v.is_floating_point() for v in values):
                 continue
             if sum(v.numel() for v in values) not in sizes:
                 continue
-            found = np.concatenate([np.sort(v.numpy(), axis=None) for v in values])
+            found = np.concatenate([np.sort(v.detach().numpy(), axis=None) for v in values])
             for name, expected in wanted.items():
                 far = _distance(found, expected)
                 best = closest.get(name, (_EQUAL, ""))[0]

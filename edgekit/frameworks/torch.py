@@ -66,12 +66,22 @@ def torch_export(loaded: LoadedModel, batch: int = 1) -> torch.export.ExportedPr
     args = tuple(torch.from_numpy(a.repeat(batch, axis=0)) for a in example(loaded))
     if loaded.kind == "torchscript":
         return _export_script(loaded.native, args)
-    module = loaded.native if loaded.framework == "torch" else _KerasModule(loaded.native)
+    module = exportable(loaded.native) if loaded.framework == "torch" else _KerasModule(loaded.native)
     try:
         with torch.no_grad():
             return torch.export.export(module, args, strict=False)
     except torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode as error:
         raise data_dependent(error) from error
+
+
+def exportable(module: torch.nn.Module) -> torch.nn.Module:
+    """A module that can be exported: one inside another where it calls a layer ``code`` or ``graph``.
+
+    An exported module is a ``torch.fx.GraphModule``, which has properties of these names at its top.
+    """
+    members = {name.partition(".")[0] for name in module.state_dict()}
+    taken = any(isinstance(getattr(torch.fx.GraphModule, name, None), property) for name in members)
+    return _Within(module).eval() if taken else module
 
 
 def data_dependent(error: Exception) -> UnsupportedError:
@@ -123,6 +133,17 @@ class _KerasModule(torch.nn.Module):
 
     def forward(self, *xs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(keras_outputs.forward(self.m, xs))
+
+
+class _Within(torch.nn.Module):
+    """A model one level below the top."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.m = model
+
+    def forward(self, *xs: torch.Tensor) -> Any:
+        return self.m(*xs)
 
 
 def _zoo(source: Source) -> Loaded:
@@ -216,6 +237,16 @@ def _finish(
             f"{source.given} returns no tensor, but {type(returned).__name__}",
             hint="Return a tensor, or a tuple, list or dict of tensors.",
         )
+    for name, tensor in outputs:
+        if tensor.is_complex():
+            raise UnsupportedError(
+                f"the output {name!r} of {source.given} holds complex numbers ({str(tensor.dtype)[6:]}), "
+                "which no format has",
+                hint="Return torch.view_as_real of it: real and imaginary parts along one more axis.",
+            )
+    doubled = {name for name, _ in outputs} & {t.name for t in inputs}
+    outputs = [(f"{name}_out" if name in doubled else name, tensor) for name, tensor in outputs]
+    notes = (*notes, *(f"The output {n} has the name of an input: it is {n}_out in the file." for n in sorted(doubled)))
     if source.kind == "python" and (beside := brought.others(returned)):
         brought.taking(module, names)  # exporters take tensors alone
         left_out = [f"Output {what}, which is no tensor: it is not in the file." for what in beside]

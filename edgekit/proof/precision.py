@@ -54,6 +54,7 @@ def _unserved(target: Target, audit: Audit) -> str:
     reach = sum(math.prod(layer.shape) for layer in audit.layers) - left.total()
     if not total or reach / total >= target.scheme.stored:
         return ""
+    total = max(total, reach + left.total())  # what operators share is stored once, and is a layer for each
     most = f"; {_percent(left.most_common(1)[0][1] / total)}: {left.most_common(1)[0][0]}" if left else ""
     return (
         f"{target.name} puts {', '.join(target.layers)} layers in {target.scheme.weights}, which hold "

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from edgekit.errors import unknown_name
 from edgekit.signature import WHOLE, Framework, Signature, State, TensorSpec
@@ -20,6 +21,9 @@ ROOT = Path(__file__).parent
 Family = Literal[
     "fundamentals", "image classification", "detection", "segmentation", "face and style", "text", "audio", "probes"
 ]
+FAMILIES: tuple[str, ...] = get_args(Family)
+#: How many cells of the matrix passed of those that were measured, by model; written by ``benchmarks/results_page.py``.
+PASSED = ROOT / "passed.json"
 
 
 @dataclass(frozen=True)
@@ -126,3 +130,14 @@ def weights_path(name: str, config: str) -> Path | None:
     """Where the trained weights of a configuration lie; None where none ship."""
     path = ROOT / name / f"{config}.safetensors"
     return path if path.is_file() else None
+
+
+def card(name: str, config: str) -> dict[str, Any] | None:
+    """What training wrote beside the weights of a configuration; None where none ship."""
+    path = ROOT / name / f"{config}.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def passed() -> Mapping[str, tuple[int, int]]:
+    """Of the small configurations, how many cells of framework and target passed of how many that were measured."""
+    return {name: (good, every) for name, (good, every) in json.loads(PASSED.read_text("utf-8")).items()}

@@ -49,6 +49,10 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("channels_first", "onnxruntime-fp32", {}, ""),
         ("channels_first", "tflite-fp32", {}, ""),
         ("unlisted_variable", "tflite-fp32", {}, ""),
+        ("coded", "onnxruntime-fp32", {}, ""),
+        ("coded", "tflite-fp32", {}, ""),
+        ("output_called_as_an_input", "onnxruntime-fp32", {}, "it is x_out in the file"),
+        ("output_called_as_an_input", "openvino-fp32", {}, "it is x_out in the file"),
         ("wide_window", "openvino-fp32", {}, "The window of 1 is larger than what it pools"),
         ("wide_window", "coreml-fp32", {}, ""),
         ("stateful", "onnxruntime-fp32", {}, "The state of lstm, gru is an input and an output"),
@@ -77,6 +81,12 @@ def test_states_of_keras_layers_are_handed_on(convert: Any) -> None:
 def test_what_is_quantized_in_pytorch_is_refused_by_its_layer(convert: Any) -> None:
     with pytest.raises(UnsupportedError, match=r"0 is a torch\.ao\.nn\.quantized\.dynamic"):
         convert("quantized_eagerly", "onnxruntime-fp32")
+
+
+def test_complex_outputs_are_refused(convert: Any) -> None:
+    with pytest.raises(UnsupportedError, match=r"'output' .* holds complex numbers \(complex64\)") as raised:
+        convert("complex_output", "onnxruntime-fp32")
+    assert "view_as_real" in (raised.value.hint or "")
 
 
 def test_inputs_that_nothing_names_are_asked_for(convert: Any) -> None:

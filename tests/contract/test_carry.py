@@ -218,10 +218,11 @@ class Normed(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.first, self.second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.scale = nn.Parameter(torch.tensor([0.5, -0.25, 1.0, 0.3]))
         self.example_inputs = (torch.zeros(1, 4),)
     def forward(self, x):
         h = self.first(x)
-        return self.second(h) + h * h
+        return self.second(h) + h * h * self.scale
 
 def build():
     return Normed().eval()
@@ -243,14 +244,27 @@ for unrounded in ((), ("mul",)):
     one = Range("linear", -0.5, 1.0, unrounded=unrounded)
     h = first(x)
     rounded = torch.fake_quantize_per_tensor_affine(h, *steps_of(one))
-    wanted = second(rounded) + (h * h if unrounded else rounded * rounded)
+    wanted = second(rounded) + (h * h if unrounded else rounded * rounded) * model.native.scale
     torch.testing.assert_close(activations.on_steps(model, {"linear": one}, 3)(x), wanted)
     assert not torch.equal(h, rounded)
+
+samples, scale = [[x[:1].numpy()], [x[1:2].numpy()]], model.native.scale.detach()
+nodes = activations.places(model, samples, {"a constant": [scale.numpy()] * 2})
+one = Range("a constant", -0.25, 1.0)
+rounded = torch.fake_quantize_per_tensor_affine(scale, *steps_of(one))
+h = first(x)
+module = activations.on_steps(model, {nodes["a constant"]: one}, 3)
+torch.testing.assert_close(module(x), second(h) + h * h * rounded)
+module(x).sum().backward()
+assert model.native.scale.grad is not None, "a norm's scales are trained on their steps"
 """
 
 
 def test_what_reads_the_values_as_they_were_does_so_in_training(tmp_path: Path) -> None:
-    """A norm beside a sum that takes integers: Core ML's and ExecuTorch's files of transformers have these."""
+    """A norm beside a sum that takes integers: Core ML's files of transformers have these.
+
+    And constants have steps of their own in ExecuTorch's, where they are multiplied place by place.
+    """
     (tmp_path / "normed.py").write_text(NORMED)
     source = f"{tmp_path / 'normed.py'}:build"
     done = subprocess.run([sys.executable, "-c", UNROUNDED, source], capture_output=True, text=True)

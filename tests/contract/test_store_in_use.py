@@ -63,7 +63,7 @@ EVIL = "import pathlib\npathlib.Path({marker!r}).write_text('ran')\ndef model():
 
 
 def _convert(source, store, output):
-    inputs = ["x=1x4"] if "torch" in source.read_text() else []
+    inputs = ["input=1x4"] if "torch" in source.read_text() else []
     with Workers() as workers:
         return edgekit.convert(
             f"{source}:model",

@@ -25,7 +25,7 @@ from edgekit.schemes import SCHEMES  # noqa: E402
 from edgekit.toolchains import Request  # noqa: E402
 from edgekit.toolchains.onnx.graph import Graph  # noqa: E402
 from edgekit.toolchains.tensorrt import checks, operators, quantize  # noqa: E402
-from edgekit.toolchains.tensorrt.passes import half  # noqa: E402
+from edgekit.toolchains.tensorrt.passes import half, sums  # noqa: E402
 
 LEAST_DB = {"fp32": 120, "fp16": 55, "int8": 26}
 CASES = [
@@ -468,3 +468,26 @@ def test_500_mutants_are_refused_or_read_and_harm_nobody(folders, tmp_path):
                 assert isinstance(error, DamagedFileError | UnsafeInputError), f"{number}: {error}"
                 outcome["refused"] += 1
     assert outcome["read"] > 20 and outcome["refused"] > 20, outcome
+
+
+def test_a_running_sum_of_integers_is_computed_in_float(tmp_path: Path) -> None:
+    """RoBERTa counts its positions from a mask, and TensorRT's CumSum takes no integers."""
+    import onnxruntime
+
+    value = helper.make_tensor_value_info
+    axis = numpy_helper.from_array(np.array(1, np.int64), "axis")
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("CumSum", ["mask", "axis"], ["positions"], "count")], "counted",
+            [value("mask", TensorProto.INT64, [2, 300])], [value("positions", TensorProto.INT64, [2, 300])], [axis],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
+    )  # fmt: skip
+    assert any("not int64" in finding for finding in checks.findings(model))
+    assert sums.in_float(model) == 1
+    onnx.checker.check_model(model)
+    assert checks.findings(model) == []
+    mask = np.random.default_rng(0).integers(0, 2, (2, 300))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert (session.run(None, {"mask": mask})[0] == mask.cumsum(1)).all()
+    assert sums.in_float(model) == 0

@@ -39,7 +39,8 @@ def test_covering_cells_are_few_and_the_same_in_every_run() -> None:
     chosen = cells.covering()
     holds(chosen)
     assert chosen == cells.covering()
-    assert len(chosen) == cells.LEAST * len(target.names())
+    least = max(2 * len(zoo.names()), cells.LEAST * len(target.names()))
+    assert least <= len(chosen) <= 1.2 * least  # each is taken for itself, not all of them together
     always = [cell for cell in cells.every() if cell.model == "lenet5"][:3]
     assert set(always) <= set(cells.covering(always))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import __version__, cli, errors, toolchains
+from edgekit import __version__, cli, errors, toolchains, zoo
 from edgekit.jobs import extras
 
 
@@ -168,3 +168,15 @@ def test_an_unknown_name_is_told_with_the_nearest_and_no_list_of_all():
     error = errors.unknown_name("target", "zzz", many)
     assert (str(error), error.hint) == ("unknown target 'zzz'", "See `edgekit list targets`.")
     assert str(errors.unknown_name("suite", "smoek", ["cpu", "smoke"])) == "unknown suite 'smoek'; known: smoke, cpu"
+
+
+def test_models_are_listed_by_family_with_what_was_measured_alone(capsys):
+    assert cli.run(["list", "models", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["models"]
+    families = [row["family"] for row in rows]
+    assert families == sorted(families, key=zoo.FAMILIES.index)
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["resnet"]["float"].startswith("top1 0.") and by_name["resnet"]["task"] == "textures"
+    assert by_name["resnet:reference"]["float"] is None and by_name["resnet:reference"]["passed"] is None
+    good, _, every = by_name["resnet"]["passed"].partition(" of ")
+    assert 0 < int(good) <= int(every)

@@ -101,6 +101,8 @@ def give_ranges(prepared: fx.GraphModule, model: LoadedModel, request: Request) 
     """Give observers of a prepared graph the ranges that the request has, before it is converted."""
     values = dict[str, str]()
     for node in prepared.graph.nodes:
+        if node.op == "get_attr":
+            values[node.name] = node.name
         if node.op == "call_function":
             values |= {node.name: node.name, **({_module(node): node.name} if _module(node) else {})}
     given = [node for node in prepared.graph.nodes if node.op == "placeholder"]
@@ -123,11 +125,14 @@ def give_ranges(prepared: fx.GraphModule, model: LoadedModel, request: Request) 
 
 
 def ranges_of(prepared: fx.GraphModule) -> tuple[Range, ...]:
-    """The ranges of 8 bits that activations of a prepared graph will have, by the names of its nodes."""
+    """The ranges of 8 bits that activations of a prepared graph will have, by the names of its nodes.
+
+    Constants that are added or multiplied place by place have one, too: a norm's scales, sines of positions, a mask.
+    """
     modules = dict(prepared.named_modules(remove_duplicate=False))
     found = {}
     for node in prepared.graph.nodes:
-        if node.op != "call_module" or node.args[0].op == "get_attr":
+        if node.op != "call_module":
             continue
         observer = modules[node.target]
         scale, zero = observer.calculate_qparams()

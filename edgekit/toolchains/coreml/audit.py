@@ -136,6 +136,7 @@ class _Reading:
             if k != "input"
             for name in names
         }
+        self.scaled = {n for o in everything if o.type == "dequantize" for n in o.inputs["input"]}
         self.same = {name: outside for o in everything if o.type == "while_loop" for name, outside in _kept(o)}
 
     def constant(self, name: str) -> str | None:
@@ -235,6 +236,8 @@ class _Reading:
                 yield name, self.stored(decoded), self.program.constants[decoded].size, value.size * element.bits
                 continue
             numeric = element.name.startswith(("float", "int8", "uint8", "int4", "uint"))
+            # Integers that nothing makes real numbers of are no weights: a mask, a type's own values.
+            numeric &= element.name.startswith("float") or name in data or name in self.scaled
             if numeric and isinstance(value, np.ndarray) and value.ndim:
                 yield name, element.name, value.size, value.size * element.bits
 

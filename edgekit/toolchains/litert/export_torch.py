@@ -26,11 +26,11 @@ _RESULT = re.compile(r"-> tensor<([\dx]+)x\w+>")
 
 def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
     """Float file, nothing quantized."""
-    from edgekit.frameworks.torch import torch_export
+    from edgekit.frameworks.torch import exportable, torch_export
 
     assert model is not None
     scripted = model.kind == "torchscript"  # cannot be exported as it is; any other module litert-torch exports itself
-    module = torch_export(model).module(check_guards=False) if scripted else model.native
+    module = torch_export(model).module(check_guards=False) if scripted else exportable(model.native)
     return _write(model, module, request)
 
 

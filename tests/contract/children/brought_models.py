@@ -385,3 +385,39 @@ def noisy() -> Any:
         return self.linear(functional.dropout(x, 0.5))
 
     return _module(forward, x=torch.zeros(1, 6))
+
+
+def coded() -> Any:
+    """Its layers are called as properties of an exported module are."""
+    import torch
+    from torch import nn
+
+    class Coded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.code, self.graph = nn.Linear(8, 16), nn.Linear(16, 4)
+            self.example_inputs = (torch.zeros(1, 8),)
+
+        def forward(self, x: Any) -> Any:
+            return self.graph(torch.relu(self.code(x)))
+
+    return Coded().eval()
+
+
+def output_called_as_an_input() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return {"logits": self.linear(x), "x": x * 2}
+
+    return _module(forward, x=torch.zeros(1, 6))
+
+
+def complex_output() -> Any:
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return torch.complex(self.linear(x), self.linear(x))
+
+    return _module(forward, x=torch.zeros(1, 6))

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def read(file: Path) -> tuple[Range, ...]:
-    """The ranges of activations of one scale and 8 bits in the delegates, by numbers."""
+    """The ranges of activations, and of constants beside them, of one scale and 8 bits in the delegates, by numbers."""
     found = {
         (number, value.number): Range.of_steps(f"{number}/{value.number}", value.scales[0], value.zero_point)
         for number, nodes in enumerate(inspect(file).nodes)
         for node in nodes
         for value in (*node.inputs, node.output)
-        if value.constant is None and value.type == "int8" and not value.dynamic and len(value.scales) == 1
+        if value.type == "int8" and not value.dynamic and len(value.scales) == 1
     }
     return tuple(found.values())
 
@@ -42,7 +42,7 @@ def of_graph(model: LoadedModel, names: Collection[str], samples: Mapping[str, R
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if n.name in names and isinstance(value, torch.Tensor) and value.is_floating_point():
-                found.setdefault(n.name, []).append(value.numpy().copy())
+                found.setdefault(n.name, []).append(value.detach().numpy().copy())
             return value
 
     graph = graph_of(model, exact_gelu=True)
