@@ -244,9 +244,9 @@ def _finish(
                 "which no format has",
                 hint="Return torch.view_as_real of it: real and imaginary parts along one more axis.",
             )
-    doubled = {name for name, _ in outputs} & {t.name for t in inputs}
-    outputs = [(f"{name}_out" if name in doubled else name, tensor) for name, tensor in outputs]
-    notes = (*notes, *(f"The output {n} has the name of an input: it is {n}_out in the file." for n in sorted(doubled)))
+    called = brought.apart([name for name, _ in outputs], [t.name for t in inputs])
+    doubled = [f"The output {n} has the name of an input: it is {o} in the file." for n, o in called.items() if n != o]
+    outputs, notes = [(called[name], tensor) for name, tensor in outputs], (*notes, *doubled)
     if source.kind == "python" and (beside := brought.others(returned)):
         brought.taking(module, names)  # exporters take tensors alone
         left_out = [f"Output {what}, which is no tensor: it is not in the file." for what in beside]

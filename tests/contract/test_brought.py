@@ -83,6 +83,14 @@ def test_what_is_quantized_in_pytorch_is_refused_by_its_layer(convert: Any) -> N
         convert("quantized_eagerly", "onnxruntime-fp32")
 
 
+def test_no_two_values_of_a_file_have_one_name() -> None:
+    pytest.importorskip("torch")
+    from edgekit.frameworks.brought.torch import apart
+
+    assert apart(["logits"], ["x"]) == {"logits": "logits"}
+    assert apart(["x", "x_out", "y"], ["x"]) == {"x": "x_out_out", "x_out": "x_out", "y": "y"}
+
+
 def test_complex_outputs_are_refused(convert: Any) -> None:
     with pytest.raises(UnsupportedError, match=r"'output' .* holds complex numbers \(complex64\)") as raised:
         convert("complex_output", "onnxruntime-fp32")

@@ -127,6 +127,17 @@ def check_arrays(arrays: Iterable[str], known: Sequence[str]) -> None:
             )
 
 
+def apart(outputs: Sequence[str], inputs: Iterable[str]) -> dict[str, str]:
+    """What outputs are called in a file, in which no two values have one name: an input goes before."""
+    taken, called = {*inputs}, dict[str, str]()
+    for name in outputs:
+        other = name
+        while other in taken or (other != name and other in outputs):
+            other += "_out"
+        called[name] = other
+    return called
+
+
 def others(value: Any, name: str = "") -> list[str]:
     """What a module returned beside tensors, each with what it is."""
     if torch.is_tensor(value):
