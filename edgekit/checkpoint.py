@@ -58,8 +58,8 @@ class Checkpoint:
     @property
     def on_steps(self) -> Mapping[str, Range]:
         """The ranges by nodes of the model's graph; of tensors that are one value, the first."""
-        there = [one.called(self.nodes) for one in reversed(self.ranges) if one.tensor in self.nodes]
-        return {one.tensor: one for one in there}
+        there = [one for one in reversed(self.ranges) if one.tensor in self.nodes]
+        return {self.nodes[one.tensor]: replace(one.called(self.nodes), tensor=one.tensor) for one in there}
 
     @property
     def changed(self) -> bool:

@@ -168,7 +168,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 _LISTED = ("target", "model", "device", "toolchain", "range", "suite", "recipe", "metric")
 
 
-#: So many names a sentence holds; of more the nearest are told, and the command that lists all.
+#: So many names a sentence holds; of more the nearest are told, where some are near, and the command that lists all.
 _MOST_NAMED = 8
 _NEAREST = 3
 
@@ -177,11 +177,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not in a catalogue, with the nearest matches."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0.5)
-    if len(names) <= _MOST_NAMED or kind not in _LISTED:
-        told = f"; known: {', '.join(dict.fromkeys((*near, *names))) or 'none'}"
+    if near and len(names) > _MOST_NAMED and kind in _LISTED:
+        told = f"nearest of {len(names)}: {', '.join(near)}"
     else:
-        told = f"; nearest of {len(names)}: {', '.join(near)}" if near else ""
+        told = f"known: {', '.join(dict.fromkeys((*near, *names))) or 'none'}"
     return UsageError(
-        f"unknown {kind} {name!r}{told}",
+        f"unknown {kind} {name!r}; {told}",
         hint=f"{did_you_mean(name, names)}See `edgekit {f'list {kind}s' if kind in _LISTED else 'convert --help'}`.",
     )

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def write(run: Run, destination: Path, checkpoint: Checkpoint, *, complete: bool
             publishing.copy_into(folder, name, entry.file(name))
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         if checkpoint.ranges:
-            ranges = [asdict(one) for one in checkpoint.on_steps.values()]
+            ranges = [asdict(replace(one, tensor=node)) for node, one in checkpoint.on_steps.items()]
             (folder / RANGES).write_text(json.dumps(ranges, indent=1) + "\n")
         if not complete and _unfinished(place):
             shutil.rmtree(place)

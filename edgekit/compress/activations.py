@@ -103,6 +103,7 @@ def on_steps(
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
     found = list(biases.find(graph, ranges, largest))
     module = graph.on_own_tensors()
+    as_they_were = {name: _unrounded(graph, name, ranges) for name, one in ranges.items() if one.unrounded}
     biased = dict(biases.insert(module, one) for one in found)  # results, and what they became
     for original in graph.nodes:
         one = ranges.get(original.name)
@@ -110,14 +111,28 @@ def on_steps(
             continue
         node = biased.get(original, original)
         behind = last if node.op == "placeholder" else node
-        as_they_were = [reader for reader in node.users if reader.name in one.unrounded]
+        unrounded = [reader for reader in node.users if reader in as_they_were.get(original.name, ())]
         with module.graph.inserting_after(behind):
             rounded = module.graph.call_function(torch.fake_quantize_per_tensor_affine, (node, *steps_of(one)))
         biases.replace(node, rounded)
-        for reader in as_they_were:
+        for reader in unrounded:
             reader.replace_input_with(rounded, node)
     module.recompile()
     return module
+
+
+def _unrounded(graph: Graph, name: str, ranges: Mapping[str, Range]) -> set[fx.Node]:
+    """What lies on the way from a value to the results that are computed of it unrounded.
+
+    A file may have in one operator what are several here. What has a range of its own is read in integers, so that no
+    way leads through it.
+    """
+    found, rest = set[fx.Node](), [node for node in graph.nodes if node.name in ranges[name].unrounded]
+    while rest:
+        node = rest.pop()
+        found.add(node)
+        rest += [one for one in node.all_input_nodes if one.name not in ranges and one not in found]
+    return found
 
 
 def as_loaded(model: LoadedModel, module: fx.GraphModule, batch: int) -> Loaded:

@@ -40,6 +40,7 @@ _READS = {
     *("linear", "bilinear", "matmul", "mm", "bmm", "addmm", "einsum", "tensordot", "__matmul__", "__rmatmul__"),
     *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
     *("multi_head_attention_forward", "permute", "transpose", "t", "movedim", "swapaxes", "reshape", "view", "flatten"),
+    *("embedding", "embedding_bag", "index_select"),
     *("unsqueeze", "squeeze", "contiguous", "to", "expand", "repeat_interleave"),
 }
 #: The same as properties: their functions are all called ``__get__``.

@@ -240,7 +240,7 @@ from edgekit.sources import source as sources
 model = torch_models.load(sources.resolve(sys.argv[1], trust=True))
 x = torch.rand(3, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
 first, second = model.native.first, model.native.second
-for unrounded in ((), ("mul",)):
+for unrounded in ((), ("mul",), ("mul_1",)):  # the result itself, or one that comes of it
     one = Range("linear", -0.5, 1.0, unrounded=unrounded)
     h = first(x)
     rounded = torch.fake_quantize_per_tensor_affine(h, *steps_of(one))

@@ -60,9 +60,9 @@ def test_with_the_users_own_model_and_data(workers: Watching, store: Store, tmp_
         "import torch\n\n\ndef net():\n    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())\n"
     )
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "data.npz", x=rng.normal(size=(64, 4)).astype(np.float32))
+    np.savez(tmp_path / "data.npz", input=rng.normal(size=(64, 4)).astype(np.float32))
     result = edgekit.convert(
-        f"{model}:net", "onnxruntime-int8", inputs=["x=1x4"], calibrate=str(tmp_path / "data.npz"),
+        f"{model}:net", "onnxruntime-int8", inputs=["input=1x4"], calibrate=str(tmp_path / "data.npz"),
         output=tmp_path / "out", workers=workers, store=store,
     )  # fmt: skip
     assert result.status == "PASS", result.reason
