@@ -100,6 +100,7 @@ def on_steps(
     graph = Graph(model, batch, apart=True)
     if missing := sorted(set(ranges) - {node.name for node in graph.nodes}):
         raise UnsupportedError(f"the graph of {batch} samples has no {missing[0]!r}, which that of one has")
+    ranges = {**_of_equal_constants(graph, ranges), **ranges}
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
     found = list(biases.find(graph, ranges, largest))
     module = graph.on_own_tensors()
@@ -118,6 +119,18 @@ def on_steps(
             _read_unrounded(reader, rounded, node, ways[original.name])
     module.recompile()
     return module
+
+
+def _of_equal_constants(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Ranges of constants that the graph has several times, as Keras has sines in each layer: all of a file's go to one."""
+    attributes = [node for node in graph.nodes if node.op == "get_attr"]
+    constants = {node.name: t for node in attributes if torch.is_tensor(t := graph.tensor(str(node.target)))}
+    return {
+        name: ranges[first]
+        for first in constants.keys() & ranges.keys()
+        for name, t in constants.items()
+        if t.dtype == constants[first].dtype and torch.equal(t, constants[first])
+    }
 
 
 def _way(graph: Graph, name: str, ranges: Mapping[str, Range]) -> set[fx.Node]:

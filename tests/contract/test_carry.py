@@ -219,11 +219,12 @@ class Normed(nn.Module):
         torch.manual_seed(0)
         self.first, self.second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
         self.scale = nn.Parameter(torch.tensor([0.5, -0.25, 1.0, 0.3]))
+        self.again = nn.Buffer(self.scale.detach().clone())
         self.example_inputs = (torch.zeros(1, 4),)
     def forward(self, x):
         h = self.first(x)
         square = h * h
-        return self.second(h) + square * self.scale + square
+        return self.second(h) + square * self.scale + square * self.again
 
 def build():
     return Normed().eval()
@@ -250,17 +251,18 @@ for unrounded, scaled, added in (
     (("mul_1",), h, rounded),  # what comes of the square, which others read of the rounded value
 ):
     one = Range("linear", -0.5, 1.0, unrounded=unrounded)
-    wanted = second(rounded) + scaled * scaled * scale + added * added
+    wanted = second(rounded) + scaled * scaled * scale + added * added * scale
     torch.testing.assert_close(activations.on_steps(model, {"linear": one}, 3)(x), wanted)
     assert not torch.equal(h, rounded)
 
+# Of equal constants a file's ranges go to one, and are for all.
 samples, scale = [[x[:1].numpy()], [x[1:2].numpy()]], model.native.scale.detach()
 nodes = activations.places(model, samples, {"a constant": [scale.numpy()] * 2})
 one = Range("a constant", -0.25, 1.0)
 rounded = torch.fake_quantize_per_tensor_affine(scale, *steps_of(one))
 h = first(x)
 module = activations.on_steps(model, {nodes["a constant"]: one}, 3)
-torch.testing.assert_close(module(x), second(h) + h * h * rounded + h * h)
+torch.testing.assert_close(module(x), second(h) + 2 * h * h * rounded)
 module(x).sum().backward()
 assert model.native.scale.grad is not None, "a norm's scales are trained on their steps"
 """
