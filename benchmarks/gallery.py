@@ -201,7 +201,7 @@ def draw(picture: Picture, found: Made, file: Path) -> None:
             ax.imshow((found.images[i] - low) / (high - low), cmap="gray", vmin=0, vmax=1)
             if outputs is not None:
                 picture.draw(ax, outputs, i)
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=75)
 
 
 def page(rows_of: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What an exported program computes of numbers alone is there as its result; weights and chance are left as they are."""
+"""What a program computes of numbers alone is there as its result; weights and chance are left as they are."""
 
 from __future__ import annotations
 
