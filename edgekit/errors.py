@@ -43,6 +43,10 @@ class NoShapeError(UsageError):
     """A model does not say what an input's shape is; samples may."""
 
 
+class EndlessError(UsageError):
+    """A model does not run one sample within any patience."""
+
+
 class UnsupportedError(EdgekitError):
     """The source or an operation in it cannot go to this target."""
 
@@ -63,6 +67,10 @@ class FailedError(EdgekitError):
 
     code = "failed"
     exit_code = 6
+
+
+class TimedOutError(FailedError):
+    """A step did not finish within the time that it had."""
 
 
 class NotRunError(EdgekitError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -281,7 +282,7 @@ def merge_inputs(
         The inputs, and a note for each axis that was open or that looks like a batch and is none.
 
     Raises:
-        UsageError: an input is declared that the model does not have.
+        UsageError: an input is declared that the model does not have, or one is larger than any sample.
         NoShapeError: one is neither found nor declared nor shown.
     """
     declared = {t.name: t for t in given}
@@ -310,8 +311,25 @@ def merge_inputs(
             + " (with your own shape), or samples with --calibrate.",
         )
     inputs = tuple(spec for spec in specs if spec is not None)
+    _check_sizes(inputs)
     notes = [note for spec, one in zip(inputs, found, strict=True) for note in _notes(spec, one, spec.name in declared)]
     return inputs, tuple(notes)
+
+
+#: What one sample of an input may take: no device at the edge holds more, nor does a file of most formats.
+_MOST_SAMPLE_BYTES = 4 << 30
+
+
+def _check_sizes(specs: Sequence[TensorSpec]) -> None:
+    """Refuse shapes of which no sample can be made, before one is."""
+    for spec in specs:
+        size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        if size > _MOST_SAMPLE_BYTES:
+            raise UsageError(
+                f"input {spec.name!r} has the shape {spec.shape}: one sample of {spec.dtype} takes "
+                f"{size / 2**30:.0f} GiB, and at most {_MOST_SAMPLE_BYTES >> 30} GiB are allowed",
+                hint="Check the lengths of its axes, in the model or in --input.",
+            )
 
 
 def _for_example(found: Found | None) -> str:
