@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import schemes, toolchains
+from edgekit.data import archives
 from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UsageError
 from edgekit.proof.speed import opened
 from edgekit.result import IO
@@ -53,7 +55,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Row:
-    """An array that went in or came out, of all samples; numbers are None where one is not finite, or there is none."""
+    """An array that went in or came out, of all samples.
+
+    Attributes:
+        name: of the input or output.
+        shape: with the samples first.
+        dtype: of its elements.
+        min: smallest number; None where one is not finite, or there is none, as the following two.
+        max: largest.
+        mean: of all.
+        nan: how many elements are NaN.
+        infinite: how many are infinite.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -61,6 +74,14 @@ class Row:
     min: float | None
     max: float | None
     mean: float | None
+    nan: int = 0
+    infinite: int = 0
+
+    @property
+    def odd(self) -> str:
+        """What is no number in it, in words; empty where all is."""
+        found = [f"{what} in {n}" for what, n in (("NaN", self.nan), ("infinity", self.infinite)) if n]
+        return f"{self.name!r} holds {' and '.join(found)} of {math.prod(self.shape)} values" if found else ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,14 @@ class Ran:
     inputs: tuple[Row, ...]
     outputs: tuple[Row, ...]
     left_out: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd, a sentence each: NaN that went in and NaN that came out of numbers are told apart."""
+        rows = [("input", row) for row in self.inputs] + [("output", row) for row in self.outputs]
+        odd = tuple(f"the {side} {row.odd}" for side, row in rows if row.odd)
+        made = any(row.odd for row in self.outputs) and not any(row.odd for row in self.inputs)
+        return (*odd, "all inputs are finite: the file itself makes what is not") if made else odd
 
 
 def run(folder: Path, request: Request) -> Ran:
@@ -185,6 +214,8 @@ def _alone(specs: Sequence[IO], file: Path) -> Arrays:
     try:
         return {specs[0].name: np.load(file, allow_pickle=False)}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if str(error).startswith(opened.OBJECTS):
+            raise archives.pickled(file.name) from error
         raise UsageError(f"{file.name} is no npy file of numbers", hint="Write it by numpy.save.") from error
 
 
@@ -205,6 +236,7 @@ def _row(name: str, array: NDArray[Any]) -> Row:
     if array.dtype == object:
         raise DamagedFileError(f"the output {name!r} is no number")
     wide = array.astype(np.float64)
-    finite = bool(np.isfinite(wide).all()) and wide.size > 0
+    nan, infinite = int(np.isnan(wide).sum()), int(np.isinf(wide).sum())
+    finite = wide.size > 0 and not nan and not infinite
     numbers = (float(wide.min()), float(wide.max()), float(wide.mean())) if finite else (None, None, None)
-    return Row(name, tuple(array.shape), array.dtype.name, *numbers)
+    return Row(name, tuple(array.shape), array.dtype.name, *numbers, nan=nan, infinite=infinite)

@@ -183,7 +183,7 @@ def test_memory_time_file_size_and_answers_are_limited(workers, near, tmp_path):
         call("fill_without_names", folder=tmp_path, count=8, size=900 << 10)
     with pytest.raises(FailedError, match="more than 64 MiB"):
         call("answer_with", count=100 << 20)
-    call("spin", Limits(1.0), seconds=0)  # starts a child whose requests may take a second on each core
+    call("spin", Limits(3.0), seconds=0)  # starts a child whose requests may take three seconds on each core
     with pytest.raises(FailedError, match="SIGXCPU"):
         call("spin", seconds=25)
 

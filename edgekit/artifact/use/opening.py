@@ -86,7 +86,7 @@ def run_file(
         shapes: ``NAME=1x3x224x224``, where the file leaves a shape open.
 
     Returns:
-        ``file``, ``toolchain`` and the fields of ``edgekit.proof.once.Ran``.
+        ``file``, ``toolchain`` and the fields of ``edgekit.proof.once.Ran``, its ``notes`` among them.
 
     Raises:
         EdgekitError: the request is wrong, the file is damaged, or its runtime cannot run it here.
@@ -110,7 +110,7 @@ def run_file(
                 shutil.copyfile(Path(folder) / once.OUTPUTS, outputs)
             except OSError as error:
                 raise UsageError(f"{outputs} cannot be written: {error.strerror or error}") from error
-    return {"file": str(file), "toolchain": name, **asdict(found)}
+    return {"file": str(file), "toolchain": name, **asdict(found), "notes": list(found.notes)}
 
 
 def _one_file(model: Path, toolchain: str | None, entry: str | None) -> tuple[Path, str, str | None, Precision]:
