@@ -25,7 +25,7 @@ from edgekit import user_code
 from edgekit.data import archives, coco, images, mapped, rows
 from edgekit.data.mapped import take
 from edgekit.data.tasks import Samples
-from edgekit.errors import DamagedFileError, UsageError, did_you_mean
+from edgekit.errors import DamagedFileError, UsageError, did_you_mean, with_article
 from edgekit.signature import Signature, TensorSpec
 
 Array = NDArray[np.generic]
@@ -399,7 +399,7 @@ def _python(text: str, path: Path, function: str, signature: Signature, limit: i
 def _iterable(made: Any, text: str) -> Iterable[Any]:
     if isinstance(made, np.ndarray) or not isinstance(made, Iterable):
         raise UsageError(
-            f"{text} returned a {type(made).__name__}",
+            f"{text} returned {with_article(type(made).__name__)}",
             hint="Yield batches: a dict of arrays by input name (labels y), or a tuple of inputs and labels.",
         )
     return made

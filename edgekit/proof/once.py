@@ -134,6 +134,7 @@ def run(folder: Path, request: Request) -> Ran:
         left_out: tuple[str, ...] = ()
     else:
         samples, left_out = _given(specs, Path(request.inputs))
+        _check_range(specs, samples, Path(request.inputs).name)
     options = Options(schemes.find(request.precision))
     session = toolchains.open_session(request.toolchain, file, options, entry=request.entry)
     found = []
@@ -206,6 +207,22 @@ def _given(specs: Sequence[IO], file: Path) -> tuple[Sequence[Arrays], tuple[str
     return opened.samples(specs, arrays, file.name), left_out
 
 
+def _check_range(specs: Sequence[IO], samples: Sequence[Arrays], file: str) -> None:
+    """Refuse numbers that an input's type makes infinite: what the file answers would not be its answer to them."""
+    for spec in specs:
+        if spec.dtype not in ("float16", "float32"):
+            continue
+        most = np.finfo(spec.dtype).max
+        for number, sample in enumerate(samples):
+            array = sample[spec.name]
+            if array.dtype.kind == "f" and (beyond := array[np.isfinite(array) & (np.abs(array) > most)]).size:
+                name = f"{file}: input {spec.name!r}"
+                raise UsageError(
+                    f"{name} has {beyond[0]} in sample {number}; {spec.dtype} holds at most {most}",
+                    hint="Store the values as the model takes them.",
+                )
+
+
 def _alone(specs: Sequence[IO], file: Path) -> Arrays:
     """The array of an npy file."""
     if len(specs) != 1:
@@ -238,5 +255,5 @@ def _row(name: str, array: NDArray[Any]) -> Row:
     wide = array.astype(np.float64)
     nan, infinite = int(np.isnan(wide).sum()), int(np.isinf(wide).sum())
     finite = wide.size > 0 and not nan and not infinite
-    numbers = (float(wide.min()), float(wide.max()), float(wide.mean())) if finite else (None, None, None)
-    return Row(name, tuple(array.shape), array.dtype.name, *numbers, nan=nan, infinite=infinite)
+    least, most, mean = (float(wide.min()), float(wide.max()), float(wide.mean())) if finite else (None, None, None)
+    return Row(name, tuple(array.shape), array.dtype.name, least, most, mean, nan, infinite)

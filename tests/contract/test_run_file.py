@@ -89,7 +89,7 @@ def test_an_index_beyond_a_table_is_no_damaged_file(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("x", "said"),
     [
-        ([0, 1, np.nan], ["the input 'x' holds NaN in 1 of 3 values", "the output 'y' holds NaN in 1 of 3 values"]),
+        ([2, 1, np.nan], ["the input 'x' holds NaN in 1 of 3 values", "the output 'y' holds NaN in 1 of 3 values"]),
         ([1, -1, 0], ["the output 'y' holds NaN in 1 and infinity in 1 of 3 values", "all inputs are finite"]),
         ([1, 2, 3], []),
     ],
@@ -106,6 +106,15 @@ def test_what_is_no_number_is_said(tmp_path, capsys, x, said):
     assert len(notes) == len(said)
     for note, text in zip(notes, said, strict=True):
         assert note.startswith(text) and f"note: {note}" in captured.err
+
+
+def test_numbers_that_the_input_cannot_hold_are_refused(tmp_path, capsys):
+    with np.load(DIGITS / "golden.npz") as golden:
+        [x] = [golden[name].astype(np.float64) for name in golden.files if name.startswith("in/")]
+    x[1].flat[0] = 1e300
+    np.savez(tmp_path / "x.npz", x=x)
+    code, found = ran(capsys, DIGITS, "--inputs", tmp_path / "x.npz")
+    assert code == 2 and "has 1e+300 in sample 1; float32 holds at most 3.40" in found["reason"]
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.npy"])

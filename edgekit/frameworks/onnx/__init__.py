@@ -114,4 +114,7 @@ def _check(given: str, signature: Signature) -> None:
                 hint="Leave it out of the model, or give --input shapes of which every axis holds something.",
             )
         if np.dtype(spec.dtype).kind not in "fiub":
-            raise UsageError(f"output {spec.name!r} of {given} holds {spec.dtype}, which is no number")
+            raise UsageError(
+                f"output {spec.name!r} of {given} holds {spec.dtype}, which is no number",
+                hint="Leave it out of the model, or cast it to numbers there.",
+            )
