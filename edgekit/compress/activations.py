@@ -9,7 +9,7 @@ estimator with clipping, as PyTorch's operator has it).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +100,11 @@ def on_steps(
     graph = Graph(model, batch, apart=True)
     if missing := sorted(set(ranges) - {node.name for node in graph.nodes}):
         raise UnsupportedError(f"the graph of {batch} samples has no {missing[0]!r}, which that of one has")
+    ranges = {**_of_equal_constants(graph, ranges), **ranges}
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
     found = list(biases.find(graph, ranges, largest))
     module = graph.on_own_tensors()
-    as_they_were = {name: _unrounded(graph, name, ranges) for name, one in ranges.items() if one.unrounded}
+    ways = {name: _way(graph, name, ranges) for name, one in ranges.items() if one.unrounded}
     biased = dict(biases.insert(module, one) for one in found)  # results, and what they became
     for original in graph.nodes:
         one = ranges.get(original.name)
@@ -111,21 +112,31 @@ def on_steps(
             continue
         node = biased.get(original, original)
         behind = last if node.op == "placeholder" else node
-        unrounded = [reader for reader in node.users if reader in as_they_were.get(original.name, ())]
         with module.graph.inserting_after(behind):
             rounded = module.graph.call_function(torch.fake_quantize_per_tensor_affine, (node, *steps_of(one)))
         biases.replace(node, rounded)
-        for reader in unrounded:
-            reader.replace_input_with(rounded, node)
+        for reader in [r for r in ways.get(original.name, ()) if r.name in one.unrounded]:
+            _read_unrounded(reader, rounded, node, ways[original.name])
     module.recompile()
     return module
 
 
-def _unrounded(graph: Graph, name: str, ranges: Mapping[str, Range]) -> set[fx.Node]:
-    """What lies on the way from a value to the results that are computed of it unrounded.
+def _of_equal_constants(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Ranges of constants that the graph has several times, as Keras has sines in each layer: all of a file's go to one."""
+    attributes = [node for node in graph.nodes if node.op == "get_attr"]
+    constants = {node.name: t for node in attributes if torch.is_tensor(t := graph.tensor(str(node.target)))}
+    return {
+        name: ranges[first]
+        for first in constants.keys() & ranges.keys()
+        for name, t in constants.items()
+        if t.dtype == constants[first].dtype and torch.equal(t, constants[first])
+    }
 
-    A file may have in one operator what are several here. What has a range of its own is read in integers, so that no
-    way leads through it.
+
+def _way(graph: Graph, name: str, ranges: Mapping[str, Range]) -> set[fx.Node]:
+    """What lies on the way from a value to the results that are computed of it unrounded, and these.
+
+    What has a range of its own is read in integers, so that no way leads through it.
     """
     found, rest = set[fx.Node](), [node for node in graph.nodes if node.name in ranges[name].unrounded]
     while rest:
@@ -133,6 +144,21 @@ def _unrounded(graph: Graph, name: str, ranges: Mapping[str, Range]) -> set[fx.N
         found.add(node)
         rest += [one for one in node.all_input_nodes if one.name not in ranges and one not in found]
     return found
+
+
+def _read_unrounded(reader: fx.Node, rounded: fx.Node, value: fx.Node, way: Collection[fx.Node]) -> None:
+    """Compute a result of a value as it was.
+
+    A file may have in one operator what are several here. Others read these, too, and have the rounded value: the
+    result gets copies of its own.
+    """
+    as_it_was, nodes = {rounded: value}, list(reader.graph.nodes)
+    for node in nodes[nodes.index(rounded) + 1 : nodes.index(reader)]:
+        if node in way and any(one in as_it_was for one in node.all_input_nodes):
+            with node.graph.inserting_before(reader):
+                as_it_was[node] = node.graph.node_copy(node, lambda one: as_it_was.get(one, one))
+    for before, after in as_it_was.items():
+        reader.replace_input_with(before, after)
 
 
 def as_loaded(model: LoadedModel, module: fx.GraphModule, batch: int) -> Loaded:

@@ -219,10 +219,12 @@ class Normed(nn.Module):
         torch.manual_seed(0)
         self.first, self.second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
         self.scale = nn.Parameter(torch.tensor([0.5, -0.25, 1.0, 0.3]))
+        self.again = nn.Buffer(self.scale.detach().clone())
         self.example_inputs = (torch.zeros(1, 4),)
     def forward(self, x):
         h = self.first(x)
-        return self.second(h) + h * h * self.scale
+        square = h * h
+        return self.second(h) + square * self.scale + square * self.again
 
 def build():
     return Normed().eval()
@@ -240,21 +242,27 @@ from edgekit.sources import source as sources
 model = torch_models.load(sources.resolve(sys.argv[1], trust=True))
 x = torch.rand(3, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
 first, second = model.native.first, model.native.second
-for unrounded in ((), ("mul",), ("mul_1",)):  # the result itself, or one that comes of it
+scale = model.native.scale
+h = first(x)
+rounded = torch.fake_quantize_per_tensor_affine(h, *steps_of(Range("linear", -0.5, 1.0)))
+for unrounded, scaled, added in (
+    ((), rounded, rounded),
+    (("mul",), h, h),
+    (("mul_1",), h, rounded),  # what comes of the square, which others read of the rounded value
+):
     one = Range("linear", -0.5, 1.0, unrounded=unrounded)
-    h = first(x)
-    rounded = torch.fake_quantize_per_tensor_affine(h, *steps_of(one))
-    wanted = second(rounded) + (h * h if unrounded else rounded * rounded) * model.native.scale
+    wanted = second(rounded) + scaled * scaled * scale + added * added * scale
     torch.testing.assert_close(activations.on_steps(model, {"linear": one}, 3)(x), wanted)
     assert not torch.equal(h, rounded)
 
+# Of equal constants a file's ranges go to one, and are for all.
 samples, scale = [[x[:1].numpy()], [x[1:2].numpy()]], model.native.scale.detach()
 nodes = activations.places(model, samples, {"a constant": [scale.numpy()] * 2})
 one = Range("a constant", -0.25, 1.0)
 rounded = torch.fake_quantize_per_tensor_affine(scale, *steps_of(one))
 h = first(x)
 module = activations.on_steps(model, {nodes["a constant"]: one}, 3)
-torch.testing.assert_close(module(x), second(h) + h * h * rounded)
+torch.testing.assert_close(module(x), second(h) + 2 * h * h * rounded)
 module(x).sum().backward()
 assert model.native.scale.grad is not None, "a norm's scales are trained on their steps"
 """

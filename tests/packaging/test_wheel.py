@@ -35,8 +35,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(installed):
     assert not any("__pycache__" in name for name in names)
     [entries] = [name for name in names if name.endswith("entry_points.txt")]
     assert "[pytest11]\nedgekit = edgekit.ci.plugin" in zipfile.ZipFile(installed[0]).read(entries).decode()
-    models = sum(name.endswith("/tiny.safetensors") for name in names)
-    assert installed[0].stat().st_size < 2e6 + 0.5e6 * models, "weights, and little else"
+    assert installed[0].stat().st_size < 15e6
 
 
 def test_it_lists_and_converts_from_any_folder(installed, tmp_path):
