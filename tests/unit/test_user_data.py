@@ -364,7 +364,7 @@ def x_like_functions():
     [
         ("empty", "yielded no samples"),
         ("three", "yields 3 arrays"),
-        ("number", "returned a int"),
+        ("number", "returned an int"),
         ("missing", "missing"),
         ("raises", "broken disk"),
     ],

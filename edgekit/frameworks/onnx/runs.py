@@ -18,7 +18,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 from edgekit.errors import EndlessError, UnsupportedError
 from edgekit.frameworks.loaded import Arrays, Loaded
 from edgekit.result.parity import SAME, Second
-from edgekit.sources.onnx_model import nodes
+from edgekit.sources.onnx_file.parts import nodes
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("onnx", "onnxruntime")

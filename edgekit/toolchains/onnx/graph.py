@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekit.errors import DamagedFileError, UnsupportedError
-from edgekit.sources import onnx_model
+from edgekit.sources.onnx_file import parts
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.onnx.shapes import inferred
 
@@ -45,8 +45,8 @@ def load(file: Path) -> onnx.ModelProto:
     with reading(file):
         model = onnx.load(file, load_external_data=False)
         _check_version(file, model)
-        onnx_model.check_functions(model, file.name)
-        for tensor in onnx_model.outside(model):
+        parts.check_functions(model, file.name)
+        for tensor in parts.outside(model):
             _check_external(file, tensor)
         onnx.checker.check_model(str(file), full_check=True)
         onnx.load_external_data_for_model(model, str(file.parent))
@@ -66,7 +66,7 @@ def reading(file: Path) -> Iterator[None]:
 
 def beside(file: Path) -> tuple[str, ...]:
     """The files of weights that a model names, relative to its folder."""
-    outside = onnx_model.outside(onnx.load(file, load_external_data=False))
+    outside = parts.outside(onnx.load(file, load_external_data=False))
     return tuple(sorted({e.value for tensor in outside for e in tensor.external_data if e.key == "location"}))
 
 
@@ -83,13 +83,13 @@ def _check_version(file: Path, model: onnx.ModelProto) -> None:
 
 
 def _check_external(file: Path, tensor: onnx.TensorProto) -> None:
-    location, folder = onnx_model.located(tensor, file.name), file.parent.resolve()
+    location, folder = parts.located(tensor, file.name), file.parent.resolve()
     path = (folder / location).resolve()
     if not path.is_relative_to(folder):
-        raise onnx_model.elsewhere(tensor, file.name)
+        raise parts.elsewhere(tensor, file.name)
     if not path.is_file():
-        raise onnx_model.not_there(path, file.name, location)
-    onnx_model.span(tensor, file.name, {location: path})
+        raise parts.not_there(path, file.name, location)
+    parts.span(tensor, file.name, {location: path})
 
 
 @dataclass(frozen=True)
