@@ -59,7 +59,7 @@ SPEC = Architecture(
             outputs=(TensorSpec("logits", (1, 10), role="classes"),),
             parameters=41_926,
             task="textures",
-            training=Training(epochs=14, learning_rate=4e-3),
+            training=Training(epochs=7, learning_rate=4e-3),
             floor=0.85,
         ),
         "reference": Config(
