@@ -149,7 +149,8 @@ def channel_axes(spec: TensorSpec, framework: Framework) -> tuple[int, ...]:
 def either_axis(what: str, shape: tuple[int, ...]) -> UsageError:
     """Labels that fit an output, whose shape of one sample is given, along either of two axes."""
     return UsageError(
-        f"{what} of shape {shape} may have its classes along the first or the last of these axes: the labels fit either",
-        hint="Have the model return the classes last behind an axis of 1, y.unsqueeze(1), and give the labels that axis, "
-        "too; or take samples of another length.",
+        f"{what} of shape {shape} may have its classes along the first or the last of these axes: the labels fit "
+        "either",
+        hint="Have the model return the classes last behind an axis of 1, y.unsqueeze(1), and give the labels that "
+        "axis, too; or take samples of another length.",
     )

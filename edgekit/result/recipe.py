@@ -75,7 +75,7 @@ class NarrowingFacts(Frozen):
         widths: of the layers that give fewer channels.
         left: layers whose channels cannot be followed, each with the reason.
         parameters: numbers in all weights, before and after; statistics of norms are none.
-        error: largest difference of an output from the wide model with these channels at zero, as part of the largest.
+        error: largest difference from the wide model with these channels at zero, as part of how far outputs vary.
     """
 
     pattern: str
