@@ -64,7 +64,7 @@ def fitted(module: Any, model: str, training: Training) -> dict[str, Any]:
 
     from benchmarks import low_bits
     from edgekit import zoo
-    from edgekit.compress import fitting
+    from edgekit.compress.training import fitting
     from edgekit.data import tasks
     from edgekit.proof import metrics
 
@@ -173,7 +173,7 @@ def handed(model: str, out: str, training: dict[str, Any]) -> None:
 
     from benchmarks import low_bits
     from edgekit import zoo
-    from edgekit.compress import fitting
+    from edgekit.compress.training import fitting
     from edgekit.data import tasks
     from edgekit.frameworks import keras as keras_models
     from edgekit.sources import source as sources

@@ -90,14 +90,14 @@ def files(model: str, framework: str, pattern: str, target: str, workers: Worker
         output = Path(folder) / "artifact"
         made = edgekit.convert(f"{model}@{framework}", target, prune=pattern, output=output, workers=workers)
     layers = made.audit.layers if made.audit else ()
-    pruning = made.recipe.pruning if made.recipe else None
+    pruned = made.recipe.pruned if made.recipe else ()
     accuracy = made.accuracy
     return {
         "pattern": pattern,
         "target": target,
         "status": made.status,
         "reason": made.reason,
-        "zeros_asked": pruning and sum(layer.zeros for layer in pruning.layers),
+        "zeros_asked": sum(layer.zeros for layer in pruned) if pruned else None,
         "zeros_in_file": round(sum((layer.zeros or 0) * math.prod(layer.shape) for layer in layers)),
         "weights": sum(math.prod(layer.shape) for layer in layers),
         "accuracy": accuracy and accuracy.model_dump(mode="json", by_alias=True),

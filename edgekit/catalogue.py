@@ -92,7 +92,7 @@ def toml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST:
             raise UsageError(f"{path.name} is larger than {_LARGEST >> 20} MiB", hint="Correct the file.")
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin a file so
         for number, line in enumerate(text.splitlines(), 1):
             if line.count(".") > _MOST_DOTS:
                 raise UsageError(

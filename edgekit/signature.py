@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from edgekit.errors import UsageError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -142,3 +144,13 @@ def channel_axes(spec: TensorSpec, framework: Framework) -> tuple[int, ...]:
     if spec.layout == "channels_last" or framework == "keras":
         return (rank - 1,)
     return tuple(sorted({first, min(1, rank - 1), rank - 1}))
+
+
+def either_axis(what: str, shape: tuple[int, ...]) -> UsageError:
+    """Labels that fit an output, whose shape of one sample is given, along either of two axes."""
+    return UsageError(
+        f"{what} of shape {shape} may have its classes along the first or the last of these axes: the labels fit "
+        "either",
+        hint="Have the model return the classes last behind an axis of 1, y.unsqueeze(1), and give the labels that "
+        "axis, too; or take samples of another length.",
+    )

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, fx
 
 from edgekit.compress.graph import CONVERSIONS, MOVES, Graph, axis_behind, operator, readers, shape
+from edgekit.compress.matrices import Matrix, Unruled, find_matrices
 from edgekit.compress.products import names_of
-from edgekit.compress.qat import Chosen, Matrix, Unruled, find_matrices
+from edgekit.compress.qat import Chosen
 from edgekit.scheme import Kind, Range
 
 #: Distributions whose versions change what is done here.

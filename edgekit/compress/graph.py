@@ -156,6 +156,12 @@ class Graph:
         """What the model calls a tensor of its own: of Keras the path of a variable."""
         return self._paths.get(own.data_ptr(), target)
 
+    def name(self, target: str) -> str:
+        """What the model calls what the graph calls so."""
+        tensor = self.tensor(target)
+        own = self.own(target, tensor) if torch.is_tensor(tensor) and target not in self._named else None
+        return target if own is None else self.called(own, target)
+
     def own(self, name: str, tensor: torch.Tensor) -> torch.Tensor | None:
         """The model's own tensor: by its name, or by where it lies where the graph calls it otherwise.
 

@@ -15,25 +15,33 @@ the graph of ``activations``, where they lie on the steps of a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
-from torch.nn import functional
+from torch import Tensor
 
 from edgekit.compress.fakequant import Grid, nearest
-from edgekit.compress.fitting import Ended, Loss, Step, fit, reproducible
-from edgekit.compress.graph import Graph, Stored, operator
-from edgekit.compress.products import find, names_of
+from edgekit.compress.graph import Graph, operator
+from edgekit.compress.matrices import Unruled, find_matrices, no_rule
+from edgekit.compress.products import names_of
+from edgekit.compress.training.fitting import Ended, Loss, Step, fit, reproducible
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs
-from edgekit.frameworks.loaded import named
-from edgekit.frameworks.trainable import Modes, frozen, hold, parameters, seed, tensors_of
+from edgekit.frameworks.trainable import (
+    Modes,
+    added_losses,
+    constrain,
+    frozen,
+    hold,
+    parameters,
+    seed,
+    tensors_of,
+)
 from edgekit.scheme import Kind
 
 if TYPE_CHECKING:
@@ -131,129 +139,13 @@ def _tables(graph: Graph, chosen: Chosen) -> Iterator[Layer]:
             yield Layer(stored.called, stored.own, stored.places, grid)
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """Stored weights that an operator multiplies by: what it does, where each of ``(rows, inputs)`` lies in them.
-
-    ``inputs`` are ``channels`` times positions of a kernel; ``node`` is the operator, ``value`` what it multiplies,
-    ``own`` the bias that it adds by itself, and ``axis`` the one of its result that has the rows.
-    """
-
-    kind: Kind
-    stored: Stored
-    rows: Places
-    channels: int
-    node: fx.Node
-    value: fx.Node
-    own: fx.Node | None
-    axis: int
-
-
-@dataclass(frozen=True)
-class Unruled:
-    """Names of stored matrices that an operator multiplies by, and that are read in no such way, because of what."""
-
-    kind: Kind
-    names: tuple[str, ...]
-    why: str
-
-
-def find_matrices(graph: Graph) -> Iterator[Matrix | Unruled]:
-    """What the operators of a graph multiply by, in the order in which they run."""
-    for node in graph.nodes:
-        product = find(node, graph, ())
-        if product is not None:
-            yield Matrix(
-                product.product.kind, product.stored, product.rows, product.product.channels,
-                node, product.value, product.own, product.axes[1],
-            )  # fmt: skip
-        elif (other := _other(node, graph)) is not None:
-            yield other
-        elif node.op == "call_function" and (kind := _MULTIPLY.get(operator(node))) is not None:
-            yield _unruled(node, kind, graph)
-
-
-def _unruled(node: fx.Node, kind: Kind, graph: Graph) -> Unruled:
-    names = tuple(name for one in node.all_input_nodes if (name := _origin(one)) is not None)
-    if not names:
-        behind = dict.fromkeys(name for one in node.all_input_nodes for name in _computed_of(one))
-        return Unruled(kind, tuple(behind), "the model computes its weights of others")
-    if kind == "recurrent":
-        why = "a recurrent layer"
-    elif any(graph.shared(name) for name in names):
-        why = "several operators read it"
-    else:
-        why = "a convolution of groups" if "conv" in kind else "it is read in no way that has a rule"
-    return Unruled(kind, names, why)
-
-
-def _computed_of(node: fx.Node) -> list[str]:
-    """The stored matrices that a value is computed of; none where it depends on the model's inputs as well."""
-    found, rest, seen = list[str](), [node], set[fx.Node]()
-    while rest:
-        one = rest.pop()
-        if one in seen:
-            continue
-        seen.add(one)
-        if one.op == "placeholder":
-            return []
-        if one.op == "get_attr" and sum(n > 1 for n in getattr(one.meta.get("val"), "shape", ())) > 1:
-            found.append(str(one.target))
-        rest += one.all_input_nodes
-    return found
-
-
-def _other(node: fx.Node, graph: Graph) -> Matrix | None:
-    """A depthwise or a transposed convolution; its channels are those of a group."""
-    name = operator(node)
-    given = list(node.args)
-    if name in ("conv1d", "conv2d", "conv3d"):
-        transposed, groups = False, given[6] if len(given) > 6 else 1
-    elif name in ("conv_transpose1d", "conv_transpose2d"):
-        transposed, groups = True, given[6] if len(given) > 6 else 1
-    elif name == "convolution":
-        transposed, groups = bool(given[6]), given[8]
-    else:
-        return None
-    stored = graph.stored(given[1])
-    if stored is None:
-        return None
-    places = stored.places
-    adds: tuple[Any, Any, int] = given[0], given[2] if len(given) > 2 else None, 1
-    if transposed and groups == 1:
-        rows = places.swapaxes(0, 1).reshape(places.shape[1], -1)
-        return Matrix("transposed-conv", stored, rows, places.shape[0], node, *adds)
-    if not transposed and (groups == 1 or places.shape[1] == 1):
-        kind: Kind = "conv" if groups == 1 else "depthwise-conv"
-        return Matrix(kind, stored, places.reshape(len(places), -1), places.shape[1], node, *adds)
-    return None
-
-
-#: Operators that multiply by weights, and what they are. ``find`` and ``_other`` read what they can of them.
-_MULTIPLY: dict[str, Kind] = {
-    **dict.fromkeys(("linear", "matmul", "mm", "addmm", "einsum"), "linear"),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "_convolution_mode"), "conv"),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), "transposed-conv"),
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "recurrent"),
-    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "recurrent"),
-}
-
-
 #: Inputs that blocks of every size divide.
 _ANY = 128
 
 
 def _called(name: str) -> tuple[str, str]:
     """A layer and its tensor, as rules call them."""
-    return name.rpartition(".")[0], name
-
-
-def _origin(node: fx.Node) -> str | None:
-    """The stored matrix that a value is, behind operators of one argument alone; None where it is computed."""
-    while node.op == "call_function" and len(node.all_input_nodes) == 1:
-        [node] = node.all_input_nodes
-    shape = getattr(node.meta.get("val"), "shape", ()) if node.op == "get_attr" else ()
-    return str(node.target) if len(shape) > 1 else None
+    return re.split(r"[./](?=[^./]*$)", name)[0], name
 
 
 @contextmanager
@@ -363,6 +255,10 @@ def train(
             return through(*xs)
         return keras_outputs.forward(native, xs, training=True) if model.framework == "keras" else native(*xs)
 
+    def criterion(returned: Any, labels: Tensor) -> Tensor:
+        assert loss is not None
+        return sum(added_losses(model, of_weights=through is not None), loss(returned, labels))
+
     stopped = ""
     with reproducible(training.seed):
         if behind is None:
@@ -376,10 +272,9 @@ def train(
             if loop is not None:
                 loop(after)
             else:
-                assert loss is not None
                 fit(
-                    forward, trained, loss, inputs, labels, training,
-                    before=before, after=after, within=within, step_done=step_done,
+                    forward, trained, criterion, inputs, labels, training,
+                    before=before, after=after, within=within, moved=lambda: constrain(model), step_done=step_done,
                     behind=behind and behind["loop"],
                 )  # fmt: skip
         except FailedError as error:
@@ -390,81 +285,6 @@ def train(
     hold_best()
     mode.evaluate()
     return Trained(len(layers), tuple(losses), tuple(values), best[0], stopped, moved)
-
-
-def loss_for(
-    model: LoadedModel,
-    inputs: Sequence[Tensor],
-    labels: Tensor,
-    own: Loss | None = None,
-    roles: Mapping[str, str] = MappingProxyType({}),
-) -> Loss:
-    """A loss that fits labels: cross-entropy of classes, the mean square error of values like the output's.
-
-    Args:
-        model: whose first output it is, or the one that is said to hold classes.
-        inputs: a few samples.
-        labels: of all samples.
-        own: the architecture's.
-        roles: what outputs are said to be for, by name.
-
-    Raises:
-        UsageError: labels that fit neither, or several outputs alike.
-    """
-    if own is not None:
-        return own
-    outputs = list(model.run({t.name: x.numpy() for t, x in zip(model.signature.inputs, inputs, strict=True)}).values())
-    names = [t.name for t in model.signature.outputs]
-    said = [name for name in names if roles.get(name) == "classes"]
-    alike = [n for n, o in zip(names, outputs, strict=True) if o.ndim == outputs[0].ndim and o.shape[-1:] != (1,)]
-    if not said and not labels.is_floating_point() and len(alike) > 1:
-        raise UsageError(
-            f"the model has the outputs {', '.join(alike)}, and nothing says which of them the labels are of",
-            hint=f"--outputs {alike[-1]}=classes",
-        )
-    at = names.index(said[0]) if said else 0
-    first = torch.from_numpy(outputs[at])
-
-    def of(loss: Loss) -> Loss:
-        def called(returned: Any, labels: Tensor) -> Tensor:
-            return loss(named(returned, torch.is_tensor)[at][1], labels)
-
-        return called
-
-    if labels.is_floating_point() and first.shape[1:] == labels.shape[1:]:
-        return of(functional.mse_loss)
-    axes = [a for a in ((1, -1) if model.framework == "torch" and first.ndim == 4 else (-1, 1)) if first.ndim > 1]
-    fits = [a for a in axes if _without(first, a)[1:] == labels.shape[1:] and int(labels.max()) < first.shape[a] > 1]
-    if labels.is_floating_point() or not fits or int(labels.min()) < 0:
-        raise UsageError(
-            f"labels of shape {tuple(labels.shape[1:])} and type {str(labels.dtype).removeprefix('torch.')} fit no "
-            f"loss of an output of shape {tuple(first.shape[1:])}",
-            hint="Give class numbers for an output with one value for each class, or values shaped as the output.",
-        )
-    [axis, *_] = fits
-    total = first.sum(axis)
-    probabilities = bool((first >= 0).all()) and bool(torch.isclose(total, torch.ones(()), atol=1e-3).all())
-
-    def entropy(output: Tensor, labels: Tensor) -> Tensor:
-        moved = output.movedim(axis, 1)
-        if probabilities:  # the model ends in a softmax
-            return functional.nll_loss(torch.log(moved.clamp_min(1e-7)), labels)
-        return functional.cross_entropy(moved, labels)
-
-    return of(entropy)
-
-
-def _without(tensor: Tensor, axis: int) -> torch.Size:
-    shape = list(tensor.shape)
-    del shape[axis]
-    return torch.Size(shape)
-
-
-def no_rule(what: str, names: Mapping[str, str], hint: str) -> UnsupportedError:
-    """Say of weights that there is nothing for them, naming the first few, and why."""
-    more = f", and {len(names) - 5} more" if len(names) > 5 else ""
-    shown = ", ".join(f"{name} ({why})" for name, why in list(names.items())[:5])
-    return UnsupportedError(f"there is no {what} {shown}{more}", hint=hint)
 
 
 def check(layers: Sequence[Layer], without: Mapping[str, str], *, allow_mixed: bool) -> None:

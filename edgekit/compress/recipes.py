@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,7 +26,21 @@ _OF_PATTERNS = {"scope": ("weights",), "ramp": ("weights", "groups"), "keep": ("
 
 def _pattern(value: Any) -> Any:
     """A pattern as TOML has it: a word, or a bare share."""
+    if isinstance(value, bool | list | dict):
+        raise UsageError(f"pattern is {value!r}, and no text", hint='For example pattern = "0.5".')
     return patterns.parse(str(value)) if isinstance(value, str | float | int) else value
+
+
+def _names(value: Any) -> Any:
+    """A list of names; one alone is no list."""
+    if isinstance(value, str):
+        raise UsageError(f"keep is the text {value!r}, and has to be a list", hint=f'Write keep = ["{value}"].')
+    return value
+
+
+#: Numbers as TOML has them: neither texts nor truth values.
+_Int: TypeAlias = Annotated[int, Field(strict=True)]
+_Float: TypeAlias = Annotated[float, Field(strict=True)]
 
 
 class Step(BaseModel):
@@ -53,14 +67,14 @@ class Step(BaseModel):
     kind: Kind
     pattern: Annotated[Pattern | None, BeforeValidator(_pattern)] = None
     scope: Scope = "global"
-    ramp: float = Field(default=0.5, ge=0, le=1)
-    keep: tuple[str, ...] = ()
-    residual: bool = False
-    epochs: int = Field(ge=1, le=1000)
-    learning_rate: float = Field(default=1e-3, gt=0, le=1)
-    batch: int = Field(default=64, ge=2)
-    weight_decay: float = Field(default=0.01, ge=0, le=1)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    ramp: _Float = Field(default=0.5, ge=0, le=1)
+    keep: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    residual: Annotated[bool, Field(strict=True)] = False
+    epochs: _Int = Field(ge=1, le=1000)
+    learning_rate: _Float = Field(default=1e-3, gt=0, le=1)
+    batch: _Int = Field(default=64, ge=2)
+    weight_decay: _Float = Field(default=0.01, ge=0, le=1)
+    seed: _Int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _fits(self) -> Step:
@@ -108,6 +122,27 @@ class Recipe(BaseModel):
     name: str
     title: str
     steps: tuple[Step, ...] = Field(alias="step", min_length=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Recipe:
+        """Refuse steps behind which what an earlier one did would not be there any more."""
+        for at, step in enumerate(self.steps[:-1], 1):
+            later = list(enumerate(self.steps[at:], at + 1))
+            for number, other in later if step.kind == "qat" else ():
+                if other.kind != "qat":
+                    raise UsageError(
+                        f"step {number} ({other.kind}) takes the weights off the grid that step {at} (qat) trains "
+                        "them on",
+                        hint="Put qat last: zeros and channels that are gone stay so.",
+                    )
+            for number, other in later if step.pattern is not None and step.pattern.of == "groups" else ():
+                if other.narrowing is not None:
+                    raise UsageError(
+                        f"step {number} (prune {other.pattern}) takes channels out of the groups of step {at} (prune "
+                        f"{step.pattern})",
+                        hint="Take channels out first.",
+                    )
+        return self
 
     @property
     def words(self) -> str:
@@ -164,6 +199,11 @@ def asked(*, qat: int | None = None, prune: str | None = None) -> Recipe | None:
 def parse(path: Path) -> Recipe:
     """Read and validate one recipe."""
     content = catalogue.read(path)
+    if isinstance(content.get("step"), dict):
+        raise UsageError(
+            f"{path.name}: [step] is one table, and a recipe has a list of steps",
+            hint="Write [[step]], with two brackets on each side, above each step.",
+        )
     try:
         return Recipe.model_validate({**content, "name": path.stem})
     except ValidationError as error:

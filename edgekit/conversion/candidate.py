@@ -210,10 +210,12 @@ def check_kept(rules: Sequence[Rule], made: Candidate) -> None:
 
 def judge_zeros(checkpoint: Checkpoint, made: Candidate) -> Candidate:
     """Refuse files of a pruned model that have lost zeros on the way."""
-    pruning = checkpoint.steps.pruning if checkpoint.steps else None
-    if pruning is None or made.status != "PASS":
+    steps = checkpoint.steps
+    if steps is None or not steps.pruned or made.status != "PASS":
         return made
-    missing = sparsity.lost(pruning, [layer for part in made.parts.values() for layer in part.audit.layers])
+    missing = sparsity.lost(
+        steps.pruned, steps.grouped, [layer for part in made.parts.values() for layer in part.audit.layers]
+    )
     return replace(made, status="FAIL_PRECISION", reason=missing) if missing else made
 
 

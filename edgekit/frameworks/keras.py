@@ -88,14 +88,19 @@ def save_weights(loaded: LoadedModel, folder: Path) -> Path:
     return weights
 
 
-def save_others(loaded: LoadedModel, arrays: Sequence[Any], folder: Path) -> Path:
+def save_others(loaded: Loaded, arrays: Sequence[Any], folder: Path) -> Path:
     """The same of other weights, in the order of the model's, whose shapes may be smaller."""
     weights = folder / "checkpoint.weights.h5"
-    made = widths.narrowed(loaded.native, [array.shape for array in arrays])
+    made = widths.narrowed(loaded.native, [array.shape for array in arrays], trusted=_trusted(loaded.source))
     for variable, array in zip(made.weights, arrays, strict=True):
         variable.assign(array)
     widths.save(made, weights)
     return weights
+
+
+def _trusted(source: Source) -> bool:
+    """Whether code in a model is the user's own, which has run already, edgekit's, or what the user answers for."""
+    return source.kind in ("python", "zoo") or source.trust
 
 
 def _plain(model: Any) -> bool:
@@ -116,7 +121,7 @@ def _zoo(source: Source) -> Loaded:
     shipped = zoo.weights_path(source.name, source.config)
     notes: tuple[str, ...] = ()
     if source.weights:
-        model = widths.load(model, source.weights)
+        model = widths.load(model, source.weights, trusted=_trusted(source))
     elif shipped:
         tensors = weights.read(shipped)
         weights.load_keras(model, weights.of_part(tensors, source.part) if config.parts else tensors)
@@ -146,7 +151,7 @@ def _brought(source: Source, model: Any) -> Loaded:
     model, states, said = brought.with_states(model)
     if source.weights:
         keras_outputs.build(source, model)
-        model = widths.load(model, source.weights)
+        model = widths.load(model, source.weights, trusted=_trusted(source))
     brought.check_backend(source.given, model)
     loaded = keras_outputs.describe(source, model, _runner(model), notes=(*notes, *said))
     return replace(loaded, signature=replace(loaded.signature, state=states)) if states else loaded

@@ -42,10 +42,11 @@ def forward(model: Any, xs: Sequence[Any], *, training: bool = False) -> list[An
     Dicts come in the order of their keys, as in ``model.outputs``: what a call returns is in another order on each
     backend.
     """
-    return [tensor for _, tensor in named(_call(model, xs, training), is_tensor, by_key=True)]
+    return [tensor for _, tensor in named(called(model, xs, training=training), is_tensor, by_key=True)]
 
 
-def _call(model: Any, xs: Sequence[Any], training: bool) -> Any:
+def called(model: Any, xs: Sequence[Any], *, training: bool = False) -> Any:
+    """What a Keras model returns of tensors in the order of its inputs."""
     struct = getattr(model, "_inputs_struct", None)
     if isinstance(struct, dict):  # built from a dict of inputs: Keras flattens it in the order of sorted keys
         return model(dict(zip(sorted(struct), xs, strict=True)), training=training)

@@ -7,7 +7,8 @@ the others to move.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,28 @@ def hold(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         tensor.detach().copy_(value)
 
 
+def by_name(model: LoadedModel) -> dict[str, Tensor]:
+    """What is saved of a model, as the model calls it."""
+    if model.framework == "keras":
+        return {variable.path: variable.value for variable in model.native.weights}
+    return {name: t for name, t in model.native.state_dict(keep_vars=True).items() if torch.is_tensor(t)}
+
+
+@contextmanager
+def untouched(model: LoadedModel) -> Iterator[None]:
+    """Whatever runs within, behind it the model's tensors are what they were: statistics of norms, too."""
+    modules = list(model.native.modules()) if model.framework == "torch" else []
+    buffers = [(module, name, buffer) for module in modules for name, buffer in module._buffers.items()]
+    tensors = [*tensors_of(model), *(buffer for _, _, buffer in buffers if buffer is not None)]
+    before = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    finally:
+        for module, name, buffer in buffers:  # it may have put another in its place
+            module._buffers[name] = buffer
+        hold(tensors, before)
+
+
 def seed(model: LoadedModel, seed: int) -> None:
     """Have Keras's dropouts draw the same numbers in every process, each its own."""
     if model.framework == "keras":
@@ -69,6 +92,21 @@ def frozen(model: LoadedModel) -> dict[str, Tensor]:
         return {v.path: v.value for v in own if id(v) not in trained}
     named = model.native.named_parameters()
     return {name: p for name, p in named if not p.requires_grad and p.is_floating_point()}
+
+
+def constrain(model: LoadedModel) -> None:
+    """Put weights back to where Keras constrains them to lie, as its own training does behind each step."""
+    with torch.no_grad():
+        for variable in model.native.trainable_variables if model.framework == "keras" else ():
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))
+
+
+def added_losses(model: LoadedModel, *, of_weights: bool) -> list[Tensor]:
+    """What a Keras model adds to its loss: regularizers of weights, and, else than ``of_weights``, of its last call."""
+    if model.framework != "keras":
+        return []
+    return list(model.native._get_regularization_losses() if of_weights else model.native.losses)
 
 
 class Modes:

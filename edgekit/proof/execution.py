@@ -22,7 +22,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import stack
 from edgekit.proof import metrics, parity, stream
 from edgekit.result.parity import Parity
-from edgekit.signature import BOXES, SCORES, WHOLE, Signature, State, TensorSpec
+from edgekit.signature import BOXES, SCORES, WHOLE, Signature, State, TensorSpec, either_axis
 
 if TYPE_CHECKING:
     from edgekit.proof.metrics import Metric
@@ -333,10 +333,22 @@ def check_metric(metric: Metric, labels: NDArray[Any], signatures: Mapping[str, 
     """
     nothing = np.zeros(())
     outputs = {t.name: np.broadcast_to(nothing, (1, *t.row)) for t in signatures[WHOLE].outputs}
-    shape = metric.read(answers(outputs, signatures, None), labels[:1]).shape
+    read = answers(outputs, signatures, None)
+    if metric.reads_classes:
+        _check_axes(next(iter(read)), read, labels, signatures[WHOLE])
+    shape = metric.read(read, labels[:1]).shape
     metric.check(labels, (len(labels), *shape[1:]))
     if metric.check_set is not None:
         metric.check_set(labels)
+
+
+def _check_axes(name: str, outputs: Arrays, labels: NDArray[Any], signature: Signature) -> None:
+    """Refuse an output of which either of two axes may be that of the classes, by its model's convention and labels."""
+    shape = outputs[name].shape[1:]
+    if len(shape) < 2 or not {1, len(shape)} <= {*signature.channels.get(name, ())}:
+        return
+    if shape[:-1] == shape[1:] == labels.shape[1:]:
+        raise either_axis(f"output {name!r}", shape)
 
 
 def _one_by_one(session: Session, signature: Signature, inputs: Arrays) -> dict[str, NDArray[Any]]:

@@ -16,6 +16,10 @@ class EpochFacts(Measured):
     value: float
 
 
+#: What a kernel for groups of weights needs of every group, which audits count.
+GROUPS = "2:4"
+
+
 class PrunedLayer(Frozen):
     """A layer with zeros among its weights.
 
@@ -71,7 +75,7 @@ class NarrowingFacts(Frozen):
         widths: of the layers that give fewer channels.
         left: layers whose channels cannot be followed, each with the reason.
         parameters: numbers in all weights, before and after; statistics of norms are none.
-        error: largest difference of an output from the wide model with these channels at zero, as part of the largest.
+        error: largest difference from the wide model with these channels at zero, as part of how far outputs vary.
     """
 
     pattern: str
@@ -93,6 +97,7 @@ class StepFacts(Frozen):
             of a pruned model stay.
         layers: weights that lie on the target's grid.
         pruning: what a step of that kind left out.
+        held: layers that steps before pruned, with the weights and zeros that they have behind this one.
         narrowing: which channels it took out.
         without_rule: weights of a kind that the step is about, and of which it could make nothing.
         metric: that chose the epoch, on ``selection_samples``.
@@ -109,6 +114,7 @@ class StepFacts(Frozen):
     layers: int
     ranges: int = 0
     pruning: PruningFacts | None = None
+    held: tuple[PrunedLayer, ...] = ()
     narrowing: NarrowingFacts | None = None
     without_rule: tuple[str, ...]
     metric: str
@@ -130,9 +136,19 @@ class RecipeFacts(Frozen):
     steps: tuple[StepFacts, ...]
 
     @property
-    def pruning(self) -> PruningFacts | None:
-        """What the last step that prunes left; None where none does."""
-        return next((step.pruning for step in reversed(self.steps) if step.pruning is not None), None)
+    def pruned(self) -> tuple[PrunedLayer, ...]:
+        """All layers that any step pruned, with the zeros of the checkpoint."""
+        found: dict[str, PrunedLayer] = {}
+        for step in self.steps:
+            found |= {layer.name: layer for layer in step.held}
+            found |= {layer.name: layer for layer in (step.pruning.layers if step.pruning else ())}
+        return tuple(found.values())
+
+    @property
+    def grouped(self) -> frozenset[str]:
+        """Names of the layers whose zeros lie two in each four."""
+        patterns = ((step.pruning.pattern, step.pruning.layers) for step in self.steps if step.pruning)
+        return frozenset(layer.name for pattern, layers in patterns if pattern == GROUPS for layer in layers)
 
     @property
     def narrows(self) -> bool:

@@ -160,7 +160,14 @@ def parse_input(declaration: str) -> TensorSpec:
     """Read ``name=1x3x224x224:float32``: the shape of one sample as a run takes it, a batch of 1 included."""
     match = re.fullmatch(r"(?P<name>[^=]+)=(?P<shape>\d+(x\d+)*)(:(?P<dtype>\w+))?", declaration.strip())
     if not match:
-        raise UsageError(f"--input {declaration!r} cannot be read", hint="Write it as name=1x3x224x224:float32.")
+        bare = re.fullmatch(r"\d+(x\d+)*(:\w+)?", declaration.strip())
+        raise UsageError(
+            f"--input {declaration!r} {'names no input' if bare else 'cannot be read'}",
+            hint=f"Write it as x={declaration.strip()}, with the input's name: that of forward's parameter, or of "
+            "Keras's input."
+            if bare
+            else "Write it as name=1x3x224x224:float32.",
+        )
     shape = tuple(int(n) for n in match["shape"].split("x"))
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:

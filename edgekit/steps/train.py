@@ -1,6 +1,6 @@
 """Training: the zoo's checkpoints from their seeds.
 
-The loop is that of ``edgekit.compress.fitting``. The loss is the function ``loss(outputs, labels)`` of the
+The loop is that of ``edgekit.compress.training.fitting``. The loss is the function ``loss(outputs, labels)`` of the
 architecture's ``pytorch.py`` where it has one, else cross-entropy. The last weights are the result.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from edgekit.compress.fitting import Loss
+    from edgekit.compress.training.fitting import Loss
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
@@ -79,7 +79,7 @@ def train(
         UsageError: unknown architecture or configuration, or one without a task or training.
         FailedError: the loss became NaN or infinite.
     """
-    from edgekit.compress import fitting
+    from edgekit.compress.training import fitting
     from edgekit.zoo import weights
 
     chosen = _trainable(name, config)
@@ -139,7 +139,7 @@ def _tensors(config: Config, samples: tasks.Samples) -> tuple[list[Tensor], Tens
     """Inputs as the PyTorch model takes them (images channels first), and labels: class indices, or a signal."""
     import torch
 
-    from edgekit.compress import fitting
+    from edgekit.compress.training import fitting
 
     assert samples.labels is not None
     inputs = []

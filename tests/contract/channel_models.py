@@ -295,3 +295,71 @@ def projected() -> Any:
             return self.out(self.lstm(x.unflatten(1, (2, 4)))[0][:, -1])
 
     return _example(Net(), 8)
+
+
+def offset() -> Any:
+    """Whose code reads its width, behind a large number that is the same for all samples."""
+    from torch import nn
+
+    class Offset(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+        def forward(self, x: Any) -> Any:
+            y = self.one(x).relu()
+            return self.head(self.two(y / y.shape[1]).relu() * y.shape[1]) + 101325.0
+
+    return _example(Offset(), 8)
+
+
+def excited() -> Any:
+    """A gate as long as what it is for, by ``expand_as``, and a transposed convolution of each channel alone."""
+    from torch import nn
+
+    class Excited(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.gate = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16, 16)
+            self.up, self.head = nn.ConvTranspose2d(16, 16, 2, 2, groups=16), nn.Linear(16, 4)
+
+        def forward(self, x: Any) -> Any:
+            y = self.conv(x).relu()
+            count, channels = y.shape[:2]
+            gate = self.gate(y.mean((2, 3)).view(count, channels)).sigmoid()
+            y = self.up(y * gate.view(count, channels, 1, 1).expand_as(y))
+            return self.head(y.relu().mean((2, 3)))
+
+    return _example(Excited(), 3, 8, 8)
+
+
+def lambda_keras() -> Any:
+    """A function of the file's own, which has run already where the model is built."""
+    import keras
+
+    given = keras.Input((8,))
+    x = keras.layers.Lambda(lambda t: _halved(t))(keras.layers.Dense(16, activation="relu")(given))
+    x = keras.layers.Dense(16)(x)
+    return keras.Model(given, keras.layers.Dense(4)(x))
+
+
+def _halved(x: Any) -> Any:
+    return x * 0.5
+
+
+def summed() -> Any:
+    """A residual stream, and channels behind it that cannot be followed."""
+    from torch import nn
+
+    class Summed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(8, 16), nn.Linear(16, 16)
+            self.three, self.head = nn.Linear(16, 16), nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            y = self.one(x)
+            y = y + self.two(y)
+            return self.head(self.three(y).view(-1, 4, 4).mean(1))
+
+    return _example(Summed(), 8)

@@ -51,7 +51,7 @@ ZOO = ("lenet5", "resnet", "mobilenet_v2", "mobilenet_v3", "unet", "lstm_classif
 OWN = ("dense", "cells", "gated")
 
 
-ALONE = ("of_bags_torch",)
+ALONE = ("of_bags_torch", "excited", "lambda_keras")
 
 
 def cut(*asked: tuple[str, str, list[str], dict[str, Any]]) -> Any:
@@ -157,6 +157,9 @@ def refused() -> Any:
         ("unknown", own + "plain", [], {"keep": ["inner"]}),
         ("written", own + "written_out", [], {}),
         ("masked", own + "masked", [], {}),
+        ("offset", own + "offset", [], {}),
+        ("nothing", own + "summed", [], {"allow_refused": True, "keep": ["one*"]}),
+        ("rounded", own + "plain", [], {"ratio": 0.05}),
         ("nested", own + "nested", [], {}),
         *((name, own + name, [], {}) for name in UNFOLLOWED),
         ("subclassed", own + "subclassed", ["x=1x8"], {}),
@@ -206,6 +209,19 @@ def test_a_length_that_stands_in_the_code_is_an_error(refused: Any) -> None:
 def test_what_computes_otherwise_is_refused_beside_a_mask_too(refused: Any) -> None:
     kind, text, hint = refused["masked"]
     assert kind == "UnsupportedError" and "computes otherwise" in text and "keep" in hint
+
+
+def test_a_large_number_that_never_varies_hides_nothing(refused: Any) -> None:
+    kind, text, _ = refused["offset"]
+    assert kind == "UnsupportedError" and "computes otherwise" in text
+
+
+def test_where_nothing_is_left_the_reasons_are_the_true_ones(refused: Any) -> None:
+    kind, text, hint = refused["nothing"]
+    assert kind == "UnsupportedError" and "three.weight: are laid out anew by `view`" in text
+    assert "frozen" not in text
+    kind, text, hint = refused["rounded"]
+    assert kind == "UsageError" and "a ratio of 0.05 takes no channel" in text and "Raise the ratio" in hint
 
 
 def test_a_keras_model_that_cannot_be_made_again_is_refused(refused: Any) -> None:

@@ -21,7 +21,8 @@ import os
 os.environ["KERAS_BACKEND"] = "torch"
 import json, math, sys
 import numpy as np, torch
-from edgekit.compress import fitting, qat
+from edgekit.compress import qat
+from edgekit.compress.training import fitting, losses
 from edgekit.compress.fakequant import grid_of
 from edgekit.compress.prune import patterns, zeros
 from edgekit.errors import EdgekitError
@@ -37,7 +38,8 @@ def loaded(name, framework="torch"):
 def growing(model, pattern, steps=4, ramp=6, together=True, held=False):
     layers, left, without = zeros.find(model, patterns.parse(pattern))
     zeros.check(layers, left, without, allow_mixed=False)
-    return zeros.Growing(layers, patterns.parse(pattern), together=together, steps=steps, ramp=ramp, held=held), left
+    return zeros.Growing(layers, patterns.parse(pattern), together=together, steps=steps, ramp=ramp,
+                         held=qat.parameters(model) if held else ()), left
 
 found = {"same": {}}
 for name, pattern in (("mobilenet_v2", "0.5"), ("unet", "2:4"), ("char_llama", "0.75")):
@@ -64,7 +66,7 @@ def run(pattern, bad=None, epochs=3, framework="torch", **more):
     model, steps, shares = loaded("mlp", framework), 0, []
     inputs = x.reshape(256, *model.signature.inputs[0].row)
     grown, _ = growing(model, pattern, **more)
-    loss = qat.loss_for(model, [inputs[:8]], labels)
+    loss = losses.loss_for(model, [inputs[:8]], labels)
     def counted(outputs, of):
         nonlocal steps
         steps += 1
@@ -84,7 +86,7 @@ for framework in ("torch", "keras"):
     before = [one.zeros for one in layers]
     grids, _ = qat.find_layers(model, lambda _, *layer: grid_of(SCHEMES["int4-dynamic"], ("linear",), *layer))
     held = zeros.Held(qat.parameters(model))
-    plain = qat.loss_for(model, [inputs[:8]], labels)
+    plain = losses.loss_for(model, [inputs[:8]], labels)
     then = qat.train(model, grids, [], plain, [inputs], labels, Training(epochs=2, batch=64), score, higher=True,
                      zeros=held)
     now, _, _ = zeros.find(model, patterns.parse("0.5"))
@@ -213,11 +215,11 @@ def test_files_have_the_zeros_and_say_what_was_gained(
         )  # fmt: skip
     assert result.status == "PASS", result.reason
     assert result.recipe is not None and result.gain is not None and result.audit is not None
-    pruning = result.recipe.pruning
+    pruning = result.recipe.steps[0].pruning
     assert pruning is not None and abs(pruning.zeros - 0.5) < 0.01
     zeros = sum((layer.zeros or 0) * _weights(layer) for layer in result.audit.layers)
     assert zeros >= sum(layer.zeros for layer in pruning.layers)
-    assert sparsity.lost(pruning, result.audit.layers) == ""
+    assert sparsity.lost(result.recipe.pruned, result.recipe.grouped, result.audit.layers) == ""
     gain = result.gain
     assert gain.against == "target"
     assert gain.compressed_bytes < 0.95 * gain.compressed_bytes_without

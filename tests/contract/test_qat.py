@@ -26,6 +26,7 @@ import numpy as np, torch
 from edgekit import zoo
 from edgekit.compress import qat
 from edgekit.compress.fakequant import grid_of
+from edgekit.compress.training import losses
 from edgekit.errors import EdgekitError
 from edgekit.frameworks import keras as keras_models, torch as torch_models
 from edgekit.reference.quantize import fake_quantized
@@ -84,7 +85,7 @@ def run(bad=None, epochs=3):
     shape = model.signature.inputs[0].row
     inputs = x.reshape(256, *shape) if math.prod(shape) == 64 else None
     layers, _ = qat.find_layers(model, chosen("int4-dynamic", ("linear",)))
-    loss = qat.loss_for(model, [inputs[:8]], labels)
+    loss = losses.loss_for(model, [inputs[:8]], labels)
     def counted(outputs, of):
         nonlocal steps
         steps += 1
@@ -105,7 +106,7 @@ found["trained"] = {"on_grid": on_grid, "layers": first.layers, "losses": first.
 stopped, on_grid, state = run(bad=7)
 found["stopped"] = {"text": stopped.stopped, "kept": stopped.kept, "epochs": len(stopped.losses), "on_grid": on_grid,
                     "finite": all(np.isfinite(v).all() for v in state.values())}
-for key, wrong in (("early", lambda: run(bad=2)), ("labels", lambda: qat.loss_for(
+for key, wrong in (("early", lambda: run(bad=2)), ("labels", lambda: losses.loss_for(
         loaded("mlp", "torch"), [x[:8].reshape(8, *loaded("mlp", "torch").signature.inputs[0].row)], labels + 5))):
     try:
         wrong()

@@ -93,6 +93,7 @@ from pathlib import Path
 import numpy as np, torch
 from edgekit.compress import qat
 from edgekit.compress.fakequant import grid_of
+from edgekit.compress.training import losses
 from edgekit.frameworks import keras as keras_models, torch as torch_models
 from edgekit.schemes import SCHEMES
 from edgekit.sources import source as sources
@@ -112,7 +113,7 @@ def run(framework, behind=None, left=None):
         torch.manual_seed(99)
         np.random.seed(99)
     layers, _ = qat.find_layers(model, chosen)
-    loss = qat.loss_for(model, [inputs[0][:8]], labels)
+    loss = losses.loss_for(model, [inputs[0][:8]], labels)
     def score():
         [found] = model.run({model.signature.inputs[0].name: inputs[0].numpy()}).values()
         return float((found.argmax(1) == labels.numpy()).mean())
@@ -306,7 +307,8 @@ import os
 os.environ["KERAS_BACKEND"] = "torch"
 import json
 import torch
-from edgekit.compress import own_loop, qat
+from edgekit.compress import qat
+from edgekit.compress.training import own_loop
 from edgekit.compress.fakequant import grid_of
 from edgekit.frameworks import keras as keras_models, keras_outputs, torch as torch_models
 from edgekit.schemes import SCHEMES
@@ -362,7 +364,8 @@ os.environ["KERAS_BACKEND"] = "torch"
 import sys
 import torch
 from edgekit import user_code
-from edgekit.compress import own_loop, qat
+from edgekit.compress import qat
+from edgekit.compress.training import own_loop
 from edgekit.frameworks import keras as keras_models, torch as torch_models
 from edgekit.sources import source as sources
 from edgekit.zoo import Training
@@ -515,6 +518,7 @@ from edgekit.frameworks import trainable
 from edgekit.compress.channels import choice, walk
 from edgekit.compress.fakequant import grid_of
 from edgekit.compress.prune import patterns, zeros
+from edgekit.compress.training import losses
 from edgekit.errors import EdgekitError
 from edgekit.frameworks import keras as keras_models, torch as torch_models
 from edgekit.schemes import SCHEMES
@@ -550,7 +554,7 @@ for framework, file in (("torch", "own.py"), ("keras", "own_keras.py")):
         if framework == "torch" else grids[0].rounded()
     before = values(norm), values(last)
     found = qat.train(
-        model, grids, [], qat.loss_for(model, [x[:8]], y), [x], y, Training(epochs=3, batch=32), lambda: 0.0,
+        model, grids, [], losses.loss_for(model, [x[:8]], y), [x], y, Training(epochs=3, batch=32), lambda: 0.0,
         higher=True,
     )
     assert found.moved and found.kept == 3

@@ -19,7 +19,7 @@ from edgekit.compress.prune.patterns import Pattern
 from edgekit.errors import UsageError
 from edgekit.proof import sparsity
 from edgekit.result import Layer
-from edgekit.result.recipe import PrunedLayer, PruningFacts
+from edgekit.result.recipe import EpochFacts, PrunedLayer, PruningFacts, RecipeFacts, StepFacts
 from edgekit.result.speed import Gain, Latency
 
 RNG = np.random.default_rng(0)
@@ -163,8 +163,40 @@ def pruned(*zeros: int, weights: int = 128, pattern: str = "0.5") -> PruningFact
     ],
 )
 def test_a_file_that_has_lost_zeros_is_found(facts: PruningFacts, layers: list[Layer], says: str) -> None:
-    found = sparsity.lost(facts, layers)
+    recipe = of_steps(step(pruning=facts))
+    found = sparsity.lost(recipe.pruned, recipe.grouped, layers)
     assert says in found and bool(found) == bool(says)
+
+
+def step(**facts: Any) -> StepFacts:
+    return StepFacts(
+        kind="prune", settings={}, layers=0, without_rule=(), metric="top1", train_samples=1, train_sha256="",
+        dropped=0, selection_samples=1, curve=(EpochFacts(epoch=0, loss=None, value=0.0),), kept=0, stopped="",
+        activations="float", cpu_seconds=0.0, **facts,
+    )  # fmt: skip
+
+
+def of_steps(*steps: StepFacts) -> RecipeFacts:
+    return RecipeFacts(name="x", steps=steps)
+
+
+def test_a_file_is_held_to_the_zeros_of_all_steps() -> None:
+    """The second step does not fit the first layer, which has lost some of its zeros since."""
+    first, second = pruned(64, 100), pruned(0, 110, pattern="2:4")
+    kept = first.layers[0].model_copy(update={"zeros": 60})
+    then = second.model_copy(update={"layers": second.layers[1:]})
+    both = of_steps(step(pruning=first), step(pruning=then, held=(kept, then.layers[0])))
+    assert [(one.name, one.zeros) for one in both.pruned] == [("dense0", 60), ("dense1", 110)]
+    assert both.grouped == {"dense1"}
+    assert sparsity.lost(both.pruned, both.grouped, [layer(110 / 128, of_4=1.0), layer(60 / 128, of_4=0.2)]) == ""
+    assert "dense0 has 0 zeros" in sparsity.lost(both.pruned, both.grouped, [layer(110 / 128, of_4=1.0), layer(0.0)])
+
+
+def test_zeros_are_those_that_are_left_where_channels_went_behind_them() -> None:
+    narrow = PrunedLayer(name="dense0", kind="linear", weights=32, zeros=20)
+    recipe = of_steps(step(pruning=pruned(64)), step(held=(narrow,)))
+    assert recipe.pruned == (narrow,)
+    assert sparsity.lost(recipe.pruned, recipe.grouped, [layer(20 / 32, (4, 8))]) == ""
 
 
 def gained(**changes: Any) -> list[str]:

@@ -44,6 +44,26 @@ from edgekit.sources import source as sources
             "scope is of patterns of weights",
             "",
         ),
+        ('[step]\nkind = "qat"\nepochs = 3', "[step] is one table", "[[step]]"),
+        ('[[step]]\nkind = "qat"\nepochs = true', "step.0.epochs", ""),
+        ('[[step]]\nkind = "qat"\nepochs = "3"', "step.0.epochs", ""),
+        ('[[step]]\nkind = "prune"\npattern = true\nepochs = 3', "pattern is True", 'pattern = "0.5"'),
+        (
+            '[[step]]\nkind = "prune"\npattern = "channels:0.5"\nkeep = "stem*"\nepochs = 3',
+            "keep is the text 'stem*'",
+            'keep = ["stem*"]',
+        ),
+        (
+            '[[step]]\nkind = "qat"\nepochs = 3\n[[step]]\nkind = "prune"\npattern = "0.5"\nepochs = 3',
+            "step 2 (prune) takes the weights off the grid that step 1 (qat)",
+            "qat last",
+        ),
+        (
+            '[[step]]\nkind = "prune"\npattern = "2:4"\nepochs = 3\n'
+            '[[step]]\nkind = "prune"\npattern = "channels:0.5"\nepochs = 3',
+            "step 2 (prune channels:0.5) takes channels out of the groups of step 1 (prune 2:4)",
+            "first",
+        ),
         ('[[step]]\nkind = "qat"\npattern = "0.5"\nepochs = 3', "pattern is of steps that prune", "Leave it out"),
     ],
 )
@@ -54,6 +74,12 @@ def test_what_is_wrong_with_a_recipe_is_named(text: str, says: str, hint: str, t
         recipes.load(str(file))
     assert says in str(caught.value)
     assert hint in caught.value.hint
+
+
+def test_a_mark_at_the_beginning_of_a_file_is_none_of_its_keys(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_bytes(b'\xef\xbb\xbfschema = 1\ntitle = "x"\n[[step]]\nkind = "qat"\nepochs = 3\n')
+    assert recipes.load(str(file)).steps[0].epochs == 3
 
 
 @pytest.mark.parametrize("name", recipes.names())

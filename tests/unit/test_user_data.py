@@ -160,6 +160,7 @@ def test_numbers_must_fit(tmp_path):
 
 UNIT = Signature(ONE.inputs, (TensorSpec("p", (1, 1)),))
 PIXELS = Signature(ONE.inputs, (TensorSpec("map", (1, 3, 4, 4)),))
+SQUARE = Signature(ONE.inputs, (TensorSpec("tokens", (1, 8, 8)),))
 BOXES = Signature(
     ONE.inputs, (TensorSpec("b", (1, 4, 9), role="boxes-cxcywh-unit"), TensorSpec("s", (1, 9, 2), role="scores-logit"))
 )
@@ -175,6 +176,7 @@ ONE_HEAD = Signature(ONE.inputs, (TensorSpec("out", (1, 6, 9), role="boxes-cxcyw
         ("mae", UNIT, np.array([0.5, 3.0, 1])),
         ("r2", ONE, np.random.default_rng(0).normal(size=(3, 5))),
         ("miou", PIXELS, np.full((3, 4, 4), 2)),
+        ("perplexity", SQUARE.with_channels("keras"), np.full((3, 8), 2)),
         ("map", BOXES, np.tile([1.0, 2, 2, 9, 9], (3, 7, 1))),
         ("map", ONE_HEAD, np.tile([1.0, 2, 2, 9, 9], (3, 7, 1))),
     ],
@@ -197,6 +199,7 @@ def test_a_metric_takes_what_fits_the_model(metric, signature, labels):
         ("auc", UNIT, np.array([1, 1, 1]), "both classes", ""),
         ("mae", ONE, np.array([0.5, 1.0, 2.0]), "the output has shape", "the output's shape"),
         ("miou", PIXELS, np.full((3, 4, 4), 3), "label 3 of sample 0", ""),
+        ("perplexity", SQUARE.with_channels("torch"), np.full((3, 8), 2), "the labels fit either", "unsqueeze(1)"),
         ("map", ONE, np.zeros((3, 7, 5)), "the model has logits", "NAME=boxes"),
         ("map", BOXES, np.array([0, 1, 2]), r"\(samples, objects, 5\)", "one row per object"),
         ("map", BOXES, np.full((3, 7, 5), 2), "class 2 to 2", ""),

@@ -32,7 +32,7 @@ def gained(run: Run, trial: Trial, chosen: Candidate | None) -> Gain | None:
     steps = trial.checkpoint.steps
     if (
         steps is None
-        or not (steps.pruning or steps.narrows)
+        or not (steps.pruned or steps.narrows)
         or chosen is None
         or chosen.status not in judging.ACCEPTABLE
     ):
@@ -54,7 +54,7 @@ def gained(run: Run, trial: Trial, chosen: Candidate | None) -> Gain | None:
         compressed_bytes=compressed,
         compressed_bytes_without=compressed_without,
         latency=_timed(run, trial, chosen, other, Options(scheme if against else FP32)),
-        zeros=zeros_of(trial.order.target.toolchain).because if steps.pruning else "",
+        zeros=zeros_of(trial.order.target.toolchain).because if steps.pruned else "",
         words=(),
     )
     return gain.model_copy(update={"words": tuple(_words(gain))})

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgekit.compress.channels.labels import Why
 from edgekit.compress.channels.walk import Tensor, Walk
-from edgekit.errors import UnsupportedError, UsageError, did_you_mean
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def choose(
     for place in frozen:
         for axis in walk.tensors[place].axes if place in walk.tensors else ():
             walk.labels.pin(axis, _FROZEN)
-    groups, refused = list[Group](), list[tuple[str, str]]()
+    groups, refused, streams = list[Group](), list[tuple[str, str]](), list[str]()
     unmet = set(keep)
     weights = _weights(walk)
     for tensors, roots in _groups(walk):
@@ -120,6 +120,7 @@ def choose(
         if met or any(not why.refused for why in reasons):
             continue
         if not residual and any(walk.labels.summed(root) for root in roots):
+            streams.append(names[0])
             continue
         if reasons:
             refused.append((names[0], reasons[0].text))
@@ -138,20 +139,40 @@ def choose(
             f"keep: {min(unmet)!r} fits no layer that gives channels",
             hint=f"{did_you_mean(min(unmet), layers)}There are: {', '.join(layers[:20])}.",
         )
+    shown = "; ".join(f"{name}: {text}" for name, text in refused[:5])
+    shown += f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
     if refused and not allow_refused:
-        shown = "; ".join(f"{name}: {text}" for name, text in refused[:5])
-        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise UnsupportedError(
-            f"channels that cannot be taken out: {shown}{more}",
+            f"channels that cannot be taken out: {shown}",
             hint="Pass --allow-mixed to leave these as they are, or name them in `keep` of the recipe's step.",
         )
+    whole = [group for group in groups if not group.removed]
     groups = [group for group in groups if group.removed]
     if not groups:
-        raise UnsupportedError(
-            "no channels can be taken out of this model: all are inputs, outputs, residual streams, frozen or kept",
-            hint="`residual = true` in the recipe's step takes residual streams as well.",
-        )
+        raise _nothing(ratio, shown, streams, whole)
     return Choice(tuple(groups), tuple(refused))
+
+
+def _nothing(ratio: float, refused: str, streams: Sequence[str], whole: Sequence[Group]) -> EdgekitError:
+    """Why no channel goes: each group that could have had some gone, and what would help."""
+    if whole:
+        counts = ", ".join(f"{group.names[0]} ({group.before})" for group in whole[:5])
+        return UsageError(
+            f"a ratio of {ratio:g} takes no channel: what is left is rounded to a multiple of {MULTIPLE}, or of 4 or 2 "
+            f"where there are few, and that is all of {counts}",
+            hint="Raise the ratio.",
+        )
+    why = [refused] if refused else []
+    why += [f"residual streams of {', '.join(streams[:5])}"] if streams else []
+    hint = (
+        "`residual = true` in the recipe's step takes residual streams as well."
+        if streams
+        else "Prune single weights: --prune 0.5."
+    )
+    return UnsupportedError(
+        f"no channels can be taken out of this model: {'; '.join(why) or 'all are inputs, outputs, frozen or kept'}",
+        hint=hint,
+    )
 
 
 def _fits(pattern: str, name: str) -> bool:

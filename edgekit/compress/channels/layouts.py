@@ -176,3 +176,12 @@ def expand(walk: Walk, node: fx.Node) -> Any:
     known = [zeros(1)] * ahead + list(value.axes)
     axes = tuple(axis if len(axis) == n else zeros(n) for axis, n in zip(known, size, strict=True))
     return Value(axes, value.computed)
+
+
+def expand_as(walk: Walk, node: fx.Node) -> Any:
+    """The same to the shape of another value, which is as long along axes that are no 1."""
+    found, like = expand(walk, node), walk.value(args(node)[1])
+    for axis, other in zip(found.axes, like.axes, strict=True):
+        if axis.any():
+            walk.labels.join(axis, other)
+    return found

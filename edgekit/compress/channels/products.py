@@ -46,7 +46,8 @@ def conv(walk: Walk, node: fx.Node) -> Any:
     channels = len(value.axes[1])
     if groups == 1:
         walk.labels.join(value.axes[1], weight.axes[inputs])
-    elif groups == channels and not transposed and len(weight.axes[1]) == 1:  # depthwise
+    elif groups == channels and len(weight.axes[1]) == 1:  # depthwise, whose first axis has the channels either way
+        outputs = 0
         walk.labels.pin(weight.axes[1], _KERNEL)
         walk.labels.join(np.repeat(value.axes[1], len(weight.axes[0]) // channels), weight.axes[0])
     else:

@@ -167,6 +167,7 @@ RULES: dict[str, Rule] = {
         ("reshape", "view", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze"), layouts.reshape
     ),
     "expand": layouts.expand,
+    "expand_as": layouts.expand_as,
     "embedding": products.embedding,
     "embedding_bag": products.embedding_bag,
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), products.cell),

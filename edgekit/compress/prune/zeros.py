@@ -7,6 +7,7 @@ backend.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor
 
 from edgekit.compress.graph import Graph
+from edgekit.compress.matrices import Unruled, find_matrices, no_rule
 from edgekit.compress.prune import masks
 from edgekit.compress.prune.patterns import Pattern
-from edgekit.compress.qat import Unruled, find_matrices, no_rule
 from edgekit.errors import FailedError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
-from edgekit.frameworks.trainable import frozen
+from edgekit.frameworks.trainable import by_name, frozen
 from edgekit.result.recipe import PrunedLayer
 from edgekit.scheme import Kind
 
@@ -135,11 +136,16 @@ class Zeros:
         """Set to zero all that shall go."""
 
 
+def with_zeros(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The matrices with weights that are zero."""
+    return [tensor for tensor in parameters if tensor.ndim > 1 and bool((tensor.detach() == 0).any())]
+
+
 class Held(Zeros):
     """Weights that are zero stay so: those of all matrices that are trained."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
-        super().__init__([tensor for tensor in parameters if tensor.ndim > 1 and bool((tensor.detach() == 0).any())])
+        super().__init__(with_zeros(parameters))
 
 
 class Growing(Zeros):
@@ -151,26 +157,39 @@ class Growing(Zeros):
         together: whether the smallest of all layers go, or those of each.
         steps: of one epoch.
         ramp: steps until all are gone.
-        held: whether those that are zero at the beginning stay so.
+        held: what stays zero where it is so at the beginning, also in layers of which no more go; none where zeros
+            are there by accident.
 
     Raises:
-        UsageError: a layer would have no weight left.
+        UsageError: a layer would have no weight left, or all have all.
     """
 
     def __init__(
-        self, layers: Sequence[Prunable], pattern: Pattern, *, together: bool, steps: int, ramp: int, held: bool
+        self,
+        layers: Sequence[Prunable],
+        pattern: Pattern,
+        *,
+        together: bool,
+        steps: int,
+        ramp: int,
+        held: Sequence[Tensor] = (),
     ) -> None:
-        super().__init__([layer.own for layer in layers], layers)
-        self._held = held
+        own = [layer.own for layer in layers]
+        places = {tensor.data_ptr() for tensor in own}
+        others = [tensor for tensor in with_zeros(held) if tensor.data_ptr() not in places]
+        super().__init__([*own, *others], layers)
+        self._held = bool(held)
         self._pattern, self._together = pattern, together
         self._per_epoch, self._ramp = steps, ramp
         self._step, self._share = 0, 0.0
         try:
-            self._where(pattern.share)
+            gone = self._where(pattern.share)
         except FailedError as error:
             raise UsageError(
                 str(error), hint='Prune less, or each layer alone: scope = "layer" in a recipe.'
             ) from error
+        if not any(bool(where.any()) for where in gone):
+            raise UsageError(f"pruning {pattern} leaves out no weight", hint=_enough(layers, together=together))
 
     def begin(self, epoch: int) -> None:
         """The same, where zeros are not there by accident."""
@@ -185,7 +204,8 @@ class Growing(Zeros):
         self.restore()
         if share > self._share:
             more = self._where(share)
-            self._gone, self._share = [gone | now for gone, now in zip(self._gone, more, strict=True)], share
+            grown = [gone | now for gone, now in zip(self._gone, more, strict=False)]  # the layers come first
+            self._gone, self._share = [*grown, *self._gone[len(more) :]], share
         self._step += 1
         with super().step(parameters):
             yield
@@ -204,11 +224,11 @@ class Growing(Zeros):
 
     def finish(self) -> None:
         """The same."""
-        for tensor, gone in zip(self._tensors, self._where(self._pattern.share), strict=True):
-            tensor.detach().masked_fill_(gone, 0)
+        for layer, gone in zip(self.layers, self._where(self._pattern.share), strict=True):
+            layer.own.detach().masked_fill_(gone, 0)
 
     def _where(self, share: float) -> list[Tensor]:
-        """What goes of each tensor; zeros go first, so that what is gone stays so."""
+        """What goes of each layer; zeros go first, so that what is gone stays so."""
         found = masks.smallest([layer.values() for layer in self.layers], self._pattern, share, together=self._together)
         empty = [layer.name for layer, gone in zip(self.layers, found, strict=True) if gone.all()]
         if empty:
@@ -216,9 +236,30 @@ class Growing(Zeros):
         return [layer.placed(gone) for layer, gone in zip(self.layers, found, strict=True)]
 
 
+def _enough(layers: Sequence[Prunable], *, together: bool) -> str:
+    """The smallest share of which a weight goes."""
+    sizes = [layer.rows.size for layer in layers]
+    most = sum(sizes) if together else max(sizes)
+    of = f"all {most} weights" if together else f"the {most} weights of the largest layer"
+    digits = 1 - math.floor(math.log10(1 / most))
+    share = math.ceil(10**digits / most) / 10**digits
+    return f"One of {of} is a share of {share:.2g}: prune that or more."
+
+
 def counted(layers: Sequence[Prunable]) -> tuple[PrunedLayer, ...]:
     """Layers with the zeros that they have now."""
     return tuple(
         PrunedLayer(name=one.name, kind=one.kind, weights=one.rows.size, zeros=int((one.values() == 0).sum()))
+        for one in layers
+    )
+
+
+def recounted(model: LoadedModel, layers: Sequence[PrunedLayer]) -> tuple[PrunedLayer, ...]:
+    """Layers that were pruned before, with the weights and zeros that they have now: some may have lost channels."""
+    tensors = by_name(model)
+    return tuple(
+        PrunedLayer(name=one.name, kind=one.kind, weights=own.numel(), zeros=int((own.detach() == 0).sum()))
+        if (own := tensors.get(one.name)) is not None
+        else one
         for one in layers
     )

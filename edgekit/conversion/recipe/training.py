@@ -18,7 +18,7 @@ from edgekit.jobs.interruption import Interrupted
 from edgekit.jobs.run import Ref, Run
 from edgekit.jobs.store import Entry
 from edgekit.jobs.workers import Limits
-from edgekit.result.recipe import EpochFacts, NarrowingFacts, PruningFacts, RecipeFacts, StepFacts
+from edgekit.result.recipe import EpochFacts, NarrowingFacts, PrunedLayer, PruningFacts, RecipeFacts, StepFacts
 from edgekit.scheme import Range
 from edgekit.signature import WHOLE
 from edgekit.sources.source import Source, with_weights
@@ -66,7 +66,7 @@ def _followed(run: Run, order: Order, checkpoint: Checkpoint, way: _Way) -> Chec
     facts: list[StepFacts] = []
     notes = list(checkpoint.notes)
     for step in order.recipe.steps:
-        held = any(one.pruning is not None for one in facts)
+        held = RecipeFacts(name=order.recipe.name, steps=tuple(facts)).pruned
         narrowed = _narrowed(run, order, checkpoint, child, step, anew=way is _train)
         if narrowed is None:
             break
@@ -152,7 +152,7 @@ def follow(
     """
     assert checkpoint.steps is not None
     child, part = _child(checkpoint), checkpoint.parts[WHOLE]
-    held = any(one.pruning is not None for one in checkpoint.steps.steps)
+    held = checkpoint.steps.pruned
     request = _request(order, checkpoint, part, child, step, samples, selection, held=held)
     before = run.ledger.cpu_seconds.get("train", 0.0)
     biases = toolchains.integer_biases(order.target.toolchain)
@@ -176,7 +176,7 @@ def _request(
     samples: SplitFiles,
     selection: SplitFiles,
     *,
-    held: bool,
+    held: tuple[PrunedLayer, ...],
 ) -> fit.FitRequest:
     target, plan = order.target, order.plan
     assert plan.metric is not None
@@ -219,6 +219,7 @@ def _facts(
         settings=step.settings,
         layers=found.layers,
         pruning=_pruning(step, found),
+        held=found.held,
         narrowing=narrowing,
         without_rule=found.unruled,
         metric=metric,

@@ -37,23 +37,24 @@ def save(model: Any, file: Path) -> None:
         written[_SHAPES] = json.dumps([list(variable.shape) for variable in model.weights])
 
 
-def load(model: Any, file: Path) -> Any:
+def load(model: Any, file: Path, *, trusted: bool) -> Any:
     """Give a freshly built model the weights of a file; returns it, or a narrower one where the file says so."""
     import h5py
 
     with h5py.File(file) as written:
         shapes = json.loads(written[_SHAPES][()]) if _SHAPES in written else None
-    made = model if shapes is None else narrowed(model, [tuple(shape) for shape in shapes])
+    made = model if shapes is None else narrowed(model, [tuple(shape) for shape in shapes], trusted=trusted)
     made.load_weights(file)
     return made
 
 
-def narrowed(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
+def narrowed(model: Any, shapes: Sequence[tuple[int, ...]], *, trusted: bool) -> Any:
     """A model like another, with weights of other shapes, whose values are still to come; itself where all are alike.
 
     Args:
         model: functional or sequential.
         shapes: of its weights, in their order.
+        trusted: whether the code in it is the user's own, or one that the user answers for.
 
     Raises:
         UnsupportedError: it is neither, or a layer cannot be made again with another width.
@@ -73,7 +74,10 @@ def narrowed(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
         config = layer.get_config()
         if getattr(layer, "weights", ()):
             _widen(layer, config, wanted)
-        return type(layer).from_config(config)
+        made = type(layer).from_config(config)
+        if isinstance(layer, keras.layers.Lambda):  # read from text it would not know its file's names
+            made.function = layer.function
+        return made
 
     name = model.name
 
@@ -84,7 +88,8 @@ def narrowed(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
 
     follows = None if isinstance(model, keras.Sequential) else called
     try:
-        made = keras.models.clone_model(model, clone_function=again, call_function=follows, recursive=True)
+        with keras.src.saving.serialization_lib.SafeModeScope(not trusted):
+            made = keras.models.clone_model(model, clone_function=again, call_function=follows, recursive=True)
     except Exception as error:  # whatever a layer or an operation raises on a shape that it was not written for
         said = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:300]
         raise UnsupportedError(

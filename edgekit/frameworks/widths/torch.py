@@ -48,6 +48,8 @@ def narrow(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
 def _say(module: Any) -> None:
     """Attributes that a module reads, or prints, besides its tensors' shapes."""
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        if module.groups > 1:
+            module.groups = module.weight.shape[0] // (module.in_channels // module.groups)
         module.in_channels, module.out_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
     elif isinstance(module, nn.modules.conv._ConvNd):
         if module.groups > 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.proof.intervals import OfMeans
-from edgekit.proof.metrics.metric import Metric, first_output, predictions
+from edgekit.proof.metrics.metric import OF_TWO, Metric, first_output, predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,7 +123,10 @@ def check_two(name: str, allowed: str, labels: Array, shape: Shape) -> None:
             hint="--metric top1 scores one class of several.",
         )
     if labels.shape != shape:
-        raise UsageError(f"{name} needs one label of 0 or 1 per sample; labels have shape {labels.shape}")
+        raise UsageError(
+            f"{name} needs one label of 0 or 1 per sample; labels are {labels.dtype} of shape {labels.shape}",
+            hint="Store class numbers, 0 and 1, as integers, one for each sample.",
+        )
     _check_numbers(labels, 2)
 
 
@@ -240,7 +243,7 @@ TOP5 = _proportion(
 BINARY = _proportion(
     "binary",
     "one probability per sample, right above one half or below",
-    "0 or 1",
+    OF_TWO,
     functools.partial(check_two, "binary", "one unit"),
     functools.partial(_binary_contributions, 0.5),
     read=_first_unit,
@@ -250,7 +253,7 @@ BINARY = _proportion(
 BINARY_LOGIT = _proportion(
     "binary_logit",
     "one logit per sample, right above zero or below",
-    "0 or 1",
+    OF_TWO,
     functools.partial(check_two, "binary_logit", "one unit"),
     functools.partial(_binary_contributions, 0.0),
     read=_first_unit,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Samples that are scored at a time: float64 copies of all logits of a segmentation would fill a small machine.
 CHUNK = 128
 
+#: Labels of two classes.
+OF_TWO = "0 or 1"
 #: Errors of a file that answers NaN or infinity are this large: it still gets a finite, terrible figure.
 BROKEN = 1e30
 
@@ -93,6 +95,11 @@ class Metric:
     reads_classes: bool = False
     check_values: Callable[[Array], None] | None = None
     zero_is_perfect: bool = False
+
+    @property
+    def of_two(self) -> bool:
+        """Whether it tells two classes apart, by one label of 0 or 1 per sample."""
+        return self.labels == OF_TWO
 
     def score(self, labels: Array, scored: Array) -> Floats:
         """Return the contributions of some samples, ``CHUNK`` at a time."""

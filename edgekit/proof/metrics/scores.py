@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.errors import UsageError
 from edgekit.proof.intervals import OfWeights
 from edgekit.proof.metrics.classes import check_two
-from edgekit.proof.metrics.metric import Metric, first_output
+from edgekit.proof.metrics.metric import OF_TWO, Metric, first_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def _equal_errors(positive: Floats, negative: Floats) -> Floats:
 
 def _of_order(name: str, about: str, function: OfCurve, *, higher_is_better: bool, unit: str) -> Metric:
     return Metric(
-        name, about, higher_is_better, "map", labels="0 or 1", unit=unit, binary=False, bounded=True,
+        name, about, higher_is_better, "map", labels=OF_TWO, unit=unit, binary=False, bounded=True,
         check=functools.partial(check_two, name, "one unit, or two classes,"),
         check_set=functools.partial(_check_both, name), contributions=_scored, trivial=_no_order,
         statistic=functools.partial(_of_curve, function), read=_one_unit, decisions=None, reads_classes=True,

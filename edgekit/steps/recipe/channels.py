@@ -24,8 +24,10 @@ PACKAGES = ("safetensors", "torch")
 
 #: Samples that the narrow model is held against the wide one on.
 _A_FEW = 4
-#: How far it may be off, as part of the largest output.
-_EXACT = 1e-4
+#: How far it may be off, as part of how far outputs vary over the samples, beside what rounding moves them by.
+_EXACT = 1e-3
+#: What rounding may move an output by, as part of its largest number; what varies less does not vary.
+_ROUNDING = 1e-6
 #: What is as large, and the same in both, is a mask: no difference beside it would be a part of it worth naming.
 _MASKED = 1e4
 _KEEP = "Name the layer in `keep` of the recipe's step, and its channels stay."
@@ -52,7 +54,7 @@ class CutAnswer:
         widths: of the layers that give fewer channels.
         refused: layers that stayed because their channels cannot be followed, with the reason.
         parameters: numbers in all weights, before and after; statistics of norms are none.
-        error: largest difference from the wide model without those channels, as part of the largest output.
+        error: largest difference from the wide model without those channels, as part of how far outputs vary.
     """
 
     file: str
@@ -126,23 +128,34 @@ def _count(model: LoadedModel, arrays: list[NDArray[Any]]) -> int:
 
 
 def _compared(source: Source, wide: list[NDArray[Any]], narrow: list[NDArray[Any]]) -> float:
-    """The largest difference as part of the largest output; raises ``UnsupportedError`` where it is too large."""
+    """The largest difference as part of how far outputs vary; raises ``UnsupportedError`` where it is too large."""
     worst = 0.0
     for one, other in zip(wide, narrow, strict=True):
         if one.shape != other.shape:
             raise UnsupportedError(
                 f"{source.given} gives {other.shape[1:]} with fewer channels, and not {one.shape[1:]}", hint=_KEEP
             )
-        same = (np.abs(one) >= _MASKED) & (one == other)
-        if same.all():
-            continue
-        one, other = one[~same].astype(np.float64), other[~same].astype(np.float64)
-        scale = max(float(np.abs(one).max()), 1e-6)
-        difference = float(np.abs(one - other).max()) / scale
+        difference = _difference(one, other)
         worst = max(worst, difference if np.isfinite(difference) else np.inf)
     if worst > _EXACT:
         raise UnsupportedError(
-            f"{source.given} computes otherwise with fewer channels: {worst:.2g} of the largest output off",
+            f"{source.given} computes otherwise with fewer channels: its outputs are off by {worst:.2g} of what they "
+            "vary by",
             hint=f"Its code depends on how many there are. {_KEEP}",
         )
     return worst
+
+
+def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """How far an output is off beside rounding, as part of how far it varies over the samples.
+
+    A large number that is the same for all samples hides no difference so.
+    """
+    same = (np.abs(one) >= _MASKED) & (one == other)
+    if same.all():
+        return 0.0
+    wide, narrow = one.astype(np.float64), other.astype(np.float64)
+    rounding = max(_ROUNDING * float(np.abs(wide[~same]).max()), 1e-12)
+    apart = np.where(same, -np.inf, wide).max(axis=0) - np.where(same, np.inf, wide).min(axis=0)
+    varies = max(float(apart.max()), rounding)  # minus infinity where all samples have a mask
+    return max(float(np.abs(wide - narrow)[~same].max()) - rounding, 0.0) / varies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +31,10 @@ from edgekit.zoo import Training
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.compress.fitting import Loss
     from edgekit.compress.prune.zeros import Zeros
     from edgekit.compress.qat import Trained
+    from edgekit.compress.training.fitting import Loss
+    from edgekit.compress.training.losses import Unit
     from edgekit.frameworks import LoadedModel
 
 #: Distributions whose versions change what is done here.
@@ -40,6 +42,8 @@ PACKAGES = ("safetensors", "torch")
 
 #: Samples that a loss is chosen by, and that the result is run on.
 _A_FEW = 32
+#: What one unit holds, by metrics that say it; others of two classes read its order alone.
+_UNITS: Mapping[str, Unit] = {"binary": "probability", "binary_logit": "logit"}
 #: How far the outputs of two models of the same weights may be apart, relatively.
 _EXACT = 1e-3
 #: What training goes on with behind an epoch, beside the best weights so far.
@@ -75,7 +79,7 @@ class FitRequest:
         places: what ``places.found`` wrote of them; None where there are none.
         biases: kinds of layers whose biases are integers where activations are, see ``toolchains.INTEGER_BIASES``.
         pruning: what goes; None where nothing does.
-        held: whether an earlier step pruned, so that zeros stay.
+        held: layers that earlier steps pruned, so that zeros stay.
         own: the user's loop in the place of edgekit's.
     """
 
@@ -96,7 +100,7 @@ class FitRequest:
     places: Places | None = None
     biases: Mapping[Kind, int | None] = field(default_factory=dict)
     pruning: Pruning | None = None
-    held: bool = False
+    held: tuple[PrunedLayer, ...] = ()
     own: Function | None = None
 
 
@@ -108,6 +112,7 @@ class FitAnswer:
         nodes: of the model's graph, which are the tensors with a range, by these.
         unruled: weights that stayed in float, or stayed all, for want of a rule.
         pruned: layers with zeros, where the step prunes.
+        held: layers that earlier steps pruned, with the zeros that they have now.
         left: layers that the pattern does not fit, with the reason.
         behind: the epoch behind which a training that did not end was gone on with; 0 where it ran undisturbed.
         frozen: weights that the model keeps from being trained.
@@ -123,6 +128,7 @@ class FitAnswer:
     stopped: str
     nodes: Mapping[str, str] = field(default_factory=dict)
     pruned: tuple[PrunedLayer, ...] = ()
+    held: tuple[PrunedLayer, ...] = ()
     left: tuple[str, ...] = ()
     behind: int = 0
     frozen: tuple[str, ...] = ()
@@ -145,8 +151,9 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     """
     import torch
 
-    from edgekit.compress import activations, equalize, fitting, own_loop, qat
-    from edgekit.compress.prune.zeros import counted
+    from edgekit.compress import activations, equalize, qat
+    from edgekit.compress.prune.zeros import counted, recounted
+    from edgekit.compress.training import fitting, losses, own_loop
     from edgekit.frameworks import trainable
 
     chosen = chooser(request.scheme, request.kinds, request.layers)
@@ -157,16 +164,13 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
     inputs = [torch.from_numpy(np.asarray(samples.inputs[t.name], t.dtype)) for t in model.signature.inputs]
     metric, nodes = metrics.metric(request.metric), dict[str, str]()
     save, epochs, loss, loop = framework(request.environment).save_weights, request.training.epochs, None, None
-    if request.own is None:
-        roles = request.signatures[WHOLE].roles
-        loss = qat.loss_for(model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model), roles)
     behind = _state(left)
     begun = behind["loop"]["epoch"] if behind else 0
 
     def answer(file: Path, found: Trained) -> FitAnswer:
         return FitAnswer(
             file.name, found.layers, tuple(unruled), found.losses, found.values, found.kept, found.stopped, nodes,
-            counted(zeros.layers) if zeros else (), unfit, begun,
+            counted(zeros.layers) if zeros else (), recounted(model, request.held), unfit, begun,
             tuple(name for name in frozen if name in trainable.frozen(model)), tuple(warnings),
         )  # fmt: skip
 
@@ -190,6 +194,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
         telling.ended(found, so_far, place)
 
     try:
+        _check_built(model, request)
         layers, unruled = qat.find_layers(model, chosen)
         if request.scheme is not None:
             qat.check(layers, unruled, allow_mixed=request.allow_mixed)
@@ -198,7 +203,13 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
         nodes, module = _on_steps(model, request, batch)
         scored = model if module is None else activations.as_loaded(model, module, batch)
         zeros, unfit = _zeros(model, request, len(labels), unruled)
-        if request.own is not None:
+        if request.own is None:
+            loss = losses.loss_for(
+                model, [x[:_A_FEW] for x in inputs], labels, _own_loss(request.source, model),
+                request.signatures[WHOLE].roles, unit=_UNITS.get(metric.name, "score" if metric.of_two else ""),
+                through=module,
+            )  # fmt: skip
+        else:
             data = own_loop.Data(tuple(inputs), labels)
             loop = own_loop.loop(request.own, model, layers, fixed, data, request.training, telling.where)
         found = qat.train(
@@ -235,28 +246,56 @@ class _Built:
             UnsupportedError: they compute otherwise: training changed more than weights, or the source is another one
                 each time that it is built.
         """
+        if not self.same(model, file):
+            own = self._request.own
+            by = f"{Path(own.path).name}:{own.name} changed" if own else "training changed"
+            raise UnsupportedError(
+                f"{self._request.source.given} with the trained weights does not compute what was trained",
+                hint=f"Either {by} more than its weights, or it holds other numbers each time that it is built: "
+                "make them buffers that are saved, or set a seed.",
+            )
+
+    def same(self, model: LoadedModel, file: Path) -> bool:
+        """Whether the source with the weights of a file, which are a model's, computes what the model does."""
         from edgekit.frameworks import trainable
 
-        request = self._request
-        given = planning.load(Path(request.selection)).inputs
+        given = planning.load(Path(self._request.selection)).inputs
         few = {name: array[:_A_FEW] for name, array in given.items()}
-        trained = model.run(few)
+        expected = model.run(few)
         if self._model is None:
-            source = with_weights(request.source, file)
-            self._model = framework(request.environment).load(source)
+            source = with_weights(self._request.source, file)
+            self._model = framework(self._request.environment).load(source)
         else:
             trainable.hold(trainable.tensors_of(self._model), trainable.tensors_of(model))
-        for name, made in self._model.run(few).items():
-            sizes = np.abs(trained[name])
-            size = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0  # neither zeros nor masks say it
-            if not np.allclose(made, trained[name], rtol=_EXACT, atol=_EXACT * max(size, 1e-6), equal_nan=True):
-                own = request.own
-                by = f"{Path(own.path).name}:{own.name} changed" if own else "training changed"
-                raise UnsupportedError(
-                    f"{request.source.given} with the trained weights does not compute what was trained",
-                    hint=f"Either {by} more than its weights, or it holds other numbers each time that it is built: "
-                    "make them buffers that are saved, or set a seed.",
-                )
+        made = self._model.run(few)
+        return all(_close(expected[name], made[name]) for name in expected)
+
+
+def _close(expected: NDArray[Any], made: NDArray[Any]) -> bool:
+    """Whether outputs are the same up to rounding; neither zeros nor masks say how large that is."""
+    sizes = np.abs(expected)
+    size = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0
+    return bool(np.allclose(made, expected, rtol=_EXACT, atol=_EXACT * max(size, 1e-6), equal_nan=True))
+
+
+def _check_built(model: LoadedModel, request: FitRequest) -> None:
+    """Refuse at once a model that could not be what was trained when it is loaded anew.
+
+    Raises:
+        UnsupportedError: built anew with its own weights it computes otherwise.
+    """
+    from edgekit.compress.training import fitting
+    from edgekit.frameworks import trainable
+
+    with tempfile.TemporaryDirectory() as folder, fitting.aside(), trainable.untouched(model):
+        same = _Built(request).same(model, framework(request.environment).save_weights(model, Path(folder)))
+    if not same:
+        raise UnsupportedError(
+            f"{request.source.given} computes something else each time: built anew with its own weights it does not "
+            "give what it gave, so that nothing trained of it could be kept",
+            hint="It writes into a buffer where it is evaluated, or holds other numbers each time that it is built: "
+            "write in training alone, make these numbers buffers that are saved, or set a seed.",
+        )
 
 
 def _doubts(labels: NDArray[Any]) -> list[str]:
@@ -306,8 +345,8 @@ def _zeros(
     Raises:
         UsageError: a loop of the user's would train them.
     """
-    from edgekit.compress import fitting
     from edgekit.compress.prune import zeros
+    from edgekit.compress.training import fitting
     from edgekit.frameworks import trainable
 
     asked = request.pruning
@@ -325,7 +364,8 @@ def _zeros(
     steps = fitting.steps(request.training, count)
     return zeros.Growing(
         layers, asked.pattern, together=asked.scope == "global", steps=steps,
-        ramp=round(asked.ramp * steps * request.training.epochs), held=request.held,
+        ramp=round(asked.ramp * steps * request.training.epochs),
+        held=trainable.parameters(model) if request.held else (),
     ), tuple(left)  # fmt: skip
 
 

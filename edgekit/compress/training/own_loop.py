@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from edgekit import user_code
-from edgekit.compress.fitting import Ended
 from edgekit.compress.qat import Layer, Loop
+from edgekit.compress.training.fitting import Ended
 from edgekit.errors import FailedError, UnsupportedError, UsageError, with_article
 from edgekit.frameworks import LoadedModel, keras_outputs
 from edgekit.frameworks.trainable import tensors_of
@@ -85,11 +85,12 @@ class OnGrid(TorchFunctionMode):
 
     Attributes:
         read: addresses of the weights that were read.
+        learned: of those that were read where gradients are computed, since somebody last cleared it.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
-        self.read = set[int]()
+        self.read, self.learned = set[int](), set[int]()
         self._layers = {layer.own.data_ptr(): layer for layer in layers}
         self._off = False
 
@@ -108,6 +109,8 @@ class OnGrid(TorchFunctionMode):
         if layer is None or value.shape != layer.own.shape:
             return value
         self.read.add(layer.own.data_ptr())
+        if torch.is_grad_enabled():
+            self.learned.add(layer.own.data_ptr())
         return _Rounded.apply(value, layer)
 
     @contextlib.contextmanager
@@ -142,7 +145,8 @@ def loop(
         before = _Look(model, data)
         with _untrained(model, fixed), OnGrid(layers) as grid:
             _check_read(model, layers, data, grid)
-            report = _Report(model, grid, training.epochs, after, say, partial(before.check, function))
+            grid.learned.clear()
+            report = _Report(model, layers, grid, training.epochs, after, say, partial(before.check, function))
             user_code.call(
                 function.path, function.name, model.native, data, epochs=training.epochs, seed=training.seed,
                 report=report, takes="takes (model, data, *, epochs, seed, report)",
@@ -180,6 +184,7 @@ class _Report:
     def __init__(
         self,
         model: LoadedModel,
+        layers: Sequence[Layer],
         grid: OnGrid,
         epochs: int,
         after: Callable[[Ended], None],
@@ -190,6 +195,7 @@ class _Report:
         self._check, self._checked = check, False
         self._ended = 0
         self._then: list[Tensor] = []
+        self._layers, self._begun = layers, [layer.own.detach().clone() for layer in layers]
 
     def __call__(
         self,
@@ -219,7 +225,25 @@ class _Report:
                 f"report(epoch={epoch}) came behind epoch {self._ended}",
                 hint="Call report(epoch=1, loss=...) behind the first epoch, epoch=2 behind the next.",
             )
+        self._check_learned(f"epoch {epoch}")
         self._measure(epoch, value)
+
+    def _check_learned(self, when: str) -> None:
+        """Refuse weights that were trained in float: they have moved, and the model did not read them on the grid."""
+        moved = [
+            layer.name
+            for layer, begun in zip(self._layers, self._begun, strict=True)
+            if layer.own.data_ptr() not in self._grid.learned and not torch.equal(layer.own.detach(), begun)
+        ]
+        if moved:
+            raise UnsupportedError(
+                f"{when} of your loop trained {', '.join(moved[:5])} in float: what computed the loss did not read "
+                "these weights of the model, and they could not be rounded for it",
+                hint="Call the model itself, model(*inputs), and none that is compiled or called with copies of its "
+                "weights (torch.compile, torch.func.functional_call); or train without --fit.",
+            )
+        self._grid.learned.clear()
+        self._begun = [layer.own.detach().clone() for layer in self._layers]
 
     def _measure(self, epoch: int, loss: float | None) -> None:
         modules = [(m, m.training) for m in self._model.native.modules()] if self._model.framework == "torch" else []
@@ -233,6 +257,8 @@ class _Report:
 
     def finish(self) -> None:
         """Measure what the loop left, where that is not what it reported last."""
+        if not self._ended:
+            self._check_learned("the training")
         now = tensors_of(self._model)
         if not self._then or any(not torch.equal(a, b) for a, b in zip(now, self._then, strict=True)):
             self._measure(self._ended + 1, None)

@@ -127,6 +127,7 @@ def fit(
     before: Callable[[int], None],
     after: Callable[[Ended], None],
     within: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    moved: Callable[[], None] = lambda: None,
     step_done: Step = lambda *_: None,
     behind: Mapping[str, Any] | None = None,
 ) -> None:
@@ -142,6 +143,7 @@ def fit(
         before: called with each epoch, from 1, before its first step; puts the model into training mode.
         after: called behind the last step of each epoch.
         within: what holds while a loss and its gradients are computed: weights may be others there.
+        moved: called when a step has moved the parameters.
         step_done: called behind every step.
         behind: the ``loop`` of the epoch to go on behind, with the parameters as they were then; None to begin.
 
@@ -171,6 +173,7 @@ def fit(
                 )
             nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
             optimizer.step()
+            moved()
             schedule.step()
             total += value
             step_done(epoch, step, per_epoch, value)
