@@ -131,6 +131,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         outcome.tested,
         allow_mixed=order.allow_mixed,
         beside=order.beside,
+        recipe=order.recipe,
     )
     # Where all that was made is not what it claims, the table says what it is.
     found = made or next((c for c in outcome.candidates if c.status == "FAIL_PRECISION" and c.parts), None)

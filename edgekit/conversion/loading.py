@@ -24,6 +24,7 @@ from edgekit.errors import (
 from edgekit.jobs import extras
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
+from edgekit.result import Accuracy
 from edgekit.signature import WHOLE, Environment, Signature, TensorSpec
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
@@ -219,8 +220,11 @@ def in_framework(order: Order, checkpoint: Checkpoint, file: Ref) -> reference.R
 def baseline(run: Run, order: Order, checkpoint: Checkpoint, selection: SplitFiles) -> None:
     """Score the framework's own run on the user's labels first: a metric that cannot is said before any work."""
     if order.plan.task is None and order.plan.metric is not None and selection.labelled:
-        outputs = selection.outputs
-        request = score.Request(
-            checkpoint.signatures, selection.file, outputs, outputs, metric=order.plan.metric, task=None
-        )
-        run.step(score.baseline, "data", "reference:scored", request)
+        scored(run, order, checkpoint, selection)
+
+
+def scored(run: Run, order: Order, checkpoint: Checkpoint, selection: SplitFiles) -> Accuracy:
+    """What the framework's own run of a model is worth on labelled samples."""
+    outputs, plan = selection.outputs, order.plan
+    request = score.Request(checkpoint.signatures, selection.file, outputs, outputs, metric=plan.metric, task=plan.task)
+    return run.step(score.baseline, "data", "reference:scored", request).value

@@ -18,12 +18,17 @@ from edgekit.compress import recipes
 from edgekit.conversion import candidate
 from edgekit.conversion.candidate import Candidate, WrittenPart
 from edgekit.conversion.order import Order
+from edgekit.conversion.recipe import cost, training
 from edgekit.data import plan as planning
 from edgekit.data.plan import DataPlan
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.frameworks import loaded
+from edgekit.result import Accuracy
+from edgekit.result.recipe import EpochFacts, RecipeFacts, StepFacts
 from edgekit.scheme import Range
 from edgekit.signature import Signature, TensorSpec
 from edgekit.sources import source as sources
+from edgekit.steps.recipe.save import SaveAnswer
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,19 @@ def test_what_is_wrong_with_a_recipe_is_named(text: str, says: str, hint: str, t
         recipes.load(str(file))
     assert says in str(caught.value)
     assert hint in caught.value.hint
+
+
+def test_all_that_is_wrong_with_a_recipe_is_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    steps = '[[step]]\nkind = "qat"\nepochs = "two"\nlearning_rate = -1\n[[step]]\nkind = "qta"\nepoch = 3'
+    file.write_text(f'schema = 1\ntitle = "x"\n{steps}\n')
+    with pytest.raises(UsageError) as caught:
+        recipes.load(str(file))
+    said = str(caught.value)
+    assert "step.0.epochs: " in said and "not 'two'" in said and "step.0.learning_rate: " in said and "not -1" in said
+    assert "step.1.kind: " in said and "step.1.epoch: " in said
+    assert "step: " not in said, "no list is called too short whose members are wrong"
+    assert "Did you mean 'epochs'? Did you mean 'qat'?" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -227,3 +245,65 @@ def test_settings_that_a_pattern_does_not_have_are_named(text: str, says: str, t
     with pytest.raises(UsageError, match=r"own\.toml") as caught:
         recipes.load(str(file))
     assert says in str(caught.value)
+
+
+def step(values: tuple[float, ...], kept: int, **facts: Any) -> StepFacts:
+    curve = tuple(EpochFacts(epoch=i, loss=None if i == 0 else 1.0, value=value) for i, value in enumerate(values))
+    return StepFacts(
+        kind="prune", settings={}, layers=0, without_rule=(), metric="top1", train_samples=900, train_sha256="",
+        dropped=0, selection_samples=90, curve=curve, kept=kept, stopped="", activations="float", cpu_seconds=1.0,
+        **facts,
+    )  # fmt: skip
+
+
+def test_a_step_says_what_it_came_from_and_to() -> None:
+    said = training.scores(step((0.2933, 0.75, 0.8267), 2), 0.825, "cut and untrained")
+    assert said == (
+        "top1 on 90 selection samples: 0.8250 of your model, 0.2933 cut and untrained, 0.8267 after epoch 2, "
+        "which is kept"
+    )
+    nothing = training.scores(
+        step(
+            (0.8717, 0.8717),
+            0,
+        ).model_copy(update={"selection_samples": 1}),
+        0.87,
+        "rounded",
+    )
+    assert nothing == "top1 on 1 selection sample: 0.8700 of your model, 0.8717 rounded, which no epoch made better"
+
+
+@pytest.mark.parametrize(("kept", "said"), [(0.868, "3.20 points worse than your model on 90 selection"), (0.892, "")])
+def test_a_checkpoint_that_no_file_can_pass_of_is_named_before_any_is_made(kept: float, said: str) -> None:
+    steps = RecipeFacts(name="qat", steps=(step((0.5, kept), 1),), source=0.9)
+    made = Checkpoint(sources.resolve("lenet5@torch"), {}, {}, "torch", "torch", steps=steps)
+    source = Accuracy(
+        metric="top1", higher_is_better=True, samples=90, float_=0.9, checkpoint=0.9, artifact=0.9, drop=0.0,
+        drop_ci95=(0.0, 0.01), agreement=None,
+    )  # fmt: skip
+    told: list[tuple[str, str]] = []
+    run: Any = SimpleNamespace(progress=lambda event, text: told.append((event, text)))
+    notes = cost.noted(run, order(), made, source).notes
+    assert told == [("note", note) for note in notes], "at once, and in the result"
+    assert bool(notes) == bool(said)
+    assert all(said in note and "a file may be 1.00 points worse" in note and "more epochs" in note for note in notes)
+
+
+@pytest.mark.parametrize(("batch", "kept"), [(None, 1), (1, 2)])
+def test_a_checkpoint_of_any_number_of_samples_is_not_called_fixed_to_one(
+    batch: int | None, kept: int, tmp_path: Path
+) -> None:
+    spec, shape = TensorSpec("x", (1, 8), "float32"), (None, None)
+    _, notes = loaded.merge_inputs([loaded.Found("x", shape, "float32")], ["x"], [spec])
+    assert len(notes) == 2 and "batch" in notes[0]
+    steps = RecipeFacts(name="qat", steps=(step((0.5, 0.6), 1),), source=0.7)
+    made = Checkpoint(
+        sources.resolve("lenet5@torch"), {"model": None}, {}, "torch", "torch", steps=steps, notes=notes,  # type: ignore[dict-item]  # nothing reads it
+    )  # fmt: skip
+    file = tmp_path / "model.keras"
+    file.write_bytes(b"")
+    saved = SimpleNamespace(value=SaveAnswer((file.name,), batch), file=lambda name: tmp_path / name)
+    run: Any = SimpleNamespace(step=lambda *asked: saved)
+    facts = checkpoints.write(run, tmp_path / "out", made)
+    assert facts["notes"] == list(notes[-kept:])
+    assert facts["recipe"]["source"] == 0.7
