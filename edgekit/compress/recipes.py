@@ -122,8 +122,8 @@ class Recipe(BaseModel):
     @property
     def gentler(self) -> str:
         """What helps where the checkpoint itself is too much worse than the source, as a sentence."""
-        less = ", or leave out a smaller share" if self.prunes else ", or at another learning rate"
-        return f"Train for more epochs (`epochs` of the recipe's steps){less}."
+        less = ", or prune a smaller share" if self.prunes else ", or at another learning rate"
+        return f"Train for more epochs{less}."
 
     @property
     def rounds(self) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from edgekit import api, toolchains
 from edgekit import target as targets
-from edgekit.artifact import checkpoints
+from edgekit.artifact import checkpoints, package
 from edgekit.checkpoint import Checkpoint
 from edgekit.compress import recipes
 from edgekit.conversion import candidate
@@ -307,3 +307,19 @@ def test_a_checkpoint_of_any_number_of_samples_is_not_called_fixed_to_one(
     facts = checkpoints.write(run, tmp_path / "out", made)
     assert facts["notes"] == list(notes[-kept:])
     assert facts["recipe"]["source"] == 0.7
+
+
+def test_the_folder_is_called_by_the_recipe_as_well(tmp_path: Path) -> None:
+    """Else one recipe replaces what another has made of the same source."""
+    named = {
+        package.destination_of(replace(order(), recipe=asked), "torch").name
+        for asked in (None, recipes.load("qat"), recipes.asked(prune="0.5"), recipes.asked(prune="2:4", qat=3))
+    }
+    assert named == {
+        "lenet5-torch-tflite-int4", "lenet5-torch-tflite-int4-qat", "lenet5-torch-tflite-int4-prune_0.5",
+        "lenet5-torch-tflite-int4-prune_2_4-qat",
+    }  # fmt: skip
+    steps = "".join(f'[[step]]\nkind = "qat"\nepochs = {epochs}\n' for epochs in range(1, 99))
+    (tmp_path / "long.toml").write_text(f'schema = 1\ntitle = "x"\n{steps}')
+    long = replace(order(), recipe=recipes.load(str(tmp_path / "long.toml")))
+    assert len(package.destination_of(long, "torch").name) < 100

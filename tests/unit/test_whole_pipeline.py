@@ -194,6 +194,17 @@ def test_the_float_target_itself_shows_its_wrong_file(data: Any, home: Path, tmp
     assert (tmp_path / "out.rejected" / "model.null").is_file()
 
 
+def test_an_artifact_that_replaces_another_says_so(data: Any, home: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    for times in (0, 1):
+        with null.Here() as children:
+            pipeline.convert(
+                ordered(output=tmp_path / "out", **data), workers=children, store=Store(home),
+                progress=lambda event, text: told.append(text) if event == "note" else None,
+            )  # fmt: skip
+        assert told == [f"{tmp_path / 'out'} was there before, and is replaced: -o FOLDER keeps both"] * times
+
+
 @pytest.mark.parametrize("routes", [["elsewhere"], ["crushed", "elsewhere"], ["elsewhere", "rounded"]], ids="-".join)
 def test_a_file_that_nothing_here_runs_is_kept_only_where_that_is_allowed(
     routes: list[str], data: Any, home: Path, tmp_path: Path
