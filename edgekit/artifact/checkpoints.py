@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.artifact import publishing
-from edgekit.checkpoint import Checkpoint
+from edgekit.checkpoint import FACTS, RANGES, Checkpoint
 from edgekit.conversion import loading
 from edgekit.conversion.order import Order
 from edgekit.conversion.recipe import training
@@ -25,12 +25,6 @@ from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.signature import WHOLE
 from edgekit.steps.recipe import save
-
-#: What was done, beside the model.
-FACTS = "recipe.json"
-#: The ranges of activations that training had, by nodes of the model's exported graph.
-RANGES = "ranges.json"
-
 
 #: What loading says of the first axis: it is of files, and not of a checkpoint that takes any number of samples.
 _OF_BATCH = re.compile(r"Dynamic batch of input .* fixed to \d+\.$")

@@ -15,12 +15,13 @@ from edgekit import target as targets
 from edgekit.artifact import checkpoints, package
 from edgekit.checkpoint import Checkpoint
 from edgekit.compress import recipes
-from edgekit.conversion import candidate
+from edgekit.conversion import candidate, loading
 from edgekit.conversion.candidate import Candidate, WrittenPart
 from edgekit.conversion.order import Order
 from edgekit.conversion.recipe import cost, training
 from edgekit.data import plan as planning
 from edgekit.data.plan import DataPlan
+from edgekit.data.tasks import Samples
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.frameworks import loaded
 from edgekit.result import Accuracy
@@ -28,6 +29,7 @@ from edgekit.result.recipe import EpochFacts, RecipeFacts, StepFacts
 from edgekit.scheme import Range
 from edgekit.signature import Signature, TensorSpec
 from edgekit.sources import source as sources
+from edgekit.steps.recipe import doubts
 from edgekit.steps.recipe.save import SaveAnswer
 
 
@@ -323,3 +325,48 @@ def test_the_folder_is_called_by_the_recipe_as_well(tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text(f'schema = 1\ntitle = "x"\n{steps}')
     long = replace(order(), recipe=recipes.load(str(tmp_path / "long.toml")))
     assert len(package.destination_of(long, "torch").name) < 100
+
+
+def samples(x: Any, labels: Any) -> Samples:
+    return Samples({"x": np.asarray(x, np.float32)}, np.asarray(labels))
+
+
+SOUND = samples([[1.0], [-3.0]], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("train", "selection", "says"),
+    [
+        (SOUND, SOUND, []),
+        (samples([[1.0]], [0]), SOUND, ["one training sample alone"]),
+        (SOUND, samples([[1.0]], [0]), ["one selection sample alone"]),
+        (samples([[1.0], [2.0]], [1, 1]), SOUND, ["all labels of the 2 training samples are 1"]),
+        (SOUND, samples([[1.0], [2.0]], [1, 1]), ["all labels of the 2 selection samples are 1"]),
+        (samples([[1e30], [0.0]], [0, 1]), SOUND, ["input 'x' is up to 1e+30 in the training samples, and up to 3 in"]),
+        (SOUND, samples([[-3e4], [0.0]], [0, 1]), ["up to 3 in the training samples, and up to 3e+04"]),
+        (samples([[0.0], [0.0]], [0, 1]), SOUND, ["up to 0 in the training samples"]),
+        (samples([[0.5], [0.0]], [0, 1]), samples([[255.0], [0.0]], [0, 1]), []),
+    ],
+)
+def test_samples_that_make_one_doubt_a_training_are_named(train: Samples, selection: Samples, says: list[str]) -> None:
+    said = doubts.found(train, selection)
+    assert len(said) == len(says) and all(part in text for part, text in zip(says, said, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("target", "beside", "said"),
+    [
+        ("tflite-int8", ("recipe.json", "ranges.json"), True),
+        ("tflite-int8", ("ranges.json",), False),
+        ("tflite-int4", ("recipe.json", "ranges.json"), False),
+    ],
+)
+def test_ranges_beside_a_checkpoint_are_said_not_to_be_read(
+    target: str, beside: tuple[str, ...], said: bool, tmp_path: Path
+) -> None:
+    for name in ("model.pt2", *beside):
+        (tmp_path / name).write_bytes(b"PK")
+    asked = order(str(tmp_path / "model.pt2"), target)
+    notes = loading._unread_ranges(asked, asked.source)
+    assert bool(notes) == said
+    assert all("ranges.json beside model.pt2 is not read" in note and "calibration" in note for note in notes)
