@@ -88,13 +88,14 @@ def _load(run: Run, order: Order, source: Source, environment: Environment) -> C
     known = [output.name for signature in signatures.values() for output in signature.outputs]
     if unknown := [name for name in order.roles if name not in known]:
         raise UsageError(f"--outputs names {unknown[0]!r}; the model's outputs are {', '.join(known)}")
-    notes = entry.value.notes + untrusted.unheld(source) + _unread_ranges(order, source)
+    notes = entry.value.notes + untrusted.unheld(source) + _unread_ranges(order)
     whole = parts.get(WHOLE, source)  # with the weights that were saved, where it has none of its own
     return Checkpoint(whole, parts, signatures, environment, entry.value.framework, notes)
 
 
-def _unread_ranges(order: Order, source: Source) -> tuple[str, ...]:
+def _unread_ranges(order: Order) -> tuple[str, ...]:
     """That ranges beside a checkpoint are not its files' ranges, where one might think so."""
+    source = order.source  # as it was handed in: what is loaded may be a copy
     if source.kind not in sources.FILES or source.path is None or not order.target.needs_calibration:
         return ()
     if not all((source.path.parent / name).is_file() for name in (checkpoints.FACTS, checkpoints.RANGES)):

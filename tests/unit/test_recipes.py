@@ -367,6 +367,6 @@ def test_ranges_beside_a_checkpoint_are_said_not_to_be_read(
     for name in ("model.pt2", *beside):
         (tmp_path / name).write_bytes(b"PK")
     asked = order(str(tmp_path / "model.pt2"), target)
-    notes = loading._unread_ranges(asked, asked.source)
+    notes = loading._unread_ranges(asked)
     assert bool(notes) == said
     assert all("ranges.json beside model.pt2 is not read" in note and "calibration" in note for note in notes)

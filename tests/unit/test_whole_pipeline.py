@@ -116,7 +116,7 @@ def holds(routes: list[str], data: dict[str, str], home: Path, out: Path) -> Non
         shutil.rmtree(kept)
     if result.error is not None:
         assert result.error.code == result.status.lower().replace("_", "-")
-        assert "null-fp32" in result.reason or result.status == "UNDECIDED"
+        assert "null-fp32" in result.error.hint or result.status == "UNDECIDED"
     shutil.rmtree(out, ignore_errors=True)
 
 
