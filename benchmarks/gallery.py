@@ -117,7 +117,7 @@ class Picture:
 
 PICTURES = {
     "instances": Picture(
-        "Instance masks", "faster_rcnn@torch", "onnxruntime-int8", instances,
+        "Instance masks", "faster_rcnn@torch", "openvino-int8", instances,
         "Three files, `proposals`, `box_head` and `mask_head`, with the host's choice of regions between them.",
     ),
     "detections": Picture(
@@ -125,7 +125,7 @@ PICTURES = {
         f"Boxes behind suppression, of confidence {SURE:g} and more.",
     ),
     "areas": Picture(
-        "Drivable area and obstacles", "unet:street@keras", "openvino-int8", areas, "The class of each pixel.",
+        "Drivable area and obstacles", "unet:street@keras", "onnxruntime-int8", areas, "The class of each pixel.",
     ),
     "dilated": Picture(
         "The same by dilated convolutions", "fcn@torch", "executorch-int8", areas, "The class of each pixel.",
@@ -201,7 +201,7 @@ def draw(picture: Picture, found: Made, file: Path) -> None:
             ax.imshow((found.images[i] - low) / (high - low), cmap="gray", vmin=0, vmax=1)
             if outputs is not None:
                 picture.draw(ax, outputs, i)
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=75)
 
 
 def page(rows_of: Mapping[str, str]) -> str:

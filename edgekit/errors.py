@@ -43,6 +43,10 @@ class NoShapeError(UsageError):
     """A model does not say what an input's shape is; samples may."""
 
 
+class EndlessError(UsageError):
+    """A model does not run one sample within any patience."""
+
+
 class UnsupportedError(EdgekitError):
     """The source or an operation in it cannot go to this target."""
 
@@ -63,6 +67,10 @@ class FailedError(EdgekitError):
 
     code = "failed"
     exit_code = 6
+
+
+class TimedOutError(FailedError):
+    """A step did not finish within the time that it had."""
 
 
 class NotRunError(EdgekitError):
@@ -96,6 +104,9 @@ class DamagedFileError(UsageError):
     """A file that was handed in, or an artifact, is truncated, altered or not what it says."""
 
     code = "damaged-file"
+
+    def __init__(self, message: str, *, hint: str = "Fetch or save it again.") -> None:
+        super().__init__(message, hint=hint)
 
 
 #: What a full disk, a full quota, a limit on file sizes and a read-only disk say.
@@ -151,6 +162,12 @@ def printable(text: str, *, lines: bool = False) -> str:
         c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode("ascii") for c in text
     )
     return shown.replace("\n", "\n       ") if lines else shown
+
+
+def with_article(name: str) -> str:
+    """A name behind its article; one that is spelt, as GRU or UNet, by the sound of its first letter."""
+    spelt = len(name) > 1 and name[:2].isupper()
+    return f"{'an' if name[:1] in ('AEFHILMNORSX' if spelt else 'AEIOaeio') else 'a'} {name}"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

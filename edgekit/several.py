@@ -67,6 +67,16 @@ class SeveralError(EdgekitError):
         self.code, self.exit_code = first.code, max(error.exit_code for error in errors.values())
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise ``UsageError`` where no target is named, or one twice: their artifacts would have one folder."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice or not names:
+        raise UsageError(
+            f"the target {twice[0]} is named twice" if twice else "no target is named",
+            hint="Name each target once; `edgekit list targets` lists them.",
+        )
+
+
 def convert(
     orders: Sequence[Order],
     *,
@@ -80,9 +90,7 @@ def convert(
         UsageError: something that one of them asks for is wrong; nothing was converted.
         SeveralError: one could not be served; all others are done.
     """
-    twice = [name for name, count in Counter(order.target.name for order in orders).items() if count > 1]
-    if twice or not orders:
-        raise UsageError(f"the target {twice[0]} is named twice" if twice else "no target is named")
+    check_names([order.target.name for order in orders])
     for order in orders:
         package.check_destination(order)
         order.check()

@@ -214,8 +214,12 @@ def names() -> list[str]:
 
 def load(name: str) -> Target:
     """Read a target by name or by path of a TOML file; raises ``UsageError`` naming the wrong key."""
-    path = catalogue.find("targets", name)
-    return parse(path)
+    if not name.strip():
+        raise UsageError(
+            "a target has an empty name",
+            hint="Leave out the comma too many, or name it: `edgekit list targets` lists them.",
+        )
+    return parse(catalogue.find("targets", name))
 
 
 def parse(path: Path) -> Target:

@@ -38,7 +38,7 @@ from edgekit.proof.speed import step
 from edgekit.proof.speed.measurement import Engine, Measured
 from edgekit.proof.speed.opened import Contender
 from edgekit.result import Flag, Proof, Status
-from edgekit.sources.source import parse_input
+from edgekit.sources.source import parse_inputs
 from edgekit.toolchains import Options, Unit
 
 
@@ -89,8 +89,7 @@ class Asked:
                 raise UsageError(f"{option} {value:g} is no duration", hint=f"{option} 2")
         if self.inputs is not None and not self.inputs.is_file():
             raise UsageError(f"no such file: {self.inputs}", hint="--inputs takes an npz file, an array per input.")
-        for shape in self.shapes:
-            parse_input(shape)
+        parse_inputs(self.shapes)
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _file(path: Path, asked: Asked, workers: Workers) -> Subject:
     """A model file of anybody's: what goes in is read from the file, in a child."""
     toolchain = toolchains.for_file(path)
     inspected = api.audited(path, toolchain, workers=workers)
-    given = {spec.name: spec for spec in map(parse_input, asked.shapes)}
+    given = {spec.name: spec for spec in parse_inputs(asked.shapes)}
     if unknown := sorted(given.keys() - {tensor.name for tensor in inspected.inputs}):
         raise UsageError(
             f"{path.name} has no input {unknown[0]!r}", hint=f"It has {', '.join(t.name for t in inspected.inputs)}."

@@ -101,6 +101,8 @@ def run_file(
     from edgekit import api
 
     found = api.run_file(model, inputs, output, toolchain=toolchain, entry=entry, shapes=shape or ())
+    for note in found["notes"]:
+        say(f"note: {note}")
     if as_json:
         print_json({"status": "PASS", "reason": "", **found})
         return 0

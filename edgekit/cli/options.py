@@ -7,6 +7,16 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import completion
+from edgekit.errors import UsageError
+
+
+def _not_both(context: typer.Context, option: typer.CallbackParam, value: bool) -> bool:
+    """Refuse ``-q`` beside ``-v``: whichever won, the other would say nothing of it."""
+    other = "verbose" if option.name == "quiet" else "quiet"
+    if value and context.params.get(other):
+        raise UsageError("--quiet and --verbose say the opposite of each other", hint="Give one of them.")
+    return value
+
 
 Source = Annotated[
     str,
@@ -50,8 +60,13 @@ DryRun = Annotated[
         help="Load the model, read the samples; say what would be tried, what the store has and what is missing.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_not_both, help="Nothing on stderr but errors.")]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Also each route and why it lost, what a step ran in and took, and its log."),
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_not_both,
+        help="Also each route and why it lost, what a step ran in and took, and its log.",
+    ),
 ]

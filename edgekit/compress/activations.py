@@ -122,7 +122,10 @@ def on_steps(
 
 
 def _of_equal_constants(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """Ranges of constants that the graph has several times, as Keras has sines in each layer: a file's go to one."""
+    """Ranges of constants that the graph has several times, as Keras has sines in each layer.
+
+    All of a file's go to one of these, by their values.
+    """
     attributes = [node for node in graph.nodes if node.op == "get_attr"]
     constants = {node.name: t for node in attributes if torch.is_tensor(t := graph.tensor(str(node.target)))}
     return {

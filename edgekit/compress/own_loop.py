@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from edgekit import user_code
 from edgekit.compress.fitting import Ended
 from edgekit.compress.qat import Layer, Loop
-from edgekit.errors import FailedError, UnsupportedError, UsageError
+from edgekit.errors import FailedError, UnsupportedError, UsageError, with_article
 from edgekit.frameworks import LoadedModel, keras_outputs
 from edgekit.frameworks.trainable import tensors_of
 
@@ -268,7 +268,8 @@ class _Look:
         model = self._model.native
         if type(model) is not self._class:
             raise UsageError(
-                f"{where} made a {type(model).__name__} of the {self._class.__name__}", hint="Train the model in place."
+                f"{where} made {with_article(type(model).__name__)} of the {self._class.__name__}",
+                hint="Train the model in place.",
             )
         if self._tensors() != self._places:
             raise UsageError(

@@ -82,6 +82,8 @@ def roles_of(outputs: Iterable[str]) -> dict[str, str]:
             raise UsageError(
                 f"--outputs {text!r} is not NAME=ROLE; roles are {', '.join(ROLES)}", hint="--outputs logits=classes"
             )
+        if name in found:
+            raise UsageError(f"--outputs names {name} more than once", hint="Give each output one role.")
         found[name] = role
     return found
 

@@ -161,8 +161,10 @@ def _beside(run: Run, source: Source, file: Given) -> dict[str, Given]:
     for name in names.value:
         path = source.path.parent / name
         if not path.is_file():
+            what = "is no file" if path.exists() else "is not there"
             raise DamagedFileError(
-                f"{source.given} takes weights from {name!r}, which is not there", hint="Copy it beside the model."
+                f"{source.given} takes weights from {name!r}, which {what}",
+                hint="Copy the file of its weights beside the model.",
             )
         if path.resolve() != path and not source.trust:
             raise UnsafeInputError(

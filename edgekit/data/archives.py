@@ -54,6 +54,13 @@ def open_zip(path: Path | io.BytesIO, name: str) -> zipfile.ZipFile:
     return opened
 
 
+def pickled(given: object) -> UnsafeInputError:
+    """The error for arrays of objects, which NumPy stores as pickles: they run code when they are loaded."""
+    return UnsafeInputError(
+        f"{given} holds pickled objects, which run code when they are loaded", hint="Store plain arrays of numbers."
+    )
+
+
 def read(opened: zipfile.ZipFile, member: str, name: str, most: int) -> bytes:
     """One member's bytes, its checksum held.
 

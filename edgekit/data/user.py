@@ -25,7 +25,7 @@ from edgekit import user_code
 from edgekit.data import archives, coco, images, mapped, rows
 from edgekit.data.mapped import take
 from edgekit.data.tasks import Samples
-from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, did_you_mean
+from edgekit.errors import DamagedFileError, UsageError, did_you_mean, with_article
 from edgekit.signature import Signature, TensorSpec
 
 Array = NDArray[np.generic]
@@ -187,15 +187,34 @@ def _input(array: Array, spec: TensorSpec, where: str) -> Array:
             f"{where}: input {spec.name!r} is {array.dtype}; the model takes {spec.dtype}",
             hint="Store the values that the model takes: scaled and normalised floats, or token numbers.",
         )
-    if wanted.kind == "f":
-        whole = [np.isfinite(block.reshape(len(block), -1)).all(axis=1) for block in mapped.blocks(array)]
-        if len(bad := np.flatnonzero(~np.concatenate(whole))):
-            raise UsageError(f"{where}: input {spec.name!r} has NaN or infinity in sample {bad[0]} ({len(bad)} in all)")
-    elif not all(np.array_equal(block.astype(wanted), block) for block in mapped.blocks(array)):
-        raise UsageError(f"{where}: input {spec.name!r} has values that do not fit {spec.dtype}")
+    _check_values(array, wanted, f"{where}: input {spec.name!r}")
     if array.dtype == wanted and array.flags.c_contiguous:
         return array
     return mapped.written(np.ascontiguousarray(block, dtype=wanted) for block in mapped.blocks(array))
+
+
+def _check_values(array: Array, wanted: np.dtype[Any], name: str) -> None:
+    """Refuse what is no number, and numbers that become others in the type that the model takes."""
+    if wanted.kind == "f":
+        whole = [np.isfinite(block.reshape(len(block), -1)).all(axis=1) for block in mapped.blocks(array)]
+        if len(bad := np.flatnonzero(~np.concatenate(whole))):
+            raise UsageError(
+                f"{name} has NaN or infinity in sample {bad[0]} ({len(bad)} in all)",
+                hint="Leave these samples out, or find out what made them so.",
+            )
+    start = 0
+    for block in mapped.blocks(array):
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = block.astype(wanted)
+        changed = ~np.isfinite(made) if wanted.kind == "f" else made != block
+        if changed.any():
+            at = tuple(np.argwhere(changed)[0])
+            limits = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
+            raise UsageError(
+                f"{name} has {block[at]} in sample {start + at[0]}; {wanted} holds {limits.min} to {limits.max}",
+                hint="Store the values as the model takes them: scaled, or numbers of rows that its tables have.",
+            )
+        start += len(block)
 
 
 def _unlike(array: Array, spec: TensorSpec, where: str) -> UsageError:
@@ -264,7 +283,7 @@ def _arrays(path: Path) -> dict[str, Array]:
             return {name.removesuffix(".npy"): mapped.member(opened, path, name) for name in opened.namelist()}
     except (*archives.ZIP_ERRORS, *_HEADER_ERRORS) as error:
         if "allow_pickle" in str(error):
-            raise UnsafeInputError(f"{path} holds pickled objects", hint="Store plain arrays of numbers.") from error
+            raise archives.pickled(path) from error
         raise DamagedFileError(f"{path} cannot be read: {error}", hint="Fetch or save it again.") from error
 
 
@@ -380,7 +399,7 @@ def _python(text: str, path: Path, function: str, signature: Signature, limit: i
 def _iterable(made: Any, text: str) -> Iterable[Any]:
     if isinstance(made, np.ndarray) or not isinstance(made, Iterable):
         raise UsageError(
-            f"{text} returned a {type(made).__name__}",
+            f"{text} returned {with_article(type(made).__name__)}",
             hint="Yield batches: a dict of arrays by input name (labels y), or a tuple of inputs and labels.",
         )
     return made

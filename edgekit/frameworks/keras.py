@@ -42,7 +42,10 @@ def load(source: Source) -> Loaded:
     """
     if source.kind == "savedmodel":
         if keras.backend.backend() != "tensorflow":
-            raise UsageError(f"{source.given} is a SavedModel, which needs the TensorFlow backend")
+            raise UsageError(
+                f"{source.given} is a SavedModel, which needs the TensorFlow backend",
+                hint="Take a target that has a route by it: `edgekit convert --dry-run` lists the routes.",
+            )
         from edgekit.frameworks import saved_model
 
         return saved_model.load(source)

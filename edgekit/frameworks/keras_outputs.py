@@ -133,12 +133,19 @@ def build(source: Source, model: Any) -> None:
     if _inputs(model) is not None:
         return
     if not source.inputs:
-        raise UsageError(
-            f"{source.given}: the model has not been built, so that its inputs are not known",
-            hint="--input x=1x224x224x3:float32 (with your own shape)",
-        )
+        why = "is of a class that does not keep" if model.built else "has not been built, so that nobody knows"
+        raise UsageError(f"{source.given}: the model {why} what its inputs are", hint=f"--input x={_built_for(model)}")
     with _running(source, model, source.inputs):
         forward(model, zeros(source.inputs))
+
+
+def _built_for(model: Any) -> str:
+    """The shape of the only input that a model was built for, as ``--input`` takes it; else one as an example."""
+    shapes = list((getattr(model, "_build_shapes_dict", None) or {}).values())
+    shape = shapes[0] if len(shapes) == 1 else None
+    if isinstance(shape, tuple) and shape and all(isinstance(n, int) for n in shape[1:]):
+        return f"{'x'.join(map(str, (1, *shape[1:])))}:float32"
+    return "1x224x224x3:float32 (with your own shape)"
 
 
 @contextlib.contextmanager

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import EdgekitError, FailedError, NoShapeError, UsageError, did_you_mean, nearest
+from edgekit.errors import EdgekitError, FailedError, NoShapeError, UsageError, did_you_mean, nearest, with_article
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.brought import faults
 from edgekit.result.parity import Second
@@ -130,15 +131,22 @@ def stack(parts: Iterable[Mapping[str, NDArray[Any]]], count: int) -> dict[str, 
 def _checked(specs: Sequence[TensorSpec], inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
     names = [spec.name for spec in specs]
     if set(names) != set(inputs):
-        raise UsageError(f"the model's inputs are {', '.join(names)}; given: {', '.join(inputs) or 'none'}")
+        raise UsageError(
+            f"the model's inputs are {', '.join(names)}; given: {', '.join(inputs) or 'none'}",
+            hint="Give an array for each input, under its name.",
+        )
     for spec in specs:
         if inputs[spec.name].shape[1:] != spec.row:
             raise UsageError(
-                f"input {spec.name!r} has samples of shape {inputs[spec.name].shape[1:]}; the model takes {spec.row}"
+                f"input {spec.name!r} has samples of shape {inputs[spec.name].shape[1:]}; the model takes {spec.row}",
+                hint="The first axis of an array is the sample; all others are as the model takes them.",
             )
     counts = {name: len(inputs[name]) for name in names}
     if len(set(counts.values())) != 1 or 0 in counts.values():
-        raise UsageError(f"every input needs the same number of samples, at least one; given: {counts}")
+        raise UsageError(
+            f"every input needs the same number of samples, at least one; given: {counts}",
+            hint="The first axis of each array is the sample.",
+        )
     return [np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in specs]
 
 
@@ -200,7 +208,7 @@ def output_specs(names: Sequence[str], outputs: Arrays) -> tuple[TensorSpec, ...
 def named(
     value: Any, is_tensor: Callable[[Any], bool], name: str = "", *, by_key: bool = False, lenient: bool = False
 ) -> list[tuple[str, Any]]:
-    """Flatten what a model returned (tensor, tuple, dict, named tuple) into named tensors.
+    """Flatten what a model returned (tensor, tuple, dict, named tuple, dataclass) into named tensors.
 
     Dicts keep their own order, or with ``by_key`` that of their keys. What is none of these is left out if ``lenient``.
     """
@@ -211,16 +219,30 @@ def named(
     elif isinstance(value, list | tuple):
         fields = getattr(value, "_fields", None) or [f"output_{i}" if not name else str(i) for i in range(len(value))]
         entries = [(str(key), inner) for key, inner in zip(fields, value, strict=True)]
+    elif is_record(value):
+        entries = fields_of(value)
     elif value is None or lenient:
         return []
     else:
         raise UsageError(
-            f"the model returns a {type(value).__name__}; allowed: tensors, tuples, lists and dicts of them"
+            f"the model returns {with_article(type(value).__name__)}",
+            hint="Return tensors, or tuples, lists, dicts or dataclasses of them.",
         )
     named_entries = [(f"{name}_{key}" if name else key, inner) for key, inner in entries]
     return [
         pair for key, inner in named_entries for pair in named(inner, is_tensor, key, by_key=by_key, lenient=lenient)
     ]
+
+
+def is_record(value: Any) -> bool:
+    """Whether a value is an object of a dataclass."""
+    return is_dataclass(value) and not isinstance(value, type)
+
+
+def fields_of(value: Any) -> list[tuple[str, Any]]:
+    """What an object of a dataclass holds, by its names; what is None is not there."""
+    found = ((field.name, getattr(value, field.name)) for field in fields(value))
+    return [(name, inner) for name, inner in found if inner is not None]
 
 
 def check_finite(tensors: Iterable[tuple[str, NDArray[np.generic], bool]]) -> None:
@@ -281,7 +303,7 @@ def merge_inputs(
         The inputs, and a note for each axis that was open or that looks like a batch and is none.
 
     Raises:
-        UsageError: an input is declared that the model does not have.
+        UsageError: an input is declared that the model does not have, or one is larger than any sample.
         NoShapeError: one is neither found nor declared nor shown.
     """
     declared = {t.name: t for t in given}
@@ -310,8 +332,25 @@ def merge_inputs(
             + " (with your own shape), or samples with --calibrate.",
         )
     inputs = tuple(spec for spec in specs if spec is not None)
+    _check_sizes(inputs)
     notes = [note for spec, one in zip(inputs, found, strict=True) for note in _notes(spec, one, spec.name in declared)]
     return inputs, tuple(notes)
+
+
+#: What one sample of an input may take: no device at the edge holds more, nor does a file of most formats.
+_MOST_SAMPLE_BYTES = 4 << 30
+
+
+def _check_sizes(specs: Sequence[TensorSpec]) -> None:
+    """Refuse shapes of which no sample can be made, before one is."""
+    for spec in specs:
+        size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        if size > _MOST_SAMPLE_BYTES:
+            raise UsageError(
+                f"input {spec.name!r} has the shape {spec.shape}: one sample of {spec.dtype} takes "
+                f"{size / 2**30:.0f} GiB, and at most {_MOST_SAMPLE_BYTES >> 30} GiB are allowed",
+                hint="Check the lengths of its axes, in the model or in --input.",
+            )
 
 
 def _for_example(found: Found | None) -> str:
@@ -355,5 +394,8 @@ def identifiers(names: Sequence[str]) -> list[str]:
     found = ["".join(c if c.isalnum() or c == "_" else "_" for c in name) for name in names]
     found = [name if name.isidentifier() else f"x_{name}" for name in found]
     if len(set(found)) != len(found):
-        raise UsageError(f"inputs {', '.join(names)} have the same name once special characters are replaced")
+        raise UsageError(
+            f"inputs {', '.join(names)} have the same name once special characters are replaced",
+            hint="Rename one of them in the model, with letters, digits and _ alone.",
+        )
     return found

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from edgekit import user_code
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, with_article
 from edgekit.frameworks import optional
 from edgekit.signature import Framework
 from edgekit.sources.source import Source
@@ -38,7 +38,7 @@ def model_from(source: Source) -> Any:
     made = user_code.call(str(source.path), source.function)
     if framework_of(made) is None:
         raise UsageError(
-            f"{source.given} returned a {type(made).__name__}; allowed: torch.nn.Module, keras.Model",
+            f"{source.given} returned {with_article(type(made).__name__)}; allowed: torch.nn.Module, keras.Model",
             hint="Return the model itself, not a class or a list.",
         )
     return made

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit import zoo
-from edgekit.errors import DamagedFileError, NoShapeError, UnsupportedError, UsageError, did_you_mean
+from edgekit.errors import DamagedFileError, NoShapeError, UnsupportedError, UsageError, did_you_mean, with_article
 from edgekit.frameworks import LoadedModel, keras_outputs, python_file
 from edgekit.frameworks.brought import faults, watching_torch
 from edgekit.frameworks.brought import torch as brought
@@ -178,6 +178,7 @@ def _python(source: Source) -> Loaded:
     notes = brought.plain(source.given, model)
     if source.weights:
         _load_state(model, source.weights)
+    brought.on_meta(source.given, model)
     names, found, sample, fixed = _asked(source, model, were)
     with brought.whole_windows(model) as cut:
         loaded = _finish(source, model, model, names, found, sample)
@@ -234,7 +235,7 @@ def _finish(
     outputs = named(returned, torch.is_tensor, lenient=True)
     if not outputs:
         raise UsageError(
-            f"{source.given} returns no tensor, but {type(returned).__name__}",
+            f"{source.given} returns no tensor, but {with_article(type(returned).__name__)}",
             hint="Return a tensor, or a tuple, list or dict of tensors.",
         )
     for name, tensor in outputs:
@@ -247,7 +248,8 @@ def _finish(
     called = brought.apart([name for name, _ in outputs], [t.name for t in inputs])
     doubled = [f"The output {n} has the name of an input: it is {o} in the file." for n, o in called.items() if n != o]
     outputs, notes = [(called[name], tensor) for name, tensor in outputs], (*notes, *doubled)
-    if source.kind == "python" and (beside := brought.others(returned)):
+    beside = brought.others(returned)
+    if source.kind == "python" and (beside or brought.holds_records(returned)):
         brought.taking(module, names)  # exporters take tensors alone
         left_out = [f"Output {what}, which is no tensor: it is not in the file." for what in beside]
         notes = (*notes, *(note for note in left_out if "is None," not in note))
@@ -275,7 +277,10 @@ def _caller(module: Any, names: Sequence[str]) -> Any:
         with torch.no_grad():
             outputs = named(module(*(torch.from_numpy(a) for a in arrays)), torch.is_tensor, lenient=True)
         if len(outputs) != len(names):
-            raise UsageError(f"the model returned {len(outputs)} outputs, and {len(names)} when it was loaded")
+            raise UsageError(
+                f"the model returned {len(outputs)} outputs, and {len(names)} when it was loaded",
+                hint="A file always has the same outputs: return each of them for all inputs.",
+            )
         return [_array(tensor) for _, tensor in outputs]
 
     return call
@@ -332,7 +337,8 @@ def _asked(
             hint=f"Name them: --input {(optional or ['x'])[0]}=1x16:int64 (with your own shape), or an attribute "
             "example_inputs, a dict of tensors.",
         )
-    if fixed or names != [*needed, *optional][: len(names)] or len(names) > len(needed):
+    by_place = names == [*needed, *optional][: len(names)] and not set(names).intersection(brought.by_name(model))
+    if fixed or not by_place or len(names) > len(needed):
         brought.taking(model, names, fixed)
     found = [
         Found(n, tuple(given[n].shape), _dtype(given[n], were), example=True) if n in given else None for n in names
@@ -354,7 +360,7 @@ def _states(source: Source, said: Any, signature: Signature) -> tuple[State, ...
     where = f"streaming_state of {source.given}"
     inputs, outputs = ({t.name: t for t in side} for side in (signature.inputs, signature.outputs))
     if not isinstance(said, Mapping):
-        raise UsageError(f"{where} is a {type(said).__name__}", hint='Give a dict: {"state": "next"}.')
+        raise UsageError(f"{where} is {with_article(type(said).__name__)}", hint='Give a dict: {"state": "next"}.')
     found = []
     for name, value in said.items():
         output, initial = value if isinstance(value, tuple) else (value, 0.0)
@@ -365,18 +371,27 @@ def _states(source: Source, said: Any, signature: Signature) -> tuple[State, ...
             )
         into, out = inputs[name], outputs[output]
         if (into.shape, into.dtype) != (out.shape, out.dtype):
-            raise UsageError(f"{where}: {output!r} is {out.dtype} {out.shape}, {name!r} is {into.dtype} {into.shape}")
+            raise UsageError(
+                f"{where}: {output!r} is {out.dtype} {out.shape}, {name!r} is {into.dtype} {into.shape}",
+                hint="Return the state as it is taken.",
+            )
         found.append(State(output, name, _initial(where, torch.as_tensor(initial), into)))
     return tuple(found)
+
+
+#: The next step where a state's first value is none.
+_BEGIN = "Give one finite number, or as many as the state has."
 
 
 def _initial(where: str, value: torch.Tensor, into: TensorSpec) -> float | tuple[float, ...]:
     """A state's first value: a number, also where all elements are one."""
     if value.ndim and tuple(value.shape) not in (into.shape, into.row):
-        raise UsageError(f"{where}: {into.name!r} begins with {tuple(value.shape)}; it has shape {into.shape}")
+        raise UsageError(
+            f"{where}: {into.name!r} begins with {tuple(value.shape)}; it has shape {into.shape}", hint=_BEGIN
+        )
     values = value.detach().reshape(-1).tolist()
     if not all(map(math.isfinite, values)):
-        raise UsageError(f"{where}: {into.name!r} begins with NaN or infinity")
+        raise UsageError(f"{where}: {into.name!r} begins with NaN or infinity", hint=_BEGIN)
     return float(values[0]) if len(set(values)) == 1 else tuple(map(float, values))
 
 

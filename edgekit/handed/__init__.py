@@ -72,7 +72,7 @@ def given(
                 samples.write(value, path, option)
                 texts[option] = str(path)
                 arrays.append(option)
-        declared = tuple(map(sources.parse_input, inputs))
+        declared = sources.parse_inputs(inputs)
         examples = models.Examples(example_inputs, declared, [Path(texts[option]) for option in arrays])
         text, called = models.written(source, folder, examples)
         try:

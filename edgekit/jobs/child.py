@@ -39,6 +39,10 @@ def _log() -> None:
         traceback.print_exc()
 
 
+#: What helps where memory ends.
+_LESS = "Use a smaller model, or raise --memory-limit where the command has it."
+
+
 def _raised(error: Exception) -> dict[str, Any]:
     return {"error": {"type": type(error).__name__, "message": faults.located(error), "hint": ""}}
 
@@ -56,7 +60,8 @@ def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unhe
         return {"error": {"type": "KeyboardInterrupt", "message": "", "hint": ""}}
     except MemoryError:
         _log()
-        return {"error": {"type": "MemoryError", "message": "out of memory", "hint": ""}}
+        message = f"{request['step']} found no memory for what it needs"
+        return {"error": {"type": "FailedError", "message": message, "hint": _LESS}}
     except Exception as error:  # boundary: a toolchain may raise anything; the parent turns it into FAILED with the log
         _log()
         if isinstance(error, OSError) and error.errno in MANY and (many := of_system(error)):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from edgekit import user_code
-from edgekit.errors import FailedError, UsageError
+from edgekit.errors import FailedError, TimedOutError, UsageError
 from edgekit.jobs import host as machine
 from edgekit.jobs import interpreters, keys, wire
 from edgekit.jobs.store import Entry, Lease, Store, sha256_json
@@ -189,9 +189,12 @@ class Run:
 
             begun, start = unfinished.find(key), time.monotonic()
             left = begun.file("") if begun else None
-            answer = self.workers.ask(
-                environment, step, folder, request, confined=held, limits=limits, heard=heard, left=left
-            )
+            try:
+                answer = self.workers.ask(
+                    environment, step, folder, request, confined=held, limits=limits, heard=heard, left=left
+                )
+            except TimedOutError as error:
+                raise TimedOutError(f"the step {label!r}, {error}", hint=error.hint) from error
             if self._about:
                 self._times.took(self._about, label, time.monotonic() - start)
             return wire.plain(replace(answer, read={}) if held else answer)

@@ -28,7 +28,7 @@ from typing import IO, Any, Generic, TypeVar
 import psutil
 
 from edgekit import errors
-from edgekit.errors import EdgekitError, FailedError, MissingDependencyError
+from edgekit.errors import EdgekitError, FailedError, MissingDependencyError, TimedOutError
 from edgekit.jobs import extras, interpreters, interruption, processes, wire
 from edgekit.jobs.confine.entering import Bounds
 from edgekit.jobs.confine.room import Room
@@ -51,10 +51,11 @@ _COPIES = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request: wall seconds, and resident bytes of the child with its descendants."""
+    """Wall seconds of one request, resident bytes of the child's family; ``fixed``: no option of the command's."""
 
     seconds: float = 1800.0
     memory_bytes: int | None = None
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -287,9 +288,9 @@ class Worker:
             seen = len(self._pending)
             interruption.check()
             if time.monotonic() > deadline:
-                raise FailedError(
+                raise TimedOutError(
                     f"{step} did not finish within {limits.seconds:.0f} s and was ended",
-                    hint="Raise --timeout, or try another target.",
+                    hint="" if limits.fixed else "Give each step more with --timeout SECONDS, or try another target.",
                 )
             ended = not self.alive  # before looking: what it wrote before it ended is then there
             try:
@@ -310,7 +311,7 @@ class Worker:
             elif limits.memory_bytes is not None and processes.resident(self._watched) > limits.memory_bytes:
                 raise FailedError(
                     f"{step} took more than {limits.memory_bytes / 2**20:.0f} MiB of memory and was ended",
-                    hint="Raise --memory-limit, or use a smaller model.",
+                    hint="" if limits.fixed else "Raise --memory-limit, or use a smaller model.",
                 )
         line, _, self._pending = self._pending.partition(b"\n")
         return bytes(line)
@@ -332,13 +333,13 @@ class Worker:
             return interruption.ended_by(signal.SIGINT)
         kind = getattr(errors, error.type, None)
         if isinstance(kind, type) and issubclass(kind, EdgekitError) and kind is not EdgekitError:
-            known: EdgekitError = kind(error.message, hint=error.hint)
-            return known
+            return kind(error.message, hint=error.hint)
         if error.type in ("ModuleNotFoundError", "ImportError"):
             missing = error.message.partition("'")[2].partition("'")[0].split(".")[0]
             if extra := extras.of_module(missing):
-                hint = f"Run: pip install 'edgekit[{extra}]'"
-                return MissingDependencyError(f"{missing} is not installed", hint=hint)
+                return MissingDependencyError(
+                    f"{missing} is not installed", hint=f"Run: pip install 'edgekit[{extra}]'"
+                )
         named = step.removeprefix("edgekit.steps.").removesuffix(":run")
         return FailedError(f"{named} raised {error.type}: {error.message}")
 
@@ -390,7 +391,7 @@ class Workers:
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits(memory_bytes=self.default_memory_bytes())
+        self.limits = limits or Limits(memory_bytes=self.default_memory_bytes(), fixed=True)
         self._children: dict[str, Worker] = {}
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._closed = False
@@ -424,9 +425,8 @@ class Workers:
             limits: of this request, where they are not those of all.
             heard: see ``Worker.call``.
         """
-        interpreter = interpreters.for_job(environment, arguments)
+        interpreter, limits = interpreters.for_job(environment, arguments), limits or self.limits
         key = _key(environment, confined, interpreter)
-        limits = limits or self.limits
         with self._turns[key]:
             worker = self._children.get(key)
             if worker is not None and (worker.confined, worker.interpreter) != (confined, interpreter):

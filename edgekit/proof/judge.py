@@ -76,7 +76,20 @@ CLASSES = " Where only the largest value of the output counts, say so: --outputs
 
 
 def findings(parity: Parity, limits: ParityLimits, classes: Collection[str]) -> list[str]:
-    """What would be a failure of outputs that hold no classes, one sentence each."""
+    """What is odd and no failure, one sentence each: what would be one of outputs that hold no classes, for one."""
+    still = [name for name, output in parity.per_output.items() if output.still]
+    return [
+        *(
+            f"output {name!r} of the model is the same for all {parity.samples} samples: that the file is close to it "
+            "proves little; check the samples, and what the model makes of them"
+            for name in still
+        ),
+        *_of_classes(parity, limits, classes),
+    ]
+
+
+def _of_classes(parity: Parity, limits: ParityLimits, classes: Collection[str]) -> list[str]:
+    """What would be a failure of outputs that hold no classes."""
     found = [_useless(name, parity.per_output[name], limits) for name in classes if name in parity.per_output]
     return [f"{verdict.reason}; no failure, because it holds classes" for verdict in found if verdict.status != "PASS"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import schemes, toolchains
+from edgekit.data import archives
 from edgekit.errors import DamagedFileError, EdgekitError, FailedError, UsageError
 from edgekit.proof.speed import opened
 from edgekit.result import IO
@@ -53,7 +55,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Row:
-    """An array that went in or came out, of all samples; numbers are None where one is not finite, or there is none."""
+    """An array that went in or came out, of all samples.
+
+    Attributes:
+        name: of the input or output.
+        shape: with the samples first.
+        dtype: of its elements.
+        min: smallest number; None where one is not finite, or there is none, as the following two.
+        max: largest.
+        mean: of all.
+        nan: how many elements are NaN.
+        infinite: how many are infinite.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -61,6 +74,14 @@ class Row:
     min: float | None
     max: float | None
     mean: float | None
+    nan: int = 0
+    infinite: int = 0
+
+    @property
+    def odd(self) -> str:
+        """What is no number in it, in words; empty where all is."""
+        found = [f"{what} in {n}" for what, n in (("NaN", self.nan), ("infinity", self.infinite)) if n]
+        return f"{self.name!r} holds {' and '.join(found)} of {math.prod(self.shape)} values" if found else ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,14 @@ class Ran:
     outputs: tuple[Row, ...]
     left_out: tuple[str, ...] = ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd, a sentence each: NaN that went in and NaN that came out of numbers are told apart."""
+        rows = [("input", row) for row in self.inputs] + [("output", row) for row in self.outputs]
+        odd = tuple(f"the {side} {row.odd}" for side, row in rows if row.odd)
+        made = any(row.odd for row in self.outputs) and not any(row.odd for row in self.inputs)
+        return (*odd, "all inputs are finite: the file itself makes what is not") if made else odd
+
 
 def run(folder: Path, request: Request) -> Ran:
     """Run a file on each sample; writes ``outputs.npz``.
@@ -105,6 +134,7 @@ def run(folder: Path, request: Request) -> Ran:
         left_out: tuple[str, ...] = ()
     else:
         samples, left_out = _given(specs, Path(request.inputs))
+        _check_range(specs, samples, Path(request.inputs).name)
     options = Options(schemes.find(request.precision))
     session = toolchains.open_session(request.toolchain, file, options, entry=request.entry)
     found = []
@@ -177,6 +207,22 @@ def _given(specs: Sequence[IO], file: Path) -> tuple[Sequence[Arrays], tuple[str
     return opened.samples(specs, arrays, file.name), left_out
 
 
+def _check_range(specs: Sequence[IO], samples: Sequence[Arrays], file: str) -> None:
+    """Refuse numbers that an input's type makes infinite: what the file answers would not be its answer to them."""
+    for spec in specs:
+        if spec.dtype not in ("float16", "float32"):
+            continue
+        most = np.finfo(spec.dtype).max
+        for number, sample in enumerate(samples):
+            array = sample[spec.name]
+            if array.dtype.kind == "f" and (beyond := array[np.isfinite(array) & (np.abs(array) > most)]).size:
+                name = f"{file}: input {spec.name!r}"
+                raise UsageError(
+                    f"{name} has {beyond[0]} in sample {number}; {spec.dtype} holds at most {most}",
+                    hint="Store the values as the model takes them.",
+                )
+
+
 def _alone(specs: Sequence[IO], file: Path) -> Arrays:
     """The array of an npy file."""
     if len(specs) != 1:
@@ -185,6 +231,8 @@ def _alone(specs: Sequence[IO], file: Path) -> Arrays:
     try:
         return {specs[0].name: np.load(file, allow_pickle=False)}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if str(error).startswith(opened.OBJECTS):
+            raise archives.pickled(file.name) from error
         raise UsageError(f"{file.name} is no npy file of numbers", hint="Write it by numpy.save.") from error
 
 
@@ -205,6 +253,7 @@ def _row(name: str, array: NDArray[Any]) -> Row:
     if array.dtype == object:
         raise DamagedFileError(f"the output {name!r} is no number")
     wide = array.astype(np.float64)
-    finite = bool(np.isfinite(wide).all()) and wide.size > 0
-    numbers = (float(wide.min()), float(wide.max()), float(wide.mean())) if finite else (None, None, None)
-    return Row(name, tuple(array.shape), array.dtype.name, *numbers)
+    nan, infinite = int(np.isnan(wide).sum()), int(np.isinf(wide).sum())
+    finite = wide.size > 0 and not nan and not infinite
+    least, most, mean = (float(wide.min()), float(wide.max()), float(wide.mean())) if finite else (None, None, None)
+    return Row(name, tuple(array.shape), array.dtype.name, least, most, mean, nan, infinite)

@@ -162,6 +162,7 @@ def _output(name: str, found: Sums) -> OutputParity:
         channel=_worst_channel(found) if found.samples >= FEWEST_PER_CHANNEL else None,
         dead=dead,
         constant=constant,
+        still=found.samples > 1 and not varies,
         equal=None if found.equal is None else found.equal / found.size,
         masked=found.masked,
     )

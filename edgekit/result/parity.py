@@ -37,6 +37,8 @@ class OutputParity(Measured):
         channel: the worst channel; None where there are none, or too few samples.
         dead: why the output carries nothing although the reference does, or an empty string.
         constant: whether that is because every sample gets the same answer.
+        still: whether the reference itself is the same for every sample, but for rounding, so that a file that always
+            answers so is as close.
         equal: share of equal values, of integer and boolean outputs; None for others.
         masked: values that the reference masks (``proof.masks``): they must be masked in the file, too, and count
             nowhere else.
@@ -50,6 +52,7 @@ class OutputParity(Measured):
     channel: Channel | None = None
     dead: str = ""
     constant: bool = False
+    still: bool = False
     equal: float | None = None
     masked: int = 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgekit.data import archives
-from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError, with_article
 from edgekit.signature import Environment
 from edgekit.sources import allowed, documents, exported_program, hdf5, keras_config, saved_model, torchscript
 from edgekit.sources.source import Facts
@@ -102,7 +102,7 @@ def _h5(path: Path, given: str, folder: Path, trust: bool) -> Facts:
         )
     config = documents.read_json(text, f"{given}: its model configuration")
     if not isinstance(config, dict):
-        raise DamagedFileError(f"{given}: its model configuration is a {type(config).__name__}")
+        raise DamagedFileError(f"{given}: its model configuration is {with_article(type(config).__name__)}")
     if not trust:
         keras_config.check(config, given)
     old = version[:2] in ("1.", "2.") and not keras_config.loads_in_keras_3(config)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from edgekit.errors import DamagedFileError, EdgekitError
+from edgekit.errors import DamagedFileError, EdgekitError, with_article
 from edgekit.sources import allowed
 
 #: Layers of a Keras 2 file that Keras 3 loads with equal outputs, measured class by class (3.15.1 against tf_keras
@@ -58,7 +58,7 @@ def check(config: Any, given: str) -> None:
         DamagedFileError: a configuration that is none.
     """
     if not isinstance(config, dict):
-        raise DamagedFileError(f"{given} has a {type(config).__name__} for its configuration")
+        raise DamagedFileError(f"{given} has {with_article(type(config).__name__)} for its configuration")
     # What the outermost model was compiled with is not read, and holds the user's own losses and metrics.
     read = {key: value for key, value in config.items() if key != "compile_config"}
     for node in nodes(read):
@@ -149,7 +149,7 @@ def _settings(node: Mapping[str, Any]) -> Mapping[str, Any]:
 def _check_node(node: Mapping[str, Any], given: str) -> None:
     kind, settings, lists = node["class_name"], _settings(node), allowed.lists("keras")
     if not isinstance(kind, str):
-        raise DamagedFileError(f"{given} names a class by a {type(kind).__name__}")
+        raise DamagedFileError(f"{given} names a class by {with_article(type(kind).__name__)}")
     name = settings.get("name")
     shown = f"a {kind} {name!r}" if name else f"a {kind}"
     if kind in lists["refused"]:

@@ -8,14 +8,15 @@ taken, as the parent handed them in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError, EncodeError
 
-from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError, UsageError, printable
+from edgekit.errors import DamagedFileError, UnsupportedError, UsageError, printable
 from edgekit.sources import allowed
+from edgekit.sources.onnx_file import parts
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("onnx", "protobuf")
@@ -23,9 +24,6 @@ PACKAGES = ("onnx", "protobuf")
 #: ONNX's own domains; operators of all others need code that somebody wrote.
 STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 MICROSOFT = "com.microsoft"
-#: A protocol buffer has 2 GiB at most, and so has every ONNX file that is written of a model.
-_MOST_BYTES = (1 << 31) - (1 << 20)
-_AGAIN = "Export it again, or copy it again."
 
 
 def parse(path: Path, given: str) -> onnx.ModelProto:
@@ -35,15 +33,15 @@ def parse(path: Path, given: str) -> onnx.ModelProto:
         DamagedFileError: truncated, altered, or no ONNX model.
         UnsupportedError: of a later version than the installed package knows, or larger than one file can be.
     """
-    if path.stat().st_size > _MOST_BYTES:
-        raise _too_large(given)
+    if path.stat().st_size > parts.MOST_BYTES:
+        raise parts.too_large(given)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise DamagedFileError(f"{given} is not an ONNX model: it cannot be parsed", hint=_AGAIN) from error
+        raise DamagedFileError(f"{given} is not an ONNX model: it cannot be parsed", hint=parts.AGAIN) from error
     if not model.HasField("graph") or not model.ir_version:
-        raise DamagedFileError(f"{given} is not an ONNX model: it has no graph", hint=_AGAIN)
+        raise DamagedFileError(f"{given} is not an ONNX model: it has no graph", hint=parts.AGAIN)
     known = onnx.defs.onnx_opset_version()
     opset = opset_of(model)
     if opset > known or model.ir_version > onnx.IR_VERSION:
@@ -60,56 +58,20 @@ def opset_of(model: onnx.ModelProto) -> int:
     return max((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
 
-def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a graph: initializers, attributes, and those of the bodies of its control flow."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _attributes(node)
-
-
-def _attributes(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for body in (attribute.g, *attribute.graphs):
-            yield from tensors(body)
-
-
-def _outside(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    inside = (t for function in model.functions for node in function.node for t in _attributes(node))
-    everywhere = (*tensors(model.graph), *inside)
-    return (t for t in everywhere if t.data_location == onnx.TensorProto.EXTERNAL)
-
-
-def _stored(tensor: onnx.TensorProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in tensor.external_data}
-
-
 def beside(model: onnx.ModelProto, given: str) -> tuple[str, ...]:
     """The files of weights that a model names, relative to its folder.
 
     Raises:
+        DamagedFileError: one has no name.
         UnsafeInputError: one of them lies elsewhere.
     """
     found: dict[str, None] = {}
-    for tensor in _outside(model):
-        location = _stored(tensor).get("location", "")
-        if not lies_below(location):
-            raise UnsafeInputError(
-                f"{given} takes the weight {tensor.name!r} from {location!r}, outside of its own folder",
-                hint="Keep external data beside the model.",
-            )
+    for tensor in parts.outside(model):
+        location = parts.located(tensor, given)
+        if not parts.lies_below(location):
+            raise parts.elsewhere(tensor, given)
         found[location] = None
     return tuple(sorted(found))
-
-
-def lies_below(location: str) -> bool:
-    """Whether a name is that of a file below a folder, whatever lies there."""
-    parts = PurePosixPath(location).parts
-    return bool(parts) and "\0" not in location and "\\" not in location and ".." not in parts and parts[0] != "/"
 
 
 def check(path: Path, given: str, folder: Path, files: Mapping[str, Path], *, trust: bool) -> Path:
@@ -125,7 +87,8 @@ def check(path: Path, given: str, folder: Path, files: Mapping[str, Path], *, tr
     Raises:
         DamagedFileError: truncated, altered, or not what it says.
         UnsafeInputError: weights outside of its folder, or an operator that reads files or runs code.
-        UnsupportedError: an operator that neither ONNX nor ONNX Runtime has; more than 2 GiB.
+        UnsupportedError: an operator that neither ONNX nor ONNX Runtime has; more than 2 GiB, or functions that
+            are written out as more operators than any model has.
         UsageError: a name that cannot be shown.
     """
     model = parse(path, given)
@@ -133,73 +96,42 @@ def check(path: Path, given: str, folder: Path, files: Mapping[str, Path], *, tr
     _bring_in(model, given, files)
     try:
         if model.functions:
+            parts.check_functions(model, given)
             model = onnx.inliner.inline_local_functions(model)
         _check_operators(model, given, trust=trust)
         if not model.graph.node:
-            raise UsageError(f"{given} computes nothing: its graph has no operator", hint=_AGAIN)
+            raise UsageError(f"{given} computes nothing: its graph has no operator", hint=parts.AGAIN)
         copy = folder / "model.onnx"
         copy.write_bytes(model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(copy), full_check=True)
     except EncodeError as error:
-        raise _too_large(given) from error
+        raise parts.too_large(given) from error
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         said = " ".join(str(error).replace(str(folder), "").split())[:400]
-        raise DamagedFileError(f"{given} is not a valid ONNX model: {said}", hint=_AGAIN) from error
+        raise DamagedFileError(f"{given} is not a valid ONNX model: {said}", hint=parts.AGAIN) from error
     return copy
-
-
-def _too_large(given: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"{given} holds more than 2 GiB, and an ONNX file that is written of it can hold no more",
-        hint="Export the model in parts, or with float16 weights.",
-    )
 
 
 def _bring_in(model: onnx.ModelProto, given: str, files: Mapping[str, Path]) -> None:
     """Put the weights that lie in other files into the model."""
     total = model.ByteSize()
-    for tensor in _outside(model):
-        said = _stored(tensor)
-        try:
-            file = files[said["location"]]
-            size = file.stat().st_size
-            offset = int(said.get("offset") or 0)
-            length = int(said.get("length") or size - offset)
-        except (KeyError, OSError, ValueError) as error:
-            raise DamagedFileError(
-                f"{given} takes the weight {tensor.name!r} from {said.get('location', '')!r}, which is not there",
-                hint="Copy it beside the model.",
-            ) from error
-        if offset < 0 or length < 0 or offset + length > size:
-            raise DamagedFileError(
-                f"{given} takes the weight {tensor.name!r} from bytes {offset} to {offset + length} of "
-                f"{said['location']!r}, which has {size}",
-                hint="Copy both files again.",
-            )
+    for tensor in parts.outside(model):
+        offset, length = parts.span(tensor, given, files)
         total += length
-        if total > _MOST_BYTES:
-            raise _too_large(given)
-        with file.open("rb") as opened:
+        if total > parts.MOST_BYTES:
+            raise parts.too_large(given)
+        with files[parts.stored_at(tensor)["location"]].open("rb") as opened:
             opened.seek(offset)
             tensor.raw_data = opened.read(length)
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
 
 
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The operators of a graph, and of the bodies of its control flow."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield from nodes(body)
-
-
 def _check_operators(model: onnx.ModelProto, given: str, *, trust: bool) -> None:
     versions = {("" if o.domain == "ai.onnx" else o.domain): int(o.version) for o in model.opset_import}
     known = frozenset(allowed.lists("onnx")["microsoft"] | allowed.lists("onnx")["quantized"])
-    for node in nodes(model.graph):
-        domain = "" if node.domain == "ai.onnx" else node.domain
+    for node in parts.nodes(model.graph):
+        domain = parts.domain_of(node)
         where = f"{given}: the operator {domain + '.' if domain else ''}{node.op_type} ({node.name or 'no name'})"
         if domain in STANDARD:
             if not onnx.defs.has(node.op_type, versions.get(domain, 1), domain):

@@ -11,13 +11,14 @@ import difflib
 import hashlib
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgekit import user_code, zoo
-from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, unknown_name
+from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError, nearest, unknown_name
 from edgekit.signature import WHOLE, Environment, Framework, TensorSpec
 
 Kind = Literal["zoo", "keras", "h5", "savedmodel", "pt2", "torchscript", "onnx", "python"]
@@ -28,6 +29,8 @@ ALLOWED = (
 )
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
+#: Endings of models that are one file each.
+_FILES = {".keras", ".h5", ".hdf5", ".pt2", ".onnx"}
 _PICKLES = {".pt", ".pth", ".jit", ".torchscript", ".bin", ".ckpt", ".pkl", ".pickle"}
 
 _LOADERS: tuple[Environment, ...] = ("keras-tensorflow", "keras-torch", "torch", "tf-keras", "onnx", "onnx2tf")
@@ -133,10 +136,7 @@ def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> So
         DamagedFileError: the file is empty.
         UnsafeInputError: a link in a folder, or no file at all, and ``trust`` is not given.
     """
-    declared = tuple(parse_input(declaration) for declaration in inputs)
-    repeated = {t.name for t in declared if [u.name for u in declared].count(t.name) > 1}
-    if repeated:
-        raise UsageError(f"--input names {', '.join(sorted(repeated))} more than once")
+    declared = parse_inputs(inputs)
     python = re.fullmatch(r"(?s)(?P<path>.+\.py)(:(?P<function>[^:/]*))?", text)
     zoo_name = _ZOO.fullmatch(text)
     if python:
@@ -148,6 +148,14 @@ def resolve(text: str, *, inputs: Sequence[str] = (), trust: bool = False) -> So
     return replace(found, inputs=declared, trust=trust)
 
 
+def parse_inputs(declarations: Sequence[str], option: str = "--input") -> tuple[TensorSpec, ...]:
+    """Read several declarations; raises ``UsageError`` where one cannot be read, or names what another names."""
+    declared = tuple(parse_input(declaration) for declaration in declarations)
+    if repeated := sorted(name for name, count in Counter(t.name for t in declared).items() if count > 1):
+        raise UsageError(f"{option} names {', '.join(repeated)} more than once", hint="Give each input one shape.")
+    return declared
+
+
 def parse_input(declaration: str) -> TensorSpec:
     """Read ``name=1x3x224x224:float32``: the shape of one sample as a run takes it, a batch of 1 included."""
     match = re.fullmatch(r"(?P<name>[^=]+)=(?P<shape>\d+(x\d+)*)(:(?P<dtype>\w+))?", declaration.strip())
@@ -156,7 +164,10 @@ def parse_input(declaration: str) -> TensorSpec:
     shape = tuple(int(n) for n in match["shape"].split("x"))
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
-        raise UsageError(f"--input {declaration!r}: unknown type {dtype!r}; allowed: {', '.join(DTYPES)}")
+        raise UsageError(
+            f"--input {declaration!r}: unknown type {dtype!r}; allowed: {', '.join(DTYPES)}",
+            hint=f"Write --input {match['name']}={match['shape']}:{nearest(dtype, DTYPES)}.",
+        )
     if 0 in shape:
         raise UsageError(
             f"--input {declaration!r}: shape {shape} has a zero",
@@ -168,7 +179,9 @@ def parse_input(declaration: str) -> TensorSpec:
 def with_framework(source: Source, framework: Framework) -> Source:
     """The same source with its framework decided (a zoo name without ``@``, an identified Python function)."""
     if source.framework not in (None, framework):
-        raise UsageError(f"{source.given} is a {source.framework} model, not {framework}")
+        raise UsageError(
+            f"{source.given} is a {source.framework} model, not {framework}", hint="Leave out what is behind the @."
+        )
     if source.kind == "zoo":
         assert source.config is not None
         return replace(source, framework=framework, sha256=_zoo_sha256(source.name, source.config, framework))
@@ -230,7 +243,10 @@ def _zoo(text: str, name: str, config: str, framework: str | None) -> Source:
     if framework is None:
         return Source(text, "zoo", None, name, _zoo_sha256(name, config, None), config=config)
     if framework not in ("keras", "torch"):
-        raise UsageError(f"unknown framework {framework!r} in {text!r}; allowed: keras, torch")
+        raise UsageError(
+            f"unknown framework {framework!r} in {text!r}; allowed: keras, torch",
+            hint=f"Write {name}@{nearest(framework, ('keras', 'torch'))}.",
+        )
     chosen: Framework = "keras" if framework == "keras" else "torch"
     return Source(text, "zoo", chosen, name, _zoo_sha256(name, config, chosen), config=config)
 
@@ -312,6 +328,12 @@ def _kind(path: Path) -> tuple[Kind, Framework]:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel", "keras"
+        if path.suffix.lower() in _FILES:
+            inside = sorted(member for member in path.iterdir() if member.suffix == path.suffix)
+            raise UsageError(
+                f"{path} is a folder, and a model of this ending is a file",
+                hint=f"Give the file in it: {inside[0]}." if inside else f"Allowed: {ALLOWED}.",
+            )
         what = "an empty folder" if not any(path.iterdir()) else "a folder without saved_model.pb"
         raise UsageError(f"{path} is {what}, not a SavedModel", hint=f"Allowed: {ALLOWED}.")
     if not path.is_file():

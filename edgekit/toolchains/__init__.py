@@ -1,14 +1,15 @@
 """Toolchains: one module per vendor, found by name; each drives a converter and its runtime.
 
 A toolchain is a folder whose ``__init__`` holds facts alone (``PACKAGES``: the distributions whose versions matter;
-``ENDING``: of its files, where they are told by it; ``ENTRY``: what the format calls one of several parts of a file,
-where it can hold several: ``open_session`` and ``audit`` then take its name as ``entry``; ``FOLDS_NORMS_OF``:
-frameworks whose exporter multiplies a norm's scales into the weights behind it; ``ZEROS``: what the format and its
-runtime make of weights that are zero; ``INTEGER_BIASES``: kinds of layers whose biases are int32 where activations
-have ranges, of the step of what the layer takes times that of its weights, with the most axes that a result may have
-for it, None for any; ``INTEGER_TABLES``: whether what is looked up in becomes int8 with a scale per row, too;
-``VARIABLES``: what every child sets in its environment, where the vendor's libraries need it), so that the parent
-process may read them. What needs a framework or a runtime lies in modules that are imported in children only:
+``ENDING``: of its files, where they are told by it; ``FOLDERS``: whether they are folders; ``ENTRY``: what the format
+calls one of several parts of a file, where it can hold several: ``open_session`` and ``audit`` then take its name as
+``entry``; ``FOLDS_NORMS_OF``: frameworks whose exporter multiplies a norm's scales into the weights behind it;
+``ZEROS``: what the format and its runtime make of weights that are zero; ``INTEGER_BIASES``: kinds of layers whose
+biases are int32 where activations have ranges, of the step of what the layer takes times that of its weights, with the
+most axes that a result may have for it, None for any; ``INTEGER_TABLES``: whether what is looked up in becomes int8
+with a scale per row, too; ``VARIABLES``: what every child sets in its environment, where the vendor's libraries need
+it), so that the parent process may read them. What needs a framework or a runtime lies in modules that are imported in
+children only:
 
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Inspected``: what is inside, from the file itself, nothing executed;

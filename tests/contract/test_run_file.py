@@ -86,6 +86,44 @@ def test_an_index_beyond_a_table_is_no_damaged_file(tmp_path, capsys):
     assert found["reason"].startswith("m.onnx does not run on sample 1 of the inputs: ") and "idx=7" in found["reason"]
 
 
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ([2, 1, np.nan], ["the input 'x' holds NaN in 1 of 3 values", "the output 'y' holds NaN in 1 of 3 values"]),
+        ([1, -1, 0], ["the output 'y' holds NaN in 1 and infinity in 1 of 3 values", "all inputs are finite"]),
+        ([1, 2, 3], []),
+    ],
+)
+def test_what_is_no_number_is_said(tmp_path, capsys, x, said):
+    values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, (1, 3)) for n in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Log", ["x"], ["y"])], "log", values[:1], values[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=np.array([x], np.float32))
+    assert cli.run(["run", str(tmp_path / "m.onnx"), "--inputs", str(tmp_path / "x.npz"), "--json"]) == 0
+    captured = capsys.readouterr()
+    notes = json.loads(captured.out)["notes"]
+    assert len(notes) == len(said)
+    for note, text in zip(notes, said, strict=True):
+        assert note.startswith(text) and f"note: {note}" in captured.err
+
+
+def test_numbers_that_the_input_cannot_hold_are_refused(tmp_path, capsys):
+    with np.load(DIGITS / "golden.npz") as golden:
+        [x] = [golden[name].astype(np.float64) for name in golden.files if name.startswith("in/")]
+    x[1].flat[0] = 1e300
+    np.savez(tmp_path / "x.npz", x=x)
+    code, found = ran(capsys, DIGITS, "--inputs", tmp_path / "x.npz")
+    assert code == 2 and "has 1e+300 in sample 1; float32 holds at most 3.40" in found["reason"]
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy"])
+def test_pickled_objects_are_refused_as_by_convert(tmp_path, capsys, name):
+    (np.savez if name == "x.npz" else np.save)(tmp_path / name, np.array([{}, 1], object))
+    code, found = ran(capsys, DIGITS, "--inputs", tmp_path / name)
+    assert (code, found["error"]["code"]) == (8, "unsafe-input") and "pickled objects" in found["reason"]
+
+
 def test_weights_that_were_cut_off_are_named(tmp_path, capsys):
     file = table(tmp_path)
     (tmp_path / "rows.bin").write_bytes(bytes(8))

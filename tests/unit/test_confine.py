@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import FailedError, UnsafeInputError, UsageError
-from edgekit.jobs.confine import kernel
+from edgekit.errors import DamagedFileError, FailedError, TimedOutError, UnsafeInputError, UsageError
+from edgekit.jobs.confine import kernel, untrusted
 from edgekit.jobs.confine.room import Room, copy
 from edgekit.jobs.workers import Confined, Limits, Workers
 
@@ -169,7 +169,7 @@ def test_memory_time_file_size_and_answers_are_limited(workers, near, tmp_path):
         confined = Confined("a model", near, file_bytes=1 << 20)
         return workers.call("runtime", f"hostile:{step}", arguments, confined=confined, limits=limits)
 
-    with pytest.raises(FailedError, match="MemoryError"):
+    with pytest.raises(FailedError, match="found no memory for what it needs"):
         call("allocate", size=64 << 30)
     with pytest.raises(FailedError, match="did not finish within 1 s"):
         call("spin", Limits(1.0), seconds=60)
@@ -183,7 +183,7 @@ def test_memory_time_file_size_and_answers_are_limited(workers, near, tmp_path):
         call("fill_without_names", folder=tmp_path, count=8, size=900 << 10)
     with pytest.raises(FailedError, match="more than 64 MiB"):
         call("answer_with", count=100 << 20)
-    call("spin", Limits(1.0), seconds=0)  # starts a child whose requests may take a second on each core
+    call("spin", Limits(3.0), seconds=0)  # starts a child whose requests may take three seconds on each core
     with pytest.raises(FailedError, match="SIGXCPU"):
         call("spin", seconds=25)
 
@@ -290,3 +290,10 @@ def test_a_file_of_the_store_gets_a_second_name_instead(tmp_path):
     (tmp_path / "entry").write_text("x")
     assert os.path.samefile(room.bring(tmp_path / "entry"), tmp_path / "entry")
     room.close()
+
+
+def test_what_takes_too_long_is_not_only_said_to_be_damaged():
+    said = r"m.onnx takes too long: the step 'load', .* computes without end"
+    with pytest.raises(DamagedFileError, match=said) as error, untrusted.blame("m.onnx"):
+        raise TimedOutError("the step 'load', it did not finish", hint="Give it more.")
+    assert error.value.hint == "Give it more."

@@ -80,6 +80,7 @@ def test_a_function_has_the_users_rights_and_has_to_end(tmp_path):
     with Workers(Limits(4, 4 << 30)) as workers, pytest.raises(UsageError) as raised:
         gather(given, workers, tmp_path / "home")
     assert str(raised.value).startswith(f"the samples of {given} could not be read: ")
+    assert "the step 'samples:test', " in str(raised.value)
     assert "did not finish within 4 s" in str(raised.value)
 
 

@@ -96,6 +96,7 @@ def test_what_convert_refuses_before_work_a_dry_run_refuses(command: list[str], 
     (tmp_path / "out" / "mine").touch()
     assert run([*command, "--dry-run"]) == 2
     assert run(["convert", "dense@torch", "--target", "null-int8", "--dry-run"]) == 2, "it needs calibration samples"
+    assert run(["convert", "dense@torch", "--target", "null-fp32,null-fp32", "--dry-run"]) == 2, "they are one"
 
 
 @pytest.mark.parametrize("fault", ["names", "shapes", "dtypes"])

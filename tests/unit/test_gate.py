@@ -225,6 +225,16 @@ def test_a_bad_channel_is_named_and_is_a_finding_where_only_the_largest_value_co
     assert "of axis 2" in finding
 
 
+def test_an_output_that_is_the_same_for_all_samples_is_a_finding() -> None:
+    moving, still = np.random.default_rng(0).normal(size=(9, 4)), np.tile(np.arange(4.0), (9, 1))
+    for same in (still, still.astype(np.int64), np.zeros((9, 4)), 1 + 1e-12 * moving):
+        found = compare({"m": moving, "s": same}, {"m": moving, "s": same})
+        assert judge_parity(found, GATE.parity).status == "PASS"
+        [finding] = judge.findings(found, GATE.parity, [])
+        assert finding.startswith("output 's' of the model is the same for all 9 samples")
+    assert not judge.findings(compare({"s": still[:1]}, {"s": still[:1]}), GATE.parity, []), "one sample tells nothing"
+
+
 def test_a_dead_output_fails_although_it_holds_classes() -> None:
     logits = np.random.default_rng(0).normal(size=(16, 4)) + 100
     found = compare({"y": logits}, {"y": np.full_like(logits, 100)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgekit import api
+import edgekit
+from edgekit import api, errors
 from edgekit.artifact import folder, publishing
 from edgekit.cli.main import app, run
 from edgekit.errors import EdgekitError, UsageError, of_system
@@ -18,6 +20,49 @@ from edgekit.jobs import child
 from edgekit.proof import metrics
 from edgekit.proof.metrics import classes
 from edgekit.sources import source as sources
+
+PACKAGE = Path(edgekit.__file__).parent
+#: What a model's own code raised: what to do about it only its author knows.
+WITHOUT = "faults.told(error, self.native)"
+
+
+def test_errors_about_what_people_bring_have_a_next_step() -> None:
+    """Of sources and frameworks; damaged files have one of their kind."""
+    lacking = []
+    for file in (*(PACKAGE / "sources").rglob("*.py"), *(PACKAGE / "frameworks").rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+                continue
+            kind = getattr(errors, call.func.id, None)
+            if not isinstance(kind, type) or not issubclass(kind, EdgekitError) or kind is errors.DamagedFileError:
+                continue
+            if ast.unparse(call.args[0]) != WITHOUT and "hint" not in {keyword.arg for keyword in call.keywords}:
+                lacking.append(f"{file.relative_to(PACKAGE)}:{call.lineno}")
+    assert not lacking
+    assert errors.DamagedFileError("m.onnx").hint
+
+
+def test_an_article_fits_what_is_said() -> None:
+    names = ("OrderedDict", "GRU", "LSTM", "UNet", "dict", "int", "Functional", "NoneType", "MLP", "_Own")
+    assert [errors.with_article(name).split()[0] for name in names] == (
+        ["an", "a", "an", "a", "a", "an", "a", "a", "an", "a"]
+    )
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".keras", ".pt2"])
+def test_a_folder_with_the_ending_of_a_file_is_called_a_folder(tmp_path: Path, ending: str) -> None:
+    folder = tmp_path / f"x{ending}"
+    folder.mkdir()
+    (folder / f"model{ending}").write_text("1")
+    error = _raised(sources.resolve, str(folder))
+    assert "is a folder, and a model of this ending is a file" in str(error)
+    assert str(folder / f"model{ending}") in error.hint
+
+
+def test_a_folder_is_not_opened_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").mkdir()
+    for call in (api.inspect, api.run_file):
+        assert "is a folder" in str(_raised(call, tmp_path / "x.onnx"))
 
 
 def _raised(call: object, *arguments: object) -> EdgekitError:

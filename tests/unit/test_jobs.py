@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgekit.errors import FailedError, MissingDependencyError, UsageError
+from edgekit.errors import FailedError, MissingDependencyError, TimedOutError, UsageError
 from edgekit.jobs import interruption
 from edgekit.jobs.interruption import Interrupted, listening
 from edgekit.jobs.scratch import Scratch, sweep
@@ -83,6 +83,20 @@ def test_a_hang_is_ended_with_its_grandchildren(workers, tmp_path):
     assert not any(_running(pid) for pid in pids)
     workers.limits = Limits(seconds=30)
     assert call(workers, "add", a=2, b=2).value["sum"] == 4
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_only_limits_that_an_option_raises_name_it(workers, tmp_path, fixed):
+    workers.limits = Limits(seconds=0.5, fixed=fixed)
+    with pytest.raises(TimedOutError) as caught:
+        call(workers, "hangs", pid_file=str(tmp_path / "pids"))
+    assert ("--timeout" in caught.value.hint) is not fixed
+
+
+def test_no_memory_is_said_as_such(workers):
+    with pytest.raises(FailedError, match="found no memory for what it needs") as caught:
+        call(workers, "asks_for_too_much")
+    assert caught.value.hint
 
 
 def test_too_much_memory_is_ended(workers):

@@ -41,3 +41,12 @@ def test_the_shape_that_a_hint_shows_agrees_with_what_is_known() -> None:
     with pytest.raises(NoShapeError) as raised:
         merge_inputs([Found("ids", (None, None), "int64")], ["ids"], [])
     assert raised.value.hint.startswith("--input ids=1x16:int64 ")
+
+
+def test_an_input_of_which_no_sample_can_be_made_is_named():
+    with pytest.raises(
+        UsageError, match=r"'x' has the shape \(1, 1099511627776\): one sample of float32 takes 4096 GiB"
+    ):
+        merge_inputs([Found("x", (1, 2**40), "float32")], ["x"], [])
+    with pytest.raises(UsageError, match="at most 4 GiB are allowed"):
+        merge_inputs([None], ["x"], [TensorSpec("x", (1, 2**40))])

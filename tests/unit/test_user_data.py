@@ -141,8 +141,21 @@ def test_nan_and_infinity_are_named_by_sample(tmp_path, value):
 
 
 def test_integers_must_fit(tmp_path):
-    with pytest.raises(UsageError, match="do not fit int32"):
+    with pytest.raises(UsageError, match="'ids' has 1099511627776 in sample 0; int32 holds -2147483648 to 2147483647"):
         user.load(npz(tmp_path / "d.npz", a=np.ones((1, 2)), ids=np.array([[1, 2, 2**40]])), TWO)
+
+
+def test_numbers_must_fit(tmp_path):
+    """In float64 they are finite, and in the type that the model takes they would be infinite."""
+    x = x_of().astype("float64")
+    x[3, 1, 1, 1] = -1e300
+    with pytest.raises(
+        UsageError, match=r"'image' has -1e\+300 in sample 3; float32 holds .* to 3\.40\d+e\+38"
+    ) as error:
+        user.load(npz(tmp_path / "d.npz", x=x), ONE)
+    assert error.value.hint
+    x[3, 1, 1, 1] = np.finfo("float32").max
+    assert user.load(npz(tmp_path / "d.npz", x=x), ONE).inputs["image"].max() == np.finfo("float32").max
 
 
 UNIT = Signature(ONE.inputs, (TensorSpec("p", (1, 1)),))
@@ -351,7 +364,7 @@ def x_like_functions():
     [
         ("empty", "yielded no samples"),
         ("three", "yields 3 arrays"),
-        ("number", "returned a int"),
+        ("number", "returned an int"),
         ("missing", "missing"),
         ("raises", "broken disk"),
     ],

@@ -46,6 +46,7 @@ def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, 
     if not path.exists():
         raise UsageError(f"no such file: {path}", hint="Give an artifact's folder or a model file.")
     name = toolchain or toolchains.for_file(path)
+    _check_kind(path, name)
     with Workers() as workers:
         found = audited(path, name, entry, workers=workers)
         request = audit.Request(name, path.resolve(), entry)
@@ -56,6 +57,12 @@ def _audited(path: Path, toolchain: str | None, entry: str | None) -> dict[str, 
                 runs = workers.ask("runtime", audit.delegated, Path(folder), request, confined=reading(path)).value
     named = {} if entry is None else {"entry": entry}
     return {"file": str(path), "toolchain": name, **named, **wire.plain(found), **wire.plain(more), **wire.plain(runs)}
+
+
+def _check_kind(path: Path, toolchain: str) -> None:
+    """Say of a folder that it is one, where files of the toolchain are none."""
+    if path.is_dir() and not getattr(toolchains.facts(toolchain), "FOLDERS", False):
+        raise UsageError(f"{path} is a folder without {contents.MANIFEST}", hint="Give an artifact, or a file in it.")
 
 
 def audited(path: Path, toolchain: str, entry: str | None = None, *, workers: Workers) -> Inspected:
@@ -86,7 +93,7 @@ def run_file(
         shapes: ``NAME=1x3x224x224``, where the file leaves a shape open.
 
     Returns:
-        ``file``, ``toolchain`` and the fields of ``edgekit.proof.once.Ran``.
+        ``file``, ``toolchain`` and the fields of ``edgekit.proof.once.Ran``, its ``notes`` among them.
 
     Raises:
         EdgekitError: the request is wrong, the file is damaged, or its runtime cannot run it here.
@@ -99,7 +106,8 @@ def run_file(
             )
     if outputs is not None and not outputs.absolute().parent.is_dir():
         raise UsageError(f"--output {outputs}: there is no folder {outputs.absolute().parent}", hint="Make it first.")
-    given = {spec.name: spec.shape for spec in map(sources.parse_input, shapes)}
+    _check_kind(file, name)
+    given = {spec.name: spec.shape for spec in sources.parse_inputs(shapes, "--shape")}
     with Workers() as workers, tempfile.TemporaryDirectory() as folder:
         request = once.Request(name, file.resolve(), inputs.resolve() if inputs else None, entry, precision, given)
         confined = reading(file, *([inputs] if inputs else []))
@@ -110,7 +118,7 @@ def run_file(
                 shutil.copyfile(Path(folder) / once.OUTPUTS, outputs)
             except OSError as error:
                 raise UsageError(f"{outputs} cannot be written: {error.strerror or error}") from error
-    return {"file": str(file), "toolchain": name, **asdict(found)}
+    return {"file": str(file), "toolchain": name, **asdict(found), "notes": list(found.notes)}
 
 
 def _one_file(model: Path, toolchain: str | None, entry: str | None) -> tuple[Path, str, str | None, Precision]:

@@ -29,7 +29,7 @@ from edgekit.jobs.run import Run
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Answer, Workers
 from edgekit.result import Result
-from edgekit.several import Options
+from edgekit.several import Options, check_names
 from edgekit.sources import source as sources
 from edgekit.steps import convert as convert_step
 from edgekit.steps import describe, samples
@@ -108,6 +108,7 @@ def convert(source: str, names: Sequence[str], given: Options, *, as_json: bool)
         EdgekitError: what `edgekit convert` would refuse of the request, the model and the samples.
     """
     documents = []
+    check_names([targets.load(name).name for name in names])
     with _looking(given) as workers:
         for name in names:
             target, output = targets.load(name), given.get("output")

@@ -139,11 +139,21 @@ def check_lookups(given: str, model: Any) -> None:
         )
 
 
+#: What TensorFlow takes for the name of a layer, below the model's; Keras refuses ``/``.
+_NAME = re.compile(r"[A-Za-z0-9_.\\>-]*")
+
+
 def check_backend(given: str, model: Any) -> None:
-    """Raise ``ElsewhereError`` where TensorFlow has no kernel for a layer on a CPU: channels come first."""
+    """Raise ``ElsewhereError`` where TensorFlow cannot run a layer: channels come first, or a name is none to it."""
     if keras.backend.backend() != "tensorflow":
         return
     for layer in model._flatten_layers():
+        if not _NAME.fullmatch(layer.name):
+            raise ElsewhereError(
+                f"{given}: the name of layer {layer.name!r} is none to TensorFlow, which takes letters, digits and "
+                "_.\\>- alone",
+                hint="Rename the layer, or install PyTorch: Keras's torch backend runs it.",
+            )
         if getattr(layer, "data_format", None) == "channels_first":
             raise ElsewhereError(
                 f"{given}: layer {layer.name!r} takes channels first, for which TensorFlow has no kernel on a CPU",

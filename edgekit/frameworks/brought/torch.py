@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import UnsupportedError, UsageError, did_you_mean
-from edgekit.frameworks.loaded import UNNAMED, named
+from edgekit.frameworks.loaded import UNNAMED, fields_of, is_record, named
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
@@ -103,15 +103,32 @@ def _dequantize(model: nn.Module) -> int:
 
 
 def parameters(model: nn.Module) -> tuple[list[str], list[str]]:
-    """Names of what ``forward`` needs, and of what it can do without, each in its order."""
+    """Names of what ``forward`` needs, and of what it can do without, each in its order.
+
+    Raises:
+        UsageError: it takes any number of tensors, and others by name alone: nothing tells which is which.
+    """
     needed: list[str] = []
     optional: list[str] = []
-    for parameter in inspect.signature(model.forward).parameters.values():
+    taken = inspect.signature(model.forward).parameters
+    for parameter in taken.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            if alone := [name for name in by_name(model) if taken[name].default is inspect.Parameter.empty]:
+                raise UsageError(
+                    f"forward of {type(model).__name__} takes *{parameter.name}, and {', '.join(alone)} by name alone: "
+                    "which inputs it has cannot be told",
+                    hint="Give forward a parameter for each tensor, or hand in a module around it that does.",
+                )
             return needed or [UNNAMED], []
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
             (needed if parameter.default is inspect.Parameter.empty else optional).append(parameter.name)
     return needed, optional
+
+
+def by_name(model: nn.Module) -> list[str]:
+    """Parameters of ``forward`` that are given by name alone."""
+    parameters = inspect.signature(model.forward).parameters
+    return [name for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def check_arrays(arrays: Iterable[str], known: Sequence[str]) -> None:
@@ -148,9 +165,29 @@ def others(value: Any, name: str = "") -> list[str]:
     elif isinstance(value, list | tuple):
         fields = getattr(value, "_fields", None) or [f"output_{i}" if not name else str(i) for i in range(len(value))]
         entries = zip(fields, value, strict=True)
+    elif is_record(value):
+        entries = fields_of(value)
     else:
         return [f"{name or 'output'} is {value!r:.40}"]
     return [found for key, inner in entries for found in others(inner, f"{name}_{key}" if name else key)]
+
+
+def holds_records(value: Any) -> bool:
+    """Whether a module returned objects of a class of its own, which exporters do not take apart."""
+    if isinstance(value, Mapping):
+        return any(map(holds_records, value.values()))
+    return any(map(holds_records, value)) if isinstance(value, list | tuple) else is_record(value)
+
+
+def on_meta(given: str, model: nn.Module) -> None:
+    """Raise ``UsageError`` for weights on the device ``meta``, which has their shapes and no numbers."""
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    if empty := [name for name, tensor in tensors if tensor.is_meta]:
+        raise UsageError(
+            f"{given}: {len(empty)} of its weights hold no numbers, {empty[0]!r} for one: they are on the device meta",
+            hint="Build the model outside of torch.device('meta') and init_empty_weights(), or load its weights with "
+            "load_state_dict(..., assign=True).",
+        )
 
 
 def taking(model: nn.Module, names: Sequence[str], fixed: Mapping[str, Any] | None = None) -> nn.Module:
@@ -161,9 +198,12 @@ def taking(model: nn.Module, names: Sequence[str], fixed: Mapping[str, Any] | No
     """
     own = type(model)
     always = dict(fixed or {})
+    kinds = {name: one.kind for name, one in inspect.signature(model.forward).parameters.items()}
+    first = [name for name in kinds if kinds[name] is inspect.Parameter.POSITIONAL_ONLY and name in {*names, *always}]
 
     def forward(self: Any, *values: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        returned = own.forward(self, **dict(zip(names, values, strict=True)), **always)
+        given = {**dict(zip(names, values, strict=True)), **always}
+        returned = own.forward(self, *(given.pop(name) for name in first), **given)
         return dict(named(returned, torch.is_tensor, lenient=True))
 
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD

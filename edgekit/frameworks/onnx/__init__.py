@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import EndlessError, UnsupportedError, UsageError
 from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import (
     Arrays,
@@ -76,7 +76,9 @@ def _first_run(run: runs.Unoptimized, source: Source, tried: list[Arrays]) -> tu
     errors: list[Exception] = []
     for sample in tried:
         try:
-            return sample, run(sample)
+            return sample, run.within(sample, runs.FIRST_RUN_SECONDS)
+        except EndlessError:
+            raise
         except Exception as error:  # ONNX Runtime's errors share no parent
             errors.append(error)
     shapes = ", ".join(
@@ -91,7 +93,9 @@ def _first_run(run: runs.Unoptimized, source: Source, tried: list[Arrays]) -> tu
 def _check_shapes(given: str, run: runs.Unoptimized, outputs: Arrays, specs: Sequence[TensorSpec]) -> None:
     """Refuse what has another shape for other values: a file's outputs have one."""
     try:
-        others = run(_drawn(specs))
+        others = run.within(_drawn(specs), runs.FIRST_RUN_SECONDS)
+    except EndlessError:
+        raise
     except Exception:  # the model may refuse numbers that nobody meant for it
         return
     for name, first, other in zip(run.outputs, outputs, others, strict=True):
@@ -110,4 +114,7 @@ def _check(given: str, signature: Signature) -> None:
                 hint="Leave it out of the model, or give --input shapes of which every axis holds something.",
             )
         if np.dtype(spec.dtype).kind not in "fiub":
-            raise UsageError(f"output {spec.name!r} of {given} holds {spec.dtype}, which is no number")
+            raise UsageError(
+                f"output {spec.name!r} of {given} holds {spec.dtype}, which is no number",
+                hint="Leave it out of the model, or cast it to numbers there.",
+            )

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgekit.sources.onnx_model import nodes, tensors
+from edgekit.sources.onnx_file.parts import nodes, tensors
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("onnx",)

@@ -100,7 +100,11 @@ def fix(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:
                 hint="Axes with a number are fixed in the file; export it with other ones, or with open axes.",
             )
         if spec.dtype != kind:
-            raise UsageError(f"--input {spec.name}: the model takes {kind}, not {spec.dtype}")
+            shape = "x".join(map(str, spec.shape))
+            raise UsageError(
+                f"--input {spec.name}: the model takes {kind}, not {spec.dtype}",
+                hint=f"--input {spec.name}={shape}:{kind}",
+            )
         value.type.tensor_type.ClearField("shape")
         for size in spec.shape:
             value.type.tensor_type.shape.dim.add().dim_value = size

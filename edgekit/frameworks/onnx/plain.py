@@ -12,7 +12,8 @@ from onnx import numpy_helper
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.frameworks.onnx import runs
 from edgekit.sources import allowed
-from edgekit.sources.onnx_model import MICROSOFT, nodes
+from edgekit.sources.onnx_file.parts import nodes
+from edgekit.sources.onnx_model import MICROSOFT
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("onnx",)

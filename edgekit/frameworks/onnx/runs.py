@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-from edgekit.errors import UnsupportedError
+from edgekit.errors import EndlessError, UnsupportedError
 from edgekit.frameworks.loaded import Arrays, Loaded
 from edgekit.result.parity import SAME, Second
-from edgekit.sources.onnx_model import nodes
+from edgekit.sources.onnx_file.parts import nodes
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("onnx", "onnxruntime")
@@ -27,6 +27,9 @@ PACKAGES = ("onnx", "onnxruntime")
 BY = f"ONNX Runtime {onnxruntime.__version__}, no optimizations"
 #: Seconds that ``onnx.reference`` gets: it loops in Python where NumPy has no function for an operator.
 _SECONDS = 30
+#: Seconds that a first run of one sample gets. A graph of 2 GiB takes a fraction of it; one that takes longer is proven
+#: by no number of samples within any patience, and is a loop that does not end.
+FIRST_RUN_SECONDS = 300.0
 
 
 class Unoptimized:
@@ -55,12 +58,40 @@ class Unoptimized:
                 hint="The source is compared with its files by what ONNX Runtime computes of it: export it with "
                 "operators that it has.",
             ) from error
+        self.given = given
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
+        loops = [node for node in nodes(model.graph) if node.op_type in ("Loop", "Scan")]
+        self._loop = f", and has the {loops[0].op_type} {loops[0].name or loops[0].output[0]!r}" if loops else ""
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """Run once."""
-        found = self._session.run(self.outputs, dict(zip(self.inputs, arrays, strict=True)))
+        return self._run(arrays, onnxruntime.RunOptions())
+
+    def within(self, arrays: Arrays, seconds: float) -> Arrays:
+        """Run once, for so many seconds at most.
+
+        Raises:
+            EndlessError: it did not end by then.
+        """
+        options = onnxruntime.RunOptions()
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            return self._run(arrays, options)
+        except Exception as error:  # ONNX Runtime's errors share no parent
+            if not options.terminate:
+                raise
+            raise EndlessError(
+                f"{self.given} did not run one sample within {seconds:.0f} s{self._loop}",
+                hint="Check what ends its loops: a trip count, or a condition that becomes false. A file of it would "
+                "take as long.",
+            ) from error
+        finally:
+            timer.cancel()
+
+    def _run(self, arrays: Arrays, options: onnxruntime.RunOptions) -> Arrays:
+        found = self._session.run(self.outputs, dict(zip(self.inputs, arrays, strict=True)), options)
         return [np.asarray(array) for array in found]
 
 

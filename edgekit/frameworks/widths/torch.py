@@ -31,7 +31,10 @@ def narrow(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
             continue
         shape = shapes[name]
         if len(shape) != tensor.ndim:
-            raise UnsupportedError(f"{name} has shape {tuple(tensor.shape)}, and {shape} in the checkpoint")
+            raise UnsupportedError(
+                f"{name} has shape {tuple(tensor.shape)}, and {shape} in the checkpoint",
+                hint="Build the model as it was when its weights were saved.",
+            )
         path, _, leaf = name.rpartition(".")
         module = changed.setdefault(path, model.get_submodule(path))
         if id(tensor) not in made:  # several modules may share one

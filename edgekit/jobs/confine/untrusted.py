@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgekit.data.plan import DataPlan
-from edgekit.errors import DamagedFileError, FailedError, UsageError
+from edgekit.errors import DamagedFileError, FailedError, TimedOutError, UsageError
 from edgekit.jobs.confine import kernel
 from edgekit.jobs.workers import Confined, Limits, identity
 from edgekit.sources import source as sources
@@ -27,9 +27,11 @@ _MOST_PLACES = 200
 
 def limits(most: Limits, size: int) -> Limits:
     """What looking at a file of so many bytes may take."""
+    seconds = _SECONDS + size / _LEAST_BYTES_PER_SECOND
     return Limits(
-        min(most.seconds, _SECONDS + size / _LEAST_BYTES_PER_SECOND),
+        min(most.seconds, seconds),
         min(most.memory_bytes or _MEMORY_BYTES, _MEMORY_BYTES + size),
+        fixed=most.seconds >= seconds,
     )
 
 
@@ -89,6 +91,11 @@ def blame(given: str) -> Iterator[None]:
     """Say of a step that crashed, hung, raised or took too much on what others made that this is damaged."""
     try:
         yield
+    except TimedOutError as error:
+        raise DamagedFileError(
+            f"{given} takes too long: {error}. It is damaged, large, or computes without end",
+            hint=error.hint or "Fetch or save it again.",
+        ) from error
     except FailedError as error:
         said = str(error).partition("\n")[0]  # of a crash the rest is a log
         raise DamagedFileError(

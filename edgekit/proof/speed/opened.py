@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import toolchains
+from edgekit.data import archives
 from edgekit.errors import NotRunError, UsageError
 from edgekit.proof.speed import conditions
 from edgekit.proof.speed.measurement import Inputs
 from edgekit.proof.speed.steady import Subject
 from edgekit.result import IO
 from edgekit.toolchains import Options, Session
+
+#: What NumPy says of an array of objects; of a file that is no array it says that it may be a pickle.
+OBJECTS = "Object arrays cannot be loaded"
 
 #: What is found here is true of this machine alone.
 MEASURES = True
@@ -145,11 +149,18 @@ def _feeds(contender: Contender, seed: int) -> tuple[dict[str, Sequence[Arrays]]
 
 
 def held(file: Path) -> Arrays:
-    """The arrays of a file of the user's."""
+    """The arrays of a file of the user's.
+
+    Raises:
+        UsageError: it is no npz file.
+        UnsafeInputError: it holds pickled objects.
+    """
     try:
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: one array and no npz
+        if str(error).startswith(OBJECTS):
+            raise archives.pickled(file.name) from error
         raise UsageError(
             f"{file.name} is no npz file of numbers", hint="Write it by numpy.savez(file, NAME=samples)."
         ) from error

@@ -189,3 +189,62 @@ def _groups(node: Any) -> int:
     names = [argument.name for argument in node.target._schema.arguments]
     place = names.index("groups")
     return int(node.args[place] if place < len(node.args) else node.kwargs.get("groups", 1))
+
+
+def folded(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with what is computed of numbers alone, as places in a sequence are, in its result's place.
+
+    Converters compute such results in other types, or keep what there is of float64 on the way to them. What is
+    computed of weights stays.
+    """
+    import torch
+    from torch import fx
+
+    module = program.run_decompositions({}).module(check_guards=False)  # nothing is written in place in these
+    known: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for node in module.graph.nodes:
+            if node.op == "get_attr" and not isinstance(
+                value := _attribute(module, str(node.target)), torch.nn.Parameter
+            ):
+                known[node] = value
+            elif node.op == "call_function" and known.keys() >= set(node.all_input_nodes) and _computes(node.target):
+                args, kwargs = fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
+                known[node] = node.target(*args, **kwargs)
+    if not any(node.op == "call_function" for node in known):
+        return program
+    saved = dict(module.named_buffers())
+    for number, (node, value) in enumerate(known.items()):
+        # Constants that are no buffers cannot be exported a second time.
+        if torch.is_tensor(value) and str(node.target) not in saved and not known.keys() >= set(node.users):
+            module.register_buffer(f"_computed_{number}", value.clone())
+            with module.graph.inserting_before(node):
+                node.replace_all_uses_with(module.graph.get_attr(f"_computed_{number}"))
+    constants = {str(node.target) for node in known if node.op == "get_attr"} - saved.keys()
+    for node in reversed(known):  # with assertions of their types, which are no dead code to PyTorch
+        if not node.users:
+            module.graph.erase_node(node)
+    for target in constants - {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}:
+        owner, _, name = target.rpartition(".")
+        delattr(module.get_submodule(owner), name)
+    module.recompile()
+    example = program.example_inputs
+    assert example is not None
+    with torch.no_grad():
+        return torch.export.export(module, *example, strict=False)
+
+
+def _computes(target: Any) -> bool:
+    """Whether an operator gives the same result each time, and writes nowhere."""
+    import torch
+
+    if not isinstance(target, torch._ops.OpOverload):
+        return True
+    return torch.Tag.nondeterministic_seeded not in target.tags and not target._schema.is_mutable
+
+
+def _attribute(module: torch.nn.Module, target: str) -> Any:
+    found: Any = module
+    for part in target.split("."):
+        found = getattr(found, part)
+    return found

@@ -9,6 +9,8 @@ from edgekit.toolchains import Zeros
 PACKAGES = ("coremltools", "tensorflow", "torch", "torchao")
 #: Ending of its files.
 ENDING = ".mlpackage"
+#: They are folders.
+FOLDERS = True
 #: What a file of several parts calls one of them.
 ENTRY = "function"
 #: coremltools stores tables of lookups in int8 as well, a scale per row.

@@ -52,13 +52,13 @@ def exported(model: LoadedModel | None) -> Any:
     import torch
 
     from edgekit.frameworks.torch import torch_export
-    from edgekit.toolchains._shared.torch_graph import crops
+    from edgekit.toolchains._shared.torch_graph import crops, folded
 
     assert model is not None
     aten, table = torch.ops.aten, torch.export.default_decompositions()
     known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
     known |= {**crops(), **cells.decompositions()}  # coremltools 9 refuses a padding that takes away
-    program = torch_export(model)
+    program = folded(torch_export(model))
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
         # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here
         # (targets/REASONS.md#tanh-gelu).

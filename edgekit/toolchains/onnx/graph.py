@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgekit.errors import DamagedFileError, UnsafeInputError, UnsupportedError
+from edgekit.errors import DamagedFileError, UnsupportedError
+from edgekit.sources.onnx_file import parts
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.onnx.shapes import inferred
 
@@ -39,14 +40,14 @@ def load(file: Path) -> onnx.ModelProto:
     Raises:
         DamagedFileError: truncated, altered, or no ONNX model.
         UnsafeInputError: weights are to be read from outside the file's folder.
-        UnsupportedError: it is of a later version than the installed package knows.
+        UnsupportedError: it is of a later version than the installed package knows, or calls too many functions.
     """
     with reading(file):
         model = onnx.load(file, load_external_data=False)
         _check_version(file, model)
-        for tensor in _tensors(model.graph):
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                _check_external(file, tensor)
+        parts.check_functions(model, file.name)
+        for tensor in parts.outside(model):
+            _check_external(file, tensor)
         onnx.checker.check_model(str(file), full_check=True)
         onnx.load_external_data_for_model(model, str(file.parent))
         return onnx.inliner.inline_local_functions(model) if model.functions else model
@@ -63,22 +64,9 @@ def reading(file: Path) -> Iterator[None]:
         ) from error
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a model: initializers, attributes, and those of loop bodies."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for body in (attribute.g, *attribute.graphs):
-                yield from _tensors(body)
-
-
 def beside(file: Path) -> tuple[str, ...]:
     """The files of weights that a model names, relative to its folder."""
-    tensors = _tensors(onnx.load(file, load_external_data=False).graph)
-    outside = [t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL]
+    outside = parts.outside(onnx.load(file, load_external_data=False))
     return tuple(sorted({e.value for tensor in outside for e in tensor.external_data if e.key == "location"}))
 
 
@@ -95,25 +83,13 @@ def _check_version(file: Path, model: onnx.ModelProto) -> None:
 
 
 def _check_external(file: Path, tensor: onnx.TensorProto) -> None:
-    location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-    folder = file.parent.resolve()
-    if not location or not (folder / location).resolve().is_relative_to(folder):
-        raise UnsafeInputError(
-            f"{file.name} takes the weight {tensor.name!r} from {location!r}, outside of its own folder",
-            hint="Keep external data beside the model.",
-        )
-    if not (folder / location).is_file():
-        raise DamagedFileError(
-            f"{file.name} takes weights from {location!r}, which is not there", hint="Copy it beside the model."
-        )
-    said = {entry.key: int(entry.value) for entry in tensor.external_data if entry.key in ("offset", "length")}
-    start, size = said.get("offset", 0), (folder / location).stat().st_size
-    if (end := start + said.get("length", 0)) > size:
-        place = f"bytes {start} to {end} of {location!r}"
-        raise DamagedFileError(
-            f"{file.name} takes the weight {tensor.name!r} from {place}, which has {size}",
-            hint="Copy both files again.",
-        )
+    location, folder = parts.located(tensor, file.name), file.parent.resolve()
+    path = (folder / location).resolve()
+    if not path.is_relative_to(folder):
+        raise parts.elsewhere(tensor, file.name)
+    if not path.is_file():
+        raise parts.not_there(path, file.name, location)
+    parts.span(tensor, file.name, {location: path})
 
 
 @dataclass(frozen=True)

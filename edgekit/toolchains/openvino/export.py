@@ -46,9 +46,8 @@ def from_program(model: LoadedModel | None, request: Request) -> Converted:
 
     assert model is not None
     program = torch_export(model)
-    return finish(
-        _convert(program, places=lambda names: torch_graph.places(program, names)), request, model.signature.inputs
-    )
+    converted = _convert(torch_graph.folded(program), places=lambda names: torch_graph.places(program, names))
+    return finish(converted, request, model.signature.inputs)
 
 
 def _convert(source: Any, *, places: Callable[[list[str]], list[str]] = lambda names: [], **options: Any) -> ov.Model:

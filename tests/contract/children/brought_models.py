@@ -17,6 +17,79 @@ def _torch_linear(**attributes: Any) -> Any:
     return model
 
 
+def _named_parts(forward: Any) -> Any:
+    """A module whose ``forward`` is this function of its layer and of what it is given."""
+    import torch
+    from torch import nn
+
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Linear(16, 4)
+
+    Parts.forward = forward  # type: ignore[method-assign,assignment]
+    return Parts()
+
+
+def by_name_alone() -> Any:
+    import torch
+
+    model = _named_parts(lambda self, x, /, *, mask: self.layer(x) * mask)
+    model.example_inputs = {"x": torch.ones(1, 16), "mask": torch.ones(1, 4)}
+    return model
+
+
+def any_number_and_by_name() -> Any:
+    return _named_parts(lambda self, *xs, mask: self.layer(xs[0]) * mask)
+
+
+def dataclass_as_output() -> Any:
+    import dataclasses
+
+    import torch
+
+    @dataclasses.dataclass
+    class Out:
+        logits: Any
+        hidden: Any = None
+
+    model = _named_parts(lambda self, x: {"out": Out(self.layer(x))})
+    model.example_inputs = (torch.ones(1, 16),)
+    return model
+
+
+def on_meta() -> Any:
+    return _torch_linear().to("meta")
+
+
+def _keras_linear(name: str) -> Any:
+    import keras
+
+    x = keras.Input((16,), name="x")
+    return keras.Model(x, keras.layers.Dense(4, name=name)(x))
+
+
+def space_in_a_name() -> Any:
+    return _keras_linear("my layer")
+
+
+def built_class_of_its_own() -> Any:
+    import keras
+
+    class Own(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = keras.layers.Dense(4)
+
+        def call(self, x: Any) -> Any:
+            return self.layer(x)
+
+    model = Own()
+    model.build((None, 16))
+    return model
+
+
 def bfloat16() -> Any:
     import torch
 

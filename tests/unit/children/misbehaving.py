@@ -54,6 +54,10 @@ def eats_memory():
         time.sleep(0.01)
 
 
+def asks_for_too_much():
+    raise MemoryError
+
+
 def misses_a_package():
     raise ModuleNotFoundError("No module named 'openvino'")
 
