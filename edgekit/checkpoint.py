@@ -13,6 +13,11 @@ from edgekit.signature import WHOLE, Framework, Signature
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 
+#: In the folder of a checkpoint: what was done, beside the model.
+FACTS = "recipe.json"
+#: The ranges of activations that training had, by nodes of the model's exported graph.
+RANGES = "ranges.json"
+
 
 @dataclass(frozen=True)
 class Checkpoint:

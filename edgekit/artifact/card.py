@@ -89,7 +89,7 @@ def _scored(result: Result) -> str:
     if a is None:
         return "Its accuracy is not known: it was not scored on labelled samples."
     trained = "the task above" if task_of(result) else "the data that was handed in"
-    return f"Accuracy is of {a.samples} test samples of {trained}, and says nothing about other data."
+    return f"Accuracy is of {a.samples} {a.split or 'test'} samples of {trained}, and says nothing about other data."
 
 
 def _timed(result: Result) -> str:

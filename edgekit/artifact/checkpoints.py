@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.artifact import publishing
-from edgekit.checkpoint import Checkpoint
+from edgekit.checkpoint import FACTS, RANGES, Checkpoint
 from edgekit.conversion import loading
 from edgekit.conversion.order import Order
 from edgekit.conversion.recipe import training
@@ -25,10 +26,8 @@ from edgekit.jobs.workers import Workers
 from edgekit.signature import WHOLE
 from edgekit.steps.recipe import save
 
-#: What was done, beside the model.
-FACTS = "recipe.json"
-#: The ranges of activations that training had, by nodes of the model's exported graph.
-RANGES = "ranges.json"
+#: What loading says of the first axis: it is of files, and not of a checkpoint that takes any number of samples.
+_OF_BATCH = re.compile(r"Dynamic batch of input .* fixed to \d+\.$")
 
 
 def aside(destination: Path) -> Path:
@@ -67,7 +66,7 @@ def write(run: Run, destination: Path, checkpoint: Checkpoint, *, complete: bool
         "files": list(entry.value.files),
         "batch": entry.value.batch,
         "recipe": checkpoint.steps.model_dump(mode="json"),
-        "notes": list(checkpoint.notes),
+        "notes": [note for note in checkpoint.notes if entry.value.batch or not _OF_BATCH.match(note)],
         "complete": complete,
     }
     place = destination if complete else aside(destination)

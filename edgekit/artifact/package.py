@@ -47,6 +47,8 @@ from edgekit.result.parity import Second
 from edgekit.signature import WHOLE
 from edgekit.target import Option, PassedOver, Target
 
+#: Characters of a folder's name that say what a recipe did: file systems allow some 255 in all.
+_LONGEST_RECIPE = 60
 #: Layers kept in float that a note names.
 MOST_NAMED = 12
 UNLABELLED = (
@@ -77,7 +79,10 @@ def package(run: Run, order: Order, outcome: Outcome) -> Result:
     shown = _picture(order, result, files)
     made_here = {picture.NAME: shown.png} if shown else {}
     texts = {contents.CARD: readme(result, [*files, *made_here], shown).encode(), **made_here}
+    replaced = (destination / contents.MANIFEST).is_file()
     written = artifact.write(destination, files, texts, result)
+    if replaced:
+        run.progress("note", f"{destination} was there before, and is replaced: -o FOLDER keeps both")
     if accepted:
         return written
     return written.model_copy(update={"artifact": None, "rejected": str(destination)})
@@ -96,7 +101,9 @@ def destination_of(order: Order, framework: str) -> Path:
     if order.output is not None:
         return order.output
     config = "" if order.source.config in (None, "tiny") else f"-{order.source.config}"
-    name = re.sub(r"[^\w.+-]+", "_", f"{order.source.name}{config}-{framework}-{order.target.name}")
+    # Of a source after several recipes none replaces another's.
+    recipe = f"-{order.recipe.words.replace(', ', '-')[:_LONGEST_RECIPE]}" if order.recipe else ""
+    name = re.sub(r"[^\w.+-]+", "_", f"{order.source.name}{config}-{framework}-{order.target.name}{recipe}")
     return Path("edgekit-artifacts") / name.lstrip(".")
 
 
@@ -131,6 +138,7 @@ def assemble(run: Run, order: Order, outcome: Outcome) -> Result:
         outcome.tested,
         allow_mixed=order.allow_mixed,
         beside=order.beside,
+        recipe=order.recipe,
     )
     # Where all that was made is not what it claims, the table says what it is.
     found = made or next((c for c in outcome.candidates if c.status == "FAIL_PRECISION" and c.parts), None)

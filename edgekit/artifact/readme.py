@@ -45,7 +45,7 @@ def readme(result: Result, files: list[str], picture: Picture | None = None) -> 
     return f"""# {text(result.source.name)} for {text(result.target)}
 
 Made by edgekit {__version__} from {code(result.source.given)}. Status: **{text(words.status(result))}**. \
-{text(result.reason)}
+{text(result.reason)}{_next(result)}
 
 {shown}## What it is
 {_table(card.about(result))}
@@ -70,6 +70,11 @@ Made by edgekit {__version__} from {code(result.source.given)}. Status: **{text(
 
 `edgekit verify .` re-hashes every file and runs the golden samples again; `{contents.MANIFEST}` holds all evidence.
 """
+
+
+def _next(result: Result) -> str:
+    """The next step of one that was not accepted."""
+    return f" Next step: {text(result.error.hint)}" if result.error and result.error.hint else ""
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

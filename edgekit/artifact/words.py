@@ -8,7 +8,7 @@ from typing import Literal
 from edgekit.proof import metrics
 from edgekit.proof.judge import SMALLEST_FLOAT_MS
 from edgekit.proof.parity import FEWEST
-from edgekit.result import Result
+from edgekit.result import Accuracy, Result
 from edgekit.result.parity import Parity
 from edgekit.schemes import FP32
 
@@ -92,7 +92,6 @@ def _accuracy(result: Result) -> str:
     if a is None:
         unlabelled = "no labelled samples; the status rests on parity alone"
         return f"not measured: {unlabelled}" if result.parity else "not measured"
-    unit = "%" if metrics.metric(a.metric).family == "relative" else " points"
     low, high = (100 * bound for bound in a.drop_ci95)
     interval = f"95 % interval {low:+.2f} to {high:+.2f}"
     # An answer that does not look at the samples:
@@ -100,7 +99,13 @@ def _accuracy(result: Result) -> str:
     values = f"{_value(a.metric, a.float_)} -> {_value(a.metric, a.artifact)}"
     split = "" if a.split == "test" else f" of {a.split}"
     scored = f"{a.metric}{_read(result, a.outputs)} {values}"
-    return f"{scored}, drop {100 * a.drop:+.2f}{unit} ({interval}, n = {a.samples}{split}{trivial})"
+    return f"{scored}, drop {drop(a)} ({interval}, n = {a.samples}{split}{trivial})"
+
+
+def drop(accuracy: Accuracy) -> str:
+    """What the file loses, in the unit that the limit has."""
+    unit = "%" if metrics.metric(accuracy.metric).family == "relative" else " points"
+    return f"{100 * accuracy.drop:+.2f}{unit}"
 
 
 def _value(metric: str, value: float) -> str:

@@ -219,7 +219,9 @@ def train(
         mode.evaluate()
         with zeros.all() if zeros else nullcontext(), quantized(layers):
             values.append(score())
-        if values[-1] == (max if higher else min)(values):  # of equals the later, which was trained longer
+        first, last = values[0], values[-1]
+        # Of equals the later, which was trained longer; but epoch 0 unless training has made it better.
+        if len(values) == 1 or (last == (max if higher else min)(values) and last != first):
             best = (len(values) - 1, [t.detach().clone() for t in tensors])
 
     def hold_best() -> None:

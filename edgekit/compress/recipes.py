@@ -155,6 +155,12 @@ class Recipe(BaseModel):
         return any(step.kind == "prune" for step in self.steps)
 
     @property
+    def gentler(self) -> str:
+        """What helps where the checkpoint itself is too much worse than the source, as a sentence."""
+        less = ", or prune a smaller share" if self.prunes else ", or at another learning rate"
+        return f"Train for more epochs{less}."
+
+    @property
     def rounds(self) -> bool:
         """Whether it leaves weights on the target's grid: the last step says."""
         return self.steps[-1].kind == "qat"
@@ -208,14 +214,33 @@ def parse(path: Path) -> Recipe:
         return Recipe.model_validate({**content, "name": path.stem})
     except ValidationError as error:
         # A misspelt key comes before the one that is missing for it.
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        where = ": ".join([path.name, *filter(None, [".".join(str(part) for part in first["loc"])])])
+        found = sorted(_innermost(error), key=lambda one: one["type"] != "extra_forbidden")
+        more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        near = "".join(dict.fromkeys(map(_near, found)))
         raise UsageError(
-            f"{where}: {first['msg']}",
-            hint=f"{_near(first)}Compare with the packaged recipes: `edgekit list recipes`.",
+            f"{path.name}: {'; '.join(map(_wrong, found[:_NAMED]))}{more}",
+            hint=f"{near}Compare with the packaged recipes: `edgekit list recipes`.",
         ) from error
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}", hint=error.hint) from error
+
+
+#: Mistakes of a recipe that an error names.
+_NAMED = 5
+
+
+def _innermost(error: ValidationError) -> list[Any]:
+    """All mistakes but for those that others make: a list without any step that is right is called too short."""
+    found = error.errors()
+    around = {one["loc"][:length] for one in found for length in range(len(one["loc"]))}
+    return [one for one in found if one["loc"] not in around]
+
+
+def _wrong(error: Any) -> str:
+    """One mistake: where it is, what may be there, and the value."""
+    where, value = ".".join(str(part) for part in error["loc"]), error["input"]
+    given = f", not {value!r}" if isinstance(value, str | int | float) and error["type"] != "extra_forbidden" else ""
+    return ": ".join(filter(None, (where, f"{error['msg']}{given}")))
 
 
 def _near(error: Any) -> str:

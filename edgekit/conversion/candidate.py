@@ -9,6 +9,7 @@ from typing import Literal
 
 from edgekit import target as targets
 from edgekit.checkpoint import Checkpoint
+from edgekit.compress.recipes import Recipe
 from edgekit.conversion.budget import Budget
 from edgekit.errors import UsageError
 from edgekit.jobs.run import Ref
@@ -398,10 +399,12 @@ def final(
     *,
     allow_mixed: bool = False,
     beside: Collection[str] = (),
+    recipe: Recipe | None = None,
 ) -> Verdict:
     """The status of the whole conversion, the sentence that explains it, and the next step.
 
-    What was asked for ``beside`` in the same call is no next step.
+    What was asked for ``beside`` in the same call is no next step. Where the checkpoint of a recipe is what loses, no
+    other target helps.
     """
     decisive = tested or chosen
     if decisive is not None:
@@ -422,8 +425,12 @@ def final(
     search = status in ("FAIL_ACCURACY", "FAIL_PARITY") and not allow_mixed and not target.scheme.is_float
     helps = what_would_help(target, beside, search=search)
     unable = status in ("FAILED", "UNSUPPORTED")
-    hint = hint or helps or (elsewhere(target, beside) if unable else "")
-    return Verdict(status, f"{reason.rstrip('.')}. {helps}".strip(), hint)
+    accuracy = decisive.evidence.accuracy if decisive and decisive.evidence else None
+    if recipe is not None and status == "FAIL_ACCURACY" and accuracy and (own := judge.own_drop(accuracy, target.gate)):
+        reason = f"{reason.rstrip('.')}; {own.words}"
+        helps = recipe.gentler if own.alone else f"{recipe.gentler} {helps}".strip()
+    hint = " ".join(filter(None, (hint, helps))) or (elsewhere(target, beside) if unable else "")
+    return Verdict(status, f"{reason.rstrip('.')}.", hint)
 
 
 def serving(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
@@ -452,4 +459,4 @@ def what_would_help(target: Target, beside: Collection[str] = (), *, search: boo
     """
     others = [name for name in targets.gentler(target) if name not in beside]
     named = [*(["--allow-mixed"] if search else []), *([f"--target {' or '.join(others)}"] if others else [])]
-    return f"What may help: {', or '.join(named)}" if named else ""
+    return f"Try {', or '.join(named)}." if named else ""

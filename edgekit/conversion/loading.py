@@ -24,6 +24,7 @@ from edgekit.errors import (
 from edgekit.jobs import extras
 from edgekit.jobs.confine import untrusted
 from edgekit.jobs.run import Given, Ref, Run
+from edgekit.result import Accuracy
 from edgekit.signature import WHOLE, Environment, Signature, TensorSpec
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
@@ -87,9 +88,22 @@ def _load(run: Run, order: Order, source: Source, environment: Environment) -> C
     known = [output.name for signature in signatures.values() for output in signature.outputs]
     if unknown := [name for name in order.roles if name not in known]:
         raise UsageError(f"--outputs names {unknown[0]!r}; the model's outputs are {', '.join(known)}")
-    notes = entry.value.notes + untrusted.unheld(source)
+    notes = entry.value.notes + untrusted.unheld(source) + _unread_ranges(order)
     whole = parts.get(WHOLE, source)  # with the weights that were saved, where it has none of its own
     return Checkpoint(whole, parts, signatures, environment, entry.value.framework, notes)
+
+
+def _unread_ranges(order: Order) -> tuple[str, ...]:
+    """That ranges beside a checkpoint are not its files' ranges, where one might think so."""
+    source = order.source  # as it was handed in: what is loaded may be a copy
+    if source.kind not in sources.FILES or source.path is None or not order.target.needs_calibration:
+        return ()
+    if not all((source.path.parent / name).is_file() for name in (checkpoints.FACTS, checkpoints.RANGES)):
+        return ()
+    return (
+        f"{checkpoints.RANGES} beside {source.path.name} is not read: ranges of activations come from calibration "
+        "samples. A file with the ranges of the training is made from the source, by `edgekit convert` with the recipe",
+    )
 
 
 def has_weights(source: Source) -> bool:
@@ -221,8 +235,11 @@ def in_framework(order: Order, checkpoint: Checkpoint, file: Ref) -> reference.R
 def baseline(run: Run, order: Order, checkpoint: Checkpoint, selection: SplitFiles) -> None:
     """Score the framework's own run on the user's labels first: a metric that cannot is said before any work."""
     if order.plan.task is None and order.plan.metric is not None and selection.labelled:
-        outputs = selection.outputs
-        request = score.Request(
-            checkpoint.signatures, selection.file, outputs, outputs, metric=order.plan.metric, task=None
-        )
-        run.step(score.baseline, "data", "reference:scored", request)
+        scored(run, order, checkpoint, selection)
+
+
+def scored(run: Run, order: Order, checkpoint: Checkpoint, selection: SplitFiles) -> Accuracy:
+    """What the framework's own run of a model is worth on labelled samples."""
+    outputs, plan = selection.outputs, order.plan
+    request = score.Request(checkpoint.signatures, selection.file, outputs, outputs, metric=plan.metric, task=plan.task)
+    return run.step(score.baseline, "data", "reference:scored", request).value

@@ -89,7 +89,7 @@ def measure_accuracy(
     trivial = metric.trivial(every, (len(every), *shape[1:]), inputs)
     float_value, artifact_value, trivial_value = (metric.value(side) for side in (before, after, trivial))
     flips = _flips(metric, before, after)
-    least = LEAST_ERROR * trivial_value if metric.zero_is_perfect else 0.0
+    least = _least(metric, trivial_value)
     drop = float(metric.drop(np.asarray(float_value), np.asarray(artifact_value), least))
     if flips is not None:
         # 1.0 - 0.99 is a little more than 0.01: the difference of counts is exact, so that a limit is met exactly.
@@ -113,6 +113,17 @@ def measure_accuracy(
 #: A relative error is a fraction of the float model's, or of this part of the trivial answer's error where the float
 #: model's is smaller: no file keeps to a fraction of nothing where the labels are the model's own answers.
 LEAST_ERROR = 0.05
+
+
+def _least(metric: Metric, trivial: float | None) -> float:
+    return LEAST_ERROR * trivial if metric.zero_is_perfect and trivial is not None else 0.0
+
+
+def drop_to(accuracy: Accuracy, value: float) -> float:
+    """How much worse than the source another model of it is that reaches ``value`` on the same samples."""
+    metric = metrics.metric(accuracy.metric)
+    least = _least(metric, accuracy.trivial)
+    return float(metric.drop(np.asarray(accuracy.float_), np.asarray(value), least))
 
 
 def _flips(metric: Metric, before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[int, int] | None:

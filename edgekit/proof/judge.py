@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from edgekit.limits import Gate, ParityLimits
 from edgekit.proof import metrics
-from edgekit.proof.accuracy import samples_needed
+from edgekit.proof.accuracy import drop_to, samples_needed
 from edgekit.proof.intervals import tango_interval
 from edgekit.result import Accuracy, Status
 from edgekit.result.parity import OutputParity, Parity
@@ -154,7 +154,7 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
     low, high = accuracy.drop_ci95
 
     def show(drop: float) -> str:
-        return f"{100 * drop:.2f} {'%' if family == 'relative' else 'points'}"
+        return shown(drop, accuracy.metric)
 
     measured = (
         f"{accuracy.metric} drops by {show(accuracy.drop)} on {accuracy.samples} {split} samples "
@@ -182,6 +182,33 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
         if share < 1
         else "",
     )
+
+
+def shown(drop: float, metric: str) -> str:
+    """A drop in the unit of its metric."""
+    return f"{100 * drop:.2f} {'%' if metrics.metric(metric).family == 'relative' else 'points'}"
+
+
+class Own(NamedTuple):
+    """What of a drop is the checkpoint's own, in words, and whether that alone is beyond the limit."""
+
+    words: str
+    alone: bool
+
+
+#: Part of a drop from which on it is the checkpoint's, and not the file's.
+MOSTLY = 0.5
+
+
+def own_drop(accuracy: Accuracy, gate: Gate) -> Own | None:
+    """What of a file's drop is there before any file is made; None where most of it is the file's."""
+    if accuracy.checkpoint is None:
+        return None
+    own = drop_to(accuracy, accuracy.checkpoint)
+    if own <= 0 or own < MOSTLY * accuracy.drop:
+        return None
+    limit = gate.drop_max(metrics.metric(accuracy.metric).family)
+    return Own(f"the checkpoint itself is {shown(own, accuracy.metric)} worse than your model", own > limit)
 
 
 def too_few(accuracy: Accuracy, gate: Gate) -> bool:

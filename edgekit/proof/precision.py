@@ -164,8 +164,8 @@ def _named(what: str, names: tuple[str, ...]) -> str:
 def describe(scheme: Scheme, audit: Audit, kept: int = 0) -> str:
     """The precision that was really reached, in words, for the table and the README.
 
-    How weights are stored, and of quantized files how many multiply-accumulates (of products with weights) the runtime
-    computes in integers.
+    How weights are stored, and of quantized files how many multiply-accumulates of products with weights the runtime
+    computes in integers, and what part of all are products of two activations, which are not among these.
 
     Args:
         scheme: what the file claims.
@@ -174,11 +174,15 @@ def describe(scheme: Scheme, audit: Audit, kept: int = 0) -> str:
     """
     share, macs = weight_share(scheme, audit), audit.macs_quantized_share
     parts = [] if share is None else [f"{_percent(share)} of weights {scheme.weights}"]
+    between = audit.macs_between_activations or 0
     if not scheme.is_float and macs is not None:
-        parts.append(f"{_percent(macs)} of MACs in integers")
+        parts.append(f"{_percent(macs)} of MACs {'with weights ' if between else ''}in integers")
     if kept and parts:
         said = -1 if scheme.promises_arithmetic else 0
         parts[said] += f" but for {kept} layer{'s that were' if kept > 1 else ' that was'} kept in float"
+    if not scheme.is_float and macs is not None and between:  # attention: no scheme says what is done with it
+        share = between / (between + audit.macs_total)
+        parts.append(f"{max(share, 0.01):.0%} of all MACs are between activations and not counted")
     if scheme.promises_arithmetic and audit.ops_float:
         parts.append(f"in float: {_counted(audit.ops_float)}")
     return f"{scheme.name} ({', '.join(parts)})" if parts else scheme.name

@@ -130,10 +130,15 @@ class StepFacts(Frozen):
 
 
 class RecipeFacts(Frozen):
-    """The recipe that made the checkpoint of the source, and what each of its steps did."""
+    """The recipe that made the checkpoint of the source, and what each of its steps did.
+
+    ``source`` is the metric of the source as it was handed in, on the selection samples of the steps; manifests of
+    earlier releases do not have it.
+    """
 
     name: str
     steps: tuple[StepFacts, ...]
+    source: float | None = None
 
     @property
     def pruned(self) -> tuple[PrunedLayer, ...]:

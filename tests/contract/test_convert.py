@@ -357,7 +357,7 @@ def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path, capsys):
         )
     assert result.status == "FAIL_PARITY"
     assert "dB needed" in result.reason
-    assert "onnxruntime-int8-dynamic" in result.reason, "it says what may help"
+    assert result.error and "onnxruntime-int8-dynamic" in result.error.hint, "it says what may help"
     assert result.artifact is None
     assert not (tmp_path / "a").exists()
     assert (tmp_path / "a.rejected" / "manifest.json").is_file()

@@ -553,14 +553,22 @@ for framework, file in (("torch", "own.py"), ("keras", "own_keras.py")):
     rounded = next(one.rounded() for one in grids if "1" not in one.name and one.own.shape != last.weight.shape) \
         if framework == "torch" else grids[0].rounded()
     before = values(norm), values(last)
+    scores = iter((0.5, 0.4, 0.6, 0.6))
     found = qat.train(
-        model, grids, [], losses.loss_for(model, [x[:8]], y), [x], y, Training(epochs=3, batch=32), lambda: 0.0,
+        model, grids, [], losses.loss_for(model, [x[:8]], y), [x], y, Training(epochs=3, batch=32),
+        lambda: next(scores),
         higher=True,
     )
-    assert found.moved and found.kept == 3
+    assert found.moved and found.kept == 3, "of equals the later"
     assert (values(dense)[0] == rounded).all(), "what the file will hold is on the grid, and not trained"
     assert all((a == b).all() for a, b in zip(values(norm), before[0])), "statistics stay, too"
     assert not (values(last)[0] == before[1][0]).all()
+    before = values(last)
+    equal = qat.train(
+        model, grids, [], losses.loss_for(model, [x[:8]], y), [x], y, Training(epochs=2, batch=32), lambda: 0.5,
+        higher=True,
+    )
+    assert equal.moved and equal.kept == 0 and (values(last)[0] == before[0]).all(), "none was better than epoch 0"
     freeze(last)
     try:
         qat.train(model, grids, [], None, [x], y, Training(epochs=1), lambda: 0.0, higher=True)

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from edgekit.artifact import card, picture
 from edgekit.artifact.readme import readme
-from edgekit.result import Accuracy, Proof, RangesFacts, Result, RouteTried
+from edgekit.result import Accuracy, ErrorFacts, Proof, RangesFacts, Result, RouteTried
 from edgekit.result.speed import Latency
 from tests.unit.test_words import TIMED
 from tests.unit.test_words import result as plain
@@ -54,6 +54,20 @@ def test_how_samples_of_the_ranges_were_drawn_is_said() -> None:
     ranges = RangesFacts(plan="tool", method="tool", settings={}, samples=200, draw="random")
     said = dict(card.about(of_user(ranges=ranges)))["calibration"]
     assert said == "200 samples, drawn at random by a seed where there were more; ranges by the tool itself"
+
+
+@pytest.mark.parametrize("split", ["test", "selection"])
+def test_the_card_says_which_samples_scored_it(split: str) -> None:
+    """A rejected file has not seen those of test."""
+    said = card.limits(of_user(accuracy=SCORED.model_copy(update={"split": split})))
+    assert any(line.startswith(f"Accuracy is of 2000 {split} samples") for line in said)
+
+
+def test_the_card_of_what_did_not_pass_has_the_next_step() -> None:
+    error = ErrorFacts(code="fail-accuracy", message="it loses.", hint="Train for more epochs.")
+    text = readme(of_user(status="FAIL_ACCURACY", reason="it loses.", error=error), ["model.onnx"])
+    assert "it loses. Next step: Train for more epochs.\n" in text
+    assert "Next step" not in readme(of_user(), ["model.onnx"])
 
 
 def test_no_licence_is_invented_for_what_a_user_handed_in() -> None:

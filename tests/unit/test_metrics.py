@@ -111,6 +111,13 @@ def test_labels_that_do_not_belong_to_the_output_are_refused(labels: np.ndarray,
             metric(name).score(labels, np.zeros((3, 3)))
 
 
+def test_true_and_false_tell_two_classes_apart_and_no_more() -> None:
+    labels = np.array([True, False, True])
+    metric("top1").check(labels, (3, 2))
+    with pytest.raises(UsageError, match="true or false, and the model has 6 classes"):
+        metric("top1").check(labels, (3, 6))
+
+
 def test_top1_refuses_labels_per_position_and_empty_data() -> None:
     with pytest.raises(UsageError, match="one label per sample"):
         metric("top1").score(np.zeros((2, 4), int), np.zeros((2, 4, 3)))

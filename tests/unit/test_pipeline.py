@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from edgekit import target as targets
 from edgekit.artifact import package
 from edgekit.checkpoint import Checkpoint
+from edgekit.compress import recipes
 from edgekit.conversion import trying
 from edgekit.conversion.candidate import NO_ROUTE, Candidate, Evidence, choose, final, is_slow, near
 from edgekit.jobs import wire
@@ -129,12 +131,43 @@ def test_what_may_help_is_what_was_not_tried() -> None:
     target = targets.load("tflite-int4")
     failed = Candidate("route", "FAIL_ACCURACY", "it loses.")
     said = final(target, [failed], failed, None)
-    helps = "it loses. What may help: --allow-mixed, or --target tflite-int8"
-    assert said.reason.startswith(helps), "and one full stop"
-    assert said.hint in said.reason
-    assert "--allow-mixed" not in final(target, [failed], failed, None, allow_mixed=True).reason
+    assert said.reason == "it loses.", "the next step is said once, beside it"
+    assert said.hint.startswith("Try --allow-mixed, or --target tflite-int8 ")
+    assert "--allow-mixed" not in final(target, [failed], failed, None, allow_mixed=True).hint
     broken = Candidate("route", "UNSUPPORTED", "no such kernel")
-    assert "--allow-mixed" not in final(target, [broken], None, None).reason
+    assert "--allow-mixed" not in final(target, [broken], None, None).hint
+    known = replace(failed, hint="Give real inputs.")
+    assert final(target, [known], known, None).hint.startswith("Give real inputs. Try --allow-mixed")
+
+
+def scored(checkpoint: float, artifact: float) -> Evidence:
+    accuracy = Accuracy(
+        metric="top1", higher_is_better=True, samples=500, float_=0.9, checkpoint=checkpoint, artifact=artifact,
+        drop=0.9 - artifact, drop_ci95=(0.01, 0.09), agreement=None,
+    )  # fmt: skip
+    return Evidence("selection", "it", False, {}, accuracy)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "artifact", "own", "recipe", "precision"),
+    [
+        (0.868, 0.86, "3.20 points", True, False),  # no file of it could pass
+        (0.892, 0.885, "0.80 points", True, True),  # it and the file together lose too much
+        (0.898, 0.86, "", False, True),
+        (0.91, 0.86, "", False, True),
+    ],
+)
+def test_what_a_recipe_costs_is_not_blamed_on_the_precision(
+    checkpoint: float, artifact: float, own: str, recipe: bool, precision: bool
+) -> None:
+    target = targets.load("tflite-int4")
+    failed = Candidate("route", "FAIL_ACCURACY", "it loses", evidence=scored(checkpoint, artifact))
+    said = final(target, [failed], failed, None, recipe=recipes.asked(prune="0.5", qat=1))
+    assert (f"the checkpoint itself is {own} worse than your model" in said.reason) == bool(own)
+    assert ("more epochs" in said.hint and "a smaller share" in said.hint) == recipe
+    assert ("--target" in said.hint) == precision
+    without = final(target, [failed], failed, None)
+    assert without.reason == "it loses." and "epochs" not in without.hint, "nothing was trained"
 
 
 def test_no_next_step_is_a_route_or_a_target_that_was_tried() -> None:
@@ -151,8 +184,8 @@ def test_no_next_step_is_a_route_or_a_target_that_was_tried() -> None:
     int4 = targets.load("tflite-int4")
     failed = Candidate("route", "FAIL_PARITY", "it loses")
     every = targets.gentler(int4)
-    assert f"--target {every[1]} or" in final(int4, [failed], failed, None, beside=every[:1]).reason
-    assert "--target" not in final(int4, [failed], failed, None, beside=every).reason
+    assert f"--target {every[1]} or" in final(int4, [failed], failed, None, beside=every[:1]).hint
+    assert "--target" not in final(int4, [failed], failed, None, beside=every).hint
 
 
 def test_a_float_file_that_fails_is_not_told_to_try_itself() -> None:

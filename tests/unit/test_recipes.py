@@ -12,18 +12,25 @@ import pytest
 
 from edgekit import api, toolchains
 from edgekit import target as targets
-from edgekit.artifact import checkpoints
+from edgekit.artifact import checkpoints, package
 from edgekit.checkpoint import Checkpoint
 from edgekit.compress import recipes
-from edgekit.conversion import candidate
+from edgekit.conversion import candidate, loading
 from edgekit.conversion.candidate import Candidate, WrittenPart
 from edgekit.conversion.order import Order
+from edgekit.conversion.recipe import cost, training
 from edgekit.data import plan as planning
 from edgekit.data.plan import DataPlan
+from edgekit.data.tasks import Samples
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.frameworks import loaded
+from edgekit.result import Accuracy
+from edgekit.result.recipe import EpochFacts, RecipeFacts, StepFacts
 from edgekit.scheme import Range
 from edgekit.signature import Signature, TensorSpec
 from edgekit.sources import source as sources
+from edgekit.steps.recipe import doubts
+from edgekit.steps.recipe.save import SaveAnswer
 
 
 @pytest.mark.parametrize(
@@ -80,6 +87,19 @@ def test_a_mark_at_the_beginning_of_a_file_is_none_of_its_keys(tmp_path: Path) -
     file = tmp_path / "own.toml"
     file.write_bytes(b'\xef\xbb\xbfschema = 1\ntitle = "x"\n[[step]]\nkind = "qat"\nepochs = 3\n')
     assert recipes.load(str(file)).steps[0].epochs == 3
+
+
+def test_all_that_is_wrong_with_a_recipe_is_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    steps = '[[step]]\nkind = "qat"\nepochs = "two"\nlearning_rate = -1\n[[step]]\nkind = "qta"\nepoch = 3'
+    file.write_text(f'schema = 1\ntitle = "x"\n{steps}\n')
+    with pytest.raises(UsageError) as caught:
+        recipes.load(str(file))
+    said = str(caught.value)
+    assert "step.0.epochs: " in said and "not 'two'" in said and "step.0.learning_rate: " in said and "not -1" in said
+    assert "step.1.kind: " in said and "step.1.epoch: " in said
+    assert "step: " not in said, "no list is called too short whose members are wrong"
+    assert "Did you mean 'epochs'? Did you mean 'qat'?" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -253,3 +273,126 @@ def test_settings_that_a_pattern_does_not_have_are_named(text: str, says: str, t
     with pytest.raises(UsageError, match=r"own\.toml") as caught:
         recipes.load(str(file))
     assert says in str(caught.value)
+
+
+def step(values: tuple[float, ...], kept: int, **facts: Any) -> StepFacts:
+    curve = tuple(EpochFacts(epoch=i, loss=None if i == 0 else 1.0, value=value) for i, value in enumerate(values))
+    return StepFacts(
+        kind="prune", settings={}, layers=0, without_rule=(), metric="top1", train_samples=900, train_sha256="",
+        dropped=0, selection_samples=90, curve=curve, kept=kept, stopped="", activations="float", cpu_seconds=1.0,
+        **facts,
+    )  # fmt: skip
+
+
+def test_a_step_says_what_it_came_from_and_to() -> None:
+    said = training.scores(step((0.2933, 0.75, 0.8267), 2), 0.825, "cut and untrained")
+    assert said == (
+        "top1 on 90 selection samples: 0.8250 of your model, 0.2933 cut and untrained, 0.8267 after epoch 2, "
+        "which is kept"
+    )
+    nothing = training.scores(
+        step(
+            (0.8717, 0.8717),
+            0,
+        ).model_copy(update={"selection_samples": 1}),
+        0.87,
+        "rounded",
+    )
+    assert nothing == "top1 on 1 selection sample: 0.8700 of your model, 0.8717 rounded, which no epoch made better"
+
+
+@pytest.mark.parametrize(("kept", "said"), [(0.868, "3.20 points worse than your model on 90 selection"), (0.892, "")])
+def test_a_checkpoint_that_no_file_can_pass_of_is_named_before_any_is_made(kept: float, said: str) -> None:
+    steps = RecipeFacts(name="qat", steps=(step((0.5, kept), 1),), source=0.9)
+    made = Checkpoint(sources.resolve("lenet5@torch"), {}, {}, "torch", "torch", steps=steps)
+    source = Accuracy(
+        metric="top1", higher_is_better=True, samples=90, float_=0.9, checkpoint=0.9, artifact=0.9, drop=0.0,
+        drop_ci95=(0.0, 0.01), agreement=None,
+    )  # fmt: skip
+    told: list[tuple[str, str]] = []
+    run: Any = SimpleNamespace(progress=lambda event, text: told.append((event, text)))
+    notes = cost.noted(run, order(), made, source).notes
+    assert told == [("note", note) for note in notes], "at once, and in the result"
+    assert bool(notes) == bool(said)
+    assert all(said in note and "a file may be 1.00 points worse" in note and "more epochs" in note for note in notes)
+
+
+@pytest.mark.parametrize(("batch", "kept"), [(None, 1), (1, 2)])
+def test_a_checkpoint_of_any_number_of_samples_is_not_called_fixed_to_one(
+    batch: int | None, kept: int, tmp_path: Path
+) -> None:
+    spec, shape = TensorSpec("x", (1, 8), "float32"), (None, None)
+    _, notes = loaded.merge_inputs([loaded.Found("x", shape, "float32")], ["x"], [spec])
+    assert len(notes) == 2 and "batch" in notes[0]
+    steps = RecipeFacts(name="qat", steps=(step((0.5, 0.6), 1),), source=0.7)
+    made = Checkpoint(
+        sources.resolve("lenet5@torch"), {"model": None}, {}, "torch", "torch", steps=steps, notes=notes,  # type: ignore[dict-item]  # nothing reads it
+    )  # fmt: skip
+    file = tmp_path / "model.keras"
+    file.write_bytes(b"")
+    saved = SimpleNamespace(value=SaveAnswer((file.name,), batch), file=lambda name: tmp_path / name)
+    run: Any = SimpleNamespace(step=lambda *asked: saved)
+    facts = checkpoints.write(run, tmp_path / "out", made)
+    assert facts["notes"] == list(notes[-kept:])
+    assert facts["recipe"]["source"] == 0.7
+
+
+def test_the_folder_is_called_by_the_recipe_as_well(tmp_path: Path) -> None:
+    """Else one recipe replaces what another has made of the same source."""
+    named = {
+        package.destination_of(replace(order(), recipe=asked), "torch").name
+        for asked in (None, recipes.load("qat"), recipes.asked(prune="0.5"), recipes.asked(prune="2:4", qat=3))
+    }
+    assert named == {
+        "lenet5-torch-tflite-int4", "lenet5-torch-tflite-int4-qat", "lenet5-torch-tflite-int4-prune_0.5",
+        "lenet5-torch-tflite-int4-prune_2_4-qat",
+    }  # fmt: skip
+    steps = "".join(f'[[step]]\nkind = "qat"\nepochs = {epochs}\n' for epochs in range(1, 99))
+    (tmp_path / "long.toml").write_text(f'schema = 1\ntitle = "x"\n{steps}')
+    long = replace(order(), recipe=recipes.load(str(tmp_path / "long.toml")))
+    assert len(package.destination_of(long, "torch").name) < 100
+
+
+def samples(x: Any, labels: Any) -> Samples:
+    return Samples({"x": np.asarray(x, np.float32)}, np.asarray(labels))
+
+
+SOUND = samples([[1.0], [-3.0]], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("train", "selection", "says"),
+    [
+        (SOUND, SOUND, []),
+        (samples([[1.0]], [0]), SOUND, ["one training sample alone"]),
+        (SOUND, samples([[1.0]], [0]), ["one selection sample alone"]),
+        (samples([[1.0], [2.0]], [1, 1]), SOUND, ["all labels of the 2 training samples are 1"]),
+        (SOUND, samples([[1.0], [2.0]], [1, 1]), ["all labels of the 2 selection samples are 1"]),
+        (samples([[1e30], [0.0]], [0, 1]), SOUND, ["input 'x' is up to 1e+30 in the training samples, and up to 3 in"]),
+        (SOUND, samples([[-3e4], [0.0]], [0, 1]), ["up to 3 in the training samples, and up to 3e+04"]),
+        (samples([[0.0], [0.0]], [0, 1]), SOUND, ["up to 0 in the training samples"]),
+        (samples([[0.5], [0.0]], [0, 1]), samples([[255.0], [0.0]], [0, 1]), []),
+    ],
+)
+def test_samples_that_make_one_doubt_a_training_are_named(train: Samples, selection: Samples, says: list[str]) -> None:
+    said = doubts.found(train, selection)
+    assert len(said) == len(says) and all(part in text for part, text in zip(says, said, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("target", "beside", "said"),
+    [
+        ("tflite-int8", ("recipe.json", "ranges.json"), True),
+        ("tflite-int8", ("ranges.json",), False),
+        ("tflite-int4", ("recipe.json", "ranges.json"), False),
+    ],
+)
+def test_ranges_beside_a_checkpoint_are_said_not_to_be_read(
+    target: str, beside: tuple[str, ...], said: bool, tmp_path: Path
+) -> None:
+    for name in ("model.pt2", *beside):
+        (tmp_path / name).write_bytes(b"PK")
+    asked = order(str(tmp_path / "model.pt2"), target)
+    notes = loading._unread_ranges(asked)
+    assert bool(notes) == said
+    assert all("ranges.json beside model.pt2 is not read" in note and "calibration" in note for note in notes)

@@ -14,8 +14,10 @@ from edgekit import api
 from edgekit.cli.main import run
 from edgekit.cli.making import several
 from edgekit.errors import UsageError
+from edgekit.result import Accuracy
 from edgekit.several import Options, SeveralError
 from tests import null
+from tests.unit.test_words import result as plain
 
 TARGETS = ["null-fp32", "null-int8"]
 
@@ -95,3 +97,15 @@ def test_targets_are_named_by_commas_and_again(tmp_path: Path) -> None:
 def test_the_options_of_the_annotation_are_those_of_the_function() -> None:
     taken = inspect.signature(api.convert).parameters.values()
     assert set(Options.__annotations__) == {one.name for one in taken if one.kind is one.KEYWORD_ONLY}
+
+
+def test_a_drop_is_in_the_unit_of_its_limit() -> None:
+    """As everywhere else: points, or percent of an error."""
+    facts: Any = {
+        "higher_is_better": True, "samples": 90, "float_": 0.9, "checkpoint": 0.9, "artifact": 0.84,
+        "drop": 0.0557, "drop_ci95": (0.0, 0.1), "agreement": None,
+    }  # fmt: skip
+    ended = plain(None).model_copy(update={"accuracy": Accuracy(metric="top1", **facts)})
+    assert several._row("t", ended)["drop"] == "+5.57 points"
+    ended = ended.model_copy(update={"accuracy": Accuracy(metric="perplexity", **facts)})
+    assert several._row("t", ended)["drop"] == "+5.57%"

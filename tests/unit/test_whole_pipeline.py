@@ -116,7 +116,7 @@ def holds(routes: list[str], data: dict[str, str], home: Path, out: Path) -> Non
         shutil.rmtree(kept)
     if result.error is not None:
         assert result.error.code == result.status.lower().replace("_", "-")
-        assert "null-fp32" in result.reason or result.status == "UNDECIDED"
+        assert "null-fp32" in result.error.hint or result.status == "UNDECIDED"
     shutil.rmtree(out, ignore_errors=True)
 
 
@@ -192,6 +192,17 @@ def test_the_float_target_itself_shows_its_wrong_file(data: Any, home: Path, tmp
     result = converted(ordered(["floats-bent"], "null-fp32", output=tmp_path / "out", **data), home)
     assert (result.status, result.route) == ("FAIL_PARITY", "floats-bent")
     assert (tmp_path / "out.rejected" / "model.null").is_file()
+
+
+def test_an_artifact_that_replaces_another_says_so(data: Any, home: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    for times in (0, 1):
+        with null.Here() as children:
+            pipeline.convert(
+                ordered(output=tmp_path / "out", **data), workers=children, store=Store(home),
+                progress=lambda event, text: told.append(text) if event == "note" else None,
+            )  # fmt: skip
+        assert told == [f"{tmp_path / 'out'} was there before, and is replaced: -o FOLDER keeps both"] * times
 
 
 @pytest.mark.parametrize("routes", [["elsewhere"], ["crushed", "elsewhere"], ["elsewhere", "rounded"]], ids="-".join)

@@ -75,7 +75,7 @@ def _row(name: str, ended: Result | EdgekitError) -> dict[str, Any]:
     figures = (
         ended.precision_reached or "",
         f"{ended.parity.sqnr_db:.1f}" if ended.parity else "",
-        f"{ended.accuracy.drop:+.4f}" if ended.accuracy else "",
+        words.drop(ended.accuracy) if ended.accuracy else "",
         ended.size_bytes,
         f"{ended.latency.ratio:.2f}" if ended.latency else "",
         " ".join(ended.flags),

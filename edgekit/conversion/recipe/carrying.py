@@ -16,7 +16,7 @@ from edgekit.compress.recipes import Step
 from edgekit.conversion import loading, trying
 from edgekit.conversion.candidate import Candidate, WrittenPart
 from edgekit.conversion.plan import Plan, PlannedRoute
-from edgekit.conversion.recipe import training
+from edgekit.conversion.recipe import cost, training
 from edgekit.conversion.trying import Trial
 from edgekit.errors import FailedError, UnsupportedError
 from edgekit.jobs.run import Ref, Run
@@ -64,22 +64,27 @@ def trained(run: Run, trial: Trial, planned: Plan, checkpoint: Checkpoint) -> Ch
         )
     except (FailedError, UnsupportedError) as error:
         note = f"activations were not trained, and their ranges come from calibration samples: {error}"
-        return replace(checkpoint, notes=(*checkpoint.notes, note))
+        return _ended(run, trial, replace(checkpoint, notes=(*checkpoint.notes, note)))
     assert checkpoint.steps is not None
     on_steps = {one.tensor for one in entry.value} & set(other.nodes)
-    before, after = facts.curve[0].value, facts.curve[facts.kept].value
     note = (
         f"qat: trained on with {len(entry.value)} ranges of activations of a file by {route.name}, {len(on_steps)} "
-        f"of them with the activations on their steps; {facts.metric} on {facts.selection_samples} selection samples "
-        f"{before:.4f} before, {after:.4f} after epoch {facts.kept}, which is kept"
+        "of them with the activations on their steps; "
+        + training.scores(facts, checkpoint.steps.source, "with them and untrained")
     )
-    return replace(
+    whole = replace(
         other,
         ranges=entry.value,
         route=route.name,
-        steps=RecipeFacts(name=checkpoint.steps.name, steps=(*checkpoint.steps.steps, facts)),
+        steps=checkpoint.steps.model_copy(update={"steps": (*checkpoint.steps.steps, facts)}),
         notes=(*checkpoint.notes, note),
     )
+    return _ended(run, trial, whole)
+
+
+def _ended(run: Run, trial: Trial, checkpoint: Checkpoint) -> Checkpoint:
+    """What training has come to, with a note where that is too far below the source."""
+    return cost.noted(run, trial.order, checkpoint, cost.of_source(run, trial.order, checkpoint))
 
 
 def renamed(run: Run, before: Trial, trial: Trial) -> Trial:

@@ -12,6 +12,7 @@ from edgekit.checkpoint import Checkpoint
 from edgekit.compress.recipes import Step
 from edgekit.conversion import adjusting, loading
 from edgekit.conversion.order import TRAINABLE, Order
+from edgekit.conversion.recipe import cost
 from edgekit.conversion.samples import SplitFiles
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.jobs.interruption import Interrupted
@@ -63,6 +64,8 @@ def _followed(run: Run, order: Order, checkpoint: Checkpoint, way: _Way) -> Chec
             "training needs labelled samples, and labelled ones that choose the epoch",
             hint="Give both with labels: --train DATA --evaluate DATA.",
         )
+    # Here already, since what the metric cannot read is said before training:
+    source = cost.of_source(run, order, checkpoint) if way is _train else None
     facts: list[StepFacts] = []
     notes = list(checkpoint.notes)
     for step in order.recipe.steps:
@@ -79,15 +82,19 @@ def _followed(run: Run, order: Order, checkpoint: Checkpoint, way: _Way) -> Chec
         entry, ended = done
         seconds = round(run.ledger.cpu_seconds.get("train", 0.0) - before, 3)
         facts.append(_facts(order, step, entry.value, samples, selection, narrowing, seconds))
-        notes += _notes(facts[-1], request, entry.value)
+        if source is None:
+            source = cost.of_source(run, order, checkpoint)
+        notes += _notes(facts[-1], request, entry.value, source.float_)
         weights = with_weights(request.source, Ref(entry, entry.value.file).path)
         checkpoint = replace(checkpoint, parts={**checkpoint.parts, WHOLE: weights})
         if not ended:
             break
-    if not facts:
+    if not facts or source is None:
         return None
-    recipe = RecipeFacts(name=order.recipe.name, steps=tuple(facts))
-    return replace(checkpoint, recipe=order.recipe.words, steps=recipe, notes=tuple(notes))
+    recipe = RecipeFacts(name=order.recipe.name, steps=tuple(facts), source=source.float_)
+    found = replace(checkpoint, recipe=order.recipe.words, steps=recipe, notes=tuple(notes))
+    # Where activations are trained, too, it is not the end.
+    return found if order.trains_activations else cost.noted(run, order, found, source)
 
 
 def _train(run: Run, child: str, label: str, request: fit.FitRequest) -> _Done:
@@ -274,9 +281,25 @@ def _pruning(step: Step, found: fit.FitAnswer) -> PruningFacts | None:
     )
 
 
-def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> list[str]:
-    """What the user must know of a step, a sentence each."""
+def scores(step: StepFacts, source: float | None, untrained: str) -> str:
+    """What a step came from and to: the source's score, that of epoch 0 and that of the epoch that was kept."""
     first, kept = step.curve[0].value, step.curve[step.kept].value
+    own = f"{source:.4f} of your model, " if source is not None else ""
+    after = f", {kept:.4f} after epoch {step.kept}, which is kept" if step.kept else ", which no epoch made better"
+    on = f"{step.metric} on {_counted(step.selection_samples, 'selection sample')}"
+    return f"{on}: {own}{first:.4f} {untrained}{after}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+#: What epoch 0 of a step is.
+_UNTRAINED = {"prune": "with its zeros and untrained", "qat": "rounded and untrained", "finetune": "untrained"}
+
+
+def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer, source: float) -> list[str]:
+    """What the user must know of a step, a sentence each."""
     what = f"{step.layers} weight tensors on the target's grid" if step.kind == "qat" else "all in float"
     if (pruning := step.pruning) is not None:
         weights = sum(layer.weights for layer in pruning.layers)
@@ -285,14 +308,9 @@ def _notes(step: StepFacts, request: fit.FitRequest, found: fit.FitAnswer) -> li
         wide, narrow = narrowing.parameters
         what = f"{narrow} of {wide} weights left ({narrowing.pattern})"
     by = f" by {Path(request.own.path).name}:{request.own.name}" if request.own else ""
-    after = (
-        f"{kept:.4f} after epoch {step.kept}, which is kept" if step.kept else "which no epoch made better, and is kept"
-    )
-    epochs = f"{len(step.curve) - 1} epoch{'s' if len(step.curve) > 2 else ''}"
-    notes = [
-        f"{step.kind}: trained{by} for {epochs} of {step.train_samples} samples, {what}; {step.metric} "
-        f"on {step.selection_samples} selection samples {first:.4f} before, {after}"
-    ]
+    epochs = f"{_counted(len(step.curve) - 1, 'epoch')} of {_counted(step.train_samples, 'sample')}"
+    untrained = "cut and untrained" if narrowing is not None else _UNTRAINED[step.kind]
+    notes = [f"{step.kind}: trained{by} for {epochs}, {what}; {scores(step, source, untrained)}"]
     if found.behind:
         notes.append(
             f"{step.kind} went on behind epoch {found.behind} of an earlier run: CPU seconds are of the rest alone"

@@ -49,6 +49,11 @@ def _check_numbers(labels: Array, classes: int) -> None:
             f"labels have dtype {labels.dtype}; integers are needed",
             hint="Store class numbers (0, 1, 2 ...), not one-hot rows or floats.",
         )
+    if labels.dtype.kind == "b" and classes > 2:
+        raise UsageError(
+            f"labels are true or false, and the model has {classes} classes",
+            hint="Store class numbers (0, 1, 2 ...): true and false tell two classes apart.",
+        )
     if labels.size == 0:
         raise UsageError("there are no labels to score", hint="Give at least one sample with its label.")
     numbers = labels.astype(np.int64).reshape(len(labels), -1)

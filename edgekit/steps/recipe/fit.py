@@ -25,6 +25,7 @@ from edgekit.scheme import Kind, Range, Rule, Scheme, tensors_of
 from edgekit.signature import WHOLE, Signature
 from edgekit.sources.source import Source, with_weights
 from edgekit.steps import File
+from edgekit.steps.recipe import doubts
 from edgekit.user_code import Function
 from edgekit.zoo import Training
 
@@ -176,7 +177,7 @@ def fitted(folder: Path, request: FitRequest, left: Path | None = None, tell: Te
 
     telling = _Telling(tell, epochs, metric.name)
     built, frozen = _Built(request), trainable.frozen(model)
-    warnings = _doubts(labels.numpy())
+    warnings = doubts.found(samples, planning.load(Path(request.selection)))
     telling.warn(warnings)
 
     def keep(found: Trained, state: Mapping[str, Any]) -> None:
@@ -296,17 +297,6 @@ def _check_built(model: LoadedModel, request: FitRequest) -> None:
             hint="It writes into a buffer where it is evaluated, or holds other numbers each time that it is built: "
             "write in training alone, make these numbers buffers that are saved, or set a seed.",
         )
-
-
-def _doubts(labels: NDArray[Any]) -> list[str]:
-    """What labels of the training samples make one doubt."""
-    if len(labels) == 1:
-        return ["there is one training sample alone: whatever is learned of it says nothing of others"]
-    if not np.issubdtype(labels.dtype, np.floating) and (labels == labels.reshape(-1)[0]).all():
-        return [
-            f"all labels of the {len(labels)} training samples are {labels.reshape(-1)[0]}: there is nothing to tell"
-        ]
-    return []
 
 
 def _unmoved(request: FitRequest) -> str:
