@@ -478,7 +478,8 @@ def test_a_running_sum_of_integers_is_computed_in_float(tmp_path: Path) -> None:
     axis = numpy_helper.from_array(np.array(1, np.int64), "axis")
     model = helper.make_model(
         helper.make_graph(
-            [helper.make_node("CumSum", ["mask", "axis"], ["positions"], "count")], "counted",
+            [helper.make_node("CumSum", ["mask", "axis"], ["counted"], "count"),
+             helper.make_node("Identity", ["counted"], ["positions"], "same")], "counted",
             [value("mask", TensorProto.INT64, [2, 300])], [value("positions", TensorProto.INT64, [2, 300])], [axis],
         ),
         opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
