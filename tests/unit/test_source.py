@@ -222,6 +222,12 @@ def test_a_declaration_that_cannot_be_is_refused(text):
         parse_input(text)
 
 
+def test_a_shape_without_a_name_is_told_to_have_one() -> None:
+    with pytest.raises(UsageError, match="--input '1x3x32x32' names no input") as caught:
+        parse_input("1x3x32x32")
+    assert "x=1x3x32x32" in caught.value.hint
+
+
 def test_an_input_cannot_be_declared_twice():
     with pytest.raises(UsageError, match="more than once"):
         resolve("lenet5", inputs=["x=1x3", "x=1x4"])
