@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,10 +111,7 @@ class Graph:
 
     def tensor(self, target: str) -> Any:
         """What the graph calls so."""
-        found: Any = self._module
-        for part in target.split("."):
-            found = getattr(found, part)
-        return found
+        return attrgetter(target)(self._module)
 
     def on_own_tensors(self) -> fx.GraphModule:
         """The graph as a module on the model's own tensors, so that training the one trains the other."""

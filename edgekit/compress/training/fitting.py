@@ -1,4 +1,4 @@
-"""The training loop, of the zoo's checkpoints and of recipes, and losses that fit labels. In PyTorch children only.
+"""The training loop of the zoo's checkpoints and of recipes. In PyTorch children only.
 
 AdamW (Loshchilov & Hutter, arXiv 1711.05101) with weight decay on matrices only, a linear warm-up over the first
 twentieth of the steps, cosine decay to zero, gradients clipped to norm 1. No augmentation. Keras models on the torch

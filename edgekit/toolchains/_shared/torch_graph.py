@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import LoadedModel
@@ -205,7 +206,7 @@ def folded(program: torch.export.ExportedProgram) -> torch.export.ExportedProgra
     with torch.no_grad():
         for node in module.graph.nodes:
             if node.op == "get_attr" and not isinstance(
-                value := _attribute(module, str(node.target)), torch.nn.Parameter
+                value := attrgetter(str(node.target))(module), torch.nn.Parameter
             ):
                 known[node] = value
             elif node.op == "call_function" and known.keys() >= set(node.all_input_nodes) and _computes(node.target):
@@ -241,10 +242,3 @@ def _computes(target: Any) -> bool:
     if not isinstance(target, torch._ops.OpOverload):
         return True
     return torch.Tag.nondeterministic_seeded not in target.tags and not target._schema.is_mutable
-
-
-def _attribute(module: torch.nn.Module, target: str) -> Any:
-    found: Any = module
-    for part in target.split("."):
-        found = getattr(found, part)
-    return found
