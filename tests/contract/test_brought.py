@@ -71,6 +71,12 @@ def test_it_passes_and_says_what_was_done(
     assert any(said in note for note in result.notes) or not said
 
 
+def test_tokens_of_64_bits_calibrate_a_file_that_takes_32(convert: Any) -> None:
+    result = convert("counted_tokens", "tflite-int8", calibrate=f"{MODELS}:sentences")
+    assert result.status == "PASS", result.reason
+    assert result.parity.sqnr_db > 30
+
+
 def test_states_of_keras_layers_are_handed_on(convert: Any) -> None:
     result = convert("stateful", "tflite-fp32")
     assert result.status == "PASS", result.reason

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.toolchains._shared.inputs import checked
+from edgekit.toolchains._shared.inputs import checked, narrowed
 
 TAKES: Any = {"image": ((1, 2, 3), np.dtype("float32")), "tokens": ((1, 4), np.dtype("int64"))}
 IMAGE, TOKENS = np.ones((1, 2, 3)), np.ones((1, 4), np.int32)
@@ -35,3 +35,11 @@ def test_inputs_come_in_the_files_order_and_types() -> None:
 def test_what_does_not_fit_is_named(inputs: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         checked(inputs, TAKES)
+
+
+def test_integers_beyond_the_files_type_are_refused() -> None:
+    tokens = np.array([[1, 2**31]])
+    assert narrowed("tokens", tokens[:, :1], "int32").dtype == np.int32
+    assert narrowed("image", np.ones(2), "float32").dtype == np.float32
+    with pytest.raises(UsageError, match="input 'tokens' holds 2147483648; the file takes int32, from -2147483648 to"):
+        narrowed("tokens", tokens, "int32")

@@ -38,7 +38,21 @@ def checked(
     for name, (_, dtype) in takes.items():
         if not np.can_cast(inputs[name].dtype, dtype, casting="same_kind"):
             raise UsageError(f"input {name!r} is {inputs[name].dtype.name}; the file takes {dtype.name}")
-    return {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, (_, dtype) in takes.items()}
+    return {name: np.ascontiguousarray(narrowed(name, inputs[name], dtype)) for name, (_, dtype) in takes.items()}
+
+
+def narrowed(name: str, array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
+    """An input in the file's type; raises ``UsageError`` on an integer that this type does not hold."""
+    dtype = np.dtype(dtype)
+    found = array.astype(dtype, copy=False)
+    if array.dtype.kind in "iu" and dtype.kind in "iu" and found is not array and (found != array).any():
+        beyond = array[found != array].flat[0]
+        limits = np.iinfo(dtype)
+        raise UsageError(
+            f"input {name!r} holds {beyond}; the file takes {dtype.name}, from {limits.min} to {limits.max}",
+            hint="Give numbers that this type holds: the file has it in the place of the model's own.",
+        )
+    return found
 
 
 def unknown_entry(kind: str, file: Path, entry: str | None, known: Sequence[str]) -> UsageError:

@@ -195,6 +195,19 @@ def read_subgraphs(packed: Any) -> Iterator[Subgraph]:
         )
 
 
+def input_types(packed: Any) -> dict[str, str]:
+    """Element types of what goes in, by the names of the first signature; by the tensors' own where there is none."""
+    if packed.SignatureDefsLength():
+        signature = packed.SignatureDefs(0)
+        graph = packed.Subgraphs(signature.SubgraphIndex())
+        pairs = (signature.Inputs(i) for i in range(signature.InputsLength()))
+        named = [(pair.Name(), graph.Tensors(pair.TensorIndex())) for pair in pairs]
+    else:
+        graph = packed.Subgraphs(0)
+        named = [(t.Name(), t) for t in (graph.Tensors(graph.Inputs(i)) for i in range(graph.InputsLength()))]
+    return {name.decode(): _type(table.Type()) for name, table in named}
+
+
 def bodies(kind: str, packed: Any) -> tuple[int, ...]:
     """Numbers of the subgraphs that an operator runs."""
     from ai_edge_litert import schema_py_generated as schema

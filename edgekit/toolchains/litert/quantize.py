@@ -14,7 +14,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.scheme import Range, Scheme
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import int8, rules
-from edgekit.toolchains._shared.calibration import calibration_of, observers, one_by_one
+from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
@@ -27,7 +27,7 @@ from edgekit.toolchains.litert.passes.integers import (
 )
 from edgekit.toolchains.litert.passes.lookups import as_embedding_lookups
 from edgekit.toolchains.litert.passes.names import named_tensors
-from edgekit.toolchains.litert.passes.ranges import observe
+from edgekit.toolchains.litert.passes.ranges import as_taken, observe
 from edgekit.toolchains.litert.schema import packed_model
 from edgekit.toolchains.litert.vendor import fitting_ranks
 
@@ -404,7 +404,7 @@ def _calibrate(source: bytearray, request: Request, recipe: Any) -> dict[str, Ra
         qsv_update_func=widest,
     )
     (signature, *_) = calibrator.get_signature_list()
-    for sample in one_by_one(calibration_of(request)):  # it would make a list of all
+    for sample in as_taken(packed_model(source, Path(FILE)), calibration_of(request)):  # it would make a list of all
         calibrator.calibrate({signature: [sample]}, manager)
     ranges: dict[str, Ranges] = calibrator.get_model_qsvs()
     return ranges

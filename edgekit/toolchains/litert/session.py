@@ -24,7 +24,7 @@ from edgekit.errors import (
     UsageError,
 )
 from edgekit.toolchains import Options
-from edgekit.toolchains._shared.inputs import check_shapes, unknown_entry
+from edgekit.toolchains._shared.inputs import check_shapes, narrowed, unknown_entry
 from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import line, sentence
 
@@ -98,7 +98,7 @@ class LiteRTSession:
     def bind(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], Any]:
         """Set the inputs once and return a function that only invokes; one of several signatures is given them anew."""
         check_shapes(inputs, {name: tuple(tensor["shape"].tolist()) for name, tensor in self._inputs.items()})
-        stored = {name: _stored(inputs[name], tensor) for name, tensor in self._inputs.items()}
+        stored = {name: _stored(name, inputs[name], tensor) for name, tensor in self._inputs.items()}
         if self._signature is not None:
             return functools.partial(self._signature, **stored)
         for name, tensor in self._inputs.items():
@@ -272,7 +272,7 @@ def _tensors(interpreter: Any, chosen: Any) -> tuple[dict[str, dict[str, Any]], 
     )
 
 
-def _stored(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+def _stored(name: str, array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """The array as the tensor stores it."""
     dtype, (scale, zero_point) = np.dtype(tensor["dtype"]), tensor["quantization"]
     if array.dtype.kind != ("f" if scale else dtype.kind):
@@ -281,7 +281,7 @@ def _stored(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarra
         limits = np.iinfo(dtype)
         stored: np.ndarray[Any, Any] = np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max)
         return stored.astype(dtype)
-    return array.astype(dtype)
+    return narrowed(name, array, dtype)
 
 
 def _real(array: np.ndarray[Any, Any], tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:

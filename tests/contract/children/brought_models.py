@@ -168,6 +168,24 @@ def padded() -> Any:
     return Model().eval()
 
 
+def counted_tokens() -> Any:
+    """Tokens are int64 in PyTorch; litert-torch writes them as int32."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(40, 16), nn.Linear(16, 3)
+            self.example_inputs = (torch.zeros(1, 8, dtype=torch.int64),)
+
+        def forward(self, ids: Any) -> Any:
+            return self.head(torch.relu(self.table(ids)).mean(1))
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
 def sentences() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     ids = rng.integers(1, 40, (64, 8))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.ranges.observers import Observer
 from edgekit.scheme import Range
 from edgekit.toolchains._shared.calibration import Kept, one_by_one
-from edgekit.toolchains.litert.graph import read_subgraphs
+from edgekit.toolchains._shared.inputs import narrowed
+from edgekit.toolchains.litert.graph import input_types, read_subgraphs
 from edgekit.toolchains.litert.schema import packed_model
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ def tensors(file: Path) -> tuple[tuple[str, object], ...]:
     return tuple(found)
 
 
+def as_taken(packed: Any, samples: Mapping[str, Rows]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Samples one by one, in the types that a file takes: litert-torch writes an input of int64 as int32."""
+    types = input_types(packed)
+    for sample in one_by_one(samples):
+        yield {name: narrowed(name, array, types.get(name, array.dtype)) for name, array in sample.items()}
+
+
 def observe(content: bytes, observers: Mapping[str, Observer], samples: Mapping[str, Rows]) -> None:
     """Show tensors of a float file to their observers, sample after sample."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -63,7 +71,7 @@ def observe(content: bytes, observers: Mapping[str, Observer], samples: Mapping[
     (signature, *_) = interpreter.get_signature_list()
     run = interpreter.get_signature_runner(signature)
     places = {tensor["name"]: tensor["index"] for tensor in interpreter.get_tensor_details()}
-    for sample in one_by_one(samples):
+    for sample in as_taken(packed_model(content, Path()), samples):
         run(**sample)
         for name, observer in observers.items():
             observer.update(interpreter.get_tensor(places[name]))
