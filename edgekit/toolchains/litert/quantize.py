@@ -18,6 +18,7 @@ from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
+from edgekit.toolchains.litert.passes.constants import computed
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import (
     compute_in_integers,
@@ -282,7 +283,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
 
     if request.float_file is None:
         raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
-    source = bytearray(flatten_biases(multiply_squares(request.float_file.read_bytes())))
+    source = bytearray(computed(flatten_biases(multiply_squares(request.float_file.read_bytes()))))
     layers = _layers(request)
     found = rules.outcomes(request, layers.values(), able=_by_layer)
     if found.floats or found.schemes:

@@ -186,6 +186,34 @@ def counted_tokens() -> Any:
     return Model().eval()
 
 
+def sine_positions() -> Any:
+    """Places in an image by sines of running sums of ones, as DETR has them: nothing of it depends on the input."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3)
+            self.example_inputs = (torch.zeros(1, 3, 8, 8),)
+
+        def forward(self, image: Any) -> Any:
+            whole = torch.ones(1, 1, 2 * image.shape[-2], 2 * image.shape[-1])  # LiteRT's converter keeps its resizing
+            mask = nn.functional.interpolate(whole, size=image.shape[-2:])[0, 0].bool()
+            across, down = mask.cumsum(1, dtype=torch.float32), mask.cumsum(0, dtype=torch.float32)
+            angles = torch.stack([across, down])[:, None] / 10 ** torch.arange(4)[None, :, None, None].div(4)
+            places = torch.sin(angles).flatten(0, 1)[None]
+            return self.last(torch.relu(self.first(image) + places))
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
+def noise() -> Any:
+    """Images for it."""
+    return {"image": np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype("float32")}
+
+
 def sentences() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     ids = rng.integers(1, 40, (64, 8))
