@@ -77,6 +77,13 @@ def test_tokens_of_64_bits_calibrate_a_file_that_takes_32(convert: Any) -> None:
     assert result.parity.sqnr_db > 30
 
 
+@pytest.mark.parametrize("function", ["masked_by_infinity", "masked_by_thousands"])
+def test_masks_leave_scores_their_steps(convert: Any, function: str) -> None:
+    result = convert(function, "tflite-int8", calibrate=f"{MODELS}:sentences")
+    assert result.status == "PASS", result.reason
+    assert result.parity.sqnr_db > 25
+
+
 def test_sines_of_constants_are_none_of_an_integer_files_work(convert: Any) -> None:
     result = convert("sine_positions", "tflite-int8", calibrate=f"{MODELS}:noise")
     assert result.status == "PASS", result.reason

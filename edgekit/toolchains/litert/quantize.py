@@ -18,6 +18,7 @@ from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
+from edgekit.toolchains.litert.passes import masks
 from edgekit.toolchains.litert.passes.constants import computed
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import (
@@ -294,6 +295,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
         if not request.estimator.by_tool:
             ranges |= _estimate(source, request, ranges)
         _bound_padding(source, request.float_file, ranges)
+        masks.bound(source, request.float_file, ranges, 16 if request.scheme.activations == "int16" else 8)
     wanted = _give(request, ranges, layers) if request.ranges else {}
     quantizer = Quantizer(bytes(source), recipe)
     try:

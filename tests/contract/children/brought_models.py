@@ -209,6 +209,39 @@ def sine_positions() -> Any:
     return Model().eval()
 
 
+def _causal(below: float) -> Any:
+    """Attention to what came before; ``below`` is added to all other scores."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.read, self.head = nn.Embedding(40, 16), nn.Linear(16, 48), nn.Linear(16, 5)
+            nn.init.normal_(self.read.weight)
+            self.example_inputs = (torch.zeros(1, 8, dtype=torch.int64),)
+
+        def forward(self, ids: Any) -> Any:
+            queries, keys, values = self.read(self.table(ids)).chunk(3, dim=-1)
+            places = torch.arange(8)
+            mask = torch.where(places[None] <= places[:, None], 0.0, below)
+            scores = queries @ keys.transpose(1, 2) / 16 + mask
+            return self.head(torch.softmax(scores, -1) @ values)
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
+def masked_by_infinity() -> Any:
+    """As transformers masks."""
+    return _causal(float("-inf"))
+
+
+def masked_by_thousands() -> Any:
+    """As many write it: beside -10000 all scores are one integer."""
+    return _causal(-10000.0)
+
+
 def noise() -> Any:
     """Images for it."""
     return {"image": np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype("float32")}
