@@ -77,9 +77,17 @@ def test_tokens_of_64_bits_calibrate_a_file_that_takes_32(convert: Any) -> None:
     assert result.parity.sqnr_db > 30
 
 
-@pytest.mark.parametrize("function", ["masked_by_infinity", "masked_by_thousands"])
-def test_masks_leave_scores_their_steps(convert: Any, function: str) -> None:
-    result = convert(function, "tflite-int8", calibrate=f"{MODELS}:sentences")
+@pytest.mark.parametrize(
+    ("function", "data"),
+    [
+        ("masked_by_infinity", "sentences"),
+        ("masked_by_thousands", "sentences"),
+        ("padded_norm", "sentences"),
+        ("response_norm", "noise"),
+    ],
+)
+def test_masks_padding_and_norms_leave_values_their_steps(convert: Any, function: str, data: str) -> None:
+    result = convert(function, "tflite-int8", calibrate=f"{MODELS}:{data}")
     assert result.status == "PASS", result.reason
     assert result.parity.sqnr_db > 25
 

@@ -242,6 +242,45 @@ def masked_by_thousands() -> Any:
     return _causal(-10000.0)
 
 
+def response_norm() -> Any:
+    """Channels by their length over all places (ConvNeXt V2): a root of squared magnitudes."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+            self.example_inputs = (torch.zeros(1, 3, 8, 8),)
+
+        def forward(self, image: Any) -> Any:
+            found = self.first(image)
+            length = torch.linalg.vector_norm(found, dim=(2, 3), keepdim=True)
+            return self.last(found * length / (length.mean(1, keepdim=True) + 1e-6))
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
+def padded_norm() -> Any:
+    """A norm of padding, which is nothing but zeros, with the epsilon of BERT."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.norm = nn.Embedding(40, 16, padding_idx=0), nn.LayerNorm(16, eps=1e-12)
+            self.head = nn.Linear(16, 4)
+            self.example_inputs = (torch.zeros(1, 8, dtype=torch.int64),)
+
+        def forward(self, ids: Any) -> Any:
+            return self.head(self.norm(self.table(ids)))
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
 def noise() -> Any:
     """Images for it."""
     return {"image": np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype("float32")}
