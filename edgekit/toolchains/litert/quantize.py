@@ -385,9 +385,9 @@ def _give(request: Request, ranges: dict[str, Ranges] | None, layers: Mapping[st
         shape = ranges[tensor]["min"].shape if tensor in ranges else (1,)
         extremes = {"min": -high if no_zero_point else low, "max": high}
         ranges[tensor] = {side: np.full(shape, value, np.float32) for side, value in extremes.items()}
-    for operator in (op for graph in graphs for op in reversed(graph.operators) if op.type in MOVES):
+    for operator in (op for graph in graphs for op in reversed(graph.operators) if op.type in (*MOVES, "GATHER")):
         source, moved = operator.inputs[0], operator.outputs[0].name  # what is moved has the steps of what it was
-        if source is not None and source.data is None and moved in given and source.name not in given:
+        if source is not None and source.type == "float32" and moved in given and source.name not in given:
             ranges[source.name] = ranges[moved]
             given.add(source.name)
     return wanted
