@@ -25,7 +25,7 @@ SPEC = Architecture(
             outputs=(TensorSpec("logits", (1, 10), role="classes"),),
             parameters=39_070,
             task="textures",
-            training=Training(epochs=12, learning_rate=4e-3),
+            training=Training(epochs=5, learning_rate=4e-3),
             floor=0.85,
         ),
         "reference": Config(

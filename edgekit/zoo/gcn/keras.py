@@ -8,16 +8,23 @@ import keras
 from keras import layers, ops
 
 
-def build(*, nodes: int, features: int, hidden: int, classes: int, dropout: float, edges: int) -> keras.Model:
-    """Build the model; ``edges`` is the length of the list, 0 for a dense adjacency."""
+def build(
+    *, nodes: int, features: int, hidden: int, depth: int, classes: int, dropout: float, edges: int
+) -> keras.Model:
+    """Build the model of ``depth`` layers; ``edges`` is the length of the list, 0 for a dense adjacency."""
     given = keras.Input((nodes, features), name="features")
     graph = [keras.Input((nodes, nodes), name="adjacency")]
     if edges:
         graph = [keras.Input((edges,), dtype="int32", name=name) for name in ("source", "target")]
         graph.append(keras.Input((edges,), name="weight"))
-    x = layers.Dense(hidden, name="hidden")(layers.Dropout(dropout, name="dropout1")(given))
-    x = layers.ReLU(name="relu")(_neighbours(x, nodes, graph))
-    x = layers.Dense(classes, name="classes")(layers.Dropout(dropout, name="dropout2")(x))
+    x = layers.Dense(hidden, name="hidden")(layers.Dropout(dropout, name="hidden_dropout")(given))
+    x = layers.ReLU(name="hidden_relu")(_neighbours(x, nodes, graph))
+    for i in range(depth - 2):
+        name = f"deeper_{i}"
+        y = layers.Dense(hidden, name=name)(layers.Dropout(dropout, name=f"{name}_dropout")(x))
+        y = layers.ReLU(name=f"{name}_relu")(_neighbours(y, nodes, graph))
+        x = layers.Add(name=f"{name}_add")([x, y])
+    x = layers.Dense(classes, name="classes")(layers.Dropout(dropout, name="classes_dropout")(x))
     logits = layers.Identity(name="logits")(_neighbours(x, nodes, graph))
     return keras.Model([given, *graph], logits, name="gcn")
 

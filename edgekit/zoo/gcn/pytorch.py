@@ -14,16 +14,19 @@ class GCN(nn.Module):
     and ``weight`` ``(1, edges)``.
     """
 
-    def __init__(self, features: int, hidden: int, classes: int, dropout: float) -> None:
+    def __init__(self, features: int, hidden: int, depth: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.hidden = nn.Linear(features, hidden)
+        self.deeper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(depth - 2))
         self.classes = nn.Linear(hidden, classes)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor, *graph: Tensor) -> Tensor:
         """Compute the logits of every node."""
-        x = neighbours(self.hidden(self.dropout(features)), *graph)
-        return neighbours(self.classes(self.dropout(functional.relu(x))), *graph)
+        x = functional.relu(neighbours(self.hidden(self.dropout(features)), *graph))
+        for layer in self.deeper:
+            x = x + functional.relu(neighbours(layer(self.dropout(x)), *graph))
+        return neighbours(self.classes(self.dropout(x)), *graph)
 
 
 class Dense(GCN):
@@ -51,7 +54,7 @@ def neighbours(x: Tensor, *graph: Tensor) -> Tensor:
     return torch.zeros_like(x[0]).index_add(0, target[0], sent)[None]
 
 
-def build(*, nodes: int, features: int, hidden: int, classes: int, dropout: float, edges: int) -> nn.Module:
-    """Build the model; ``edges`` is the length of the list, 0 for a dense adjacency."""
+def build(*, nodes: int, features: int, hidden: int, depth: int, classes: int, dropout: float, edges: int) -> nn.Module:
+    """Build the model of ``depth`` layers; ``edges`` is the length of the list, 0 for a dense adjacency."""
     del nodes  # any number
-    return (Edges if edges else Dense)(features, hidden, classes, dropout)
+    return (Edges if edges else Dense)(features, hidden, depth, classes, dropout)

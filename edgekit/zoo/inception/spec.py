@@ -191,7 +191,7 @@ SPEC = Architecture(
             outputs=(TensorSpec("logits", (1, 10), role="classes"),),
             parameters=19_242,
             task="textures",
-            training=Training(epochs=12, learning_rate=4e-3),
+            training=Training(epochs=5, learning_rate=4e-3),
             floor=0.85,
         ),
         "inception_v3": _config(299, 1000, INCEPTION_V3, 23_834_568, 0.5),
