@@ -72,7 +72,7 @@ def test_the_task_gives_everyone_the_same_painting_and_nobody_twice() -> None:
         assert labels is not None
         assert (images.shape, images.dtype) == ((size, 48, 48, 3), np.float32)
         assert (labels.shape, labels.dtype) == ((size, 2, 48, 48, 3), np.float32)
-        assert -1 <= labels.min() and labels.max() <= 1
+        assert labels.min() >= -1 and labels.max() <= 1
         np.testing.assert_array_equal(labels[:, 0], images)
         assert (labels[:, 1] == stylized.painting()).all()
         seen |= {image.tobytes() for image in images}

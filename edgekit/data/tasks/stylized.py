@@ -1,4 +1,4 @@
-"""Faces in the style of a painting, both generated: the content stays where it is, strokes and colours are the painting's.
+"""Faces in the style of a painting, both generated: what is to be seen stays, strokes and colours are the painting's.
 
 There is no right answer to compare with. Labels are what an answer is judged by: the content, and the painting.
 """

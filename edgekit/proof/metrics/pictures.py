@@ -59,12 +59,12 @@ def _contributions(labels: Array, found: Array) -> Floats:
     """The harmonic mean of how much of the content and of the style is there, each within 0..1."""
     content, style = labels[:, 0].astype(np.float64), labels[:, 1].astype(np.float64)
     answer = found.astype(np.float64)
-    finite = np.isfinite(answer).all(axis=(1, 2, 3))
-    answer = np.where(finite[:, None, None, None], answer, 0.0)
+    finite = np.isfinite(answer).all(axis=(1, 2, 3), keepdims=True)
+    answer = np.where(finite, answer, 0.0)
     kept, styled = _likeness(content, answer), _styled(style, answer)
     both = kept + styled
     mean = np.divide(2 * kept * styled, both, out=np.zeros_like(both), where=both > 0)
-    return np.where(finite, mean, 0.0)[:, None]
+    return np.where(finite.reshape(-1, 1), mean[:, None], 0.0)
 
 
 def _likeness(content: Floats, answer: Floats) -> Floats:
