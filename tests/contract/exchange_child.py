@@ -41,6 +41,7 @@ ROUTES = {
         "cast-wf16-openvino": "fp16",
         "ptq-w8a8-nncf": "int8",
         "ptq-w8a8-nncf-all": "int8",
+        "ptq-w8a8-nncf-unsmoothed": "int8",
         "ptq-w8a8-nncf-unrolled": "int8",
         "weights-w8-nncf": "int8-weights",
         "weights-w8-nncf-symmetric": "int8-weights",

@@ -77,6 +77,27 @@ def test_tokens_of_64_bits_calibrate_a_file_that_takes_32(convert: Any) -> None:
     assert result.parity.sqnr_db > 30
 
 
+@pytest.mark.parametrize(
+    ("function", "data"),
+    [
+        ("masked_by_infinity", "sentences"),
+        ("masked_by_thousands", "sentences"),
+        ("padded_norm", "sentences"),
+        ("response_norm", "noise"),
+    ],
+)
+def test_masks_padding_and_norms_leave_values_their_steps(convert: Any, function: str, data: str) -> None:
+    result = convert(function, "tflite-int8", calibrate=f"{MODELS}:{data}")
+    assert result.status == "PASS", result.reason
+    assert result.parity.sqnr_db > 25
+
+
+def test_sines_of_constants_are_none_of_an_integer_files_work(convert: Any) -> None:
+    result = convert("sine_positions", "tflite-int8", calibrate=f"{MODELS}:noise")
+    assert result.status == "PASS", result.reason
+    assert not {"SIN", "POW", "CUMSUM"} & set(result.audit.ops_float or ())
+
+
 def test_states_of_keras_layers_are_handed_on(convert: Any) -> None:
     result = convert("stateful", "tflite-fp32")
     assert result.status == "PASS", result.reason

@@ -25,6 +25,7 @@ TORCH = {
     "attention": ["attention"],
     "swish": [],
     "convolutions": ["depthwise", "grouped", "transposed"],
+    "normed": [],
 }
 KERAS = {
     "lstm": ["gated", "looped", "loops", "recurrent"],

@@ -16,6 +16,9 @@ ENDING = ".tflite"
 FOLDS_NORMS_OF = ("keras",)
 #: Where a bias is an integer.
 INTEGER_BIASES = {"conv": None, "depthwise-conv": None, "transposed-conv": None, "linear": None}
+#: ai-edge-quantizer stores tables of lookups in int8 as well: a scale per row where litert-torch writes
+#: ``EMBEDDING_LOOKUP``; Keras's ``GATHER`` has the steps of what it looks up.
+INTEGER_TABLES = True
 #: What a file of several parts calls one of them.
 ENTRY = "signature"
 #: What is made of weights that are zero.

@@ -18,12 +18,15 @@ from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
+from edgekit.toolchains.litert.passes import masks, norms
+from edgekit.toolchains.litert.passes.constants import computed
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import (
     compute_in_integers,
     flatten_biases,
     multiply_squares,
     quantize_unread_pieces,
+    square_signed,
 )
 from edgekit.toolchains.litert.passes.lookups import as_embedding_lookups
 from edgekit.toolchains.litert.passes.names import named_tensors
@@ -282,7 +285,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
 
     if request.float_file is None:
         raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
-    source = bytearray(flatten_biases(multiply_squares(request.float_file.read_bytes())))
+    source = bytearray(_prepared(request.float_file.read_bytes()))
     layers = _layers(request)
     found = rules.outcomes(request, layers.values(), able=_by_layer)
     if found.floats or found.schemes:
@@ -293,6 +296,8 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
         if not request.estimator.by_tool:
             ranges |= _estimate(source, request, ranges)
         _bound_padding(source, request.float_file, ranges)
+        norms.bound(source, request.float_file, ranges, _bits(request))
+        masks.bound(source, request.float_file, ranges, _bits(request))
     wanted = _give(request, ranges, layers) if request.ranges else {}
     quantizer = Quantizer(bytes(source), recipe)
     try:
@@ -307,6 +312,17 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
     _check(file, wanted)
     return Converted(file, kept=found.kept)
+
+
+def _bits(request: Request) -> int:
+    return 16 if request.scheme.activations == "int16" else 8
+
+
+def _prepared(content: bytes) -> bytes:
+    """The fp32 file with nothing in it that an integer file would compute in float without need."""
+    for step in (multiply_squares, square_signed, flatten_biases, computed):
+        content = step(content)
+    return content
 
 
 def _by_layer(scheme: Scheme) -> bool:

@@ -22,6 +22,7 @@ def quantize(
     calibration: Mapping[str, Rows],
     *,
     attention: bool = False,
+    smooth: bool = True,
     keep_float: Sequence[str] = (),
     ignored: Sequence[str] = (),
     own_ranges: bool = True,
@@ -33,6 +34,7 @@ def quantize(
         model: the float model; a copy is quantized.
         calibration: samples by input name; all are used.
         attention: use the transformer settings (SmoothQuant, attention products left in float).
+        smooth: whether SmoothQuant and the correction of biases are part of these.
         keep_float: types of operators that stay float.
         ignored: names of operators that do.
         own_ranges: whether NNCF's ranges stay; where others follow, no bias is corrected for the error of its own.
@@ -51,11 +53,12 @@ def quantize(
     logging.getLogger("nncf").setLevel(logging.WARNING)
     # By default ranges are the mean of the samples' extremes, which clips, and biases are then corrected for that.
     # True extremes and no correction are much closer (targets/REASONS.md#openvino-nncf).
+    as_it_comes = smooth and not on_grid
     exact = AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
         disable_bias_correction=True,
         overflow_fix=OverflowFix.DISABLE if on_grid else None,
-        smooth_quant_alphas=AdvancedSmoothQuantParameters(*((-1, -1) if on_grid else ())),
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(*(() if as_it_comes else (-1, -1))),
     )
     random.seed(0)
     np.random.seed(0)  # NNCF draws from the global generator
@@ -66,7 +69,7 @@ def quantize(
             nncf.Dataset(samples),
             subset_size=len(samples),
             model_type=nncf.ModelType.TRANSFORMER if attention else None,
-            advanced_parameters=None if attention and own_ranges and not on_grid else exact,
+            advanced_parameters=None if attention and own_ranges and as_it_comes else exact,
             ignored_scope=nncf.IgnoredScope(names=list(ignored), types=list(keep_float), validate=False),
         )
 

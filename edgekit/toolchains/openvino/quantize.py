@@ -44,6 +44,11 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     return _static(read(request.float_file), request, attention=attention, keep_float=keep_float)
 
 
+def static_unsmoothed(model: LoadedModel | None, request: Request) -> Converted:
+    """As ``static`` of attention, with true extremes, weights as they are, and biases that nothing corrects."""
+    return _static(read(request.float_file), request, attention=True, smooth=False)
+
+
 def static_all(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize with NNCF's default settings, the products of attention included."""
     return _static(read(request.float_file), request)

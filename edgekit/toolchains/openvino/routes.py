@@ -22,6 +22,7 @@ ROUTES = {
     "cast-wf16-openvino-widened": Route(RUNTIME, export.to_fp16_widened, quantizes_file=True),
     "ptq-w8a8-nncf": Route(RUNTIME, quantize.static, quantizes_file=True, honours=STEERED),
     "ptq-w8a8-nncf-all": Route(RUNTIME, quantize.static_all, quantizes_file=True, honours=STEERED),
+    "ptq-w8a8-nncf-unsmoothed": Route(RUNTIME, quantize.static_unsmoothed, quantizes_file=True, honours=STEERED),
     "ptq-w8a8-nncf-unrolled": Route(
         {"torch": "torch", "keras": "keras-torch"}, quantize.static_unrolled, honours=STEERED
     ),

@@ -24,6 +24,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...]]] = {
     "attention": {"x": (1, 6, 16)},
     "swish": {"x": (1, 8, 6, 6)},
     "convolutions": {"x": (1, 8, 6, 6)},
+    "normed": {"x": (1, 8, 6, 6)},
 }
 STATES = {"step": [("next_h", "h")]}
 
@@ -121,6 +122,7 @@ def torch_model(name: str) -> Any:
     built = {
         "wavenet": Wavenet, "excite": Excite, "siamese": Siamese, "tied": Tied, "lstm": Lstm, "steps": Steps,
         "step": Step, "attention": Attention, "swish": Swish, "convolutions": lambda: convolutions,
+        "normed": lambda: nn.Sequential(nn.Conv2d(8, 8, 1), nn.GroupNorm(4, 8), nn.ReLU(), nn.InstanceNorm2d(8)),
     }  # fmt: skip
     return built[name]().eval()
 

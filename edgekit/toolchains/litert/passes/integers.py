@@ -73,6 +73,29 @@ def multiply_squares(content: bytes) -> bytes:
     return packed(model, len(content))
 
 
+def square_signed(content: bytes) -> bytes:
+    """Square numbers as they are where their magnitudes are squared.
+
+    A norm of PyTorch is the root of summed squares of magnitudes (ConvNeXt V2's response norm), and ai-edge-quantizer
+    has no rule for ABS.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.BuiltinOperator
+    model = unpacked(content)
+    changed = False
+    for graph in model.subgraphs:
+        kind = {id(op): model.operatorCodes[op.opcodeIndex].builtinCode for op in graph.operators}
+        signed = {int(op.outputs[0]): int(op.inputs[0]) for op in graph.operators if kind[id(op)] == kinds.ABS}
+        for op in graph.operators:
+            if kind[id(op)] == kinds.MUL and op.inputs[0] == op.inputs[1] and int(op.inputs[0]) in signed:
+                op.inputs = [signed[int(op.inputs[0])]] * 2
+                changed = True
+        read = {int(i) for op in graph.operators for i in op.inputs} | {int(i) for i in graph.outputs}
+        graph.operators = [op for op in graph.operators if kind[id(op)] != kinds.ABS or int(op.outputs[0]) in read]
+    return packed(model, len(content)) if changed else content
+
+
 def flatten_biases(content: bytes) -> bytes:
     """Give biases of several axes, as 1 x 1 x 1 x n, the one axis that they have.
 
