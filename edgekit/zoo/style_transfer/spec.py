@@ -17,7 +17,7 @@ SPEC = Architecture(
         "arXiv:1607.08022; the paper: BatchNorm), a convolution behind nearest-neighbour upsampling (the paper: "
         "convolutions of stride 1/2, which are transposed ones), and edges reflected before every convolution, each of "
         "which has biases; no ReLU behind the addition of a residual block. At the end a tanh, as in the paper, into "
-        "the range of the input. One network knows one style. It is trained by perceptual losses on colours and on the ReLUs "
+        "the range of the input. One network knows one style. It is trained by perceptual losses on colours and ReLUs "
         "of this zoo's own ResNet, trained here on colour and texture, contents in grey (the paper: VGG-16, ImageNet)"
     ),
     family="face and style",
