@@ -369,6 +369,7 @@ def run_file(
     toolchain: str | None = None,
     entry: str | None = None,
     shapes: Sequence[str] = (),
+    timeout: float = 1800.0,
 ) -> dict[str, Any]:
     """Execute a model file, or an artifact of one part, in its runtime; see ``edgekit.artifact.use.opening``."""
     return opening.run_file(
@@ -378,6 +379,7 @@ def run_file(
         toolchain=toolchain,
         entry=entry,
         shapes=given.texts("shapes", shapes),
+        limits=limits_of(timeout, None),
     )
 
 

@@ -58,14 +58,15 @@ def units() -> list[list[str]]:
 
 def architectures() -> list[list[str]]:
     """Every architecture, without a conversion."""
-    return [[*PYTEST, *files(ARCHITECTURES)]]
+    return [[*PYTEST, "--dist", "loadfile", *files(ARCHITECTURES)]]
 
 
 def contracts() -> list[list[str]]:
     """Every route and runtime on small graphs, every kind of source, bad input, the wheel."""
     named = files(ARCHITECTURES)
     others = [str(path) for path in sorted(CONTRACTS.glob("test_*.py")) if str(path) not in named]
-    return [[*PYTEST, *others, "tests/matrix/test_sources.py", "tests/packaging"]]
+    by_file = ["--dist", "loadfile"]  # what a file converts once is not converted by both workers
+    return [[*PYTEST, *by_file, *others, "tests/matrix/test_sources.py", "tests/packaging"]]
 
 
 def covering() -> list[list[str]]:

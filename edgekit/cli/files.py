@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekit.cli import columns, completion
+from edgekit.cli.options import Timeout
 from edgekit.cli.printing import EXIT, AsJson, print_json, print_line, say
 from edgekit.errors import printable
 from edgekit.jobs import interruption
@@ -95,12 +96,13 @@ def run_file(
     ] = None,
     toolchain: Toolchain = None,
     entry: Entry = None,
+    timeout: Timeout = 1800.0,
     as_json: AsJson = False,
 ) -> int:
     """Execute a model file in its runtime, and say what went in and what came out."""
     from edgekit import api
 
-    found = api.run_file(model, inputs, output, toolchain=toolchain, entry=entry, shapes=shape or ())
+    found = api.run_file(model, inputs, output, toolchain=toolchain, entry=entry, shapes=shape or (), timeout=timeout)
     for note in found["notes"]:
         say(f"note: {note}")
     if as_json:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from edgekit import frameworks
 
@@ -53,12 +54,17 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tup
     A row's ``file`` is a path.
     """
     found: dict[tuple[str, ...], dict[tuple[str, str], dict[str, Any]]] = {}
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # what one worker made serves the other
 
     def rows(toolchain: str, *models: str, environment: str = "torch") -> dict[tuple[str, str], dict[str, Any]]:
         key = (toolchain, environment, *models)
         if key not in found:
-            folder = tmp_path_factory.mktemp(toolchain)
-            child("six_graphs.py", toolchain, environment, str(folder), *models, environment=environment)
+            folder = shared / "-".join(("outcomes", *key))
+            with FileLock(folder.with_suffix(".lock")):
+                if not (folder / "outcome.json").is_file():
+                    folder.mkdir()
+                    child("six_graphs.py", toolchain, environment, str(folder), *models, environment=environment)
             made = json.loads((folder / "outcome.json").read_text())
             if "missing" in made:
                 pytest.skip(f"{made['missing']} is not installed")

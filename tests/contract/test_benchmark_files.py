@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit import api
 from edgekit.bench import measuring
 from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Row
 from edgekit.cli.main import run
-from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
+from edgekit.errors import DamagedFileError, EdgekitError, UnsupportedError, UsageError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -131,6 +132,8 @@ def test_a_file_that_never_ends_is_ended(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
     with pytest.raises(DamagedFileError, match="did not finish within 4 s"):
         measuring.measure([file], Asked(**SHORT, timeout_s=4.0))
+    with pytest.raises(EdgekitError, match="4 s"):
+        api.run_file(file, timeout=4.0)
 
 
 def test_types_of_inputs(tmp_path: Path) -> None:

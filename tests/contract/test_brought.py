@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 import edgekit
+from edgekit import toolchains
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
+from edgekit.scheme import Range
+from edgekit.schemes import SCHEMES
+from edgekit.toolchains import Request
 
 MODELS = Path(__file__).parent / "children" / "brought_models.py"
 IDS = ("input_ids=1x6:int64", "attention_mask=1x6:int64")
@@ -228,3 +232,18 @@ def test_a_scripted_loop_is_converted(workers: Workers, store: Store, tmp_path: 
     )
     assert result.status == "PASS", result.reason
     assert [t.shape for t in next(iter(result.parts.values())).outputs] == [(1, 4)]
+
+
+def test_what_is_moved_has_the_range_that_it_is_given(convert: Any, tmp_path: Path) -> None:
+    """Behind a lookup a reshape shares the steps of what it reads, which was given none."""
+    quantize = pytest.importorskip("edgekit.toolchains.litert.quantize")
+    assert convert("counted_tokens", "tflite-fp32").status == "PASS"
+    moved = Range("Model/Embedding_table;4", -3.0, 2.0)
+    ids = np.random.default_rng(0).integers(1, 40, (8, 1, 8))
+    request = Request(
+        tmp_path, SCHEMES["int8"], True, {"ids": ids}, tmp_path / "out" / "model.tflite", ("ids",), ("output",),
+        ranges=(moved,),
+    )  # fmt: skip
+    made = quantize.static_int8(None, request)
+    found = {one.tensor: one.scale for one in toolchains.ranges_of("litert", made.file)}
+    assert found["Model/Embedding_table;4"] == pytest.approx(moved.scale)

@@ -16,7 +16,7 @@ from edgekit.artifact import folder as artifact
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.jobs import wire
 from edgekit.jobs.confine import untrusted
-from edgekit.jobs.workers import Workers, reading
+from edgekit.jobs.workers import Limits, Workers, reading
 from edgekit.proof import once
 from edgekit.result import Inspected
 from edgekit.scheme import Precision
@@ -80,6 +80,7 @@ def run_file(
     toolchain: str | None = None,
     entry: str | None = None,
     shapes: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Execute a model file, or an artifact of one part, in its runtime, in a child process.
 
@@ -91,6 +92,7 @@ def run_file(
         toolchain: whose file it is, where its ending does not tell.
         entry: one of several signatures, methods or functions of the file.
         shapes: ``NAME=1x3x224x224``, where the file leaves a shape open.
+        limits: of time and memory.
 
     Returns:
         ``file``, ``toolchain`` and the fields of ``edgekit.proof.once.Ran``, its ``notes`` among them.
@@ -108,7 +110,7 @@ def run_file(
         raise UsageError(f"--output {outputs}: there is no folder {outputs.absolute().parent}", hint="Make it first.")
     _check_kind(file, name)
     given = {spec.name: spec.shape for spec in sources.parse_inputs(shapes, "--shape")}
-    with Workers() as workers, tempfile.TemporaryDirectory() as folder:
+    with Workers(limits) as workers, tempfile.TemporaryDirectory() as folder:
         request = once.Request(name, file.resolve(), inputs.resolve() if inputs else None, entry, precision, given)
         confined = reading(file, *([inputs] if inputs else []))
         with untrusted.blame(f"{model} or {inputs}" if inputs else str(model)):

@@ -372,17 +372,24 @@ def _give(request: Request, ranges: dict[str, Ranges] | None, layers: Mapping[st
 
     assert request.float_file is not None and ranges is not None
     packed = packed_model(request.float_file.read_bytes(), request.float_file)
-    tensors = [tensor for graph in read_subgraphs(packed) for tensor in graph.tensors]
+    graphs = list(read_subgraphs(packed))
+    tensors = [tensor for graph in graphs for tensor in graph.tensors]
     values = {name: one.at for one in layers.values() for name in one.names}
     values |= {tensor.name: tensor.name for tensor in tensors if tensor.data is None}
     values |= named_tensors(packed)
     no_zero_point = request.scheme.activations == "int16"
     wanted = rules.ranges(request, values, symmetric=no_zero_point)
+    given = set(wanted)
     for tensor, one in wanted.items():
         low, high = one.bounds
         shape = ranges[tensor]["min"].shape if tensor in ranges else (1,)
         extremes = {"min": -high if no_zero_point else low, "max": high}
         ranges[tensor] = {side: np.full(shape, value, np.float32) for side, value in extremes.items()}
+    for operator in (op for graph in graphs for op in reversed(graph.operators) if op.type in MOVES):
+        source, moved = operator.inputs[0], operator.outputs[0].name  # what is moved has the steps of what it was
+        if source is not None and source.data is None and moved in given and source.name not in given:
+            ranges[source.name] = ranges[moved]
+            given.add(source.name)
     return wanted
 
 
