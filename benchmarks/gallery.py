@@ -1,6 +1,6 @@
 """What converted models see, beside what the float models see: ``docs/gallery.md`` and its pictures.
 
-    python -m benchmarks.gallery
+    python -m benchmarks.gallery             # or only some of them: python -m benchmarks.gallery stylized
 
 Each picture shows the first samples of the model's test split, which nobody chose: what goes in, what the float model
 makes of it in its framework, and what the file that edgekit hands out makes of it in its runtime. The figures below a
@@ -98,6 +98,11 @@ def pixels(ax: Axes, outputs: Outputs, i: int) -> None:
     ax.imshow(detection.sigmoid(outputs["pixels"][i].astype(np.float64)).reshape(side, side), cmap="gray")
 
 
+def painted(ax: Axes, outputs: Outputs, i: int) -> None:
+    """The picture that the model makes, in colour."""
+    ax.imshow((outputs["stylized"][i] + 1) / 2)
+
+
 def _shade(ax: Axes, where: NDArray[np.bool_], colour: str) -> None:
     from matplotlib.colors import to_rgba
 
@@ -137,6 +142,10 @@ PICTURES = {
     "variational": Picture(
         "A variational autoencoder's glyphs", "vae@torch", "coreml-int8-weights", pixels,
         "What the model makes of ten numbers that it keeps of each glyph.",
+    ),
+    "stylized": Picture(
+        "Faces in the style of a painting", "style_transfer@torch", "onnxruntime-int8", painted,
+        "The model has seen one painting, generated as the faces are; its instance norms are computed for each image.",
     ),
 }  # fmt: skip
 
@@ -216,18 +225,30 @@ def page(rows_of: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
+def rows_in(text: str) -> dict[str, str]:
+    """The rows of a page's pictures, by name."""
+    found = {}
+    for part in text.split("\n## ")[1:]:
+        title, *lines = part.strip().splitlines()
+        names = [name for name, picture in PICTURES.items() if picture.title == title]
+        found.update(dict.fromkeys(names, lines[-1]))
+    return found
+
+
 def main() -> None:
-    """Make all pictures, and the page."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    """Make pictures, and the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=PICTURES, help="only these; rows of the others stay as they are")
+    chosen = parser.parse_args().names or list(PICTURES)
     PICTURES_AT.mkdir(exist_ok=True)
-    lines = {}
+    lines = rows_in(PAGE.read_text("utf-8")) if PAGE.is_file() else {}
     with Workers() as workers:
-        for name, picture in PICTURES.items():
-            found = made(picture, workers, Store())
-            draw(picture, found, PICTURES_AT / f"{name}.png")
+        for name in chosen:
+            found = made(PICTURES[name], workers, Store())
+            draw(PICTURES[name], found, PICTURES_AT / f"{name}.png")
             lines[name] = found.row
             print(found.row, flush=True)
-    PAGE.write_text(page(lines), "utf-8")
+    PAGE.write_text(page({name: lines[name] for name in PICTURES if name in lines}), "utf-8")
 
 
 if __name__ == "__main__":

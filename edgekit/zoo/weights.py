@@ -186,7 +186,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
         _plain("moving_mean", "running_mean"),
         _plain("moving_variance", "running_var"),
     ),
-    "LayerNormalization": _GAMMA_BETA,
+    **dict.fromkeys(("LayerNormalization", "GroupNormalization"), _GAMMA_BETA),
     "RMSNormalization": (_plain("scale", "weight"),),
     "Embedding": (_plain("embeddings", "weight"),),
     "ReversibleEmbedding": (_plain("embeddings", "weight"),),

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import low_bits, metrics_page, outside, outside_page, results_page, sources, vendors
+from benchmarks import gallery, low_bits, metrics_page, outside, outside_page, results_page, sources, vendors
 from edgekit import zoo
 from edgekit.bench import rows as files
 
@@ -43,6 +43,12 @@ def test_every_row_of_a_table_has_the_cells_of_its_head(name):
 
 def test_every_metric_is_in_the_table():
     assert BLOCKS["its metrics"]().strip() == metrics_page.table(), "run: make pages"
+
+
+def test_the_gallery_keeps_the_rows_of_pictures_that_are_not_made_anew():
+    text = gallery.PAGE.read_text("utf-8")
+    assert gallery.page(gallery.rows_in(text)) == text, "run: python -m benchmarks.gallery"
+    assert all((gallery.PICTURES_AT / f"{name}.png").is_file() for name in gallery.rows_in(text))
 
 
 def test_the_low_bits_page_is_that_of_its_rows():

@@ -262,6 +262,11 @@ def _sides(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if name == "si_sdr":
         clean = rng.normal(size=(60, 50))
         return clean, clean + 0.1 * rng.normal(size=clean.shape), clean + 2 * rng.normal(size=clean.shape)
+    if name == "stylization":
+        at = np.arange(32)
+        scene = np.where(at < rng.integers(8, 24, (60, 1, 1)), -0.8, 0.8)[..., None] * np.ones((32, 1, 3))
+        picture = np.broadcast_to(0.9 * np.sin(1.6 * (at[:, None] + at))[..., None], scene.shape)
+        return np.stack([scene, picture], axis=1), 0.3 * scene + 0.8 * picture, scene
     if name in ("mae", "rmse", "r2"):
         labels = rng.normal(size=(60, 2))
         return labels, labels + 0.1 * rng.normal(size=labels.shape), np.full(labels.shape, labels.mean(0))

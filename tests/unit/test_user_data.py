@@ -204,6 +204,8 @@ def test_a_metric_takes_what_fits_the_model(metric, signature, labels):
         ("map", BOXES, np.array([0, 1, 2]), r"\(samples, objects, 5\)", "one row per object"),
         ("map", BOXES, np.full((3, 7, 5), 2), "class 2 to 2", ""),
         ("si_sdr", ONE, np.zeros((3, 5)), "silence", ""),
+        ("stylization", PIXELS, np.zeros((3, 4, 4, 3)), "the output has shape", "the content, then the style"),
+        ("stylization", PIXELS, np.zeros((3, 2, 4, 4, 3)), "have 4x4 pixels", "at least 16x16"),
     ],
 )
 def test_a_metric_that_does_not_fit_says_so_before_any_work(metric, signature, labels, said, hint):

@@ -36,13 +36,13 @@ def make(split: Split, count: int | None = None) -> Samples:
     images, labels = [], []
     for rng, rows in blocks("faces", TASK, split, count):
         person = rng.integers(0, PEOPLE[split], BLOCK)
-        images.append(quantized(_draw(people[person], rng), rng, _NOISE)[:rows])
+        images.append(quantized(draw(people[person], rng), rng, _NOISE)[:rows])
         labels.append(person[:rows])
     return Samples({"image": np.concatenate(images)}, np.concatenate(labels))
 
 
-def _draw(people: Floats, rng: np.random.Generator) -> Floats:
-    """Pictures ``(n, 32, 32, 3)`` of people ``(n, 20)``, each figure within 0..1."""
+def draw(people: Floats, rng: np.random.Generator, pixels: int = SIZE) -> Floats:
+    """Pictures ``(n, pixels, pixels, 3)`` of people ``(n, 20)``, each figure within 0..1."""
     n = len(people)
 
     def trait(i: int, low: float, high: float) -> Floats:
@@ -51,13 +51,13 @@ def _draw(people: Floats, rng: np.random.Generator) -> Floats:
     def chance(low: float, high: float) -> Floats:
         return rng.uniform(low, high, (n, 1, 1))
 
-    at = (np.arange(SIZE) + 0.5 - SIZE / 2) / (SIZE / 2)
+    at = (np.arange(pixels) + 0.5 - pixels / 2) / (pixels / 2)
     size, turn = chance(0.85, 1.1), chance(-0.12, 0.12)
     x0, y0 = at[None, None, :] - chance(-0.12, 0.12), at[None, :, None] - chance(-0.12, 0.12)
     x, y = (x0 * np.cos(turn) + y0 * np.sin(turn)) / size, (y0 * np.cos(turn) - x0 * np.sin(turn)) / size
     side = np.abs(x - 0.1 * chance(-1, 1) * (1 - y * y))
 
-    image = np.broadcast_to(rng.uniform(-0.6, 0.6, (n, 1, 1, 3)), (n, SIZE, SIZE, 3))
+    image = np.broadcast_to(rng.uniform(-0.6, 0.6, (n, 1, 1, 3)), (n, pixels, pixels, 3))
     hair = np.stack([trait(i, -0.9, 0.6) for i in (0, 1, 2)], axis=-1)
     skin = np.stack([trait(3, -0.2, 0.9), trait(3, -0.45, 0.6) + trait(4, -0.1, 0.1), trait(3, -0.6, 0.4)], axis=-1)
     wide, high = trait(5, 0.45, 0.68), trait(6, 0.62, 0.82)
