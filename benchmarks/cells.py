@@ -35,7 +35,8 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred.
     """
     kinds = {name: zoo.architecture(name).kind for name in zoo.names()}
-    taken = list(dict.fromkeys(always))
+    always = list(dict.fromkeys(always))
+    taken = list(always)
     met: Counter[tuple[str, ...]] = Counter()
     for cell in taken:
         met.update(_meets(cell, kinds))
@@ -49,7 +50,27 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
                 others = [Cell(model=model, framework=framework, target=name) for name in target.names()]
                 taken.append(_rarest(others, taken, met, kinds))
                 met.update(_meets(taken[-1], kinds))
-    return sorted(taken, key=name_of)
+    return sorted(_needed(taken, kinds, kept=set(always)), key=name_of)
+
+
+def _needed(taken: list[Cell], kinds: dict[str, str], kept: set[Cell]) -> list[Cell]:
+    """Without those whose part others play as well, the first taken first."""
+    for cell in list(taken):
+        others = [each for each in taken if each != cell]
+        own = [each for each in others if each.target == cell.target]
+        enough = (
+            len({kinds[each.model] for each in own}) >= LEAST
+            and {each.framework for each in own} == set(FRAMEWORKS)
+            and any(kinds[each.model] == kinds[cell.model] and _alike(each, cell) for each in others)
+            and any((each.model, each.framework) == (cell.model, cell.framework) for each in others)
+        )
+        if enough and cell not in kept:
+            taken = others
+    return taken
+
+
+def _alike(one: Cell, other: Cell) -> bool:
+    return _format(str(one.target)) == _format(str(other.target))
 
 
 def mark(cell: Cell, store: Store) -> None:

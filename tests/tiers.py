@@ -26,6 +26,8 @@ from edgekit.jobs.store import Store
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "--durations=25", "--durations-min=5", "-n", "2"]
+#: What a file converts once is not converted by both workers.
+BY_FILE = [*PYTEST[:3], "--dist", "loadfile", *PYTEST[3:]]
 #: Cells of which the store has older results are made again, as many as fit; `make nightly` does them all.
 MOST_CHANGED = 40
 
@@ -35,6 +37,7 @@ ARCHITECTURES = (
     "test_zoo",
     "test_published",
     "test_zoo_text",
+    "test_zoo_style",
     "test_reference_layers",
     "test_train",
     "test_frameworks",
@@ -58,15 +61,14 @@ def units() -> list[list[str]]:
 
 def architectures() -> list[list[str]]:
     """Every architecture, without a conversion."""
-    return [[*PYTEST, "--dist", "loadfile", *files(ARCHITECTURES)]]
+    return [[*BY_FILE, *files(ARCHITECTURES)]]
 
 
 def contracts() -> list[list[str]]:
     """Every route and runtime on small graphs, every kind of source, bad input, the wheel."""
     named = files(ARCHITECTURES)
     others = [str(path) for path in sorted(CONTRACTS.glob("test_*.py")) if str(path) not in named]
-    by_file = ["--dist", "loadfile"]  # what a file converts once is not converted by both workers
-    return [[*PYTEST, *by_file, *others, "tests/matrix/test_sources.py", "tests/packaging"]]
+    return [[*BY_FILE, *others, "tests/matrix/test_sources.py", "tests/packaging"]]
 
 
 def covering() -> list[list[str]]:
