@@ -68,8 +68,12 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     with torch.no_grad():
         program = torch.export.export(graph, example, strict=False)
     _refuse_complex(program)
-    if any(node.target is torch.ops.aten.group_norm.default for node in graph.graph.nodes):
-        program = program.run_decompositions({torch.ops.aten.group_norm.default: vendor.two_pass_group_norm})
+    norms = {
+        torch.ops.aten.group_norm.default: vendor.two_pass_group_norm,
+        torch.ops.aten.instance_norm.default: vendor.two_pass_instance_norm,
+    }
+    if any(node.target in norms for node in graph.graph.nodes):
+        program = program.run_decompositions(norms)
     graph.graph = fx.Graph()  # the program has all of it, and what follows makes more copies
     gc.collect()
     try:

@@ -46,8 +46,8 @@ COPIED_HISTORY = Fault(
 )
 
 GROUP_VARIANCE = Fault(
-    "group norm takes a variance for the difference of two squares, which of a constant group may be below zero: NaN "
-    "on silence",
+    "group norm and instance norm take a variance for the difference of two squares, which of a constant group may be "
+    "below zero: NaN on silence",
     package="executorch",
     first="1.4",
     last="1.4",
@@ -67,6 +67,18 @@ def two_pass_group_norm(
     centred = parts - parts.mean(-1, keepdim=True)
     found = (centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)).reshape(x.shape)
     channels = [1, -1, *[1] * (x.ndim - 2)]
+    found = found if weight is None else found * weight.reshape(channels)
+    return found if bias is None else found + bias.reshape(channels)
+
+
+def two_pass_instance_norm(
+    x: Any, weight: Any, bias: Any, mean: Any, variance: Any, own: bool, momentum: float, eps: float, cudnn: bool
+) -> Any:
+    """What PyTorch's instance norm computes; ``own``: by each sample's statistics, and not by those of training."""
+    if own:
+        return two_pass_group_norm(x, x.shape[1], weight, bias, eps)
+    channels = [1, -1, *[1] * (x.ndim - 2)]
+    found = (x - mean.reshape(channels)) * (variance + eps).rsqrt().reshape(channels)
     found = found if weight is None else found * weight.reshape(channels)
     return found if bias is None else found + bias.reshape(channels)
 

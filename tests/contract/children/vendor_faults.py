@@ -187,7 +187,7 @@ def epsilons() -> dict[str, list[str]]:
     return found
 
 
-def constant_group(folder: str) -> dict[str, float]:
+def constant_group(folder: str, of: str = "group") -> dict[str, float]:
     """Shares of NaN on a constant signal, as it comes and mended, and the error of the second on another."""
     import torch
     from executorch.exir import to_edge_transform_and_lower
@@ -196,10 +196,12 @@ def constant_group(folder: str) -> dict[str, float]:
     from edgekit.toolchains.executorch import vendor
 
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 4), torch.nn.GroupNorm(8, 8)).eval()
+    layer = torch.nn.GroupNorm(8, 8) if of == "group" else torch.nn.InstanceNorm1d(8, affine=True)
+    model = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 4), layer).eval()
     silence, noise = torch.full((1, 1, 3200), -50.0), torch.randn(1, 1, 3200)
-    norm, found = torch.ops.aten.group_norm.default, {}
-    for name, table in (("as it comes", {}), ("mended", {norm: vendor.two_pass_group_norm})):
+    norm, mended = getattr(torch.ops.aten, f"{of}_norm").default, getattr(vendor, f"two_pass_{of}_norm")
+    found = {}
+    for name, table in (("as it comes", {}), ("mended", {norm: mended})):
         program = torch.export.export(model, (noise,)).run_decompositions(table)
         file = Path(folder) / f"{name}.pte"
         with file.open("wb") as stream:
