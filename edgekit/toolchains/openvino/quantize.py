@@ -31,7 +31,7 @@ RECURRENT = {"LSTMSequence": (4, 5), "GRUSequence": (3, 4), "LSTMCell": (3, 4), 
 GATES = ("Add", "Multiply", "Sigmoid", "Tanh")
 
 #: Normalisation of a quantized tensor loses most of what follows (REASONS.md#openvino-nncf).
-NORMS = ("MVN", "GroupNormalization")
+NORMS = ("MVN",)
 
 
 def static(model: LoadedModel | None, request: Request) -> Converted:
@@ -40,7 +40,7 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     Of recurrent cells in products (Keras's come so, and those of streams) the sums and gates between them stay float.
     """
     attention = "attention" in request.traits
-    keep_float = (*(NORMS[1:] if attention else NORMS), *(GATES if {"unrolled", "stateful"} & request.traits else ()))
+    keep_float = (*(() if attention else NORMS), *(GATES if {"unrolled", "stateful"} & request.traits else ()))
     return _static(read(request.float_file), request, attention=attention, keep_float=keep_float)
 
 
