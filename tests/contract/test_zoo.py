@@ -90,7 +90,7 @@ def start(command: str, folder: Path, backend: str, *, stranger: bool = False) -
 
 def finish(*children: subprocess.Popen[str]) -> None:
     for child in children:
-        log, _ = child.communicate(timeout=300)
+        log, _ = child.communicate(timeout=900)  # as many models as the zoo has
         assert child.returncode == 0, log[-4000:]
 
 
