@@ -411,6 +411,20 @@ def test_paddings_go_into_what_pads_by_itself_and_change_no_output(
     assert_same(before, graph, inputs)
 
 
+@pytest.mark.parametrize(
+    ("shape", "amounts"), [((1, 2, 5, 4), (0, 1, 2, 0)), ((1, 2, 6), (3, 1)), ((1, 2, 3, 4, 5), (1,) * 6)]
+)
+def test_edges_are_repeated_by_pieces_and_not_looked_up(shape: tuple[int, ...], amounts: tuple[int, ...]) -> None:
+    class Repeats(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.pad(x, amounts, mode="replicate")
+
+    x = torch.arange(float(math.prod(shape))).reshape(shape)
+    graph = rewritten(torch.export.export(Repeats(), (x,), strict=False))
+    assert not any("pad" in line or "index" in line for line in text(graph))
+    torch.testing.assert_close(graph(x), Repeats()(x), rtol=0, atol=0)
+
+
 @st.composite
 def delegates(draw: Draw) -> Any:
     """A graph as XNNPACK's compiler hands it over to be serialized: transposes, conversions and other operators."""

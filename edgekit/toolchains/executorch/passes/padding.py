@@ -6,6 +6,7 @@ load: ``InsertPadQDQPass`` of ExecuTorch 1.4 gives the padding an int8 output an
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from edgekit.toolchains.executorch.graphs import tidy
 
 aten = torch.ops.aten
 
+_REPEATS = frozenset((aten.replication_pad1d.default, aten.replication_pad2d.default, aten.replication_pad3d.default))
 #: Operators after which nothing is negative: a padding of zeros changes no maximum, as one of minus infinity does not.
 _NOT_NEGATIVE = frozenset((aten.relu.default, aten.sigmoid.default))
 
@@ -25,6 +27,32 @@ def absorb_pads(graph: fx.GraphModule) -> None:
         while node.op == "call_function" and node.target in _PLACES and _absorbed(node):
             pass
     tidy(graph)
+
+
+def repeat_edges(graph: fx.GraphModule) -> None:
+    """Write a padding by the edges' own values as pieces joined, as the same padding of Keras's pooling comes.
+
+    ExecuTorch makes a lookup of it, whose kernel refuses channels last ("method->execute() failed with error 0x12").
+    """
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or not (node.target in _REPEATS or _says_so(node)):
+            continue
+        found: Any = node.args[0]
+        amounts: Any = node.args[1]
+        with graph.graph.inserting_before(node):
+            for number, (before, after) in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
+                axis = -1 - number  # the last axis is padded first
+                first = graph.graph.call_function(aten.slice.Tensor, (found, axis, 0, 1))
+                last = graph.graph.call_function(aten.slice.Tensor, (found, axis, -1, sys.maxsize))
+                pieces = [*[first] * before, found, *[last] * after]
+                found = graph.graph.call_function(aten.cat.default, (pieces, axis)) if len(pieces) > 1 else found
+        node.replace_all_uses_with(found)
+        graph.graph.erase_node(node)
+    tidy(graph)
+
+
+def _says_so(node: fx.Node) -> bool:
+    return node.target is aten.pad.default and "replicate" in (*node.args[2:3], node.kwargs.get("mode"))
 
 
 def _absorbed(node: fx.Node) -> bool:

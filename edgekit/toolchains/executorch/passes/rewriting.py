@@ -27,7 +27,7 @@ from edgekit.toolchains.executorch.graphs import (
 )
 from edgekit.toolchains.executorch.passes.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.passes.layout import sink_permutes
-from edgekit.toolchains.executorch.passes.padding import absorb_pads
+from edgekit.toolchains.executorch.passes.padding import absorb_pads, repeat_edges
 
 aten = torch.ops.aten
 
@@ -63,6 +63,7 @@ def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False
     graph = functional.module(check_guards=False)
     assert isinstance(graph, fx.GraphModule)
     _erase(graph)
+    repeat_edges(graph)
     fold_constants(graph)
     infer(graph, example)
     while sink_permutes(graph):
