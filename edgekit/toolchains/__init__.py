@@ -38,7 +38,8 @@ A route's name says what it does: ``export-TOOL`` for float files, else ``METHOD
   ``nodepthwise`` (such convolutions use their integer weights in float), ``mixed`` (so do pointwise ones),
   ``unrolled`` (recurrent layers taken apart), ``dynamic-cells`` (they get their scales at run time), ``widened``
   (float16 weights become float32 when the file is opened), ``float-outputs`` (of a target whose outputs are integers),
-  ``per-tensor`` and ``symmetric`` (the scales of weights).
+  ``per-tensor`` and ``symmetric`` (the scales of weights), ``unsmoothed`` (no scale goes from activations to weights,
+  and no bias is corrected).
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from edgekit.errors import UsageError
 from edgekit.schemes import FP32, SCHEMES
 
 NAMES = target.names()
-SCOPE = "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened|float-outputs"
+SCOPE = (
+    "matmuls|all|noconv|nodepthwise|mixed|unrolled|dynamic-cells|per-tensor|symmetric|widened|float-outputs|unsmoothed"
+)
 
 
 def decodes(toolchain, scheme):
