@@ -286,8 +286,9 @@ def test_pt2e_with_identities_kept_is_found(files: Path) -> None:
     assert worst_db(folder, "ptq-w8a8-pt2e-with-identities") < worst_db(folder, "ptq-w8a8-pt2e") - 10
 
 
-def test_infinite_mask_shows_in_parity(files: Path) -> None:
-    assert worst_db(files / "keras/attention_infinite", "ptq-w8a8-quantizer") < LEAST_DB["int8"] - 3
+def test_infinite_mask_leaves_the_scores_their_steps(files: Path) -> None:
+    """26.5 dB with its range bounded; below 15 as the quantizer has it."""
+    assert worst_db(files / "keras/attention_infinite", "ptq-w8a8-quantizer") > 22
     assert worst_db(files / "keras/attention_infinite", "export-converter") > LEAST_DB["fp32"]
 
 
