@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tup
             folder = shared / "-".join(("outcomes", *key))
             with FileLock(folder.with_suffix(".lock")):
                 if not (folder / "outcome.json").is_file():
+                    shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
                     folder.mkdir()
                     child("six_graphs.py", toolchain, environment, str(folder), *models, environment=environment)
             made = json.loads((folder / "outcome.json").read_text())

@@ -12,13 +12,9 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit import toolchains
 from edgekit.errors import EdgekitError, UnsupportedError, UsageError
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
-from edgekit.scheme import Range
-from edgekit.schemes import SCHEMES
-from edgekit.toolchains import Request
 
 MODELS = Path(__file__).parent / "children" / "brought_models.py"
 IDS = ("input_ids=1x6:int64", "attention_mask=1x6:int64")
@@ -73,33 +69,6 @@ def test_it_passes_and_says_what_was_done(
     assert result.status == "PASS", result.reason
     assert result.parity.sqnr_db > 90
     assert any(said in note for note in result.notes) or not said
-
-
-def test_tokens_of_64_bits_calibrate_a_file_that_takes_32(convert: Any) -> None:
-    result = convert("counted_tokens", "tflite-int8", calibrate=f"{MODELS}:sentences")
-    assert result.status == "PASS", result.reason
-    assert result.parity.sqnr_db > 30
-
-
-@pytest.mark.parametrize(
-    ("function", "data"),
-    [
-        ("masked_by_infinity", "sentences"),
-        ("masked_by_thousands", "sentences"),
-        ("padded_norm", "sentences"),
-        ("response_norm", "noise"),
-    ],
-)
-def test_masks_padding_and_norms_leave_values_their_steps(convert: Any, function: str, data: str) -> None:
-    result = convert(function, "tflite-int8", calibrate=f"{MODELS}:{data}")
-    assert result.status == "PASS", result.reason
-    assert result.parity.sqnr_db > 25
-
-
-def test_sines_of_constants_are_none_of_an_integer_files_work(convert: Any) -> None:
-    result = convert("sine_positions", "tflite-int8", calibrate=f"{MODELS}:noise")
-    assert result.status == "PASS", result.reason
-    assert not {"SIN", "POW", "CUMSUM"} & set(result.audit.ops_float or ())
 
 
 def test_states_of_keras_layers_are_handed_on(convert: Any) -> None:
@@ -232,18 +201,3 @@ def test_a_scripted_loop_is_converted(workers: Workers, store: Store, tmp_path: 
     )
     assert result.status == "PASS", result.reason
     assert [t.shape for t in next(iter(result.parts.values())).outputs] == [(1, 4)]
-
-
-def test_what_is_moved_has_the_range_that_it_is_given(convert: Any, tmp_path: Path) -> None:
-    """Behind a lookup a reshape shares the steps of what it reads, which was given none."""
-    quantize = pytest.importorskip("edgekit.toolchains.litert.quantize")
-    assert convert("counted_tokens", "tflite-fp32").status == "PASS"
-    moved = Range("Model/Embedding_table;4", -3.0, 2.0)
-    ids = np.random.default_rng(0).integers(1, 40, (8, 1, 8))
-    request = Request(
-        tmp_path, SCHEMES["int8"], True, {"ids": ids}, tmp_path / "out" / "model.tflite", ("ids",), ("output",),
-        ranges=(moved,),
-    )  # fmt: skip
-    made = quantize.static_int8(None, request)
-    found = {one.tensor: one.scale for one in toolchains.ranges_of("litert", made.file)}
-    assert found["Model/Embedding_table;4"] == pytest.approx(moved.scale)

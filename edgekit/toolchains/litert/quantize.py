@@ -35,10 +35,7 @@ from edgekit.toolchains.litert.schema import packed_model
 from edgekit.toolchains.litert.vendor import fitting_ranks
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Ranges = dict[str, NDArray[np.generic]]
+    from edgekit.toolchains.litert.passes.ranges import Ranges
 
 FILE = "model.tflite"
 

@@ -54,9 +54,8 @@ def _node(node: Any, named: Mapping[str, str]) -> Node:
     kind = node.get_type_name()
     inputs = [named.get(_port(v), _port(v)) for v in node.input_values()]
     groups = channels = 1
-    if kind.startswith(
-        "GroupConvolution"
-    ):  # (groups, output, input channels ...), of a transposed one input before output
+    if kind.startswith("GroupConvolution"):
+        # (groups, output, input channels ...), of a transposed one input before output.
         shape = list(node.input_value(1).shape)
         groups, channels = shape[0], shape[0] * shape[1 if kind.endswith("BackpropData") else 2]
     return Node(

@@ -13,9 +13,7 @@ from edgekit.toolchains.litert.graph import Op, Subgraph, Tensor, read_subgraphs
 from edgekit.toolchains.litert.schema import packed_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Ranges = dict[str, NDArray[np.generic]]
+    from edgekit.toolchains.litert.passes.ranges import Ranges
 
 #: Operators whose results hold the values of one of their inputs: which.
 _MOVES = {"RESHAPE": (0,), "TRANSPOSE": (0,), "BROADCAST_TO": (0,), "SELECT_V2": (1, 2), "SELECT": (1, 2)}
@@ -36,7 +34,7 @@ def bound(source: bytearray, file: Path, ranges: dict[str, Ranges], bits: int) -
 
     A mask of -10000 or minus infinity makes a scale in which all scores are one number. Behind a softmax nothing of an
     integer shows what lies below the smallest score by ``ln(2^(bits + 1) x row)``: a whole row of such values is less
-    than half of a step of 1/256, or 1/65536. Lower ones saturate there.
+    than half of a step of 1/256, or 1/32768. Lower ones saturate there.
     """
     for graph in read_subgraphs(packed_model(source, file)):
         made = {id(tensor): op for op in graph.operators for tensor in op.outputs}

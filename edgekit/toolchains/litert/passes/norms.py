@@ -12,9 +12,7 @@ from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.schema import packed_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Ranges = dict[str, NDArray[np.generic]]
+    from edgekit.toolchains.litert.passes.ranges import Ranges
 
 
 def bound(source: bytearray, file: Path, ranges: dict[str, Ranges], bits: int) -> None:
@@ -28,7 +26,8 @@ def bound(source: bytearray, file: Path, ranges: dict[str, Ranges], bits: int) -
             variance, root = operator.inputs[0], operator.outputs[0]
             if operator.type != "RSQRT" or variance is None or not {variance.name, root.name} <= ranges.keys():
                 continue
-            step = float(ranges[variance.name]["max"].max()) / (2**bits - 1)
+            steps = 2**bits - 1 if bits == 8 else 2 ** (bits - 1) - 1  # int16 has no zero point
+            step = float(ranges[variance.name]["max"].max()) / steps
             if step > 0:
                 high = ranges[root.name]["max"]
                 most = np.minimum(high, np.asarray(1 / math.sqrt(step), high.dtype))

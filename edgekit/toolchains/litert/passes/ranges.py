@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from edgekit.toolchains import Rows
 
+    #: The smallest and the largest value of a tensor, ``min`` and ``max``, as ai-edge-quantizer has them.
+    Ranges = dict[str, NDArray[Any]]
+
 
 def read(file: Path) -> tuple[Range, ...]:
     """The ranges of activations of one scale and 8 bits, by the names of tensors."""
