@@ -296,7 +296,7 @@ class Worker:
             try:
                 readable, _, _ = select.select([self._answers], [], [], 0 if ended else 0.2)
                 chunk = self._answers.read(1 << 16) if readable else b""
-            except ValueError:  # another thread has ended the child, and closed its pipe
+            except (ValueError, OSError):  # another thread has ended the child, and closed its pipe
                 raise EOFError from None
             if readable:
                 if not chunk:

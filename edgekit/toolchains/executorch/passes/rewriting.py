@@ -28,6 +28,7 @@ from edgekit.toolchains.executorch.graphs import (
 from edgekit.toolchains.executorch.passes.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.passes.layout import sink_permutes
 from edgekit.toolchains.executorch.passes.padding import absorb_pads, repeat_edges
+from edgekit.toolchains.executorch.passes.variances import two_pass
 
 aten = torch.ops.aten
 
@@ -64,6 +65,7 @@ def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False
     assert isinstance(graph, fx.GraphModule)
     _erase(graph)
     repeat_edges(graph)
+    two_pass(graph)
     fold_constants(graph)
     infer(graph, example)
     while sink_permutes(graph):
