@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from edgekit import target, zoo
 from edgekit.bench import suite
@@ -13,8 +14,13 @@ from edgekit.bench.row import Cell
 from edgekit.bench.suite import FRAMEWORKS
 from edgekit.jobs.store import Store
 
-#: How often each target is in the covering cells, by so many kinds of architecture.
-LEAST = 2
+#: Kinds of architecture by which each target is met in the covering cells.
+KINDS = 2
+#: How often each target is in the covering cells. The smallest architectures make up what is missing: what they need
+#: besides the file itself is made once for all their cells.
+LEAST = 5
+#: Of one that makes it up: a handful of weights would not show a wrong scale.
+FEWEST_PARAMETERS = 1000
 
 
 def every() -> list[Cell]:
@@ -30,9 +36,10 @@ def name_of(cell: Cell) -> str:
 def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
 
-    Each format is met by every kind of architecture, each target by ``LEAST`` of them and from both frameworks, each
-    architecture in both frameworks at least once; besides those ``always`` asked for. What is taken is what was taken least so far;
-    where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred.
+    Each format is met by every kind of architecture, each target by ``KINDS`` of them, ``LEAST`` times and from both
+    frameworks, each architecture in both frameworks at least once; besides those ``always`` asked for. What is taken is
+    what was taken least so far; where that is undecided, a hash of the names decides, so that no part of the alphabet
+    is preferred.
     """
     kinds = {name: zoo.architecture(name).kind for name in zoo.names()}
     always = list(dict.fromkeys(always))
@@ -41,7 +48,7 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     for cell in taken:
         met.update(_meets(cell, kinds))
     for name in target.names():
-        while met[(name,)] < LEAST:
+        while met[(name,)] < KINDS:
             taken.append(_rarest(every_of(name), taken, met, kinds))
             met.update(_meets(taken[-1], kinds))
     for model in kinds:
@@ -50,7 +57,24 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
                 others = [Cell(model=model, framework=framework, target=name) for name in target.names()]
                 taken.append(_rarest(others, taken, met, kinds))
                 met.update(_meets(taken[-1], kinds))
-    return sorted(_needed(taken, kinds, kept=set(always)), key=name_of)
+    return sorted(_filled(_needed(taken, kinds, kept=set(always))), key=name_of)
+
+
+def _filled(taken: list[Cell]) -> list[Cell]:
+    """With the smallest architectures where a target is met less than ``LEAST`` times, none twice if others are left."""
+    parameters = {name: zoo.architecture(name).configs["tiny"].parameters for name in zoo.names()}
+    taken = list(taken)
+    for name in target.names():
+        free = [cell for cell in every_of(name) if parameters[cell.model] >= FEWEST_PARAMETERS]
+        while len(own := [cell for cell in taken if cell.target == name]) < LEAST:
+            models = Counter(cell.model for cell in own)
+            frameworks = Counter(str(cell.framework) for cell in own)
+
+            def cost(cell: Cell, models: Any = models, frameworks: Any = frameworks) -> tuple[int, ...]:
+                return models[cell.model], frameworks[cell.framework], parameters[cell.model]
+
+            taken.append(min((cell for cell in free if cell not in own), key=cost))
+    return taken
 
 
 def _needed(taken: list[Cell], kinds: dict[str, str], kept: set[Cell]) -> list[Cell]:
@@ -59,7 +83,7 @@ def _needed(taken: list[Cell], kinds: dict[str, str], kept: set[Cell]) -> list[C
         others = [each for each in taken if each != cell]
         own = [each for each in others if each.target == cell.target]
         enough = (
-            len({kinds[each.model] for each in own}) >= LEAST
+            len({kinds[each.model] for each in own}) >= KINDS
             and {each.framework for each in own} == set(FRAMEWORKS)
             and any(kinds[each.model] == kinds[cell.model] and _alike(each, cell) for each in others)
             and any((each.model, each.framework) == (cell.model, cell.framework) for each in others)

@@ -28,7 +28,8 @@ def holds(chosen: list[Cell]) -> None:
     assert set(pairs(chosen)) == {(name, framework) for name in zoo.names() for framework in cells.FRAMEWORKS}
     for name in target.names():
         own = [cell for cell in chosen if cell.target == name]
-        assert len({zoo.architecture(cell.model).kind for cell in own}) >= cells.LEAST
+        assert len(own) >= cells.LEAST
+        assert len({zoo.architecture(cell.model).kind for cell in own}) >= cells.KINDS
         assert {cell.framework for cell in own} == set(cells.FRAMEWORKS)
     kinds = {zoo.architecture(model).kind for model in zoo.names()}
     met = {(target.load(str(cell.target)).format, zoo.architecture(cell.model).kind) for cell in chosen}
