@@ -32,6 +32,22 @@ _WEIGHTS = {
 _CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
+def own_filters(graph: fx.GraphModule) -> None:
+    """Let each convolution read its filter and bias through nodes of its own, before the graph is prepared, in place.
+
+    A convolution that is called twice has one filter. Quantizers mark its node with the first call, take the second
+    one for annotated, and leave it in float. Of linear layers they look at the operator alone.
+    """
+    for node in list(graph.graph.nodes):
+        convolutions = [user for user in node.users if _op(user).startswith("conv")] if node.op == "get_attr" else []
+        for user in convolutions[1:]:
+            with graph.graph.inserting_before(user):
+                own = graph.graph.get_attr(node.target)
+            own.meta = dict(node.meta)
+            user.replace_input_with(node, own)
+    graph.recompile()
+
+
 def keep_floats(graph: fx.GraphModule, request: Request) -> tuple[Kept, ...]:
     """Have quantizers pass over the layers that rules keep in float, before the graph is prepared; returns these."""
     found = rules.outcomes(request, layers(graph))
@@ -158,13 +174,18 @@ def _fixed(observer: Any, one: Range) -> Any:
 def layers(graph: fx.GraphModule) -> Iterator[Found[str]]:
     """The operators of an exported graph that multiply with weights, or look rows up in them."""
     for node in graph.graph.nodes:
-        op = str(node.target).removeprefix("aten.").partition(".")[0] if node.op == "call_function" else ""
+        op = _op(node)
         parameters = [p for place in _WEIGHTS.get(op, ()) for p in _parameters(node.args, place)]
         if not parameters:
             continue
         layer = str(parameters[0].target).rpartition(".")[0]
         names = dict.fromkeys(filter(None, (layer, _module(node), node.name)))
         yield Found(node.name, tuple(names), _kind(op, node, parameters), _macs(op, node, parameters))
+
+
+def _op(node: fx.Node) -> str:
+    """ATen's name of an operator, without its overload; of another node none."""
+    return str(node.target).removeprefix("aten.").partition(".")[0] if node.op == "call_function" else ""
 
 
 def _parameters(arguments: Any, place: int) -> list[Any]:

@@ -104,6 +104,7 @@ def _quantized(
 
     _keep_integers(graph)
     quantizer.set_filter_function(_quantizable)
+    pt2e.own_filters(graph)
     kept = pt2e.keep_floats(graph, request)
     prepared = pt2e.estimating(prepare_pt2e(graph, quantizer), request)
     with torch.no_grad():

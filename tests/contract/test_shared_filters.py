@@ -1,0 +1,56 @@
+"""A convolution that is called twice is quantized twice, by each quantizer that works on exported graphs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchao")
+
+from torch import nn
+
+from edgekit.toolchains._shared.pt2e import own_filters
+
+#: Module and class of the quantizer of each toolchain that has such a route.
+QUANTIZERS = {
+    "executorch": ("executorch.backends.xnnpack.quantizer.xnnpack_quantizer", "XNNPACKQuantizer"),
+    "litert": ("litert_torch.quantize.pt2e_quantizer", "PT2EQuantizer"),
+    "coreml": ("torchao.testing.pt2e._xnnpack_quantizer", "XNNPACKQuantizer"),
+}
+
+
+class Towers(nn.Module):
+    """Two images through the same layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=8)
+
+    def tower(self, x: Any) -> Any:
+        return self.second(torch.relu(self.first(x))).mean((2, 3))
+
+    def forward(self, one: Any, other: Any) -> Any:
+        return torch.abs(self.tower(one) - self.tower(other))
+
+
+def quantized(toolchain: str, *, apart: bool) -> list[bool]:
+    """Whether each convolution's input is quantized."""
+    name, kind = QUANTIZERS[toolchain]
+    module = pytest.importorskip(name)
+    example = (torch.randn(1, 1, 8, 8), torch.randn(1, 1, 8, 8))
+    graph = torch.export.export(Towers().eval(), example).module(check_guards=False)
+    if apart:
+        own_filters(graph)
+    getattr(module, kind)().set_global(module.get_symmetric_quantization_config(is_per_channel=True)).annotate(graph)
+    key = importlib.import_module("torchao.quantization.pt2e.quantizer.quantizer").Q_ANNOTATION_KEY
+    convolutions = [node for node in graph.graph.nodes if "conv2d" in str(node.target)]
+    return [bool(node.meta.get(key) and node.meta[key].input_qspec_map) for node in convolutions]
+
+
+@pytest.mark.parametrize("toolchain", QUANTIZERS)
+def test_every_call_of_a_shared_convolution_is_quantized(toolchain: str) -> None:
+    assert quantized(toolchain, apart=False).count(True) < 4, "the quantizer no longer does this: drop the pass"
+    assert quantized(toolchain, apart=True) == [True] * 4
