@@ -19,6 +19,7 @@ from edgekit.schemes import SCHEMES
 from edgekit.toolchains import Request
 from edgekit.toolchains.litert import quantize
 from edgekit.toolchains.litert.graph import read_subgraphs
+from edgekit.toolchains.litert.passes.integers import INTEGER_KERNELS
 from edgekit.toolchains.litert.schema import packed_model
 
 MODELS = Path(__file__).parent / "children" / "integer_models.py"
@@ -77,3 +78,68 @@ def test_what_is_moved_has_the_range_that_it_is_given(convert: Any, tmp_path: Pa
     written = quantize.static_int8(None, request).file
     found = {one.tensor: one.scale for one in toolchains.ranges_of("litert", written)}
     assert found[moved.tensor] == pytest.approx(moved.scale)
+
+
+#: What the operators of ``INTEGER_KERNELS`` compute.
+FUNCTIONS: dict[str, Any] = {
+    "ABS": np.abs,
+    "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "EXP": np.exp,
+    "LEAKY_RELU": lambda x: np.where(x > 0, x, 0.1 * x),
+    "LOG": np.log,
+    "RELU_N1_TO_1": lambda x: np.clip(x, -1, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("width", "name"), [(width, name) for width, names in INTEGER_KERNELS.items() for name in names]
+)
+def test_integer_kernels_are_within_a_step_at_any_scales(width: str, name: str) -> None:
+    dtype, rng = np.dtype(width.lower()), np.random.default_rng(0)
+    x = np.linspace(0.1, 4, 200) if name == "LOG" else np.linspace(-3, 3, 200)
+    y = FUNCTIONS[name](x)
+    for _ in range(5):
+        most = np.iinfo(dtype).max
+        scales = [
+            np.abs(values).max() / most * rng.uniform(1, 2) * (1.2 if width == "INT8" else 1) for values in (x, y)
+        ]
+        zeros = [int(zero) for zero in (rng.integers(-20, 20, 2) if width == "INT8" else (0, 0))]
+        steps = np.clip(np.round(x / scales[0] + zeros[0]), -most - 1, most).astype(dtype)
+        wanted = FUNCTIONS[name]((steps.astype(np.float64) - zeros[0]) * scales[0]) / scales[1] + zeros[1]
+        found = run_alone(name, width, steps, scales, zeros)
+        inside = (wanted > -most - 1) & (wanted < most)
+        assert np.abs(found - wanted)[inside].max() < 1, (name, scales, zeros)
+
+
+def run_alone(name: str, width: str, steps: Any, scales: list[float], zeros: list[int]) -> Any:
+    """What LiteRT's kernel makes of integers with these scales and zero points."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+
+    graph, operator, code, model = schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT(), schema.ModelT()
+    graph.tensors = []
+    for place in range(2):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = f"t{place}", list(steps.shape), 0
+        tensor.type, tensor.quantization = getattr(schema.TensorType, width), schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [scales[place]], [zeros[place]]
+        graph.tensors.append(tensor)
+    if name == "LEAKY_RELU":
+        operator.builtinOptionsType, operator.builtinOptions = (
+            schema.BuiltinOptions.LeakyReluOptions,
+            schema.LeakyReluOptionsT(),
+        )
+        operator.builtinOptions.alpha = 0.1
+    operator.inputs, operator.outputs, graph.inputs, graph.outputs = [0], [1], [0], [1]
+    graph.operators = [operator]
+    number = getattr(schema.BuiltinOperator, name)
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    interpreter = Interpreter(model_content=bytes(builder.Output()))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], steps)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).astype(np.float64)
