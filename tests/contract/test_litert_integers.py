@@ -62,6 +62,12 @@ def test_sines_of_constants_are_none_of_an_integer_files_work(convert: Any) -> N
     assert not {"SIN", "POW", "CUMSUM"} & set(result.audit.ops_float or ())
 
 
+def test_what_the_quantizer_has_no_rule_for_computes_in_integers(convert: Any) -> None:
+    result = convert("magnitudes", "tflite-int8", calibrate=f"{MODELS}:noise")
+    assert result.status == "PASS", result.reason
+    assert not {"ABS", "EXP", "LOG"} & set(result.audit.ops_float or ())
+
+
 @pytest.mark.parametrize(("function", "by"), [("counted_tokens", "RESHAPE"), ("counted_tokens_keras", "GATHER")])
 def test_what_is_moved_has_the_range_that_it_is_given(convert: Any, tmp_path: Path, function: str, by: str) -> None:
     """It shares the steps of what it is moved from, or looked up in, which was given none."""

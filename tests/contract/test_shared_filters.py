@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
+import torch
 from torch import nn
 
 from edgekit.toolchains._shared.pt2e import own_filters

@@ -129,6 +129,24 @@ def padded_norm() -> Any:
     return Model().eval()
 
 
+def magnitudes() -> Any:
+    """The logarithm of one more than an exponential of a magnitude: three functions of one value."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+            self.example_inputs = (torch.zeros(1, 3, 8, 8),)
+
+        def forward(self, image: Any) -> Any:
+            return self.last(torch.log(torch.exp(-torch.abs(self.first(image))) + 1))
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
 def sentences() -> dict[str, Any]:
     """Tokens, and zeros behind a sentence's end."""
     rng = np.random.default_rng(0)
