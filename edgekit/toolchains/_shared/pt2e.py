@@ -36,7 +36,8 @@ def own_filters(graph: fx.GraphModule) -> None:
     """Let each convolution read its filter and bias through nodes of its own, before the graph is prepared, in place.
 
     A convolution that is called twice has one filter. Quantizers mark its node with the first call, take the second
-    one for annotated, and leave it in float. Of linear layers they look at the operator alone.
+    one for annotated, and leave it in float; where such maps are outputs as well, ExecuTorch's compiler ends with
+    KeyError 'val' (a feature pyramid). Of linear layers they look at the operator alone.
     """
     for node in list(graph.graph.nodes):
         convolutions = [user for user in node.users if _op(user).startswith("conv")] if node.op == "get_attr" else []
