@@ -16,6 +16,7 @@ from edgekit.toolchains.onnx import vendor
 from edgekit.toolchains.onnx.passes import opset
 from edgekit.toolchains.onnx.passes.names import graphs, number, rename, shorten
 from edgekit.toolchains.onnx.passes.sharing import share_parameters
+from edgekit.toolchains.onnx.passes.stacks import one_scale
 
 #: ONNX Runtime 1.31 refuses its own quantized files from opset 21 on when only some operator types are quantized
 #: ("output_dtype INT8 does not match y_zero_point type UINT8"), so every file is opset 20.
@@ -152,6 +153,8 @@ def finish(model: onnx.ModelProto, request: Request, name: str = "model.onnx", *
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise FailedError(f"the exporter wrote an invalid ONNX model: {messages.sentence(error)}") from error
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    if quantized:
+        one_scale(model.graph)
     for value in (*model.graph.input, *model.graph.output):
         if any(not d.HasField("dim_value") or d.dim_value < 1 for d in value.type.tensor_type.shape.dim):
             raise FailedError(
