@@ -13,12 +13,12 @@ def _config(
         outputs=(TensorSpec("logits", (1, length, vocabulary), role="classes"),),
         parameters=parameters,
         task="python_text" if trained else None,
-        training=Training(epochs=5, learning_rate=8e-3) if trained else None,
+        training=Training(epochs=1, learning_rate=8e-3) if trained else None,
         floor=9.7 if trained else None,
     )
 
 
-_TINY = {"width": 48, "depth": 2, "state": 8, "rank": 4}
+_TINY = {"width": 48, "depth": 2, "state": 4, "rank": 4}
 
 SPEC = Architecture(
     title="Mamba",
@@ -34,8 +34,8 @@ SPEC = Architecture(
     family="probes",
     kind="recurrent",
     configs={
-        "tiny": _config({**_TINY, "chunk": 8}, 64, 96, 39_888, trained=True),
-        "sequential": _config({**_TINY, "chunk": 1}, 64, 96, 39_888),
+        "tiny": _config({**_TINY, "chunk": 8}, 64, 96, 37_584, trained=True),
+        "sequential": _config({**_TINY, "chunk": 1}, 64, 96, 37_584),
         # state-spaces/mamba-130m
         "reference": _config({"width": 768, "depth": 24, "state": 16, "rank": 48, "chunk": 8}, 64, 50_280, 129_135_360),
     },
