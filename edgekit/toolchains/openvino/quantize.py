@@ -23,6 +23,7 @@ from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, names_of, read
 from edgekit.toolchains.openvino.passes.ranges import estimate, give, grids
+from edgekit.toolchains.openvino.passes.widths import widen
 
 #: Recurrent operators -> the positions of their input and recurrent weights.
 RECURRENT = {"LSTMSequence": (4, 5), "GRUSequence": (3, 4), "LSTMCell": (3, 4), "GRUCell": (2, 3)}
@@ -69,6 +70,7 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
 
 def _static(model: ov.Model, request: Request, *, note: str = "", **settings: Any) -> Converted:
     """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it."""
+    widen(model)
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
     own, named = request.estimator.by_tool, names_of(model)

@@ -1,0 +1,80 @@
+"""Grouped convolutions as wide as a tile of AMX: one column of zeros more, and the same function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino")
+pytest.importorskip("nncf")
+
+import openvino as ov
+from openvino import opset13 as opset
+
+from edgekit.toolchains.openvino import nncf
+from edgekit.toolchains.openvino.passes.widths import widen
+
+#: Weights, stride, dilation and paddings of what is widened: channels are groups x inputs of each.
+WIDE = {
+    "positions of speech": ((4, 12, 12, 16), (1,), (1,), (8,), (8,)),
+    "a stride and a dilation": ((4, 8, 8, 32), (2,), (3,), (0,), (5,)),
+    "two axes": ((2, 8, 16, 3, 16), (1, 2), (1, 1), (1, 8), (1, 7)),
+}
+#: And of what is left as it is.
+NARROW = {
+    "another width": ((4, 12, 12, 15), (1,), (1,), (7,), (7,)),
+    "depthwise": ((48, 1, 1, 16), (1,), (1,), (8,), (8,)),
+}
+
+
+def convolution(weights: tuple[int, ...], *settings: tuple[int, ...]) -> tuple[ov.Model, list[Any]]:
+    """A model of one grouped convolution between two pointwise ones, and inputs for it."""
+    rng = np.random.default_rng(0)
+    groups, made, each, *kernel = weights
+    given, one = groups * each, (1,) * len(kernel)
+    size = (1, given, *([128] if len(kernel) == 1 else [20, 40]))
+
+    def pointwise(x: Any, outputs: int, inputs: int) -> Any:
+        filters = (rng.standard_normal((outputs, inputs, *one)) / inputs**0.5).astype(np.float32)
+        zeros = (0,) * len(kernel)
+        return opset.convolution(x, opset.constant(filters), one, zeros, zeros, one)
+
+    filters = (rng.standard_normal(weights) / np.prod(weights[2:]) ** 0.5).astype(np.float32)
+    stride, dilation, before, behind = (list(each) for each in settings)
+    x = opset.parameter(size, np.float32, name="x")
+    middle = opset.group_convolution(
+        pointwise(x, given, given), opset.constant(filters), stride, before, behind, dilation
+    )
+    middle.set_friendly_name("middle")
+    model = ov.Model([opset.result(pointwise(middle, 16, groups * made))], [x])
+    return model, [rng.standard_normal(size).astype(np.float32) for _ in range(16)]
+
+
+def middle(model: ov.Model) -> Any:
+    return next(node for node in model.get_ordered_ops() if node.get_friendly_name() == "middle")
+
+
+def run(model: ov.Model, inputs: list[Any]) -> Any:
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
+    return np.stack([compiled(x)[0] for x in inputs])
+
+
+@pytest.mark.parametrize("case", WIDE)
+def test_a_wide_grouped_convolution_is_right_in_integers(case: str) -> None:
+    model, inputs = convolution(*WIDE[case])
+    before, shape = run(model, inputs), list(middle(model).get_output_shape(0))
+    widen(model)
+    assert middle(model).input_value(1).get_shape()[-1] == WIDE[case][0][-1] + 1
+    assert list(middle(model).get_output_shape(0)) == shape
+    assert np.abs(run(model, inputs) - before).max() < 1e-4
+    found = run(nncf.quantize(model, {"x": np.concatenate(inputs)[:, None]}), inputs)
+    assert 10 * np.log10(np.square(before).sum() / np.square(found - before).sum()) > 28
+
+
+@pytest.mark.parametrize("case", NARROW)
+def test_others_stay_as_they_are(case: str) -> None:
+    model, _ = convolution(*NARROW[case])
+    widen(model)
+    assert middle(model).input_value(1).get_shape()[-1] == NARROW[case][0][-1]
