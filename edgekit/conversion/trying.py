@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgekit import target as targets
-from edgekit import toolchains
 from edgekit.checkpoint import Checkpoint
 from edgekit.conversion import candidate as judging
 from edgekit.conversion import loading
@@ -22,7 +21,6 @@ from edgekit.errors import (
     OtherRouteError,
     UnsupportedError,
 )
-from edgekit.jobs.host import host
 from edgekit.jobs.run import Ref, Run
 from edgekit.proof import judge, metrics, precision
 from edgekit.ranges.estimator import TOOL
@@ -211,15 +209,7 @@ def prove(run: Run, trial: Trial, made: Candidate, samples: SplitFiles, *, label
     found = judging.judge_scores(made, replace(judged, floor=floor), trial.order.target.gate)
     if found.status != "FAIL_PARITY":
         return found
-    return _with_kernels(trial, judging.with_places(found, places_of(run, trial, samples)))
-
-
-def _with_kernels(trial: Trial, made: Candidate) -> Candidate:
-    """A candidate that failed, with what to try where this processor's own kernels are in doubt."""
-    target = trial.order.target
-    features = host().features.split()
-    step = "" if target.scheme.activations != "int8" else toolchains.doubted_kernels(target.toolchain, features)
-    return replace(made, hint=f"{made.hint} {step}".strip()) if step else made
+    return judging.with_places(found, places_of(run, trial, samples))
 
 
 def executing(trial: Trial, made: Candidate, samples: SplitFiles) -> execute.Request:

@@ -7,10 +7,9 @@ calls one of several parts of a file, where it can hold several: ``open_session`
 ``ZEROS``: what the format and its runtime make of weights that are zero; ``INTEGER_BIASES``: kinds of layers whose
 biases are int32 where activations have ranges, of the step of what the layer takes times that of its weights, with the
 most axes that a result may have for it, None for any; ``INTEGER_TABLES``: whether what is looked up in becomes int8
-with a scale per row, too; ``DOUBTED_KERNELS``: a feature of processors whose integer kernels are known to be wrong, and
-the next step; ``VARIABLES``: what every child sets in its environment, where the vendor's libraries need it), so that
-the parent process may read them. What needs a framework or a runtime lies in modules that are imported in children
-only:
+with a scale per row, too; ``VARIABLES``: what every child sets in its environment, where the vendor's libraries need
+it), so that the parent process may read them. What needs a framework or a runtime lies in modules that are imported in
+children only:
 
 - ``routes.ROUTES: Mapping[str, Route]``, named as below;
 - ``audit.audit(file: Path) -> Inspected``: what is inside, from the file itself, nothing executed;
@@ -320,12 +319,6 @@ def layers(name: str, said: tuple[Kind, ...]) -> tuple[Kind, ...]:
     """Kinds of layers whose weights become integers in files of a toolchain: those that a target names, else all."""
     tables = getattr(facts(name), "INTEGER_TABLES", False)
     return said or tuple(kind for kind in get_args(Kind) if tables or kind != "embedding")
-
-
-def doubted_kernels(name: str, features: Collection[str]) -> str:
-    """What to try where integers come out wrong on a processor with these features; empty where nothing is known."""
-    feature, step = getattr(facts(name), "DOUBTED_KERNELS", ("", ""))
-    return step if feature in features else ""
 
 
 def variables() -> dict[str, str]:

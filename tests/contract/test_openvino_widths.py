@@ -1,4 +1,4 @@
-"""Grouped convolutions as wide as a tile of AMX: one column of zeros more, and the same function."""
+"""Convolutions that fill tiles of AMX exactly: one column of zeros more, and the same function."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from openvino import opset13 as opset
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.passes.widths import widen
 
-#: Weights, stride, dilation and paddings of what is widened: channels are groups x inputs of each.
+#: Weights (of groups, if there are, then outputs, inputs, kernel), stride, dilation and paddings of what is widened.
 WIDE = {
     "positions of speech": ((4, 12, 12, 16), (1,), (1,), (8,), (8,)),
     "a stride and a dilation": ((4, 8, 8, 32), (2,), (3,), (0,), (5,)),
     "two axes": ((2, 8, 16, 3, 16), (1, 2), (1, 1), (1, 8), (1, 7)),
+    "no groups": ((24, 16, 8), (8,), (1,), (0,), (0,)),
+    "no groups, two axes": ((8, 24, 3, 8), (1, 1), (1, 1), (1, 4), (1, 3)),
 }
 #: And of what is left as it is.
 NARROW = {
     "another width": ((4, 12, 12, 15), (1,), (1,), (7,), (7,)),
+    "one row of a tile": ((24, 16, 4), (1,), (1,), (2,), (2,)),
+    "more channels": ((24, 32, 8), (1,), (1,), (2,), (2,)),
     "depthwise": ((48, 1, 1, 16), (1,), (1,), (8,), (8,)),
 }
 
@@ -32,7 +36,8 @@ NARROW = {
 def convolution(weights: tuple[int, ...], *settings: tuple[int, ...]) -> tuple[ov.Model, list[Any]]:
     """A model of one grouped convolution between two pointwise ones, and inputs for it."""
     rng = np.random.default_rng(0)
-    groups, made, each, *kernel = weights
+    kernel = weights[-len(settings[0]) :]
+    groups, made, each = (1, *weights)[-len(kernel) - 3 : -len(kernel)]
     given, one = groups * each, (1,) * len(kernel)
     size = (1, given, *([128] if len(kernel) == 1 else [20, 40]))
 
@@ -41,12 +46,11 @@ def convolution(weights: tuple[int, ...], *settings: tuple[int, ...]) -> tuple[o
         zeros = (0,) * len(kernel)
         return opset.convolution(x, opset.constant(filters), one, zeros, zeros, one)
 
-    filters = (rng.standard_normal(weights) / np.prod(weights[2:]) ** 0.5).astype(np.float32)
-    stride, dilation, before, behind = (list(each) for each in settings)
+    filters = (rng.standard_normal(weights) / np.prod(kernel) ** 0.5 / each**0.5).astype(np.float32)
+    stride, dilation, before, behind = (list(numbers) for numbers in settings)
     x = opset.parameter(size, np.float32, name="x")
-    middle = opset.group_convolution(
-        pointwise(x, given, given), opset.constant(filters), stride, before, behind, dilation
-    )
+    make = opset.group_convolution if groups > 1 else opset.convolution
+    middle = make(pointwise(x, given, given), opset.constant(filters), stride, before, behind, dilation)
     middle.set_friendly_name("middle")
     model = ov.Model([opset.result(pointwise(middle, 16, groups * made))], [x])
     return model, [rng.standard_normal(size).astype(np.float32) for _ in range(16)]
@@ -62,7 +66,7 @@ def run(model: ov.Model, inputs: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("case", WIDE)
-def test_a_wide_grouped_convolution_is_right_in_integers(case: str) -> None:
+def test_what_fills_tiles_exactly_is_right_in_integers(case: str) -> None:
     model, inputs = convolution(*WIDE[case])
     before, shape = run(model, inputs), list(middle(model).get_output_shape(0))
     widen(model)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import edgekit
-from edgekit import api, errors, toolchains
+from edgekit import api, errors
 from edgekit.artifact import folder, publishing
 from edgekit.cli.main import app, run
 from edgekit.errors import EdgekitError, UsageError, of_system
@@ -149,9 +149,3 @@ def test_what_the_system_refuses_is_no_bug_of_ours(code: int, said: str, step: s
 def test_a_timeout_is_a_number_of_seconds() -> None:
     with pytest.raises(UsageError, match="--timeout nan is no time above 0"):
         api.convert("lenet5", "tflite-fp32", timeout=float("nan"))
-
-
-def test_kernels_in_doubt_are_named_where_the_processor_has_them() -> None:
-    assert "ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI" in toolchains.doubted_kernels("openvino", ["avx2", "amx_int8"])
-    assert not toolchains.doubted_kernels("openvino", ["avx2"])
-    assert not any(toolchains.doubted_kernels(name, ["avx2", ""]) for name in toolchains.names())
