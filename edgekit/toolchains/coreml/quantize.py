@@ -157,7 +157,7 @@ def pt2e(model: LoadedModel | None, request: Request) -> Converted:
             hint="Use coreml-int8-weights.",
         )
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    observing.own_filters(graph)
+    observing.ready(graph)
     kept = observing.keep_floats(graph, request)
     prepared = observing.estimating(prepare_pt2e(graph, quantizer), request)
     with torch.no_grad():

@@ -67,6 +67,7 @@ def in_blocks(model: LoadedModel | None, request: Request) -> Converted:
     small = [node.name for node in graph.graph.nodes if node.name not in left and blocks.fits(node, group)]
     tables = [node.name for node in graph.graph.nodes if node.name not in found.floats and blocks.looks_up(node)]
     pt2e.pass_over(graph, {*found.floats, *small})
+    pt2e.ready(graph)
     prepared = prepare_pt2e(graph, DynamicQuantizer().set_filter_function(_quantizable))
     with torch.no_grad():
         prepared(*(torch.from_numpy(a) for a in example_of(model)))
@@ -104,7 +105,7 @@ def _quantized(
 
     _keep_integers(graph)
     quantizer.set_filter_function(_quantizable)
-    pt2e.own_filters(graph)
+    pt2e.ready(graph)
     kept = pt2e.keep_floats(graph, request)
     prepared = pt2e.estimating(prepare_pt2e(graph, quantizer), request)
     with torch.no_grad():

@@ -46,7 +46,7 @@ def convert_pt2e_int8(model: LoadedModel | None, request: Request) -> Converted:
     assert model is not None
     graph = torch_graph.erase_identities(torch_export(model).module(check_guards=False))
     quantizer = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
-    pt2e.own_filters(graph)
+    pt2e.ready(graph)
     kept = pt2e.keep_floats(graph, request)
     try:
         prepared = pt2e.estimating(prepare_pt2e(graph, quantizer), request)
