@@ -37,16 +37,13 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
 
     Each format is met by every kind of architecture, each target by ``KINDS`` of them, ``LEAST`` times and from both
-    frameworks, each architecture in both frameworks at least once; besides those ``always`` asked for. What is taken is
-    what was taken least so far; where that is undecided, a hash of the names decides, so that no part of the alphabet
-    is preferred.
+    frameworks, each architecture in both frameworks at least once. What is taken is what was taken least so far; where
+    that is undecided, a hash of the names decides, so that no part of the alphabet is preferred. Cells ``always`` asked
+    for come on top: which of them there are changes none of the others.
     """
     kinds = {name: zoo.architecture(name).kind for name in zoo.names()}
-    always = list(dict.fromkeys(always))
-    taken = list(always)
+    taken: list[Cell] = []
     met: Counter[tuple[str, ...]] = Counter()
-    for cell in taken:
-        met.update(_meets(cell, kinds))
     for name in target.names():
         while met[(name,)] < KINDS:
             taken.append(_rarest(every_of(name), taken, met, kinds))
@@ -57,7 +54,7 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
                 others = [Cell(model=model, framework=framework, target=name) for name in target.names()]
                 taken.append(_rarest(others, taken, met, kinds))
                 met.update(_meets(taken[-1], kinds))
-    return sorted(_filled(_needed(taken, kinds, kept=set(always))), key=name_of)
+    return sorted({*_filled(_needed(taken, kinds)), *always}, key=name_of)
 
 
 def _filled(taken: list[Cell]) -> list[Cell]:
@@ -77,7 +74,7 @@ def _filled(taken: list[Cell]) -> list[Cell]:
     return taken
 
 
-def _needed(taken: list[Cell], kinds: dict[str, str], kept: set[Cell]) -> list[Cell]:
+def _needed(taken: list[Cell], kinds: dict[str, str]) -> list[Cell]:
     """Without those whose part others play as well, the first taken first."""
     for cell in list(taken):
         others = [each for each in taken if each != cell]
@@ -88,7 +85,7 @@ def _needed(taken: list[Cell], kinds: dict[str, str], kept: set[Cell]) -> list[C
             and any(kinds[each.model] == kinds[cell.model] and _alike(each, cell) for each in others)
             and any((each.model, each.framework) == (cell.model, cell.framework) for each in others)
         )
-        if enough and cell not in kept:
+        if enough:
             taken = others
     return taken
 
