@@ -6,7 +6,6 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from edgekit import target, zoo
 from edgekit.bench import suite
@@ -62,15 +61,13 @@ def _filled(taken: list[Cell]) -> list[Cell]:
     parameters = {name: zoo.architecture(name).configs["tiny"].parameters for name in zoo.names()}
     taken = list(taken)
     for name in target.names():
-        free = [cell for cell in every_of(name) if parameters[cell.model] >= FEWEST_PARAMETERS]
-        while len(own := [cell for cell in taken if cell.target == name]) < LEAST:
-            models = Counter(cell.model for cell in own)
-            frameworks = Counter(str(cell.framework) for cell in own)
-
-            def cost(cell: Cell, models: Any = models, frameworks: Any = frameworks) -> tuple[int, ...]:
-                return models[cell.model], frameworks[cell.framework], parameters[cell.model]
-
-            taken.append(min((cell for cell in free if cell not in own), key=cost))
+        own = [cell for cell in taken if cell.target == name]
+        while len(own) < LEAST:
+            met = Counter(str(each) for cell in own for each in (cell.model, cell.framework))
+            free = (c for c in every_of(name) if c not in own and parameters[c.model] >= FEWEST_PARAMETERS)
+            ranked = [(met[c.model], met[str(c.framework)], parameters[c.model], name_of(c), c) for c in free]
+            own.append(min(ranked, key=lambda one: one[:-1])[-1])
+            taken.append(own[-1])
     return taken
 
 

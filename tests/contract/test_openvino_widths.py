@@ -77,6 +77,21 @@ def test_what_fills_tiles_exactly_is_right_in_integers(case: str) -> None:
     assert 10 * np.log10(np.square(before).sum() / np.square(found - before).sum()) > 28
 
 
+@pytest.mark.parametrize("rule", ["same_upper", "same_lower", "valid"])
+def test_paddings_that_come_from_a_rule_are_kept(rule: str) -> None:
+    """Keras and TensorFlow write rules."""
+    rng = np.random.default_rng(0)
+    filters = opset.constant(rng.standard_normal((24, 16, 8)).astype(np.float32))
+    x = opset.parameter((1, 16, 41), np.float32, name="x")
+    model = ov.Model([opset.result(opset.convolution(x, filters, [2], [0], [0], [1], auto_pad=rule))], [x])
+    inputs = [rng.standard_normal((1, 16, 41)).astype(np.float32)]
+    before = run(model, inputs)
+    widen(model)
+    (wide,) = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    assert wide.input_value(1).get_shape()[-1] == 9
+    assert np.abs(run(model, inputs) - before).max() < 1e-4
+
+
 @pytest.mark.parametrize("case", NARROW)
 def test_others_stay_as_they_are(case: str) -> None:
     model, _ = convolution(*NARROW[case])

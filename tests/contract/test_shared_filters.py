@@ -72,14 +72,17 @@ class Dense(nn.Module):
         return torch.cat((self.norm(found) if self.shared else found, behind), 1)
 
 
+@pytest.mark.parametrize("taken_apart", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_norm_is_folded_into_what_it_alone_reads(shared: bool) -> None:
+def test_a_norm_is_folded_into_what_it_alone_reads(shared: bool, taken_apart: bool) -> None:
     from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
     module = importlib.import_module(QUANTIZERS["coreml"][0])
     torch.manual_seed(0)
     model, image = Dense(shared=shared).eval(), torch.randn(1, 3, 8, 8)
-    graph = torch.export.export(model, (image,)).module(check_guards=False)
+    program = torch.export.export(model, (image,))
+    program = program.run_decompositions() if taken_apart else program
+    graph = program.module(check_guards=False)
     ready(graph)
     quantizer = module.XNNPACKQuantizer().set_global(module.get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)  # observers change nothing

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.frameworks import LoadedModel
@@ -14,9 +13,9 @@ from edgekit.toolchains import Kept, Request
 from edgekit.toolchains._shared import rules
 from edgekit.toolchains._shared.calibration import BOUNDED, observers
 from edgekit.toolchains._shared.rules import Found
+from edgekit.toolchains._shared.torch_graph import own_filters, read, stored
 
 if TYPE_CHECKING:
-    import torch
     from torch import fx
 
 #: Distributions whose versions change what is done here.
@@ -35,28 +34,20 @@ _CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 def ready(graph: fx.GraphModule) -> None:
-    """Write a graph so that a quantizer may prepare it, in place: see ``_own_filters`` and ``_written_norms``."""
-    _own_filters(graph)
-    _written_norms(graph)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-
-
-def _own_filters(graph: fx.GraphModule) -> None:
-    """Give each call of a convolution a filter and a bias of its own.
+    """Write a graph so that a quantizer may prepare it, in place.
 
     A convolution that is called twice has one filter. Quantizers mark its node with the first call, take the second
     one for annotated, and leave it in float; where such maps are outputs as well, ExecuTorch's compiler ends with
     KeyError 'val' (a feature pyramid). Of linear layers they look at the operator alone. The norms behind two calls
-    would both be folded into one filter.
+    would both be folded into one filter. So each call gets a filter of its own.
     """
-    for node in list(graph.graph.nodes):
-        convolutions = [user for user in node.users if _op(user).startswith("conv")] if node.op == "get_attr" else []
-        for user in convolutions[1:]:
-            user.replace_input_with(node, _stored(graph, user, _value(graph, node)))
+    own_filters(graph, [node for node in graph.graph.nodes if _op(node).startswith("conv")])
+    _write_norms(graph)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
 
 
-def _written_norms(graph: fx.GraphModule) -> None:
+def _write_norms(graph: fx.GraphModule) -> None:
     """Write a BatchNorm as a product and a sum where something else reads the convolution before it, too.
 
     torchao folds such a norm into the convolution all the same, and the other reader gets what is normalized: a
@@ -65,39 +56,27 @@ def _written_norms(graph: fx.GraphModule) -> None:
     import torch
 
     for node in list(graph.graph.nodes):
-        if _op(node) != "batch_norm" or not _op(node.args[0]).startswith("conv") or len(node.args[0].users) == 1:
+        taken_apart = _op(node) == "_native_batch_norm_legit_no_training"  # its results come as a tuple
+        if not taken_apart and _op(node) != "batch_norm":
             continue
-        data, weight, bias, mean, variance, *_, epsilon, _ = node.args
-        scale = torch.rsqrt(_value(graph, variance) + epsilon)
-        scale = scale if weight is None else scale * _value(graph, weight)
-        shift = -_value(graph, mean) * scale
-        shift = shift if bias is None else shift + _value(graph, bias)
+        if not _op(node.args[0]).startswith("conv") or len(node.args[0].users) == 1:
+            continue
+        data, weight, bias, mean, variance = node.args[:5]
+        scale = torch.rsqrt(read(graph, variance) + node.args[6 if taken_apart else 7])
+        scale = scale if weight is None else scale * read(graph, weight)
+        shift = -read(graph, mean) * scale
+        shift = shift if bias is None else shift + read(graph, bias)
         along = [1, -1, *[1] * (data.meta["val"].dim() - 2)]
-        factor, summand = (_stored(graph, node, value.reshape(along)) for value in (scale, shift))
+        factor, summand = (stored(graph, node, value.reshape(along)) for value in (scale, shift))
         with graph.graph.inserting_before(node):
             scaled = graph.graph.call_function(torch.ops.aten.mul.Tensor, (data, factor))
             shifted = graph.graph.call_function(torch.ops.aten.add.Tensor, (scaled, summand))
-        scaled.meta, shifted.meta = dict(node.meta), dict(node.meta)
-        node.replace_all_uses_with(shifted)
-        graph.graph.erase_node(node)
-
-
-def _value(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
-    """The tensor that a node reads."""
-    found: torch.Tensor = attrgetter(str(node.target))(graph)
-    return found
-
-
-def _stored(graph: fx.GraphModule, before: fx.Node, value: torch.Tensor) -> fx.Node:
-    """Store a tensor, as the parameter that torchao folds norms into, and return its node, placed before another."""
-    from torch import nn
-
-    name = f"_own_{sum(1 for known, _ in graph.named_parameters() if known.startswith('_own_'))}"
-    graph.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
-    with graph.graph.inserting_before(before):
-        made = graph.graph.get_attr(name)
-    made.meta["val"] = value.detach()
-    return made
+        scaled.meta, shifted.meta = dict(data.meta), dict(data.meta)
+        for result in list(node.users) if taken_apart else [node]:
+            result.replace_all_uses_with(shifted)
+            graph.graph.erase_node(result)
+        if taken_apart:
+            graph.graph.erase_node(node)
 
 
 def keep_floats(graph: fx.GraphModule, request: Request) -> tuple[Kept, ...]:

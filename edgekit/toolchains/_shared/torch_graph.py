@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,38 @@ def erase_identities(graph: fx.GraphModule) -> fx.GraphModule:
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def stored(graph: fx.GraphModule, before: fx.Node, value: torch.Tensor) -> fx.Node:
+    """Store a tensor as a parameter, which torchao can fold norms into; its node is placed before another."""
+    from torch import nn
+
+    name = f"_own_{sum(1 for known, _ in graph.named_parameters() if known.startswith('_own_'))}"
+    graph.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
+    with graph.graph.inserting_before(before):
+        made = graph.graph.get_attr(name)
+    made.meta["val"] = value.detach()
+    return made
+
+
+def read(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
+    """The tensor behind a ``get_attr`` node."""
+    found: torch.Tensor = attrgetter(str(node.target))(graph)
+    return found
+
+
+def own_filters(graph: fx.GraphModule, convolutions: Iterable[fx.Node]) -> None:
+    """Give each of these calls of convolutions a filter and a bias that no other of them reads, in place."""
+    seen: set[str] = set()
+    for node in convolutions:
+        arguments = list[Any](node.args)
+        for place, given in enumerate(arguments[1:3], 1):
+            if getattr(given, "op", "") != "get_attr":
+                continue
+            if given.target in seen:
+                arguments[place] = stored(graph, node, read(graph, given))
+            seen.add(given.target)
+        node.args = tuple(arguments)
 
 
 def cropped(x: torch.Tensor, pad: Sequence[int], value: float = 0) -> Any:

@@ -82,25 +82,13 @@ def drop_unread(graph: fx.GraphModule) -> None:
             delattr(graph.get_submodule(owner), leaf)
 
 
-def own_filters(graph: fx.GraphModule) -> None:
-    """Give each one-dimensional convolution a filter and a bias of its own, where a layer is called several times.
+def one_dimensional(graph: fx.GraphModule) -> list[fx.Node]:
+    """Its one-dimensional convolutions, which need filters of their own where a layer is called several times.
 
     XNNPACK's compiler makes two-dimensional ones of them by adding an axis to the stored filter, once for each call
-    (``Conv1dUnsqueezePass``, ExecuTorch 1.4), and the quantizer takes what is shared for that of one of them. Equal
-    constants are stored once in the file.
+    (``Conv1dUnsqueezePass``, ExecuTorch 1.4). Equal constants are stored once in the file.
     """
-    seen: set[str] = set()
-    for node in graph.graph.nodes:
-        if node.target not in _CONV1D or node.meta["val"].dim() != 3:
-            continue
-        arguments = list(node.args)
-        for place, stored in enumerate(arguments[:3]):
-            if not place or not is_constant(stored):
-                continue
-            if stored.target in seen:
-                arguments[place] = attribute(graph, node, constant(stored))
-            seen.add(stored.target)
-        node.args = tuple(arguments)
+    return [node for node in graph.graph.nodes if node.target in _CONV1D and node.meta["val"].dim() == 3]
 
 
 def in_plain_order(graph: fx.GraphModule) -> None:

@@ -90,8 +90,8 @@ def masked_by_thousands() -> Any:
     return _causal(-10000.0)
 
 
-def response_norm() -> Any:
-    """Channels by their length over all places (ConvNeXt V2): a root of squared magnitudes."""
+def _between(function: Any) -> Any:
+    """Two convolutions and what is computed between them."""
     import torch
     from torch import nn
 
@@ -102,12 +102,28 @@ def response_norm() -> Any:
             self.example_inputs = (torch.zeros(1, 3, 8, 8),)
 
         def forward(self, image: Any) -> Any:
-            found = self.first(image)
-            length = torch.linalg.vector_norm(found, dim=(2, 3), keepdim=True)
-            return self.last(found * length / (length.mean(1, keepdim=True) + 1e-6))
+            return self.last(function(self.first(image)))
 
     torch.manual_seed(0)
     return Model().eval()
+
+
+def response_norm() -> Any:
+    """Channels by their length over all places (ConvNeXt V2): a root of squared magnitudes."""
+    import torch
+
+    def norm(found: Any) -> Any:
+        length = torch.linalg.vector_norm(found, dim=(2, 3), keepdim=True)
+        return found * length / (length.mean(1, keepdim=True) + 1e-6)
+
+    return _between(norm)
+
+
+def magnitudes() -> Any:
+    """The logarithm of one more than an exponential of a magnitude: three functions of one value."""
+    import torch
+
+    return _between(lambda found: torch.log(torch.exp(-torch.abs(found)) + 1))
 
 
 def padded_norm() -> Any:
@@ -124,24 +140,6 @@ def padded_norm() -> Any:
 
         def forward(self, ids: Any) -> Any:
             return self.head(self.norm(self.table(ids)))
-
-    torch.manual_seed(0)
-    return Model().eval()
-
-
-def magnitudes() -> Any:
-    """The logarithm of one more than an exponential of a magnitude: three functions of one value."""
-    import torch
-    from torch import nn
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
-            self.example_inputs = (torch.zeros(1, 3, 8, 8),)
-
-        def forward(self, image: Any) -> Any:
-            return self.last(torch.log(torch.exp(-torch.abs(self.first(image))) + 1))
 
     torch.manual_seed(0)
     return Model().eval()

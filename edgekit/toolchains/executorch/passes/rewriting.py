@@ -15,13 +15,13 @@ import torch
 from torch import fx
 
 from edgekit.errors import UsageError
-from edgekit.toolchains._shared.torch_graph import crops, erase_identities
+from edgekit.toolchains._shared.torch_graph import crops, erase_identities, own_filters
 from edgekit.toolchains.executorch.graphs import (
     attribute,
     fold_constants,
     in_plain_order,
     infer,
-    own_filters,
+    one_dimensional,
     replace,
     tidy,
 )
@@ -81,7 +81,7 @@ def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False
     if not exact_gelu:
         _tanh_gelu(graph)
     tidy(graph)
-    own_filters(graph)
+    own_filters(graph, one_dimensional(graph))
     in_plain_order(graph)
     infer(graph, example)
     return graph

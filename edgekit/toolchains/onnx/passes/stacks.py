@@ -24,7 +24,10 @@ def one_scale(graph: onnx.GraphProto) -> None:
     readers = [name for node in graph.node for name in node.input]
     for product in graph.node:
         node = restored.get(product.input[1]) if product.op_type == "MatMul" else None
-        if node is None or numpy_helper.to_array(stored[node.input[1]]).size == 1:
+        if node is None:
+            continue
+        scales = numpy_helper.to_array(stored[node.input[1]])
+        if scales.size == 1 or scales.ndim != 1:  # of blocks, which that operator does not take
             continue
         values = numpy_helper.to_array(stored[node.input[0]])
         if values.ndim == 2:
