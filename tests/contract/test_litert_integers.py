@@ -68,6 +68,13 @@ def test_what_the_quantizer_has_no_rule_for_computes_in_integers(convert: Any) -
     assert not {"ABS", "EXP", "LOG"} & set(result.audit.ops_float or ())
 
 
+def test_a_softmax_along_any_axis_is_one_operator(convert: Any) -> None:
+    result = convert("shares", "tflite-int8", calibrate=f"{MODELS}:noise")
+    assert result.status == "PASS", result.reason
+    assert result.audit.macs_quantized_share == 1
+    assert result.parity.sqnr_db > 25
+
+
 @pytest.mark.parametrize(("function", "by"), [("counted_tokens", "RESHAPE"), ("counted_tokens_keras", "GATHER")])
 def test_what_is_moved_has_the_range_that_it_is_given(convert: Any, tmp_path: Path, function: str, by: str) -> None:
     """It shares the steps of what it is moved from, or looked up in, which was given none."""

@@ -69,8 +69,11 @@ def _example(model: LoadedModel) -> tuple[Any, ...]:
 
 def _write(model: LoadedModel, module: Any, request: Request, quantization: Any = None) -> Converted:
     import litert_torch
+    import torch
+    from litert_torch.fx_infra import decomp
 
     file = request.folder / FILE
+    decomp.add_pre_convert_decomp(torch.ops.aten._softmax.default, _softmax)
     try:
         written = litert_torch.convert(module, _example(model), quant_config=quantization)
     except Exception as error:  # RuntimeError, ValueError, KeyError and MLIR's own, all for one and the same
@@ -80,6 +83,20 @@ def _write(model: LoadedModel, module: Any, request: Request, quantization: Any 
         _check_runs(file, left, model, request.scheme)
     write_named(file.read_bytes(), file, request)
     return Converted(file)
+
+
+def _softmax(x: Any, axis: int, half_to_float: bool) -> Any:
+    """A softmax of which TensorFlow Lite has an operator: over the last axis, and over more than one value.
+
+    Any other stays maxima, exponentials and sums, which are computed in float in a file that is full integer else.
+    """
+    import torch
+
+    if x.shape[axis] == 1:
+        return torch.ones_like(x, dtype=torch.float32 if half_to_float else None)
+    if axis in (-1, x.ndim - 1):
+        return NotImplemented
+    return torch.ops.aten._softmax.default(x.transpose(axis, -1), -1, half_to_float).transpose(axis, -1)
 
 
 def _check_runs(file: Path, left: Sequence[str], model: LoadedModel, scheme: Scheme) -> None:

@@ -126,6 +126,13 @@ def magnitudes() -> Any:
     return _between(lambda found: torch.log(torch.exp(-torch.abs(found)) + 1))
 
 
+def shares() -> Any:
+    """Shares of channels, which are no last axis, beside shares of one value."""
+    import torch
+
+    return _between(lambda found: found * torch.softmax(found, 1) * torch.softmax(found.mean((2, 3), keepdim=True), 2))
+
+
 def padded_norm() -> Any:
     """A norm of padding, which is nothing but zeros, with the epsilon of BERT."""
     import torch
