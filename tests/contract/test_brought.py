@@ -49,6 +49,7 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("hugging_face", "onnxruntime-fp32", {"inputs": IDS}, ""),
         ("hugging_face_decoder", "onnxruntime-fp32", {}, ""),
         ("padded", "onnxruntime-fp32", {"inputs": ("ids=1x8:int64",), "calibrate": f"{MODELS}:sentences"}, ""),
+        ("split_at", "executorch-fp32", {}, ""),
         ("mixed_precision", "tflite-fp32", {}, "computed in mixed_float16"),
         ("channels_first", "onnxruntime-fp32", {}, ""),
         ("channels_first", "tflite-fp32", {}, ""),

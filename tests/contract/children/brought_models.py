@@ -188,6 +188,16 @@ def _keras_net(first: str, **more: Any) -> Any:
     ])  # fmt: skip
 
 
+def split_at() -> Any:
+    """Keras on PyTorch makes a tensor of the indices, and torch.export takes what it reads of it for data."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6, 12), name="x")
+    first, second, third = keras.ops.split(keras.layers.Dense(10)(x), [2, 5], axis=-1)
+    return keras.Model(x, keras.ops.concatenate([third, first * second[..., :2]], axis=-1))
+
+
 def mixed_precision() -> Any:
     import keras
 
