@@ -75,6 +75,16 @@ def test_a_softmax_along_any_axis_is_one_operator(convert: Any) -> None:
     assert result.parity.sqnr_db > 25
 
 
+@pytest.mark.parametrize(
+    ("target", "least"), [("tflite-int8", 30), ("tflite-int16x8", 40), ("tflite-int8-dynamic", 38), ("tflite-int4", 18)]
+)
+def test_a_stored_first_factor_is_quantized_as_activations_are(convert: Any, target: str, least: float) -> None:
+    """As a weight it made int8 files of 7.5 dB, and others that LiteRT does not run."""
+    result = convert("learned_queries", target, calibrate=f"{MODELS}:sequences")
+    assert result.status == "PASS", result.reason
+    assert result.parity.sqnr_db > least
+
+
 @pytest.mark.parametrize(("function", "by"), [("counted_tokens", "RESHAPE"), ("counted_tokens_keras", "GATHER")])
 def test_what_is_moved_has_the_range_that_it_is_given(convert: Any, tmp_path: Path, function: str, by: str) -> None:
     """It shares the steps of what it is moved from, or looked up in, which was given none."""

@@ -136,6 +136,20 @@ def request(folder, model, calibration=None, precision="int8"):
     return Request(folder, SCHEMES[precision], False, calibration, file, tuple(names[0]), tuple(names[1]))
 
 
+def test_a_layer_of_one_block_has_8_bits(tmp_path):
+    """TensorRT-RTX's parser takes one scale in all for one of a whole tensor: "ScaleMode is illegal"."""
+    rng = np.random.default_rng(1)
+    constants = [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in
+                 (("w", (64, 64)), ("v", (64, 1)))]  # fmt: skip
+    body = [helper.make_node("MatMul", ["x", "w"], ["h"], "wide"), helper.make_node("MatMul", ["h", "v"], ["y"], "one")]
+    model = made(body, {"x": [1, 64]}, {"y": [1, 1]}, constants)
+    file = quantize.in_blocks(None, request(tmp_path, model, precision="int4-64")).file
+    assert {one.name: one.weight_type for one in toolchains.audit("tensorrt", file).layers} == {
+        "wide": "int4",
+        "one": "int8",
+    }
+
+
 def test_the_arithmetic_is_that_of_the_definition(tmp_path):
     """q = round(x / s) within -128..127, s = max |x| / 127; exact products, float bias (ONNX, QuantizeLinear)."""
     rng = np.random.default_rng(1)

@@ -19,7 +19,7 @@ from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.passes import masks, norms
-from edgekit.toolchains.litert.passes.constants import computed
+from edgekit.toolchains.litert.passes.constants import computed, moved_first_factors
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import (
     compute_in_integers,
@@ -317,7 +317,7 @@ def _bits(request: Request) -> int:
 
 def _prepared(content: bytes) -> bytes:
     """The fp32 file with nothing in it that an integer file would compute in float without need."""
-    for step in (multiply_squares, square_signed, flatten_biases, computed):
+    for step in (multiply_squares, square_signed, flatten_biases, computed, moved_first_factors):
         content = step(content)
     return content
 

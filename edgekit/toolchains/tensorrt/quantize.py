@@ -8,6 +8,7 @@ them; of a sum behind a convolution the other, residual input is quantized. Weig
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -77,6 +78,7 @@ def in_blocks(model: LoadedModel | None, request: Request) -> Converted:
         for index, position in weights
         if (node := proto.graph.node[index]).op_type in ("Gemm", "MatMul") and position == 1
         if node.name not in found.schemes and len(shape := graph.shape(node.input[1])) == 2
+        if math.prod(shape) > (request.scheme.group or 0)  # one scale in all is no scale per block to its parser
         if not request.scheme.too_large_for((0, shape[1 - channel_axis(node, shape)]))
     }
     insert(proto, Placement({}, weights, frozenset(blocks)), {}, request.scheme.group)

@@ -133,6 +133,32 @@ def shares() -> Any:
     return _between(lambda found: found * torch.softmax(found, 1) * torch.softmax(found.mean((2, 3), keepdim=True), 2))
 
 
+def learned_queries() -> Any:
+    """Attention of queries that are weights, as in DETR: a first factor that is stored."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries = nn.Parameter(torch.randn(1, 4, 10, 12))
+            self.read, self.out = nn.Linear(48, 96), nn.Linear(48, 64)
+            self.example_inputs = (torch.zeros(1, 16, 48),)
+
+        def forward(self, x: Any) -> Any:
+            keys, values = self.read(x).reshape(1, 16, 2, 4, 12).permute(2, 0, 3, 1, 4).unbind(0)
+            shares = torch.softmax(self.queries @ keys.transpose(-1, -2) / 12**0.5, -1)
+            return self.out((shares @ values).transpose(1, 2).reshape(1, 10, 48))
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
+def sequences() -> dict[str, Any]:
+    """Rows of numbers."""
+    return {"x": np.random.default_rng(0).standard_normal((64, 16, 48)).astype("float32")}
+
+
 def padded_norm() -> Any:
     """A norm of padding, which is nothing but zeros, with the epsilon of BERT."""
     import torch

@@ -43,6 +43,57 @@ def computed(content: bytes) -> bytes:
     return packed(model, len(content))
 
 
+def moved_first_factors(content: bytes) -> bytes:
+    """Let a stored first factor of BATCH_MATMUL be moved by a RESHAPE, so that it is quantized as activations are.
+
+    Quantizers take it for a weight. The kernel reads one scale of a first factor, where a weight has one per channel,
+    and takes no int8 beside floats or int16 there: queries that are learned (DETR) made files that answer something
+    else, or that do not run.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.BuiltinOperator
+    model = unpacked(content)
+    code = None
+    for graph in model.subgraphs:
+        operators = []
+        for operator in graph.operators:
+            first = graph.tensors[operator.inputs[0]] if len(operator.inputs) else None
+            stored = (
+                first is not None and first.type == schema.TensorType.FLOAT32 and _holds(model.buffers[first.buffer])
+            )
+            if model.operatorCodes[operator.opcodeIndex].builtinCode == kinds.BATCH_MATMUL and stored:
+                if code is None:
+                    code = schema.OperatorCodeT()
+                    code.builtinCode = code.deprecatedBuiltinCode = kinds.RESHAPE
+                    code.version = 1
+                    model.operatorCodes.append(code)
+                operators.append(_reshape(model, graph, int(operator.inputs[0]), len(model.operatorCodes) - 1))
+                operator.inputs = [operators[-1].outputs[0], *operator.inputs[1:]]
+            operators.append(operator)
+        graph.operators = operators
+    return packed(model, len(content)) if code else content
+
+
+def _reshape(model: Any, graph: Any, tensor: int, code: int) -> Any:
+    """An operator that gives a tensor the shape that it has."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    source = graph.tensors[tensor]
+    shape, moved = schema.TensorT(), copy(source)
+    shape.name, shape.shape, shape.type = f"{source.name.decode()}/shape", [len(source.shape)], schema.TensorType.INT32
+    model.buffers.append(_buffer(np.array(source.shape, np.int32)))
+    shape.buffer = len(model.buffers) - 1
+    moved.name, moved.buffer = f"{source.name.decode()}/moved", 0
+    graph.tensors += [shape, moved]
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.builtinOptionsType = code, schema.BuiltinOptions.ReshapeOptions
+    operator.builtinOptions = schema.ReshapeOptionsT()
+    operator.builtinOptions.newShape = source.shape
+    operator.inputs, operator.outputs = [tensor, len(graph.tensors) - 2], [len(graph.tensors) - 1]
+    return operator
+
+
 def _behind(starts: Sequence[Any], among: Sequence[Any]) -> list[Any]:
     """These operators, and those that read what they make."""
     made = {int(i) for operator in starts for i in operator.outputs}
