@@ -33,6 +33,28 @@ SEED = 0
 watch = watching_keras.watch
 
 
+def _split_by_numbers() -> None:
+    """Let ``keras.ops.split`` on PyTorch take indices as the numbers that they are, from here on.
+
+    Keras 3.15 makes a tensor of them and reads the sizes of the pieces back from it, which torch.export takes for
+    values that depend on the input ("aten._local_scalar_dense"). At indices ``array_split`` does the same.
+    """
+    from keras.src.backend.torch import numpy
+
+    original = numpy.split
+
+    def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+        if isinstance(indices_or_sections, list | tuple):
+            return numpy.array_split(x, tuple(indices_or_sections), axis)
+        return original(x, indices_or_sections, axis)
+
+    numpy.split = split
+
+
+if keras.backend.backend() == "torch":
+    _split_by_numbers()
+
+
 def load(source: Source) -> Loaded:
     """Load a Keras source with this child's backend.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,31 +132,7 @@ class _KerasModule(torch.nn.Module):
         self.m = model
 
     def forward(self, *xs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with _split_by_numbers():
-            return tuple(keras_outputs.forward(self.m, xs))
-
-
-@contextmanager
-def _split_by_numbers() -> Iterator[None]:
-    """While it is open, ``keras.ops.split`` at indices leaves them what they are.
-
-    Keras 3.15 on PyTorch makes a tensor of them and reads numbers back from it, which torch.export takes for values
-    that depend on the input ("aten._local_scalar_dense"). What it does at indices is ``array_split`` at them.
-    """
-    from keras.src.backend.torch import numpy
-
-    original = numpy.split
-
-    def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-        if isinstance(indices_or_sections, list | tuple):
-            return numpy.array_split(x, tuple(indices_or_sections), axis)
-        return original(x, indices_or_sections, axis)
-
-    numpy.split = split
-    try:
-        yield
-    finally:
-        numpy.split = original
+        return tuple(keras_outputs.forward(self.m, xs))
 
 
 class _Within(torch.nn.Module):
