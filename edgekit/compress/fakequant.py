@@ -33,7 +33,7 @@ class Grid:
 
     Attributes:
         largest: 7 for 4 bits: -8 is not used, so that a weight and its opposite cost the same.
-        group: inputs that share a scale, which divide the row; None for all.
+        group: inputs that share a scale; the last ones of a row may be fewer; None for all.
     """
 
     largest: int = 7
@@ -41,11 +41,17 @@ class Grid:
 
     def scales(self, weights: Floats) -> Floats:
         """Of ``(rows, inputs)`` weights the scale of each weight: the largest magnitude is the largest integer."""
-        rows, inputs = weights.shape
-        blocks = np.abs(weights).reshape(rows, -1, self.group or inputs).max(axis=2)
+        inputs = weights.shape[1]
+        blocks = self.blocks(np.abs(weights)).max(axis=2)
         # In float32, as runtimes have it: else what lies on this grid is beside theirs.
         scales = np.maximum(blocks.astype(np.float32), np.finfo(np.float32).tiny) / np.float32(self.largest)
-        return np.repeat(scales.astype(np.float64), self.group or inputs, axis=1)
+        return np.repeat(scales.astype(np.float64), self.group or inputs, axis=1)[:, :inputs]
+
+    def blocks(self, weights: Floats) -> Floats:
+        """``(rows, inputs)`` weights as ``(rows, blocks, group)``; zeros fill up the last block."""
+        rows, inputs = weights.shape
+        group = self.group or inputs
+        return np.pad(weights, ((0, 0), (0, -inputs % group))).reshape(rows, -1, group)
 
 
 def nearest(weights: Floats, grid: Grid) -> Floats:
@@ -54,7 +60,9 @@ def nearest(weights: Floats, grid: Grid) -> Floats:
     return np.asarray(np.clip(np.rint(weights / scales), -grid.largest, grid.largest) * scales)
 
 
-def grid_of(scheme: Scheme, kinds: Sequence[Kind], kind: Kind, inputs: int, channels: int) -> Grid | None:
+def grid_of(
+    scheme: Scheme, kinds: Sequence[Kind], kind: Kind, inputs: int, channels: int, *, partial: bool = False
+) -> Grid | None:
     """What a layer's weights become in a file; None where they do not become integers of this scheme.
 
     Args:
@@ -63,8 +71,9 @@ def grid_of(scheme: Scheme, kinds: Sequence[Kind], kind: Kind, inputs: int, chan
         kind: of this one.
         inputs: weights of one output channel: input channels times positions of the kernel.
         channels: input channels, which blocks divide; the positions of a kernel share a block.
+        partial: whether the last block may hold fewer channels than the others.
     """
-    if (kinds and kind not in kinds) or scheme.too_large_for((1, channels)):
+    if (kinds and kind not in kinds) or (scheme.too_large_for((1, channels)) and not (partial and scheme.group)):
         return None
     positions = inputs // channels
     return Grid(7 if scheme.below_8_bits else 127, scheme.group and scheme.group * positions)

@@ -89,8 +89,8 @@ def _one_after_another(
 def _pinned(weights: Floats, grid: Grid) -> Floats:
     """Where the largest magnitude of each row or block lies, by its sign; 0 elsewhere."""
     rows, inputs = weights.shape
-    blocks = weights.reshape(rows, -1, grid.group or inputs)
+    blocks = grid.blocks(weights)
     at = np.abs(blocks).argmax(axis=2)[..., None]
     found = np.zeros_like(blocks)
     np.put_along_axis(found, at, np.sign(np.take_along_axis(blocks, at, axis=2)), axis=2)
-    return found.reshape(rows, inputs)
+    return found.reshape(rows, -1)[:, :inputs]

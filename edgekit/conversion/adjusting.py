@@ -69,6 +69,7 @@ def adjusted(run: Run, order: Order, checkpoint: Checkpoint, calibration: SplitF
             order.equalize or "none",
             order.rounds_by_samples and checkpoint.framework in folding,
             order.rounds_by_samples,
+            order.target.partial_blocks,
         )
         try:
             entry = run.step(adjust.run, child, f"adjust:{order.adjusts}", request)

@@ -34,6 +34,7 @@ class Request:
         fold_norms: whether scales of norms are multiplied into the weights behind them, as the format's exporter would
             do with weights that lie on a grid.
         round: whether weights are then rounded by GPTQ.
+        partial_blocks: whether the target's last block of a row may hold fewer weights than the others.
     """
 
     source: Source
@@ -45,6 +46,7 @@ class Request:
     equalize: Equalization
     fold_norms: bool
     round: bool
+    partial_blocks: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ def run(folder: Path, request: Request) -> Answer:
 
     def grid(product: Product) -> fakequant.Grid | None:
         inputs = product.weights.shape[1]
-        return fakequant.grid_of(scheme, request.kinds, product.kind, inputs, product.channels)
+        return fakequant.grid_of(
+            scheme, request.kinds, product.kind, inputs, product.channels, partial=request.partial_blocks
+        )
 
     kept: list[str] = []
 

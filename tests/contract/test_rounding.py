@@ -106,6 +106,18 @@ def test_a_norm_that_the_converter_folds_leaves_weights_on_the_grid(tmp_path: Pa
     assert tried["dynamic-w4a8-quantizer-matmuls"] > 30, "against the rounded model: activations alone are new"
 
 
+def test_a_last_block_that_is_not_full_is_rounded_by_samples_too(tmp_path: Path) -> None:
+    """Layers of 48 inputs in blocks of 32 were rounded to the nearest: 8.7 dB behind ten of them."""
+    with Workers() as workers:
+        found = edgekit.convert(
+            "gcn@torch", "onnxruntime-int4", output=tmp_path / "out", latency=False, store=Store(tmp_path / "home"),
+            workers=workers,
+        )  # fmt: skip
+    assert found.status == "PASS", found.reason
+    assert found.parity.sqnr_db > 60, "against the rounded model: the quantizer finds the same grid again"
+    assert any("10 weights were rounded by GPTQ on" in note for note in found.notes), found.notes
+
+
 def test_keras_gets_the_same_weights_as_pytorch(tmp_path: Path) -> None:
     results = {}
     with Workers() as workers:
