@@ -18,6 +18,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, tensorflow_graph, torch_graph
+from edgekit.toolchains.openvino.passes.constants import compute_products
 
 FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
@@ -85,6 +86,7 @@ def from_onnx(model: LoadedModel | None, request: Request) -> Converted:
 def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
     """Store the weights of the fp32 file in float16; the CPU computes in float32."""
     model = read(request.float_file)
+    compute_products(model)
     share_weights(model)
     return finish(model, request, (), fp16=True)
 
