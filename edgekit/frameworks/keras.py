@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
@@ -34,21 +36,26 @@ watch = watching_keras.watch
 
 
 def _split_by_numbers() -> None:
-    """Let ``keras.ops.split`` on PyTorch take indices as the numbers that they are, from here on.
+    """Let ``keras.ops.split`` and its kin on PyTorch take indices as the numbers that they are, from here on.
 
-    Keras 3.15 makes a tensor of them and reads the sizes of the pieces back from it, which torch.export takes for
-    values that depend on the input ("aten._local_scalar_dense"). At indices ``array_split`` does the same.
+    Keras 3.15 makes a tensor of them and reads numbers back from it, which torch.export takes for values that depend
+    on the input ("aten._local_scalar_dense"). At indices ``array_split`` does the same.
     """
     from keras.src.backend.torch import numpy
 
-    original = numpy.split
+    def numbered(original: Any, axis_of: Callable[[Any], int] | None = None) -> Any:
+        def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+            if isinstance(indices_or_sections, list | tuple | np.ndarray):
+                indices = tuple(int(index) for index in indices_or_sections)
+                return numpy.array_split(x, indices, axis_of(x) if axis_of else axis)
+            return original(x, indices_or_sections) if axis_of else original(x, indices_or_sections, axis)
 
-    def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-        if isinstance(indices_or_sections, list | tuple):
-            return numpy.array_split(x, tuple(indices_or_sections), axis)
-        return original(x, indices_or_sections, axis)
+        return split
 
-    numpy.split = split
+    numpy.split = numbered(numpy.split)
+    numpy.hsplit = numbered(numpy.hsplit, lambda x: min(1, len(x.shape) - 1))
+    numpy.vsplit = numbered(numpy.vsplit, lambda x: 0)
+    numpy.dsplit = numbered(numpy.dsplit, lambda x: 2)
 
 
 if keras.backend.backend() == "torch":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,9 +86,38 @@ def exportable(module: torch.nn.Module) -> torch.nn.Module:
     return _Within(module).eval() if taken else module
 
 
+@contextmanager
+def tracing(loaded: LoadedModel) -> Iterator[None]:
+    """Refuse a model that is traced while this is open, where its course depends on its data.
+
+    A trace keeps the branch that its example takes, and says no more than a warning. It warns of comparisons of shapes
+    as well, which are the same for all inputs: torch.export tells the one from the other.
+
+    Raises:
+        UnsupportedError: a number that Python read from a tensor depends on the inputs.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        yield
+    read = [one for one in said if "Converting a tensor to a Python" in str(one.message)]
+    if not read:
+        return
+    try:
+        program = torch_export(loaded)
+    except UnsupportedError:
+        raise
+    except Exception:  # torch.export knows less than a trace, and that is why there is a trace
+        return
+    if any(node.target is torch.ops.aten._local_scalar_dense.default for node in program.graph.nodes):
+        raise _data_dependent(f"{read[-1].filename}:{read[-1].lineno}")
+
+
 def data_dependent(error: Exception) -> UnsupportedError:
     """Say that a model's course depends on its data, and in which of its lines."""
-    line = source_line(str(error))
+    return _data_dependent(source_line(str(error)))
+
+
+def _data_dependent(line: str | None) -> UnsupportedError:
     return UnsupportedError(
         f"torch.export cannot read this model: its course depends on the data{f' ({line})' if line else ''}",
         hint="Replace the branch by torch.where or torch.cond, or hand in the part of the model without it.",

@@ -116,7 +116,7 @@ def _useless(name: str, output: OutputParity, limits: ParityLimits, *, classes: 
     """Whether an output says too little although its error is small against its size."""
     hint = WAYS_OUT if classes else WAYS_OUT + CLASSES.format(name)
     if output.equal is not None:
-        return _failed(name, output.dead, hint) if output.constant else Verdict("PASS", "")
+        return _useless_integers(name, output, hint)
     if output.variation_db is not None and output.variation_db < limits.variation_db_min:
         wrong = (
             f"variation {output.variation_db:.1f} dB, at least {limits.variation_db_min:g} dB needed: the error is "
@@ -131,6 +131,20 @@ def _useless(name: str, output: OutputParity, limits: ParityLimits, *, classes: 
     wrong = (
         f"channel {channel.index} of axis {channel.axis}: {channel.by} {channel.db:.1f} dB, at least "
         f"{limits.channel_db_min:g} dB needed (SQNR of the whole output {output.sqnr_db:.1f} dB)"
+    )
+    return _failed(name, wrong, hint)
+
+
+def _useless_integers(name: str, output: OutputParity, hint: str) -> Verdict:
+    """The same of integers and truth values, of which most are equal where an alarm never rings."""
+    if output.constant:
+        return _failed(name, output.dead, hint)
+    channel = output.channel
+    if channel is None or channel.db > 0 or output.equal == 1:
+        return Verdict("PASS", "")
+    wrong = (
+        f"channel {channel.index} of axis {channel.axis}: {channel.by} {channel.db:.1f} dB, above 0 dB needed: a "
+        f"constant would be closer ({output.equal:.1%} of all its integers are equal)"
     )
     return _failed(name, wrong, hint)
 

@@ -6,6 +6,7 @@ place is forbidden), and its size would hide everything else in a sum of squares
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: A mask lies this many times beyond the 99 % quantile of the other values' sizes, and is at least this large itself:
-#: of a thousand probabilities the largest lies far beyond the rest, and is no mask.
+#: of a thousand probabilities the largest lies far beyond the rest, and is no mask. Of what lies there more than half
+#: is the smallest number: an energy that is large once in a while is many numbers.
 FAR = 1e4
 _QUANTILE = 0.99
 #: Values this close to the smallest one, relative to it, are one and the same mask: it is often added to the logit.
@@ -74,7 +76,11 @@ class _Sizes:
         if total:
             at = int(np.searchsorted(np.cumsum(others), _QUANTILE * total))
             limit = max(FAR, FAR * float(2.0 ** (_LOWEST + (at + 1) / _BINS)))
-        return limit if self.infinite or self.largest > limit else None
+        if self.infinite:
+            return limit
+        beyond = math.ceil((math.log2(limit) - _LOWEST) * _BINS)
+        one_number, all_numbers = int(self.at_smallest[beyond:].sum()), int(self.counts[beyond:].sum())
+        return limit if self.largest > limit and 2 * one_number > all_numbers else None
 
 
 def masked(values: NDArray[np.generic], limit: float) -> NDArray[np.bool_]:

@@ -35,6 +35,8 @@ DRIFT_STEPS = 20
 #: Samples below which a variation says nothing, and below which that of a single channel does not.
 FEWEST = 8
 FEWEST_PER_CHANNEL = 32
+#: Samples from which on one and the same answer to all of them is no chance.
+FEWEST_ALIKE = 4
 
 #: A channel whose standard deviation is below this part of its size hardly varies: what is left is rounding, and the
 #: error is compared with the channel's size instead.
@@ -152,14 +154,17 @@ def _output(name: str, found: Sums) -> OutputParity:
         reason = f"{named}: the reference is all zero and the measured output is not"
     varies = found.variance > HARDLY**2 * found.mean_square
     measured = found.samples >= FEWEST
-    dead, constant = _dead(found) if measured and varies else ("", False)
+    dead, constant = _dead(found) if found.samples >= FEWEST_ALIKE and varies else ("", False)
+    channel = _worst_channel(found) if measured else None
+    if channel and found.samples < FEWEST_PER_CHANNEL and channel.db > 0:
+        channel = None  # of so few samples only this much is certain: a constant would be closer
     return OutputParity(
         sqnr_db=_decibels(found.signal, found.noise),
         cosine=_cosine(found.signal, found.power, found.product),
         max_abs=found.max_abs,
         reason=reason,
         variation_db=_decibels(found.variance, found.mean_error) if measured and varies else None,
-        channel=_worst_channel(found) if found.samples >= FEWEST_PER_CHANNEL else None,
+        channel=channel,
         dead=dead,
         constant=constant,
         still=found.samples > 1 and not varies,
@@ -173,6 +178,8 @@ def _dead(found: Sums) -> tuple[str, bool]:
     if not found.moves:
         return "the file answers the same for every sample, the framework does not", True
     ours, theirs = len(found.distinct_measured), len(found.distinct_reference)
+    if found.samples < FEWEST:
+        return "", False
     if found.equal is None and ours < min(DISTINCT, theirs / 4):
         most = "at least " if theirs >= MOST_DISTINCT else ""
         return f"the file takes {ours} distinct values, the framework {most}{theirs}", False

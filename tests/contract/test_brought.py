@@ -50,6 +50,8 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("hugging_face_decoder", "onnxruntime-fp32", {}, ""),
         ("padded", "onnxruntime-fp32", {"inputs": ("ids=1x8:int64",), "calibrate": f"{MODELS}:sentences"}, ""),
         ("split_at", "executorch-fp32", {}, ""),
+        ("other_shapes", "openvino-fp32", {}, ""),
+        ("one_number_softmax", "tflite-fp32", {}, ""),
         ("mixed_precision", "tflite-fp32", {}, "computed in mixed_float16"),
         ("channels_first", "onnxruntime-fp32", {}, ""),
         ("channels_first", "tflite-fp32", {}, ""),
@@ -94,6 +96,15 @@ def test_no_two_values_of_a_file_have_one_name() -> None:
 
     assert apart(["logits"], ["x"]) == {"logits": "logits"}
     assert apart(["x", "x_out", "y"], ["x"]) == {"x": "x_out_out", "x_out": "x_out", "y": "y"}
+
+
+@pytest.mark.parametrize("target", ["openvino-fp32", "coreml-fp32"])
+@pytest.mark.parametrize("function", ["limited", "limited_by_a_number"])
+def test_a_way_that_depends_on_the_data_is_not_traced(convert: Any, function: str, target: str) -> None:
+    """The file had the way of its example, and passed on inputs that take the same."""
+    result = convert(function, target)
+    assert result.status == "UNSUPPORTED"
+    assert re.search(r"its course depends on the data \(.*brought_models\.py:\d+", result.reason), result.reason
 
 
 def test_complex_outputs_are_refused(convert: Any) -> None:

@@ -253,6 +253,18 @@ def test_integers_are_judged_by_how_many_are_equal() -> None:
     assert "50.0% of its integers" in judge_parity(compare({"y": numbers}, {"y": numbers // 2 * 2}), GATE.parity).reason
 
 
+def test_an_alarm_that_never_rings_is_no_pass_although_most_of_its_values_are_equal() -> None:
+    """Eight truth values of which one is on half of the time, and the others in one of twenty samples."""
+    rng = np.random.default_rng(0)
+    alarms = rng.random((400, 8)) < np.array([0.5] + [0.05] * 7)
+    silent = alarms & (np.arange(8) == 0)
+    found = judge_parity(compare({"y": alarms}, {"y": silent}, {"y": (1,)}), GATE.parity)
+    assert found.status == "FAIL_PARITY"
+    assert "a constant would be closer (9" in found.reason
+    flipped = np.where(rng.random(alarms.shape) < 0.01, ~alarms, alarms)
+    assert judge_parity(compare({"y": alarms}, {"y": flipped}, {"y": (1,)}), GATE.parity).status == "PASS"
+
+
 def test_what_misses_its_limit_within_the_models_own_noise_is_undecided() -> None:
     """The framework against itself, on inputs moved by one rounding, is as far off as the file is."""
     rng = np.random.default_rng(0)

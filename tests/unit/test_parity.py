@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgekit.errors import UsageError
 from edgekit.proof.parity import SQNR_CAP_DB, Parity, compare, compare_parts
+from edgekit.result.parity import OutputParity
 
 
 def _logits(seed: int = 0, shape: tuple[int, ...] = (8, 10)) -> np.ndarray:
@@ -140,15 +141,40 @@ def test_a_constant_offset_hides_nothing() -> None:
 
 
 def test_few_samples_measure_less() -> None:
-    def of(count: int) -> Parity:
+    def of(count: int, error: float = 0.1) -> Parity:
         reference = _logits(0, (count, 3))
-        return compare({"y": reference}, {"y": np.zeros_like(reference)}, {"y": (1,)})
+        noise = error * np.random.default_rng(1).normal(size=(count, 3))
+        return compare({"y": reference}, {"y": reference + noise}, {"y": (1,)})
 
-    assert (of(7).variation_db, of(7).channel_db, of(7).per_output["y"].dead) == (None, None, "")
+    def of_zeros(count: int) -> OutputParity:
+        reference = _logits(0, (count, 3))
+        return compare({"y": reference}, {"y": np.zeros_like(reference)}, {"y": (1,)}).per_output["y"]
+
+    assert (of(7).variation_db, of(7).channel_db) == (None, None)
     assert of(8).variation_db is not None
-    assert of(8).per_output["y"].constant
-    assert of(31).channel_db is None
-    assert of(32).channel_db is not None
+    assert (of(31).channel_db, of(32).channel_db is None) == (None, False)
+    assert (of_zeros(3).dead, of_zeros(4).constant, of_zeros(8).constant) == ("", True, True)
+
+
+def test_of_few_samples_a_channel_is_known_that_a_constant_is_closer_to() -> None:
+    reference = _logits(0, (12, 3))
+    found = reference.copy()
+    found[:, 1] = found[::-1, 1]
+    channel = compare({"y": reference}, {"y": found}, {"y": (1,)}).per_output["y"].channel
+    assert channel is not None
+    assert channel.index == 1
+    assert channel.db < 0
+
+
+def test_a_large_number_now_and_then_is_no_mask() -> None:
+    """127 scores and an energy: the file's infinity is not the mask of anything."""
+    rng = np.random.default_rng(0)
+    reference = np.concatenate([rng.normal(size=(64, 127)), rng.uniform(1e5, 5e6, (64, 1))], axis=1)
+    found = np.where(reference > 65504, np.inf, reference)
+    assert compare({"y": reference}, {"y": reference}, {"y": (1,)}).per_output["y"].masked == 0
+    assert (
+        "infinity in 64 of 8192 values" in compare({"y": reference}, {"y": found}, {"y": (1,)}).per_output["y"].reason
+    )
 
 
 def test_a_channel_that_hardly_varies_is_held_by_its_size() -> None:

@@ -25,10 +25,12 @@ def from_trace(model: LoadedModel | None, request: Request) -> Converted:
     """Convert through TorchScript tracing, which keeps recurrent cells whole (PyTorch, Keras on the torch backend)."""
     import torch
 
+    from edgekit.frameworks.torch import tracing
+
     assert model is not None
     specs = model.signature.inputs
     example = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in specs)
-    with torch.no_grad():
+    with torch.no_grad(), tracing(model):
         traced = torch.jit.trace(flat(model), example, check_trace=False)  # type: ignore[no-untyped-call]
     ct = coremltools()
     return _convert(ct, traced, request, inputs=_tensor_types(ct, specs))

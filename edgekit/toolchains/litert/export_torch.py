@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def _write(model: LoadedModel, module: Any, request: Request, quantization: Any 
 
     file = request.folder / FILE
     decomp.add_pre_convert_decomp(torch.ops.aten._softmax.default, _softmax)
+    for operator in (torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor):
+        decomp.add_pre_convert_decomp(operator, partial(_with_factor, operator))
     try:
         written = litert_torch.convert(module, _example(model), quant_config=quantization)
     except Exception as error:  # RuntimeError, ValueError, KeyError and MLIR's own, all for one and the same
@@ -92,11 +95,16 @@ def _softmax(x: Any, axis: int, half_to_float: bool) -> Any:
     """
     import torch
 
-    if x.shape[axis] == 1:
+    if x.ndim == 0 or x.shape[axis] == 1:
         return torch.ones_like(x, dtype=torch.float32 if half_to_float else None)
     if axis in (-1, x.ndim - 1):
         return NotImplemented
     return torch.ops.aten._softmax.default(x.transpose(axis, -1), -1, half_to_float).transpose(axis, -1)
+
+
+def _with_factor(operator: Any, x: Any, y: Any, *, alpha: Any = 1) -> Any:
+    """A sum whose second term has a factor, of which litert-torch ends with a TypeError."""
+    return NotImplemented if alpha == 1 else operator(x, y * alpha)
 
 
 def _check_runs(file: Path, left: Sequence[str], model: LoadedModel, scheme: Scheme) -> None:

@@ -32,11 +32,13 @@ def from_trace(model: LoadedModel | None, request: Request) -> Converted:
     """Convert through TorchScript tracing, which keeps recurrent cells and attention whole."""
     import torch
 
+    from edgekit.frameworks.torch import tracing
+
     assert model is not None
     if model.kind == "pt2":
         raise OtherRouteError("an exported program is not traced again")
     example = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in model.signature.inputs)
-    with torch.no_grad():
+    with torch.no_grad(), tracing(model):
         converted = _convert(model.native, example_input=example[0] if len(example) == 1 else example)
     return finish(converted, request, model.signature.inputs)
 

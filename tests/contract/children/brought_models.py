@@ -195,7 +195,45 @@ def split_at() -> Any:
     keras.utils.set_random_seed(0)
     x = keras.Input((6, 12), name="x")
     first, second, third = keras.ops.split(keras.layers.Dense(10)(x), [2, 5], axis=-1)
-    return keras.Model(x, keras.ops.concatenate([third, first * second[..., :2]], axis=-1))
+    upper, lower = keras.ops.hsplit(third, [2])
+    moved = keras.ops.concatenate([lower, upper], axis=1)
+    return keras.Model(x, keras.ops.concatenate([moved, first * second[..., :2]], axis=-1))
+
+
+def limited(*, read: bool = False) -> Any:
+    """A signal that is made quieter where it is too loud: a trace keeps the way of its example."""
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        if read:
+            return x * (1 - float(x.abs().max() > 10))
+        return x * 10 / x.abs().max() if x.abs().max() > 10 else x * 1.0
+
+    return _module(forward, x=torch.zeros(1, 16))
+
+
+def limited_by_a_number() -> Any:
+    """The same by a number that Python reads."""
+    return limited(read=True)
+
+
+def other_shapes() -> Any:
+    """A comparison of shapes, which tracing warns of as well, and is the same for all inputs."""
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        if torch.tensor(x.shape[1]) != 16:
+            raise ValueError("16 values are needed")
+        return x * 2.0
+
+    return _module(forward, x=torch.zeros(1, 16))
+
+
+def one_number_softmax() -> Any:
+    """A softmax of a number, which has no axis; a sum with a factor."""
+    import torch
+
+    return _module(lambda self, x: torch.add(torch.softmax(x.sum(), 0) * x, x, alpha=10), x=torch.ones(1, 16))
 
 
 def mixed_precision() -> Any:
