@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgekit.proof import metrics
 from edgekit.proof.judge import SMALLEST_FLOAT_MS
-from edgekit.proof.parity import FEWEST
+from edgekit.proof.parity import FEWEST, FEWEST_PER_CHANNEL
 from edgekit.result import Accuracy, Result
 from edgekit.result.parity import Parity
 from edgekit.schemes import FP32
@@ -63,6 +63,8 @@ def _parity(result: Result) -> str:
         figures += f", variation {p.variation_db:.1f} dB{_output(p, 'variation') if several else ''}"
     elif p.samples < FEWEST:
         figures += f", variation not measured (fewer than {FEWEST} samples)"
+    if FEWEST <= p.samples < FEWEST_PER_CHANNEL:
+        figures += f", channels hardly judged (fewer than {FEWEST_PER_CHANNEL} samples)"
     if p.channel_db is not None:
         figures += f" (worst channel {p.channel_db:.1f} dB{_output(p, 'channel') if several else ''})"
     text = f"{figures} against {p.reference}, {p.samples} {on}"

@@ -52,6 +52,7 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("split_at", "executorch-fp32", {}, ""),
         ("other_shapes", "openvino-fp32", {}, ""),
         ("one_number_softmax", "tflite-fp32", {}, ""),
+        ("large_logarithms", "onnxruntime-fp32", {"calibrate": f"{MODELS}:far_values"}, ""),
         ("mixed_precision", "tflite-fp32", {}, "computed in mixed_float16"),
         ("channels_first", "onnxruntime-fp32", {}, ""),
         ("channels_first", "tflite-fp32", {}, ""),

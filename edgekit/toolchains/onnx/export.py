@@ -114,9 +114,29 @@ def torch_program(model: LoadedModel | None, *, unroll: bool = False) -> Any:
     return program.run_decompositions(cells)
 
 
+def _without_overflow(program: Any) -> Any:
+    """Write functions of large exponentials so that none overflows.
+
+    The exporter writes log(sigmoid(x)) and log(exp(x) + exp(y)): -inf from x = -64 on where the answer is -64.
+    """
+    import torch
+
+    aten = torch.ops.aten
+
+    def log_sigmoid(x: Any) -> Any:
+        return -aten.softplus.default(-x)
+
+    def logaddexp(x: Any, y: Any) -> Any:
+        return aten.maximum.default(x, y) + aten.softplus.default(-aten.abs.default(x - y))
+
+    table = {aten.log_sigmoid.default: log_sigmoid, aten.logaddexp.default: logaddexp}
+    return program.run_decompositions(table) if any(n.target in table for n in program.graph.nodes) else program
+
+
 def _dynamo(program: Any) -> onnx.ModelProto:
     import torch
 
+    program = _without_overflow(program)
     try:
         with torch.no_grad(), vendor.exact_constants():  # vendor.OTHER_ATTENTION
             exported = torch.onnx.export(

@@ -236,6 +236,20 @@ def one_number_softmax() -> Any:
     return _module(lambda self, x: torch.add(torch.softmax(x.sum(), 0) * x, x, alpha=10), x=torch.ones(1, 16))
 
 
+def large_logarithms() -> Any:
+    """Logarithms of sums of exponentials, far from 0."""
+    import torch
+
+    def forward(self: Any, x: Any) -> Any:
+        return torch.nn.functional.logsigmoid(x) + torch.logaddexp(x, -x)
+
+    return _module(forward, x=torch.zeros(1, 16))
+
+
+def far_values() -> dict[str, Any]:
+    return {"x": np.random.default_rng(0).uniform(-300, 300, (64, 16)).astype("float32")}
+
+
 def mixed_precision() -> Any:
     import keras
 
