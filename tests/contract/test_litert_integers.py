@@ -78,7 +78,7 @@ def test_a_softmax_along_any_axis_is_one_operator(convert: Any) -> None:
 @pytest.mark.parametrize(
     ("target", "least"), [("tflite-int8", 30), ("tflite-int16x8", 40), ("tflite-int8-dynamic", 38), ("tflite-int4", 18)]
 )
-def test_a_stored_first_factor_is_quantized_as_activations_are(convert: Any, target: str, least: float) -> None:
+def test_stored_factors_are_quantized_as_activations_are(convert: Any, target: str, least: float) -> None:
     """As a weight it made int8 files of 7.5 dB, and others that LiteRT does not run."""
     result = convert("learned_queries", target, calibrate=f"{MODELS}:sequences")
     assert result.status == "PASS", result.reason

@@ -19,7 +19,7 @@ from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.passes import masks, norms
-from edgekit.toolchains.litert.passes.constants import computed, moved_first_factors
+from edgekit.toolchains.litert.passes.constants import computed, moved_factors
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import (
     compute_in_integers,
@@ -282,7 +282,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
 
     if request.float_file is None:
         raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
-    source = bytearray(_prepared(request.float_file.read_bytes()))
+    source = bytearray(_prepared(request.float_file.read_bytes(), static=request.scheme.needs_calibration))
     layers = _layers(request)
     found = rules.outcomes(request, layers.values(), able=_by_layer)
     if found.floats or found.schemes:
@@ -315,11 +315,11 @@ def _bits(request: Request) -> int:
     return 16 if request.scheme.activations == "int16" else 8
 
 
-def _prepared(content: bytes) -> bytes:
-    """The fp32 file with nothing in it that an integer file would compute in float without need."""
-    for step in (multiply_squares, square_signed, flatten_biases, computed, moved_first_factors):
+def _prepared(content: bytes, *, static: bool) -> bytes:
+    """The fp32 file with nothing in it that an integer file would compute in float without need, or wrong."""
+    for step in (multiply_squares, square_signed, flatten_biases, computed):
         content = step(content)
-    return content
+    return moved_factors(content, static=static)
 
 
 def _by_layer(scheme: Scheme) -> bool:

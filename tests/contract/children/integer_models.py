@@ -134,7 +134,7 @@ def shares() -> Any:
 
 
 def learned_queries() -> Any:
-    """Attention of queries that are weights, as in DETR: a first factor that is stored."""
+    """Attention of queries that are weights, as in DETR, then to keys and values that are: stored factors."""
     import torch
     from torch import nn
 
@@ -142,13 +142,17 @@ def learned_queries() -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.queries = nn.Parameter(torch.randn(1, 4, 10, 12))
+            self.keys, self.values = (nn.Parameter(torch.randn(1, 4, 6, 12)) for _ in range(2))
             self.read, self.out = nn.Linear(48, 96), nn.Linear(48, 64)
             self.example_inputs = (torch.zeros(1, 16, 48),)
 
         def forward(self, x: Any) -> Any:
             keys, values = self.read(x).reshape(1, 16, 2, 4, 12).permute(2, 0, 3, 1, 4).unbind(0)
             shares = torch.softmax(self.queries @ keys.transpose(-1, -2) / 12**0.5, -1)
-            return self.out((shares @ values).transpose(1, 2).reshape(1, 10, 48))
+            found = shares @ values
+            shares = torch.softmax(found @ self.keys.transpose(-1, -2) / 12**0.5, -1)
+            found = found + shares @ self.values
+            return self.out(found.transpose(1, 2).reshape(1, 10, 48))
 
     torch.manual_seed(0)
     return Model().eval()

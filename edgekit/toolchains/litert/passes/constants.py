@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -43,12 +44,13 @@ def computed(content: bytes) -> bytes:
     return packed(model, len(content))
 
 
-def moved_first_factors(content: bytes) -> bytes:
-    """Let a stored first factor of BATCH_MATMUL be moved by a RESHAPE, so that it is quantized as activations are.
+def moved_factors(content: bytes, *, static: bool) -> bytes:
+    """Let stored factors of BATCH_MATMUL be moved by a RESHAPE, so that they are quantized as activations are.
 
-    Quantizers take it for a weight. The kernel reads one scale of a first factor, where a weight has one per channel,
-    and takes no int8 beside floats or int16 there: queries that are learned (DETR) made files that answer something
-    else, or that do not run.
+    Quantizers take them for weights, with a scale per channel. In static files the kernel does not read those of a
+    first factor, nor of a second one of several matrices, and beside floats or int16 it takes no int8 first: queries
+    that are learned (DETR) made files that answer something else, or that do not run. A second factor of one matrix,
+    and of a file whose activations are quantized at run time any second one, stays a weight.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -58,18 +60,22 @@ def moved_first_factors(content: bytes) -> bytes:
     for graph in model.subgraphs:
         operators = []
         for operator in graph.operators:
-            first = graph.tensors[operator.inputs[0]] if len(operator.inputs) else None
-            stored = (
-                first is not None and first.type == schema.TensorType.FLOAT32 and _holds(model.buffers[first.buffer])
-            )
-            if model.operatorCodes[operator.opcodeIndex].builtinCode == kinds.BATCH_MATMUL and stored:
-                if code is None:
-                    code = schema.OperatorCodeT()
-                    code.builtinCode = code.deprecatedBuiltinCode = kinds.RESHAPE
-                    code.version = 1
-                    model.operatorCodes.append(code)
-                operators.append(_reshape(model, graph, int(operator.inputs[0]), len(model.operatorCodes) - 1))
-                operator.inputs = [operators[-1].outputs[0], *operator.inputs[1:]]
+            if model.operatorCodes[operator.opcodeIndex].builtinCode == kinds.BATCH_MATMUL:
+                for place in (0, 1):
+                    factor = graph.tensors[operator.inputs[place]]
+                    if factor.type != schema.TensorType.FLOAT32 or not _holds(model.buffers[factor.buffer]):
+                        continue
+                    if place == 1 and (not static or math.prod(factor.shape[:-2]) == 1):
+                        continue
+                    if code is None:
+                        code = schema.OperatorCodeT()
+                        code.builtinCode = code.deprecatedBuiltinCode = kinds.RESHAPE
+                        code.version = 1
+                        model.operatorCodes.append(code)
+                        number = len(model.operatorCodes) - 1
+                    operators.append(_reshape(model, graph, int(operator.inputs[place]), number))
+                    operator.inputs = [*operator.inputs]
+                    operator.inputs[place] = operators[-1].outputs[0]
             operators.append(operator)
         graph.operators = operators
     return packed(model, len(content)) if code else content
