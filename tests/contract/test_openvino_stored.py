@@ -14,7 +14,7 @@ pytest.importorskip("nncf")
 import openvino as ov
 from openvino import opset13 as opset
 
-from edgekit.toolchains.openvino.passes.constants import compute_products
+from edgekit.toolchains.openvino.passes.constants import compute_constants
 from edgekit.toolchains.openvino.passes.strides import take_before
 
 CORE = ov.Core()
@@ -78,7 +78,7 @@ def test_stored_products_are_the_same_in_every_run(tmp_path: Path) -> None:
     for mended in (False, True):
         model = learned_queries()
         if mended:
-            compute_products(model)
+            compute_constants(model)
         ov.save_model(model, tmp_path / "half.xml", compress_to_fp16=True)
         found = answers(CORE.read_model(tmp_path / "half.xml"), inputs)
         error[mended] = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, expected, strict=True)]

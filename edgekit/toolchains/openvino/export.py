@@ -18,7 +18,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, tensorflow_graph, torch_graph
-from edgekit.toolchains.openvino.passes.constants import compute_products
+from edgekit.toolchains.openvino.passes.constants import compute_constants
 
 FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
@@ -88,7 +88,7 @@ def from_onnx(model: LoadedModel | None, request: Request) -> Converted:
 def to_fp16(model: LoadedModel | None, request: Request) -> Converted:
     """Store the weights of the fp32 file in float16; the CPU computes in float32."""
     model = read(request.float_file)
-    compute_products(model)
+    compute_constants(model)
     share_weights(model)
     return finish(model, request, (), fp16=True)
 

@@ -22,7 +22,7 @@ from edgekit.toolchains._shared.calibration import calibration_of
 from edgekit.toolchains._shared.rules import Found
 from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, names_of, read
-from edgekit.toolchains.openvino.passes.constants import compute_products
+from edgekit.toolchains.openvino.passes.constants import compute_constants
 from edgekit.toolchains.openvino.passes.ranges import estimate, give, grids
 from edgekit.toolchains.openvino.passes.strides import take_before
 from edgekit.toolchains.openvino.passes.widths import widen
@@ -141,7 +141,7 @@ def _weights(request: Request, mode: str, blocks: Collection[str] = ()) -> Conve
     logging.getLogger("nncf").setLevel(logging.WARNING)
     floats = read(request.float_file)
     named = names_of(floats)
-    compute_products(floats)
+    compute_constants(floats)
     take_before(floats)
     found = rules.outcomes(request, _layers(floats) if request.layers else (), able=_by_layer)
     for node in floats.get_ordered_ops():

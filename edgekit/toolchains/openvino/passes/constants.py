@@ -1,34 +1,38 @@
-"""Products that depend on no input, as learned queries make them (DETR)."""
+"""What is computed of stored numbers alone, as learned queries make it (DETR)."""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
-from openvino.passes import ConstantFolding, Manager
-
-_PRODUCTS = frozenset(("MatMul", "Convolution", "GroupConvolution"))
 
 
-def compute_products(model: ov.Model) -> None:
-    """Store the results of such products, and of what follows them up to the first input, in place.
+def compute_constants(model: ov.Model) -> None:
+    """Store the results of what depends on no input, up to the first operator that does, in place.
 
     The runtime computes them once where their weights are widened first (float16 with the marks of compression, int8),
-    and then adds to the stored result where it lies: the first run is right, each further one is not (OpenVINO 2026.4;
-    a DETR in float16 had 5.8 dB). Of float32 weights it computes them when it opens the file.
+    and then scales or adds to the stored result where it lies: the first run is right, each further one is not
+    (OpenVINO 2026.4; a DETR in float16 had 5.8 dB). Of float32 weights it computes them when it opens the file. Results
+    that would take more room than what they are made of, as masks do, stay as they are.
     """
-    fixed: dict[str, bool] = {}  # node -> whether a product is among what it is made of
+    fixed: dict[str, int] = {}  # node -> how many stored numbers it is made of
     for node in model.get_ordered_ops():
         sources = [port.get_source_output().get_node().get_name() for port in node.inputs()]
-        if node.get_type_name() == "Constant" or _known_shape(node):
-            fixed[node.get_name()] = False
+        if node.get_type_name() == "Constant":
+            fixed[node.get_name()] = math.prod(node.get_output_shape(0))
+        elif _known_shape(node):
+            fixed[node.get_name()] = 0
         elif sources and all(name in fixed for name in sources) and node.get_type_name() != "Result":
-            product = node.get_type_name() in _PRODUCTS
-            fixed[node.get_name()] = product or any(fixed[name] for name in sources)
+            fixed[node.get_name()] = sum(fixed[name] for name in sources)
     for node in model.get_ordered_ops():
-        if not fixed.get(node.get_name()):
+        if node.get_name() not in fixed or node.get_type_name() in ("Constant", "ShapeOf"):
             continue
         for output in node.outputs():
-            if any(port.get_node().get_name() not in fixed for port in output.get_target_inputs()):
+            read = any(port.get_node().get_name() not in fixed for port in output.get_target_inputs())
+            floats = output.get_element_type() == ov.Type.f32 and output.get_partial_shape().is_static
+            if read and floats and math.prod(output.get_shape()) <= fixed[node.get_name()]:
                 _store(output, model.get_parameters())
 
 
@@ -37,11 +41,9 @@ def _known_shape(node: ov.Node) -> bool:
 
 
 def _store(output: ov.Output, parameters: list[ov.Node]) -> None:
-    """Put a constant in the place of an output that depends on shapes and constants alone."""
+    """Put a constant in the place of an output that depends on shapes and stored numbers alone: it is run once."""
     alone = ov.Model([opset.result(output)], parameters, "constant").clone()
-    manager = Manager()
-    manager.register_pass(ConstantFolding())
-    manager.run_passes(alone)
-    constant = alone.get_results()[0].input_value(0).get_node()
-    if constant.get_type_name() == "Constant":
-        output.replace(opset.constant(constant.get_data(), name=output.get_node().get_friendly_name()).output(0))
+    compiled = ov.Core().compile_model(alone, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    zeros = [np.zeros(port.get_shape(), port.get_element_type().to_dtype()) for port in compiled.inputs]
+    (values,) = compiled(zeros).values()
+    output.replace(opset.constant(values.copy(), name=output.get_node().get_friendly_name()).output(0))
