@@ -50,6 +50,7 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("hugging_face_decoder", "onnxruntime-fp32", {}, ""),
         ("padded", "onnxruntime-fp32", {"inputs": ("ids=1x8:int64",), "calibrate": f"{MODELS}:sentences"}, ""),
         ("split_at", "executorch-fp32", {}, ""),
+        ("averaged", "executorch-fp32", {}, ""),
         ("other_shapes", "openvino-fp32", {}, ""),
         ("one_number_softmax", "tflite-fp32", {}, ""),
         ("large_logarithms", "onnxruntime-fp32", {"calibrate": f"{MODELS}:far_values"}, ""),

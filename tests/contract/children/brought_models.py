@@ -200,6 +200,17 @@ def split_at() -> Any:
     return keras.Model(x, keras.ops.concatenate([moved, first * second[..., :2]], axis=-1))
 
 
+def averaged() -> Any:
+    """Average pooling whose padding is wider on one side."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((13, 10, 3), name="image")
+    found = keras.layers.AveragePooling2D(3, 2, "same")(keras.layers.Conv2D(4, 3, padding="same")(image))
+    found = keras.layers.AveragePooling2D((2, 3), (2, 1), "same")(found)
+    return keras.Model(image, found)
+
+
 def limited(*, read: bool = False) -> Any:
     """A signal that is made quieter where it is too loud: a trace keeps the way of its example."""
     import torch
