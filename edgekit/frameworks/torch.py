@@ -97,7 +97,7 @@ def tracing(loaded: LoadedModel) -> Iterator[None]:
         UnsupportedError: a number that Python read from a tensor depends on the inputs.
     """
     with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", torch.jit.TracerWarning)
+        warnings.simplefilter("always", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield
     read = [one for one in said if "Converting a tensor to a Python" in str(one.message)]
     if not read:
