@@ -3,11 +3,12 @@
     python -m benchmarks.outside [--models cnn:regnet text ...] [--targets tflite-int8 ...] [--again failed|all]
     python -m benchmarks.outside --page       rewrite docs/outside.md and the README's figure from the newest rows
 
-A model is a function of a file in ``benchmarks/outside_models/``, small and with random weights that behave
-(``settled.py`` there); the function's first line says what it is and which library it is from. Each is converted through
-the public API: to fp32 for parity alone, to int8 with its latency against the fp32 file. Ranges come from generated
-samples of the model's kind, and the files are compared on others that were held out, so that nothing is said about
-accuracy. Rows are appended to ``benchmarks/results/outside.jsonl``, one a cell; cells that have one are not run again.
+A model is a function of a file in ``benchmarks/outside_models/``, small, with random weights that behave
+(``settled.py`` there) or that have learnt a made-up task (``taught.py``, which is run where they are missing); its first
+line says what it is and which library it is from. Each is converted through the public API: to fp32 for parity alone, to
+int8 with its latency against the fp32 file. Ranges come from generated samples of the model's kind, and the files are
+compared on others that were held out, so that nothing is said about accuracy. Rows are appended to
+``benchmarks/results/outside.jsonl``, one a cell; cells that have one are not run again.
 
 timm imports torchvision, which PyPI has for another build of PyTorch than the one for CPUs. It is looked for in the
 folder that ``EDGEKIT_OUTSIDE_TIMM`` names, made by ``pip install --no-deps --target FOLDER timm torchvision``.
@@ -18,6 +19,8 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -67,6 +70,10 @@ class Model:
         file, _, function = self.name.partition(":")
         return f"{MODELS / file}.py:{function}"
 
+    def teach(self) -> None:
+        """Make the weights that it has learnt, where it is one that learns and they are not there."""
+        subprocess.run([sys.executable, "taught.py", self.name], cwd=MODELS, check=True)
+
     @property
     def sha256(self) -> str:
         """Of the code that it is made by."""
@@ -111,11 +118,13 @@ def run(chosen: Sequence[Model], names: Sequence[str], *, again: str | None = No
             for model in _by_turns([m for m in chosen if m.library in libraries]):
                 known, sha256 = newest(), model.sha256
                 wanted = [name for name in names if _wanted(known.get((model.name, name)), sha256, again, latency)]
+                if wanted:
+                    model.teach()
                 begin = time.monotonic()
                 found = [*_converted(model, [n for n in wanted if n in FLOAT], False, workers, store)]
                 found += _converted(model, [n for n in wanted if n not in FLOAT], latency, workers, store)
-                for name, ended in found:
-                    _append({**_row(model, name, ended), "source_sha256": sha256, **rows.stamp()})
+                for name, ended, left in found:
+                    _append({**_row(model, name, ended), "ops_left": left, "source_sha256": sha256, **rows.stamp()})
                 if found:
                     print(f"  {time.monotonic() - begin:.0f} s", flush=True)
 
@@ -146,8 +155,8 @@ def _wanted(row: dict[str, Any] | None, sha256: str, again: str | None, latency:
 
 def _converted(
     model: Model, names: Sequence[str], latency: bool, workers: Workers, store: Store
-) -> Iterable[tuple[str, Result | EdgekitError]]:
-    """What became of each target, in their order."""
+) -> Iterable[tuple[str, Result | EdgekitError, dict[str, int] | None]]:
+    """What became of each target, in their order, and of what is slower the operators that its fast kernels leave."""
     if not names:
         return []
     with tempfile.TemporaryDirectory() as scratch:
@@ -160,7 +169,15 @@ def _converted(
             found = [error.ended[name] for name in names]
         except EdgekitError as error:  # the source or its data, for all of them
             found = [error] * len(names)
-    return list(zip(names, found, strict=True))
+        return [(name, ended, _left(ended)) for name, ended in zip(names, found, strict=True)]
+
+
+def _left(ended: Result | EdgekitError) -> dict[str, int] | None:
+    """By type; None of files that are not slower, and where a runtime does not tell."""
+    if not isinstance(ended, Result) or "SLOWER" not in ended.flags or ended.artifact is None:
+        return None
+    told = edgekit.inspect(ended.artifact).get("delegated")
+    return told and {name: of - taken for name, (taken, of) in told.items() if of > taken}
 
 
 def _row(model: Model, name: str, ended: Result | EdgekitError) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from settled import images, timm, torch_model
+from taught import colour, taught
 
 KIND = "CNN"
 
@@ -20,6 +21,7 @@ def samples() -> Any:
     return images()
 
 
+@taught(colour)
 def regnet() -> Any:
     """RegNet-Y (grouped convolutions, squeeze-and-excite): transformers."""
     from transformers import RegNetConfig, RegNetForImageClassification
@@ -35,6 +37,7 @@ def regnet() -> Any:
     return torch_model(RegNetForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def convnextv2() -> Any:
     """ConvNeXt V2 (7x7 depthwise, LayerNorm, global response norm): transformers."""
     from transformers import ConvNextV2Config, ConvNextV2ForImageClassification
@@ -43,6 +46,7 @@ def convnextv2() -> Any:
     return torch_model(ConvNextV2ForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def bit() -> Any:
     """Big Transfer (weight-standardized convolutions, GroupNorm, same padding): transformers."""
     from transformers import BitConfig, BitForImageClassification
@@ -58,6 +62,7 @@ def bit() -> Any:
     return torch_model(BitForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def hgnet_v2() -> Any:
     """HGNet V2 (light convolutions, concatenations): transformers."""
     from transformers import HGNetV2Config, HGNetV2ForImageClassification
@@ -77,6 +82,7 @@ def hgnet_v2() -> Any:
     return torch_model(HGNetV2ForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def res2net() -> Any:
     """Res2Net (splits and sums inside a block): timm."""
     timm()

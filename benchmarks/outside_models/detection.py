@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from settled import images, torch_model
+from settled import torch_model
+from taught import boxes, scenes, taught
 
 KIND = "detection"
 
@@ -16,8 +17,8 @@ def _image(size: int = 64) -> Any:
 
 
 def samples() -> Any:
-    """Images of 64 pixels."""
-    return images()
+    """Scenes of 64 pixels."""
+    return scenes()
 
 
 def _resnet() -> Any:
@@ -32,6 +33,7 @@ def _resnet() -> Any:
     )
 
 
+@taught(boxes)
 def detr() -> Any:
     """DETR: transformers."""
     from transformers import DetrConfig, DetrForObjectDetection
@@ -43,6 +45,7 @@ def detr() -> Any:
     return torch_model(DetrForObjectDetection(config), pixel_values=_image())
 
 
+@taught(boxes)
 def conditional_detr() -> Any:
     """Conditional DETR (queries from positions): transformers."""
     from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection
@@ -54,6 +57,7 @@ def conditional_detr() -> Any:
     return torch_model(ConditionalDetrForObjectDetection(config), pixel_values=_image())
 
 
+@taught(boxes)
 def yolos() -> Any:
     """YOLOS (a ViT with tokens for boxes): transformers."""
     from transformers import YolosConfig, YolosForObjectDetection
@@ -65,6 +69,7 @@ def yolos() -> Any:
     return torch_model(YolosForObjectDetection(config), pixel_values=_image())
 
 
+@taught(boxes)
 def rt_detr() -> Any:
     """RT-DETR (deformable attention, the best of its anchors as queries): transformers."""
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from settled import images, timm, torch_model
+from taught import colour, taught
 
 KIND = "mobile"
 
@@ -24,26 +25,31 @@ def _timm(name: str, **options: Any) -> Any:
     return torch_model(timm().create_model(name, num_classes=10, **options), x=_image())
 
 
+@taught(colour)
 def lcnet() -> Any:
     """PP-LCNet 0.35 (hard-swish, squeeze-and-excite): timm."""
     return _timm("lcnet_035")
 
 
+@taught(colour)
 def ghostnet() -> Any:
     """GhostNet 0.5 (cheap convolutions beside others, hard sigmoid): timm."""
     return _timm("ghostnet_050")
 
 
+@taught(colour)
 def tinynet() -> Any:
     """TinyNet-E (an EfficientNet made small): timm."""
     return _timm("tinynet_e")
 
 
+@taught(colour)
 def mobilenet_v4() -> Any:
     """MobileNet V4 small 0.35 (universal inverted bottlenecks): timm."""
     return _timm("mobilenetv4_conv_small_035")
 
 
+@taught(colour)
 def efficientnet() -> Any:
     """EfficientNet with three of its stages (swish, squeeze-and-excite): transformers."""
     from transformers import EfficientNetConfig, EfficientNetForImageClassification

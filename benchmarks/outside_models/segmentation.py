@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from settled import images, torch_model
+from settled import torch_model
+from taught import brightness, mask, scenes, taught
 
 KIND = "segmentation"
 
@@ -16,10 +17,11 @@ def _image(size: int = 64) -> Any:
 
 
 def samples() -> Any:
-    """Images of 64 pixels."""
-    return images()
+    """Scenes of 64 pixels."""
+    return scenes()
 
 
+@taught(mask)
 def segformer() -> Any:
     """SegFormer: transformers."""
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
@@ -31,6 +33,7 @@ def segformer() -> Any:
     return torch_model(SegformerForSemanticSegmentation(config), pixel_values=_image())
 
 
+@taught(mask)
 def upernet() -> Any:
     """UPerNet on a ConvNeXt (pyramid pooling): transformers."""
     from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
@@ -44,6 +47,7 @@ def upernet() -> Any:
     return torch_model(UperNetForSemanticSegmentation(config), pixel_values=_image())
 
 
+@taught(mask)
 def mobilevit_deeplab() -> Any:
     """MobileViT with DeepLab V3's head (dilated convolutions): transformers."""
     from transformers import MobileViTConfig, MobileViTForSemanticSegmentation
@@ -55,6 +59,7 @@ def mobilevit_deeplab() -> Any:
     return torch_model(MobileViTForSemanticSegmentation(config), pixel_values=_image())
 
 
+@taught(brightness)
 def dpt() -> Any:
     """DPT (a ViT whose layers are assembled to a depth map): transformers."""
     from transformers import DPTConfig, DPTForDepthEstimation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from settled import images, timm, torch_model
+from taught import colour, taught
 
 KIND = "windowed or hybrid vision"
 
@@ -20,6 +21,7 @@ def samples() -> Any:
     return images()
 
 
+@taught(colour)
 def swin() -> Any:
     """Swin (shifted windows): transformers."""
     from transformers import SwinConfig, SwinForImageClassification
@@ -30,6 +32,7 @@ def swin() -> Any:
     return torch_model(SwinForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def swinv2() -> Any:
     """Swin V2 (cosine attention, continuous positions): transformers."""
     from transformers import Swinv2Config, Swinv2ForImageClassification
@@ -40,6 +43,7 @@ def swinv2() -> Any:
     return torch_model(Swinv2ForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def mobilevit() -> Any:
     """MobileViT: transformers."""
     from transformers import MobileViTConfig, MobileViTForImageClassification
@@ -50,6 +54,7 @@ def mobilevit() -> Any:
     return torch_model(MobileViTForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def pvt_v2() -> Any:
     """PVT V2 (attention over fewer keys): transformers."""
     from transformers import PvtV2Config, PvtV2ForImageClassification
@@ -65,6 +70,7 @@ def pvt_v2() -> Any:
     return torch_model(PvtV2ForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def levit() -> Any:
     """LeViT (attention with BatchNorm and hard-swish): transformers."""
     from transformers import LevitConfig, LevitForImageClassification
@@ -82,6 +88,7 @@ def levit() -> Any:
     return torch_model(LevitForImageClassification(config), pixel_values=_image())
 
 
+@taught(colour)
 def tiny_vit() -> Any:
     """TinyViT (MBConv, then windows): timm."""
     timm()
@@ -97,6 +104,7 @@ def tiny_vit() -> Any:
     return torch_model(model, x=_image())
 
 
+@taught(colour)
 def fastvit() -> Any:
     """FastViT (token mixing by convolutions): timm."""
     timm()

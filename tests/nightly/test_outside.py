@@ -21,6 +21,7 @@ MODELS = [model for model in outside.models() if model.library != "timm" or os.e
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_outside(model, name, tmp_path):
     expected = KNOWN.get((model.name, name), {"status": "PASS"})["status"]
+    model.teach()
     with Workers() as workers:  # libraries change what others import
         options = {"calibrate": model.data, "output": tmp_path / "out", "latency": False, "trust": True}
         try:
