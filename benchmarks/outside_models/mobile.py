@@ -25,7 +25,7 @@ def _timm(name: str, **options: Any) -> Any:
     return torch_model(timm().create_model(name, num_classes=10, **options), x=_image())
 
 
-@taught(colour)
+@taught(colour, 1200)
 def lcnet() -> Any:
     """PP-LCNet 0.35 (hard-swish, squeeze-and-excite): timm."""
     return _timm("lcnet_035")
@@ -37,7 +37,7 @@ def ghostnet() -> Any:
     return _timm("ghostnet_050")
 
 
-@taught(colour)
+@taught(colour, 600)
 def tinynet() -> Any:
     """TinyNet-E (an EfficientNet made small): timm."""
     return _timm("tinynet_e")

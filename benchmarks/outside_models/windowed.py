@@ -54,7 +54,7 @@ def mobilevit() -> Any:
     return torch_model(MobileViTForImageClassification(config), pixel_values=_image())
 
 
-@taught(colour)
+@taught(colour, 600)
 def pvt_v2() -> Any:
     """PVT V2 (attention over fewer keys): transformers."""
     from transformers import PvtV2Config, PvtV2ForImageClassification
@@ -70,7 +70,7 @@ def pvt_v2() -> Any:
     return torch_model(PvtV2ForImageClassification(config), pixel_values=_image())
 
 
-@taught(colour)
+@taught(colour, 900)
 def levit() -> Any:
     """LeViT (attention with BatchNorm and hard-swish): transformers."""
     from transformers import LevitConfig, LevitForImageClassification
