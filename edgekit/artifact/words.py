@@ -63,10 +63,10 @@ def _parity(result: Result) -> str:
         figures += f", variation {p.variation_db:.1f} dB{_output(p, 'variation') if several else ''}"
     elif p.samples < FEWEST:
         figures += f", variation not measured (fewer than {FEWEST} samples)"
-    if FEWEST <= p.samples < FEWEST_PER_CHANNEL:
-        figures += f", channels hardly judged (fewer than {FEWEST_PER_CHANNEL} samples)"
     if p.channel_db is not None:
         figures += f" (worst channel {p.channel_db:.1f} dB{_output(p, 'channel') if several else ''})"
+    elif FEWEST <= p.samples < FEWEST_PER_CHANNEL:
+        figures += f", channels hardly judged (fewer than {FEWEST_PER_CHANNEL} samples)"
     text = f"{figures} against {p.reference}, {p.samples} {on}"
     if (d := p.drift) is None:
         return text

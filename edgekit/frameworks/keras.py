@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, UsageError
 from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
@@ -35,71 +33,10 @@ SEED = 0
 watch = watching_keras.watch
 
 
-def _split_by_numbers() -> None:
-    """Let ``keras.ops.split`` and its kin on PyTorch take indices as the numbers that they are, from here on.
-
-    Keras 3.15 makes a tensor of them and reads numbers back from it, which torch.export takes for values that depend
-    on the input ("aten._local_scalar_dense"). At indices ``array_split`` does the same.
-    """
-    from keras.src.backend.torch import numpy
-
-    def numbered(original: Any, axis_of: Callable[[Any], int] | None = None) -> Any:
-        def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-            if isinstance(indices_or_sections, list | tuple | np.ndarray):
-                indices = tuple(int(index) for index in indices_or_sections)
-                return numpy.array_split(x, indices, axis_of(x) if axis_of else axis)
-            return original(x, indices_or_sections) if axis_of else original(x, indices_or_sections, axis)
-
-        return split
-
-    numpy.split = numbered(numpy.split)
-    numpy.hsplit = numbered(numpy.hsplit, lambda x: min(1, len(x.shape) - 1))
-    numpy.vsplit = numbered(numpy.vsplit, lambda x: 0)
-    numpy.dsplit = numbered(numpy.dsplit, lambda x: 2)
-
-
-def _average_what_is_there() -> None:
-    """Let average pooling with "same" padding on PyTorch count what is inside of the image alone, from here on.
-
-    Where padding is wider on one side, Keras 3.15 pads with copies of the edge and counts them: other numbers than
-    TensorFlow's at the borders.
-    """
-    import torch
-    from keras.src.backend.torch import nn
-
-    original = nn.average_pool
-
-    def average_pool(
-        inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid", data_format: str | None = None
-    ) -> Any:
-        rank, last = inputs.ndim - 2, keras.config.image_data_format() == "channels_last"
-        last = last if data_format is None else data_format == "channels_last"
-        sizes = tuple(inputs.shape[1:-1] if last else inputs.shape[2:])
-        windows, steps = (
-            (one,) * rank if isinstance(one, int) else tuple(one) for one in (pool_size, strides or pool_size)
-        )
-        pads, shares = [], np.ones(())
-        for size, window, step in zip(sizes, windows, steps, strict=True):
-            places = np.arange(-(-size // step)) * step
-            around = max(int(places[-1]) + window - size, 0)
-            places = places - around // 2
-            inside = np.minimum(places + window, size) - np.maximum(places, 0)
-            pads.append((around // 2, around - around // 2))
-            shares = np.multiply.outer(shares, window / inside)
-        if padding != "same" or all(before == behind for before, behind in pads):
-            return original(inputs, pool_size, strides, padding, data_format)
-        amounts = [amount for pair in reversed(pads) for amount in pair]
-        padded = torch.nn.functional.pad(inputs, [0, 0, *amounts] if last else amounts)
-        found = original(padded, pool_size, strides, "valid", data_format)
-        shape = (1, *shares.shape, 1) if last else (1, 1, *shares.shape)
-        return found * torch.tensor(shares.reshape(shape), dtype=found.dtype)
-
-    nn.average_pool = average_pool
-
-
 if keras.backend.backend() == "torch":
-    _split_by_numbers()
-    _average_what_is_there()
+    from edgekit.frameworks import keras_on_torch
+
+    keras_on_torch.mend()
 
 
 def load(source: Source) -> Loaded:

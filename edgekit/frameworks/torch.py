@@ -109,7 +109,7 @@ def tracing(loaded: LoadedModel) -> Iterator[None]:
     except Exception:  # torch.export knows less than a trace, and that is why there is a trace
         return
     if any(node.target is torch.ops.aten._local_scalar_dense.default for node in program.graph.nodes):
-        raise _data_dependent(f"{read[-1].filename}:{read[-1].lineno}")
+        raise _data_dependent(f"{Path(read[-1].filename).name}:{read[-1].lineno}")
 
 
 def data_dependent(error: Exception) -> UnsupportedError:
@@ -119,7 +119,7 @@ def data_dependent(error: Exception) -> UnsupportedError:
 
 def _data_dependent(line: str | None) -> UnsupportedError:
     return UnsupportedError(
-        f"torch.export cannot read this model: its course depends on the data{f' ({line})' if line else ''}",
+        f"this model cannot be exported: its course depends on the data{f' ({line})' if line else ''}",
         hint="Replace the branch by torch.where or torch.cond, or hand in the part of the model without it.",
     )
 

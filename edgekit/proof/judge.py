@@ -140,7 +140,7 @@ def _useless_integers(name: str, output: OutputParity, hint: str) -> Verdict:
     if output.constant:
         return _failed(name, output.dead, hint)
     channel = output.channel
-    if channel is None or channel.db > 0 or output.equal == 1:
+    if channel is None or channel.db > 0:
         return Verdict("PASS", "")
     wrong = (
         f"channel {channel.index} of axis {channel.axis}: {channel.by} {channel.db:.1f} dB, above 0 dB needed: a "

@@ -56,29 +56,33 @@ def moved_factors(content: bytes, *, static: bool) -> bytes:
 
     kinds = schema.BuiltinOperator
     model = unpacked(content)
-    code = None
-    for graph in model.subgraphs:
-        operators = []
-        for operator in graph.operators:
-            if model.operatorCodes[operator.opcodeIndex].builtinCode == kinds.BATCH_MATMUL:
-                for place in (0, 1):
-                    factor = graph.tensors[operator.inputs[place]]
-                    if factor.type != schema.TensorType.FLOAT32 or not _holds(model.buffers[factor.buffer]):
-                        continue
-                    if place == 1 and (not static or math.prod(factor.shape[:-2]) == 1):
-                        continue
-                    if code is None:
-                        code = schema.OperatorCodeT()
-                        code.builtinCode = code.deprecatedBuiltinCode = kinds.RESHAPE
-                        code.version = 1
-                        model.operatorCodes.append(code)
-                        number = len(model.operatorCodes) - 1
-                    operators.append(_reshape(model, graph, int(operator.inputs[place]), number))
-                    operator.inputs = [*operator.inputs]
-                    operator.inputs[place] = operators[-1].outputs[0]
-            operators.append(operator)
-        graph.operators = operators
-    return packed(model, len(content)) if code else content
+    found = [
+        (graph, operator, place)
+        for graph in model.subgraphs
+        for operator in graph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == kinds.BATCH_MATMUL
+        for place in (0, 1)
+        if _is_stored(model, factor := graph.tensors[operator.inputs[place]])
+        if place == 0 or (static and math.prod(factor.shape[:-2]) > 1)
+    ]
+    if not found:
+        return content
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = kinds.RESHAPE
+    code.version = 1
+    model.operatorCodes.append(code)
+    for graph, operator, place in found:
+        moved = _reshape(model, graph, int(operator.inputs[place]), len(model.operatorCodes) - 1)
+        graph.operators.insert(graph.operators.index(operator), moved)
+        operator.inputs = [*operator.inputs[:place], moved.outputs[0], *operator.inputs[place + 1 :]]
+    return packed(model, len(content))
+
+
+def _is_stored(model: Any, tensor: Any) -> bool:
+    """Whether a tensor holds stored floats."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return tensor.type == schema.TensorType.FLOAT32 and _holds(model.buffers[tensor.buffer])
 
 
 def _reshape(model: Any, graph: Any, tensor: int, code: int) -> Any:

@@ -7,7 +7,7 @@ from openvino import opset13 as opset
 
 
 def take_before(model: ov.Model) -> None:
-    """Take every second position before such a convolution where its input is transposed, in place.
+    """Take the positions of the stride before such a convolution where its input is transposed, in place.
 
     OpenVINO moves the stride of these to what comes before. Behind a transpose (Keras by way of PyTorch), with weights
     that are widened at run time, it takes the stride away and puts it nowhere: the file does not open ("shapes cannot
