@@ -31,7 +31,8 @@ from edgekit.compress.matrices import Unruled, find_matrices, no_rule
 from edgekit.compress.products import names_of
 from edgekit.compress.training.fitting import Ended, Loss, Step, fit, reproducible
 from edgekit.errors import FailedError, UnsupportedError, UsageError
-from edgekit.frameworks import LoadedModel, keras_outputs
+from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.of_keras import outputs as keras_outputs
 from edgekit.frameworks.trainable import (
     Modes,
     added_losses,

@@ -13,11 +13,12 @@ from typing import Any
 
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.frameworks import LoadedModel, keras_outputs, optional, python_file
+from edgekit.frameworks import LoadedModel, optional, python_file
 from edgekit.frameworks.brought import keras as brought
 from edgekit.frameworks.brought import watching_keras
-from edgekit.frameworks.keras_outputs import forward
 from edgekit.frameworks.loaded import Arrays, Loaded
+from edgekit.frameworks.of_keras import outputs as keras_outputs
+from edgekit.frameworks.of_keras.outputs import forward
 from edgekit.frameworks.widths import keras as widths
 from edgekit.sources import keras_config
 from edgekit.sources.source import Source, resolve, with_weights
@@ -34,9 +35,9 @@ watch = watching_keras.watch
 
 
 if keras.backend.backend() == "torch":
-    from edgekit.frameworks import keras_on_torch
+    from edgekit.frameworks.of_keras import on_torch
 
-    keras_on_torch.mend()
+    on_torch.mend()
 
 
 def load(source: Source) -> Loaded:

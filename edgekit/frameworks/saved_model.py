@@ -133,7 +133,7 @@ def forward_function(loaded: LoadedModel) -> tuple[Callable[..., Sequence[Any]],
             return [results[t.name] for t in loaded.signature.outputs]
 
         return serve, function.variables
-    from edgekit.frameworks.keras_outputs import forward
+    from edgekit.frameworks.of_keras.outputs import forward
 
     # Keras 3 wraps its variables; tf-keras has TensorFlow's own.
     variables = [getattr(v, "value", v) if hasattr(v, "path") else v for v in native.variables]

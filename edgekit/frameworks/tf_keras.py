@@ -9,8 +9,9 @@ import tensorflow as tf
 import tf_keras
 
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.frameworks import LoadedModel, keras_outputs, saved_model
+from edgekit.frameworks import LoadedModel, saved_model
 from edgekit.frameworks.loaded import Loaded
+from edgekit.frameworks.of_keras import outputs as keras_outputs
 from edgekit.sources.source import Source
 
 #: Distributions whose versions change what is done here.

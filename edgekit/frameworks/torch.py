@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgekit import zoo
 from edgekit.errors import DamagedFileError, NoShapeError, UnsupportedError, UsageError, did_you_mean, with_article
-from edgekit.frameworks import LoadedModel, keras_outputs, python_file
+from edgekit.frameworks import LoadedModel, python_file
 from edgekit.frameworks.brought import faults, watching_torch
 from edgekit.frameworks.brought import torch as brought
 from edgekit.frameworks.loaded import (
@@ -32,6 +32,7 @@ from edgekit.frameworks.loaded import (
     output_specs,
     zeros,
 )
+from edgekit.frameworks.of_keras import outputs as keras_outputs
 from edgekit.frameworks.widths import torch as widths
 from edgekit.signature import Signature, State, TensorSpec
 from edgekit.sources.source import Source, with_weights

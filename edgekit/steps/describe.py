@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.errors import DamagedFileError, UsageError
-from edgekit.frameworks import LoadedModel, python_file, spans
+from edgekit.frameworks import LoadedModel, python_file
+from edgekit.frameworks.of_keras import spans
 from edgekit.frameworks.once import framework, load
 from edgekit.signature import Framework, Signature
 from edgekit.sources import check

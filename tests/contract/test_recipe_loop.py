@@ -310,7 +310,8 @@ import torch
 from edgekit.compress import qat
 from edgekit.compress.training import own_loop
 from edgekit.compress.fakequant import grid_of
-from edgekit.frameworks import keras as keras_models, keras_outputs, torch as torch_models
+from edgekit.frameworks import keras as keras_models, torch as torch_models
+from edgekit.frameworks.of_keras import outputs as keras_outputs
 from edgekit.schemes import SCHEMES
 from edgekit.sources import source as sources
 

@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from edgekit.compress.training.fitting import Loss, aside
 from edgekit.errors import EdgekitError, FailedError, UsageError
-from edgekit.frameworks import LoadedModel, keras_outputs
+from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.brought import faults
 from edgekit.frameworks.loaded import named
+from edgekit.frameworks.of_keras import outputs as keras_outputs
 from edgekit.frameworks.trainable import Modes, untouched
 from edgekit.signature import either_axis
 

@@ -22,7 +22,8 @@ from edgekit import user_code
 from edgekit.compress.qat import Layer, Loop
 from edgekit.compress.training.fitting import Ended
 from edgekit.errors import FailedError, UnsupportedError, UsageError, with_article
-from edgekit.frameworks import LoadedModel, keras_outputs
+from edgekit.frameworks import LoadedModel
+from edgekit.frameworks.of_keras import outputs as keras_outputs
 from edgekit.frameworks.trainable import tensors_of
 
 if TYPE_CHECKING:

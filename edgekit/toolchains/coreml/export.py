@@ -87,7 +87,7 @@ def from_concrete(model: LoadedModel | None, request: Request) -> Converted:
     """Convert a TensorFlow function of static batch 1 (a SavedModel that Keras writes has two, which is refused)."""
     import tensorflow as tf
 
-    from edgekit.frameworks.keras_outputs import forward
+    from edgekit.frameworks.of_keras.outputs import forward
 
     assert model is not None
     inputs, native = model.signature.inputs, model.native
@@ -111,8 +111,8 @@ def flat(model: LoadedModel) -> Any:
     """The model as a module from positional tensors to one tensor or a tuple of them."""
     import torch
 
-    from edgekit.frameworks.keras_outputs import forward
     from edgekit.frameworks.loaded import named
+    from edgekit.frameworks.of_keras.outputs import forward
 
     native, keras = model.native, model.framework == "keras"
 
