@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import Counter
+import heapq
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
 
 from edgekit import target, zoo
-from edgekit.bench import suite
-from edgekit.bench.row import Cell
+from edgekit.bench import rows, suite
+from edgekit.bench.row import Cell, Row
 from edgekit.bench.suite import FRAMEWORKS
 from edgekit.jobs.store import Store
 
+#: What was measured of every cell, see ``results_page.py``.
+ROWS = Path(__file__).parent / "results" / "matrix.jsonl"
 #: Kinds of architecture by which each target is met in the covering cells.
 KINDS = 2
-#: How often each target is in the covering cells. The smallest architectures make up what is missing: what they need
-#: besides the file itself is made once for all their cells.
+#: By how many architectures each target is met in the covering cells.
 LEAST = 5
-#: Of one that makes it up: a handful of weights would not show a wrong scale.
+#: Of one that counts among them: a handful of weights would not show a wrong scale.
 FEWEST_PARAMETERS = 1000
+
+#: What a covering cell is there for: a word of what it meets, and names.
+Need = tuple[str, ...]
 
 
 def every() -> list[Cell]:
@@ -35,60 +43,84 @@ def name_of(cell: Cell) -> str:
 def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
 
-    Each format is met by every kind of architecture, each target by ``KINDS`` of them, ``LEAST`` times and from both
-    frameworks, each architecture in both frameworks at least once. What is taken is what was taken least so far; where
-    that is undecided, a hash of the names decides, so that no part of the alphabet is preferred. Cells ``always`` asked
-    for come on top: which of them there are changes none of the others.
+    Each format is met by every kind of architecture, each target by ``KINDS`` of them, by ``LEAST`` architectures and
+    from both frameworks, each architecture in both frameworks at least once; cells of which the last row says that a
+    format has no file count for none of it. What is taken next is what meets most of
+    that for the time that it takes (the greedy rule of Chvatal, A Greedy Heuristic for the Set-Covering Problem, 1979);
+    where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred. Cells ``always``
+    asked for come on top: which of them there are changes none of the others.
     """
-    kinds = {name: zoo.architecture(name).kind for name in zoo.names()}
+    cost, wanted = costs(), _wanted()
+    met: dict[Need, set[str]] = defaultdict(set)
+    without = {cell for cell, row in _known().items() if row.status == "UNSUPPORTED"}
+    queue = [(-math.inf, _hash(cell), cell) for cell in every() if cell not in without]
+    heapq.heapify(queue)
     taken: list[Cell] = []
-    met: Counter[tuple[str, ...]] = Counter()
+    while queue:
+        # What a cell still meets only becomes less: one that is first with its worth of now is the best of all.
+        _, tie, cell = heapq.heappop(queue)
+        needs = [need for need, part in _meets(cell) if part not in met[need] and len(met[need]) < wanted[need]]
+        worth = len(needs) / cost[cell]
+        if needs and queue and (-worth, tie) > queue[0][:2]:
+            heapq.heappush(queue, (-worth, tie, cell))
+        elif needs:
+            taken.append(cell)
+            for need, part in _meets(cell):
+                met[need].add(part)
+    return sorted({*taken, *always}, key=name_of)
+
+
+@functools.cache
+def _known() -> dict[Cell, Row]:
+    """The last row of each cell."""
+    return {row.cell: row for row in rows.read(ROWS)}
+
+
+def costs() -> dict[Cell, float]:
+    """About how many CPU seconds each cell takes, as a power of two: what its architecture's rows took and its target's.
+
+    An architecture without a row is the dearest: it is met where nothing else does.
+    """
+    of_model, of_target, every_row = defaultdict(list), defaultdict(list), []
+    for cell, row in _known().items():
+        if row.made and row.made.cpu_seconds:
+            seconds = math.log2(row.made.cpu_seconds)
+            of_model[cell.model].append(seconds)
+            of_target[str(cell.target)].append(seconds)
+            every_row.append(seconds)
+    models, targets = ({name: median(each) for name, each in found.items()} for found in (of_model, of_target))
+    middle, dearest = median(every_row), max(models.values())
+    return {
+        cell: 2.0 ** round(models.get(cell.model, dearest) + targets.get(str(cell.target), middle) - middle)
+        for cell in every()
+    }
+
+
+def _wanted() -> Counter[Need]:
+    """How many different ones each need is to be met by; what is not named here, by none."""
+    kinds = {zoo.architecture(name).kind for name in zoo.names()}
+    wanted: Counter[Need] = Counter()
     for name in target.names():
-        while met[(name,)] < KINDS:
-            taken.append(_rarest(every_of(name), taken, met, kinds))
-            met.update(_meets(taken[-1], kinds))
-    for model in kinds:
-        for framework in FRAMEWORKS:
-            if not met[model, framework]:
-                others = [Cell(model=model, framework=framework, target=name) for name in target.names()]
-                taken.append(_rarest(others, taken, met, kinds))
-                met.update(_meets(taken[-1], kinds))
-    return sorted({*_filled(_needed(taken, kinds)), *always}, key=name_of)
+        wanted.update({("kinds", name): KINDS, ("frameworks", name): len(FRAMEWORKS), ("models", name): LEAST})
+        for kind in kinds:
+            wanted["format", _format(name), kind] = 1
+    wanted.update({("model", name): len(FRAMEWORKS) for name in zoo.names()})
+    return wanted
 
 
-def _filled(taken: list[Cell]) -> list[Cell]:
-    """With the smallest architectures where a target is met less than ``LEAST`` times, none twice if others are left."""
-    parameters = {name: zoo.architecture(name).configs["tiny"].parameters for name in zoo.names()}
-    taken = list(taken)
-    for name in target.names():
-        own = [cell for cell in taken if cell.target == name]
-        while len(own) < LEAST:
-            met = Counter(str(each) for cell in own for each in (cell.model, cell.framework))
-            free = (c for c in every_of(name) if c not in own and parameters[c.model] >= FEWEST_PARAMETERS)
-            ranked = [(met[c.model], met[str(c.framework)], parameters[c.model], name_of(c), c) for c in free]
-            own.append(min(ranked, key=lambda one: one[:-1])[-1])
-            taken.append(own[-1])
-    return taken
-
-
-def _needed(taken: list[Cell], kinds: dict[str, str]) -> list[Cell]:
-    """Without those whose part others play as well, the first taken first."""
-    for cell in list(taken):
-        others = [each for each in taken if each != cell]
-        own = [each for each in others if each.target == cell.target]
-        enough = (
-            len({kinds[each.model] for each in own}) >= KINDS
-            and {each.framework for each in own} == set(FRAMEWORKS)
-            and any(kinds[each.model] == kinds[cell.model] and _alike(each, cell) for each in others)
-            and any((each.model, each.framework) == (cell.model, cell.framework) for each in others)
-        )
-        if enough:
-            taken = others
-    return taken
-
-
-def _alike(one: Cell, other: Cell) -> bool:
-    return _format(str(one.target)) == _format(str(other.target))
+def _meets(cell: Cell) -> list[tuple[Need, str]]:
+    """What a cell meets, and as which of those that a need wants to be different."""
+    model, framework, name = str(cell.model), str(cell.framework), str(cell.target)
+    kind = _kind(model)
+    met: list[tuple[Need, str]] = [
+        (("format", _format(name), kind), ""),
+        (("kinds", name), kind),
+        (("frameworks", name), framework),
+        (("model", model), framework),
+    ]
+    if zoo.architecture(model).configs["tiny"].parameters >= FEWEST_PARAMETERS:
+        met.append((("models", name), model))
+    return met
 
 
 def mark(cell: Cell, store: Store) -> None:
@@ -104,26 +136,12 @@ def marked(store: Store) -> list[Cell]:
     return [cell for cell in every() if name_of(cell) in names]
 
 
-def every_of(name: str) -> list[Cell]:
-    """All cells of one target."""
-    return [Cell(model=model, framework=framework, target=name) for model in zoo.names() for framework in FRAMEWORKS]
-
-
-def _meets(cell: Cell, kinds: dict[str, str]) -> list[tuple[str, ...]]:
-    """What a cell covers, the most wanted first."""
-    kind, framework, name = kinds[cell.model], str(cell.framework), str(cell.target)
-    of_kind = [(kind, name), (kind, _format(name))]
-    return [*of_kind, (framework, name), (cell.model, framework), (cell.model, _format(name)), (name,)]
-
-
-def _rarest(cells: list[Cell], taken: list[Cell], met: Counter[tuple[str, ...]], kinds: dict[str, str]) -> Cell:
-    gone = set(taken)
-    free = [cell for cell in cells if cell not in gone]
-    return min(free, key=lambda cell: ([met[each] for each in _meets(cell, kinds)], _hash(cell)))
-
-
 def _hash(cell: Cell) -> str:
     return hashlib.sha256(f"{cell.model}\0{cell.framework}\0{cell.target}".encode()).hexdigest()
+
+
+def _kind(model: str) -> str:
+    return zoo.architecture(model).kind
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
@@ -28,7 +29,8 @@ def holds(chosen: list[Cell]) -> None:
     assert set(pairs(chosen)) == {(name, framework) for name in zoo.names() for framework in cells.FRAMEWORKS}
     for name in target.names():
         own = [cell for cell in chosen if cell.target == name]
-        assert len(own) >= cells.LEAST
+        parameters = {cell.model: zoo.architecture(cell.model).configs["tiny"].parameters for cell in own}
+        assert sum(count >= cells.FEWEST_PARAMETERS for count in parameters.values()) >= cells.LEAST
         assert len({zoo.architecture(cell.model).kind for cell in own}) >= cells.KINDS
         assert {cell.framework for cell in own} == set(cells.FRAMEWORKS)
     kinds = {zoo.architecture(model).kind for model in zoo.names()}
@@ -44,6 +46,16 @@ def test_covering_cells_are_few_and_the_same_in_every_run() -> None:
     assert least <= len(chosen) <= 1.2 * least  # each is taken for itself, not all of them together
     always = [cell for cell in cells.every() if cell.model == "lenet5"][:3]
     assert set(always) <= set(cells.covering(always))
+
+
+def test_covering_cells_are_the_quick_ones_and_the_dear_ones_are_met_where_nothing_else_does() -> None:
+    costs = cells.costs()
+    assert set(costs) == set(cells.every())
+    chosen = cells.covering()
+    assert sum(costs[cell] for cell in chosen) / len(chosen) <= 0.6 * sum(costs.values()) / len(costs)
+    by_model = {model: mean(costs[cell] for cell in costs if cell.model == model) for model in zoo.names()}
+    dearest = sorted(by_model, key=lambda model: -by_model[model])[: len(by_model) // 4]
+    assert {pairs(chosen)[model, framework] for model in dearest for framework in cells.FRAMEWORKS} == {1}
 
 
 def test_sixty_architectures_need_hardly_more_cells_than_ten(monkeypatch: pytest.MonkeyPatch) -> None:
