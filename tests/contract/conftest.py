@@ -14,10 +14,30 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from edgekit import frameworks
+from edgekit import frameworks, toolchains
 
 ROOT = Path(__file__).parents[2]
 CHILDREN = Path(__file__).parent / "children"
+#: The six graphs of ``six_graphs.py``, the two that take longest last.
+GRAPHS = ("cnn", "mlp", "attention", "lookup", "lstm", "llama")
+#: Toolchains that take a minute for each of those two.
+SLOW = ("coreml", "executorch")
+
+
+def graphs_in_every_run(toolchain: str) -> tuple[str, ...]:
+    """Those that are not left to `make nightly`."""
+    return GRAPHS[:4] if toolchain in SLOW else GRAPHS
+
+
+def by_graphs(*others: str) -> list[Any]:
+    """Parameters: every toolchain, what others asked for, and graphs."""
+
+    def row(name: str, graphs: tuple[str, ...], *marks: pytest.MarkDecorator) -> Any:
+        words = (name, *others, *(graphs if marks else ()))
+        return pytest.param(name, *others, graphs, id="-".join(words), marks=marks)
+
+    every_run = [row(name, graphs_in_every_run(name)) for name in toolchains.names()]
+    return [*every_run, *(row(name, GRAPHS[4:], pytest.mark.nightly) for name in SLOW)]
 
 
 def child(script: str, *arguments: str, environment: str = "torch") -> None:
@@ -52,21 +72,23 @@ def outcomes_of(script: str, folders: pytest.TempPathFactory) -> Callable[[str, 
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tuple[str, str], dict[str, Any]]]:
     """What routes made of small graphs, converted when first asked for: ``(model, route)`` -> ``six_graphs.py``'s row.
 
+    Models and routes are asked for by their names, see there.
+
     A row's ``file`` is a path.
     """
     found: dict[tuple[str, ...], dict[tuple[str, str], dict[str, Any]]] = {}
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # what one worker made serves the other
 
-    def rows(toolchain: str, *models: str, environment: str = "torch") -> dict[tuple[str, str], dict[str, Any]]:
-        key = (toolchain, environment, *models)
+    def rows(toolchain: str, *asked: str, environment: str = "torch") -> dict[tuple[str, str], dict[str, Any]]:
+        key = (toolchain, environment, *asked)
         if key not in found:
             folder = shared / "-".join(("outcomes", *key))
             with FileLock(folder.with_suffix(".lock")):
                 if not (folder / "outcome.json").is_file():
                     shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
                     folder.mkdir()
-                    child("six_graphs.py", toolchain, environment, str(folder), *models, environment=environment)
+                    child("six_graphs.py", toolchain, environment, str(folder), *asked, environment=environment)
             made = json.loads((folder / "outcome.json").read_text())
             if "missing" in made:
                 pytest.skip(f"{made['missing']} is not installed")
@@ -81,7 +103,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tup
 def made(outcomes: Any) -> Callable[..., dict[tuple[str, str], Path]]:
     """The files of PyTorch's models, by model and route."""
 
-    def files(toolchain: str, *models: str) -> dict[tuple[str, str], Path]:
-        return {key: row["file"] for key, row in outcomes(toolchain, *models).items() if "file" in row}
+    def files(toolchain: str, *asked: str) -> dict[tuple[str, str], Path]:
+        return {key: row["file"] for key, row in outcomes(toolchain, *asked).items() if "file" in row}
 
     return files

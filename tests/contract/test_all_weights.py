@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +27,46 @@ def _sees_everything(audit: Inspected, kind: str) -> None:
     assert audit.macs_total == LARGE
 
 
-@pytest.mark.parametrize(
-    ("toolchain", "routes"),
-    [
-        (
-            "litert",
-            {
-                "export-litert-torch": "float32",
-                "dynamic-w8a8-quantizer-nodepthwise": "int8",
-                "ptq-w8a8-quantizer": "int8",
-            },
-        ),
-        (
-            "onnx",
-            {
-                "export-torch-dynamo": "float32",
-                "ptq-w8a8-qdq-matmuls": "int8",
-                "dynamic-w8a8-ort-noconv-per-tensor": "int8",
-            },
-        ),
-        ("tensorrt", {"export-torch-dynamo": "float32", "ptq-w8a8-qdq": "int8"}),
-        ("openvino", {"export-torch-trace": "float32", "weights-w8-nncf-symmetric": "int8"}),
-        ("coreml", {"export-torch-trace": "float32", "weights-w8-coremltools": "int8"}),
-        ("executorch", {"export-xnnpack": "float32", "dynamic-w8a8-pt2e": "int8"}),
-    ],
-)
-def test_more_than_four_megabytes_of_weights_are_seen(made: Any, toolchain: str, routes: dict[str, str]) -> None:
-    files = made(toolchain, "large")
-    for route, kind in routes.items():
-        _sees_everything(toolchains.audit(toolchain, files["large", route]), kind)
+#: The routes that make a file of it here, by toolchain, and the type that its weights are stored as.
+LARGE_ONES = {
+    "litert": {
+        "export-litert-torch": "float32",
+        "dynamic-w8a8-quantizer-nodepthwise": "int8",
+        "ptq-w8a8-quantizer": "int8",
+    },
+    "onnx": {
+        "export-torch-dynamo": "float32",
+        "ptq-w8a8-qdq-matmuls": "int8",
+        "dynamic-w8a8-ort-noconv-per-tensor": "int8",
+    },
+    "tensorrt": {"export-torch-dynamo": "float32", "ptq-w8a8-qdq": "int8"},
+    "openvino": {"export-torch-trace": "float32", "weights-w8-nncf-symmetric": "int8"},
+    "coreml": {"export-torch-trace": "float32", "weights-w8-coremltools": "int8"},
+    "executorch": {"export-xnnpack": "float32", "dynamic-w8a8-pt2e": "int8"},
+}
 
 
-def test_weights_behind_a_flatbuffer_are_checked(made: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def large(made: Any) -> Callable[[str], dict[str, Path]]:
+    """Files of a large layer by the routes of a toolchain that are looked at here."""
+
+    def files(toolchain: str) -> dict[str, Path]:
+        return {route: file for (_, route), file in made(toolchain, "large", *LARGE_ONES[toolchain]).items()}
+
+    return files
+
+
+@pytest.mark.parametrize("toolchain", LARGE_ONES)
+def test_more_than_four_megabytes_of_weights_are_seen(large: Any, toolchain: str) -> None:
+    files = large(toolchain)
+    for route, kind in LARGE_ONES[toolchain].items():
+        _sees_everything(toolchains.audit(toolchain, files[route]), kind)
+
+
+def test_weights_behind_a_flatbuffer_are_checked(large: Any, tmp_path: Path) -> None:
     from edgekit.toolchains.litert.schema import packed_model
 
-    file = made("litert", "large")["large", "dynamic-w8a8-quantizer-nodepthwise"]
+    file = large("litert")["dynamic-w8a8-quantizer-nodepthwise"]
     content = bytearray(file.read_bytes())
     packed = packed_model(content, file)
     outside = [b for b in map(packed.Buffers, range(packed.BuffersLength())) if b.Offset() > 1]
@@ -78,10 +84,10 @@ def test_weights_behind_a_flatbuffer_are_checked(made: Any, tmp_path: Path) -> N
         toolchains.audit("litert", tmp_path / "cut.tflite")
 
 
-def test_weights_beside_an_onnx_file_are_seen(made: Any, tmp_path: Path) -> None:
+def test_weights_beside_an_onnx_file_are_seen(large: Any, tmp_path: Path) -> None:
     import onnx
 
-    inside = made("onnx", "large")["large", "ptq-w8a8-qdq-matmuls"]
+    inside = large("onnx")["ptq-w8a8-qdq-matmuls"]
     file = tmp_path / "model.onnx"
     onnx.save(onnx.load(inside), file, save_as_external_data=True, location="model.data", size_threshold=0)
     assert (tmp_path / "model.data").stat().st_size > LARGE > file.stat().st_size
@@ -94,8 +100,8 @@ def test_weights_beside_an_onnx_file_are_seen(made: Any, tmp_path: Path) -> None
     ("toolchain", "route", "beside"),
     [("openvino", "export-torch-trace", "model.bin"), ("coreml", "export-torch-trace", "weight.bin")],
 )
-def test_weights_beside_other_files_are_seen(made: Any, toolchain: str, route: str, beside: str) -> None:
-    file = made(toolchain, "large")["large", route]
+def test_weights_beside_other_files_are_seen(large: Any, toolchain: str, route: str, beside: str) -> None:
+    file = large(toolchain)[route]
     (weights,) = file.parent.rglob(beside)
     assert weights.stat().st_size >= 4 * LARGE
     content = weights.read_bytes()

@@ -21,6 +21,7 @@ from edgekit.proof import precision
 from edgekit.scheme import Rule
 from edgekit.schemes import SCHEMES
 from tests.contract.children import grids
+from tests.contract.conftest import GRAPHS
 
 INT4 = [t for t in targets.whole() if t.scheme.weights == "int4"]
 IDS = [t.name for t in INT4]
@@ -32,6 +33,9 @@ def of(target: targets.Target) -> list[str]:
     return [route.name for route in target.routes]
 
 
+#: Those that make them, by toolchain.
+INT4_ROUTES = {t.toolchain: sorted({name for other in INT4 if other.toolchain == t.toolchain for name in of(other)})
+               for t in INT4}  # fmt: skip
 #: A scale for more weights than a block holds has no grid for each block.
 ON_A_GRID = [
     (t, shared) for t in INT4 for shared in grids.SHARED if shared != "blocks" or t.scheme.group == grids.GROUP
@@ -42,7 +46,7 @@ ON_A_GRID = [
 def test_weights_on_a_grid_come_out_as_they_went_in(made: Any, target: targets.Target, shared: str) -> None:
     """Read back through the runtime, row by row: of zeros and a one int8 activations hold both exactly."""
     weights = grids.weights(shared)
-    files = made(target.toolchain, *grids.SHARED)
+    files = made(target.toolchain, *grids.SHARED, *INT4_ROUTES[target.toolchain])
     for route in of(target):
         file = files[shared, route]
         (layer,) = toolchains.audit(target.toolchain, file).layers
@@ -111,7 +115,7 @@ def test_4_bit_elements_are_those_that_another_reader_counts(
     made: Any, name: str, read: Callable[[Path], Counter[str]], whole: bool
 ) -> None:
     target = targets.load(name)
-    files = made(target.toolchain)
+    files = made(target.toolchain, *GRAPHS)
     for route in of(target):
         for model, matrices in MATRICES.items():
             counted = read(files[model, route])
@@ -130,7 +134,7 @@ def test_4_bit_elements_are_those_that_another_reader_counts(
 @pytest.mark.parametrize("name", ["tflite-int4", "onnxruntime-int4", "openvino-int4"])
 def test_what_has_more_bits_has_8_and_says_why(made: Any, name: str) -> None:
     target = targets.load(name)
-    files = made(target.toolchain)
+    files = made(target.toolchain, *GRAPHS)
     tables_higher, everything = of(target)
     assert tables_higher == f"{everything}-matmuls"
     for model in ("cnn", "lstm", "llama", "lookup"):
@@ -152,11 +156,11 @@ def test_what_has_more_bits_has_8_and_says_why(made: Any, name: str) -> None:
 def test_a_group_that_does_not_divide_leaves_its_layer_in_8_bits(made: Any) -> None:
     target = targets.load("openvino-int4")
     for route in of(target):
-        audit = toolchains.audit("openvino", made("openvino")["llama", route])
+        audit = toolchains.audit("openvino", made("openvino", *GRAPHS)["llama", route])
         reasons = {layer.shape: because for layer, because in precision.higher(target, audit)}
         assert reasons[32, 48] == "blocks of 32 do not divide its 48 input channels", route
     target = targets.load("onnxruntime-int4")
-    audit = toolchains.audit("onnx", made("onnx")["llama", of(target)[-1]])
+    audit = toolchains.audit("onnx", made("onnx", *GRAPHS)["llama", of(target)[-1]])
     assert precision.higher(target, audit) == []
 
 
@@ -165,7 +169,7 @@ def test_a_group_that_does_not_divide_leaves_its_layer_in_8_bits(made: Any) -> N
 )
 def test_a_network_of_convolutions_is_not_for_linear_layers_alone(made: Any, name: str, start: str) -> None:
     target = targets.load(name)
-    floats = made(target.toolchain)
+    floats = made(target.toolchain, *GRAPHS)
     why = precision.unserved(target, {"model": toolchains.audit(target.toolchain, floats["cnn", start])})
     assert why.startswith(f"{name} puts linear, embedding layers in int4, which hold ") and "conv" in why
     assert precision.unserved(target, {"model": toolchains.audit(target.toolchain, floats["attention", start])}) == ""
@@ -181,7 +185,7 @@ def test_single_layers_stay_in_float_or_get_8_bits(
     made: Any, tmp_path: Path, name: str, start: str, wider: str
 ) -> None:
     target = targets.load(name)
-    file = made(target.toolchain)["attention", start]
+    file = made(target.toolchain, *GRAPHS)["attention", start]
     inspected = toolchains.audit(target.toolchain, file)
     io = (tuple(t.name for t in inspected.inputs), tuple(t.name for t in inspected.outputs))
     asked = toolchains.Request(tmp_path, target.scheme, False, None, file, *io)

@@ -14,7 +14,7 @@ import pytest
 from edgekit import toolchains
 from edgekit.proof.precision import describe, shortfall
 from edgekit.schemes import SCHEMES
-from tests.contract.conftest import child
+from tests.contract.conftest import GRAPHS, SLOW, by_graphs, child
 
 #: Multiply-accumulates by operator: positions x weights; of the products of two activations beside them.
 STEM, GROUPED, DEPTHWISE = 8 * 8 * (8 * 3 * 9), 8 * 8 * (16 * 2 * 9), 8 * 8 * (16 * 9)
@@ -64,10 +64,10 @@ FLOAT: dict[tuple[str, str], dict[str, int] | None] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("toolchain", toolchains.names())
-def test_six_graphs_have_the_counts_computed_by_hand(made: Any, toolchain: str) -> None:
-    files = made(toolchain)
-    assert {model for model, _ in files} == set(WEIGHTED), "each model has at least a float file"
+@pytest.mark.parametrize(("toolchain", "graphs"), by_graphs())
+def test_six_graphs_have_the_counts_computed_by_hand(made: Any, toolchain: str, graphs: tuple[str, ...]) -> None:
+    files = made(toolchain, *graphs)
+    assert {model for model, _ in files} == set(graphs), "each model has at least a float file"
     for (model, route), file in files.items():
         audit = toolchains.audit(toolchain, file)
         assert audit.macs_total == WEIGHTED[model], (model, route)
@@ -87,12 +87,12 @@ def test_six_graphs_have_the_counts_computed_by_hand(made: Any, toolchain: str) 
         ("onnx", "ptq-w8a8-qdq-matmuls", "int8"),
         ("tensorrt", "ptq-w8a8-qdq", "int8"),
         ("openvino", "ptq-w8a8-nncf", "int8"),
-        ("coreml", "ptq-w8a8-coremltools", "int8"),
-        ("executorch", "ptq-w8a8-pt2e-matmuls", "int8"),
+        pytest.param("coreml", "ptq-w8a8-coremltools", "int8", marks=pytest.mark.nightly),
+        pytest.param("executorch", "ptq-w8a8-pt2e-matmuls", "int8", marks=pytest.mark.nightly),
     ],
 )
 def test_products_of_attention_decide_nothing(made: Any, toolchain: str, route: str, precision: Any) -> None:
-    audit = toolchains.audit(toolchain, made(toolchain)["llama", route])
+    audit = toolchains.audit(toolchain, made(toolchain, *(GRAPHS[4:] if toolchain in SLOW else GRAPHS))["llama", route])
     assert shortfall(SCHEMES[precision], audit) == ""
     assert "100% of MACs with weights in integers, " in describe(SCHEMES[precision], audit)
 
@@ -113,7 +113,7 @@ def test_onnx_runtime_runs_in_integers_what_the_audit_says(made: Any) -> None:
     from edgekit.toolchains.onnx.graph import Graph, load
 
     checked = 0
-    for (model, route), file in made("onnx").items():
+    for (model, route), file in made("onnx", *GRAPHS).items():
         reading = onnx_audit._Reading(Graph(load(file)), onnx_audit.fused)
         integer = [product.integer for product in reading.products() if product.macs]
         kernels = _onnx_kernels(file)
@@ -139,7 +139,7 @@ def test_openvino_runs_in_integers_what_the_audit_says(made: Any) -> None:
     from edgekit.toolchains.openvino.audit import _Reading
     from edgekit.toolchains.openvino.ir import read_checked
 
-    for (model, route), file in made("openvino").items():
+    for (model, route), file in made("openvino", *GRAPHS).items():
         integer = [p.integer for p in _Reading(read_checked(file)).products() if p.macs and p.weights]
         kernels = _openvino_kernels(file)
         if sum(kernels):  # a chain of small products is one kernel of another kind
@@ -149,19 +149,20 @@ def test_openvino_runs_in_integers_what_the_audit_says(made: Any) -> None:
 @pytest.mark.parametrize("layer", ["conv", "pointwise", "depthwise", "up", "dense"])
 def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: Any, layer: str) -> None:
     """Of inputs -1, 0 and 1 a change of the zeros by a thousandth is lost where activations become int8."""
-    files = made("litert", "conv", "pointwise", "depthwise", "up", "dense")
-    rng = np.random.default_rng(0)
-    plain = rng.integers(-1, 2, (1, 4, 8, 8)).astype(np.float32)
-    # Rows get a scale each: every row, of channels or of features, holds both ends.
-    plain[:, 0], plain[:, 1], plain[..., 0], plain[..., 1] = -1, 1, -1, 1
-    moved = plain + np.where(plain == 0, rng.normal(0, 1e-3, plain.shape), 0).astype(np.float32)
-    for route in (
+    routes = (
         "export-litert-torch",
         "dynamic-w8a8-quantizer",
         "dynamic-w8a8-quantizer-nodepthwise",
         "dynamic-w8a8-quantizer-mixed",
         "dynamic-w4a8-quantizer",
-    ):
+    )
+    files = made("litert", "conv", "pointwise", "depthwise", "up", "dense", *routes)
+    rng = np.random.default_rng(0)
+    plain = rng.integers(-1, 2, (1, 4, 8, 8)).astype(np.float32)
+    # Rows get a scale each: every row, of channels or of features, holds both ends.
+    plain[:, 0], plain[:, 1], plain[..., 0], plain[..., 1] = -1, 1, -1, 1
+    moved = plain + np.where(plain == 0, rng.normal(0, 1e-3, plain.shape), 0).astype(np.float32)
+    for route in routes:
         session = toolchains.open_session("litert", files[layer, route], toolchains.Options(SCHEMES["int8-dynamic"]))
         (first,), (second,) = session.run({"input": plain}).values(), session.run({"input": moved}).values()
         audit = toolchains.audit("litert", files[layer, route])

@@ -12,8 +12,12 @@ from benchmarks import calibration_memory
 from edgekit import toolchains
 from tests.contract.conftest import outcomes_of
 
-#: Routes of the toolchains, from where they start.
-CASES = [*((name, "torch") for name in toolchains.names()), ("litert", "keras-tensorflow")]
+#: Routes of the toolchains, from where they start. PT2E hands on ranges as it does for LiteRT, which every run tries.
+LATE = {"coreml": pytest.mark.nightly, "executorch": pytest.mark.nightly}
+CASES = [
+    *(pytest.param(name, "torch", marks=LATE.get(name, ())) for name in toolchains.names()),
+    ("litert", "keras-tensorflow"),
+]
 #: Why a route does not convert one of the models at all, whatever the ranges; a part of what it says.
 NOT_THIS = ("no LSTM", "no recurrent", "takes float inputs only")
 CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"

@@ -9,18 +9,15 @@ from typing import Any
 import pytest
 
 from edgekit import toolchains
+from tests.contract.conftest import GRAPHS, by_graphs, graphs_in_every_run
 
-GRAPHS = frozenset(("cnn", "mlp", "attention", "lstm", "lookup", "llama"))
 CELLS = frozenset(("lstm",))
 #: Decibels that tell a file whose graph is right: far below what the eight samples give, far above noise.
 LEAST = {"export": 100, "cast": 50, "dynamic": 25, "weights": 25, "ptq": 20}
 #: The same of weights of 4 bits: rounding of weights that are spread evenly gives 23 dB, a few layers of it less.
 LEAST_4 = 13
-#: Kinds of child that routes start in; those that quantize a file come with PyTorch's. From Keras on PyTorch they start
-#: from the same kind of graph as from PyTorch itself.
-STARTS = ("torch", "keras-tensorflow")
-NIGHTLY = pytest.param("keras-torch", marks=pytest.mark.nightly)
-NO_CELL = GRAPHS - CELLS
+ALL = frozenset(GRAPHS)
+NO_CELL = ALL - CELLS
 TOKENS = frozenset(("lookup", "llama"))
 #: Graphs of which a route gives no file, by toolchain, kind of child and route. ``unsupported``: it says so before it
 #: starts or the vendor has no such operator. ``failed``: the vendor's own code or runtime ends on it.
@@ -31,12 +28,12 @@ NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
     },
     ("litert", "keras-tensorflow", "ptq-w8a8-quantizer-unrolled"): {"unsupported": NO_CELL},
     ("litert", "keras-tensorflow", "ptq-w8a16-quantizer-unrolled"): {"unsupported": NO_CELL},
-    ("onnx", "torch", "export-torch-script"): {"unsupported": GRAPHS},  # it takes a ScriptModule
+    ("onnx", "torch", "export-torch-script"): {"unsupported": ALL},  # it takes a ScriptModule
     ("onnx", "torch", "ptq-w8a8-qdq-dynamic-cells"): {"unsupported": NO_CELL},
     ("onnx", "torch", "ptq-w8a8-qdq-unrolled"): {"unsupported": NO_CELL},
     # Grouped convolutions come in a call of their own, and an exact GELU as Erfc.
     ("onnx", "keras-tensorflow", "export-tf2onnx"): {"unsupported": frozenset(("cnn", "attention"))},
-    ("tensorrt", "torch", "export-torch-script"): {"unsupported": GRAPHS},
+    ("tensorrt", "torch", "export-torch-script"): {"unsupported": ALL},
     ("tensorrt", "torch", "ptq-w8a8-qdq-unrolled"): {"unsupported": NO_CELL},
     ("tensorrt", "keras-tensorflow", "export-tf2onnx"): {"unsupported": frozenset(("cnn", "attention"))},
     ("coreml", "torch", "ptq-w8a8-coremltools"): {"unsupported": CELLS},
@@ -50,11 +47,23 @@ NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
 }
 
 
-@pytest.mark.parametrize("environment", [*STARTS, NIGHTLY])
-@pytest.mark.parametrize("toolchain", toolchains.names())
-def test_each_route_keeps_each_graph_or_says_why_not(outcomes: Any, toolchain: str, environment: str) -> None:
-    rows = outcomes(toolchain, environment=environment)
-    assert {model for model, _ in rows} == (GRAPHS if rows else set())
+#: Kinds of child that routes start in; those that quantize a file come with PyTorch's. From Keras on PyTorch they start
+#: from the same kind of graph as from PyTorch itself.
+CASES = [
+    *by_graphs("torch"),
+    *(pytest.param(name, "keras-tensorflow", (), id=f"{name}-keras-tensorflow") for name in toolchains.names()),
+    *(pytest.param(name, "keras-torch", (), id=f"{name}-keras-torch", marks=pytest.mark.nightly)
+      for name in toolchains.names()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("toolchain", "environment", "graphs"), CASES)
+def test_each_route_keeps_each_graph_or_says_why_not(
+    outcomes: Any, toolchain: str, environment: str, graphs: tuple[str, ...]
+) -> None:
+    rows = outcomes(toolchain, *graphs, environment=environment)
+    tried = set(graphs or GRAPHS)
+    assert {model for model, _ in rows} == (tried if rows else set())
     without: dict[str, dict[str, frozenset[str]]] = {}
     for (model, route), row in rows.items():
         assert "raised" not in row, (model, route, row["raised"][-2000:])
@@ -66,12 +75,18 @@ def test_each_route_keeps_each_graph_or_says_why_not(outcomes: Any, toolchain: s
             method, numbers = route.split("-")[:2]
             least = LEAST_4 if numbers.startswith(("w4", "lut4")) else LEAST[method]
             assert row["sqnr_db"] >= least, (model, route)
-    assert without == {key[2]: kinds for key, kinds in NONE.items() if key[:2] == (toolchain, environment)}
+    wanted = {
+        route: {why: models & tried for why, models in kinds.items() if models & tried}
+        for (name, start, route), kinds in NONE.items()
+        if (name, start) == (toolchain, environment)
+    }
+    assert without == {route: kinds for route, kinds in wanted.items() if kinds}
 
 
 @pytest.mark.parametrize("toolchain", toolchains.names())
 def test_every_route_was_tried(outcomes: Any, toolchain: str) -> None:
-    tried = {route for start in STARTS for _, route in outcomes(toolchain, environment=start)}
+    tried = {route for _, route in outcomes(toolchain, *graphs_in_every_run(toolchain))}
+    tried |= {route for _, route in outcomes(toolchain, environment="keras-tensorflow")}
     # Those that start from an ONNX file are tried by ``test_onnx_source.py``.
     routes = toolchains.routes(toolchain)
     assert tried == {name for name, route in routes.items() if set(route.environments) != {"onnx"}}

@@ -17,12 +17,14 @@ MAKERS = (
     ("data", "data"), ("torch", "torch_files"), ("keras-tensorflow", "keras_files"), ("tf-keras", "keras2_files"),
 )  # fmt: skip
 TARGETS = sources.targets()
+#: Of a kind of source these tell what reads it, and what quantizes it by its samples; the others start as they do.
+IN_EVERY_RUN = ("fp32", "int8")
 CELLS = [
     pytest.param(
         kind,
         name,
         id=f"{kind['name']}-{name}",
-        marks=[pytest.mark.matrix],
+        marks=[pytest.mark.matrix, *([] if name.endswith(IN_EVERY_RUN) else [pytest.mark.nightly])],
     )
     for kind in KINDS
     if "given" in kind

@@ -1,9 +1,9 @@
-"""Every route of a toolchain on six graphs: ``python six_graphs.py TOOLCHAIN ENVIRONMENT FOLDER [MODEL...]``.
+"""Every route of a toolchain on six graphs: ``six_graphs.py TOOLCHAIN ENVIRONMENT FOLDER [MODEL...] [ROUTE...]``.
 
 Writes FOLDER/MODEL/ROUTE/ with what the route makes, and FOLDER/outcome.json: by ``MODEL ROUTE`` the file and how far
 its answers are from the framework's (``sqnr_db``, None where the runtime is not here), or the error. Routes that
 quantize a file run on PyTorch's alone: that file is all that they see; so do those that quantize either framework's
-program.
+program. Where routes are named, these are taken alone, with those that export: the others may start from their file.
 """
 
 from __future__ import annotations
@@ -105,8 +105,11 @@ def begun(toolchain: str, environment: str, folder: Path) -> tuple[str, Any]:
         sys.exit()
 
 
-def main(toolchain: str, environment: str, folder: Path, names: list[str]) -> None:
+def main(toolchain: str, environment: str, folder: Path, asked: list[str]) -> None:
     framework, here = begun(toolchain, environment, folder)
+    names = [name for name in asked if name not in here]
+    if len(names) < len(asked):
+        here = {name: route for name, route in here.items() if name in asked or name.startswith("export-")}
     outcome: dict[str, dict[str, Any]] = {}
     for name in () if not here else names or ("cnn", "mlp", "attention", "lstm", "lookup", "llama"):
         outcome |= one(name, toolchain, folder, framework, here)
