@@ -19,6 +19,7 @@ from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
 from edgekit.toolchains._shared import messages, tensorflow_graph, torch_graph
 from edgekit.toolchains.openvino.passes.constants import compute_constants
+from edgekit.toolchains.openvino.passes.heads import take_apart_first
 
 FILE = "model.xml"
 LOOPS = ("TensorIterator", "Loop")
@@ -138,6 +139,8 @@ def finish(
                 f"the converter left a dynamic axis in {name!r} ({port.partial_shape}), though all inputs have fixed "
                 "shapes"
             )
+    if inputs:
+        take_apart_first(model)
     _name(model, request, named)
     file = request.folder / FILE
     ov.save_model(model, file, compress_to_fp16=fp16)

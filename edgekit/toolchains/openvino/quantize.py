@@ -24,6 +24,7 @@ from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, names_of, read
 from edgekit.toolchains.openvino.passes.constants import compute_constants
 from edgekit.toolchains.openvino.passes.ranges import estimate, give, grids
+from edgekit.toolchains.openvino.passes.reductions import keep_axes
 from edgekit.toolchains.openvino.passes.strides import take_before
 from edgekit.toolchains.openvino.passes.widths import widen
 
@@ -73,6 +74,7 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
 def _static(model: ov.Model, request: Request, *, note: str = "", **settings: Any) -> Converted:
     """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it."""
     widen(model)
+    keep_axes(model)
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
     own, named = request.estimator.by_tool, names_of(model)
