@@ -92,6 +92,8 @@ def _read(result: Result, outputs: Sequence[str]) -> str:
 def _accuracy(result: Result) -> str:
     a = result.accuracy
     if a is None:
+        if result.status in ("FAIL_PARITY", "UNDECIDED"):
+            return "not measured: parity comes first"
         unlabelled = "no labelled samples; the status rests on parity alone"
         return f"not measured: {unlabelled}" if result.parity else "not measured"
     low, high = (100 * bound for bound in a.drop_ci95)

@@ -255,6 +255,8 @@ def as_judged(trial: Trial, samples: SplitFiles, scores: score.Answer) -> Judged
     by = samples.reference.value.by
     if trial.checkpoint.changed and samples.labelled:  # as ``scoring`` asked
         by = f"the {trial.checkpoint.as_made} model in {by}"
+        if unread := _unread(trial, scores):
+            by = f"{by} ({', '.join(unread)}, which no label is for: against the model as it was handed in)"
     reads_classes = scores.accuracy is not None and metrics.metric(scores.accuracy.metric).reads_classes
     return Judged(
         scores=scores,
@@ -264,6 +266,14 @@ def as_judged(trial: Trial, samples: SplitFiles, scores: score.Answer) -> Judged
         inputs="generated" if trial.order.plan.generated else "data",
         classes={name: trial.checkpoint.classes(name, scored=reads_classes) for name in trial.checkpoint.parts},
     )
+
+
+def _unread(trial: Trial, scores: score.Answer) -> list[str]:
+    """Outputs that the metric scores nothing of, of which nothing says what training may change."""
+    if scores.accuracy is None or not scores.accuracy.outputs:
+        return []
+    names = [output.name for part in trial.checkpoint.signatures.values() for output in part.outputs]
+    return [name for name in names if name not in scores.accuracy.outputs]
 
 
 def noise_floor(run: Run, trial: Trial, samples: SplitFiles) -> Mapping[str, Parity] | None:

@@ -162,8 +162,9 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
     if missing or extra:
         raise UsageError(
             f"{where} has {', '.join(samples.inputs) or 'no inputs'}; the model's inputs are {', '.join(names)}",
-            hint=f"{did_you_mean(extra[0], missing or names) if extra else ''}Name the arrays as the inputs (one input "
-            "may be called x), and the labels y.",
+            hint=f"{did_you_mean(extra[0], missing) if extra and missing else ''}Name the arrays as the inputs (one "
+            "input may be called x), and the labels y."
+            + (f" Leave {', '.join(extra)} out, or make it an input of the model." if not missing else ""),
         )
     inputs = {spec.name: _input(samples.inputs[spec.name], spec, where) for spec in signature.inputs}
     counts = {name: len(array) for name, array in inputs.items()}
@@ -408,7 +409,7 @@ def _iterable(made: Any, text: str) -> Iterable[Any]:
 def _batch(batch: Any, signature: Signature, text: str) -> Samples:
     if isinstance(batch, Mapping):
         return _named({str(name): _array(value) for name, value in batch.items()}, signature)
-    parts = list(batch) if isinstance(batch, tuple | list) else [batch]
+    parts = parts_of(batch)
     names = [spec.name for spec in signature.inputs]
     if len(parts) not in (len(names), len(names) + 1):
         raise UsageError(
@@ -416,6 +417,17 @@ def _batch(batch: Any, signature: Signature, text: str) -> Samples:
         )
     inputs = {name: _array(part) for name, part in zip(names, parts, strict=False)}
     return _rows(Samples(inputs, _array(parts[-1]) if len(parts) > len(names) else None), signature)
+
+
+def parts_of(batch: Any) -> list[Any]:
+    """The arrays of a batch in their order: ``((image, vector), labels)``, as Keras takes it, like a flat tuple."""
+    if not isinstance(batch, tuple):
+        return list(batch) if isinstance(batch, list) else [batch]
+
+    def several(part: Any) -> bool:
+        return isinstance(part, tuple) or (isinstance(part, list) and all(hasattr(one, "__array__") for one in part))
+
+    return [leaf for part in batch for leaf in (parts_of(part) if several(part) else [part])]
 
 
 def _array(value: Any) -> Array:

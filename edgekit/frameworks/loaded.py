@@ -80,7 +80,20 @@ class Loaded:
         except (EdgekitError, MemoryError):
             raise
         except Exception as error:  # the user's model may raise anything
+            if beyond := self._beyond_a_table(error, arrays):
+                raise beyond from error
             raise FailedError(faults.told(error, self.native)) from error
+
+    def _beyond_a_table(self, error: Exception, arrays: Arrays) -> UsageError | None:
+        """What is said where whole numbers look up a row that a table lacks; None where it is not that."""
+        whole = [(t.name, a) for t, a in zip(self.signature.inputs, arrays, strict=True) if a.dtype.kind in "iu"]
+        if not whole or not (isinstance(error, IndexError) or " is not in [0, " in str(error)):
+            return None
+        have = "; ".join(f"{name!r} has {array.min()} to {array.max()}" for name, array in whole)
+        return UsageError(
+            f"the model does not run on these samples: {faults.told(error, self.native)}; of the inputs {have}",
+            hint="Give numbers that its table has a row for, or a model with a larger one (the tokenizer's size).",
+        )
 
     def _run(self, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
         count = len(arrays[0])

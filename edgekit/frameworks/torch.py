@@ -342,15 +342,15 @@ def _asked(
     """
     needed, optional = brought.parameters(model)
     known = [*needed, *optional]
-    brought.check_arrays((spec.name for spec in source.shown), known)
     examples = getattr(model, "example_inputs", None)
+    brought.check_arrays((spec.name for spec in source.shown), known, optional if examples is None else ())
     examples = (examples,) if torch.is_tensor(examples) else examples
     if isinstance(examples, Mapping):
-        if unknown := [str(name) for name in examples if name not in known]:
+        if strange := [str(name) for name in examples if name not in known]:
             raise UsageError(
-                f"example_inputs of {source.given} names {unknown[0]!r}; the parameters of forward are "
+                f"example_inputs of {source.given} names {strange[0]!r}; the parameters of forward are "
                 f"{', '.join(known)}",
-                hint=f"{did_you_mean(unknown[0], known)}Call it as forward does.",
+                hint=f"{did_you_mean(strange[0], known)}Call it as forward does.",
             )
         given = {name: examples[name] for name in known if name in examples}
     else:
@@ -362,6 +362,12 @@ def _asked(
     names = [*needed, *(name for name in optional if name in said)]
     if examples is not None and not source.inputs:
         names = [name for name in names if name in given]
+    if not names and source.inputs:
+        strange = [spec.name for spec in source.inputs]
+        raise UsageError(
+            f"--input {strange[0]!r}: the parameters of forward are {', '.join(known) or '(none)'}",
+            hint=f"{did_you_mean(strange[0], known)}Call it as forward does.",
+        )
     if not names:
         raise NoShapeError(
             f"{source.given}: every parameter of forward has a default ({', '.join(optional) or 'it has none'}), and "

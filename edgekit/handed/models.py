@@ -245,7 +245,7 @@ def _first(path: Path, needed: list[str], known: list[str], torch: Any) -> dict[
     from edgekit.frameworks.brought import torch as brought
 
     rows = stored(path, "")
-    brought.check_arrays(rows, known)
+    brought.check_arrays(rows, known, [name for name in known if name not in needed])
     named = {name: rows[name] for name in known if name in rows}
     if not named and f"{PLACE}0" in rows:
         named = {name: rows[f"{PLACE}{i}"] for i, name in enumerate(needed) if f"{PLACE}{i}" in rows}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.data import mapped
+from edgekit.data.user import parts_of
 from edgekit.errors import UsageError, WrongTypeError
 
 Array = NDArray[np.generic]
@@ -98,8 +99,10 @@ def _batch(batch: Any) -> dict[str, Array]:
             raise UsageError("a dict without arrays")
         return {str(name): _array(value, str(name)) for name, value in batch.items()}
     parts: Sequence[Any] = [batch]
-    if isinstance(batch, tuple) or (isinstance(batch, list) and batch and all(map(_is_tensor, batch))):
-        parts = list(batch)
+    if isinstance(batch, tuple):
+        parts = parts_of(batch)
+    elif isinstance(batch, list) and batch and all(map(_is_tensor, batch)):
+        parts = batch
     if len(parts) == 2 and isinstance(parts[0], Mapping):
         return {**_batch(parts[0]), "y": _array(parts[1], "labels")}
     if not parts:

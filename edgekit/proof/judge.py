@@ -102,10 +102,16 @@ def _beyond(name: str, output: OutputParity, limits: ParityLimits) -> Verdict:
                 name, f"{output.equal:.1%} of its integers are equal, at least {limits.equal_min:.0%} needed"
             )
     elif output.sqnr_db < limits.sqnr_db_min:
-        return _failed(name, f"SQNR {output.sqnr_db:.1f} dB, at least {limits.sqnr_db_min:g} dB needed")
+        sqnr = _less(output.sqnr_db, limits.sqnr_db_min)
+        return _failed(name, f"SQNR {sqnr} dB, at least {limits.sqnr_db_min:g} dB needed")
     elif output.cosine < limits.cosine_min:
         return _failed(name, f"cosine {output.cosine:.5f}, at least {limits.cosine_min:g} needed")
     return Verdict("PASS", "")
+
+
+def _less(value: float, least: float) -> str:
+    """A figure that misses its limit, with as many digits as tell it from that."""
+    return next(text for digits in (1, 3, 6, 17) if float(text := f"{value:.{digits}f}") < least or digits == 17)
 
 
 def _failed(name: str, wrong: str, hint: str = "") -> Verdict:
@@ -119,7 +125,8 @@ def _useless(name: str, output: OutputParity, limits: ParityLimits, *, classes: 
         return _useless_integers(name, output, hint)
     if output.variation_db is not None and output.variation_db < limits.variation_db_min:
         wrong = (
-            f"variation {output.variation_db:.1f} dB, at least {limits.variation_db_min:g} dB needed: the error is "
+            f"variation {_less(output.variation_db, limits.variation_db_min)} dB, at least "
+            f"{limits.variation_db_min:g} dB needed: the error is "
             f"large against how far the answers move (SQNR {output.sqnr_db:.1f} dB)"
         )
         return _failed(name, wrong, hint)

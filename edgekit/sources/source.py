@@ -27,6 +27,13 @@ ALLOWED = (
     "a zoo name (see `edgekit list models`), .keras, .h5, a SavedModel folder, .pt2, TorchScript .pt or .jit, .onnx, "
     "or file.py:function"
 )
+#: What stands in a file that hands in a model of ``save_pretrained``.
+_HUGGING_FACE = (
+    "Write a file whose function returns AutoModel.from_pretrained({0!r}) (or the class for your task), with "
+    "model.example_inputs, a dict of tensors as its tokenizer gives them; convert file.py:function."
+)
+#: Endings of files that hold weights and no model.
+_WEIGHTS = (".safetensors", ".npz", ".msgpack")
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
 _ZOO = re.compile(r"(?P<name>\w+)(:(?P<config>\w+))?(@(?P<framework>\w+))?")
 #: Endings of models that are one file each.
@@ -341,6 +348,10 @@ def _kind(path: Path) -> tuple[Kind, Framework]:
                 f"{path} is a folder, and a model of this ending is a file",
                 hint=f"Give the file in it: {inside[0]}." if inside else f"Allowed: {ALLOWED}.",
             )
+        if (path / "config.json").is_file():
+            raise UsageError(
+                f"{path} is a folder of Hugging Face, which holds no code", hint=_HUGGING_FACE.format(str(path))
+            )
         what = "an empty folder" if not any(path.iterdir()) else "a folder without saved_model.pb"
         raise UsageError(f"{path} is {what}, not a SavedModel", hint=f"Allowed: {ALLOWED}.")
     if not path.is_file():
@@ -358,7 +369,10 @@ def _kind(path: Path) -> tuple[Kind, Framework]:
         return "onnx", "onnx"
     if suffix in _PICKLES:
         return "torchscript", "torch"
-    raise UsageError(f"{path} has the extension {suffix or '(none)'!r}", hint=f"Allowed: {ALLOWED}.")
+    hint = (
+        "Weights alone: hand in file.py:function, which makes the model and loads them. " if suffix in _WEIGHTS else ""
+    )
+    raise UsageError(f"{path} has the extension {suffix or '(none)'!r}", hint=f"{hint}Allowed: {ALLOWED}.")
 
 
 def _existing(path: Path) -> None:

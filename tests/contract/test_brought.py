@@ -127,6 +127,32 @@ def test_an_array_that_is_no_argument_is_named_with_the_nearest(convert: Any, tm
     assert raised.value.hint.startswith("Did you mean 'mask'?")
 
 
+def test_labels_by_their_usual_name_are_no_input(convert: Any, tmp_path: Path) -> None:
+    """The file took them, and answered with a loss."""
+    ids, labels = np.ones((8, 6), "int64"), np.zeros(8, "int64")
+    np.savez(tmp_path / "data.npz", input_ids=ids, attention_mask=ids, labels=labels)
+    with pytest.raises(UsageError, match="an array 'labels', which forward takes to answer with a loss") as raised:
+        convert("hugging_face", "onnxruntime-fp32", evaluate=str(tmp_path / "data.npz"))
+    assert "Labels are called y" in raised.value.hint
+
+
+def test_a_word_that_the_table_lacks_is_told_with_the_values(convert: Any, tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 60, (40, 6))
+    ids[0] = 60
+    np.savez(tmp_path / "data.npz", input_ids=ids, attention_mask=np.ones_like(ids))
+    with pytest.raises(UsageError, match=r"'input_ids' has 0 to 5\d; 'attention_mask' has 1 to 1") as raised:
+        convert("hugging_face", "onnxruntime-fp32", inputs=IDS, evaluate=str(tmp_path / "data.npz"))
+    assert "word_embeddings" in str(raised.value) and "table has a row for" in raised.value.hint
+
+
+def test_an_array_that_the_model_does_without_is_left_out(convert: Any, tmp_path: Path) -> None:
+    ids = np.ones((8, 6), "int64")
+    np.savez(tmp_path / "data.npz", input_ids=ids, attention_mask=ids, token_type_ids=ids)
+    with pytest.raises(UsageError, match="the model's inputs are input_ids") as raised:
+        convert("hugging_face_decoder", "onnxruntime-fp32", evaluate=str(tmp_path / "data.npz"))
+    assert "Leave attention_mask" in raised.value.hint and "Did you mean" not in raised.value.hint
+
+
 def test_a_declared_input_that_is_no_argument_is_refused_with_the_nearest(convert: Any) -> None:
     with pytest.raises(UsageError, match="--input 'idz': the model's inputs are ids") as raised:
         convert("padded", "onnxruntime-fp32", inputs=("idz=1x8:int64",))

@@ -200,6 +200,11 @@ def test_parity_verdicts_name_the_output_and_the_limit() -> None:
     assert "cosine" in judge_parity(compare(reference, {**reference, "b": reference["b"] + 2}), loose).reason
 
 
+def test_a_figure_that_hardly_misses_its_limit_does_not_look_as_if_it_met_it() -> None:
+    found = [judge._less(value, 55) for value in (20.0, 54.96, 54.99983)]
+    assert found == ["20.0", "54.960", "54.999830"]
+
+
 def test_a_useless_output_fails_whatever_its_sqnr_is() -> None:
     answers = 1013 + 5 * np.random.default_rng(0).normal(size=(64, 1))
     found = compare({"y": answers}, {"y": np.round(answers / 16) * 16})

@@ -72,6 +72,9 @@ def test_arrays_without_names_are_the_inputs_in_their_order_and_then_labels(tmp_
     assert found.labels is not None and found.labels.tolist() == Y
     np.savez(tmp_path / "own.npz", X, X + 1)
     assert user.load(str(tmp_path / "own.npz"), TWO).labels is None
+    for nested in (((X, X + 1), Y), ([X, X + 1], Y), iter([((X, X + 1), Y)])):  # as model.fit takes it
+        samples.write(nested, tmp_path / "nested.npz", "evaluate")
+        assert (tmp_path / "nested.npz").read_bytes() == (tmp_path / "x.npz").read_bytes()
     with pytest.raises(UsageError, match="the model's inputs are a"):
         user.load(str(tmp_path / "x.npz"), ONE)
 

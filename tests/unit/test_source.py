@@ -86,6 +86,17 @@ def test_a_folder_needs_a_saved_model(tmp_path):
         resolve(str(tmp_path))
 
 
+def test_what_hugging_face_saves_needs_code(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="a folder of Hugging Face, which holds no code") as error:
+        resolve(str(tmp_path))
+    assert f"from_pretrained({str(tmp_path)!r})" in error.value.hint and "example_inputs" in error.value.hint
+    (tmp_path / "model.safetensors").write_bytes(b"12345678")
+    with pytest.raises(UsageError) as error:
+        resolve(str(tmp_path / "model.safetensors"))
+    assert error.value.hint.startswith("Weights alone: hand in file.py:function")
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".pt2", ".pt"])
 def test_an_empty_file_is_damaged(tmp_path, suffix):
     (tmp_path / f"model{suffix}").write_bytes(b"")

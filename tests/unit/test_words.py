@@ -113,6 +113,11 @@ def test_without_labels_it_says_what_the_status_rests_on() -> None:
     )
 
 
+def test_where_parity_failed_first_labels_are_not_said_to_be_missing() -> None:
+    failed = two_outputs().model_copy(update={"status": "FAIL_PARITY"})
+    assert dict(words.facts(failed))["accuracy"] == "not measured: parity comes first"
+
+
 def test_a_clear_interval_of_a_short_time_is_not_called_unclear() -> None:
     small = TIMED.model_copy(update={"verdict": "TOO_SMALL_TO_TELL", "float_cpu_ms": 0.01})
     said = dict(words.facts(result(small)))["latency"]

@@ -38,9 +38,9 @@ def gained(run: Run, trial: Trial, chosen: Candidate | None) -> Gain | None:
     ):
         return None
     parts = {part.part: part for part in sources.parts(trial.checkpoint.source)}
-    before = replace(
-        trial, checkpoint=replace(trial.checkpoint, parts=parts, recipe=None, steps=None), label="unpruned"
-    )
+    # Ranges of the training are of the trained model's tensors, which the source's need not be called like.
+    source = replace(trial.checkpoint, parts=parts, recipe=None, steps=None, ranges=())
+    before = replace(trial, checkpoint=source, label="unpruned")
     against, other = _without(run, before, trial.twin, chosen)
     size, compressed = package.size(chosen), package.compressed_size(chosen)
     size_without, compressed_without = package.size(other), package.compressed_size(other)

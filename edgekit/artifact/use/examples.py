@@ -113,8 +113,8 @@ def _openvino(part: Part, result: Result) -> _Program:
 
 def _executorch(part: Part, result: Result) -> _Program:
     imports = ["import torch", "from executorch.runtime import Runtime"]
-    if result.precision.startswith("int4"):
-        imports.append("import executorch.kernels.quantized  # operators that an int4 table is read by")
+    if any(layer.kind == "embedding" and "float" not in layer.weight_type for layer in part.audit.layers):
+        imports.append("import executorch.kernels.quantized  # what reads a table in integers")
     opened = [
         f"program = Runtime.get().load_program({part.file!r})",
         f"method = program.load_method({part.entry or 'forward'!r})",

@@ -131,12 +131,22 @@ def by_name(model: nn.Module) -> list[str]:
     return [name for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
-def check_arrays(arrays: Iterable[str], known: Sequence[str]) -> None:
+#: What training code calls labels; a parameter of ``forward`` that answers with a loss.
+LABELS = ("labels", "label", "targets", "target")
+
+
+def check_arrays(arrays: Iterable[str], known: Sequence[str], optional: Sequence[str] = ()) -> None:
     """Refuse samples with an array that ``forward`` has no parameter for, which nothing else would miss.
 
-    Labels (``y``), arrays by place (``arr_0``) and ``x`` for an only input have no parameter of their name.
+    Labels (``y``), arrays by place (``arr_0``) and ``x`` for an only input have no parameter of their name. An
+    ``optional`` parameter for labels is no input that nobody else named: the file would answer with a loss.
     """
     for name in arrays:
+        if name in LABELS and name in optional:
+            raise UsageError(
+                f"the samples have an array {name!r}, which forward takes to answer with a loss",
+                hint=f"Labels are called y: rename it, or leave it out. An input it is if example_inputs has {name!r}.",
+            )
         if name not in (*known, "x", "y") and not name.startswith("arr_"):
             raise UsageError(
                 f"the samples have an array {name!r}; the parameters of forward are {', '.join(known)}",

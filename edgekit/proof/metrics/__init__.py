@@ -14,10 +14,14 @@ import functools
 import importlib
 import pkgutil
 
-from edgekit.errors import unknown_name
+from edgekit.errors import UsageError, unknown_name
 from edgekit.proof.metrics.metric import CHUNK, Metric, agreement, first_output, predictions
 
 __all__ = ["CHUNK", "Metric", "agreement", "first_output", "metric", "names", "predictions"]
+
+
+#: What other tools call some of them.
+_ALSO = {"accuracy": "top1", "acc": "top1", "sparse_categorical_accuracy": "top1", "mean_absolute_error": "mae"}
 
 
 def names() -> list[str]:
@@ -28,6 +32,10 @@ def names() -> list[str]:
 def metric(name: str) -> Metric:
     """Find a metric; raises ``UsageError`` with the nearest name."""
     found = _metrics().get(name)
+    if found is None and name in _ALSO:
+        raise UsageError(
+            f"unknown metric {name!r}", hint=f"Here it is called {_ALSO[name]!r}. See `edgekit list metrics`."
+        )
     if found is None:
         raise unknown_name("metric", name, names())
     return found

@@ -86,7 +86,8 @@ def save(spec: Any, weights_folder: str | Path | None, folder: Path) -> None:
         },
         "rootModelIdentifier": _ITEMS[0][0],
     }
-    (folder / "Manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
+    # As coremltools indents it: it writes the file again when it opens the package, and the seal would not hold.
+    (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", "utf-8")
 
 
 def name_tensors(spec: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
