@@ -212,6 +212,13 @@ def names() -> list[str]:
     return catalogue.names("targets")
 
 
+#: What other tools call the formats.
+_ALSO = {
+    "onnx": "onnxruntime", "ort": "onnxruntime", "litert": "tflite", "lite": "tflite", "trt": "tensorrt",
+    "ov": "openvino", "et": "executorch", "pte": "executorch", "mlmodel": "coreml", "mlpackage": "coreml",
+}  # fmt: skip
+
+
 def load(name: str) -> Target:
     """Read a target by name or by path of a TOML file; raises ``UsageError`` naming the wrong key."""
     if not name.strip():
@@ -219,6 +226,9 @@ def load(name: str) -> Target:
             "a target has an empty name",
             hint="Leave out the comma too many, or name it: `edgekit list targets` lists them.",
         )
+    first, dash, rest = name.partition("-")
+    if first in _ALSO and (called := f"{_ALSO[first]}{dash}{rest}") in names():
+        raise UsageError(f"unknown target {name!r}", hint=f"Here it is called {called!r}. See `edgekit list targets`.")
     return parse(catalogue.find("targets", name))
 
 

@@ -36,6 +36,10 @@ def example(row: Sequence[int] = (3, 224, 224)) -> str:
     )
 
 
+#: A number by itself is that of all channels.
+_ONE_OR_MORE = BeforeValidator(lambda said: (said,) if isinstance(said, int | float) else said)
+
+
 class Preprocessing(BaseModel):
     """What makes a model's input of an image: ``(pixel * scale - mean) / std``, pixels from 0 to 255.
 
@@ -59,8 +63,8 @@ class Preprocessing(BaseModel):
     layout: Literal["channels_last", "channels_first"]
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
     scale: Annotated[float, Field(gt=0)]
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    mean: Annotated[tuple[float, ...], _ONE_OR_MORE] = (0.0,)
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], _ONE_OR_MORE] = (1.0,)
     colour: Annotated[
         Literal["rgb", "bgr", "grey"], BeforeValidator(lambda said: "grey" if said == "gray" else said)
     ] = "rgb"

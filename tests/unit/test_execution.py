@@ -9,9 +9,11 @@ import pytest
 
 from edgekit.data import plan, rows
 from edgekit.data.tasks import Samples
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.proof import execution, metrics
 from edgekit.proof.accuracy import measure_accuracy
+from edgekit.proof.speed import opened
+from edgekit.result import IO
 from edgekit.signature import WHOLE, Signature, TensorSpec
 from edgekit.steps import score
 
@@ -99,3 +101,11 @@ def test_an_output_that_the_file_lacks_is_named(ran: dict[str, Path], tmp_path: 
     more = Signature(SIGNATURE.inputs, (*SIGNATURE.outputs, TensorSpec("boxes", (1, 4))))
     with pytest.raises(UnsupportedError, match=r"lacks the outputs \['boxes'\]"):
         execution.in_runtime({WHOLE: Scaled(1.0)}, {WHOLE: more}, ran["samples.npz"], None, tmp_path)
+
+
+def test_samples_without_names_are_the_inputs_in_their_order() -> None:
+    specs = [IO(name=name, shape=(1, 3), dtype="float32") for name in ("a", "b")]
+    found = opened.samples(specs, {"arr_0": X, "arr_1": X + 1, "arr_2": X[:, 0]}, "unnamed.npz")
+    np.testing.assert_array_equal(found[0]["b"], X[:1] + 1)
+    with pytest.raises(UsageError, match="has no array 'b'; it has a, arr_0"):
+        opened.samples(specs, {"a": X, "arr_0": X}, "half.npz")

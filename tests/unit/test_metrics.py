@@ -33,6 +33,9 @@ def test_registry_finds_metrics_by_name_and_suggests() -> None:
     with pytest.raises(UsageError) as caught:
         metric("top_1")
     assert "top1" in caught.value.hint
+    with pytest.raises(UsageError, match="unknown metric 'accuracy'") as caught:
+        metric("accuracy")
+    assert caught.value.hint.startswith("Here it is called 'top1'.")
 
 
 def test_top1_counts_each_sample_as_zero_or_one() -> None:

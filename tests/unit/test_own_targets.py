@@ -145,3 +145,10 @@ def test_an_unknown_key_is_named_with_the_nearest(tmp_path, there, written, near
     with pytest.raises(UsageError) as caught:
         target.load(str(path))
     assert nearest in caught.value.hint
+
+
+@pytest.mark.parametrize(("typed", "called"), [("onnx-int8", "onnxruntime-int8"), ("litert-fp16", "tflite-fp16")])
+def test_what_other_tools_call_a_format_is_told_by_its_name_here(typed, called):
+    with pytest.raises(UsageError, match=f"unknown target '{typed}'") as raised:
+        target.load(typed)
+    assert raised.value.hint.startswith(f"Here it is called '{called}'.")

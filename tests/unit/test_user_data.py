@@ -413,6 +413,16 @@ def test_preprocessing_is_scale_then_mean_then_std(tmp_path):
     np.testing.assert_allclose(samples.inputs["image"][3, :, 3, 3], [(127.5 - 1) / 2, -2 / 4, -3 / 8])
 
 
+def test_one_number_is_the_mean_of_all_channels(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "three").mkdir()
+    one = user.load(folder_of_images(tmp_path / "one", TOML + "mean = 0.5\nstd = 2\n"), ONE)
+    three = user.load(
+        folder_of_images(tmp_path / "three", TOML + "mean = [0.5, 0.5, 0.5]\nstd = [2.0, 2.0, 2.0]\n"), ONE
+    )
+    np.testing.assert_array_equal(one.inputs["image"], three.inputs["image"])
+
+
 @pytest.mark.parametrize("word", ["grey", "gray"])
 def test_grey_images_have_one_channel(tmp_path, word):
     grey = Signature((TensorSpec("image", (1, 4, 4, 1)),), ONE.outputs)

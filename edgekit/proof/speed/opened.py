@@ -183,6 +183,9 @@ def samples(specs: Sequence[IO], arrays: Arrays, file: str) -> Sequence[Arrays]:
     Raises:
         UsageError: an array is missing, empty or of another shape.
     """
+    named = {f"arr_{place}": spec.name for place, spec in enumerate(specs)}  # as numpy.savez calls what nobody named
+    if named.keys() <= arrays.keys() and not any(spec.name in arrays for spec in specs):
+        arrays = {named.get(key, key): array for key, array in arrays.items()}
     if missing := [spec.name for spec in specs if spec.name not in arrays]:
         raise UsageError(f"{file} has no array {missing[0]!r}; it has {', '.join(arrays) or 'none'}")
     if without := [spec.name for spec in specs if not arrays[spec.name].ndim or not len(arrays[spec.name])]:
