@@ -79,6 +79,17 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def test_opening_a_package_does_not_break_its_seal(packages: Path, tmp_path: Path) -> None:
+    """coremltools writes the manifest again when it opens a package."""
+    import coremltools as ct
+
+    found = next(packages.rglob("*.mlpackage"))
+    shutil.copytree(found, own := tmp_path / found.name)
+    before = _hashes(own)
+    ct.models.MLModel(str(own), skip_model_load=True)
+    assert _hashes(own) == before
+
+
 def test_packages_are_the_same_in_every_process(packages: Path, tmp_path: Path) -> None:
     again = _converted(tmp_path, "2")
     first = {k: v for k, v in _hashes(packages).items() if not k.endswith(".npz")}
