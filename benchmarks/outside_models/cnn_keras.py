@@ -1,4 +1,4 @@
-"""Convolutional networks of keras.applications, at their own depth."""
+"""Convolutional networks of keras.applications, at their own depth, with random weights that behave."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ def samples_xception() -> Any:
 def samples_efficientnet_v2() -> Any:
     """Images of 64 pixels from 0 to 255."""
     return images(last=True, scale=40.0, shift=128.0)
-
-
-def densenet() -> Any:
-    """DenseNet-121 (concatenations): keras.applications."""
-    import keras
-
-    return keras_model(keras.applications.DenseNet121(weights=None, input_shape=(64, 64, 3), classes=10))
 
 
 def xception() -> Any:

@@ -24,7 +24,7 @@ from edgekit.toolchains.openvino import nncf
 from edgekit.toolchains.openvino.export import finish, from_program, names_of, read
 from edgekit.toolchains.openvino.passes.constants import compute_constants
 from edgekit.toolchains.openvino.passes.ranges import estimate, give, grids
-from edgekit.toolchains.openvino.passes.reductions import keep_axes
+from edgekit.toolchains.openvino.passes.reductions import keep_axes, written_norms
 from edgekit.toolchains.openvino.passes.strides import take_before
 from edgekit.toolchains.openvino.passes.widths import widen
 
@@ -78,8 +78,9 @@ def _static(model: ov.Model, request: Request, *, note: str = "", **settings: An
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
     own, named = request.estimator.by_tool, names_of(model)
+    floats = [*found.floats, *(written_norms(model) if set(NORMS) <= set(settings.get("keep_float", ())) else ())]
     quantized = nncf.quantize(
-        model, calibration_of(request), ignored=found.floats, own_ranges=own, on_grid=request.on_grid, **settings
+        model, calibration_of(request), ignored=floats, own_ranges=own, on_grid=request.on_grid, **settings
     )
     if not own:
         estimate(quantized, model, request)

@@ -1,4 +1,4 @@
-"""Means over positions whose features lie last: channels-last pooling, and tokens of transformers."""
+"""Means over an axis: of positions whose features lie last, and of the squares that a norm divides by."""
 
 from __future__ import annotations
 
@@ -32,3 +32,40 @@ def keep_axes(model: ov.Model) -> None:
 def _snake(kind: str) -> str:
     """``ReduceMean`` -> ``reduce_mean``."""
     return "reduce_" + kind.removeprefix("Reduce").lower()
+
+
+def written_norms(model: ov.Model) -> list[str]:
+    """Operators of norms by the mean of squares (RMSNorm) that are written out, up to what scales the input.
+
+    On one grid with the largest squares small ones are zero, and what they divide is not the norm any more.
+    """
+    found: list[str] = []
+    for node in model.get_ordered_ops():
+        squares = node.input_value(0).get_node() if node.get_type_name() == "ReduceMean" else None
+        if squares is None or not _squares(squares):
+            continue
+        path = [squares, node]
+        while (reader := _only_reader(path[-1])) and reader.get_type_name() in _AFTER:
+            path.append(reader)
+            if reader.get_type_name() == "Multiply":
+                break
+        if "Sqrt" in {one.get_type_name() for one in path} or "Power" in {one.get_type_name() for one in path[2:]}:
+            found += [one.get_friendly_name() for one in path]
+    return found
+
+
+#: What lies between a mean of squares and the product with the norm's input.
+_AFTER = ("Add", "Sqrt", "Divide", "Power", "Multiply", "Reshape")
+
+
+def _squares(node: ov.Node) -> bool:
+    """Whether it is numbers times themselves."""
+    if node.get_type_name() == "Power":
+        power = node.input_value(1).get_node()
+        return power.get_type_name() == "Constant" and bool((power.get_data() == 2).all())
+    return node.get_type_name() == "Multiply" and node.input_value(0) == node.input_value(1)
+
+
+def _only_reader(node: ov.Node) -> ov.Node | None:
+    readers = node.output(0).get_target_inputs()
+    return next(iter(readers)).get_node() if len(readers) == 1 else None
