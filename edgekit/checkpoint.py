@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from edgekit.result.recipe import RecipeFacts
 from edgekit.scheme import Range
-from edgekit.signature import WHOLE, Framework, Signature
+from edgekit.signature import BOXES, SCORES, WHOLE, Framework, Signature, TensorSpec
 from edgekit.sources import source as sources
 from edgekit.sources.source import Source
 
@@ -107,5 +107,29 @@ class Checkpoint:
 
 
 def with_roles(signature: Signature, roles: Mapping[str, str]) -> Signature:
-    """The signature with what outputs are for, as far as somebody says more than it does."""
-    return replace(signature, outputs=tuple(replace(o, role=roles.get(o.name, o.role)) for o in signature.outputs))
+    """The signature with what outputs are for, as far as somebody says more than it does.
+
+    Of a detector's outputs that also says which axis has different things along it: coordinates, and classes. Along the
+    other one lie its boxes, of which one in a corner of the image may hardly ever move.
+    """
+    outputs = [replace(o, role=roles.get(o.name, o.role)) for o in signature.outputs]
+    counts = {o.shape[3 - _box_axis(o)] for o in outputs if o.role in BOXES and len(o.shape) == 3}
+    return replace(signature, outputs=tuple(_with_its_axis(o, counts) if o.name in roles else o for o in outputs))
+
+
+def _with_its_axis(output: TensorSpec, counts: Collection[int]) -> TensorSpec:
+    """An output of a detector with the axis of coordinates and classes; ``counts`` is how many boxes it has."""
+    if len(output.shape) != 3 or output.shape[0] != 1:
+        return output
+    if output.role in BOXES or "+" in output.role:
+        return replace(output, channels=(_box_axis(output),))
+    if output.role in SCORES and counts:
+        turned = output.shape[1] not in counts and output.shape[2] in counts
+        return replace(output, channels=(1 if turned else 2,))
+    return output
+
+
+def _box_axis(output: TensorSpec) -> int:
+    """The axis of what there is of a box: as ``data/detection.py`` reads them."""
+    alone = output.role in BOXES
+    return 2 if (output.shape[2] == 4 if alone else output.shape[2] <= output.shape[1]) else 1

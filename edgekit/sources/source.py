@@ -352,6 +352,9 @@ def _kind(path: Path) -> tuple[Kind, Framework]:
             raise UsageError(
                 f"{path} is a folder of Hugging Face, which holds no code", hint=_HUGGING_FACE.format(str(path))
             )
+        inside = sorted(member for member in path.iterdir() if member.suffix.lower() in _FILES)
+        if inside:
+            raise UsageError(f"{path} is a folder, not a SavedModel", hint=f"Give the file in it: {inside[0]}.")
         what = "an empty folder" if not any(path.iterdir()) else "a folder without saved_model.pb"
         raise UsageError(f"{path} is {what}, not a SavedModel", hint=f"Allowed: {ALLOWED}.")
     if not path.is_file():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from edgekit.checkpoint import with_roles
 from edgekit.data import detection, tasks
 from edgekit.data.tasks import scenes
 from edgekit.errors import UsageError
@@ -20,7 +21,7 @@ from edgekit.proof.judge import judge_accuracy, judge_parity
 from edgekit.proof.metrics import metric
 from edgekit.proof.parity import compare
 from edgekit.schemes import SCHEMES
-from edgekit.signature import BOXES
+from edgekit.signature import BOXES, Signature, TensorSpec
 
 CLASSES = 3
 
@@ -399,3 +400,18 @@ def test_centred_boxes_and_no_offset_are_the_corners_again() -> None:
     corners = np.random.default_rng(0).uniform(0, 32, (2, 5, 4))
     corners[..., 2:] += corners[..., :2]
     np.testing.assert_allclose(detection.from_default(np.zeros((2, 5, 4)), detection.centred(corners)), corners)
+
+
+def test_boxes_of_a_detector_are_no_channels() -> None:
+    """Of a box in a corner, whose score hardly moves, a useless channel was told."""
+
+    def channels(roles: dict[str, str], **shapes: tuple[int, ...]) -> list[tuple[int, ...] | None]:
+        outputs = tuple(TensorSpec(name, shape) for name, shape in shapes.items())
+        return [o.channels for o in with_roles(Signature((TensorSpec("x", (1, 3)),), outputs), roles).outputs]
+
+    both = {"boxes": "boxes", "scores": "scores"}
+    assert channels(both, boxes=(1, 64, 4), scores=(1, 64, 3)) == [(2,), (2,)]
+    assert channels(both, boxes=(1, 4, 64), scores=(1, 3, 64)) == [(1,), (1,)]
+    assert channels(both, boxes=(1, 64, 4), scores=(1, 3, 64)) == [(2,), (1,)]
+    assert channels({"y": "boxes-cxcywh+scores"}, y=(1, 84, 8400)) == [(1,)]
+    assert channels({}, boxes=(1, 64, 4)) == channels({"y": "classes"}, y=(1, 64, 3)) == [None]

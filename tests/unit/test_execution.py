@@ -109,3 +109,16 @@ def test_samples_without_names_are_the_inputs_in_their_order() -> None:
     np.testing.assert_array_equal(found[0]["b"], X[:1] + 1)
     with pytest.raises(UsageError, match="has no array 'b'; it has a, arr_0"):
         opened.samples(specs, {"a": X, "arr_0": X}, "half.npz")
+
+
+def test_a_sample_of_another_layout_is_not_laid_out_anew_in_silence() -> None:
+    image = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    for shape in ((1, 3, 4, 5), (-1, 3, 4, 5), (-1, 3, -1, -1), (3, 4, 5)):
+        spec = IO(name="x", shape=shape, dtype="float32")
+        [first, _] = opened.samples([spec], {"x": image}, "images.npz")
+        np.testing.assert_array_equal(first["x"].reshape(3, 4, 5), image[0])
+        for wrong in (image.transpose(0, 2, 3, 1), image.reshape(2, -1)):
+            with pytest.raises(UsageError, match="a sample of 'x' has the shape"):
+                opened.samples([spec], {"x": wrong}, "images.npz")
+    one = IO(name="x", shape=(1, 1), dtype="float32")
+    assert opened.samples([one], {"x": np.zeros(2, np.float32)}, "numbers.npz")[0]["x"].shape == (1, 1)

@@ -86,6 +86,13 @@ def test_a_folder_needs_a_saved_model(tmp_path):
         resolve(str(tmp_path))
 
 
+def test_a_folder_with_a_model_in_it_names_that(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"12345678")
+    with pytest.raises(UsageError, match="is a folder, not a SavedModel") as error:
+        resolve(str(tmp_path))
+    assert error.value.hint == f"Give the file in it: {tmp_path / 'model.onnx'}."
+
+
 def test_what_hugging_face_saves_needs_code(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="a folder of Hugging Face, which holds no code") as error:

@@ -45,7 +45,9 @@ def load(source: Source) -> Loaded:
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     check_finite((name, array, False) for name, array in weights.items())
     found = inputs.found(source.given, model)
-    declared = inputs.declared(model, source.inputs)
+    said = {spec.name for spec in source.inputs}
+    seen = [spec for spec in inputs.shown(found, source.shown) if spec.name not in said]
+    declared = inputs.declared(model, [*source.inputs, *seen])
     inputs.check_open(model, found, declared)
     specs, more = merge_inputs(found, [one.name for one in found], declared)
     inputs.fix(model, specs)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
 
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import NoShapeError, UnsupportedError, UsageError
 from edgekit.frameworks.loaded import Arrays, Found
 from edgekit.signature import TensorSpec
 from edgekit.sources.source import DTYPES
@@ -59,11 +60,20 @@ def declared(model: onnx.ModelProto, given: Sequence[TensorSpec]) -> list[Tensor
     return list(said.values())
 
 
+def shown(found: Sequence[Found], samples: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """What samples show of the inputs, in the types that the graph takes; whole numbers may be of another width."""
+    types = {one.name: one.dtype for one in found}
+    arrays = [spec for spec in samples if spec.name in types]
+    if not arrays and len(found) == 1:
+        arrays = [replace(spec, name=found[0].name) for spec in samples if spec.name in ("x", "arr_0")]
+    return [replace(spec, dtype=types[spec.name]) for spec in arrays]
+
+
 def check_open(model: onnx.ModelProto, found: Sequence[Found], given: Sequence[TensorSpec]) -> None:
     """Refuse axes whose length nobody said, by their names.
 
     Raises:
-        UsageError: there are some.
+        NoShapeError: there are some; samples may show them.
     """
     said = {spec.name for spec in given}
     missing = [one for one in found if one.fixed() is None and one.name not in said]
@@ -81,7 +91,10 @@ def check_open(model: onnx.ModelProto, found: Sequence[Found], given: Sequence[T
         f":{one.dtype}"
         for one in missing
     )
-    raise UsageError(f"the model leaves the length of {named} open", hint=f"{example} (with your own lengths)")
+    raise NoShapeError(
+        f"the model leaves the length of {named} open",
+        hint=f"{example} (with your own lengths), or samples with --calibrate.",
+    )
 
 
 def fix(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:

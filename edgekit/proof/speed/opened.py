@@ -196,17 +196,29 @@ def samples(specs: Sequence[IO], arrays: Arrays, file: str) -> Sequence[Arrays]:
         sample = {}
         for spec in specs:
             array = arrays[spec.name][row]
-            alike = len(array.shape) == len(spec.shape)
-            alike = alike and all(size in (-1, own) for own, size in zip(array.shape, spec.shape, strict=True))
-            try:
-                sample[spec.name] = array if alike else array.reshape(spec.shape)
-            except ValueError as error:
+            fitted = _fitted(array, spec.shape)
+            if fitted is None:
                 raise UsageError(
                     f"{file}: a sample of {spec.name!r} has the shape {array.shape}; the file takes {spec.shape}",
-                    hint="Its first axis is the sample.",
-                ) from error
+                    hint="Its first axis is the sample; the others lie as in the file (channels first or last).",
+                )
+            sample[spec.name] = fitted
         found.append(sample)
     return found
+
+
+def _fitted(array: NDArray[np.generic], wanted: tuple[int, ...]) -> NDArray[np.generic] | None:
+    """A sample in a shape, of which -1 takes any size; axes of one place come and go, no others change places."""
+    if _alike(array.shape, wanted):
+        return array
+    if wanted[:1] in ((1,), (-1,)) and _alike(array.shape, wanted[1:]):
+        return array[None]
+    own, others = ([size for size in shape if size != 1] for shape in (array.shape, wanted))
+    return array.reshape(wanted) if own == others else None
+
+
+def _alike(own: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(own) == len(wanted) and all(size in (-1, one) for one, size in zip(own, wanted, strict=True))
 
 
 def _drawn(spec: IO, rng: np.random.Generator) -> NDArray[np.generic]:
