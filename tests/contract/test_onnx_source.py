@@ -83,6 +83,17 @@ def test_static_int8_of_two_inputs_that_share_a_weight(convert: Any, tmp_path: P
     assert result.parity.samples > 300
 
 
+@pytest.mark.parametrize("named", ["ids", "x"])
+def test_samples_show_the_lengths_that_a_graph_leaves_open(convert: Any, tmp_path: Path, named: str) -> None:
+    """Whole numbers of another width are taken, as for a model of any other kind."""
+    np.savez(tmp_path / "words.npz", **{named: np.random.default_rng(0).integers(0, 50, (64, 12), "int32")})
+    file = onnx_models.write(onnx_models.tokens(), tmp_path)
+    result = convert(file, "onnxruntime-fp32", calibrate=str(tmp_path / "words.npz"))
+    assert result.status == "PASS", result.reason
+    [part] = result.parts.values()
+    assert (part.inputs[0].shape, part.inputs[0].dtype) == ((1, 12), "int64")
+
+
 def test_the_artifact_answers_as_the_model_does_outside_of_edgekit(convert: Any, tmp_path: Path) -> None:
     """The verdict by hand: the given file and the artifact, each by ONNX Runtime itself, on samples of our own."""
     make, options = GOOD["tokens"]
