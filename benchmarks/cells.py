@@ -1,4 +1,8 @@
-"""The cells of the matrix, which are those of the suite ``full``, and a few of them that cover it."""
+"""The cells of the matrix, which are those of the suite ``full``, and a few of them that cover it.
+
+``python -m benchmarks.cells`` chooses the covering ones anew and writes them into ``covering.txt``: it pays where rows say
+of many cells that they take another time than they did.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from edgekit.jobs.store import Store
 
 #: What was measured of every cell, see ``results_page.py``.
 ROWS = Path(__file__).parent / "results" / "matrix.jsonl"
+#: The covering cells as they were chosen last.
+LISTED = Path(__file__).parent / "covering.txt"
 #: Kinds of architecture by which each target is met in the covering cells.
 KINDS = 2
 #: By how many architectures each target is met in the covering cells.
@@ -45,17 +51,25 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
 
     Each format is met by every kind of architecture, each target by ``KINDS`` of them, by ``LEAST`` architectures and
     from both frameworks, each architecture in both frameworks at least once; cells of which the last row says that a
-    format has no file count for none of it. What is taken next is what meets most of
+    format has no file count for none of it. Those of ``covering.txt`` are taken first, so that rows that come in do not
+    choose other ones; where they leave a need open, as of a new architecture, what is taken next is what meets most of
     that for the time that it takes (the greedy rule of Chvatal, A Greedy Heuristic for the Set-Covering Problem, 1979);
     where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred. Cells ``always``
     asked for come on top: which of them there are changes none of the others.
     """
-    cost, wanted = costs(), _wanted()
+    listed = set(LISTED.read_text().split())
+    return sorted({*_chosen([cell for cell in every() if name_of(cell) in listed]), *always}, key=name_of)
+
+
+def _chosen(taken: list[Cell]) -> list[Cell]:
+    """What is taken, and cells for the needs that it leaves open."""
+    cost, wanted, taken = costs(), _wanted(), list(taken)
     met: dict[Need, set[str]] = defaultdict(set)
+    for cell in taken:
+        _met_by(cell, met)
     without = {cell for cell, row in _known().items() if row.status == "UNSUPPORTED"}
     queue = [(-math.inf, _hash(cell), cell) for cell in every() if cell not in without]
     heapq.heapify(queue)
-    taken: list[Cell] = []
     while queue:
         # What a cell still meets only becomes less: one that is first with its worth of now is the best of all.
         _, tie, cell = heapq.heappop(queue)
@@ -65,9 +79,13 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
             heapq.heappush(queue, (-worth, tie, cell))
         elif needs:
             taken.append(cell)
-            for need, part in _meets(cell):
-                met[need].add(part)
-    return sorted({*taken, *always}, key=name_of)
+            _met_by(cell, met)
+    return taken
+
+
+def _met_by(cell: Cell, met: dict[Need, set[str]]) -> None:
+    for need, part in _meets(cell):
+        met[need].add(part)
 
 
 @functools.cache
@@ -147,3 +165,7 @@ def _kind(model: str) -> str:
 @functools.cache
 def _format(name: str) -> str:
     return target.load(name).format
+
+
+if __name__ == "__main__":
+    LISTED.write_text("".join(f"{name_of(cell)}\n" for cell in sorted(_chosen([]), key=name_of)))

@@ -46,6 +46,9 @@ def test_covering_cells_are_few_and_the_same_in_every_run() -> None:
     assert least <= len(chosen) <= 1.2 * least  # each is taken for itself, not all of them together
     always = [cell for cell in cells.every() if cell.model == "lenet5"][:3]
     assert set(always) <= set(cells.covering(always))
+    listed = cells.LISTED.read_text().split()
+    assert listed == sorted(set(listed)) and set(listed) <= {cells.name_of(cell) for cell in chosen}
+    assert len(chosen) <= len(listed) + 10, "choose anew: python -m benchmarks.cells"
 
 
 def test_covering_cells_are_the_quick_ones_and_the_dear_ones_are_met_where_nothing_else_does() -> None:
