@@ -159,6 +159,11 @@ def check(samples: Samples, signature: Signature, where: str) -> Samples:
     names = [spec.name for spec in signature.inputs]
     missing = [name for name in names if name not in samples.inputs]
     extra = sorted(set(samples.inputs) - set(names))
+    if missing and extra and all(name.startswith("arr_") for name in samples.inputs):
+        raise UsageError(
+            f"{where} has {len(samples.inputs)} arrays without names; the model takes {', '.join(names)}, then labels",
+            hint="One array for each input in their order, then one of labels if there are any; or give them names.",
+        )
     if missing or extra:
         raise UsageError(
             f"{where} has {', '.join(samples.inputs) or 'no inputs'}; the model's inputs are {', '.join(names)}",

@@ -261,8 +261,9 @@ def _finish(
         sample, returned = _first_run(module, tried)
     except Exception as error:  # the user's model may raise anything
         shapes = ", ".join(f"{t.name}={'x'.join(map(str, t.shape))}:{t.dtype}" for t in inputs)
-        said = "--input" if source.inputs else "the inputs that it was exported with"
-        hint = f"Check {'its example_inputs' if source.kind == 'python' and not source.inputs else said}."
+        said = "its example_inputs" if source.kind == "python" else "the inputs that it was exported with"
+        shown = "the samples of --calibrate or --evaluate, whose shapes these are" if source.shown else said
+        hint = f"Check {'--input' if source.inputs else shown}."
         raise UsageError(f"{source.given} does not run on {shapes}: {faults.told(error, module)}", hint=hint) from error
     outputs = named(returned, torch.is_tensor, lenient=True)
     if not outputs:

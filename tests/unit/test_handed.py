@@ -75,7 +75,7 @@ def test_arrays_without_names_are_the_inputs_in_their_order_and_then_labels(tmp_
     for nested in (((X, X + 1), Y), ([X, X + 1], Y), iter([((X, X + 1), Y)])):  # as model.fit takes it
         samples.write(nested, tmp_path / "nested.npz", "evaluate")
         assert (tmp_path / "nested.npz").read_bytes() == (tmp_path / "x.npz").read_bytes()
-    with pytest.raises(UsageError, match="the model's inputs are a"):
+    with pytest.raises(UsageError, match="has 3 arrays without names; the model takes a, then labels"):
         user.load(str(tmp_path / "x.npz"), ONE)
 
 

@@ -84,6 +84,14 @@ def test_of_one_that_cannot_be_served_the_others_are_kept(
         said = capsys.readouterr().out
         assert "null-int8\tPASS" in said and "null-fp32: the toolchain is on holiday" in said
         assert "null-fp32, next step: Wait." in said
+        # What one target would say of itself stands below the table.
+        for note in raised.value.ended["null-int8"].notes:  # type: ignore[union-attr]
+            assert f"null-int8, note: {note}" in said
+
+
+def test_what_is_said_of_several_targets_is_said_once() -> None:
+    error = FailedError("the sky fell", hint="Look up.")
+    assert list(several._below({"a": error, "b": error})) == ["a, b: the sky fell", "a, b, next step: Look up."]
 
 
 def test_targets_are_named_by_commas_and_again(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgekit import api
 from edgekit.artifact import words
@@ -15,6 +15,8 @@ from edgekit.errors import EdgekitError
 from edgekit.jobs import interruption
 from edgekit.result import Result
 from edgekit.several import Options, SeveralError
+
+T = TypeVar("T")
 
 
 def named(given: Sequence[str]) -> list[str]:
@@ -49,13 +51,39 @@ def show(ended: Mapping[str, Result | EdgekitError], *, require_speedup: bool, a
     else:
         interruption.finish()
         sys.stdout.write(columns([_row(name, one) for name, one in ended.items()]))
-        for name, one in ended.items():
-            if reason := str(one) if isinstance(one, EdgekitError) else one.reason:
-                print_line(f"{name}: {reason}")
-            if hint := one.hint if isinstance(one, EdgekitError) else one.error and one.error.hint:
-                print_line(f"{name}, next step: {hint}")
+        for line in _below(ended):
+            print_line(line)
     slow = [one for one in ended.values() if isinstance(one, Result) and not _is_faster(one)]
     return DEMAND_NOT_MET if require_speedup and slow and not exits[worst] else exits[worst]
+
+
+def _below(ended: Mapping[str, Result | EdgekitError]) -> Iterator[str]:
+    """What stands below the table, once where it is said of several targets: reasons, what flags mean, notes."""
+    results = {name: one for name, one in ended.items() if isinstance(one, Result)}
+    for (reason, hint), names in _grouped((name, _why(one)) for name, one in ended.items()):
+        if reason:
+            yield f"{names}: {reason}"
+        if hint:
+            yield f"{names}, next step: {hint}"
+    for (flag, meaning), names in _grouped((name, said) for name, one in results.items() for said in words.flags(one)):
+        yield f"{names}, flag {flag}: {meaning}"
+    for note, names in _grouped((name, note) for name, one in results.items() for note in one.notes):
+        yield f"{names}, note: {note}"
+
+
+def _why(ended: Result | EdgekitError) -> tuple[str, str]:
+    """The reason for how a target ended, and what may help."""
+    if isinstance(ended, EdgekitError):
+        return str(ended), ended.hint
+    return ended.reason, (ended.error and ended.error.hint) or ""
+
+
+def _grouped(said: Iterable[tuple[str, T]]) -> Iterator[tuple[T, str]]:
+    """What was said, each once, with the targets that it was said of."""
+    names: dict[T, list[str]] = {}
+    for name, what in said:
+        names.setdefault(what, []).append(name)
+    yield from ((what, ", ".join(of)) for what, of in names.items())
 
 
 def _is_faster(result: Result) -> bool:
