@@ -13,7 +13,7 @@ import pytest
 from edgekit import api
 from edgekit.cli.main import run
 from edgekit.cli.making import several
-from edgekit.errors import UsageError
+from edgekit.errors import FailedError, UsageError
 from edgekit.result import Accuracy
 from edgekit.several import Options, SeveralError
 from tests import null
@@ -54,7 +54,6 @@ def test_of_one_that_cannot_be_served_the_others_are_kept(
     tmp_path: Path, data: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from edgekit import pipeline
-    from edgekit.errors import FailedError
 
     whole = pipeline.convert
 
