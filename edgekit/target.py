@@ -227,7 +227,8 @@ def load(name: str) -> Target:
             hint="Leave out the comma too many, or name it: `edgekit list targets` lists them.",
         )
     first, dash, rest = name.partition("-")
-    if first in _ALSO and (called := f"{_ALSO[first]}{dash}{rest}") in names():
+    called = f"{_ALSO.get(first, first)}{dash}{rest}"
+    if called != name and called in (known := names()) and name not in known:
         raise UsageError(f"unknown target {name!r}", hint=f"Here it is called {called!r}. See `edgekit list targets`.")
     return parse(catalogue.find("targets", name))
 

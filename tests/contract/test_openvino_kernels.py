@@ -16,7 +16,7 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from edgekit.toolchains.openvino.passes.heads import take_apart_first
-from edgekit.toolchains.openvino.passes.reductions import keep_axes
+from edgekit.toolchains.openvino.passes.reductions import keep_axes, written_norms
 
 CORE = ov.Core()
 
@@ -89,3 +89,38 @@ def test_as_many_heads_as_tokens_are_right(tokens: int, heads: int, wrong: bool,
     assert ("Transpose" in splits) == (not wrong), "models that are right are left as they are"
     found = decibels(expected, answer(plain, x))
     assert (found < 60) == wrong, "OpenVINO no longer does this: drop the pass"
+
+
+def normed(*, by_power: bool) -> Any:
+    """A norm by the mean of squares, written out, and a product."""
+    rng = np.random.default_rng(0)
+    x = opset.parameter([1, 8, 32], ov.Type.f32, name="x")
+    squares = opset.power(x, opset.constant(np.float32(2))) if by_power else opset.multiply(x, x)
+    mean = opset.add(opset.reduce_mean(squares, opset.constant([2]), True), opset.constant(np.float32(1e-6)))
+    scaled = opset.multiply(x, opset.divide(opset.constant(np.float32(1)), opset.sqrt(mean)))
+    weights = opset.constant(rng.normal(size=(32, 16)).astype(np.float32) / 6)
+    return ov.Model([opset.matmul(scaled, weights, False, False)], [x], "normed")
+
+
+@pytest.mark.parametrize("by_power", [True, False])
+def test_a_written_norm_of_small_and_large_rows_stays_float(by_power: bool) -> None:
+    from edgekit.toolchains.openvino import nncf
+
+    rng = np.random.default_rng(1)
+    # Rows of .05 to 20: on one grid with the largest squares those of the smallest are zero.
+    samples = (rng.normal(size=(40, 1, 8, 32)) * np.exp(rng.uniform(-3, 3, (40, 1, 8, 1)))).astype(np.float32)
+    kinds = [node.get_type_name() for node in normed(by_power=by_power).get_ordered_ops()]
+    names = written_norms(model := normed(by_power=by_power))
+    kept = {node.get_type_name() for node in model.get_ordered_ops() if node.get_friendly_name() in names}
+    assert kept == {"Power" if by_power else "Multiply", "ReduceMean", "Add", "Sqrt", "Divide", "Multiply"}
+    assert "MatMul" in kinds
+    expected = np.concatenate([answer(model, x) for x in samples[32:]])
+    found = {}
+    for ignored in ((), names):
+        quantized = nncf.quantize(model, {"x": samples[:32]}, ignored=ignored)
+        found[bool(ignored)] = decibels(expected, np.concatenate([answer(quantized, x) for x in samples[32:]]))
+    assert found[True] > found[False] + 6, found
+
+
+def test_other_means_are_no_norm() -> None:
+    assert written_norms(mean_of_tokens(False)) == []
