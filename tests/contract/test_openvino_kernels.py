@@ -1,10 +1,12 @@
 """What OpenVINO's CPU makes one kernel of and computes wrongly, and the passes that keep it from it.
 
-Each test fails, too, when a newer OpenVINO is right by itself: the pass is then dropped.
+Each test fails, too, when a newer OpenVINO is right by itself: the pass is then dropped. Seen on processors of AMD and
+Intel with AVX-512; on others it is not asked, since their kernels are other ones.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from edgekit.toolchains.openvino.passes.heads import take_apart_first
 from edgekit.toolchains.openvino.passes.reductions import keep_axes, written_norms
 
 CORE = ov.Core()
+SEEN_HERE = "avx512f" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
 
 
 def answer(model: Any, x: Any) -> Any:
@@ -48,7 +51,8 @@ def test_a_mean_of_tokens_with_scales_behind_it_is_right_in_int8() -> None:
     keep_axes(mended)
     assert mended.outputs[0].get_shape() == [1, 64]
     assert decibels(expected, answer(mended, x)) > 30
-    assert decibels(expected, answer(mean_of_tokens(True), x)) < 10, "OpenVINO no longer does this: drop the pass"
+    if SEEN_HERE:
+        assert decibels(expected, answer(mean_of_tokens(True), x)) < 10, "OpenVINO no longer does this: drop the pass"
 
 
 def attention(tokens: int, heads: int, *, width: int = 8, whole: bool) -> Any:
@@ -88,7 +92,8 @@ def test_as_many_heads_as_tokens_are_right(tokens: int, heads: int, wrong: bool,
     splits = [node.input_value(0).get_node().get_type_name() for node in mended.get_ops() if "Split" in str(node)]
     assert ("Transpose" in splits) == (not wrong), "models that are right are left as they are"
     found = decibels(expected, answer(plain, x))
-    assert (found < 60) == wrong, "OpenVINO no longer does this: drop the pass"
+    if SEEN_HERE:
+        assert (found < 60) == wrong, "OpenVINO no longer does this: drop the pass"
 
 
 def normed(*, by_power: bool) -> Any:
