@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
+from benchmarks.results_page import ROWS
 from edgekit import target, zoo
 from edgekit.bench import rows, suite
 from edgekit.bench.row import Cell, Row
 from edgekit.bench.suite import FRAMEWORKS
 from edgekit.jobs.store import Store
 
-#: What was measured of every cell, see ``results_page.py``.
-ROWS = Path(__file__).parent / "results" / "matrix.jsonl"
 #: The covering cells as they were chosen last.
 LISTED = Path(__file__).parent / "covering.txt"
 #: Kinds of architecture by which each target is met in the covering cells.

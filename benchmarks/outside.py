@@ -4,7 +4,8 @@
     python -m benchmarks.outside --page       rewrite docs/outside.md and the README's figure from the newest rows
 
 A model is a function of a file in ``benchmarks/outside_models/``, small, with random weights that behave
-(``settled.py`` there) or that have learnt a made-up task (``taught.py``, which is run where they are missing); its first
+(``settled.py`` there) or that have learnt a made-up task (``taught.py``, which is run where they are missing; Keras's by
+``taught_keras.py``, which repeats some of it: rows hold the hash of what made them, and would all be stale); its first
 line says what it is and which library it is from. Each is converted through the public API: to fp32 for parity alone, to
 int8 with its latency against the fp32 file. Ranges come from generated samples of the model's kind, and the files are
 compared on others that were held out, so that nothing is said about accuracy. Rows are appended to

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
+from edgekit.data import detection
 from edgekit.result.recipe import RecipeFacts
 from edgekit.scheme import Range
 from edgekit.signature import BOXES, SCORES, WHOLE, Framework, Signature, TensorSpec
@@ -130,6 +131,4 @@ def _with_its_axis(output: TensorSpec, counts: Collection[int]) -> TensorSpec:
 
 
 def _box_axis(output: TensorSpec) -> int:
-    """The axis of what there is of a box: as ``data/detection.py`` reads them."""
-    alone = output.role in BOXES
-    return 2 if (output.shape[2] == 4 if alone else output.shape[2] <= output.shape[1]) else 1
+    return detection.box_axis(output.shape, both="+" in output.role)

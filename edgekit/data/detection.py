@@ -206,19 +206,24 @@ def softmax(logits: NDArray[np.generic]) -> Floats:
     return found
 
 
+def box_axis(shape: Sequence[int], *, both: bool) -> int:
+    """The axis of ``(images, ., .)`` along which lies what there is of a box: four numbers, or ``both`` with scores.
+
+    With scores it is the shorter one.
+    """
+    return 2 if (shape[2] <= shape[1] if both else shape[2] == 4) else 1
+
+
 def apart(
     outputs: Mapping[str, NDArray[np.generic]], roles: Mapping[str, str]
 ) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
-    """Outputs and their roles, where an output that has both boxes and scores is two: of each box four numbers first.
-
-    The shorter axis has what there is of a box.
-    """
+    """Outputs and their roles; one that has both boxes and scores is two, of each box its four numbers first."""
     found, known = dict(outputs), dict(roles)
     for name, role in roles.items():
         both = role.split("+")
         if len(both) == 2:
             whole = found.pop(name)
-            axis = -1 if whole.ndim < 3 or whole.shape[-1] <= whole.shape[1] else 1
+            axis = -1 if whole.ndim < 3 else box_axis(whole.shape, both=True)
             del known[name]
             for part, value in zip(both, np.split(whole, [4], axis), strict=True):
                 found[f"{name}:{part}"], known[f"{name}:{part}"] = value, part
@@ -246,7 +251,7 @@ def named(
             f"boxes have shape {raw.shape} and scores {scores.shape}; needed: (images, n, 4) and (images, n, classes)",
             hint="Return them as outputs of their own.",
         )
-    boxes = np.asarray(raw if raw.shape[2] == 4 else np.moveaxis(raw, 1, 2), np.float64)
+    boxes = np.asarray(np.moveaxis(raw, box_axis(raw.shape, both=False), 2), np.float64)
     if scores.shape[1] != boxes.shape[1] and scores.shape[2] == boxes.shape[1]:
         scores = np.moveaxis(scores, 1, 2)
     if scores.shape[1] != boxes.shape[1]:

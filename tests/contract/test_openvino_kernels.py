@@ -114,11 +114,9 @@ def test_a_written_norm_of_small_and_large_rows_stays_float(by_power: bool) -> N
     rng = np.random.default_rng(1)
     # Rows of .05 to 20: on one grid with the largest squares those of the smallest are zero.
     samples = (rng.normal(size=(40, 1, 8, 32)) * np.exp(rng.uniform(-3, 3, (40, 1, 8, 1)))).astype(np.float32)
-    kinds = [node.get_type_name() for node in normed(by_power=by_power).get_ordered_ops()]
     names = written_norms(model := normed(by_power=by_power))
     kept = {node.get_type_name() for node in model.get_ordered_ops() if node.get_friendly_name() in names}
     assert kept == {"Power" if by_power else "Multiply", "ReduceMean", "Add", "Sqrt", "Divide", "Multiply"}
-    assert "MatMul" in kinds
     expected = np.concatenate([answer(model, x) for x in samples[32:]])
     found = {}
     for ignored in ((), names):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ def static(model: LoadedModel | None, request: Request) -> Converted:
     Of recurrent cells in products (Keras's come so, and those of streams) the sums and gates between them stay float.
     """
     attention = "attention" in request.traits
-    keep_float = (*(() if attention else NORMS), *(GATES if {"unrolled", "stateful"} & request.traits else ()))
-    return _static(read(request.float_file), request, attention=attention, keep_float=keep_float)
+    gates = GATES if {"unrolled", "stateful"} & request.traits else ()
+    return _static(read(request.float_file), request, float_norms=not attention, attention=attention, keep_float=gates)
 
 
 def static_unsmoothed(model: LoadedModel | None, request: Request) -> Converted:
@@ -68,19 +68,35 @@ def static_unrolled(model: LoadedModel | None, request: Request) -> Converted:
     with tempfile.TemporaryDirectory() as folder:
         unrolled = read(from_program(model, replace(request, folder=Path(folder))).file)
         note = "recurrent cells are unrolled to one set of matrix products per time step"
-        return _static(unrolled, request, keep_float=(*GATES, *NORMS), note=note)
+        return _static(unrolled, request, float_norms=True, keep_float=GATES, note=note)
 
 
-def _static(model: ov.Model, request: Request, *, note: str = "", **settings: Any) -> Converted:
-    """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it."""
+def _static(
+    model: ov.Model,
+    request: Request,
+    *,
+    note: str = "",
+    float_norms: bool = False,
+    keep_float: Sequence[str] = (),
+    **settings: Any,
+) -> Converted:
+    """Quantize a float model with the settings of ``nncf.quantize``, with what rules and ranges say of parts of it.
+
+    ``float_norms`` keeps norms float, whether they are one operator or written out.
+    """
     widen(model)
     keep_axes(model)
     found = rules.outcomes(request, _layers(model) if request.layers else ())
     wanted = rules.ranges(request, _values(model) if request.ranges else {})
     own, named = request.estimator.by_tool, names_of(model)
-    floats = [*found.floats, *(written_norms(model) if set(NORMS) <= set(settings.get("keep_float", ())) else ())]
     quantized = nncf.quantize(
-        model, calibration_of(request), ignored=floats, own_ranges=own, on_grid=request.on_grid, **settings
+        model,
+        calibration_of(request),
+        keep_float=(*keep_float, *(NORMS if float_norms else ())),
+        ignored=(*found.floats, *(written_norms(model) if float_norms else ())),
+        own_ranges=own,
+        on_grid=request.on_grid,
+        **settings,
     )
     if not own:
         estimate(quantized, model, request)

@@ -9,9 +9,9 @@ from openvino import opset13 as opset
 def take_apart_first(model: ov.Model) -> None:
     """Take a stack of tensors apart before it is transposed, where axes of one size change places, in place.
 
-    The CPU makes one kernel of attention, and reads its queries as if they were transposed already where there are as
-    many heads as tokens: FastViT with four of both had 27 dB in float32 (OpenVINO 2026.4). Of parts that are transposed
-    by themselves, as three linear layers give them, it is right.
+    The CPU makes one kernel of attention, which is wrong where there are as many heads as tokens: FastViT with four of
+    both had 27 dB in float32 (OpenVINO 2026.4). Without that kernel, and of parts that are transposed by themselves, it
+    is right.
     """
     for node in model.get_ordered_ops():
         moved = node.input_value(0).get_node() if node.get_type_name() == "Split" else None

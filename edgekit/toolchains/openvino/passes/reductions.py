@@ -10,7 +10,7 @@ def keep_axes(model: ov.Model) -> None:
     """Let reductions keep the axes that they sum over, and take these away behind them, in place.
 
     The CPU's kernel makes one of a reduction, the scales or shifts of features behind it and the rounding that follows.
-    Where the axes are gone it takes the features' numbers along another axis: a mean over tokens with batch
+    It is wrong where the features lie last and the axes before them are gone: a mean over tokens with batch
     normalization behind it had 0.5 dB (OpenVINO 2026.4), and LeViT 13.6 of 37 dB. Without the rounding it is right.
     """
     for node in model.get_ordered_ops():
