@@ -85,6 +85,17 @@ def test_stored_factors_are_quantized_as_activations_are(convert: Any, target: s
     assert result.parity.sqnr_db > least
 
 
+@pytest.mark.parametrize("target", ["tflite-int8", "tflite-int16x8"])
+def test_norms_attention_and_hard_swish_leave_little_to_slow_kernels(convert: Any, target: str) -> None:
+    """In 16 bits XNNPACK has no kernels, and LiteRT none for either of the two operators that are taken apart."""
+    result = convert("encoder", target, calibrate=f"{MODELS}:sequences")
+    assert result.status == "PASS", result.reason
+    found = edgekit.inspect(result.artifact)["delegated"]
+    assert not {"SQUARED_DIFFERENCE", "HARD_SWISH"} & found.keys()
+    if target == "tflite-int8":
+        assert {kind for kind, (taken, of) in found.items() if taken < of} == {"RSQRT", "SOFTMAX"}
+
+
 @pytest.mark.parametrize(("function", "by"), [("counted_tokens", "RESHAPE"), ("counted_tokens_keras", "GATHER")])
 def test_what_is_moved_has_the_range_that_it_is_given(convert: Any, tmp_path: Path, function: str, by: str) -> None:
     """It shares the steps of what it is moved from, or looked up in, which was given none."""

@@ -18,7 +18,7 @@ from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
-from edgekit.toolchains.litert.passes import masks, norms
+from edgekit.toolchains.litert.passes import masks, norms, xnnpack
 from edgekit.toolchains.litert.passes.constants import computed, moved_factors
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import (
@@ -295,6 +295,8 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
         _bound_padding(source, request.float_file, ranges)
         norms.bound(source, request.float_file, ranges, _bits(request))
         masks.bound(source, request.float_file, ranges, _bits(request))
+        if _bits(request) == 8:
+            xnnpack.center_factors(source, request.float_file, ranges)
     wanted = _give(request, ranges, layers) if request.ranges else {}
     quantizer = Quantizer(bytes(source), recipe)
     try:
@@ -306,7 +308,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
         loop = "a loop over time cannot be calibrated; " if "while" in str(error) else ""
         raise UnsupportedError(f"ai-edge-quantizer: {loop}{sentence(error)}") from error
     file = request.folder / FILE
-    file.write_bytes(quantize_unread_pieces(compute_in_integers(bytes(content))))
+    file.write_bytes(xnnpack.coarsen_summands(quantize_unread_pieces(compute_in_integers(bytes(content)))))
     _check(file, wanted)
     return Converted(file, kept=found.kept)
 
@@ -317,7 +319,8 @@ def _bits(request: Request) -> int:
 
 def _prepared(content: bytes, *, static: bool) -> bytes:
     """The fp32 file with nothing in it that an integer file would compute in float without need, or wrong."""
-    for step in (multiply_squares, square_signed, flatten_biases, computed):
+    steps = (multiply_squares, square_signed, flatten_biases, computed, *([xnnpack.take_apart] if static else []))
+    for step in steps:
         content = step(content)
     return moved_factors(content, static=static)
 

@@ -158,6 +158,27 @@ def learned_queries() -> Any:
     return Model().eval()
 
 
+def encoder() -> Any:
+    """A block of an encoder with hard swish in it."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.read, self.out = nn.LayerNorm(48), nn.Linear(48, 144), nn.Linear(48, 8)
+            self.example_inputs = (torch.zeros(1, 16, 48),)
+
+        def forward(self, x: Any) -> Any:
+            parts = self.read(self.norm(x)).reshape(1, 16, 3, 4, 12).permute(2, 0, 3, 1, 4)
+            queries, keys, values = parts[0], parts[1], parts[2]
+            found = torch.softmax(queries @ keys.transpose(-1, -2) / 12**0.5, -1) @ values
+            return self.out(nn.functional.hardswish(x + found.transpose(1, 2).reshape(1, 16, 48)))
+
+    torch.manual_seed(0)
+    return Model().eval()
+
+
 def sequences() -> dict[str, Any]:
     """Rows of numbers."""
     return {"x": np.random.default_rng(0).standard_normal((64, 16, 48)).astype("float32")}

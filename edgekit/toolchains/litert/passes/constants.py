@@ -16,7 +16,8 @@ def computed(content: bytes) -> bytes:
     """A float file with such results in the place of what computes them, where an integer file would have it in float.
 
     litert-torch leaves sines, powers and running sums of constants, as positions are made of them; ai-edge-quantizer
-    has no rule for these operators. Results that are not finite, or would make the file twice as large, stay.
+    has no rule for these operators. It leaves choices between constants, as masks are made of them, for which XNNPACK
+    has no kernel. Results that are not finite, or would make the file twice as large, stay.
     """
     model = unpacked(content)
     graph = model.subgraphs[0]
@@ -127,11 +128,12 @@ def _leading_to(ends: Sequence[Any], among: Sequence[Any]) -> list[Any]:
 
 
 def _without_rule(model: Any, graph: Any, operator: Any) -> bool:
-    """Whether the quantizer leaves an operator in float."""
+    """Whether the quantizer leaves an operator in float, or XNNPACK leaves it to a built-in kernel."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_quantizer import qtyping
 
-    ruled = {getattr(schema.BuiltinOperator, name, None) for name in qtyping.TFLOperationName.__members__}
+    names = qtyping.TFLOperationName.__members__.keys() - {"SELECT", "SELECT_V2"}
+    ruled = {getattr(schema.BuiltinOperator, name, None) for name in names}
     makes = {graph.tensors[i].type for i in operator.outputs}
     return schema.TensorType.FLOAT32 in makes and model.operatorCodes[operator.opcodeIndex].builtinCode not in ruled
 

@@ -1,0 +1,177 @@
+"""Integer files in the form that XNNPACK takes; what it leaves is computed by built-in kernels, which are slow.
+
+What it takes was found by running single operators with other scales and zero points (LiteRT 2.3): no
+SQUARED_DIFFERENCE or HARD_SWISH of integers; of a BATCH_MATMUL a second factor without a zero point; of an ADD or SUB
+scales of at least 2^-10 of the result's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.toolchains.litert.graph import read_subgraphs
+from edgekit.toolchains.litert.schema import operator_code, packed, packed_model, unpacked
+
+if TYPE_CHECKING:
+    from edgekit.toolchains.litert.passes.ranges import Ranges
+
+#: Operators whose results have the scale of what they are of: which of their inputs that is.
+_SAME_SCALE = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "STRIDED_SLICE": 0, "UNPACK": 0, "SPLIT": 1, "BROADCAST_TO": 0}
+#: By how much a range may grow to lie evenly about zero: 2 dB of its tensor's own noise.
+WIDEST = 1.25
+#: Of the scale of a result, the finest that a summand is stored with: twice the finest that is taken.
+FINEST = 2.0**-9
+
+
+def take_apart(content: bytes) -> bytes:
+    """Write SQUARED_DIFFERENCE, of which norms have one each, and HARD_SWISH as sums and products.
+
+    Their built-in kernels of integers were a third of a small text encoder's time, and two thirds of MobileNet V3's.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.BuiltinOperator
+    parts: dict[int, Callable[[_Writing, Any], None]] = {
+        kinds.SQUARED_DIFFERENCE: _difference_squared,
+        kinds.HARD_SWISH: _hard_swish,
+    }
+    model = unpacked(content)
+    if not any(code.builtinCode in parts for code in model.operatorCodes):
+        return content
+    for graph in model.subgraphs:
+        whole, graph.operators = graph.operators, []
+        for op in whole:
+            write = parts.get(model.operatorCodes[op.opcodeIndex].builtinCode)
+            if write is None:
+                graph.operators.append(op)
+            else:
+                write(_Writing(model, graph, op.outputs[0]), op)
+    return packed(model, len(content))
+
+
+def _difference_squared(write: _Writing, op: Any) -> None:
+    difference = write.between("difference")
+    write.operator("SUB", op.inputs, difference)
+    write.operator("MUL", (difference, difference), write.result)
+
+
+def _hard_swish(write: _Writing, op: Any) -> None:
+    """``x * relu6(x + 3) / 6`` (Howard et al., Searching for MobileNetV3, 2019)."""
+    moved, gate, x = write.between("moved"), write.between("gate"), op.inputs[0]
+    write.operator("ADD", (x, write.constant("three", 3.0)), moved, "RELU6")
+    write.operator("MUL", (moved, write.constant("sixth", 1 / 6)), gate)
+    write.operator("MUL", (x, gate), write.result)
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """Operators that together give the ``result`` of one, added to those of a graph; tensors are numbers."""
+
+    model: Any
+    graph: Any
+    result: int
+
+    def between(self, name: str) -> int:
+        """A tensor like the result."""
+        return self._tensor(copy(self.graph.tensors[self.result]), name)
+
+    def constant(self, name: str, value: float) -> int:
+        """A stored number."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        tensor, buffer = schema.TensorT(), schema.BufferT()
+        buffer.data = np.frombuffer(np.float32(value).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        tensor.shape, tensor.type, tensor.buffer = [], schema.TensorType.FLOAT32, len(self.model.buffers) - 1
+        return self._tensor(tensor, name)
+
+    def _tensor(self, tensor: Any, name: str) -> int:
+        tensor.name = self.graph.tensors[self.result].name + f"/{name}".encode()
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def operator(self, kind: str, inputs: Iterable[int], output: int, activation: str = "NONE") -> None:
+        """ADD, SUB or MUL."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        options = f"{kind.capitalize()}Options"
+        op = schema.OperatorT()
+        op.opcodeIndex = operator_code(self.model, getattr(schema.BuiltinOperator, kind), 1)
+        op.inputs, op.outputs = list(inputs), [output]
+        op.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+        op.builtinOptions = getattr(schema, f"{options}T")()
+        op.builtinOptions.fusedActivationFunction = getattr(schema.ActivationFunctionType, activation)
+        self.graph.operators.append(op)
+
+
+def center_factors(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> None:
+    """Let computed second factors of BATCH_MATMUL have a zero point of 0 where their range is nearly even, in place."""
+    for graph in read_subgraphs(packed_model(source, file)):
+        made = {tensor.name: op for op in graph.operators for tensor in op.outputs}
+        for factor in (op.inputs[1] for op in graph.operators if op.type == "BATCH_MATMUL"):
+            tensor = factor
+            moved = []
+            while tensor is not None and tensor.data is None:
+                moved.append(tensor.name)
+                by = made.get(tensor.name)
+                tensor = by.inputs[_SAME_SCALE[by.type]] if by is not None and by.type in _SAME_SCALE else None
+            if not moved or not ranges.keys() >= set(moved):
+                continue
+            first = ranges[moved[-1]]  # what is moved has the scale of this one
+            low, high = (float(first[end].reshape(-1)[0]) for end in ("min", "max"))
+            step = max(-low / 128, high / 127)
+            if low < 0 < high and 255 * step <= WIDEST * (high - low):
+                even = {"min": -128 * step, "max": 127 * step}
+                for name in moved:
+                    ranges[name] = {end: np.full_like(ranges[name][end], value) for end, value in even.items()}
+
+
+def coarsen_summands(content: bytes) -> bytes:
+    """Store constants that are tiny beside what they are added to in coarser steps: an epsilon, or zero itself.
+
+    What is lost is less than a thousandth of a step of the result.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.BuiltinOperator
+    model = unpacked(content)
+    changed = False
+    for graph in model.subgraphs:
+        for op in graph.operators:
+            if model.operatorCodes[op.opcodeIndex].builtinCode not in (kinds.ADD, kinds.SUB):
+                continue
+            result = graph.tensors[op.outputs[0]]
+            if result.type != schema.TensorType.INT8 or not _one_scale(result):
+                continue
+            scale = float(np.float32(result.quantization.scale[0] * FINEST))
+            for place, index in enumerate(op.inputs):
+                constant = graph.tensors[index]
+                stored = model.buffers[constant.buffer].data
+                if stored is None or not len(stored) or not _one_scale(constant):
+                    continue
+                if constant.quantization.scale[0] >= scale:
+                    continue
+                coarse = copy(constant)
+                coarse.quantization = copy(constant.quantization)
+                steps = np.frombuffer(bytes(bytearray(stored)), np.int8).astype(np.float64)
+                values = (steps - constant.quantization.zeroPoint[0]) * constant.quantization.scale[0]
+                coarse.quantization.scale, coarse.quantization.zeroPoint = [scale], [0]
+                buffer = schema.BufferT()
+                buffer.data = np.frombuffer(np.rint(values / scale).astype(np.int8).tobytes(), np.uint8)
+                model.buffers.append(buffer)
+                coarse.buffer = len(model.buffers) - 1
+                graph.tensors.append(coarse)
+                op.inputs = [*op.inputs[:place], len(graph.tensors) - 1, *op.inputs[place + 1 :]]
+                changed = True
+    return packed(model, len(content)) if changed else content
+
+
+def _one_scale(tensor: Any) -> bool:
+    quantization = tensor.quantization
+    return quantization is not None and quantization.scale is not None and len(quantization.scale) == 1
