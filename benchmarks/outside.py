@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ FLOAT = tuple(f"{name}-fp32" for name in ("tflite", "onnxruntime", "openvino", "
 INT8 = ("tflite-int8", "onnxruntime-int8", "openvino-int8", "executorch-int8")
 #: Of one step in a child: these models are small.
 TIMEOUT_S = 400.0
+#: Types of operators whose time is said of a slower file.
+DEAREST = 4
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,8 @@ def run(chosen: Sequence[Model], names: Sequence[str], *, again: str | None = No
                 begin = time.monotonic()
                 found = [*_converted(model, [n for n in wanted if n in FLOAT], False, workers, store)]
                 found += _converted(model, [n for n in wanted if n not in FLOAT], latency, workers, store)
-                for name, ended, left in found:
-                    _append({**_row(model, name, ended), "ops_left": left, "source_sha256": sha256, **rows.stamp()})
+                for name, ended, cost in found:
+                    _append({**_row(model, name, ended), **cost, "source_sha256": sha256, **rows.stamp()})
                 if found:
                     print(f"  {time.monotonic() - begin:.0f} s", flush=True)
 
@@ -156,8 +159,8 @@ def _wanted(row: dict[str, Any] | None, sha256: str, again: str | None, latency:
 
 def _converted(
     model: Model, names: Sequence[str], latency: bool, workers: Workers, store: Store
-) -> Iterable[tuple[str, Result | EdgekitError, dict[str, int] | None]]:
-    """What became of each target, in their order, and of what is slower the operators that its fast kernels leave."""
+) -> Iterable[tuple[str, Result | EdgekitError, dict[str, Any]]]:
+    """What became of each target, in their order, and of what is slower the operators that cost it."""
     if not names:
         return []
     with tempfile.TemporaryDirectory() as scratch:
@@ -170,15 +173,24 @@ def _converted(
             found = [error.ended[name] for name in names]
         except EdgekitError as error:  # the source or its data, for all of them
             found = [error] * len(names)
-        return [(name, ended, _left(ended)) for name, ended in zip(names, found, strict=True)]
+        return [(name, ended, _cost(ended)) for name, ended in zip(names, found, strict=True)]
 
 
-def _left(ended: Result | EdgekitError) -> dict[str, int] | None:
-    """By type; None of files that are not slower, and where a runtime does not tell."""
+def _cost(ended: Result | EdgekitError) -> dict[str, Any]:
+    """Of a slower file, by type: how many operators its fast kernels leave, and milliseconds of the dearest.
+
+    Either is None where the runtime does not tell it, and of files that are not slower.
+    """
     if not isinstance(ended, Result) or "SLOWER" not in ended.flags or ended.artifact is None:
-        return None
+        return {"ops_left": None, "ops_ms": None}
     told = edgekit.inspect(ended.artifact).get("delegated")
-    return told and {name: of - taken for name, (taken, of) in told.items() if of > taken}
+    left = told and {name: of - taken for name, (taken, of) in told.items() if of > taken}
+    command = [sys.executable, "-m", "edgekit", "benchmark", str(ended.artifact), "--seconds", "0.3", "--json"]
+    (row,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["rows"]
+    taken: Counter[str] = Counter()
+    for operator in row["measured"]["operators"] or ():
+        taken[operator["kind"].partition(" ")[0]] += operator["ms"]
+    return {"ops_left": left, "ops_ms": {name: round(ms, 4) for name, ms in taken.most_common(DEAREST)} or None}
 
 
 def _row(model: Model, name: str, ended: Result | EdgekitError) -> dict[str, Any]:

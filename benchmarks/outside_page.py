@@ -142,13 +142,14 @@ def _slower(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## Slower than their fp32 file",
         "",
-        "| model | target | fp32, CPU ms | CPU time, int8 / fp32 | operators in float, or left by the fast kernels (XNNPACK) |",
+        "| model | target | fp32, CPU ms | CPU time, int8 / fp32 | operators that cost it: the dearest by the runtime's profiler, else those left by the fast kernels (XNNPACK) or in float |",
         "|---|---|---|---|---|",
     ]
     for row in slower:
-        costly = row.get("ops_left") or row["ops_float"] or {}
-        operators = sorted(costly.items(), key=lambda pair: -pair[1])
-        said = ", ".join(f"{count} {name}" for name, count in operators[:8]) or "not counted in this format"
+        counts = sorted((row.get("ops_left") or row["ops_float"] or {}).items(), key=lambda pair: -pair[1])
+        said = ", ".join(f"{count} {name}" for name, count in counts[:8]) or "not counted in this format"
+        if row.get("ops_ms"):
+            said = ", ".join(f"{name} {ms:.3f} ms" for name, ms in row["ops_ms"].items())
         low, high = row["ratio_ci95"]
         ms = f"{row['float_cpu_ms']:.3f}"
         lines.append(
