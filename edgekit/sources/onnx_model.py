@@ -98,6 +98,7 @@ def check(path: Path, given: str, folder: Path, files: Mapping[str, Path], *, tr
         if model.functions:
             parts.check_functions(model, given)
             model = onnx.inliner.inline_local_functions(model)
+        parts.put_in_order(model.graph)
         _check_operators(model, given, trust=trust)
         if not model.graph.node:
             raise UsageError(f"{given} computes nothing: its graph has no operator", hint=parts.AGAIN)

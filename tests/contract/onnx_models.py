@@ -208,6 +208,17 @@ def slashes() -> onnx.ModelProto:
 
 
 #: What converts: name -> (how it is made, options of ``edgekit.convert``).
+def out_of_order() -> onnx.ModelProto:
+    """What is made last stands first, in the body of the loop as well, as tools leave it that add operators at the end."""
+    found = if_and_loop()
+    loop = next(n for n in found.graph.node if n.op_type == "Loop").attribute[0].g
+    for graph in (found.graph, loop):
+        turned = [*graph.node][::-1]
+        del graph.node[:]
+        graph.node.extend(turned)
+    return found
+
+
 GOOD: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, Any]]] = {
     "mlp": (lambda: mlp(open_=True), {}),
     "opset11": (lambda: mlp(opset=11, ir=6), {}),
@@ -218,6 +229,7 @@ GOOD: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, Any]]] = {
     "bfloat16": (lambda: mlp(kind=TensorProto.BFLOAT16), {}),
     "two_in_three_out": (two_in_three_out, {}),
     "if_and_loop": (if_and_loop, {}),
+    "out_of_order": (out_of_order, {}),
     "tokens": (tokens, {"inputs": ["ids=1x12:int64"]}),
     "function": (with_function, {}),
     "weights_in_integers": (weights_in_integers, {}),

@@ -35,6 +35,38 @@ def nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProt
                 yield from nodes(body)
 
 
+def put_in_order(graph: onnx.GraphProto) -> None:
+    """Let every operator stand behind those that make its inputs, in the bodies of control flow as well.
+
+    ONNX wants it so, and tools that add operators at the end leave it to others (ONNX Runtime sorts as it loads). What
+    is in order, or runs in a circle, stays as it is.
+    """
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                put_in_order(body)
+    made = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    before = {place: {made[name] for name in _reads(node) if name in made} for place, node in enumerate(graph.node)}
+    if all(one < place for place, needs in before.items() for one in needs):
+        return
+    try:
+        order = [*graphlib.TopologicalSorter(before).static_order()]
+    except graphlib.CycleError:
+        return
+    whole = [*graph.node]
+    del graph.node[:]
+    graph.node.extend(whole[place] for place in order)
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of values that an operator takes, those that its bodies see of the graph around them included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            yield from (name for inner in body.node for name in _reads(inner))
+            yield from (value.name for value in body.output)
+
+
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """Every tensor of a graph: initializers, attributes, and those of the bodies of its control flow."""
     yield from graph.initializer
