@@ -83,11 +83,12 @@ class Checkpoint:
 
         Args:
             part: the part's name.
-            scored: whether a metric of classes was measured: the first output holds them, where none is said to.
+            scored: whether a metric of classes was measured: what it reads holds them, where nothing is said to.
         """
         outputs = self.signatures[part].outputs
         said = [output.name for output in outputs if output.role == "classes"]
-        return said or ([outputs[0].name] if scored else [])
+        read = next((output for output in outputs if output.role == "scored"), outputs[0])
+        return said or ([read.name] if scored else [])
 
     @property
     def agree_on(self) -> str | None:

@@ -19,9 +19,12 @@ Layout = Literal["plain", "channels_last", "channels_first"]
 #: order of corners; ``-unit`` where the numbers are shares of the image's size, else they are pixels.
 BOXES = tuple(f"boxes{kind}{unit}" for kind in ("", "-xywh", "-cxcywh", "-yxyx") for unit in ("", "-unit"))
 SCORES = ("scores", "scores-logit")
-#: What an output is for, as far as it is known: ``classes`` are told apart by their largest value; ``boxes`` and
-#: ``scores`` (one confidence per class within 0..1, or its ``-logit``) are a detector's, or both of them in one tensor.
-ROLES = ("classes", *SCORES, *BOXES, *(f"{boxes}+{scores}" for boxes in BOXES for scores in SCORES))
+#: Of the output that a metric reads, where it is not the first: the better of two that are said comes first.
+READ = ("scored", "classes")
+#: What an output is for, as far as it is known: ``classes`` are told apart by their largest value; ``scored`` is what
+#: a metric reads, whatever it holds; ``boxes`` and ``scores`` (one confidence per class within 0..1, or its
+#: ``-logit``) are a detector's, or both of them in one tensor.
+ROLES = (*READ[::-1], *SCORES, *BOXES, *(f"{boxes}+{scores}" for boxes in BOXES for scores in SCORES))
 
 #: What a graph may be made of; ``toolchains/_shared/traits.py`` says what each means and finds it.
 Trait = Literal[

@@ -26,7 +26,7 @@ from edgekit.data import archives, coco, images, mapped, rows
 from edgekit.data.mapped import take
 from edgekit.data.tasks import Samples
 from edgekit.errors import DamagedFileError, UsageError, did_you_mean, with_article
-from edgekit.signature import Signature, TensorSpec
+from edgekit.signature import READ, SCORES, Signature, TensorSpec
 
 Array = NDArray[np.generic]
 
@@ -268,10 +268,11 @@ def _labels(labels: Array | None, where: str) -> Array | None:
 def class_count(signature: Signature) -> int:
     """How many classes a model tells apart, for class folders.
 
-    As many as the output that is said to hold classes or scores has, or else its first one; one unit tells two.
+    As many as the output that is said to be scored, or to hold classes or scores, has, or else its first one; one unit
+    tells two.
     """
     by_role = {t.role: t for t in signature.outputs[::-1]}
-    spec = next((by_role[role] for role in ("classes", "scores", "scores-logit") if role in by_role), None)
+    spec = next((by_role[role] for role in (*READ, *SCORES) if role in by_role), None)
     *_, found = (1, *(spec or signature.outputs[0]).shape)
     return 2 if found == 1 else found
 

@@ -22,7 +22,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import stack
 from edgekit.proof import metrics, parity, stream
 from edgekit.result.parity import Parity
-from edgekit.signature import BOXES, SCORES, WHOLE, Signature, State, TensorSpec, either_axis
+from edgekit.signature import BOXES, READ, SCORES, WHOLE, Signature, State, TensorSpec, either_axis
 
 if TYPE_CHECKING:
     from edgekit.proof.metrics import Metric
@@ -306,7 +306,7 @@ def agreement(expected: Path, measured: Path, signature: Signature, name: str) -
 def answers(outputs: Arrays, signatures: Mapping[str, Signature], task: str | None) -> Arrays:
     """What a metric reads, from a model's outputs by name: as the task makes it of them, or by what each is said to be.
 
-    Classes come first; boxes and scores under these names, boxes as corners in pixels.
+    What is said to be scored comes first, then classes; boxes and scores under these names, boxes as corners in pixels.
     """
     signature = signatures.get(WHOLE)
     if task is not None or signature is None or not signature.roles:
@@ -315,7 +315,8 @@ def answers(outputs: Arrays, signatures: Mapping[str, Signature], task: str | No
     kinds = set(roles.values())
     if kinds & set(BOXES) and kinds & set(SCORES):
         return detection.named(outputs, roles, image_size(signature))
-    return dict(sorted(outputs.items(), key=lambda item: roles.get(item[0]) != "classes"))
+    first = [name for role in READ for name in outputs if roles.get(name) == role]
+    return {name: outputs[name] for name in (*first, *outputs)}
 
 
 def image_size(signature: Signature) -> tuple[int, int]:

@@ -97,6 +97,15 @@ def test_only_the_largest_value_counts_where_the_user_says_so(convert: Convert) 
         convert("boxes_and_scores", "tflite-int8", calibrate="images", outputs=["logits=classes"])
 
 
+def test_a_metric_reads_the_output_that_is_said_to_be_scored(convert: Convert) -> None:
+    first, said = (
+        convert("spread_and_height", "onnxruntime-fp32", evaluate="heights", metric="r2", outputs=outputs)
+        for outputs in ([], ["height=scored"])
+    )
+    assert first.accuracy.float_ < 0.5
+    assert said.accuracy.float_ == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("target", ["onnxruntime-fp32", "tflite-fp32"])
 def test_masked_silent_constant_and_whole_outputs_are_compared_as_what_they_are(convert: Convert, target: str) -> None:
     result = convert("odd_outputs", target)

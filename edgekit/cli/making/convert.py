@@ -61,8 +61,9 @@ def convert(
     outputs: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=classes: an output of which only the largest value counts. A detector's: NAME=boxes (corners in "
-            "pixels; -xywh, -cxcywh, -yxyx, -unit), NAME=scores (or scores-logit)."
+            help="NAME=classes: an output of which only the largest value counts. NAME=scored: the one that the metric "
+            "reads, else the first. A detector's: NAME=boxes (corners in pixels; -xywh, -cxcywh, -yxyx, -unit), "
+            "NAME=scores (or scores-logit)."
         ),
     ] = None,
     output: Annotated[

@@ -22,7 +22,7 @@ from edgekit.frameworks.brought import faults
 from edgekit.frameworks.loaded import named
 from edgekit.frameworks.of_keras import outputs as keras_outputs
 from edgekit.frameworks.trainable import Modes, untouched
-from edgekit.signature import either_axis
+from edgekit.signature import READ, either_axis
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
@@ -49,7 +49,7 @@ def loss_for(
     """A loss that fits labels, of what the model returns in training.
 
     Args:
-        model: whose first output it is, or the one that is said to hold classes.
+        model: whose first output it is, or the one that is said to be scored, or to hold classes.
         inputs: a few samples.
         labels: of all samples.
         own: the architecture's.
@@ -65,7 +65,7 @@ def loss_for(
         return own
     outputs = list(model.run({t.name: x.numpy() for t, x in zip(model.signature.inputs, inputs, strict=True)}).values())
     names = [t.name for t in model.signature.outputs]
-    said = [name for name in names if roles.get(name) == "classes"]
+    said = [name for role in READ for name in names if roles.get(name) == role]
     alike = [n for n, o in zip(names, outputs, strict=True) if o.ndim == outputs[0].ndim and o.shape[-1:] != (1,)]
     if not said and not labels.is_floating_point() and len(alike) > 1:
         raise UsageError(

@@ -36,6 +36,32 @@ def offset_labelled():
         return x, offset()(torch.from_numpy(x)).numpy() + rng(6).normal(size=(400, 1)).astype("float32")
 
 
+def spread_and_height():
+    """Two quantities of one shape, of which the labels are of the second."""
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spread, self.height = nn.Linear(8, 1), nn.Linear(8, 1)
+            self.example_inputs = (torch.zeros(1, 8),)
+
+        def forward(self, x):
+            return {"spread": self.spread(x), "height": self.height(x)}
+
+    torch.manual_seed(0)
+    return Model()
+
+
+def heights():
+    import torch
+
+    x = rng(5).normal(size=(400, 8)).astype("float32")
+    with torch.no_grad():
+        return x, spread_and_height()(torch.from_numpy(x))["height"].numpy()
+
+
 def boxes_and_scores():
     """Boxes within 0..640 and scores within 0..1 in one output."""
     import torch
