@@ -11,7 +11,9 @@ from typing import TypedDict
 from edgekit import pipeline
 from edgekit.artifact import package
 from edgekit.conversion.order import Order
+from edgekit.conversion.recipe.training import add
 from edgekit.errors import EdgekitError, UsageError
+from edgekit.jobs.interruption import Interrupted
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.result import Result
@@ -103,6 +105,12 @@ def convert(
             found.append(pipeline.convert(order, workers=workers, store=store, progress=progress))
         except EdgekitError as error:
             found.append(error)
+        except (Interrupted, KeyboardInterrupt) as error:
+            if found:
+                done = ", ".join(f"{name} {one.status if isinstance(one, Result) else one.code}"
+                                 for name, one in zip(names, found, strict=False))  # fmt: skip
+                add(error, f"Done before: {done}; the same command takes up what they measured.")
+            raise
     results = [one for one in found if isinstance(one, Result)]
     if len(results) < len(found):
         raise SeveralError(names, found)

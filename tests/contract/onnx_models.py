@@ -207,9 +207,8 @@ def slashes() -> onnx.ModelProto:
     return found
 
 
-#: What converts: name -> (how it is made, options of ``edgekit.convert``).
 def out_of_order() -> onnx.ModelProto:
-    """What is made last stands first, in the body of the loop as well, as tools leave it that add operators at the end."""
+    """What is made last stands first, in the loop as well: tools that add operators at the end leave it so."""
     found = if_and_loop()
     loop = next(n for n in found.graph.node if n.op_type == "Loop").attribute[0].g
     for graph in (found.graph, loop):
@@ -219,6 +218,7 @@ def out_of_order() -> onnx.ModelProto:
     return found
 
 
+#: What converts: name -> (how it is made, options of ``edgekit.convert``).
 GOOD: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, Any]]] = {
     "mlp": (lambda: mlp(open_=True), {}),
     "opset11": (lambda: mlp(opset=11, ir=6), {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edgekit import api
 from edgekit.cli.main import run
 from edgekit.cli.making import several
 from edgekit.errors import FailedError, UsageError
+from edgekit.jobs.interruption import Interrupted
 from edgekit.result import Accuracy
 from edgekit.several import Options, SeveralError
 from tests import null
@@ -86,6 +88,27 @@ def test_of_one_that_cannot_be_served_the_others_are_kept(
         # What one target would say of itself stands below the table.
         for note in raised.value.ended["null-int8"].notes:  # type: ignore[union-attr]
             assert f"null-int8, note: {note}" in said
+
+
+def test_a_signal_leaves_what_was_done_before_and_says_so(
+    tmp_path: Path, data: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgekit import pipeline
+
+    whole = pipeline.convert
+
+    def stopped(order: Any, **more: Any) -> Any:
+        if order.target.name == "null-int8":
+            raise Interrupted(signal.SIGTERM)
+        return whole(order, **more)
+
+    monkeypatch.setattr(pipeline, "convert", stopped)
+    with null.Here() as workers:
+        monkeypatch.setattr(api, "convert", partial(api.convert, workers=workers))
+        command = ["convert", "dense@torch", "--target", ",".join(TARGETS), "--calibrate", data["calibrate"]]
+        assert run([*command, "-o", str(tmp_path / "out")]) == 128 + signal.SIGTERM
+    assert "Done before: null-fp32 PASS" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["null-fp32"]
 
 
 def test_what_is_said_of_several_targets_is_said_once() -> None:
