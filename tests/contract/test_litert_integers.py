@@ -19,7 +19,9 @@ from edgekit.schemes import SCHEMES
 from edgekit.toolchains import Request
 from edgekit.toolchains.litert import quantize
 from edgekit.toolchains.litert.graph import read_subgraphs
+from edgekit.toolchains.litert.passes import xnnpack
 from edgekit.toolchains.litert.passes.integers import INTEGER_KERNELS
+from edgekit.toolchains.litert.schema import packed as schema_packed
 from edgekit.toolchains.litert.schema import packed_model
 
 MODELS = Path(__file__).parent / "children" / "integer_models.py"
@@ -94,6 +96,33 @@ def test_norms_attention_and_hard_swish_leave_little_to_slow_kernels(convert: An
     assert not {"SQUARED_DIFFERENCE", "HARD_SWISH"} & found.keys()
     if target == "tflite-int8":
         assert {kind for kind, (taken, of) in found.items() if taken < of} == {"RSQRT", "SOFTMAX"}
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.5, 0.99])
+def test_a_constant_that_is_tiny_beside_a_sum_keeps_its_values_in_coarser_steps(share: float) -> None:
+    """XNNPACK takes no summand whose scale is below 2^-10 of the result's; a range to one side fills all its steps."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    scale = 0.5 * xnnpack.FINEST * share
+    graph, operator, code, model = schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT(), schema.ModelT()
+    graph.tensors, stored = [], schema.BufferT()
+    for place, (step, zero) in enumerate([(0.4, 3), (scale, -128), (0.5, 0)]):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = f"t{place}", [256], schema.TensorType.INT8, place % 2
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [step], [zero]
+        graph.tensors.append(tensor)
+    stored.data = np.arange(-128, 128).astype(np.int8).view(np.uint8)
+    operator.inputs, operator.outputs, graph.inputs, graph.outputs = [0, 1], [2], [0], [2]
+    graph.operators, code.builtinCode = [operator], schema.BuiltinOperator.ADD
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT(), stored]
+    packed = packed_model(xnnpack.coarsen_summands(schema_packed(model, 4096)), Path("model.tflite"))
+    (made,) = read_subgraphs(packed)
+    constant = made.operators[0].inputs[1]
+    assert constant is not None and constant.data is not None
+    assert constant.scales[0] >= np.float32(0.5 * xnnpack.FINEST)
+    values = (constant.data.view(np.int8).astype(np.float64) - constant.zero_points[0]) * constant.scales[0]
+    assert np.abs(values - np.arange(256) * scale).max() < 0.5 * 0.01
 
 
 @pytest.mark.parametrize(("function", "by"), [("counted_tokens", "RESHAPE"), ("counted_tokens_keras", "GATHER")])

@@ -135,7 +135,7 @@ def center_factors(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> 
 def coarsen_summands(content: bytes) -> bytes:
     """Store constants that are tiny beside what they are added to in coarser steps: an epsilon, or zero itself.
 
-    What is lost is less than a thousandth of a step of the result.
+    What is lost is less than a hundredth of a step of the result.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -149,18 +149,19 @@ def coarsen_summands(content: bytes) -> bytes:
             result = graph.tensors[op.outputs[0]]
             if result.type != schema.TensorType.INT8 or not _one_scale(result):
                 continue
-            scale = float(np.float32(result.quantization.scale[0] * FINEST))
+            finest = float(np.float32(result.quantization.scale[0] * FINEST))
             for place, index in enumerate(op.inputs):
                 constant = graph.tensors[index]
                 stored = model.buffers[constant.buffer].data
                 if stored is None or not len(stored) or not _one_scale(constant):
                     continue
-                if constant.quantization.scale[0] >= scale:
+                if constant.quantization.scale[0] >= finest:
                     continue
                 coarse = copy(constant)
                 coarse.quantization = copy(constant.quantization)
                 steps = np.frombuffer(bytes(bytearray(stored)), np.int8).astype(np.float64)
                 values = (steps - constant.quantization.zeroPoint[0]) * constant.quantization.scale[0]
+                scale = max(finest, float(np.float32(np.abs(values).max() / 127)))
                 coarse.quantization.scale, coarse.quantization.zeroPoint = [scale], [0]
                 buffer = schema.BufferT()
                 buffer.data = np.frombuffer(np.rint(values / scale).astype(np.int8).tobytes(), np.uint8)
