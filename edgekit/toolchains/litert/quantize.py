@@ -203,8 +203,8 @@ def static_products(model: LoadedModel | None, request: Request) -> Converted:
     """int8 inputs, outputs, convolutions and dense layers; softmax, norms and sums between them in float.
 
     Not full integer, so that a full-integer target takes it with ``--allow-mixed`` only. XNNPACK has no int8 kernels
-    for the operators that make a layer norm, GELU or softmax, and the built-in ones are slow. Products of two
-    activations (attention) stay float with the softmax between them.
+    for softmax, GELU and reciprocal roots, and the built-in ones are slow. Products of two activations (attention) stay
+    float with the softmax between them.
     """
     return _static_products(request, ends=("INPUT", "OUTPUT"))
 
