@@ -23,6 +23,7 @@ from edgekit.toolchains.litert.passes import xnnpack
 from edgekit.toolchains.litert.passes.integers import INTEGER_KERNELS
 from edgekit.toolchains.litert.schema import packed as schema_packed
 from edgekit.toolchains.litert.schema import packed_model
+from edgekit.toolchains.litert.session import LiteRTSession
 
 MODELS = Path(__file__).parent / "children" / "integer_models.py"
 
@@ -89,13 +90,44 @@ def test_stored_factors_are_quantized_as_activations_are(convert: Any, target: s
 
 @pytest.mark.parametrize("target", ["tflite-int8", "tflite-int16x8"])
 def test_norms_attention_and_hard_swish_leave_little_to_slow_kernels(convert: Any, target: str) -> None:
-    """In 16 bits XNNPACK has no kernels, and LiteRT none for either of the two operators that are taken apart."""
+    """In 16 bits XNNPACK has no kernels, and LiteRT none for hard swish."""
     result = convert("encoder", target, calibrate=f"{MODELS}:sequences")
     assert result.status == "PASS", result.reason
     found = edgekit.inspect(result.artifact)["delegated"]
-    assert not {"SQUARED_DIFFERENCE", "HARD_SWISH"} & found.keys()
+    assert "HARD_SWISH" not in found
     if target == "tflite-int8":
         assert {kind for kind, (taken, of) in found.items() if taken < of} == {"RSQRT", "SOFTMAX"}
+
+
+def test_hard_swish_of_hundreds_is_right(convert: Any) -> None:
+    """Taken apart, what lies beyond 771 came out on the other side, and samples with little of that passed."""
+    result = convert("far_hard_swish", "tflite-int8", calibrate=f"{MODELS}:sequences")
+    assert (result.status, result.route) == ("PASS", "ptq-w8a8-quantizer"), result.reason
+    x = np.linspace(-4, 4, 16 * 48, dtype=np.float32).reshape(1, 16, 48)
+    (found,) = LiteRTSession(Path(result.artifact) / "model.tflite").run({"x": x}).values()
+    assert np.abs(found - np.where(x > 0, 200 * x, 0)).max() < 8
+
+
+@pytest.mark.parametrize("target", ["tflite-int8", "tflite-int16x8"])
+def test_hard_swish_of_nothing_above_minus_3_does_not_end_the_process(convert: Any, target: str) -> None:
+    result = convert("dead_hard_swish", target, calibrate=f"{MODELS}:sequences", allow_mixed=True)
+    assert "FAILED" not in [tried.status for tried in result.routes_tried], result.routes_tried
+
+
+def test_a_sum_that_the_runtime_gets_wrong_is_refused(convert: Any) -> None:
+    """Of hundreds, a hard sigmoid is a sum of which LiteRT keeps the last 16 bits."""
+    result = convert("far_hard_sigmoid", "tflite-int8", calibrate=f"{MODELS}:sequences")
+    (tried,) = [one for one in result.routes_tried if one.route == "ptq-w8a8-quantizer"]
+    assert tried.status == "UNSUPPORTED" and "reach much further than its result" in tried.reason, tried
+
+
+def test_only_squared_differences_from_a_mean_are_taken_apart(convert: Any, tmp_path: Path) -> None:
+    """Others may lie at the far end of their range, as (x - 30)^2 does: 58 dB became 52."""
+    assert convert("distances", "tflite-fp32", calibrate=f"{MODELS}:sequences").status == "PASS"
+    file = tmp_path / "out" / "model.tflite"
+    for bits, left in ((8, 1), (16, 2)):
+        (graph, *_) = read_subgraphs(packed_model(xnnpack.take_apart(file.read_bytes(), bits), file))
+        assert [op.type for op in graph.operators].count("SQUARED_DIFFERENCE") == left
 
 
 @pytest.mark.parametrize("share", [1e-9, 0.5, 0.99])

@@ -196,7 +196,7 @@ def _grid_ranges(operators: list[Any]) -> dict[str, Ranges]:
 
 def static_int8(model: LoadedModel | None, request: Request) -> Converted:
     """Full integer, per-channel weights, ranges from the samples' true minimum and maximum."""
-    return _quantize(request, _static_recipe(activation_bits=8))
+    return _quantize(request, _static_recipe(activation_bits=8), apart=True)
 
 
 def static_products(model: LoadedModel | None, request: Request) -> Converted:
@@ -262,7 +262,7 @@ def _embedded_sums(operators: list[Any]) -> list[Any]:
 
 def static_int16x8(model: LoadedModel | None, request: Request) -> Converted:
     """Activations int16, weights int8 per channel, ranges from the samples' true minimum and maximum."""
-    return _quantize(request, _static_recipe(activation_bits=16))
+    return _quantize(request, _static_recipe(activation_bits=16), apart=True)
 
 
 def _static_recipe(activation_bits: int) -> Any:
@@ -276,17 +276,52 @@ def _static_recipe(activation_bits: int) -> Any:
     return manager.get_quantization_recipe()
 
 
-def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = None) -> Converted:
-    """Quantize the fp32 file by a recipe; ``known``: ranges that need no samples, of all that the recipe asks for."""
-    from ai_edge_quantizer.quantizer import Quantizer
+def _quantize(
+    request: Request, recipe: Any, known: dict[str, Ranges] | None = None, *, apart: bool = False
+) -> Converted:
+    """Quantize the fp32 file by a recipe.
 
+    Args:
+        request: what is made.
+        recipe: the quantizer's.
+        known: ranges that need no samples, of all that the recipe asks for.
+        apart: whether all operators become integers, so that what XNNPACK has no integer kernel for is taken apart.
+    """
     if request.float_file is None:
         raise FailedError("this route quantizes a file and was given none", hint="Convert the fp32 target first.")
-    source = bytearray(_prepared(request.float_file.read_bytes(), static=request.scheme.needs_calibration))
     layers = _layers(request)
     found = rules.outcomes(request, layers.values(), able=_by_layer)
     if found.floats or found.schemes:
         recipe = _ruled(recipe, found, {op.outputs[0].name: op for op in _operators(request) if op.outputs})
+    content, wanted = _integers(request, recipe, known, layers, apart=apart)
+    if whole := xnnpack.misfits(content):
+        content, wanted = _integers(request, recipe, known, layers, apart=apart, whole=whole)
+    if wrong := xnnpack.wrapped(content):
+        raise UnsupportedError(
+            f"{wrong[0]}: its inputs reach much further than its result, and LiteRT's kernel is wrong there",
+            hint="Give inputs of a smaller range (pixels divided by 255, say), or a norm before it.",
+        )
+    file = request.folder / FILE
+    file.write_bytes(content)
+    _check(file, wanted)
+    return Converted(file, kept=found.kept)
+
+
+def _integers(
+    request: Request,
+    recipe: Any,
+    known: dict[str, Ranges] | None,
+    layers: Mapping[str, Found[str]],
+    *,
+    apart: bool,
+    whole: frozenset[str] = frozenset(),
+) -> tuple[bytes, dict[str, Range]]:
+    """The file, and the ranges that the request gives, by tensor; ``whole`` is not taken apart."""
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    assert request.float_file is not None
+    prepared = _prepared(request.float_file.read_bytes(), static=request.scheme.needs_calibration)
+    source = bytearray(xnnpack.take_apart(prepared, _bits(request), whole) if apart else prepared)
     ranges = known
     if not known and Quantizer(bytes(source), recipe).need_calibration:
         ranges = _calibrate(source, request, recipe)
@@ -295,7 +330,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
         _bound_padding(source, request.float_file, ranges)
         norms.bound(source, request.float_file, ranges, _bits(request))
         masks.bound(source, request.float_file, ranges, _bits(request))
-        if _bits(request) == 8:
+        if apart and _bits(request) == 8:
             xnnpack.center_factors(source, request.float_file, ranges)
     wanted = _give(request, ranges, layers) if request.ranges else {}
     quantizer = Quantizer(bytes(source), recipe)
@@ -307,10 +342,7 @@ def _quantize(request: Request, recipe: Any, known: dict[str, Ranges] | None = N
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         loop = "a loop over time cannot be calibrated; " if "while" in str(error) else ""
         raise UnsupportedError(f"ai-edge-quantizer: {loop}{sentence(error)}") from error
-    file = request.folder / FILE
-    file.write_bytes(xnnpack.coarsen_summands(quantize_unread_pieces(compute_in_integers(bytes(content)))))
-    _check(file, wanted)
-    return Converted(file, kept=found.kept)
+    return xnnpack.coarsen_summands(quantize_unread_pieces(compute_in_integers(bytes(content)))), wanted
 
 
 def _bits(request: Request) -> int:
@@ -319,8 +351,7 @@ def _bits(request: Request) -> int:
 
 def _prepared(content: bytes, *, static: bool) -> bytes:
     """The fp32 file with nothing in it that an integer file would compute in float without need, or wrong."""
-    steps = (multiply_squares, square_signed, flatten_biases, computed, *([xnnpack.take_apart] if static else []))
-    for step in steps:
+    for step in (multiply_squares, square_signed, flatten_biases, computed):
         content = step(content)
     return moved_factors(content, static=static)
 

@@ -179,6 +179,59 @@ def encoder() -> Any:
     return Model().eval()
 
 
+def distances() -> Any:
+    """From a mean, as a norm has them, and from a number."""
+    import keras
+    import tensorflow as tf
+
+    class Squared(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            mean = tf.reduce_mean(x, -1, keepdims=True)
+            return tf.math.squared_difference(x, mean) + tf.math.squared_difference(x, 30.0)
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((16, 48), name="x")
+    return keras.Model(x, keras.layers.Dense(4)(Squared()(x)))
+
+
+def far_hard_swish() -> Any:
+    """Of numbers that are not normed, as pixels of 0 to 255 are behind a layer: hundreds on both sides."""
+    return _of_rows(lambda x: _hard_swish(200 * x))
+
+
+def far_hard_sigmoid() -> Any:
+    """The gate of such numbers."""
+    import torch
+
+    return _of_rows(lambda x: x * torch.nn.functional.hardsigmoid(400 * x))
+
+
+def dead_hard_swish() -> Any:
+    """Of numbers that all lie below -3: zeros."""
+    return _of_rows(lambda x: x + _hard_swish(x / 10 - 9))
+
+
+def _hard_swish(x: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.hardswish(x)
+
+
+def _of_rows(function: Any) -> Any:
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.example_inputs = (torch.zeros(1, 16, 48),)
+
+        def forward(self, x: Any) -> Any:
+            return function(x)
+
+    return Model().eval()
+
+
 def sequences() -> dict[str, Any]:
     """Rows of numbers."""
     return {"x": np.random.default_rng(0).standard_normal((64, 16, 48)).astype("float32")}

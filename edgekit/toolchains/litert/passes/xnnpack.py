@@ -2,12 +2,14 @@
 
 What it takes was found by running single operators with other scales and zero points (LiteRT 2.3): no
 SQUARED_DIFFERENCE or HARD_SWISH of integers; of a BATCH_MATMUL a second factor without a zero point; of an ADD or SUB
-scales of at least 2^-10 of the result's.
+scales from 2^-10 to 2^8 of the result's. The built-in ADD and SUB of 8 bits are wrong beyond that: a sum that is more
+than 32767 steps of its result away from zero comes out on the other side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Container, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,32 +29,57 @@ _SAME_SCALE = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "STRIDED_SLICE": 0, "UN
 WIDEST = 1.25
 #: Of the scale of a result, the finest that a summand is stored with: twice the finest that is taken.
 FINEST = 2.0**-9
+#: Of the scale of a result, the coarsest that is taken of a summand; of 16 bits, half of what ends the process.
+_STEEPEST = {"int8": 2.0**8, "int16": 2.0**13}
+#: Of a result's steps from zero, the last that the built-in kernel knows.
+_LAST_STEP = 2**15 - 1
+#: What the sum inside of a HARD_SWISH is called behind its result's name.
+_MOVED = "moved"
 
 
-def take_apart(content: bytes) -> bytes:
-    """Write SQUARED_DIFFERENCE, of which norms have one each, and HARD_SWISH as sums and products.
+def take_apart(content: bytes, bits: int, whole: Container[str] = ()) -> bytes:
+    """Write HARD_SWISH, and in 8 bits the squared differences of norms, as sums and products.
 
-    Their built-in kernels of integers were a third of a small text encoder's time, and two thirds of MobileNet V3's.
+    Their built-in kernels of integers were two thirds of MobileNet V3's time, and a third of a small text encoder's. In
+    16 bits there is none for HARD_SWISH. A difference from anything but a mean may lie at the far end of its range,
+    where 8 bits of its own cost its square twice as much.
+
+    Args:
+        content: a float file.
+        bits: of activations in the file that is made of it.
+        whole: names of results whose operators stay as they are (``misfits``).
     """
     from ai_edge_litert import schema_py_generated as schema
 
     kinds = schema.BuiltinOperator
-    parts: dict[int, Callable[[_Writing, Any], None]] = {
-        kinds.SQUARED_DIFFERENCE: _difference_squared,
-        kinds.HARD_SWISH: _hard_swish,
-    }
     model = unpacked(content)
-    if not any(code.builtinCode in parts for code in model.operatorCodes):
+    if not {kinds.SQUARED_DIFFERENCE, kinds.HARD_SWISH} & {code.builtinCode for code in model.operatorCodes}:
         return content
     for graph in model.subgraphs:
-        whole, graph.operators = graph.operators, []
-        for op in whole:
-            write = parts.get(model.operatorCodes[op.opcodeIndex].builtinCode)
-            if write is None:
-                graph.operators.append(op)
+        known, graph.operators = graph.operators, []
+        kind = {id(op): model.operatorCodes[op.opcodeIndex].builtinCode for op in known}
+        made = {int(index): op for op in known for index in op.outputs}
+        for op in known:
+            if kind[id(op)] == kinds.HARD_SWISH and graph.tensors[op.outputs[0]].name.decode() not in whole:
+                _hard_swish(_Writing(model, graph, op.outputs[0]), op)
+            elif kind[id(op)] == kinds.SQUARED_DIFFERENCE and bits == 8 and _from_mean(op, made, kind):
+                _difference_squared(_Writing(model, graph, op.outputs[0]), op)
             else:
-                write(_Writing(model, graph, op.outputs[0]), op)
+                graph.operators.append(op)
     return packed(model, len(content))
+
+
+def _from_mean(op: Any, made: Mapping[int, Any], kind: Mapping[int, int]) -> bool:
+    """Whether one of two operands is a mean of the other."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for value, mean in (op.inputs, op.inputs[::-1]):
+        by = made.get(int(mean))
+        while by is not None and kind[id(by)] == schema.BuiltinOperator.RESHAPE:
+            by = made.get(int(by.inputs[0]))
+        if by is not None and kind[id(by)] == schema.BuiltinOperator.MEAN and by.inputs[0] == value:
+            return True
+    return False
 
 
 def _difference_squared(write: _Writing, op: Any) -> None:
@@ -63,10 +90,41 @@ def _difference_squared(write: _Writing, op: Any) -> None:
 
 def _hard_swish(write: _Writing, op: Any) -> None:
     """``x * relu6(x + 3) / 6`` (Howard et al., Searching for MobileNetV3, 2019)."""
-    moved, gate, x = write.between("moved"), write.between("gate"), op.inputs[0]
+    moved, gate, x = write.between(_MOVED), write.between("gate"), op.inputs[0]
     write.operator("ADD", (x, write.constant("three", 3.0)), moved, "RELU6")
     write.operator("MUL", (moved, write.constant("sixth", 1 / 6)), gate)
     write.operator("MUL", (x, gate), write.result)
+
+
+def misfits(content: bytes) -> frozenset[str]:
+    """Of a HARD_SWISH that was taken apart, the names of results whose sum has a scale far below that of what it is of.
+
+    The input reaches hundreds, or hardly beyond -3: the sum is slow and may be wrong, or the runtime ends the process.
+    """
+    found = set()
+    for graph in read_subgraphs(packed_model(content, Path("model.tflite"))):
+        for op in graph.operators:
+            of, moved = op.inputs[0], op.outputs[0] if op.outputs else None
+            if op.type == "ADD" and of is not None and moved is not None and moved.name.endswith(f"/{_MOVED}"):
+                steepest = _STEEPEST.get(moved.type, math.inf)
+                if len(of.scales) == len(moved.scales) == 1 and of.scales[0] >= steepest * moved.scales[0]:
+                    found.add(moved.name.removesuffix(f"/{_MOVED}"))
+    return frozenset(found)
+
+
+def wrapped(content: bytes) -> list[str]:
+    """Sums of 8 bits that the built-in kernel would compute wrong for some of the values that they can be given."""
+    found = []
+    for graph in read_subgraphs(packed_model(content, Path("model.tflite"))):
+        for op in graph.operators:
+            if op.type not in ("ADD", "SUB") or op.outputs[0].type != "int8" or len(op.outputs[0].scales) != 1:
+                continue
+            steps = op.outputs[0].scales[0]
+            summands = [t for t in op.inputs if t is not None and len(t.scales) == 1 and len(t.zero_points) == 1]
+            if max((t.scales[0] for t in summands), default=0) >= _STEEPEST["int8"] * steps:
+                reach = sum(t.scales[0] * (127.5 + abs(t.zero_points[0] + 0.5)) for t in summands)
+                found += [op.name] if reach / steps > _LAST_STEP else []
+    return found
 
 
 @dataclass(frozen=True)
