@@ -21,7 +21,7 @@ INT8 = [name for name in TARGETS if name.endswith("-int8")]
 
 
 def in_every_run(place, name):
-    """Of a kind of source fp32 tells what reads it, and one format in turn what quantizes it: others start as they do."""
+    """Of a kind of source fp32 tells what reads it, and one format in turn what quantizes it; others start so, too."""
     return name.endswith("-fp32") or name == INT8[place % len(INT8)]
 
 
