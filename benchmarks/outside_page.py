@@ -73,7 +73,7 @@ def page(rows: Sequence[Row]) -> str:
         "",
         "Written by `python -m benchmarks.outside --page` from `benchmarks/results/outside.jsonl`; the models are functions in",
         "[benchmarks/outside_models](../benchmarks/outside_models), built by the libraries that people take them from: small. Those",
-        "of PyTorch that see images, but for plain ViTs, and Keras's DenseNet have learnt a made-up task for a few hundred steps",
+        "of PyTorch that see images, but for plain ViTs, and Keras's have learnt a made-up task for a few hundred steps",
         "(`taught.py` there says why), the others have random weights that behave: nothing here speaks of accuracy. A figure is",
         f"the SQNR in dB against the framework's own run (n = {' or '.join(map(str, samples))} held-out samples). Core ML and TensorRT files are executed by a stand-in.",
         f"Measured {dates[0]} to {dates[-1]} UTC on {', '.join(hosts)}, commit {commits}.",

@@ -42,7 +42,7 @@ def take_apart(content: bytes, bits: int, whole: Container[str] = ()) -> bytes:
 
     Their built-in kernels of integers were two thirds of MobileNet V3's time, and a third of a small text encoder's. In
     16 bits there is none for HARD_SWISH. A difference from anything but a mean may lie at the far end of its range,
-    where 8 bits of its own cost its square twice as much.
+    where rounding it to 8 bits shows in the square: (x - 30)^2 had 52 dB instead of 58.
 
     Args:
         content: a float file.
