@@ -18,7 +18,7 @@ from edgekit.toolchains._shared.calibration import calibration_of, observers
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains._shared.rules import Found, Outcomes
 from edgekit.toolchains.litert.graph import read_subgraphs
-from edgekit.toolchains.litert.passes import masks, norms, xnnpack
+from edgekit.toolchains.litert.passes import masks, norms, padding, xnnpack
 from edgekit.toolchains.litert.passes.constants import computed, moved_factors
 from edgekit.toolchains.litert.passes.half import halve_constants
 from edgekit.toolchains.litert.passes.integers import (
@@ -327,7 +327,7 @@ def _integers(
         ranges = _calibrate(source, request, recipe)
         if not request.estimator.by_tool:
             ranges |= _estimate(source, request, ranges)
-        _bound_padding(source, request.float_file, ranges)
+        padding.bound(source, request.float_file, ranges)
         norms.bound(source, request.float_file, ranges, _bits(request))
         masks.bound(source, request.float_file, ranges, _bits(request))
         if apart and _bits(request) == 8:
@@ -480,29 +480,6 @@ def _estimate(source: bytearray, request: Request, extremes: Mapping[str, Ranges
         name: {side: np.full(extremes[name][side].shape, value, np.float32) for side, value in ends.items()}
         for name, ends in found.items()
     }
-
-
-def _bound_padding(source: bytearray, file: Path, ranges: dict[str, Ranges]) -> None:
-    """Pad with the smallest value seen instead of minus infinity, in place, and correct the padded tensor's range.
-
-    PyTorch's padded max pooling becomes PADV2 with -inf: a scale of infinity, on which the runtime aborts. The result
-    is the same, since every window holds at least one value that is not padding.
-    """
-    import numpy as np
-
-    for graph in read_subgraphs(packed_model(source, file)):
-        for operator in graph.operators:
-            if operator.type != "PADV2":
-                continue
-            padded, value = operator.inputs[0], operator.inputs[2]
-            if padded is None or value is None or value.data is None or value.type != "float32":
-                continue
-            constant = value.data.view("<f4")  # a view into ``source``
-            if np.isneginf(constant).all() and padded.name in ranges:
-                seen = ranges[padded.name]
-                constant[:] = seen["min"].min()
-                ranges[operator.outputs[0].name] = dict(seen)
-                ranges[value.name] = dict(seen)
 
 
 def widest(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:

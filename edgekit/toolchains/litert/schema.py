@@ -83,6 +83,16 @@ def packed(model: Any, size: int) -> bytes:
     return bytes(builder.Output())
 
 
+def add_buffer(model: Any, values: np.ndarray[Any, Any]) -> int:
+    """Store values in a model given as objects; returns the buffer's number."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    return len(model.buffers) - 1
+
+
 def operator_code(model: Any, kind: int, version: int) -> int:
     """Index of an operator's code in the model, added where it is not there."""
     from ai_edge_litert import schema_py_generated as schema

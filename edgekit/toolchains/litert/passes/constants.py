@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.toolchains.litert.schema import packed, unpacked
+from edgekit.toolchains.litert.schema import add_buffer, packed, unpacked
 
 
 def computed(content: bytes) -> bytes:
@@ -39,8 +39,7 @@ def computed(content: bytes) -> bytes:
     if sum(value.nbytes for value in values) > len(content) or not all(np.isfinite(value).all() for value in values):
         return content
     for index, value in zip(wanted, values, strict=True):
-        graph.tensors[index].buffer = len(model.buffers)
-        model.buffers.append(_buffer(value))
+        graph.tensors[index].buffer = add_buffer(model, value)
     graph.operators = late
     return packed(model, len(content))
 
@@ -93,8 +92,7 @@ def _reshape(model: Any, graph: Any, tensor: int, code: int) -> Any:
     source = graph.tensors[tensor]
     shape, moved = schema.TensorT(), copy(source)
     shape.name, shape.shape, shape.type = f"{source.name.decode()}/shape", [len(source.shape)], schema.TensorType.INT32
-    model.buffers.append(_buffer(np.array(source.shape, np.int32)))
-    shape.buffer = len(model.buffers) - 1
+    shape.buffer = add_buffer(model, np.array(source.shape, np.int32))
     moved.name, moved.buffer = f"{source.name.decode()}/moved", 0
     graph.tensors += [shape, moved]
     operator = schema.OperatorT()
@@ -170,11 +168,3 @@ def _results(model: Any, operators: Sequence[Any], wanted: Sequence[int], size: 
     interpreter.allocate_tensors()
     interpreter.invoke()
     return [interpreter.get_tensor(index) for index in wanted]
-
-
-def _buffer(values: np.ndarray[Any, Any]) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    return buffer

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.toolchains.litert.graph import read_subgraphs
-from edgekit.toolchains.litert.schema import operator_code, packed, packed_model, unpacked
+from edgekit.toolchains.litert.schema import add_buffer, operator_code, packed, packed_model, unpacked
 
 if TYPE_CHECKING:
     from edgekit.toolchains.litert.passes.ranges import Ranges
@@ -143,10 +143,9 @@ class _Writing:
         """A stored number."""
         from ai_edge_litert import schema_py_generated as schema
 
-        tensor, buffer = schema.TensorT(), schema.BufferT()
-        buffer.data = np.frombuffer(np.float32(value).tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        tensor.shape, tensor.type, tensor.buffer = [], schema.TensorType.FLOAT32, len(self.model.buffers) - 1
+        tensor = schema.TensorT()
+        tensor.shape, tensor.type = [], schema.TensorType.FLOAT32
+        tensor.buffer = add_buffer(self.model, np.array(value, np.float32))
         return self._tensor(tensor, name)
 
     def _tensor(self, tensor: Any, name: str) -> int:
@@ -221,10 +220,7 @@ def coarsen_summands(content: bytes) -> bytes:
                 values = (steps - constant.quantization.zeroPoint[0]) * constant.quantization.scale[0]
                 scale = max(finest, float(np.float32(np.abs(values).max() / 127)))
                 coarse.quantization.scale, coarse.quantization.zeroPoint = [scale], [0]
-                buffer = schema.BufferT()
-                buffer.data = np.frombuffer(np.rint(values / scale).astype(np.int8).tobytes(), np.uint8)
-                model.buffers.append(buffer)
-                coarse.buffer = len(model.buffers) - 1
+                coarse.buffer = add_buffer(model, np.rint(values / scale).astype(np.int8))
                 graph.tensors.append(coarse)
                 op.inputs = [*op.inputs[:place], len(graph.tensors) - 1, *op.inputs[place + 1 :]]
                 changed = True
