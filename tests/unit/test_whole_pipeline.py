@@ -501,6 +501,16 @@ def test_an_unknown_route_is_a_fault_of_the_target(data: Any, home: Path) -> Non
         converted(ordered(["squared"], **data), home)
 
 
+def test_a_file_that_the_runtime_does_not_open_is_one_route_that_failed(home: Path, data: dict[str, str]) -> None:
+    result = converted(ordered(["sealed", "rounded"], **data), home)
+    assert (result.status, result.route) == ("PASS", "rounded")
+    tried = {route.route: (route.status, route.reason) for route in result.routes_tried}
+    reason = "the runtime does not open what was just converted: null cannot load model.null"
+    assert tried["sealed"] == ("FAILED", reason)
+    alone = converted(ordered(["sealed"], **data), home)
+    assert (alone.status, alone.reason) == ("FAILED", f"sealed: {reason}.")
+
+
 def test_a_file_that_is_not_finite_on_silence_is_refused_though_its_parity_is_good(
     home: Path, data: dict[str, str]
 ) -> None:

@@ -136,6 +136,19 @@ class Contents:
         return [node for nodes in self.nodes for node in nodes]
 
     @cached_property
+    def disagreeing(self) -> list[str]:
+        """Operators, each with its delegate and place, of integers on one side only, or that move them to other scales.
+
+        The runtime refuses a file with one of them, and does not say which.
+        """
+        return [
+            f"{node.type} {number}/{place}"
+            for number, nodes in enumerate(self.nodes)
+            for place, node in enumerate(nodes)
+            if node.type != "Convert" and not node.agrees
+        ]
+
+    @cached_property
     def kernels(self) -> list[Call]:
         """Operators outside any delegate."""
         return [call for call in self.program.calls if call.delegate is None]

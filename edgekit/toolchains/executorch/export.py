@@ -17,6 +17,7 @@ from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.audit import inspect, write_sidecar
 from edgekit.toolchains.executorch.graphs import drop_unread
+from edgekit.toolchains.executorch.passes.integers import agree
 from edgekit.toolchains.executorch.passes.rewriting import rewritten
 
 FILE = "model.pte"
@@ -64,6 +65,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     drop_unread(graph)
+    agree(graph)
     example = tuple(torch.from_numpy(a) for a in example_of(model))
     with torch.no_grad():
         program = torch.export.export(graph, example, strict=False)

@@ -23,6 +23,8 @@ from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 
+#: Of operators in a message.
+MOST_NAMED = 4
 _SHORT = {"float32": "f32", "float16": "f16"}
 
 
@@ -57,7 +59,8 @@ class ExecuTorchSession:
             importlib.import_module("executorch.kernels.quantized")  # registers them with the runtime
         self._inputs = {t.name: (t.shape, np.dtype(t.dtype)) for t in inputs}
         self._outputs = [t.name for t in outputs]
-        self._program, self._method = _loaded(file, threads, entry or (known[0] if len(known) == 1 else "forward"))
+        method = entry or (known[0] if len(known) == 1 else "forward")
+        self._program, self._method = _loaded(file, threads, method, contents)
         self.ops_delegated: int | None = len(contents.delegated)
         self.precision = _arithmetic(contents)
         engine = "XNNPACK" if contents.delegated else "portable kernels"
@@ -98,7 +101,7 @@ class ExecuTorchSession:
         return [torch.from_numpy(array.copy()) for array in checked(inputs, self._inputs).values()]
 
 
-def _loaded(file: Path, threads: int, method: str) -> tuple[Any, Any]:
+def _loaded(file: Path, threads: int, method: str, contents: Contents) -> tuple[Any, Any]:
     """The program and its method; the first must outlive the second."""
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
@@ -110,8 +113,11 @@ def _loaded(file: Path, threads: int, method: str) -> tuple[Any, Any]:
         program = Runtime.get().load_program(file)
         return program, program.load_method(method)
     except (RuntimeError, KeyError) as error:  # a name that the runtime reads as another one
+        why, named = sentence(error), ", ".join(contents.disagreeing[:MOST_NAMED])
+        if named:
+            why += f"; XNNPACK takes neither integers and floats in one operator nor a move to other scales: {named}"
         raise DamagedFileError(
-            f"ExecuTorch cannot load {file.name}: {sentence(error)}", hint="Convert again, or copy the file again."
+            f"ExecuTorch cannot load {file.name}: {why}", hint="Convert again, or copy the file again."
         ) from error
 
 

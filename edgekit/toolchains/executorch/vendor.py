@@ -45,6 +45,12 @@ COPIED_HISTORY = Fault(
     reports=("https://github.com/pytorch/pytorch/pull/175853", "https://github.com/pytorch/pytorch/pull/193051"),
 )
 
+INTEGER_MARKS = Fault(
+    "operators of quantized graphs are written between floats and integers, which the runtime refuses without a name",
+    package="executorch",
+    first="1.4",
+    last="1.4",
+)
 GROUP_VARIANCE = Fault(
     "group norm and instance norm take a variance for the difference of two squares, which of a constant group may be "
     "below zero: NaN on silence",

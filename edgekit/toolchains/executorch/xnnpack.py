@@ -54,6 +54,9 @@ _NODES: tuple[tuple[str, tuple[tuple[int, ...], int]], ...] = (
     ("Copy", _ONE), ("Cos", _ONE),
 )  # fmt: skip
 
+#: Operators whose results are values of their input, which their kernels copy.
+_MOVING = ("StaticSlice", "StaticReshape", "StaticTranspose", "StaticConstantPad", "MaxPooling2d", "Copy")
+
 
 @dataclass(frozen=True)
 class Value:
@@ -144,6 +147,17 @@ class Node:
         data = [v for v in self.inputs if v.constant is None]
         weights = [v for v in self.inputs[1:2] if v.constant is not None and self.macs]
         return self.type != "Convert" and bool(data) and all(v.scaled for v in (*data, *weights))
+
+    @property
+    def agrees(self) -> bool:
+        """Whether input and result are both integers or both not, of one scale where values are only moved."""
+        before, after = self.inputs[0], self.output
+        moved = before.scaled and self.type in _MOVING
+        return before.scaled == after.scaled and (not moved or _grid_of(before) == _grid_of(after))
+
+
+def _grid_of(value: Value) -> tuple[tuple[float, ...], int]:
+    return value.scales, value.zero_point
 
 
 def parse(payload: bytes, named: Mapping[str, bytes]) -> tuple[Node, ...]:

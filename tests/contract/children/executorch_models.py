@@ -97,6 +97,30 @@ def pooled_unevenly() -> Any:
     return pooled((0, 1, 0, 1))
 
 
+def cut() -> Any:
+    """What a layer gives cut in two: one half for another layer, one for a product of elements, padded together."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(16, 16)
+            self.second = nn.Linear(8, 8)
+            self.last = nn.Linear(12, 5)
+            self.example_inputs = (torch.zeros(1, 6, 16),)
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            x = self.first(rows)
+            gated = self.second(x[..., :8]) * torch.exp(0.5 * x[..., 8:])
+            logits: torch.Tensor = self.last(functional.pad(gated, (1, 3))[:, 1:].flatten(0, 1))
+            return logits
+
+    torch.manual_seed(0)
+    return Cut()
+
+
 def shared() -> Any:
     """One matrix in a linear layer and in a product of elements."""
     import torch

@@ -214,6 +214,59 @@ def constant_group(folder: str, of: str = "group") -> dict[str, float]:
     return found
 
 
+def integer_marks(folder: str) -> dict[str, Any]:
+    """How a session ends on a slice and a padding in int8, as they come and then mended: its lowest SQNR in dB."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from edgekit.errors import DamagedFileError
+    from edgekit.toolchains.executorch.passes.integers import agree
+    from edgekit.toolchains.executorch.session import ExecuTorchSession
+
+    class Cut(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(16, 16), torch.nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            found = self.first(x)
+            return self.second(found[..., :8]), torch.nn.functional.pad(found, (1, 2))
+
+    torch.manual_seed(0)
+    model, samples = Cut().eval(), [torch.randn(1, 8, 16) for _ in range(8)]
+    quantizer = xnnpack_quantizer.XNNPACKQuantizer()
+    quantizer.set_global(xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(torch.export.export(model, (samples[0],)).module(), quantizer)
+    for sample in samples:
+        prepared(sample)
+    graph, found = convert_pt2e(prepared), dict[str, Any]()
+    for name, mend in (("as it comes", lambda graph: None), ("mended", agree)):
+        mend(graph)
+        program = torch.export.export(graph, (samples[0],))
+        edge = to_edge_transform_and_lower(
+            program, partitioner=[XnnpackPartitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
+        )
+        file = Path(folder) / "marks.pte"
+        with file.open("wb") as stream:
+            edge.to_executorch().write_to_file(stream)
+        try:
+            outputs = ExecuTorchSession(file, 1).run({"input_0": samples[0].numpy()})
+        except DamagedFileError as error:
+            found[name] = str(error)
+        else:
+            with torch.no_grad():
+                wanted = [t.numpy() for t in model(samples[0])]
+            noise = [
+                float(np.square(w - o).sum() / np.square(w).sum())
+                for w, o in zip(wanted, outputs.values(), strict=True)
+            ]
+            found[name] = -10 * np.log10(max(noise))
+    return found
+
+
 def trained_mask() -> dict[str, Any]:
     """Whether torch.onnx ends at attention with a trained mask, as in T5, and how far off what edgekit exports is."""
     import onnxruntime

@@ -1,7 +1,6 @@
 """Handing paddings over to the convolution or pooling behind them.
 
-Keras writes them apart. Quantized to int8, one between a ReLU and a pooling makes a file that the runtime refuses to
-load: ``InsertPadQDQPass`` of ExecuTorch 1.4 gives the padding an int8 output and leaves its input in float.
+Keras writes them apart, and each costs a copy.
 """
 
 from __future__ import annotations

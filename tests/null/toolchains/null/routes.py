@@ -111,6 +111,7 @@ ROUTES = {
     "silenced": _from_file(rounded, lost=True),  # FAIL_PARITY: not finite where all inputs are zero
     "kept": _from_file(kept),  # FAIL_PRECISION
     "elsewhere": _from_file(rounded, device=CHIP),  # NOT_RUN
+    "sealed": _from_file(rounded, sealed=True),  # FAILED: the session does not open it
     "refuses": _from_file(refuses),  # UNSUPPORTED
     "refuses-the-second": _from_file(refuses_the_second),  # UNSUPPORTED
     "raises": _from_file(raises),  # FAILED

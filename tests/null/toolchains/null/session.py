@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.errors import NotRunError
+from edgekit.errors import DamagedFileError, NotRunError
 from edgekit.reference.activation import relu
 from edgekit.reference.linear import linear
 
@@ -52,6 +52,8 @@ class NullSession:
         self.inputs, self.outputs, self.layers, more = read(file)
         self.lost, self.rows = "lost" in more, int(more["rows"])
         self.precision = "int8" if len(self.layers[0]) > 2 else "f64"
+        if "sealed" in more:
+            raise DamagedFileError(f"null cannot load {file.name}")
         if "device" in more:
             raise NotRunError(f"this file runs on {more['device']} only", hint="Run it there.")
 
