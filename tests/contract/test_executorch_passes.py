@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import graphlib
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +17,12 @@ from hypothesis import strategies as st
 pytest.importorskip("executorch")
 
 import torch
+from executorch.exir.backend.canonical_partitioners.group_partitioner import GroupBasedPartitioner
 from torch import Tensor, fx, nn
+from torch.fx.passes.operator_support import OperatorSupportBase
+from torch.fx.passes.utils.fuser_utils import validate_partition
 
+from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.graphs import infer
 from edgekit.toolchains.executorch.passes import transposes
 from edgekit.toolchains.executorch.passes.affine import fold_affine, matmul_to_linear
@@ -540,3 +546,39 @@ def test_a_variance_written_as_a_difference_of_squares_is_never_below_zero(squar
     assert Norm()(constant).abs().max() > 1e-3, "what it is about does not show here"
     assert graph(constant).min() >= 0
     assert graph(constant).max() < 1e-6
+
+
+class Sums(OperatorSupportBase):
+    def is_node_supported(self, submodules: Any, node: fx.Node) -> bool:
+        return node.target is torch.add
+
+
+def of_parts(graph: fx.Graph, parts: list[Any]) -> dict[fx.Node, Any]:
+    part_of = {node: number for number, part in enumerate(parts) for node in part.nodes}
+    return {node: part_of.get(node, node) for node in graph.nodes}
+
+
+def test_parts_that_need_each_other_are_cut_and_groups_are_not() -> None:
+    cut = 0
+    for seed in range(150):
+        rng = random.Random(seed)
+        graph = fx.Graph()
+        made = [graph.placeholder("x")]
+        for _ in range(14):
+            operator = torch.add if rng.random() < 0.6 else torch.mul
+            made.append(graph.call_function(operator, (rng.choice(made[-6:]), rng.choice(made))))
+        graph.output(tuple(node for node in made if not node.users))
+        module = fx.GraphModule({}, graph)
+        sums = [node for node in module.graph.nodes if node.target is torch.add]
+        groups = [pair for pair in zip(sums[::4], sums[3::4], strict=False) if validate_partition(list(pair))]
+        try:
+            vendor._in_order(module.graph, {n: next((g for g in groups if n in g), n) for n in module.graph.nodes})
+        except graphlib.CycleError:
+            continue  # no order of the groups themselves
+        parts = GroupBasedPartitioner(module, Sums(), True, node_groups=groups).propose_partitions()
+        found = vendor.untied(module.graph, parts, groups)
+        vendor._in_order(module.graph, of_parts(module.graph, found))
+        assert {node for part in found for node in part.nodes} == set(sums)
+        assert all(len({of_parts(module.graph, found)[node] for node in group}) == 1 for group in groups)
+        cut += found is not parts
+    assert cut > 3

@@ -61,7 +61,6 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     Raises:
         UnsupportedError: ExecuTorch has no kernel for an operator.
     """
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     drop_unread(graph)
@@ -82,7 +81,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
         # The check of the core operator set refuses some quantized graphs that lower and run all the same.
         with vendor.merged_transposes():
             edge = to_edge_transform_and_lower(
-                program, partitioner=[XnnpackPartitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
+                program, partitioner=[vendor.partitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
             )
         written = edge.to_executorch()
     except RuntimeError as error:

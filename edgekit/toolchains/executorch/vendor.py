@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import graphlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,12 @@ COPIED_HISTORY = Fault(
 
 INTEGER_MARKS = Fault(
     "operators of quantized graphs are written between floats and integers, which the runtime refuses without a name",
+    package="executorch",
+    first="1.4",
+    last="1.4",
+)
+KNOTTED_PARTS = Fault(
+    "parts of a graph for the delegate are merged so that two need each other's results, and lowering ends",
     package="executorch",
     first="1.4",
     last="1.4",
@@ -108,6 +115,64 @@ def merged_transposes() -> Iterator[None]:
         yield
     finally:
         xnnpack_preprocess.serialize_xnnpack_binary = serialize
+
+
+def partitioner() -> Any:
+    """XNNPACK's partitioner, whose parts can be run one after the other; see ``KNOTTED_PARTS``.
+
+    Whether two parts may be merged is asked of the graph's nodes alone: neither reaches itself through a third one that
+    was merged before, of which one node is behind them and another before them.
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    class Untied(XnnpackPartitioner):  # type: ignore[misc]
+        def get_matched_nodes_from_configs(self, ep: Any) -> Any:
+            self.groups = super().get_matched_nodes_from_configs(ep)
+            return self.groups
+
+        def generate_partitions(self, ep: Any) -> Any:
+            return untied(ep.graph_module.graph, super().generate_partitions(ep), self.groups)
+
+    return Untied()
+
+
+def untied(graph: fx.Graph, parts: list[Any], groups: Iterable[Iterable[fx.Node]]) -> list[Any]:
+    """The parts as they are where an order of them exists; else each cut where data leaves a part and comes back.
+
+    Args:
+        graph: all nodes.
+        parts: partitions, ``nodes`` of which are delegated together.
+        groups: nodes that no cut may separate, such as an operator with what quantizes its result.
+    """
+    from torch.fx.passes.infra.partitioner import Partition
+
+    part_of = {node: number for number, part in enumerate(parts) for node in part.nodes}
+    try:
+        _in_order(graph, {node: part_of.get(node, node) for node in graph.nodes})
+    except graphlib.CycleError:
+        group_of = {node: number for number, group in enumerate(groups) for node in group}
+        unit_of = {node: group_of.get(node, node) for node in graph.nodes}
+        place = {unit: part_of.get(node) for node, unit in unit_of.items()}
+        stage: dict[Any, int] = {}
+        for unit, before in _in_order(graph, unit_of):  # each way out of a part or into one begins a stage
+            stage[unit] = max((stage[other] + (place[other] != place[unit]) for other in before), default=0)
+        made: dict[Any, Any] = {}
+        for node, number in part_of.items():
+            part = made.setdefault((number, stage[unit_of[node]]), Partition(id=len(made)))
+            part.add_node(node)
+        return list(made.values())
+    return parts
+
+
+def _in_order(graph: fx.Graph, unit_of: Mapping[fx.Node, Any]) -> list[tuple[Any, set[Any]]]:
+    """Units of nodes, each with those that it needs, these first; raises ``CycleError`` where none is first."""
+    needed: dict[Any, set[Any]] = {}
+    for node in graph.nodes:
+        given = (unit_of[n] for n in node.all_input_nodes if n.op == "call_function")  # constants are copied
+        needed.setdefault(unit_of[node], set()).update(given)
+    for unit, others in needed.items():
+        others.discard(unit)
+    return [(unit, needed[unit]) for unit in graphlib.TopologicalSorter(needed).static_order()]
 
 
 @contextmanager

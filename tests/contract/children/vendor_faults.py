@@ -214,6 +214,40 @@ def constant_group(folder: str, of: str = "group") -> dict[str, float]:
     return found
 
 
+def knotted_parts() -> dict[str, bool]:
+    """Whether parts of a small graph need each other's results, as they come and untied."""
+    import graphlib
+
+    import torch
+    from executorch.exir.backend.canonical_partitioners.group_partitioner import GroupBasedPartitioner
+    from torch.fx.passes.operator_support import OperatorSupportBase
+
+    from edgekit.toolchains.executorch import vendor
+
+    class Sums(OperatorSupportBase):  # type: ignore[misc]
+        def is_node_supported(self, submodules: Any, node: Any) -> bool:
+            return node.target is torch.add
+
+    graph = torch.fx.Graph()
+    product = graph.call_function(torch.mul, (graph.placeholder("x"), 2))
+    first, second = (graph.call_function(torch.add, (product, product)) for _ in range(2))
+    third = graph.call_function(torch.add, (second, first))
+    fourth = graph.call_function(torch.add, (second, second))
+    graph.output((fourth, graph.call_function(torch.add, (first, third))))
+    module, groups = torch.fx.GraphModule({}, graph), [[first, fourth]]
+    groups = [[node for node in module.graph.nodes if node.name in {n.name for n in group}] for group in groups]
+    parts = GroupBasedPartitioner(module, Sums(), True, node_groups=groups).propose_partitions()
+    found = {}
+    for name, chosen in (("as it comes", parts), ("mended", vendor.untied(module.graph, parts, groups))):
+        part_of = {node: number for number, part in enumerate(chosen) for node in part.nodes}
+        try:
+            vendor._in_order(module.graph, {node: part_of.get(node, node) for node in module.graph.nodes})
+            found[name] = False
+        except graphlib.CycleError:
+            found[name] = True
+    return found
+
+
 def integer_marks(folder: str) -> dict[str, Any]:
     """How a session ends on a slice and a padding in int8, as they come and then mended: its lowest SQNR in dB."""
     import torch

@@ -32,9 +32,14 @@ def agree(graph: fx.GraphModule) -> None:
         if _integers_before(node) and (_padded_for_floats(node) or _moved_to_another_scale(node)):
             _keep_scale(node)
     for node in list(graph.graph.nodes):
-        if str(node.target) == _DEQUANTIZE:
+        if str(node.target).startswith("quantized_decomposed.dequantize_") and not _at_run_time(node):
             _copy_for_each(node)
     graph.recompile()
+
+
+def _at_run_time(node: Any) -> bool:
+    """Whether a scale is found at run time: it is found once for all readers."""
+    return any(value.op == "call_function" for value in node.all_input_nodes[1:])
 
 
 def _integers_before(node: Any) -> bool:
