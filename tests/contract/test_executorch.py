@@ -53,6 +53,8 @@ CASES = {
     "pooled-int8": ("pooled", "torch", "ptq-w8a8-pt2e", 25, 256 * 8 * 27 + 16 * 8 * 72 + 8 * 5),
     "unevenly-int8": ("pooled_unevenly", "torch", "ptq-w8a8-pt2e", 25, 256 * 8 * 27 + 16 * 8 * 72 + 8 * 5),
     "cut-int8": ("cut", "torch", "ptq-w8a8-pt2e", 25, 6 * (16 * 16 + 8 * 8) + 5 * 12 * 5),
+    "called-int8": ("called", "torch", "ptq-w8a8-pt2e", 30, 3 * 6 * 16 * 16),
+    "shortcut-dynamic": ("shortcut", "torch", "dynamic-w8a8-pt2e", 30, 64 * 8 * 27 + 16 * 16 * (72 + 8)),
     "padded-dynamic": ("padded", "torch", "dynamic-w8a8-pt2e", 30, 64 * 16 * (27 + 144) + 64 * 16 * 8 * 4 + 8 * 5),
     "image": ("keras_image", "keras-torch", "export-xnnpack", 110, 64 * 8 * (27 + 9) + 8 * 4),
     "image-int8": ("keras_image", "keras-torch", "ptq-w8a8-pt2e", 25, 64 * 8 * (27 + 9) + 8 * 4),

@@ -40,8 +40,12 @@ def ready(graph: fx.GraphModule) -> None:
     one for annotated, and leave it in float; where such maps are outputs as well, ExecuTorch's compiler ends with
     KeyError 'val' (a feature pyramid). Of linear layers they look at the operator alone. The norms behind two calls
     would both be folded into one filter. So each call gets a filter of its own.
+
+    A bias in integers has the scale of its call's input, and ExecuTorch writes one that two linear layers share for the
+    first of them: a layer that was called three times came out at 9 dB instead of 32.
     """
     own_filters(graph, [node for node in graph.graph.nodes if _op(node).startswith("conv")])
+    own_filters(graph, [node for node in graph.graph.nodes if _op(node) == "linear"], places=(2,))
     _write_norms(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()

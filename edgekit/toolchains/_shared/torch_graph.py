@@ -112,12 +112,19 @@ def read(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
     return found
 
 
-def own_filters(graph: fx.GraphModule, convolutions: Iterable[fx.Node]) -> None:
-    """Give each of these calls of convolutions a filter and a bias that no other of them reads, in place."""
+def own_filters(graph: fx.GraphModule, calls: Iterable[fx.Node], places: Sequence[int] = (1, 2)) -> None:
+    """Give each of these calls a filter and a bias that no other of them reads, in place.
+
+    Args:
+        graph: holds the calls, of convolutions or linear layers.
+        calls: of these alone it is asked what they share.
+        places: which arguments; 2 is the bias.
+    """
     seen: set[str] = set()
-    for node in convolutions:
+    for node in calls:
         arguments = list[Any](node.args)
-        for place, given in enumerate(arguments[1:3], 1):
+        for place in places:
+            given: Any = arguments[place] if place < len(arguments) else None
             if getattr(given, "op", "") != "get_attr":
                 continue
             if given.target in seen:

@@ -97,6 +97,47 @@ def pooled_unevenly() -> Any:
     return pooled((0, 1, 0, 1))
 
 
+def shortcut() -> Any:
+    """A convolution and one of 1 x 1 beside it, on the same input."""
+    import torch
+    from torch import nn
+
+    class Shortcut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, padding=1)
+            self.inner = nn.Conv2d(8, 16, 3, 2, 1)
+            self.beside = nn.Conv2d(8, 16, 1, 2)
+            self.example_inputs = (torch.zeros(1, 3, 8, 8),)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            x = nn.functional.relu(self.stem(image))
+            found: torch.Tensor = self.inner(x) + self.beside(x)
+            return found
+
+    torch.manual_seed(0)
+    return Shortcut()
+
+
+def called() -> Any:
+    """One layer called three times, on inputs of different scales."""
+    import torch
+    from torch import nn
+
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(16, 16)
+            self.example_inputs = (torch.zeros(1, 6, 16),)
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.layer(self.layer(self.layer(rows)))
+            return found
+
+    torch.manual_seed(0)
+    return Called()
+
+
 def cut() -> Any:
     """What a layer gives cut in two: one half for another layer, one for a product of elements, padded together."""
     import torch

@@ -248,8 +248,12 @@ def knotted_parts() -> dict[str, bool]:
     return found
 
 
-def integer_marks(folder: str) -> dict[str, Any]:
-    """How a session ends on a slice and a padding in int8, as they come and then mended: its lowest SQNR in dB."""
+def marks(folder: str, of: str) -> dict[str, Any]:
+    """How a session ends on a small quantized model, as it comes and then mended: its error, or its lowest SQNR in dB.
+
+    ``of``: a slice and a padding in int8 (``moved``), or two convolutions of one input, quantized at run time
+    (``shared``).
+    """
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
@@ -260,7 +264,7 @@ def integer_marks(folder: str) -> dict[str, Any]:
     from edgekit.toolchains.executorch.passes.integers import agree
     from edgekit.toolchains.executorch.session import ExecuTorchSession
 
-    class Cut(torch.nn.Module):
+    class Moved(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second = torch.nn.Linear(16, 16), torch.nn.Linear(8, 4)
@@ -269,10 +273,20 @@ def integer_marks(folder: str) -> dict[str, Any]:
             found = self.first(x)
             return self.second(found[..., :8]), torch.nn.functional.pad(found, (1, 2))
 
+    class Shared(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(8, 8, 3, padding=1), torch.nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.first(x), self.second(x)
+
     torch.manual_seed(0)
-    model, samples = Cut().eval(), [torch.randn(1, 8, 16) for _ in range(8)]
+    model = (Moved if of == "moved" else Shared)().eval()
+    samples = [torch.randn((1, 8, 16) if of == "moved" else (1, 8, 6, 6)) for _ in range(8)]
     quantizer = xnnpack_quantizer.XNNPACKQuantizer()
-    quantizer.set_global(xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True))
+    settings = {"is_per_channel": True, "is_dynamic": of == "shared"}
+    quantizer.set_global(xnnpack_quantizer.get_symmetric_quantization_config(**settings))
     prepared = prepare_pt2e(torch.export.export(model, (samples[0],)).module(), quantizer)
     for sample in samples:
         prepared(sample)
@@ -283,7 +297,7 @@ def integer_marks(folder: str) -> dict[str, Any]:
         edge = to_edge_transform_and_lower(
             program, partitioner=[XnnpackPartitioner()], compile_config=EdgeCompileConfig(_check_ir_validity=False)
         )
-        file = Path(folder) / "marks.pte"
+        file = Path(folder) / f"{of}.pte"
         with file.open("wb") as stream:
             edge.to_executorch().write_to_file(stream)
         try:
@@ -293,11 +307,9 @@ def integer_marks(folder: str) -> dict[str, Any]:
         else:
             with torch.no_grad():
                 wanted = [t.numpy() for t in model(samples[0])]
-            noise = [
-                float(np.square(w - o).sum() / np.square(w).sum())
-                for w, o in zip(wanted, outputs.values(), strict=True)
-            ]
-            found[name] = -10 * np.log10(max(noise))
+            pairs = zip(wanted, outputs.values(), strict=True)
+            noise = max(np.square(w - o).sum() / np.square(w).sum() for w, o in pairs)
+            found[name] = float(-10 * np.log10(noise))
     return found
 
 

@@ -5,6 +5,9 @@ read too is marked for all of them; behind a padding a mark is set though there 
 operators that move values are not compared, while the runtime copies their integers as they are. Where the two
 disagree, the file is refused without a name (``vendor.INTEGER_MARKS``): "Failed to load method forward, error: 0x1". A
 slice between two linear layers is enough.
+
+XNNPACK finds the scale of an input that is quantized at run time per pixel for a convolution of 1 x 1 and per image for
+others, and where two of them share that input, one gets what was meant for the other (``vendor.SHARED_SCALES``).
 """
 
 from __future__ import annotations
@@ -32,13 +35,19 @@ def agree(graph: fx.GraphModule) -> None:
         if _integers_before(node) and (_padded_for_floats(node) or _moved_to_another_scale(node)):
             _keep_scale(node)
     for node in list(graph.graph.nodes):
-        if str(node.target).startswith("quantized_decomposed.dequantize_") and not _at_run_time(node):
-            _copy_for_each(node)
+        if str(node.target).startswith("quantized_decomposed.dequantize_"):
+            if not _at_run_time(node):
+                _copy_for_each(node)
+            elif any(
+                reader.target is not aten.linear.default for reader in node.users
+            ):  # linear layers are of one kind
+                quantize, scale, point = node.all_input_nodes
+                _copy_for_each(scale.all_input_nodes[0], scale, point, quantize, node)
     graph.recompile()
 
 
 def _at_run_time(node: Any) -> bool:
-    """Whether a scale is found at run time: it is found once for all readers."""
+    """Whether a scale is found at run time."""
     return any(value.op == "call_function" for value in node.all_input_nodes[1:])
 
 
@@ -74,7 +83,19 @@ def _keep_scale(node: Any) -> None:
         reader.replace_input_with(node, read)
 
 
-def _copy_for_each(node: fx.Node) -> None:
+class _Copies(dict[fx.Node, fx.Node]):
+    """Nodes and their copies; what has none is itself."""
+
+    def __missing__(self, node: fx.Node) -> fx.Node:
+        return node
+
+
+def _copy_for_each(*chain: fx.Node) -> None:
+    """Give each reader of the last of these nodes but the first copies of all of them."""
+    node = chain[-1]
     for reader in list(node.users)[1:]:
-        with node.graph.inserting_after(node):
-            reader.replace_input_with(node, node.graph.node_copy(node))
+        copies = _Copies()
+        with node.graph.inserting_before(reader):
+            for link in chain:
+                copies[link] = node.graph.node_copy(link, copies.__getitem__)
+        reader.replace_input_with(node, copies[node])
