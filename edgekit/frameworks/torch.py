@@ -69,19 +69,22 @@ def torch_export(loaded: LoadedModel, batch: int = 1) -> torch.export.ExportedPr
     args = tuple(torch.from_numpy(a.repeat(batch, axis=0)) for a in example(loaded))
     if loaded.kind == "torchscript":
         return _export_script(loaded.native, args)
-    module = exportable(loaded.native) if loaded.framework == "torch" else _KerasModule(loaded.native)
     try:
         with torch.no_grad():
-            return torch.export.export(module, args, strict=False)
+            return torch.export.export(exportable(loaded), args, strict=False)
     except torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode as error:
         raise data_dependent(error) from error
 
 
-def exportable(module: torch.nn.Module) -> torch.nn.Module:
-    """A module that can be exported: one inside another where it calls a layer ``code`` or ``graph``.
+def exportable(loaded: LoadedModel) -> torch.nn.Module:
+    """A module that can be exported: one that takes its inputs in order, and whose layers may have any name.
 
-    An exported module is a ``torch.fx.GraphModule``, which has properties of these names at its top.
+    An exported module is a ``torch.fx.GraphModule``, which has properties ``code`` and ``graph`` at its top: a module
+    with a layer of that name is put inside another.
     """
+    if loaded.framework != "torch":
+        return _KerasModule(loaded.native)
+    module = loaded.native
     members = {name.partition(".")[0] for name in module.state_dict()}
     taken = any(isinstance(getattr(torch.fx.GraphModule, name, None), property) for name in members)
     return _Within(module).eval() if taken else module

@@ -42,8 +42,6 @@ NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
         "unsupported": frozenset(("cnn", "attention")),
         "failed": CELLS,  # coremltools: IndexError
     },
-    # ExecuTorch does not load the file that it wrote, and says no more than an error's number.
-    ("executorch", "torch", "ptq-w8a8-pt2e"): {"failed": frozenset(("llama",))},
 }
 
 

@@ -31,7 +31,7 @@ def convert_fp32(model: LoadedModel | None, request: Request) -> Converted:
 
     assert model is not None
     scripted = model.kind == "torchscript"  # cannot be exported as it is; any other module litert-torch exports itself
-    module = torch_export(model).module(check_guards=False) if scripted else exportable(model.native)
+    module = torch_export(model).module(check_guards=False) if scripted else exportable(model)
     return _write(model, module, request)
 
 
