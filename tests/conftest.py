@@ -53,8 +53,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store of the test run's own."""
-    return Store(tmp_path_factory.mktemp("home"))
+    """A store of the test run's own, for all of its processes: what a file of tests made, others need not."""
+    own = tmp_path_factory.getbasetemp()
+    return Store((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "home")
 
 
 @pytest.fixture(scope="session")

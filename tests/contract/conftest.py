@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from edgekit import frameworks, toolchains
+from edgekit.jobs.workers import Workers
 
 ROOT = Path(__file__).parents[2]
 CHILDREN = Path(__file__).parent / "children"
@@ -51,14 +52,20 @@ def child(script: str, *arguments: str, environment: str = "torch") -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def outcomes_of(script: str, folders: pytest.TempPathFactory) -> Callable[[str, str], dict[str, Any]]:
+def inside(workers: Workers, script: str, *arguments: str, environment: str) -> None:
+    """Run a script of ``children`` in one of the children that tests share."""
+    asked = {"script": script, "arguments": list(arguments)}
+    workers.call(environment, "tests.contract.children.scripts:run", asked)
+
+
+def outcomes_of(script: str, folders: pytest.TempPathFactory, workers: Workers) -> Callable[[str, str], dict[str, Any]]:
     """What a script found of a toolchain in an environment, run when first asked for; skips where one is missing."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def outcome(toolchain: str, environment: str) -> dict[str, Any]:
         if (toolchain, environment) not in found:
             folder = folders.mktemp(toolchain)
-            child(script, toolchain, environment, str(folder), environment=environment)
+            inside(workers, script, toolchain, environment, str(folder), environment=environment)
             made = json.loads((folder / "outcome.json").read_text())
             if "missing" in made:
                 pytest.skip(f"{made['missing']} is not installed")
@@ -69,7 +76,9 @@ def outcomes_of(script: str, folders: pytest.TempPathFactory) -> Callable[[str, 
 
 
 @pytest.fixture(scope="session")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tuple[str, str], dict[str, Any]]]:
+def outcomes(
+    tmp_path_factory: pytest.TempPathFactory, workers: Workers
+) -> Callable[..., dict[tuple[str, str], dict[str, Any]]]:
     """What routes made of small graphs, converted when first asked for: ``(model, route)`` -> ``six_graphs.py``'s row.
 
     Models and routes are asked for by their names, see there.
@@ -88,7 +97,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[tup
                 if not (folder / "outcome.json").is_file():
                     shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
                     folder.mkdir()
-                    child("six_graphs.py", toolchain, environment, str(folder), *asked, environment=environment)
+                    arguments = (toolchain, environment, str(folder), *asked)
+                    inside(workers, "six_graphs.py", *arguments, environment=environment)
             made = json.loads((folder / "outcome.json").read_text())
             if "missing" in made:
                 pytest.skip(f"{made['missing']} is not installed")

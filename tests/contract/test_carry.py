@@ -128,23 +128,20 @@ def test_both_frameworks_compute_the_same_on_steps(found: Any) -> None:
 TARGETS = ("onnxruntime-int8", "openvino-int8", "tflite-int8", "tensorrt-int8", "coreml-int8", "executorch-int8")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("home"))
-
-
-def explored(target: str, store: Store, tmp_path: Path) -> Any:
+def explored(target: str, store: Store, workers: Workers, tmp_path: Path) -> Any:
     recipe = tmp_path / "short.toml"
     recipe.write_text('schema = 1\ntitle = "Short"\n\n[[step]]\nkind = "qat"\nepochs = 1\n')
     order = api._order(Handed("lenet5@torch", None, {}, ()), target, None, "top1", (), (), trust=False)
     order = replace(order, recipe=recipes.load(str(recipe)), latency=False)
-    with Workers() as workers, store.lease() as lease:
+    with store.lease() as lease:
         return pipeline.explore(Run(workers, lease, lambda event, label: None), order)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_ranges_of_the_training_are_in_the_file(target: str, store: Store, tmp_path: Path) -> None:
-    outcome = explored(target, store, tmp_path)
+def test_the_ranges_of_the_training_are_in_the_file(
+    target: str, store: Store, workers: Workers, tmp_path: Path
+) -> None:
+    outcome = explored(target, store, workers, tmp_path)
     checkpoint, chosen = outcome.checkpoint, outcome.chosen
     assert chosen.status == "PASS", chosen.reason
     assert chosen.route == checkpoint.route
@@ -185,7 +182,7 @@ def build():
 """
 
 
-def test_ranges_of_core_ml_are_in_the_units_of_the_values(store: Store, tmp_path: Path) -> None:
+def test_ranges_of_core_ml_are_in_the_units_of_the_values(store: Store, workers: Workers, tmp_path: Path) -> None:
     """coremltools divides what a sum joins, and the steps behind it, by a step of theirs."""
     (tmp_path / "model.py").write_text(RESIDUAL)
     rng = np.random.default_rng(0)
@@ -195,7 +192,7 @@ def test_ranges_of_core_ml_are_in_the_units_of_the_values(store: Store, tmp_path
     data = {"calibrate": str(tmp_path / "rows.npz"), "evaluate": str(tmp_path / "other.npz")}
     files = Handed(f"{tmp_path}/model.py:build", None, data, ())
     order = replace(api._order(files, "coreml-int8", None, "top1", (), (), trust=True), latency=False)
-    with Workers() as workers, store.lease() as lease:
+    with store.lease() as lease:
         outcome = pipeline.explore(Run(workers, lease, lambda event, label: None), order)
         [part] = outcome.candidates[0].parts.values()
         assert outcome.twin is not None

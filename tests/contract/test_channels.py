@@ -273,14 +273,13 @@ epochs = 1
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
-def test_a_file_is_of_the_narrow_model(framework: str, tmp_path: Path) -> None:
+def test_a_file_is_of_the_narrow_model(framework: str, tmp_path: Path, workers: Workers, store: Store) -> None:
     """Cut, trained, trained on the grid, converted, run: each step goes on from the narrow model of the one before."""
     (tmp_path / "own.toml").write_text(RECIPE)
-    with Workers() as workers:
-        result = edgekit.convert(
-            f"lenet5@{framework}", "tflite-int4", recipe=str(tmp_path / "own.toml"), output=tmp_path / "out",
-            latency=False, max_drop=0.2, store=Store(tmp_path / "home"), workers=workers,
-        )  # fmt: skip
+    result = edgekit.convert(
+        f"lenet5@{framework}", "tflite-int4", recipe=str(tmp_path / "own.toml"), output=tmp_path / "out",
+        latency=False, max_drop=0.2, store=store, workers=workers,
+    )  # fmt: skip
     assert result.status == "PASS", result.reason
     assert result.parity.sqnr_db >= 40, "held against the narrow model, whose weights the file carries"
     first, second = json.loads((tmp_path / "out" / "manifest.json").read_text())["recipe"]["steps"]
@@ -310,12 +309,13 @@ count = sum(w.numel() for w in state.values())
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
-def test_a_narrow_checkpoint_loads_without_edgekit(framework: str, tmp_path: Path) -> None:
-    with Workers() as workers:
-        made = api.compress(
-            f"mlp@{framework}", "tflite-fp32", prune="channels:0.5", output=tmp_path / "out",
-            store=Store(tmp_path / "home"), workers=workers,
-        )  # fmt: skip
+def test_a_narrow_checkpoint_loads_without_edgekit(
+    framework: str, tmp_path: Path, workers: Workers, store: Store
+) -> None:
+    made = api.compress(
+        f"mlp@{framework}", "tflite-fp32", prune="channels:0.5", output=tmp_path / "out",
+        store=store, workers=workers,
+    )  # fmt: skip
     [step] = made["recipe"]["steps"]
     code = LOADED[framework] + "print(count)\nassert not any(m.startswith('edgekit') for m in sys.modules)"
     done = subprocess.run(

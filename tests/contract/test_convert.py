@@ -61,11 +61,10 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(home, tmp_path_factory):
+def made(home, tmp_path_factory, workers):
     """One int8 artifact of a torch model, made once for this module."""
     store, folder = Store(home), tmp_path_factory.mktemp("out") / "lenet5"
-    with Workers() as workers:
-        result = edgekit.convert("lenet5@torch", "onnxruntime-int8", output=folder, workers=workers, store=store)
+    result = edgekit.convert("lenet5@torch", "onnxruntime-int8", output=folder, workers=workers, store=store)
     assert result.status == "PASS", result.reason
     return result
 
@@ -112,7 +111,7 @@ def test_an_identical_convert_reuses_everything_and_takes_under_two_seconds(made
     assert time.monotonic() - start < 20, cpu  # the bar of 2 s is measured in benchmarks/; this machine may be busy
 
 
-def test_a_measurement_of_an_earlier_run_is_flagged_with_its_date(tmp_path):
+def test_a_measurement_of_an_earlier_run_is_flagged_with_its_date(tmp_path, workers):
     """Also where the run did something itself: here it converts by a second route, and times that one.
 
     The first run knows one route only: a machine that happens to be busy may find it slow and would time another one.
@@ -122,11 +121,8 @@ def test_a_measurement_of_an_earlier_run_is_flagged_with_its_date(tmp_path):
 
     def converted(name: str, *routes: str) -> Result:
         (tmp_path / f"{name}.toml").write_text("[[route]]".join((start, *routes)))
-        with Workers() as workers:
-            target, output = str(tmp_path / f"{name}.toml"), tmp_path / name
-            return edgekit.convert(
-                "lenet5@torch", target, search_routes=True, output=output, workers=workers, store=store
-            )
+        target, output = str(tmp_path / f"{name}.toml"), tmp_path / name
+        return edgekit.convert("lenet5@torch", target, search_routes=True, output=output, workers=workers, store=store)
 
     once = converted("one", first)
     time.sleep(1)  # dates are in whole seconds
@@ -145,29 +141,27 @@ def test_a_measurement_of_an_earlier_run_is_flagged_with_its_date(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "README.md", "manifest.json", "manifest.sha256"])
-def test_verify_names_the_file_in_which_one_bit_flipped(made, tmp_path, name):
+def test_verify_names_the_file_in_which_one_bit_flipped(made, tmp_path, name, workers):
     copy = tmp_path / "copy"
     shutil.copytree(made.artifact, copy)
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(bytes(content))
-    with Workers() as workers:
-        found = artifact.verify(copy, workers)
+    found = artifact.verify(copy, workers)
     assert found["status"] == "FAIL_INTEGRITY"
     assert name in found["reason"]
 
 
-def test_verify_runs_the_golden_data_again(made, tmp_path):
+def test_verify_runs_the_golden_data_again(made, tmp_path, workers):
     copy = tmp_path / "moved elsewhere"
     shutil.copytree(made.artifact, copy)
-    with Workers() as workers:
-        found = artifact.verify(copy, workers)
-        assert (found["status"], found["damaged"]) == ("PASS", [])
-        assert found["replay"]["parity"]["samples"] == 8
-        assert "not signed" in found["seal"]
-        (copy / "extra.bin").write_bytes(b"x")
-        found = artifact.verify(copy, workers)
-        assert (found["status"], found["damaged"]) == ("FAIL_INTEGRITY", ["extra.bin"])
+    found = artifact.verify(copy, workers)
+    assert (found["status"], found["damaged"]) == ("PASS", [])
+    assert found["replay"]["parity"]["samples"] == 8
+    assert "not signed" in found["seal"]
+    (copy / "extra.bin").write_bytes(b"x")
+    found = artifact.verify(copy, workers)
+    assert (found["status"], found["damaged"]) == ("FAIL_INTEGRITY", ["extra.bin"])
 
 
 def sealed_again(folder):
@@ -178,7 +172,7 @@ def sealed_again(folder):
     (folder / "manifest.sha256").write_text(contents.seal_of(folder))
 
 
-def test_verify_says_parity_where_another_model_was_sealed_in(made, tmp_path):
+def test_verify_says_parity_where_another_model_was_sealed_in(made, tmp_path, workers):
     """The hashes hold, since whoever put it there made them; the golden data tell."""
     import onnx
     from onnx import numpy_helper
@@ -192,18 +186,16 @@ def test_verify_says_parity_where_another_model_was_sealed_in(made, tmp_path):
             tensor.CopyFrom(numpy_helper.from_array(np.roll(array, 1), tensor.name))
     onnx.save(model, copy / "model.onnx")
     sealed_again(copy)
-    with Workers() as workers:
-        found = artifact.verify(copy, workers)
+    found = artifact.verify(copy, workers)
     assert (found["status"], found["damaged"]) == ("FAIL_PARITY", []), found["reason"]
 
 
-def test_verify_without_golden_data_is_no_pass(made, tmp_path):
+def test_verify_without_golden_data_is_no_pass(made, tmp_path, workers):
     copy = tmp_path / "copy"
     shutil.copytree(made.artifact, copy)
     (copy / "golden.npz").unlink()
     sealed_again(copy)
-    with Workers() as workers:
-        assert artifact.verify(copy, workers)["status"] == "FAIL_INTEGRITY"
+    assert artifact.verify(copy, workers)["status"] == "FAIL_INTEGRITY"
 
 
 def test_nothing_that_chooses_ever_receives_a_test_sample(tmp_path):
@@ -260,7 +252,7 @@ def model():
 """
 
 
-def test_a_users_model_with_data_is_proven_and_without_is_an_estimate(tmp_path, monkeypatch):
+def test_a_users_model_with_data_is_proven_and_without_is_an_estimate(tmp_path, monkeypatch, workers):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
     generator = np.random.default_rng(0)
@@ -270,21 +262,20 @@ def test_a_users_model_with_data_is_proven_and_without_is_an_estimate(tmp_path, 
         input=generator.standard_normal((600, 3, 8, 8)).astype("float32"),
         y=generator.integers(0, 4, 600),
     )
-    with Workers() as workers:
-        convert = lambda target, **data: edgekit.convert(  # noqa: E731
-            "mine.py:model", target, inputs=["input=1x3x8x8"], workers=workers, store=Store(tmp_path / "home"), **data
-        )
-        proven = convert("openvino-int8", calibrate="calibrate.npz", evaluate="evaluate.npz")
-        assert proven.status in ("PASS", "UNDECIDED"), proven.reason
-        assert proven.parity.inputs == "data"
-        assert proven.samples.splits["selection"]["count"] == 180
-        estimate = convert("onnxruntime-fp32")
-        assert estimate.status == "PASS"
-        assert "ESTIMATE" in estimate.flags
-        assert estimate.accuracy is None
-        assert estimate.parity.inputs == "generated"
-        few = convert("onnxruntime-int8", calibrate="calibrate.npz")
-        assert any("only 30 calibration samples" in note for note in few.notes), few.notes
+    convert = lambda target, **data: edgekit.convert(  # noqa: E731
+        "mine.py:model", target, inputs=["input=1x3x8x8"], workers=workers, store=Store(tmp_path / "home"), **data
+    )
+    proven = convert("openvino-int8", calibrate="calibrate.npz", evaluate="evaluate.npz")
+    assert proven.status in ("PASS", "UNDECIDED"), proven.reason
+    assert proven.parity.inputs == "data"
+    assert proven.samples.splits["selection"]["count"] == 180
+    estimate = convert("onnxruntime-fp32")
+    assert estimate.status == "PASS"
+    assert "ESTIMATE" in estimate.flags
+    assert estimate.accuracy is None
+    assert estimate.parity.inputs == "generated"
+    few = convert("onnxruntime-int8", calibrate="calibrate.npz")
+    assert any("only 30 calibration samples" in note for note in few.notes), few.notes
 
 
 def test_an_output_folder_that_is_not_ours_is_refused_before_any_work(tmp_path, monkeypatch):
@@ -347,14 +338,11 @@ def test_ctrl_c_ends_all_children_within_two_seconds_and_leaves_nothing(tmp_path
     assert [p.name for p in (tmp_path / "home" / "store").glob("tmp-*")] == []
 
 
-def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path, capsys):
+def test_a_rejected_candidate_is_kept_aside_with_its_report(tmp_path, capsys, workers, store):
     text = (Path(__file__).parents[2] / "targets" / "onnxruntime-int8.toml").read_text()
     strict = tmp_path / "strict-int8.toml"
     strict.write_text(text + "\n[gate.parity]\nsqnr_db_min = 95.0\n")
-    with Workers() as workers:
-        result = edgekit.convert(
-            "mlp@torch", str(strict), output=tmp_path / "a", workers=workers, store=Store(tmp_path / "home")
-        )
+    result = edgekit.convert("mlp@torch", str(strict), output=tmp_path / "a", workers=workers, store=store)
     assert result.status == "FAIL_PARITY"
     assert "dB needed" in result.reason
     assert result.error and "onnxruntime-int8-dynamic" in result.error.hint, "it says what may help"

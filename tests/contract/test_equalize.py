@@ -60,32 +60,32 @@ def test_with_a_scale_per_tensor_rounding_costs_less_behind_cle(found: Any) -> N
     assert row["equalized_db"] > row["plain_db"] + 3, row
 
 
-def test_rounding_trained_weights_to_4_bits_costs_less_behind_awq(tmp_path: Path) -> None:
-    with Workers() as workers:
-        found = {
-            method: edgekit.convert(
-                "char_llama@torch", "onnxruntime-int4", output=tmp_path / method, rounding="nearest", equalize=method,
-                latency=False, store=Store(tmp_path / "home"), workers=workers,
-            )
-            for method in ("none", "awq")
-        }  # fmt: skip
+def test_rounding_trained_weights_to_4_bits_costs_less_behind_awq(
+    tmp_path: Path, workers: Workers, store: Store
+) -> None:
+    found = {
+        method: edgekit.convert(
+            "char_llama@torch", "onnxruntime-int4", output=tmp_path / method, rounding="nearest", equalize=method,
+            latency=False, store=store, workers=workers,
+        )
+        for method in ("none", "awq")
+    }  # fmt: skip
     plain, scaled = (found[method].routes_tried[0] for method in ("none", "awq"))
     assert (plain.recipe, scaled.recipe) == (None, "awq")
     lost = [float(re.search(r"drops by ([\d.]+) %", tried.reason)[1]) for tried in (plain, scaled)]
     assert lost[1] < 0.9 * lost[0], lost
 
 
-def test_a_target_tries_it_where_no_route_passes(tmp_path: Path) -> None:
+def test_a_target_tries_it_where_no_route_passes(tmp_path: Path, workers: Workers, store: Store) -> None:
     """By a gate between what the zoo's decoder loses without and with it (1.0 and 0.5 %)."""
     text = (Path(edgekit.__file__).parents[1] / "targets" / "onnxruntime-int8.toml").read_text()
     kept = text[: text.index("[gate")] if "[gate" in text else text
     own = tmp_path / "strict.toml"
     own.write_text(kept.rstrip() + "\n\n[gate.relative]\ndrop_max = 0.007\n")
     assert target.load(str(own)).equalize == "smoothquant"
-    with Workers() as workers:
-        given = {"latency": False, "store": Store(tmp_path / "home"), "workers": workers}
-        made = edgekit.convert("char_llama@torch", str(own), output=tmp_path / "a", **given)
-        never = edgekit.convert("char_llama@torch", str(own), output=tmp_path / "b", equalize="none", **given)
+    given = {"latency": False, "store": store, "workers": workers}
+    made = edgekit.convert("char_llama@torch", str(own), output=tmp_path / "a", **given)
+    never = edgekit.convert("char_llama@torch", str(own), output=tmp_path / "b", equalize="none", **given)
     assert made.status == "PASS" and never.status != "PASS"
     assert [(tried.recipe, tried.status == "PASS") for tried in made.routes_tried][-1] == ("smoothquant", True)
     assert {tried.recipe for tried in never.routes_tried} == {None}

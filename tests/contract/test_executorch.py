@@ -64,25 +64,19 @@ SAMPLES = 16
 
 
 @pytest.fixture(scope="module")
-def children() -> Any:
-    with Workers() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, children: Workers) -> dict[str, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> dict[str, Path]:
     """Every case converted; a folder each with ``model.pte``, ``samples.npz`` and the framework's ``outputs.npz``."""
     folder = tmp_path_factory.mktemp("executorch")
-    return {name: convert(children, folder / name, *case[:3]) for name, case in CASES.items()}
+    return {name: convert(workers, folder / name, *case[:3]) for name, case in CASES.items()}
 
 
-def convert(children: Workers, folder: Path, model: str, environment: str, route: str) -> Path:
+def convert(workers: Workers, folder: Path, model: str, environment: str, route: str) -> Path:
     """Convert one model in a child; returns the file."""
     folder.mkdir()
     framework = "keras" if environment.startswith("keras") else "torch"
     source = sources.with_framework(sources.resolve(f"{CHILD}:{model}", trust=True), framework)
     loaded = describe.Request(source, environment, materialise=False)
-    signature = children.ask(environment, describe.run, folder, loaded).value.signature
+    signature = workers.ask(environment, describe.run, folder, loaded).value.signature
     rng = np.random.default_rng(0)
     data = {
         f"x/{t.name}": rng.normal(size=(SAMPLES, *t.shape[1:])).astype("float32")
@@ -93,20 +87,20 @@ def convert(children: Workers, folder: Path, model: str, environment: str, route
     np.savez(folder / "samples.npz", **data)
     samples = folder / "samples.npz"
     in_framework = reference.Request({"model": source}, environment, samples)
-    children.ask(environment, reference.run, folder, in_framework)
+    workers.ask(environment, reference.run, folder, in_framework)
     request = steps_convert.Request(
         toolchain="executorch", route=route, environment=environment, source=source, scheme=SCHEMES[PRECISIONS[route]],
         integer_io=False, signature=signature, calibration=samples, float_file=None, traits=frozenset(),
         minimum_deployment_target=None,
     )  # fmt: skip
-    made = children.ask(environment, steps_convert.run, folder, request).value
+    made = workers.ask(environment, steps_convert.run, folder, request).value
     return folder / made.file
 
 
-def ran(children: Workers, file: Path) -> dict[str, Any]:
+def ran(workers: Workers, file: Path) -> dict[str, Any]:
     """What a session in the runtime's own child says and gives."""
     arguments = {"file": str(file), "inputs": str(file.parent / "samples.npz")}
-    found: dict[str, Any] = children.call("runtime", "tests.contract.children.executorch_models:run", arguments).value
+    found: dict[str, Any] = workers.call("runtime", "tests.contract.children.executorch_models:run", arguments).value
     return found
 
 
@@ -119,17 +113,17 @@ def sqnr(file: Path, outputs: dict[str, Any]) -> float:
 
 
 @pytest.mark.nightly  # half a minute
-def test_gates_of_unrolled_cells_cost_several_db_in_int8(children: Workers, tmp_path: Path) -> None:
+def test_gates_of_unrolled_cells_cost_several_db_in_int8(workers: Workers, tmp_path: Path) -> None:
     """Which is why the target passes over the route that quantizes them."""
     found = {}
     for route in ("ptq-w8a8-pt2e", "ptq-w8a8-pt2e-matmuls"):
-        file = convert(children, tmp_path / route, "cell", "torch", route)
-        found[route] = sqnr(file, ran(children, file)["outputs"])
+        file = convert(workers, tmp_path / route, "cell", "torch", route)
+        found[route] = sqnr(file, ran(workers, file)["outputs"])
     assert found["ptq-w8a8-pt2e-matmuls"] > found["ptq-w8a8-pt2e"] + 3
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], children: Workers, case: str) -> None:
+def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], workers: Workers, case: str) -> None:
     _, _, route, least, macs = CASES[case]
     audit = toolchains.audit("executorch", files[case])
     assert shortfall(SCHEMES[PRECISIONS[route]], audit) == ""
@@ -137,7 +131,7 @@ def test_file_is_close_and_is_what_it_claims(files: dict[str, Path], children: W
     assert audit.findings == ()
     inside, total = inspect(files[case]).macs()
     assert inside == total == macs, "every product is inside the delegate"
-    found = ran(children, files[case])
+    found = ran(workers, files[case])
     assert sqnr(files[case], found["outputs"]) >= least
     assert found["ops_delegated"] == audit.ops_delegated > 0
     assert found["by"].startswith("executorch 1.") and found["by"].endswith(" XNNPACK")
@@ -229,10 +223,10 @@ def test_weights_of_every_layer_are_float16(files: dict[str, Path]) -> None:
     assert tokens == {"float16": 11 * 16 + 16 * 32 + 32 + 32 * 4 + 4}, "the embedding's table too"
 
 
-def test_a_weight_beyond_float16_is_refused(children: Workers, tmp_path: Path) -> None:
+def test_a_weight_beyond_float16_is_refused(workers: Workers, tmp_path: Path) -> None:
     for route in ("cast-wf16-xnnpack", "cast-wf16af16-xnnpack"):
         with pytest.raises(UnsupportedError, match=r"1e\+05; float16 ends at 65504"):
-            convert(children, tmp_path / route, "steep", "torch", route)
+            convert(workers, tmp_path / route, "steep", "torch", route)
 
 
 def test_paddings_go_into_convolutions_and_poolings(files: dict[str, Path]) -> None:
@@ -329,13 +323,13 @@ def test_names_lie_beside_the_file_and_must_fit_it(files: dict[str, Path], tmp_p
             toolchains.audit("executorch", copy)
 
 
-def test_wrong_inputs_are_refused(files: dict[str, Path], children: Workers, tmp_path: Path) -> None:
+def test_wrong_inputs_are_refused(files: dict[str, Path], workers: Workers, tmp_path: Path) -> None:
     for change, message in (({"x/picture": np.zeros((1, 3, 8, 8), "f4")}, "picture"), ({}, "shape")):
         folder = tmp_path / message
         shutil.copytree(files["conv"].parent, folder)
         np.savez(folder / "samples.npz", **(change or {"x/image": np.zeros((1, 3, 9, 9), "f4")}))
         with pytest.raises(UsageError, match=message):
-            ran(children, folder / "model.pte")
+            ran(workers, folder / "model.pte")
 
 
 @pytest.mark.parametrize("case", ["conv-int8", "cell-dynamic"])
@@ -365,10 +359,10 @@ def test_the_audit_of_500_damaged_files_ends_in_a_count_or_a_typed_error(
 
 
 def test_500_damaged_files_in_the_runtime_leave_the_parent_unharmed(
-    files: dict[str, Path], children: Workers, tmp_path: Path
+    files: dict[str, Path], workers: Workers, tmp_path: Path
 ) -> None:
     arguments = {"file": str(files["conv-int8"]), "scratch": str(tmp_path), "count": 500}
-    found = children.call("runtime", "tests.contract.children.executorch_models:fuzz", arguments).value
+    found = workers.call("runtime", "tests.contract.children.executorch_models:fuzz", arguments).value
     assert found["odd"] == {}, "an error that is not ours"
     assert found["ran"] + found["refused"] + len(found["killed"]) == 500
     assert found["refused"] > 50
@@ -376,20 +370,20 @@ def test_500_damaged_files_in_the_runtime_leave_the_parent_unharmed(
 
 
 def test_a_file_that_kills_the_runtime_is_one_failure_and_the_next_request_is_served(
-    files: dict[str, Path], children: Workers, tmp_path: Path
+    files: dict[str, Path], workers: Workers, tmp_path: Path
 ) -> None:
     sys.path.insert(0, str(CHILD.parent))
     from executorch_models import mutant
 
     module = "tests.contract.children.executorch_models"
     arguments = {"file": str(files["conv"]), "scratch": str(tmp_path), "count": 80, "unread": True}
-    killed = children.call("runtime", f"{module}:fuzz", arguments).value["killed"]
+    killed = workers.call("runtime", f"{module}:fuzz", arguments).value["killed"]
     assert killed, "the runtime itself survives damaged files now: reading them first may have become needless"
     bad = tmp_path / "bad.pte"
     bad.write_bytes(mutant(files["conv"].read_bytes(), killed[0]))
     with pytest.raises(FailedError, match="ended its process"):
-        children.call("runtime", f"{module}:run_unread", {"file": str(bad)})
-    assert ran(children, files["conv"])["precision"] == "f32"
+        workers.call("runtime", f"{module}:run_unread", {"file": str(bad)})
+    assert ran(workers, files["conv"])["precision"] == "f32"
 
 
 def test_a_table_that_points_outside_is_an_error_of_its_own() -> None:

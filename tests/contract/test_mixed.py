@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,6 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     subprocess.run([sys.executable, "-c", code], cwd=CHILDREN, check=True)
     data = {side: str(folder / f"{side}.npz") for side in ("calibrate", "evaluate")}
     return {**data, "trust": True, "store": Store(tmp_path_factory.mktemp("home"))}
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with Workers() as children:
-        yield children
 
 
 @pytest.mark.parametrize("target", TARGETS)

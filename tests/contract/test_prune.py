@@ -200,21 +200,14 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One for all: what is trained is the same for all targets."""
-    return Store(tmp_path_factory.mktemp("home"))
-
-
 @pytest.mark.parametrize(("source", "target", "asked"), FILES)
 def test_files_have_the_zeros_and_say_what_was_gained(
-    source: str, target: str, asked: dict[str, Any], store: Store, tmp_path: Path
+    source: str, target: str, asked: dict[str, Any], store: Store, tmp_path: Path, workers: Workers
 ) -> None:
-    with Workers() as workers:
-        result = edgekit.convert(
-            source, target, output=tmp_path / "out", latency=False, store=store, workers=workers,
-            **asked,
-        )  # fmt: skip
+    result = edgekit.convert(
+        source, target, output=tmp_path / "out", latency=False, store=store, workers=workers,
+        **asked,
+    )  # fmt: skip
     assert result.status == "PASS", result.reason
     assert result.recipe is not None and result.gain is not None and result.audit is not None
     pruning = result.recipe.steps[0].pruning
@@ -242,12 +235,11 @@ def _weights(layer: Any) -> int:
     return count
 
 
-def test_a_pruned_checkpoint_is_written_with_its_zeros(tmp_path: Path) -> None:
-    with Workers() as workers:
-        made = api.compress(
-            "mlp@torch", "tflite-fp32", prune="0.75", output=tmp_path / "out", store=Store(tmp_path / "home"),
-            workers=workers,
-        )  # fmt: skip
+def test_a_pruned_checkpoint_is_written_with_its_zeros(tmp_path: Path, workers: Workers, store: Store) -> None:
+    made = api.compress(
+        "mlp@torch", "tflite-fp32", prune="0.75", output=tmp_path / "out", store=store,
+        workers=workers,
+    )  # fmt: skip
     code = """
 import sys
 from safetensors.torch import load_file

@@ -161,12 +161,13 @@ def test_labels_that_fit_no_loss_are_refused(found: Any) -> None:
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
-def test_a_file_computes_what_the_trained_model_does(framework: str, tmp_path: Path) -> None:
-    with Workers() as workers:
-        result = edgekit.convert(
-            f"lenet5@{framework}", "tflite-int4", qat=1, output=tmp_path / "out", latency=False,
-            store=Store(tmp_path / "home"), workers=workers,
-        )  # fmt: skip
+def test_a_file_computes_what_the_trained_model_does(
+    framework: str, tmp_path: Path, workers: Workers, store: Store
+) -> None:
+    result = edgekit.convert(
+        f"lenet5@{framework}", "tflite-int4", qat=1, output=tmp_path / "out", latency=False,
+        store=store, workers=workers,
+    )  # fmt: skip
     assert result.status == "PASS"
     assert result.parity.sqnr_db >= 40, "weights carry; activations alone are quantized anew"
     [step] = json.loads((tmp_path / "out" / "manifest.json").read_text())["recipe"]["steps"]
@@ -193,12 +194,11 @@ weights = [w.numpy() for w in state.values() if w.ndim == 2]
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
-def test_a_checkpoint_loads_without_edgekit(framework: str, tmp_path: Path) -> None:
-    with Workers() as workers:
-        made = api.compress(
-            f"mlp@{framework}", "tflite-int4", qat=1, output=tmp_path / "out", store=Store(tmp_path / "home"),
-            workers=workers,
-        )  # fmt: skip
+def test_a_checkpoint_loads_without_edgekit(framework: str, tmp_path: Path, workers: Workers, store: Store) -> None:
+    made = api.compress(
+        f"mlp@{framework}", "tflite-int4", qat=1, output=tmp_path / "out", store=store,
+        workers=workers,
+    )  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*made["files"], "recipe.json"])
     assert json.loads((tmp_path / "out" / "recipe.json").read_text())["recipe"] == made["recipe"]
     code = (
@@ -212,10 +212,10 @@ def test_a_checkpoint_loads_without_edgekit(framework: str, tmp_path: Path) -> N
             assert np.allclose(steps, np.rint(steps), atol=1e-4)
 
 
-def test_a_model_that_is_called_step_by_step_is_refused(tmp_path: Path) -> None:
-    with Workers() as workers, pytest.raises(UnsupportedError, match="step by step"):
+def test_a_model_that_is_called_step_by_step_is_refused(tmp_path: Path, workers: Workers, store: Store) -> None:
+    with pytest.raises(UnsupportedError, match="step by step"):
         api.compress(
-            "denoiser_rnn@torch", "tflite-int8", qat=1, output=tmp_path / "out", store=Store(tmp_path / "home"),
+            "denoiser_rnn@torch", "tflite-int8", qat=1, output=tmp_path / "out", store=store,
             workers=workers,
         )  # fmt: skip
 
@@ -241,19 +241,18 @@ def three_classes(folder: Path) -> None:
     np.savez(folder / "evaluate.npz", x=x[600:], y=labels[600:])
 
 
-def test_a_model_and_data_of_ones_own_are_trained(tmp_path: Path) -> None:
+def test_a_model_and_data_of_ones_own_are_trained(tmp_path: Path, workers: Workers) -> None:
     """Three copies of evaluation samples are among those to train on, and are left out."""
     (tmp_path / "own.py").write_text(MODEL)
     three_classes(tmp_path)
     (tmp_path / "own.toml").write_text(
         'schema = 1\ntitle = "x"\n[[step]]\nkind = "qat"\nepochs = 3\nbatch = 32\nlearning_rate = 1e-2\n'
     )
-    with Workers() as workers:
-        result = edgekit.convert(
-            f"{tmp_path}/own.py:build", "tflite-int4", recipe=str(tmp_path / "own.toml"), latency=False,
-            train=str(tmp_path / "train.npz"), evaluate=str(tmp_path / "evaluate.npz"), output=tmp_path / "out",
-            store=Store(tmp_path / "home"), workers=workers,
-        )  # fmt: skip
+    result = edgekit.convert(
+        f"{tmp_path}/own.py:build", "tflite-int4", recipe=str(tmp_path / "own.toml"), latency=False,
+        train=str(tmp_path / "train.npz"), evaluate=str(tmp_path / "evaluate.npz"), output=tmp_path / "out",
+        store=Store(tmp_path / "home"), workers=workers,
+    )  # fmt: skip
     assert result.recipe is not None and result.accuracy is not None
     [step] = result.recipe.steps
     assert (step.train_samples, step.dropped, step.selection_samples) == (597, 3, 90)
@@ -284,14 +283,14 @@ def build():
 """
 
 
-def test_what_training_moves_and_no_weight_holds_is_refused(tmp_path: Path) -> None:
+def test_what_training_moves_and_no_weight_holds_is_refused(tmp_path: Path, workers: Workers) -> None:
     """The curve would be of a model that is not what is written."""
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((300, 12)).astype("float32") + 1, rng.integers(0, 3, 300)
     (tmp_path / "own.py").write_text(MOVED)
     np.savez(tmp_path / "train.npz", x=x[:200], y=labels[:200])
     np.savez(tmp_path / "evaluate.npz", x=x[200:], y=labels[200:])
-    with Workers() as workers, pytest.raises(UnsupportedError, match="does not compute what was trained") as caught:
+    with pytest.raises(UnsupportedError, match="does not compute what was trained") as caught:
         api.compress(
             f"{tmp_path}/own.py:build", "tflite-int8", qat=1, train=str(tmp_path / "train.npz"),
             evaluate=str(tmp_path / "evaluate.npz"), output=tmp_path / "out", store=Store(tmp_path / "home"),
@@ -321,17 +320,16 @@ def build():
 """
 
 
-def test_of_several_outputs_the_one_that_is_said_to_be_the_classes_is_trained(tmp_path: Path) -> None:
+def test_of_several_outputs_the_one_that_is_said_to_be_the_classes_is_trained(tmp_path: Path, workers: Workers) -> None:
     (tmp_path / "two.py").write_text(TWO)
     three_classes(tmp_path)
-    with Workers() as workers:
-        compress = partial(
-            api.compress, f"{tmp_path}/two.py:build", "tflite-int4", qat=2, train=str(tmp_path / "train.npz"),
-            evaluate=str(tmp_path / "evaluate.npz"), store=Store(tmp_path / "home"), workers=workers,
-        )  # fmt: skip
-        with pytest.raises(UsageError, match="outputs embedding, logits, and nothing says which"):
-            compress(output=tmp_path / "out")
-        found = compress(output=tmp_path / "out", outputs=["logits=classes"])
+    compress = partial(
+        api.compress, f"{tmp_path}/two.py:build", "tflite-int4", qat=2, train=str(tmp_path / "train.npz"),
+        evaluate=str(tmp_path / "evaluate.npz"), store=Store(tmp_path / "home"), workers=workers,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="outputs embedding, logits, and nothing says which"):
+        compress(output=tmp_path / "out")
+    found = compress(output=tmp_path / "out", outputs=["logits=classes"])
     curve = found["recipe"]["steps"][0]["curve"]
     assert curve[1]["loss"] < np.log(3), "of three classes, and not of sixteen"
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import calibration_memory
 from edgekit import toolchains
+from edgekit.jobs.workers import Workers
 from tests.contract.conftest import outcomes_of
 
 #: Routes of the toolchains, from where they start. PT2E hands on ranges as it does for LiteRT, which every run tries.
@@ -41,9 +42,9 @@ CLOSE = {"entropy": 2e-2}
 
 
 @pytest.fixture(scope="module")
-def ranged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], dict[str, Any]]:
+def ranged(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Callable[[str, str], dict[str, Any]]:
     """What ``ranged_models.py`` found."""
-    return outcomes_of("ranged_models.py", tmp_path_factory)
+    return outcomes_of("ranged_models.py", tmp_path_factory, workers)
 
 
 def parameters(low: float, high: float, *, bits: int, symmetric: bool) -> tuple[float, int]:

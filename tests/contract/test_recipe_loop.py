@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,13 @@ def given(folder: Path, *, epochs: int = 5, learning_rate: float = 3e-3, batch: 
 SOURCES = {"torch": "own.py:build", "keras": "own_keras.py:build"}
 
 
-def compressed(folder: Path, framework: str = "torch", **options: Any) -> dict[str, Any]:
+def compressed(workers: Workers, folder: Path, framework: str = "torch", **options: Any) -> dict[str, Any]:
     """What ``compress`` makes of one of them, with the store in the folder."""
     asked = given(folder) | options
-    with Workers() as workers:
-        return api.compress(
-            f"{folder}/{SOURCES[framework]}", "tflite-int8-dynamic", store=Store(folder / "home"), workers=workers,
-            **asked,
-        )  # fmt: skip
+    return api.compress(
+        f"{folder}/{SOURCES[framework]}", "tflite-int8-dynamic", store=Store(folder / "home"), workers=workers,
+        **asked,
+    )  # fmt: skip
 
 
 def curve(made: dict[str, Any]) -> list[Any]:
@@ -213,7 +212,7 @@ def test_a_killed_and_an_interrupted_training_go_on_and_give_what_an_undisturbed
 
 
 def test_a_full_disk_in_the_third_epoch_loses_none_of_the_first_two(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
 ) -> None:
     flush = store.flush_folder
 
@@ -225,11 +224,11 @@ def test_a_full_disk_in_the_third_epoch_loses_none_of_the_first_two(
     with monkeypatch.context() as patch:
         patch.setattr(store, "flush_folder", full)
         with pytest.raises(UsageError, match="No space left on device") as caught:
-            compressed(tmp_path)
+            compressed(workers, tmp_path)
     assert "Free space" in caught.value.hint
     assert "Of 5 epochs 2 were complete: the same command goes on behind epoch 2." in caught.value.hint
     assert f"The best epoch so far is in {tmp_path}/out.unfinished." in caught.value.hint
-    made = compressed(tmp_path)
+    made = compressed(workers, tmp_path)
     assert len(curve(made)[0]) == 6 and any("went on behind epoch 2" in note for note in made["notes"])
 
 
@@ -282,9 +281,9 @@ weights = [w.numpy().T for w in keras.saving.load_model(sys.argv[1] + "/model.ke
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
-def test_a_loop_of_ones_own_trains_on_the_grid(framework: str, tmp_path: Path) -> None:
+def test_a_loop_of_ones_own_trains_on_the_grid(framework: str, tmp_path: Path, workers: Workers) -> None:
     (tmp_path / "loop.py").write_text(FIT if framework == "torch" else KERAS_FIT)
-    made = compressed(tmp_path, framework, fit=f"{tmp_path}/loop.py:fit")
+    made = compressed(workers, tmp_path, framework, fit=f"{tmp_path}/loop.py:fit")
     found, kept = curve(made)
     assert [epoch["epoch"] for epoch in found] == [0, 1, 2, 3, 4, 5]
     assert all(epoch["loss"] > 0 for epoch in found[1:])
@@ -422,22 +421,22 @@ WRONG: dict[str, tuple[str, tuple[type[EdgekitError], str, str]]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_a_loop_of_ones_own_must_not_do(what: str, tmp_path: Path) -> None:
+def test_what_a_loop_of_ones_own_must_not_do(what: str, tmp_path: Path, workers: Workers) -> None:
     line, (kind, said, hint) = WRONG[what]
     head = "import torch\ndef fit(model, data, *, epochs, seed, report):\n    "
     (tmp_path / "loop.py").write_text(f"{head}{line}\n")
     with pytest.raises(kind) as caught:
-        compressed(tmp_path, fit=f"{tmp_path}/loop.py:fit")
+        compressed(workers, tmp_path, fit=f"{tmp_path}/loop.py:fit")
     assert said in str(caught.value)
     assert hint in caught.value.hint
     assert sorted(path.name for path in tmp_path.glob("out*")) == []
 
 
-def test_a_loop_that_changes_more_than_weights_is_refused(tmp_path: Path) -> None:
+def test_a_loop_that_changes_more_than_weights_is_refused(tmp_path: Path, workers: Workers) -> None:
     line = "model.register_forward_hook(lambda module, given, made: made * 2)"
     (tmp_path / "loop.py").write_text(f"def fit(model, data, *, epochs, seed, report):\n    {line}\n")
     with pytest.raises(UnsupportedError, match="does not compute what was trained") as caught:
-        compressed(tmp_path, fit=f"{tmp_path}/loop.py:fit")
+        compressed(workers, tmp_path, fit=f"{tmp_path}/loop.py:fit")
     assert "loop.py:fit changed more than its weights" in caught.value.hint
     assert not (tmp_path / "out").exists()
 
@@ -453,7 +452,7 @@ CHANGED: dict[str, tuple[str, tuple[type[EdgekitError], str], int]] = {
 
 
 @pytest.mark.parametrize("what", CHANGED)
-def test_a_changed_model_is_found_when_it_is_first_reported(what: str, tmp_path: Path) -> None:
+def test_a_changed_model_is_found_when_it_is_first_reported(what: str, tmp_path: Path, workers: Workers) -> None:
     """And not behind the whole training; nothing of it is called the best epoch."""
     line, (kind, said), epochs = CHANGED[what]
     behind = "        report(epoch=epoch, loss=np.mean(losses))\n"
@@ -462,7 +461,7 @@ def test_a_changed_model_is_found_when_it_is_first_reported(what: str, tmp_path:
     (tmp_path / "loop.py").write_text(begun.replace(behind, noted + behind))
     (tmp_path / "epochs").write_text("")
     with pytest.raises(kind, match=said) as caught:
-        compressed(tmp_path, fit=f"{tmp_path}/loop.py:fit")
+        compressed(workers, tmp_path, fit=f"{tmp_path}/loop.py:fit")
     assert len((tmp_path / "epochs").read_text()) == epochs
     assert "best epoch" not in caught.value.hint and "were complete" not in caught.value.hint
     assert sorted(path.name for path in tmp_path.glob("out*")) == []
@@ -490,7 +489,7 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("what", DOUBTFUL)
-def test_what_makes_one_doubt_a_training_is_said(what: str, tmp_path: Path) -> None:
+def test_what_makes_one_doubt_a_training_is_said(what: str, tmp_path: Path, workers: Workers) -> None:
     line, data, note = DOUBTFUL[what]
     said = list[str]()
     asked = {**given(tmp_path, epochs=1), "train": str(tmp_path / "few.npz")}
@@ -500,11 +499,10 @@ def test_what_makes_one_doubt_a_training_is_said(what: str, tmp_path: Path) -> N
     if line:
         (tmp_path / "loop.py").write_text(f"def fit(model, data, *, epochs, seed, report):\n    {line}\n")
         asked["fit"] = f"{tmp_path}/loop.py:fit"
-    with Workers() as workers:
-        made = api.compress(
-            f"{tmp_path}/{SOURCES['torch']}", "tflite-int8-dynamic", store=Store(tmp_path / "home"), workers=workers,
-            progress=lambda event, text: said.append(text) if event == "note" else None, **asked,
-        )  # fmt: skip
+    made = api.compress(
+        f"{tmp_path}/{SOURCES['torch']}", "tflite-int8-dynamic", store=Store(tmp_path / "home"), workers=workers,
+        progress=lambda event, text: said.append(text) if event == "note" else None, **asked,
+    )  # fmt: skip
     assert any(one.startswith(note) for one in made["notes"]), made["notes"]
     assert any(note.removeprefix("qat: ") in one for one in said), "and while it is trained"
 
@@ -585,7 +583,7 @@ def test_what_a_model_freezes_stays(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_what_stays_frozen_is_named(tmp_path: Path) -> None:
+def test_what_stays_frozen_is_named(tmp_path: Path, workers: Workers) -> None:
     asked = given(tmp_path, epochs=1)
     (tmp_path / "own.py").write_text(
         MODELS.replace("    model.example", "    model[0].requires_grad_(False)\n    model.example")
@@ -593,10 +591,9 @@ def test_what_stays_frozen_is_named(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
         'schema = 1\ntitle = "x"\n[[step]]\nkind = "prune"\npattern = "0.5"\nepochs = 1\n'
     )
-    with Workers() as workers:
-        made = api.compress(
-            f"{tmp_path}/{SOURCES['torch']}", "tflite-fp32", store=Store(tmp_path / "home"), workers=workers, **asked
-        )
+    made = api.compress(
+        f"{tmp_path}/{SOURCES['torch']}", "tflite-fp32", store=Store(tmp_path / "home"), workers=workers, **asked
+    )
     assert "prune: frozen by the model, so as they were: 0" in made["notes"]
     [step] = made["recipe"]["steps"]
     assert [layer["name"] for layer in step["pruning"]["layers"]] == ["4.weight"]
@@ -611,8 +608,15 @@ ENDS = {
 }
 
 
+@pytest.fixture
+def own() -> Iterator[Workers]:
+    """Children for loops that leave their process unfit for others."""
+    with Workers() as made:
+        yield made
+
+
 @pytest.mark.parametrize("how", ENDS)
-def test_however_a_loop_ends_its_best_epoch_is_kept(how: str, tmp_path: Path) -> None:
+def test_however_a_loop_ends_its_best_epoch_is_kept(how: str, tmp_path: Path, own: Workers) -> None:
     """Whatever comes in the third epoch, the second, which is the better one, is not lost."""
     line, error = ENDS[how]
     behind = "        report(epoch=epoch, loss=np.mean(losses))\n"
@@ -620,7 +624,7 @@ def test_however_a_loop_ends_its_best_epoch_is_kept(how: str, tmp_path: Path) ->
     (tmp_path / "loop.py").write_text(
         "import os, resource\n" + FIT.replace(behind, f"        if epoch == 3:\n            {line}\n{behind}")
     )
-    asked: Callable[[], dict[str, Any]] = lambda: compressed(tmp_path, fit=f"{tmp_path}/loop.py:fit")  # noqa: E731
+    asked: Callable[[], dict[str, Any]] = lambda: compressed(own, tmp_path, fit=f"{tmp_path}/loop.py:fit")  # noqa: E731
     if error is None:
         made = asked()
         [step] = made["recipe"]["steps"]
@@ -640,7 +644,7 @@ def test_however_a_loop_ends_its_best_epoch_is_kept(how: str, tmp_path: Path) ->
     assert step["curve"][step["kept"]]["value"] > step["curve"][0]["value"] + 0.2
 
 
-def test_a_file_of_others_and_a_loop_with_a_module_beside_it(tmp_path: Path) -> None:
+def test_a_file_of_others_and_a_loop_with_a_module_beside_it(tmp_path: Path, workers: Workers) -> None:
     """The child that loads the file is confined; the loop that runs in it reads what lies beside it."""
     make = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport own_keras; own_keras.build().save(sys.argv[1])"
     given(tmp_path)
@@ -649,7 +653,7 @@ def test_a_file_of_others_and_a_loop_with_a_module_beside_it(tmp_path: Path) -> 
     (tmp_path / "loop.py").write_text("from beside import fit\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SOURCES, "keras", "model.keras")
-        made = compressed(tmp_path, "keras", fit=f"{tmp_path}/loop.py:fit")
+        made = compressed(workers, tmp_path, "keras", fit=f"{tmp_path}/loop.py:fit")
     found, kept = curve(made)
     assert found[kept]["value"] > found[0]["value"] + 0.2
 
@@ -674,12 +678,12 @@ def test_a_loop_that_cannot_be_called_is_said_before_any_work(
     assert hint in caught.value.hint
 
 
-def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path: Path, workers: Workers) -> None:
     place = tmp_path / "out.unfinished"
     place.mkdir()
     (place / "mine").write_text("mine")
     with pytest.raises(UsageError, match=r"out\.unfinished is there already"):
-        compressed(tmp_path)
+        compressed(workers, tmp_path)
     assert (place / "mine").read_text() == "mine"
 
 

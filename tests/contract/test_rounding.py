@@ -80,52 +80,52 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["py", "pt2", "pt"])
 def test_of_every_kind_of_source_the_file_computes_what_the_rounded_model_does(
-    kind: str, saved: Any, tmp_path: Path
+    kind: str, saved: Any, tmp_path: Path, workers: Workers
 ) -> None:
     """Without labels parity is taken against the source: the file is as far from it as the rounded model in float."""
-    with Workers() as workers:
-        found = edgekit.convert(
-            saved[kind], "tflite-int4", calibrate=saved["data"], inputs=("image=1x3x12x12:float32",) * (kind == "pt"),
-            output=tmp_path / "out", latency=False, trust=True, rounding="gptq", store=Store(tmp_path / "home"),
-            workers=workers,
-        )  # fmt: skip
+    found = edgekit.convert(
+        saved[kind], "tflite-int4", calibrate=saved["data"], inputs=("image=1x3x12x12:float32",) * (kind == "pt"),
+        output=tmp_path / "out", latency=False, trust=True, rounding="gptq", store=Store(tmp_path / "home"),
+        workers=workers,
+    )  # fmt: skip
     assert any("weights were rounded by GPTQ on" in note for note in found.notes), found.notes
     said = next(note for note in found.notes if note.startswith("the rounded model in float: SQNR"))
     file, rounded = (10 ** (-db / 10) for db in (found.parity.sqnr_db, float(said.split()[6])))
     assert abs(file - rounded) < 10**-3.4, "activations alone are quantized anew: 34 dB below the answers"
 
 
-def test_a_norm_that_the_converter_folds_leaves_weights_on_the_grid(tmp_path: Path) -> None:
+def test_a_norm_that_the_converter_folds_leaves_weights_on_the_grid(
+    tmp_path: Path, workers: Workers, store: Store
+) -> None:
     """TensorFlow's converter multiplies a norm's scales into the dense layers behind it: the file was 18 dB away."""
-    with Workers() as workers:
-        found = edgekit.convert(
-            "char_llama@keras", "tflite-int4", output=tmp_path / "out", latency=False, store=Store(tmp_path / "home"),
-            workers=workers,
-        )  # fmt: skip
+    found = edgekit.convert(
+        "char_llama@keras", "tflite-int4", output=tmp_path / "out", latency=False, store=store,
+        workers=workers,
+    )  # fmt: skip
     tried = {route.route: route.sqnr_db for route in found.routes_tried}
     assert tried["dynamic-w4a8-quantizer-matmuls"] > 30, "against the rounded model: activations alone are new"
 
 
-def test_a_last_block_that_is_not_full_is_rounded_by_samples_too(tmp_path: Path) -> None:
+def test_a_last_block_that_is_not_full_is_rounded_by_samples_too(
+    tmp_path: Path, workers: Workers, store: Store
+) -> None:
     """Layers of 48 inputs in blocks of 32 were rounded to the nearest: 8.7 dB behind ten of them."""
-    with Workers() as workers:
-        found = edgekit.convert(
-            "gcn@torch", "onnxruntime-int4", output=tmp_path / "out", latency=False, store=Store(tmp_path / "home"),
-            workers=workers,
-        )  # fmt: skip
+    found = edgekit.convert(
+        "gcn@torch", "onnxruntime-int4", output=tmp_path / "out", latency=False, store=store,
+        workers=workers,
+    )  # fmt: skip
     assert found.status == "PASS", found.reason
     assert found.parity.sqnr_db > 60, "against the rounded model: the quantizer finds the same grid again"
     assert any("10 weights were rounded by GPTQ on" in note for note in found.notes), found.notes
 
 
-def test_keras_gets_the_same_weights_as_pytorch(tmp_path: Path) -> None:
+def test_keras_gets_the_same_weights_as_pytorch(tmp_path: Path, workers: Workers, store: Store) -> None:
     results = {}
-    with Workers() as workers:
-        for framework in ("torch", "keras"):
-            results[framework] = edgekit.convert(
-                f"lenet5@{framework}", "tflite-int4", output=tmp_path / framework, latency=False, rounding="gptq",
-                store=Store(tmp_path / "home"), workers=workers,
-            )  # fmt: skip
+    for framework in ("torch", "keras"):
+        results[framework] = edgekit.convert(
+            f"lenet5@{framework}", "tflite-int4", output=tmp_path / framework, latency=False, rounding="gptq",
+            store=store, workers=workers,
+        )  # fmt: skip
     torch, keras = results["torch"], results["keras"]
     assert (torch.status, keras.status) == ("PASS", "PASS")
     assert torch.accuracy == keras.accuracy
@@ -144,12 +144,11 @@ def test_samples_are_asked_for_and_other_targets_refuse(tmp_path: Path) -> None:
         assert said in done.stderr
 
 
-def test_a_layer_that_is_kept_in_float_is_not_rounded(saved: Any, tmp_path: Path) -> None:
-    with Workers() as workers:
-        asked = {"calibrate": saved["data"], "latency": False, "workers": workers, "trust": True}
-        asked |= {"store": Store(tmp_path / "home")}
-        plain = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "a", **asked)
-        kept = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "b", keep_float=["*dense*"], **asked)
+def test_a_layer_that_is_kept_in_float_is_not_rounded(saved: Any, tmp_path: Path, workers: Workers) -> None:
+    asked = {"calibrate": saved["data"], "latency": False, "workers": workers, "trust": True}
+    asked |= {"store": Store(tmp_path / "home")}
+    plain = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "a", **asked)
+    kept = edgekit.convert(saved["pt2"], "tflite-int4", output=tmp_path / "b", keep_float=["*dense*"], **asked)
     assert kept.kept_float
     for result, count in ((plain, 7), (kept, 6)):
         assert any(note.startswith(f"{count} weights were rounded by GPTQ on") for note in result.notes), result.notes

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgekit import toolchains
+from edgekit.jobs.workers import Workers
 from tests.contract.conftest import outcomes_of
 
 STARTS = ("torch", "keras-tensorflow", "keras-torch")
@@ -62,9 +63,9 @@ LEAST_4 = 13
 
 
 @pytest.fixture(scope="module")
-def ruled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], dict[str, Any]]:
+def ruled(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Callable[[str, str], dict[str, Any]]:
     """By route what ``ruled_models.py`` found."""
-    return outcomes_of("ruled_models.py", tmp_path_factory)
+    return outcomes_of("ruled_models.py", tmp_path_factory, workers)
 
 
 def cases() -> list[tuple[str, str]]:

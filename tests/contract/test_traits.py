@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from edgekit.jobs.workers import Workers
+from tests.contract.conftest import inside
 
 MODULES = {"onnx": "onnx", "openvino": "openvino", "litert": "litert_torch", "executorch": "executorch",
            "coreml": "coremltools", "source": "torch"}  # fmt: skip
@@ -52,14 +52,14 @@ TAKEN_APART = ("executorch", "litert")
         ("litert", "export-converter", "keras"),
     ],
 )
-def test_every_toolchain_finds_the_same(tmp_path: Path, toolchain: str, route: str, framework: str) -> None:
+def test_every_toolchain_finds_the_same(
+    tmp_path: Path, workers: Workers, toolchain: str, route: str, framework: str
+) -> None:
     if find_spec(MODULES[toolchain]) is None:  # imported in the child alone
         pytest.skip(f"{MODULES[toolchain]} is not installed")
-    script = Path(__file__).parent / "children" / "traits_models.py"
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(script), toolchain, route, framework, str(tmp_path / "files")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-3000:]
+    arguments = (toolchain, route, framework, str(tmp_path / "files"))
+    environment = "torch" if framework == "torch" else "keras-tensorflow"
+    inside(workers, "traits_models.py", *arguments, environment=environment)
     found = json.loads((tmp_path / "files" / "traits.json").read_text())
     if framework == "keras":
         assert found == KERAS
