@@ -113,8 +113,10 @@ def _loaded(file: Path, threads: int, method: str, contents: Contents) -> tuple[
         program = Runtime.get().load_program(file)
         return program, program.load_method(method)
     except (RuntimeError, KeyError) as error:  # a name that the runtime reads as another one
-        why, named = sentence(error), ", ".join(contents.disagreeing[:MOST_NAMED])
-        if named:
+        why, known = sentence(error), set(Runtime.get().operator_registry.operator_names)
+        if missing := sorted({call.kernel for call in contents.kernels} - known):
+            why += f"; it has no kernel for {', '.join(missing[:MOST_NAMED])}"
+        if named := ", ".join(contents.disagreeing[:MOST_NAMED]):
             why += f"; XNNPACK takes neither integers and floats in one operator nor a move to other scales: {named}"
         raise DamagedFileError(
             f"ExecuTorch cannot load {file.name}: {why}", hint="Convert again, or copy the file again."

@@ -98,7 +98,7 @@ def pooled_unevenly() -> Any:
 
 
 def shortcut() -> Any:
-    """A convolution and one of 1 x 1 beside it, on the same input."""
+    """A convolution and two of 1 x 1 beside it, one with stride 2, on the same input."""
     import torch
     from torch import nn
 
@@ -108,15 +108,40 @@ def shortcut() -> Any:
             self.stem = nn.Conv2d(3, 8, 3, padding=1)
             self.inner = nn.Conv2d(8, 16, 3, 2, 1)
             self.beside = nn.Conv2d(8, 16, 1, 2)
+            self.whole = nn.Conv2d(8, 8, 1)
             self.example_inputs = (torch.zeros(1, 3, 8, 8),)
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             x = nn.functional.relu(self.stem(image))
             found: torch.Tensor = self.inner(x) + self.beside(x)
-            return found
+            return found + self.whole(x)[:, :, ::2, ::2].repeat(1, 2, 1, 1)
 
     torch.manual_seed(0)
     return Shortcut()
+
+
+def maxima() -> Any:
+    """Maxima: over a padding of minus infinity, and of the whole image, as an adaptive pooling."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Maxima(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, padding=1)
+            self.head = nn.Linear(8, 5)
+            self.example_inputs = (torch.zeros(1, 3, 8, 8),)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            x = functional.pad(self.stem(image), (1, 1, 1, 1), value=float("-inf"))
+            logits: torch.Tensor = self.head(
+                functional.adaptive_max_pool2d(functional.max_pool2d(x, 3, 1), 1)[:, :, 0, 0]
+            )
+            return logits
+
+    torch.manual_seed(0)
+    return Maxima()
 
 
 def called() -> Any:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgekit.toolchains.executorch.graphs import constant
+
 aten = torch.ops.aten
 
 #: By name: operators of quantization are registered where a graph is quantized.
@@ -28,6 +30,9 @@ _MOVING = frozenset((
     aten.unsqueeze.default, aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims,
 ))  # fmt: skip
 
+#: Arguments of a convolution where they are not written: the last are stride and padding.
+_CONVOLVED: tuple[Any, ...] = (None, None, None, [1, 1], [0, 0])
+
 
 def agree(graph: fx.GraphModule) -> None:
     """Give what is moved or padded the scale that it has, and each reader a dequantize of its own."""
@@ -37,18 +42,27 @@ def agree(graph: fx.GraphModule) -> None:
     for node in list(graph.graph.nodes):
         if str(node.target).startswith("quantized_decomposed.dequantize_"):
             if not _at_run_time(node):
-                _copy_for_each(node)
-            elif any(
-                reader.target is not aten.linear.default for reader in node.users
-            ):  # linear layers are of one kind
+                _copy_for([[reader] for reader in node.users], node)
+            else:
                 quantize, scale, point = node.all_input_nodes
-                _copy_for_each(scale.all_input_nodes[0], scale, point, quantize, node)
+                kinds = [[reader for reader in node.users if _by_pixel(reader) == of] for of in (True, False)]
+                _copy_for([kind for kind in kinds if kind], scale.all_input_nodes[0], scale, point, quantize, node)
     graph.recompile()
 
 
 def _at_run_time(node: Any) -> bool:
     """Whether a scale is found at run time."""
     return any(value.op == "call_function" for value in node.all_input_nodes[1:])
+
+
+def _by_pixel(reader: Any) -> bool:
+    """Whether a product's kernel takes a scale per pixel: linear layers, and convolutions that are such (1 x 1)."""
+    if reader.target is not aten.conv2d.default:
+        return bool(reader.target is aten.linear.default)
+    _, weights, _, stride, padding = (*reader.args, *_CONVOLVED[len(reader.args) :])[:5]
+    while weights.op != "get_attr":
+        weights = weights.all_input_nodes[0]
+    return {*constant(weights).shape[2:], *stride} == {1} and not any(padding)
 
 
 def _integers_before(node: Any) -> bool:
@@ -90,12 +104,13 @@ class _Copies(dict[fx.Node, fx.Node]):
         return node
 
 
-def _copy_for_each(*chain: fx.Node) -> None:
-    """Give each reader of the last of these nodes but the first copies of all of them."""
+def _copy_for(groups: list[list[fx.Node]], *chain: fx.Node) -> None:
+    """Give each group but the first, of the readers of the last of these nodes, copies of all of them."""
     node = chain[-1]
-    for reader in list(node.users)[1:]:
+    for readers in groups[1:]:
         copies = _Copies()
-        with node.graph.inserting_before(reader):
+        with node.graph.inserting_before(node.next):
             for link in chain:
                 copies[link] = node.graph.node_copy(link, copies.__getitem__)
-        reader.replace_input_with(node, copies[node])
+        for reader in readers:
+            reader.replace_input_with(node, copies[node])

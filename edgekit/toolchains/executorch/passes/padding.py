@@ -15,6 +15,8 @@ from edgekit.toolchains.executorch.graphs import tidy
 
 aten = torch.ops.aten
 
+#: Stands for infinity in a padding.
+_LARGEST = torch.finfo(torch.float32).max
 _REPEATS = frozenset((aten.replication_pad1d.default, aten.replication_pad2d.default, aten.replication_pad3d.default))
 #: Operators after which nothing is negative: a padding of zeros changes no maximum, as one of minus infinity does not.
 _NOT_NEGATIVE = frozenset((aten.relu.default, aten.sigmoid.default))
@@ -26,6 +28,17 @@ def absorb_pads(graph: fx.GraphModule) -> None:
         while node.op == "call_function" and node.target in _PLACES and _absorbed(node):
             pass
     tidy(graph)
+
+
+def finite_pads(graph: fx.GraphModule) -> None:
+    """Pad with the largest number where infinity is asked for: what writes the program ends at it (flatc, exit 1)."""
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or node.target not in (aten.constant_pad_nd.default, aten.pad.default):
+            continue
+        bounded = [max(-_LARGEST, min(_LARGEST, a)) if isinstance(a, float) else a for a in node.args]
+        node.args = tuple(bounded)
+        if isinstance(value := node.kwargs.get("value"), float):
+            node.update_kwarg("value", max(-_LARGEST, min(_LARGEST, value)))
 
 
 def repeat_edges(graph: fx.GraphModule) -> None:

@@ -27,7 +27,7 @@ from edgekit.toolchains.executorch.graphs import (
 )
 from edgekit.toolchains.executorch.passes.affine import fold_affine, matmul_to_linear
 from edgekit.toolchains.executorch.passes.layout import sink_permutes
-from edgekit.toolchains.executorch.passes.padding import absorb_pads, repeat_edges
+from edgekit.toolchains.executorch.passes.padding import absorb_pads, finite_pads, repeat_edges
 from edgekit.toolchains.executorch.passes.variances import two_pass
 
 aten = torch.ops.aten
@@ -77,6 +77,7 @@ def rewritten(program: torch.export.ExportedProgram, *, exact_gelu: bool = False
         pass
     infer(graph, example)
     absorb_pads(graph)
+    finite_pads(graph)
     _pools(graph)
     if not exact_gelu:
         _tanh_gelu(graph)
@@ -162,6 +163,23 @@ def _pools(graph: fx.GraphModule) -> None:
             node.args = (node.args[0], kernel, stride, [0, 0], False, False)
         elif node.target is aten.max_pool2d.default and (len(node.args) < 3 or not node.args[2]):
             node.args = (node.args[0], node.args[1], node.args[1], *node.args[3:])  # the partitioner reads the stride
+        elif node.target is aten.adaptive_max_pool2d.default:
+            _maximum(graph, node)
+
+
+def _maximum(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Write a maximum over equal windows as a pooling: ExecuTorch has no kernel for the adaptive one."""
+    data, sides = list[Any](node.args)
+    taken = [int(reader.args[1]) for reader in node.users]  # type: ignore[arg-type]
+    windows = [-(-size // into) for size, into in zip(data.meta["val"].shape[-2:], sides, strict=True)]
+    if any(taken) or [into * size for into, size in zip(sides, windows, strict=True)] != list(
+        data.meta["val"].shape[-2:]
+    ):
+        return
+    with graph.graph.inserting_before(node):
+        pooled = graph.graph.call_function(aten.max_pool2d.default, (data, windows, windows))
+    for reader in list(node.users):
+        replace(reader, pooled)
 
 
 def _mean(graph: fx.GraphModule, node: fx.Node, image: Any) -> None:
