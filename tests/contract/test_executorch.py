@@ -230,6 +230,12 @@ def test_a_weight_beyond_float16_is_refused(workers: Workers, tmp_path: Path) ->
             convert(workers, tmp_path / route, "steep", "torch", route)
 
 
+def test_a_kernel_that_the_runtime_lacks_is_named(workers: Workers, tmp_path: Path) -> None:
+    file = convert(workers, tmp_path / "uneven", "uneven_maxima", "torch", "export-xnnpack")
+    with pytest.raises(DamagedFileError, match="it has no kernel for aten::adaptive_max_pool2d"):
+        ran(workers, file)
+
+
 def test_paddings_go_into_convolutions_and_poolings(files: dict[str, Path]) -> None:
     (nodes,) = inspect(files["pooled-int8"]).nodes
     assert not [node.type for node in nodes if node.type == "StaticConstantPad"]

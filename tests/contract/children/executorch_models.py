@@ -144,6 +144,16 @@ def maxima() -> Any:
     return Maxima()
 
 
+def uneven_maxima() -> Any:
+    """Maxima over windows that are not of one size."""
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveMaxPool2d(3))
+    model.example_inputs = (torch.zeros(1, 3, 8, 8),)
+    return model
+
+
 def called() -> Any:
     """One layer called three times, on inputs of different scales."""
     import torch
