@@ -125,7 +125,10 @@ def test_both_frameworks_compute_the_same_on_steps(found: Any) -> None:
     assert error < 0.02, f"{error}: a value near the middle of two steps may fall on either"
 
 
-TARGETS = ("onnxruntime-int8", "openvino-int8", "tflite-int8", "tensorrt-int8", "coreml-int8", "executorch-int8")
+TARGETS = [
+    *("onnxruntime-int8", "openvino-int8", "tflite-int8", "coreml-int8", "executorch-int8"),
+    pytest.param("tensorrt-int8", marks=pytest.mark.nightly),  # an ONNX file as ONNX Runtime's
+]
 
 
 def explored(target: str, store: Store, workers: Workers, tmp_path: Path) -> Any:

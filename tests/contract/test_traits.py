@@ -33,6 +33,7 @@ KERAS = {
     "attention": ["attention"],
     "conv": [],
 }
+ALSO = pytest.mark.nightly
 #: Toolchains whose float file has recurrent layers in products already.
 TAKEN_APART = ("executorch", "litert")
 
@@ -43,12 +44,12 @@ TAKEN_APART = ("executorch", "litert")
         ("source", "none", "torch"),
         ("onnx", "export-torch-dynamo", "torch"),
         ("openvino", "export-torch-trace", "torch"),
-        ("coreml", "export-torch-trace", "torch"),
-        pytest.param("executorch", "export-xnnpack", "torch", marks=pytest.mark.nightly),  # a minute
+        pytest.param("coreml", "export-torch-trace", "torch", marks=ALSO),  # from the trace that OpenVINO gets, too
+        pytest.param("executorch", "export-xnnpack", "torch", marks=ALSO),  # a minute
         ("litert", "export-litert-torch", "torch"),
         ("source", "none", "keras"),
         ("onnx", "export-tf2onnx", "keras"),
-        ("openvino", "export-saved-model", "keras"),
+        pytest.param("openvino", "export-saved-model", "keras", marks=ALSO),  # the SavedModel that LiteRT's is made of
         ("litert", "export-converter", "keras"),
     ],
 )
