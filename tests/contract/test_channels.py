@@ -313,8 +313,7 @@ def test_a_narrow_checkpoint_loads_without_edgekit(
     framework: str, tmp_path: Path, workers: Workers, store: Store
 ) -> None:
     made = api.compress(
-        f"mlp@{framework}", "tflite-fp32", prune="channels:0.5", output=tmp_path / "out",
-        store=store, workers=workers,
+        f"mlp@{framework}", "tflite-fp32", prune="channels:0.5", output=tmp_path / "out", store=store, workers=workers,
     )  # fmt: skip
     [step] = made["recipe"]["steps"]
     code = LOADED[framework] + "print(count)\nassert not any(m.startswith('edgekit') for m in sys.modules)"

@@ -572,12 +572,12 @@ def test_parts_that_need_each_other_are_cut_and_groups_are_not() -> None:
         sums = [node for node in module.graph.nodes if node.target is torch.add]
         groups = [pair for pair in zip(sums[::4], sums[3::4], strict=False) if validate_partition(list(pair))]
         try:
-            vendor._in_order(module.graph, {n: next((g for g in groups if n in g), n) for n in module.graph.nodes})
+            vendor.in_order(module.graph, {n: next((g for g in groups if n in g), n) for n in module.graph.nodes})
         except graphlib.CycleError:
             continue  # no order of the groups themselves
         parts = GroupBasedPartitioner(module, Sums(), True, node_groups=groups).propose_partitions()
         found = vendor.untied(module.graph, parts, groups)
-        vendor._in_order(module.graph, of_parts(module.graph, found))
+        vendor.in_order(module.graph, of_parts(module.graph, found))
         assert {node for part in found for node in part.nodes} == set(sums)
         assert all(len({of_parts(module.graph, found)[node] for node in group}) == 1 for group in groups)
         cut += found is not parts

@@ -205,8 +205,7 @@ def test_files_have_the_zeros_and_say_what_was_gained(
     source: str, target: str, asked: dict[str, Any], store: Store, tmp_path: Path, workers: Workers
 ) -> None:
     result = edgekit.convert(
-        source, target, output=tmp_path / "out", latency=False, store=store, workers=workers,
-        **asked,
+        source, target, output=tmp_path / "out", latency=False, store=store, workers=workers, **asked,
     )  # fmt: skip
     assert result.status == "PASS", result.reason
     assert result.recipe is not None and result.gain is not None and result.audit is not None
@@ -237,8 +236,7 @@ def _weights(layer: Any) -> int:
 
 def test_a_pruned_checkpoint_is_written_with_its_zeros(tmp_path: Path, workers: Workers, store: Store) -> None:
     made = api.compress(
-        "mlp@torch", "tflite-fp32", prune="0.75", output=tmp_path / "out", store=store,
-        workers=workers,
+        "mlp@torch", "tflite-fp32", prune="0.75", output=tmp_path / "out", store=store, workers=workers,
     )  # fmt: skip
     code = """
 import sys

@@ -196,8 +196,7 @@ weights = [w.numpy() for w in state.values() if w.ndim == 2]
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_a_checkpoint_loads_without_edgekit(framework: str, tmp_path: Path, workers: Workers, store: Store) -> None:
     made = api.compress(
-        f"mlp@{framework}", "tflite-int4", qat=1, output=tmp_path / "out", store=store,
-        workers=workers,
+        f"mlp@{framework}", "tflite-int4", qat=1, output=tmp_path / "out", store=store, workers=workers,
     )  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*made["files"], "recipe.json"])
     assert json.loads((tmp_path / "out" / "recipe.json").read_text())["recipe"] == made["recipe"]
@@ -215,8 +214,7 @@ def test_a_checkpoint_loads_without_edgekit(framework: str, tmp_path: Path, work
 def test_a_model_that_is_called_step_by_step_is_refused(tmp_path: Path, workers: Workers, store: Store) -> None:
     with pytest.raises(UnsupportedError, match="step by step"):
         api.compress(
-            "denoiser_rnn@torch", "tflite-int8", qat=1, output=tmp_path / "out", store=store,
-            workers=workers,
+            "denoiser_rnn@torch", "tflite-int8", qat=1, output=tmp_path / "out", store=store, workers=workers,
         )  # fmt: skip
 
 

@@ -74,8 +74,7 @@ def compressed(workers: Workers, folder: Path, framework: str = "torch", **optio
     """What ``compress`` makes of one of them, with the store in the folder."""
     asked = given(folder) | options
     return api.compress(
-        f"{folder}/{SOURCES[framework]}", "tflite-int8-dynamic", store=Store(folder / "home"), workers=workers,
-        **asked,
+        f"{folder}/{SOURCES[framework]}", "tflite-int8-dynamic", store=Store(folder / "home"), workers=workers, **asked,
     )  # fmt: skip
 
 

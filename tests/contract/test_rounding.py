@@ -99,8 +99,7 @@ def test_a_norm_that_the_converter_folds_leaves_weights_on_the_grid(
 ) -> None:
     """TensorFlow's converter multiplies a norm's scales into the dense layers behind it: the file was 18 dB away."""
     found = edgekit.convert(
-        "char_llama@keras", "tflite-int4", output=tmp_path / "out", latency=False, store=store,
-        workers=workers,
+        "char_llama@keras", "tflite-int4", output=tmp_path / "out", latency=False, store=store, workers=workers,
     )  # fmt: skip
     tried = {route.route: route.sqnr_db for route in found.routes_tried}
     assert tried["dynamic-w4a8-quantizer-matmuls"] > 30, "against the rounded model: activations alone are new"
@@ -111,8 +110,7 @@ def test_a_last_block_that_is_not_full_is_rounded_by_samples_too(
 ) -> None:
     """Layers of 48 inputs in blocks of 32 were rounded to the nearest: 8.7 dB behind ten of them."""
     found = edgekit.convert(
-        "gcn@torch", "onnxruntime-int4", output=tmp_path / "out", latency=False, store=store,
-        workers=workers,
+        "gcn@torch", "onnxruntime-int4", output=tmp_path / "out", latency=False, store=store, workers=workers,
     )  # fmt: skip
     assert found.status == "PASS", found.reason
     assert found.parity.sqnr_db > 60, "against the rounded model: the quantizer finds the same grid again"

@@ -23,8 +23,8 @@ from edgekit.toolchains._shared.machine import only
 from edgekit.toolchains._shared.messages import sentence
 from edgekit.toolchains.executorch.audit import Contents, inspect, tensors
 
-#: Of operators in a message.
-MOST_NAMED = 4
+#: Operators of a kind in a message.
+_MOST_NAMED = 4
 _SHORT = {"float32": "f32", "float16": "f16"}
 
 
@@ -115,8 +115,8 @@ def _loaded(file: Path, threads: int, method: str, contents: Contents) -> tuple[
     except (RuntimeError, KeyError) as error:  # a name that the runtime reads as another one
         why, known = sentence(error), set(Runtime.get().operator_registry.operator_names)
         if missing := sorted({call.kernel for call in contents.kernels} - known):
-            why += f"; it has no kernel for {', '.join(missing[:MOST_NAMED])}"
-        if named := ", ".join(contents.disagreeing[:MOST_NAMED]):
+            why += f"; it has no kernel for {', '.join(missing[:_MOST_NAMED])}"
+        if named := ", ".join(contents.disagreeing[:_MOST_NAMED]):
             why += f"; XNNPACK takes neither integers and floats in one operator nor a move to other scales: {named}"
         raise DamagedFileError(
             f"ExecuTorch cannot load {file.name}: {why}", hint="Convert again, or copy the file again."

@@ -154,13 +154,13 @@ def untied(graph: fx.Graph, parts: list[Any], groups: Iterable[Iterable[fx.Node]
 
     part_of = {node: number for number, part in enumerate(parts) for node in part.nodes}
     try:
-        _in_order(graph, {node: part_of.get(node, node) for node in graph.nodes})
+        in_order(graph, {node: part_of.get(node, node) for node in graph.nodes})
     except graphlib.CycleError:
         group_of = {node: number for number, group in enumerate(groups) for node in group}
         unit_of = {node: group_of.get(node, node) for node in graph.nodes}
         place = {unit: part_of.get(node) for node, unit in unit_of.items()}
         stage: dict[Any, int] = {}
-        for unit, before in _in_order(graph, unit_of):  # each way out of a part or into one begins a stage
+        for unit, before in in_order(graph, unit_of):  # each way out of a part or into one begins a stage
             stage[unit] = max((stage[other] + (place[other] != place[unit]) for other in before), default=0)
         made: dict[Any, Any] = {}
         for node, number in part_of.items():
@@ -170,7 +170,7 @@ def untied(graph: fx.Graph, parts: list[Any], groups: Iterable[Iterable[fx.Node]
     return parts
 
 
-def _in_order(graph: fx.Graph, unit_of: Mapping[fx.Node, Any]) -> list[tuple[Any, set[Any]]]:
+def in_order(graph: fx.Graph, unit_of: Mapping[fx.Node, Any]) -> list[tuple[Any, set[Any]]]:
     """Units of nodes, each with those that it needs, these first; raises ``CycleError`` where none is first."""
     needed: dict[Any, set[Any]] = {}
     for node in graph.nodes:

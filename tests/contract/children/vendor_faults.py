@@ -241,7 +241,7 @@ def knotted_parts() -> dict[str, bool]:
     for name, chosen in (("as it comes", parts), ("mended", vendor.untied(module.graph, parts, groups))):
         part_of = {node: number for number, part in enumerate(chosen) for node in part.nodes}
         try:
-            vendor._in_order(module.graph, {node: part_of.get(node, node) for node in module.graph.nodes})
+            vendor.in_order(module.graph, {node: part_of.get(node, node) for node in module.graph.nodes})
             found[name] = False
         except graphlib.CycleError:
             found[name] = True

@@ -12,6 +12,7 @@ others, and where two of them share that input, one gets what was meant for the 
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -40,19 +41,15 @@ def agree(graph: fx.GraphModule) -> None:
         if _integers_before(node) and (_padded_for_floats(node) or _moved_to_another_scale(node)):
             _keep_scale(node)
     for node in list(graph.graph.nodes):
-        if str(node.target).startswith("quantized_decomposed.dequantize_"):
-            if not _at_run_time(node):
-                _copy_for([[reader] for reader in node.users], node)
-            else:
-                quantize, scale, point = node.all_input_nodes
-                kinds = [[reader for reader in node.users if _by_pixel(reader) == of] for of in (True, False)]
-                _copy_for([kind for kind in kinds if kind], scale.all_input_nodes[0], scale, point, quantize, node)
+        if not str(node.target).startswith("quantized_decomposed.dequantize_"):
+            continue
+        stored, *parameters = node.all_input_nodes
+        if all(one.op == "get_attr" for one in parameters):
+            _copy_for([[reader] for reader in node.users], node)
+        elif len(parameters) == 2 and all(one.target is operator.getitem for one in parameters):  # found at run time
+            kinds = [[reader for reader in node.users if _by_pixel(reader) == of] for of in (True, False)]
+            _copy_for([kind for kind in kinds if kind], parameters[0].all_input_nodes[0], *parameters, stored, node)
     graph.recompile()
-
-
-def _at_run_time(node: Any) -> bool:
-    """Whether a scale is found at run time."""
-    return any(value.op == "call_function" for value in node.all_input_nodes[1:])
 
 
 def _by_pixel(reader: Any) -> bool:

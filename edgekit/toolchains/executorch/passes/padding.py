@@ -35,10 +35,12 @@ def finite_pads(graph: fx.GraphModule) -> None:
     for node in graph.graph.nodes:
         if node.op != "call_function" or node.target not in (aten.constant_pad_nd.default, aten.pad.default):
             continue
-        bounded = [max(-_LARGEST, min(_LARGEST, a)) if isinstance(a, float) else a for a in node.args]
-        node.args = tuple(bounded)
-        if isinstance(value := node.kwargs.get("value"), float):
-            node.update_kwarg("value", max(-_LARGEST, min(_LARGEST, value)))
+        node.args = tuple(map(_finite, node.args))
+        node.kwargs = {name: _finite(value) for name, value in node.kwargs.items()}
+
+
+def _finite(value: Any) -> Any:
+    return max(-_LARGEST, min(_LARGEST, value)) if isinstance(value, float) else value
 
 
 def repeat_edges(graph: fx.GraphModule) -> None:

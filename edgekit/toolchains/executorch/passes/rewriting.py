@@ -169,13 +169,12 @@ def _pools(graph: fx.GraphModule) -> None:
 
 def _maximum(graph: fx.GraphModule, node: fx.Node) -> None:
     """Write a maximum over equal windows as a pooling: ExecuTorch has no kernel for the adaptive one."""
-    data, sides = list[Any](node.args)
-    taken = [int(reader.args[1]) for reader in node.users]  # type: ignore[arg-type]
-    windows = [-(-size // into) for size, into in zip(data.meta["val"].shape[-2:], sides, strict=True)]
-    if any(taken) or [into * size for into, size in zip(sides, windows, strict=True)] != list(
-        data.meta["val"].shape[-2:]
-    ):
+    data: Any = node.args[0]
+    sides = list(zip(data.meta["val"].shape[-2:], node.meta["val"][0].shape[-2:], strict=True))
+    indices_read = any(reader.args[1] for reader in node.users)
+    if indices_read or any(size % into for size, into in sides):
         return
+    windows = [size // into for size, into in sides]
     with graph.graph.inserting_before(node):
         pooled = graph.graph.call_function(aten.max_pool2d.default, (data, windows, windows))
     for reader in list(node.users):
