@@ -13,7 +13,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
 
 from benchmarks.results_page import ROWS
 from edgekit import target, zoo
@@ -33,6 +32,8 @@ FEWEST_PARAMETERS = 1000
 
 #: What a covering cell is there for: a word of what it meets, and names.
 Need = tuple[str, ...]
+#: A model's name and a framework's.
+Source = tuple[str | None, str | None]
 
 
 def every() -> list[Cell]:
@@ -49,10 +50,10 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
 
     Each format is met by every kind of architecture, each target by ``KINDS`` of them, by ``LEAST`` architectures and
-    from both frameworks, each architecture in both frameworks at least once; cells of which the last row says that a
-    format has no file count for none of it. Those of ``covering.txt`` are taken first, so that rows that come in do not
+    from both frameworks, each architecture in both frameworks at least once; cells of which the last row is no PASS count
+    for none of it. Those of ``covering.txt`` are taken first, so that rows that come in do not
     choose other ones; where they leave a need open, as of a new architecture, what is taken next is what meets most of
-    that for the time that it takes (the greedy rule of Chvatal, A Greedy Heuristic for the Set-Covering Problem, 1979);
+    that for the time that it takes, where a model that is loaded already takes less (the greedy rule of Chvatal, A Greedy Heuristic for the Set-Covering Problem, 1979);
     where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred. Cells ``always``
     asked for come on top: which of them there are changes none of the others.
     """
@@ -62,23 +63,34 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
 
 def _chosen(taken: list[Cell]) -> list[Cell]:
     """What is taken, and cells for the needs that it leaves open."""
-    cost, wanted, taken = costs(), _wanted(), list(taken)
+    time, loading, wanted = costs(), loads(), _wanted()
     met: dict[Need, set[str]] = defaultdict(set)
+    loaded = {(cell.model, cell.framework) for cell in taken}
     for cell in taken:
         _met_by(cell, met)
-    without = {cell for cell, row in _known().items() if row.status == "UNSUPPORTED"}
-    queue = [(-math.inf, _hash(cell), cell) for cell in every() if cell not in without]
+    without = {cell for cell, row in _known().items() if row.status != "PASS"}
+    others = defaultdict(list)
+    for cell in every():
+        if cell not in without:
+            others[cell.model, cell.framework].append(cell)
+    queue = [(-math.inf, _hash(cell), cell) for each in others.values() for cell in each]
     heapq.heapify(queue)
+    taken = list(taken)
     while queue:
         # What a cell still meets only becomes less: one that is first with its worth of now is the best of all.
-        _, tie, cell = heapq.heappop(queue)
+        was, tie, cell = heapq.heappop(queue)
+        source = (cell.model, cell.framework)
         needs = [need for need, part in _meets(cell) if part not in met[need] and len(met[need]) < wanted[need]]
-        worth = len(needs) / cost[cell]
-        if needs and queue and (-worth, tie) > queue[0][:2]:
+        worth = len(needs) / (time[cell] + (0 if source in loaded else loading[source]))
+        if needs and (-worth, tie) > (was, tie):
             heapq.heappush(queue, (-worth, tie, cell))
         elif needs:
             taken.append(cell)
             _met_by(cell, met)
+            if source not in loaded:  # what else is made of it takes less now
+                loaded.add(source)
+                for other in others[source]:
+                    heapq.heappush(queue, (-math.inf, _hash(other), other))
     return taken
 
 
@@ -93,22 +105,37 @@ def _known() -> dict[Cell, Row]:
     return {row.cell: row for row in rows.read(ROWS)}
 
 
-def costs() -> dict[Cell, float]:
-    """About how many CPU seconds each cell takes, as a power of two: what its architecture's rows took and its target's.
+@functools.cache
+def _rows_seconds() -> dict[Cell, float]:
+    """CPU seconds that each row took beyond the quickest of its target: by these, tests share what a child imports."""
+    spent = {cell: row.made.cpu_seconds for cell, row in _known().items() if row.made and row.made.cpu_seconds}
+    quickest: dict[str, float] = {}
+    for cell, seconds in spent.items():
+        quickest[str(cell.target)] = min(seconds, quickest.get(str(cell.target), seconds))
+    return {cell: seconds - quickest[str(cell.target)] for cell, seconds in spent.items()}
+
+
+def loads() -> dict[Source, float]:
+    """About how many CPU seconds a model takes in a framework, whatever the target: its quickest row's.
 
     An architecture without a row is the dearest: it is met where nothing else does.
     """
-    of_model, of_target, every_row = defaultdict(list), defaultdict(list), []
-    for cell, row in _known().items():
-        if row.made and row.made.cpu_seconds:
-            seconds = math.log2(row.made.cpu_seconds)
-            of_model[cell.model].append(seconds)
-            of_target[str(cell.target)].append(seconds)
-            every_row.append(seconds)
-    models, targets = ({name: median(each) for name, each in found.items()} for found in (of_model, of_target))
-    middle, dearest = median(every_row), max(models.values())
+    found: dict[Source, float] = {}
+    for cell, seconds in _rows_seconds().items():
+        source = (cell.model, cell.framework)
+        found[source] = min(seconds, found.get(source, seconds))
+    dearest = max(found.values())
+    return {(cell.model, cell.framework): found.get((cell.model, cell.framework), dearest) for cell in every()}
+
+
+def costs() -> dict[Cell, float]:
+    """About how many CPU seconds each cell takes where its model is loaded, as a power of two of at least one."""
+    rows_seconds, loading = _rows_seconds(), loads()
+    dearest = max(rows_seconds.values())
     return {
-        cell: 2.0 ** round(models.get(cell.model, dearest) + targets.get(str(cell.target), middle) - middle)
+        cell: 2.0 ** round(math.log2(1 + rows_seconds.get(cell, dearest) - loading[cell.model, cell.framework]))
+        if cell in rows_seconds
+        else dearest
         for cell in every()
     }
 
@@ -166,5 +193,19 @@ def _format(name: str) -> str:
     return target.load(name).format
 
 
+def _spared(chosen: list[Cell]) -> list[Cell]:
+    """Without those, the dearest first, whose needs the others meet: what was taken later may meet them as well."""
+    time, wanted, kept = costs(), _wanted(), set(chosen)
+    count = Counter(met for cell in chosen for met in set(_meets(cell)))
+    different = Counter(need for need, _ in count)
+    for cell in sorted(chosen, key=lambda cell: (-time[cell], _hash(cell))):
+        lost = Counter(need for need, part in set(_meets(cell)) if count[need, part] == 1)
+        if all(different[need] - less >= wanted[need] for need, less in lost.items()):
+            kept.remove(cell)
+            count.subtract(set(_meets(cell)))
+            different.subtract(lost)
+    return sorted(kept, key=name_of)
+
+
 if __name__ == "__main__":
-    LISTED.write_text("".join(f"{name_of(cell)}\n" for cell in sorted(_chosen([]), key=name_of)))
+    LISTED.write_text("".join(f"{name_of(cell)}\n" for cell in _spared(_chosen([]))))

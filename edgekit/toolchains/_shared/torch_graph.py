@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Request
 from edgekit.toolchains._shared.calibration import calibration_of, one_by_one
 from edgekit.toolchains._shared.traits import Graph, Node, by_op
+from edgekit.toolchains._shared.vendors import Fault
 from edgekit.user_code import source_line
 
 if TYPE_CHECKING:
@@ -18,6 +21,20 @@ if TYPE_CHECKING:
 
 #: Distributions whose versions change what is done here.
 PACKAGES = ("torch",)
+
+COPIED_HISTORY = Fault(
+    "each pass over an exported graph copies, for each node, the whole chain of nodes that it came from",
+    package="torch",
+    first="2.13",
+    last="2.13",
+    reports=("https://github.com/pytorch/pytorch/pull/175853", "https://github.com/pytorch/pytorch/pull/193051"),
+)
+ASKED_AGAIN = Fault(
+    "taking operators apart looks all of them up, once for each library of operators, and makes a type for each",
+    package="torch",
+    first="2.13",
+    last="2.13",
+)
 
 #: Operators that are the identity at inference; here and below, ATen's without their overload.
 IDENTITIES = (
@@ -41,6 +58,41 @@ _KINDS = by_op({
         "pad", "constant_pad_nd", "where", "masked_fill", *IDENTITIES, *CONVERSIONS,
     ),
 })  # fmt: skip
+
+
+@contextlib.contextmanager
+def unrepeated() -> Iterator[None]:
+    """While it is open, PyTorch's exporter does not do again what it has done (targets/REASONS.md#one-process).
+
+    Passes share the chain of nodes that a node came from, of which nothing changes a link; operators are looked up
+    where there are more than before; the type of a function, written where a function is defined, is taken from
+    ``typing``, which keeps what it made.
+    """
+    import torch
+    from torch._export import utils
+    from torch.fx.traceback import NodeSource
+
+    operators: Any = torch._ops
+    look_up, written = utils._materialize_cpp_cia_ops, operators.Callable
+    known = 0
+
+    def look_up_new() -> None:
+        nonlocal known
+        there = len(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
+        if there != known:
+            look_up()
+            known = there
+
+    if COPIED_HISTORY.here():
+        NodeSource.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+    if ASKED_AGAIN.here():
+        utils._materialize_cpp_cia_ops, operators.Callable = look_up_new, typing.Callable
+    try:
+        yield
+    finally:
+        utils._materialize_cpp_cia_ops, operators.Callable = look_up, written
+        with contextlib.suppress(AttributeError):
+            del NodeSource.__deepcopy__  # type: ignore[attr-defined]
 
 
 def graph(model: LoadedModel) -> Graph:

@@ -1,7 +1,8 @@
 """Faults of vendors' releases that this project works around, and the guard that keeps a workaround to them.
 
-Each toolchain's ``vendor`` module declares its own. A contract test reproduces every one of them without the
-workaround and fails when it is gone: the workaround then goes, or ``last`` is raised with the release that is pinned.
+Each toolchain's ``vendor`` module declares its own, ``torch_graph`` those of PyTorch that several have under them. A
+contract test reproduces every one of them without the workaround and fails when it is gone: the workaround then goes,
+or ``last`` is raised with the release that is pinned.
 """
 
 from __future__ import annotations

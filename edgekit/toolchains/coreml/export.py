@@ -12,7 +12,7 @@ from edgekit.frameworks import LoadedModel
 from edgekit.frameworks.loaded import identifiers
 from edgekit.signature import TensorSpec
 from edgekit.toolchains import Converted, Request
-from edgekit.toolchains._shared import messages
+from edgekit.toolchains._shared import messages, torch_graph
 from edgekit.toolchains.coreml import package
 from edgekit.toolchains.coreml.passes import cells, linear
 from edgekit.toolchains.coreml.vendor import coremltools, torch_frontend
@@ -46,6 +46,7 @@ def convert_program(program: Any, request: Request) -> Converted:
     return _convert(coremltools(), program, request)
 
 
+@torch_graph.unrepeated()
 def exported(model: LoadedModel | None) -> Any:
     """Export with what coremltools cannot read in an exported program taken apart.
 
@@ -54,13 +55,12 @@ def exported(model: LoadedModel | None) -> Any:
     import torch
 
     from edgekit.frameworks.torch import torch_export
-    from edgekit.toolchains._shared.torch_graph import crops, folded
 
     assert model is not None
     aten, table = torch.ops.aten, torch.export.default_decompositions()
     known: dict[Any, Any] = {op: table[op] for op in (aten.lstm.input, aten.gru.input)}
-    known |= {**crops(), **cells.decompositions()}  # coremltools 9 refuses a padding that takes away
-    program = folded(torch_export(model))
+    known |= {**torch_graph.crops(), **cells.decompositions()}  # coremltools 9 refuses a padding that takes away
+    program = torch_graph.folded(torch_export(model))
     if any(node.kwargs.get("approximate") == "tanh" for node in program.graph.nodes):
         # coremltools reads GELU's approximation from TorchScript only, and takes it for exact here
         # (targets/REASONS.md#tanh-gelu).

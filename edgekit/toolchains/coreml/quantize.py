@@ -142,6 +142,7 @@ _MOST_UNROLLED = 20_000
 _MOST_NODES = 700
 
 
+@torch_graph.unrepeated()
 def pt2e(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize the exported graph with observers (PT2E, XNNPACK's rules), recurrent cells as products per step."""
     import torch

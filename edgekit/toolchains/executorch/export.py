@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import torch
 from torch import fx
 
@@ -24,7 +22,7 @@ FILE = "model.pte"
 _MOST_NAMED = 6
 
 
-@vendor.shared_history()
+@torch_graph.unrepeated()
 def to_fp32(model: LoadedModel | None, request: Request) -> Converted:
     """Float file, nothing quantized."""
     assert model is not None
@@ -76,7 +74,7 @@ def lowered(graph: fx.GraphModule, model: LoadedModel, request: Request, *notes:
     if any(node.target in norms for node in graph.graph.nodes):
         program = program.run_decompositions(norms)
     graph.graph = fx.Graph()  # the program has all of it, and what follows makes more copies
-    gc.collect()
+    vendor.collect(program)
     try:
         # The check of the core operator set refuses some quantized graphs that lower and run all the same.
         with vendor.merged_transposes():

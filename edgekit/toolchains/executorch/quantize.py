@@ -24,21 +24,21 @@ aten = torch.ops.aten
 _WEIGHTED = (aten.linear.default, aten.conv1d.default, aten.conv2d.default, aten.conv_transpose2d.input)
 
 
-@vendor.shared_history()
+@torch_graph.unrepeated()
 def static(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize everything that the quantizer knows: products, sums, concatenations, pooling."""
     assert model is not None
     return _statically(graph_of(model, exact_gelu=True), model, request)
 
 
-@vendor.shared_history()
+@torch_graph.unrepeated()
 def static_products(model: LoadedModel | None, request: Request) -> Converted:
     """Quantize convolutions and linear layers only; sums and residuals stay in float."""
     assert model is not None
     return _statically(graph_of(model, exact_gelu=True), model, request, only=_WEIGHTED)
 
 
-@vendor.shared_history()
+@torch_graph.unrepeated()
 def dynamic(model: LoadedModel | None, request: Request) -> Converted:
     """int8 weights per channel in linear layers and convolutions, whose activations get their scale at run time.
 
@@ -51,7 +51,7 @@ def dynamic(model: LoadedModel | None, request: Request) -> Converted:
     return _quantized(graph_of(model, exact_gelu=True), model, request, DynamicQuantizer(), example)
 
 
-@vendor.shared_history()
+@torch_graph.unrepeated()
 def in_blocks(model: LoadedModel | None, request: Request) -> Converted:
     """int4 weights in blocks in linear layers that they divide, int8 tables; all else as ``dynamic`` does it."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -83,13 +83,10 @@ def _by_layer(scheme: Scheme) -> bool:
 
 
 def _statically(graph: fx.GraphModule, model: LoadedModel, request: Request, only: tuple[Any, ...] = ()) -> Converted:
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import get_symmetric_quantization_config
 
     config = get_symmetric_quantization_config(is_per_channel=True)
-    quantizer = XNNPACKQuantizer()
+    quantizer = vendor.quantizer()
     if only:
         for operator in only:
             quantizer.set_operator_type(operator, config)

@@ -6,7 +6,7 @@ import gc
 import graphlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.toolchains._shared.vendors import Fault
 from edgekit.toolchains.executorch.passes.transposes import merge_transposes
@@ -38,14 +38,12 @@ KEPT_PROGRAMS = Fault(
     last="1.4",
     reports=("https://github.com/pytorch/executorch/pull/148",),  # which added the cache
 )
-COPIED_HISTORY = Fault(
-    "each pass over an exported graph copies, for each node, the whole chain of nodes that it came from",
-    package="torch",
-    first="2.13",
-    last="2.13",
-    reports=("https://github.com/pytorch/pytorch/pull/175853", "https://github.com/pytorch/pytorch/pull/193051"),
+TRAINED_PATTERNS = Fault(
+    "the quantizer looks for batch norms in training, and exports each pattern of them anew, in graphs that have none",
+    package="executorch",
+    first="1.4",
+    last="1.4",
 )
-
 INTEGER_MARKS = Fault(
     "operators of quantized graphs are written between floats and integers, which the runtime refuses without a name",
     package="executorch",
@@ -71,6 +69,11 @@ GROUP_VARIANCE = Fault(
     first="1.4",
     last="1.4",
 )
+
+#: Programs that have together so many bytes of weights, or so many operators, are worth looking for when dropped.
+LARGE = (64 << 20, 1000)
+#: What was lowered since that was done last.
+_lowered = (0, 0)
 
 #: Products whose constants ``products_in_half`` writes in float16, by their names in the delegate's graph.
 PRODUCTS = ("aten.convolution.default", "aten.linear.default")
@@ -229,22 +232,16 @@ def _is_own(tensor: fx.Node) -> bool:
     return products and bool(tensor.meta["val"].dtype == torch.float32)
 
 
-@contextmanager
-def shared_history() -> Iterator[None]:
-    """While it is open, passes share the chain of nodes that a node came from: nothing changes a link of it.
+def quantizer() -> Any:
+    """XNNPACK's quantizer of graphs that are not trained; see ``TRAINED_PATTERNS``."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer
 
-    For unrolled layers the copies take a good part of the time (targets/REASONS.md#one-process).
-    """
-    from torch.fx.traceback import NodeSource
+    class Untrained(XNNPACKQuantizer):  # type: ignore[misc]
+        SUPPORTED_PATTERNS: ClassVar[list[Any]] = [
+            each for each in XNNPACKQuantizer.SUPPORTED_PATTERNS if not each.is_qat
+        ]
 
-    if not COPIED_HISTORY.here():
-        yield
-        return
-    NodeSource.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del NodeSource.__deepcopy__  # type: ignore[attr-defined]
+    return Untrained()
 
 
 def forget_programs() -> None:
@@ -258,4 +255,18 @@ def forget_programs() -> None:
     if utils.is_same_node.cache_info().currsize:
         utils.is_same_node.cache_clear()
         FakeTensorMode.cache_clear()
+        collect()
+
+
+def collect(program: Any = None) -> None:
+    """Free the programs that only cycles hold, where they are large together; of ``program`` more are made.
+
+    Going through all that ExecuTorch imports takes as long as much of what it does with a small graph.
+    """
+    global _lowered
+    if program is not None:
+        weights = sum(tensor.nbytes for tensor in program.state_dict.values())
+        _lowered = _lowered[0] + weights, _lowered[1] + len(program.graph.nodes)
+    if any(here >= large for here, large in zip(_lowered, LARGE, strict=True)):
         gc.collect()
+        _lowered = (0, 0)

@@ -54,6 +54,63 @@ def history() -> bool:
     return NodeSource(node).from_node[0] is node.meta["from_node"][0]
 
 
+def asked(mended: bool) -> dict[str, int]:
+    """How often the exporter asks for a list of operators for one program, and how many types it makes of one."""
+    from contextlib import nullcontext
+
+    import torch
+    from torch._export import utils
+
+    from edgekit.toolchains._shared.torch_graph import unrepeated
+
+    registrations, lists = torch._C._dispatch_get_registrations_for_dispatch_key, 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def split(self, *given: Any) -> Any:  # of the first operator: once for each time that all are looked up
+            nonlocal lists
+            lists += 1
+            return super().split(*given)
+
+    def watched(key: str) -> Any:
+        first, *others = registrations(key)
+        return [Name(first), *others]
+
+    with unrepeated() if mended else nullcontext():
+        torch._C._dispatch_get_registrations_for_dispatch_key = watched
+        try:
+            utils._collect_all_valid_cia_ops()
+        finally:
+            torch._C._dispatch_get_registrations_for_dispatch_key = registrations
+        types = {id(made) for made in [torch._ops.Callable[[int], int] for _ in range(2)]}
+    return {"lists": lists, "types": len(types)}
+
+
+def patterns(mended: bool) -> int:
+    """How many patterns XNNPACK's quantizer exports for a graph of one convolution."""
+    import torch
+    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer, xnnpack_quantizer_utils
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
+
+    from edgekit.toolchains.executorch.vendor import quantizer
+
+    export, exported = xnnpack_quantizer_utils._get_aten_graph_module_for_pattern, 0
+
+    def watched(*given: Any) -> Any:
+        nonlocal exported
+        exported += 1
+        return export(*given)
+
+    xnnpack_quantizer_utils._get_aten_graph_module_for_pattern = watched
+    graph = torch.export.export(torch.nn.Conv2d(1, 2, 3).eval(), (torch.zeros(1, 1, 4, 4),)).module()
+    chosen = quantizer() if mended else xnnpack_quantizer.XNNPACKQuantizer()
+    chosen.set_global(xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True))
+    assert "HistogramObserver" in str(prepare_pt2e(graph, chosen))
+    xnnpack_quantizer_utils._get_aten_graph_module_for_pattern = export
+    return exported
+
+
 def core_ml(which: str) -> str:
     """What coremltools raises on a size read by ``int``, or on an operator's second name; empty where it converts."""
     import torch

@@ -10,6 +10,7 @@ from torch import fx
 from edgekit.errors import UnsupportedError
 from edgekit.frameworks import LoadedModel
 from edgekit.toolchains import Converted, Request
+from edgekit.toolchains._shared import torch_graph
 from edgekit.toolchains.executorch import vendor
 from edgekit.toolchains.executorch.export import graph_of, lowered
 from edgekit.toolchains.executorch.graphs import attribute, constant, is_constant, tidy
@@ -23,7 +24,7 @@ _LARGE = 512
 _LARGEST = torch.finfo(torch.float16).max
 
 
-@vendor.shared_history()
+@torch_graph.unrepeated()
 def weights_only(model: LoadedModel | None, request: Request) -> Converted:
     """Store weights and biases of products and embeddings in float16; compute in float32.
 
@@ -40,7 +41,7 @@ def weights_only(model: LoadedModel | None, request: Request) -> Converted:
         return lowered(graph, model, request, "stores weights in float16, computes in float32")
 
 
-@vendor.shared_history()
+@torch_graph.unrepeated()
 def everything(model: LoadedModel | None, request: Request) -> Converted:
     """Store and compute in float16; inputs and outputs stay float32.
 
