@@ -58,6 +58,18 @@ def inside(workers: Workers, script: str, *arguments: str, environment: str) -> 
     workers.call(environment, "tests.contract.children.scripts:run", asked)
 
 
+@pytest.fixture(scope="session")
+def printed(workers: Workers) -> Callable[..., str]:
+    """What a program prints, in one of the children that tests share."""
+
+    def of(text: str, *arguments: Any, environment: str = "keras-torch") -> str:
+        asked = {"text": text, "arguments": [str(one) for one in arguments]}
+        found: str = workers.call(environment, "tests.contract.children.scripts:printed", asked).value
+        return found
+
+    return of
+
+
 def outcomes_of(script: str, folders: pytest.TempPathFactory, workers: Workers) -> Callable[[str, str], dict[str, Any]]:
     """What a script found of a toolchain in an environment, run when first asked for; skips where one is missing."""
     found: dict[tuple[str, str], dict[str, Any]] = {}

@@ -16,6 +16,8 @@ from edgekit.bench.measuring import Asked
 from edgekit.bench.row import Row
 from edgekit.cli.main import app, run
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 from edgekit.proof.speed import steady
 
 pytest.importorskip("ai_edge_litert")
@@ -26,7 +28,7 @@ SHORT = Asked(seconds=0.3, yardstick=False, profile=False)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, workers: Workers, store: Store) -> Path:
     """Artifacts of one model, and of one that carries states."""
     made = tmp_path_factory.mktemp("artifacts")
     for source, target in (
@@ -37,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("denoiser_rnn@torch", "tflite-fp32"),
         ("gpt@torch", "onnxruntime-fp32"),
     ):
-        result = edgekit.convert(source, target, output=made / f"{source.split('@')[0]}-{target}", latency=False)
+        output = made / f"{source.split('@')[0]}-{target}"
+        result = edgekit.convert(source, target, output=output, latency=False, workers=workers, store=store)
         assert result.status == "PASS", result.reason
     return made
 

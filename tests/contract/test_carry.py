@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,10 +93,8 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def found() -> Any:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def found(printed: Any) -> Any:
+    return json.loads(printed(CODE).splitlines()[-1])
 
 
 def test_both_frameworks_round_as_the_definition_says(found: Any) -> None:
@@ -268,15 +264,14 @@ assert model.native.scale.grad is not None, "a norm's scales are trained on thei
 """
 
 
-def test_what_reads_the_values_as_they_were_does_so_in_training(tmp_path: Path) -> None:
+def test_what_reads_the_values_as_they_were_does_so_in_training(tmp_path: Path, printed: Any) -> None:
     """A norm beside a sum that takes integers: Core ML's files of transformers have these.
 
     And constants have steps of their own in ExecuTorch's, where they are multiplied place by place.
     """
     (tmp_path / "normed.py").write_text(NORMED)
     source = f"{tmp_path / 'normed.py'}:build"
-    done = subprocess.run([sys.executable, "-c", UNROUNDED, source], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed(UNROUNDED, source)
 
 
 def test_names_of_another_file_go_to_what_is_unrounded_too() -> None:

@@ -54,15 +54,14 @@ OWN = ("dense", "cells", "gated")
 ALONE = ("of_bags_torch", "excited", "lambda_keras")
 
 
-def cut(*asked: tuple[str, str, list[str], dict[str, Any]]) -> Any:
-    done = subprocess.run([sys.executable, "-c", CODE, json.dumps(asked)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def cut(printed: Any, *asked: tuple[str, str, list[str], dict[str, Any]]) -> Any:
+    return json.loads(printed(CODE, json.dumps(asked)).splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def exact() -> Any:
+def exact(printed: Any) -> Any:
     return cut(
+        printed,
         *((f"{name}@{f}", f"{name}@{f}", [], {}) for name in ZOO for f in ("torch", "keras")),
         *((f"{name}_{f}", f"{MODELS}:{name}_{f}", [], {"residual": True}) for name in OWN for f in ("torch", "keras")),
         *((name, f"{MODELS}:{name}", [], {}) for name in ALONE),
@@ -132,10 +131,9 @@ assert (expected - load(source, "torch").native(x)).abs().max() > 0.1, "the chan
 """
 
 
-def test_it_is_the_model_whose_activations_are_zero_there() -> None:
+def test_it_is_the_model_whose_activations_are_zero_there(printed: Any) -> None:
     """Told apart from how the step itself silences channels: by hooks on what the convolutions give."""
-    done = subprocess.run([sys.executable, "-c", HOOKED], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed(HOOKED)
 
 
 #: Models -> the layer that cannot be followed, and the true reason.
@@ -147,9 +145,10 @@ UNFOLLOWED = {
 
 
 @pytest.fixture(scope="module")
-def refused() -> Any:
+def refused(printed: Any) -> Any:
     own = f"{MODELS}:"
     return cut(
+        printed,
         ("empties", own + "plain", [], {"ratio": 0.9}),
         ("groups", own + "groups", [], {}),
         ("allowed", own + "groups", [], {"allow_refused": True}),

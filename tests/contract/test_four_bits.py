@@ -14,6 +14,8 @@ import pytest
 
 import edgekit
 from edgekit import target, toolchains
+from edgekit.jobs.store import Store
+from edgekit.jobs.workers import Workers
 from tests.contract.conftest import child
 
 #: An artifact that lies where another one would go.
@@ -102,10 +104,12 @@ def test_every_route_of_4_bits_is_here() -> None:
         ("coreml-int4", "78%: blocks of 32 do not divide its 16 input channels"),
     ],
 )
-def test_a_cnn_that_has_no_kernels_is_unsupported_by_name(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_cnn_that_has_no_kernels_is_unsupported_by_name(
+    tmp_path: Path, name: str, reason: str, workers: Workers, store: Store
+) -> None:
     place = shutil.copytree(EARLIER, tmp_path / "artifact")
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    result = edgekit.convert("lenet5@torch", name, output=place, latency=False)
+    result = edgekit.convert("lenet5@torch", name, output=place, latency=False, workers=workers, store=store)
     assert result.status == "UNSUPPORTED"
     assert "which hold 9% of this model's weights; needed: 50%" in result.reason and reason in result.reason
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before, "nothing is lost"

@@ -3,7 +3,6 @@ that observes graphs."""
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,13 +19,11 @@ REWRITTEN = {"lift_fresh": "lift_fresh_copy"}
 @pytest.mark.parametrize(
     ("toolchain", "package"), [("litert", "litert_torch"), ("coreml", "coremltools"), ("executorch", "executorch")]
 )
-def test_no_identity_is_observed(toolchain: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_identity_is_observed(toolchain: str, package: str, tmp_path: Path, workers: Workers) -> None:
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    path = os.pathsep.join(p for p in (str(CHILDREN), os.environ.get("PYTHONPATH")) if p)
-    monkeypatch.setenv("PYTHONPATH", path)
-    with Workers() as workers:
-        found = workers.call("torch", "identities:left", {"folder": str(tmp_path), "which": toolchain}).value
+    asked = {"folder": str(tmp_path), "which": toolchain}
+    found = workers.call("torch", "tests.contract.children.identities:left", asked).value
     assert found.keys() == {*IDENTITIES, *CONVERSIONS, "squeeze"}
     for name, (exported, observed) in found.items():
         assert exported == ["linear", "relu", *exported[2:-1], "linear"]

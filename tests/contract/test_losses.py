@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -292,14 +290,12 @@ def head(model, data, **more):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def found(tmp_path_factory: pytest.TempPathFactory, printed: Any) -> Any:
     folder = tmp_path_factory.mktemp("models")
     (folder / "own.py").write_text(MODELS)
     (folder / "own_keras.py").write_text(KERAS)
     (folder / "loops.py").write_text(LOOPS)
-    done = subprocess.run([sys.executable, "-c", CODE, folder], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(printed(CODE, folder).splitlines()[-1])
 
 
 def test_the_loss_is_that_of_what_the_model_returns_in_training(found: Any) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +65,9 @@ print(json.dumps(rows))
 
 
 @pytest.fixture(scope="module")
-def rows() -> Any:
+def rows(printed: Any) -> Any:
     """What every method does to every model of ``odd.py``."""
-    done = subprocess.run([sys.executable, "-c", CODE], cwd=CHILDREN, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(printed(CODE, environment="torch").splitlines()[-1])
 
 
 def test_nothing_aborts_and_samples_stay_as_they_are(rows: Any) -> None:

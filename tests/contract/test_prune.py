@@ -122,11 +122,9 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def found() -> Any:
+def found(printed: Any) -> Any:
     models = Path(__file__).with_name("channel_models.py")
-    done = subprocess.run([sys.executable, "-c", CODE, models], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(printed(CODE, models).splitlines()[-1])
 
 
 @pytest.mark.parametrize(("name", "share"), [("mobilenet_v2 0.5", 0.5), ("unet 2:4", 0.5), ("char_llama 0.75", 0.75)])

@@ -117,10 +117,8 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def found() -> Any:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def found(printed: Any) -> Any:
+    return json.loads(printed(CODE).splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "unet", "char_llama"])

@@ -138,12 +138,10 @@ print(json.dumps(found))
 """
 
 
-def test_training_that_goes_on_gives_what_an_undisturbed_one_does_to_the_bit(tmp_path: Path) -> None:
+def test_training_that_goes_on_gives_what_an_undisturbed_one_does_to_the_bit(tmp_path: Path, printed: Any) -> None:
     """Optimizer, schedule, dropout, statistics of norms: with those of the fourth epoch frozen, too."""
     given(tmp_path)
-    done = subprocess.run([sys.executable, "-c", RESUMED, tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(printed(RESUMED, tmp_path).splitlines()[-1])
     for framework in ("torch", "keras"):
         assert found[framework]["repeats"], "dropout draws the same numbers in every run"
         assert found[framework]["losses"][-1] < found[framework]["losses"][0], "it learns"
@@ -349,10 +347,8 @@ print(json.dumps(found))
 """
 
 
-def test_a_loop_of_ones_own_meets_the_numbers_and_gradients_that_edgekits_does() -> None:
-    done = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for model, found in json.loads(done.stdout.splitlines()[-1]).items():
+def test_a_loop_of_ones_own_meets_the_numbers_and_gradients_that_edgekits_does(printed: Any) -> None:
+    for model, found in json.loads(printed(READ).splitlines()[-1]).items():
         assert found["layers"] == found["read"] > 2, model
         assert found["outputs"] and found["gradients"] and found["other"], model
 
@@ -384,12 +380,11 @@ for framework, file in (("torch", "own.py"), ("keras", "own_keras.py")):
 """
 
 
-def test_scales_that_are_folded_stay_where_they_are(tmp_path: Path) -> None:
+def test_scales_that_are_folded_stay_where_they_are(tmp_path: Path, printed: Any) -> None:
     given(tmp_path)
     (tmp_path / "torch_loop.py").write_text(FIT)
     (tmp_path / "keras_loop.py").write_text(KERAS_FIT)
-    done = subprocess.run([sys.executable, "-c", FIXED, tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed(FIXED, tmp_path)
 
 
 def fails(said: str, hint: str, kind: type[EdgekitError] = UsageError) -> tuple[type[EdgekitError], str, str]:
@@ -576,10 +571,9 @@ for framework, file in (("torch", "own.py"), ("keras", "own_keras.py")):
 """
 
 
-def test_what_a_model_freezes_stays(tmp_path: Path) -> None:
+def test_what_a_model_freezes_stays(tmp_path: Path, printed: Any) -> None:
     given(tmp_path)
-    done = subprocess.run([sys.executable, "-c", FROZEN, tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed(FROZEN, tmp_path)
 
 
 def test_what_stays_frozen_is_named(tmp_path: Path, workers: Workers) -> None:
@@ -710,9 +704,7 @@ print(json.dumps(found))
 """
 
 
-def test_the_loss_of_yolo_is_the_same_in_both_frameworks() -> None:
-    done = subprocess.run([sys.executable, "-c", YOLO], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+def test_the_loss_of_yolo_is_the_same_in_both_frameworks(printed: Any) -> None:
+    found = json.loads(printed(YOLO).splitlines()[-1])
     assert 0 < found["torch"] < 20
     assert found["keras"] == pytest.approx(found["torch"], rel=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,13 @@ CHILDREN = Path(__file__).parent / "children"
 SOURCE = f"{CHILDREN}/products.py:Products"
 
 
-def asked(text: str) -> Any:
+@pytest.fixture
+def asked(printed: Any) -> Callable[[str], Any]:
     """Run code in a child, which prints JSON."""
-    done = subprocess.run([sys.executable, "-c", text], cwd=CHILDREN, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return lambda text: json.loads(printed(text).splitlines()[-1])
 
 
-def test_every_product_is_found_with_the_inputs_that_it_gets() -> None:
+def test_every_product_is_found_with_the_inputs_that_it_gets(asked: Any) -> None:
     found = asked("""
 import json, numpy as np, torch
 from torch.nn import functional
@@ -152,7 +152,7 @@ def test_a_layer_that_is_kept_in_float_is_not_rounded(saved: Any, tmp_path: Path
         assert any(note.startswith(f"{count} weights were rounded by GPTQ on") for note in result.notes), result.notes
 
 
-def test_layers_of_keras_are_called_as_in_the_model() -> None:
+def test_layers_of_keras_are_called_as_in_the_model(asked: Any) -> None:
     names = asked("""
 import json, os, sys, tempfile
 os.environ["KERAS_BACKEND"] = "torch"

@@ -81,7 +81,7 @@ def test_of_another_metric_two_paired_intervals_are_added() -> None:
     labels, model, *both = drawn(300_000)
     errors = [np.abs(side - labels).mean() for side in (model, *both)]
     truth = (errors[2] - errors[1]) / errors[0]
-    for _ in range(400):
+    for _ in range(150):
         labels, model, old, new = drawn(n)
         change = scores.between(scored(labels, model, old), scored(labels, model, new))
         assert isinstance(change, Accuracy)

@@ -61,7 +61,7 @@ def left(folder: str, which: str) -> dict[str, list[list[str]]]:
         def forward(self, x: Any) -> Any:
             return self.after(self.call(torch.relu(self.before(x))))
 
-    quantize_pt2e.prepare_pt2e = seen
+    prepare, quantize_pt2e.prepare_pt2e = quantize_pt2e.prepare_pt2e, seen
     module, function = ROUTES[which]
     convert = getattr(importlib.import_module(f"edgekit.toolchains.{which}.{module}"), function)
     specs = (TensorSpec("x", SHAPE),)
@@ -75,6 +75,7 @@ def left(folder: str, which: str) -> dict[str, list[list[str]]]:
             convert(model, request)
         except SeenError as error:
             found[name] = [_operators(torch_export(model).graph), _operators(error.args[0].graph)]
+    quantize_pt2e.prepare_pt2e = prepare
     return found
 
 
