@@ -25,8 +25,8 @@ from edgekit.jobs.store import Store
 LISTED = Path(__file__).parent / "covering.txt"
 #: Kinds of architecture by which each target is met in the covering cells.
 KINDS = 2
-#: By how many architectures each target is met in the covering cells.
-LEAST = 5
+#: By how many cells each target is met in the covering ones, and of how many architectures.
+LEAST, ARCHITECTURES = 5, 3
 #: Of one that counts among them: a handful of weights would not show a wrong scale.
 FEWEST_PARAMETERS = 1000
 
@@ -49,8 +49,8 @@ def name_of(cell: Cell) -> str:
 def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
 
-    Each format is met by every kind of architecture, each target by ``KINDS`` of them, by ``LEAST`` architectures and
-    from both frameworks, each architecture in both frameworks at least once; cells of which the last row is no PASS count
+    Each format is met by every kind of architecture, each target by ``KINDS`` of them, by ``LEAST`` cells of
+    ``ARCHITECTURES`` and from both frameworks, each architecture in both frameworks at least once; cells of which the last row is no PASS count
     for none of it. Those of ``covering.txt`` are taken first, so that rows that come in do not
     choose other ones; where they leave a need open, as of a new architecture, what is taken next is what meets most of
     that for the time that it takes, where a model that is loaded already takes less (the greedy rule of Chvatal, A Greedy Heuristic for the Set-Covering Problem, 1979);
@@ -145,7 +145,8 @@ def _wanted() -> Counter[Need]:
     kinds = {zoo.architecture(name).kind for name in zoo.names()}
     wanted: Counter[Need] = Counter()
     for name in target.names():
-        wanted.update({("kinds", name): KINDS, ("frameworks", name): len(FRAMEWORKS), ("models", name): LEAST})
+        wanted.update({("kinds", name): KINDS, ("frameworks", name): len(FRAMEWORKS)})
+        wanted.update({("models", name): ARCHITECTURES, ("cells", name): LEAST})
         for kind in kinds:
             wanted["format", _format(name), kind] = 1
     wanted.update({("model", name): len(FRAMEWORKS) for name in zoo.names()})
@@ -163,7 +164,7 @@ def _meets(cell: Cell) -> list[tuple[Need, str]]:
         (("model", model), framework),
     ]
     if zoo.architecture(model).configs["tiny"].parameters >= FEWEST_PARAMETERS:
-        met.append((("models", name), model))
+        met += [(("models", name), model), (("cells", name), name_of(cell))]
     return met
 
 

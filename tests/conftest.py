@@ -19,6 +19,12 @@ from edgekit.jobs.workers import Workers
 
 #: Files that share what is made once.
 TOGETHER = {"test_routes": "test_macs", "test_layers": "test_macs"}
+#: Files that take longest, the longest first: what begins them last ends them alone.
+LONGEST = (
+    "test_layers", "test_routes", "test_macs", "test_recipe_loop", "test_executorch", "test_sources", "test_litert",
+    "test_benchmark", "test_ranges", "test_equalize", "test_rules", "test_denoiser", "test_bad_input", "test_brought",
+    "test_rounding", "test_mixed", "test_convert", "test_imports", "test_extras", "test_axes", "test_outside",
+)  # fmt: skip
 
 
 class Together(LoadScopeScheduling):
@@ -37,12 +43,15 @@ class Together(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
-    """Spread tests over processes."""
+    """Spread tests over processes, in the order in which they were collected."""
+    config.option.loadscopereorder = False
     return Together(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out those whose data are not here."""
+    """Put the longest first; leave out those whose data are not here."""
+    place = {stem: number for number, stem in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     if os.environ.get("EDGEKIT_TEST_DATA"):
         return
     outside = [item for item in items if item.get_closest_marker("outside")]

@@ -25,7 +25,9 @@ from edgekit.jobs.store import Store
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-PYTEST = [sys.executable, "-m", "pytest", "--durations=25", "--durations-min=5", "-n", "2"]
+#: One more than there are cores: some tests wait, for a limit of time or for a child that starts.
+PROCESSES = min(os.cpu_count() or 1, 4) + 1
+PYTEST = [sys.executable, "-m", "pytest", "--durations=25", "--durations-min=5", "-n", str(PROCESSES)]
 #: What a file converts once is not converted by both workers.
 BY_FILE = [*PYTEST[:3], "--dist", "loadfile", *PYTEST[3:]]
 #: Cells of which the store has older results are made again, as many as fit; `make nightly` does them all.

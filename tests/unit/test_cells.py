@@ -30,7 +30,8 @@ def holds(chosen: list[Cell]) -> None:
     for name in target.names():
         own = [cell for cell in chosen if cell.target == name]
         parameters = {cell.model: zoo.architecture(cell.model).configs["tiny"].parameters for cell in own}
-        assert sum(count >= cells.FEWEST_PARAMETERS for count in parameters.values()) >= cells.LEAST
+        large = {model for model, count in parameters.items() if count >= cells.FEWEST_PARAMETERS}
+        assert len(large) >= cells.ARCHITECTURES and sum(cell.model in large for cell in own) >= cells.LEAST
         assert len({zoo.architecture(cell.model).kind for cell in own}) >= cells.KINDS
         assert {cell.framework for cell in own} == set(cells.FRAMEWORKS)
     kinds = {zoo.architecture(model).kind for model in zoo.names()}
