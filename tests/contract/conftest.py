@@ -20,14 +20,14 @@ from edgekit.jobs.workers import Workers
 ROOT = Path(__file__).parents[2]
 CHILDREN = Path(__file__).parent / "children"
 #: The six graphs of ``six_graphs.py``, the two that take longest last.
-GRAPHS = ("cnn", "mlp", "attention", "lookup", "lstm", "llama")
-#: Toolchains that take a minute for each of those two.
+GRAPHS = ("cnn", "attention", "mlp", "lookup", "lstm", "llama")
+#: Toolchains that take long for all of them: two, which have most kinds of layers, in every run.
 SLOW = ("coreml", "executorch")
 
 
 def graphs_in_every_run(toolchain: str) -> tuple[str, ...]:
     """Those that are not left to `make nightly`."""
-    return GRAPHS[:4] if toolchain in SLOW else GRAPHS
+    return GRAPHS[:2] if toolchain in SLOW else GRAPHS
 
 
 def by_graphs(*others: str) -> list[Any]:
@@ -38,7 +38,7 @@ def by_graphs(*others: str) -> list[Any]:
         return pytest.param(name, *others, graphs, id="-".join(words), marks=marks)
 
     every_run = [row(name, graphs_in_every_run(name)) for name in toolchains.names()]
-    return [*every_run, *(row(name, GRAPHS[4:], pytest.mark.nightly) for name in SLOW)]
+    return [*every_run, *(row(name, GRAPHS[2:], pytest.mark.nightly) for name in SLOW)]
 
 
 def child(script: str, *arguments: str, environment: str = "torch") -> None:

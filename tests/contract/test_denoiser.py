@@ -28,7 +28,7 @@ from watching import watching
 
 NAMES = ["stage1", "stage2"]
 CONFIG = zoo.architecture("denoiser_rnn").configs["tiny"]
-TARGETS = [("torch", "onnxruntime-fp32"), ("keras", "tflite-int8")]
+TARGETS = [("torch", "onnxruntime-fp32"), pytest.param(("keras", "tflite-int8"), marks=pytest.mark.nightly)]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def convert(tmp_path_factory):
     return artifact_of
 
 
-@pytest.fixture(params=TARGETS, ids=["-".join(t) for t in TARGETS])
+@pytest.fixture(params=TARGETS, ids="-".join)
 def made(request, convert) -> Result:
     return convert(*request.param)
 

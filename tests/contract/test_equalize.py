@@ -60,6 +60,7 @@ def test_with_a_scale_per_tensor_rounding_costs_less_behind_cle(found: Any) -> N
     assert row["equalized_db"] > row["plain_db"] + 3, row
 
 
+@pytest.mark.nightly
 def test_rounding_trained_weights_to_4_bits_costs_less_behind_awq(
     tmp_path: Path, workers: Workers, store: Store
 ) -> None:

@@ -37,7 +37,7 @@ CONVERSIONS = [
     ("mlp@torch", "openvino-int8"),
     ("mlp@keras", "openvino-fp16"),
     ("mlp@torch", "executorch-int8"),
-    ("mlp@keras", "executorch-fp32"),
+    pytest.param("mlp@keras", "executorch-fp32", marks=pytest.mark.nightly),
     ("mlp@torch", "coreml-int8"),
     ("mlp@keras", "coreml-fp16"),
     ("mlp@torch", "tensorrt-int8"),

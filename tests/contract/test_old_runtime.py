@@ -17,6 +17,7 @@ from edgekit import toolchains
 from edgekit.schemes import SCHEMES
 
 pytest.importorskip("ai_edge_litert")
+pytestmark = pytest.mark.nightly  # it installs that runtime, of which nothing changes
 ROOT = Path(__file__).parents[2]
 OLD = ("tflite-runtime==2.14.0", "numpy<2")
 SCRIPT = """

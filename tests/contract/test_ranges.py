@@ -13,8 +13,9 @@ from edgekit import toolchains
 from edgekit.jobs.workers import Workers
 from tests.contract.conftest import outcomes_of
 
-#: Routes of the toolchains, from where they start. PT2E hands on ranges as it does for LiteRT, which every run tries.
-LATE = {"coreml": pytest.mark.nightly, "executorch": pytest.mark.nightly}
+#: Routes of the toolchains, from where they start. PT2E hands on ranges as it does for LiteRT, and NNCF as it does for
+#: ONNX Runtime, which every run tries.
+LATE = dict.fromkeys(("coreml", "executorch", "openvino"), pytest.mark.nightly)
 CASES = [
     *(pytest.param(name, "torch", marks=LATE.get(name, ())) for name in toolchains.names()),
     ("litert", "keras-tensorflow"),

@@ -71,7 +71,8 @@ def environment(tmp_path, wheel):
     shutil.rmtree(tmp_path / "venv", ignore_errors=True)
 
 
-@pytest.mark.parametrize("version", [pytest.param("3.12", marks=pytest.mark.nightly), "3.13"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_the_core_alone(environment, version):
     alone = environment(version, "")
     assert not alone.has("torch", "tensorflow", "onnxruntime", "ai-edge-litert")
