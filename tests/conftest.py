@@ -21,9 +21,9 @@ from edgekit.jobs.workers import Workers
 TOGETHER = {"test_routes": "test_macs", "test_layers": "test_macs"}
 #: Files that take longest, the longest first: what begins them last ends them alone.
 LONGEST = (
-    "test_layers", "test_routes", "test_macs", "test_recipe_loop", "test_executorch", "test_sources", "test_litert",
-    "test_benchmark", "test_ranges", "test_equalize", "test_rules", "test_denoiser", "test_bad_input", "test_brought",
-    "test_rounding", "test_mixed", "test_convert", "test_imports", "test_extras", "test_axes", "test_outside",
+    "test_zoo", "test_layers", "test_routes", "test_macs", "test_recipe_loop", "test_executorch", "test_sources",
+    "test_litert", "test_published", "test_benchmark", "test_ranges", "test_equalize", "test_rules", "test_denoiser",
+    "test_bad_input", "test_brought", "test_rounding", "test_mixed", "test_convert", "test_imports", "test_axes",
 )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """CI in tiers, each with its time: ``python tests/tiers.py [--nightly] [TIER ...]``.
 
 Every tier runs, whatever became of the one before it; the table at the end says how each ended and what it took.
-A test file is in one tier: in that which names it, else in ``contracts``.
 """
 
 from __future__ import annotations
@@ -62,15 +61,13 @@ def units() -> list[list[str]]:
 
 
 def architectures() -> list[list[str]]:
-    """Every architecture, without a conversion."""
+    """Every architecture, without a conversion: a part of the contracts, to be run by itself."""
     return [[*BY_FILE, *files(ARCHITECTURES)]]
 
 
 def contracts() -> list[list[str]]:
-    """Every route and runtime on small graphs, every kind of source, bad input, the wheel."""
-    named = files(ARCHITECTURES)
-    others = [str(path) for path in sorted(CONTRACTS.glob("test_*.py")) if str(path) not in named]
-    return [[*BY_FILE, *others, "tests/matrix/test_sources.py", "tests/packaging"]]
+    """Every architecture, every route and runtime on small graphs, every kind of source, bad input, the wheel."""
+    return [[*BY_FILE, str(CONTRACTS), "tests/matrix/test_sources.py", "tests/packaging"]]
 
 
 def covering() -> list[list[str]]:
@@ -115,8 +112,8 @@ def sizes() -> list[list[str]]:
 
 
 Tier = Callable[[], list[list[str]]]
-TIERS: tuple[Tier, ...] = (static, units, architectures, contracts, covering, changed)
-NIGHTLY: tuple[Tier, ...] = (static, units, architectures, contracts, whole, sizes)
+TIERS: tuple[Tier, ...] = (static, units, contracts, covering, changed)
+NIGHTLY: tuple[Tier, ...] = (static, units, contracts, whole, sizes)
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,7 @@ def run(tier: Tier, *, nightly: bool) -> Ended:
 
 def main() -> int:
     """Run the tiers that were named, or all of them."""
-    known = {tier.__name__: tier for tier in (*TIERS, *NIGHTLY)}
+    known = {tier.__name__: tier for tier in (*TIERS, *NIGHTLY, architectures)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"of {', '.join(known)}; all by default")
     parser.add_argument("--nightly", action="store_true", help="with the whole matrix and the papers' sizes")

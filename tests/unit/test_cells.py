@@ -119,13 +119,14 @@ def test_cells_are_remembered_beside_the_store(small: Cell, tmp_path: Path) -> N
 def test_every_test_file_is_in_one_tier() -> None:
     """A file that nobody named is in the tier of contracts; none is in two."""
     named: Counter[Path] = Counter()
-    for tier in (tiers.units, tiers.architectures, tiers.contracts, tiers.covering):
+    for tier in (tiers.units, tiers.contracts, tiers.covering):
         for command in tier():
             for word in command[command.index("-n") + 2 :]:
                 path = tiers.ROOT / word
                 assert path.exists(), word
                 named.update(path.rglob("test_*.py") if path.is_dir() else [path])
     assert set(named.values()) == {1}
+    assert {Path(file) for file in tiers.files(tiers.ARCHITECTURES)} <= set(named)
     nightly = {path for command in tiers.sizes() for path in (tiers.ROOT / command[-1]).rglob("test_*.py")}
     assert nightly and not nightly & set(named)
     assert set(named) | nightly == set((tiers.ROOT / "tests").rglob("test_*.py"))
