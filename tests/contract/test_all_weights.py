@@ -11,10 +11,11 @@ import pytest
 
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError
+from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import describe, shortfall
 from edgekit.result import Inspected
 from edgekit.schemes import SCHEMES
-from tests.contract.conftest import child
+from tests.contract.conftest import inside
 
 PARAMETERS = 1024 * 1024 + 1024 + 1024 * 40 + 40
 LARGE = 1024 * 1024 + 1024 * 40
@@ -113,9 +114,9 @@ def test_weights_beside_other_files_are_seen(large: Any, toolchain: str, route: 
         weights.write_bytes(content)
 
 
-def test_weights_beside_an_executorch_program_are_seen(tmp_path: Path) -> None:
+def test_weights_beside_an_executorch_program_are_seen(tmp_path: Path, workers: Workers) -> None:
     pytest.importorskip("executorch")
-    child("large_executorch.py", str(tmp_path))
+    inside(workers, "large_executorch.py", str(tmp_path), environment="torch")
     for name in ("delegate", "kernels"):
         file = tmp_path / name / "model.pte"
         (beside,) = file.parent.glob("*.ptd")

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, workers: Workers, store: St
         ("mlp@torch", "onnxruntime-fp32"),
         ("mlp@torch", "openvino-fp32"),
         ("mlp@torch", "coreml-fp16"),
-        ("denoiser_rnn@torch", "tflite-fp32"),
+        ("denoiser_rnn@torch", "onnxruntime-fp32"),
         ("gpt@torch", "onnxruntime-fp32"),
     ):
         output = made / f"{source.split('@')[0]}-{target}"
@@ -92,7 +92,7 @@ def test_a_file_of_anybodys_gets_drawn_inputs_that_are_said(folder: Path, tmp_pa
 
 
 def test_a_stateful_model_runs_its_sequence(folder: Path) -> None:
-    [row] = measuring.measure([folder / "denoiser_rnn-tflite-fp32"], SHORT)
+    [row] = measuring.measure([folder / "denoiser_rnn-onnxruntime-fp32"], SHORT)
     assert row.measured is not None
     assert row.measured.steps > 1
 

@@ -16,7 +16,6 @@ import edgekit
 from edgekit import cli, toolchains, zoo
 from edgekit.artifact import folder as artifact
 from edgekit.data import tasks
-from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.proof import execution
 from edgekit.result import Result
@@ -32,12 +31,12 @@ TARGETS = [("torch", "onnxruntime-fp32"), pytest.param(("keras", "tflite-int8"),
 
 
 @pytest.fixture(scope="module")
-def convert(tmp_path_factory):
+def convert(tmp_path_factory, store):
     """Artifacts of two parts, each made once: in float from PyTorch, in full integer from Keras."""
 
     @functools.cache
     def artifact_of(framework: str, target: str) -> Result:
-        store, folder = Store(tmp_path_factory.mktemp("home")), tmp_path_factory.mktemp("out") / "denoiser"
+        folder = tmp_path_factory.mktemp("out") / "denoiser"
         with watching() as workers:
             result = edgekit.convert(
                 f"denoiser_rnn@{framework}", target, output=folder, workers=workers, store=store, latency=False

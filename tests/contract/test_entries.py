@@ -21,7 +21,7 @@ from edgekit.errors import UsageError
 from edgekit.jobs.workers import Workers
 from edgekit.schemes import FP32
 from edgekit.steps import audit, golden
-from tests.contract.conftest import child
+from tests.contract.conftest import inside
 
 sys.path.insert(0, str(Path(__file__).parent / "children"))
 from two_entries import A, B
@@ -32,10 +32,12 @@ INPUTS, OUTPUTS = {"encode": ("x", 8), "decode": ("code", 4)}, {"encode": ("code
 
 
 @pytest.fixture(scope="module", params=FILES)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, workers: Workers
+) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     environment = "keras-tensorflow" if request.param == "litert" else "torch"
-    child("two_entries.py", request.param, str(folder), environment=environment)
+    inside(workers, "two_entries.py", request.param, str(folder), environment=environment)
     return request.param, folder / FILES[request.param]
 
 

@@ -104,7 +104,7 @@ def seconds(tmp_path_factory):
     return time.monotonic() - start
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("moment", [0, *(pytest.param(n, marks=pytest.mark.nightly) for n in range(1, MOMENTS))])
 @pytest.mark.parametrize(("first", "second"), KILLS)
 def test_signals_at_random_moments_leave_nothing(tmp_path, seconds, first, second, moment):
     place, chance = Place(tmp_path), random.Random(f"{first} {second} {moment}")

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from edgekit import toolchains
+from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import describe, shortfall
 from edgekit.schemes import SCHEMES
-from tests.contract.conftest import GRAPHS, SLOW, by_graphs, child
+from tests.contract.conftest import GRAPHS, SLOW, by_graphs, inside
 
 #: Multiply-accumulates by operator: positions x weights; of the products of two activations beside them.
 STEM, GROUPED, DEPTHWISE = 8 * 8 * (8 * 3 * 9), 8 * 8 * (16 * 2 * 9), 8 * 8 * (16 * 9)
@@ -170,11 +171,11 @@ def test_litert_quantizes_activations_when_it_runs_where_the_audit_says(made: An
         assert np.array_equal(first, second) == (audit.macs_quantized > 0), route
 
 
-def test_a_loop_counts_its_body_as_often_as_it_runs(tmp_path: Path) -> None:
+def test_a_loop_counts_its_body_as_often_as_it_runs(tmp_path: Path, workers: Workers) -> None:
     for name in ("ai_edge_litert", "onnxruntime", "openvino", "coremltools", "tf2onnx"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")
-    child("macs_loops.py", str(tmp_path))
+    inside(workers, "macs_loops.py", str(tmp_path), environment="keras-tensorflow")
     for toolchain, name in (("litert", "model.tflite"), ("onnx", "model.onnx"), ("openvino", "model.xml")):
         audit = toolchains.audit(toolchain, tmp_path / toolchain / name)
         assert audit.macs_total == 72 * 4 * 8 * (4 + 8) + 8 * 3, toolchain

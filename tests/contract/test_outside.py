@@ -75,6 +75,7 @@ def hum(count, seed):
     return np.asarray(rows, "float32").reshape(count, 640)
 
 
+@pytest.mark.nightly
 def test_the_anomaly_autoencoder_in_int8(convert, outside, tmp_path):
     """Without labels only closeness is judged: on the part of the samples that does not calibrate.
 

@@ -173,6 +173,7 @@ def until(run: subprocess.Popen[str], text: str) -> list[str]:
     raise AssertionError("".join(said))
 
 
+@pytest.mark.nightly
 def test_a_killed_and_an_interrupted_training_go_on_and_give_what_an_undisturbed_one_does(tmp_path: Path) -> None:
     run = program(tmp_path)
     until(run, "train:qat: epoch 1 of 6, loss ")

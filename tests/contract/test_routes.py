@@ -49,7 +49,10 @@ NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
 #: from the same kind of graph as from PyTorch itself.
 CASES = [
     *by_graphs("torch"),
-    *(pytest.param(name, "keras-tensorflow", (), id=f"{name}-keras-tensorflow") for name in toolchains.names()),
+    *(pytest.param(name, "keras-tensorflow", GRAPHS[:2], id=f"{name}-keras-tensorflow-two")
+      for name in toolchains.names()),
+    *(pytest.param(name, "keras-tensorflow", (), id=f"{name}-keras-tensorflow", marks=pytest.mark.nightly)
+      for name in toolchains.names()),
     *(pytest.param(name, "keras-torch", (), id=f"{name}-keras-torch", marks=pytest.mark.nightly)
       for name in toolchains.names()),
 ]  # fmt: skip

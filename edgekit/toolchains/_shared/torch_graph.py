@@ -72,9 +72,7 @@ def unrepeated() -> Iterator[None]:
     from torch._export import utils
     from torch.fx.traceback import NodeSource
 
-    operators: Any = torch._ops
-    look_up, written = utils._materialize_cpp_cia_ops, operators.Callable
-    known = 0
+    look_up, known = utils._materialize_cpp_cia_ops, 0
 
     def look_up_new() -> None:
         nonlocal known
@@ -83,16 +81,22 @@ def unrepeated() -> Iterator[None]:
             look_up()
             known = there
 
-    if COPIED_HISTORY.here():
-        NodeSource.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+    mended: list[tuple[Any, str, Any]] = []
+    if COPIED_HISTORY.here() and not hasattr(NodeSource, "__deepcopy__"):  # it may be open already
+        mended += [(NodeSource, "__deepcopy__", lambda self, memo: self)]
     if ASKED_AGAIN.here():
-        utils._materialize_cpp_cia_ops, operators.Callable = look_up_new, typing.Callable
+        mended += [(utils, "_materialize_cpp_cia_ops", look_up_new), (torch._ops, "Callable", typing.Callable)]
+    before = [(owner, name, vars(owner).get(name)) for owner, name, _ in mended]
+    for owner, name, value in mended:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        utils._materialize_cpp_cia_ops, operators.Callable = look_up, written
-        with contextlib.suppress(AttributeError):
-            del NodeSource.__deepcopy__  # type: ignore[attr-defined]
+        for owner, name, value in before:
+            if value is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
 
 
 def graph(model: LoadedModel) -> Graph:
