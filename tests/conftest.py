@@ -19,10 +19,13 @@ from edgekit.jobs.workers import Workers
 
 #: Files that share what is made once.
 TOGETHER = {"test_routes": "test_macs", "test_layers": "test_macs"}
+#: Files of units with fixtures that take seconds.
+SHARING = ("test_whole_pipeline", "test_keys", "test_suites", "test_report_page", "test_tasks_audio")
 #: Files that take longest, the longest first: what begins them last ends them alone.
 LONGEST = (
+    *SHARING,
     "test_zoo", "test_layers", "test_routes", "test_macs", "test_recipe_loop", "test_executorch", "test_sources",
-    "test_litert", "test_published", "test_benchmark", "test_ranges", "test_equalize", "test_rules", "test_denoiser",
+    "test_litert", "test_benchmark", "test_ranges", "test_equalize", "test_rules", "test_denoiser",
     "test_bad_input", "test_brought", "test_rounding", "test_mixed", "test_convert", "test_imports", "test_axes",
 )  # fmt: skip
 
@@ -30,8 +33,8 @@ LONGEST = (
 class Together(LoadScopeScheduling):
     """Tests of one file go to one process: their fixtures convert models for all of them.
 
-    Units are spread one by one, cells of the matrix by their model. pytest-xdist 3.8 has marks for that, and does not
-    see them with pytest 9.
+    Most units are spread one by one, cells of the matrix by their model. pytest-xdist 3.8 has marks for that, and does
+    not see them with pytest 9.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -39,7 +42,7 @@ class Together(LoadScopeScheduling):
         stem = Path(file).stem
         if stem == "test_matrix":
             return "-".join(name.split("-")[:2])
-        return nodeid if "/unit/" in file else TOGETHER.get(stem, stem)
+        return nodeid if "/unit/" in file and stem not in SHARING else TOGETHER.get(stem, stem)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:

@@ -72,6 +72,7 @@ def test_what_is_not_trained_has_its_number_of_parameters(name: str) -> None:
         assert weights.count_parameters(weights.canonical(module)) == facts.parameters
 
 
+@pytest.mark.nightly  # of sizes that are published: a minute
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 @pytest.mark.parametrize("case", CASES)
 def test_published_variant(case: str, framework: str, published: dict[str, np.ndarray]) -> None:

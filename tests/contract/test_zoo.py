@@ -27,7 +27,8 @@ CHILD = Path(__file__).with_name("zoo_child.py")
 CONFIGS = [(name, config) for name in zoo.names() for config in zoo.architecture(name).configs]
 SAMPLES = 16
 TOLERANCE = 1e-4
-BACKENDS = ("tensorflow", "torch")
+#: Keras on PyTorch calls what Keras on TensorFlow shows in every run: the zoo is written in `keras.ops` alone.
+BACKENDS = ["tensorflow", pytest.param("torch", marks=pytest.mark.nightly)]
 
 
 def tiny(name: str) -> Config:
@@ -95,18 +96,20 @@ def finish(*children: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def children(tmp_path_factory: pytest.TempPathFactory) -> Children:
+def children(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Children:
+    asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    backends = ["tensorflow", *(["torch"] if any(each.get("backend") == "torch" for each in asked) else [])]
     folder = tmp_path_factory.mktemp("zoo")
     inputs = {}
     for name in zoo.names():
         given = load(name, "selection", SAMPLES).inputs
         inputs |= {f"{name}/{i}": given[spec.name] for i, spec in enumerate(tiny(name).inputs)}
     np.savez(folder / "inputs.npz", **inputs)
-    finish(start("outputs", folder, "tensorflow"), start("outputs", folder, "torch"))
-    finish(start("reload", folder, "tensorflow", stranger=True), start("counts", folder, "torch"))
+    finish(start("counts", folder, "torch"), *(start("outputs", folder, backend) for backend in backends))
+    finish(start("reload", folder, "tensorflow", stranger=True))
     return Children(
-        keras={b: dict(np.load(folder / f"keras-{b}.npz")) for b in BACKENDS},
-        facts={b: json.loads((folder / f"keras-{b}.json").read_text()) for b in BACKENDS},
+        keras={b: dict(np.load(folder / f"keras-{b}.npz")) for b in backends},
+        facts={b: json.loads((folder / f"keras-{b}.json").read_text()) for b in backends},
         reload=dict(np.load(folder / "reload.npz")),
         counts=json.loads((folder / "counts.json").read_text()),
     )
