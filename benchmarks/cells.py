@@ -50,12 +50,13 @@ def covering(always: Iterable[Cell] = ()) -> list[Cell]:
     """A sample that grows with the zoo and the targets, not with their product; the same on every machine.
 
     Each format is met by every kind of architecture, each target by ``KINDS`` of them, by ``LEAST`` cells of
-    ``ARCHITECTURES`` and from both frameworks, each architecture in both frameworks at least once; cells of which the last row is no PASS count
-    for none of it. Those of ``covering.txt`` are taken first, so that rows that come in do not
+    ``ARCHITECTURES`` and from both frameworks, each architecture in both frameworks at least once; cells of which the
+    last row is no PASS count for none of it. Those of ``covering.txt`` are taken first, so that rows that come in do not
     choose other ones; where they leave a need open, as of a new architecture, what is taken next is what meets most of
-    that for the time that it takes, where a model that is loaded already takes less (the greedy rule of Chvatal, A Greedy Heuristic for the Set-Covering Problem, 1979);
-    where that is undecided, a hash of the names decides, so that no part of the alphabet is preferred. Cells ``always``
-    asked for come on top: which of them there are changes none of the others.
+    that for the time that it takes, which is less where its model is loaded already (the greedy rule of Chvatal, A
+    Greedy Heuristic for the Set-Covering Problem, 1979); where that is undecided, a hash of the names decides, so that
+    no part of the alphabet is preferred. Cells ``always`` asked for come on top: which of them there are changes none of
+    the others.
     """
     listed = set(LISTED.read_text().split())
     return sorted({*_chosen([cell for cell in every() if name_of(cell) in listed]), *always}, key=name_of)
@@ -130,14 +131,9 @@ def loads() -> dict[Source, float]:
 
 def costs() -> dict[Cell, float]:
     """About how many CPU seconds each cell takes where its model is loaded, as a power of two of at least one."""
-    rows_seconds, loading = _rows_seconds(), loads()
-    dearest = max(rows_seconds.values())
-    return {
-        cell: 2.0 ** round(math.log2(1 + rows_seconds.get(cell, dearest) - loading[cell.model, cell.framework]))
-        if cell in rows_seconds
-        else dearest
-        for cell in every()
-    }
+    beyond, loading = _rows_seconds(), loads()
+    found = {cell: 2.0 ** round(math.log2(1 + beyond[cell] - loading[cell.model, cell.framework])) for cell in beyond}
+    return {cell: found.get(cell, max(found.values())) for cell in every()}
 
 
 def _wanted() -> Counter[Need]:
