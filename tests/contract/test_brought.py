@@ -49,7 +49,7 @@ def convert(workers: Workers, store: Store, tmp_path: Path) -> Any:
         ("hugging_face", "onnxruntime-fp32", {"inputs": IDS}, ""),
         ("hugging_face_decoder", "onnxruntime-fp32", {}, ""),
         ("padded", "onnxruntime-fp32", {"inputs": ("ids=1x8:int64",), "calibrate": f"{MODELS}:sentences"}, ""),
-        ("split_at", "executorch-fp32", {}, ""),
+        pytest.param("split_at", "executorch-fp32", {}, "", marks=pytest.mark.nightly),
         ("averaged", "executorch-fp32", {}, ""),
         ("other_shapes", "openvino-fp32", {}, ""),
         ("one_number_softmax", "tflite-fp32", {}, ""),

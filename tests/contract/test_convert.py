@@ -418,7 +418,9 @@ def test_a_table_that_is_also_the_last_layers_weights_is_stored_once_in_float16(
     assert result.size_bytes < 0.54 * result.float_size_bytes  # 0.56 with the table twice
 
 
-@pytest.mark.parametrize("target", ["openvino-fp32", "onnxruntime-fp32", "executorch-fp32"])
+@pytest.mark.parametrize(
+    "target", ["openvino-fp32", "onnxruntime-fp32", pytest.param("executorch-fp32", marks=pytest.mark.nightly)]
+)
 def test_a_file_of_others_goes_on_with_all_that_lies_beside_what_was_made_of_it(workers, store, tmp_path, target):
     """Confined children are handed files, and weights lie in files of their own."""
     import torch

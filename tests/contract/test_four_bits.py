@@ -29,6 +29,9 @@ ROUTES = {
     ("coreml", "weights-lut4-coremltools"): ("lut4", True),
     ("tensorrt", "weights-w4-onnx"): ("int4", False),
 }
+#: Its programs take longest; cells of the matrix in 4 bits are lowered to ExecuTorch in every run.
+LATE = {"executorch": pytest.mark.nightly}
+CASES = [pytest.param(*each, marks=LATE.get(each[0], ())) for each in ROUTES]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
-@pytest.mark.parametrize(("toolchain", "route"), ROUTES)
+@pytest.mark.parametrize(("toolchain", "route"), CASES)
 def test_elements_of_4_bits_are_those_that_the_vendor_reads(rows: Any, toolchain: str, route: str) -> None:
     kind, all_of_it = ROUTES[toolchain, route]
     row = rows(toolchain)[f"{route} plain"]
@@ -70,14 +73,14 @@ def test_elements_of_4_bits_are_those_that_the_vendor_reads(rows: Any, toolchain
     assert row["sqnr_db"] >= 25
 
 
-@pytest.mark.parametrize(("toolchain", "route"), ROUTES)
+@pytest.mark.parametrize(("toolchain", "route"), CASES)
 def test_weights_on_a_grid_come_out_as_they_are(rows: Any, toolchain: str, route: str) -> None:
     """Better rounding starts from such weights. Blocks that do not reach the end of their channel's grid keep it."""
     for name, worst in rows(toolchain)[f"{route} plain"]["missed"].items():
         assert worst is not None and worst <= 1e-5, name
 
 
-@pytest.mark.parametrize(("toolchain", "route"), ROUTES)
+@pytest.mark.parametrize(("toolchain", "route"), CASES)
 def test_one_layer_stays_in_float_and_one_becomes_int8(rows: Any, toolchain: str, route: str) -> None:
     kind, all_of_it = ROUTES[toolchain, route]
     row = rows(toolchain)[f"{route} ruled"]

@@ -41,7 +41,7 @@ CONVERSIONS = [
     ("mlp@torch", "coreml-int8"),
     ("mlp@keras", "coreml-fp16"),
     ("mlp@torch", "tensorrt-int8"),
-    ("yolo@torch", "onnxruntime-fp32"),
+    pytest.param("yolo@torch", "onnxruntime-fp32", marks=pytest.mark.nightly),
 ]
 
 

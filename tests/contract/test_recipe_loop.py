@@ -278,7 +278,7 @@ weights = [w.numpy().T for w in keras.saving.load_model(sys.argv[1] + "/model.ke
 }
 
 
-@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize("framework", ["torch", pytest.param("keras", marks=pytest.mark.nightly)])
 def test_a_loop_of_ones_own_trains_on_the_grid(framework: str, tmp_path: Path, workers: Workers) -> None:
     (tmp_path / "loop.py").write_text(FIT if framework == "torch" else KERAS_FIT)
     made = compressed(workers, tmp_path, framework, fit=f"{tmp_path}/loop.py:fit")
