@@ -132,8 +132,13 @@ def loads() -> dict[Source, float]:
 def costs() -> dict[Cell, float]:
     """About how many CPU seconds each cell takes where its model is loaded, as a power of two of at least one."""
     beyond, loading = _rows_seconds(), loads()
-    found = {cell: 2.0 ** round(math.log2(1 + beyond[cell] - loading[cell.model, cell.framework])) for cell in beyond}
-    return {cell: found.get(cell, max(found.values())) for cell in every()}
+    dearest = max(beyond.values())
+    return {
+        cell: 2.0 ** round(math.log2(1 + beyond[cell] - loading[cell.model, cell.framework]))
+        if cell in beyond
+        else dearest
+        for cell in every()
+    }
 
 
 def _wanted() -> Counter[Need]:
