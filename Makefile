@@ -1,5 +1,5 @@
 # make demo            a fresh machine: makes .venv, installs, converts MobileNetV2 to int8 and proves it
-# make test            lint, types, all tests in tiers, each with its time (also in a fresh clone: it makes its own environment)
+# make test            lint, types, tests in tiers, each with its time (also in a fresh clone: it makes its own environment)
 # make test TIER=units one tier, or several
 # make nightly         the same with every cell of the matrix, and the papers' sizes
 # make matrix          runs the suite `full` without timing, then `make pages`; stopped, it goes on where it was

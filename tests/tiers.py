@@ -1,4 +1,4 @@
-"""CI in tiers, each with its time: ``python tests/tiers.py [--nightly] [TIER ...]``.
+"""CI in tiers, each with its time: ``python -m tests.tiers [--nightly] [TIER ...]``.
 
 Every tier runs, whatever became of the one before it; the table at the end says how each ended and what it took.
 """
@@ -27,7 +27,7 @@ BIN = Path(sys.executable).parent
 #: One more than there are cores: some tests wait, for a limit of time or for a child that starts.
 PROCESSES = min(os.cpu_count() or 1, 4) + 1
 PYTEST = [sys.executable, "-m", "pytest", "--durations=25", "--durations-min=5", "-n", str(PROCESSES)]
-#: What a file converts once is not converted by both workers.
+#: What a file converts once is not converted by several processes.
 BY_FILE = [*PYTEST[:3], "--dist", "loadfile", *PYTEST[3:]]
 #: Cells of which the store has older results are made again, as many as fit; `make nightly` does them all.
 MOST_CHANGED = 40

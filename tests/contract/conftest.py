@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,27 @@ ROOT = Path(__file__).parents[2]
 CHILDREN = Path(__file__).parent / "children"
 #: The six graphs of ``six_graphs.py``, the two that take longest last.
 GRAPHS = ("cnn", "attention", "mlp", "lookup", "lstm", "llama")
-#: Toolchains that take long for all of them: two, which have most kinds of layers, in every run.
+#: The two that have most kinds of layers, and the others.
+FEW, OTHERS = GRAPHS[:2], GRAPHS[2:]
+#: Toolchains that take long for all of them: the others are left to `make nightly`.
 SLOW = ("coreml", "executorch")
+
+
+def parameters(cases: Iterable[Any], late: Callable[[Any], bool]) -> list[Any]:
+    """Cases as parameters, those that are ``late`` left to `make nightly`."""
+    marked = ((case, pytest.mark.nightly if late(case) else ()) for case in cases)
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=marks) for case, marks in marked]
+
+
+def of_this_run(request: pytest.FixtureRequest, file: str) -> list[dict[str, Any]]:
+    """The parameters of a file's tests that were not deselected: a fixture makes what these ask for."""
+    items = [item for item in request.session.items if item.path == Path(file)]
+    return [item.callspec.params for item in items if hasattr(item, "callspec")]
 
 
 def graphs_in_every_run(toolchain: str) -> tuple[str, ...]:
     """Those that are not left to `make nightly`."""
-    return GRAPHS[:2] if toolchain in SLOW else GRAPHS
+    return FEW if toolchain in SLOW else GRAPHS
 
 
 def by_graphs(*others: str) -> list[Any]:
@@ -38,7 +52,7 @@ def by_graphs(*others: str) -> list[Any]:
         return pytest.param(name, *others, graphs, id="-".join(words), marks=marks)
 
     every_run = [row(name, graphs_in_every_run(name)) for name in toolchains.names()]
-    return [*every_run, *(row(name, GRAPHS[2:], pytest.mark.nightly) for name in SLOW)]
+    return [*every_run, *(row(name, OTHERS, pytest.mark.nightly) for name in SLOW)]
 
 
 def child(script: str, *arguments: str, environment: str = "torch") -> None:

@@ -84,7 +84,7 @@ except edgekit.EdgekitError as error:
 """
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # other modules go this way in every run
 def test_a_module_whose_parameters_have_defaults_stays_as_it_is(tmp_path):
     converted, kept, hint = run(CODE, tmp_path, tmp_path / "home")
     assert converted == "PASS ['ids', 'mask'] ['logits']"

@@ -58,6 +58,7 @@ def pytest_of(folder: Path, tests: str, *arguments: str) -> tuple[int, str]:
 
 
 KERAS = """
+from pathlib import Path
 import models
 
 def test_parity(edgekit_parity):
@@ -65,6 +66,7 @@ def test_parity(edgekit_parity):
         models.keras_model(), "tflite-int8", calibrate=models.drawn(256)[0], evaluate=models.drawn(1200)
     )
     assert result.status == "PASS" and result.accuracy.samples == 840
+    assert (Path(result.artifact) / "manifest.json").is_file()
 """
 #: In one run, so that the children that the plug-in starts serve all of them.
 TORCH = """
@@ -104,7 +106,7 @@ FAILING = ("test_wide", "test_unlabelled", "test_wrong_labels")
 
 
 def row_of(folder: Path, said: str, target: str) -> None:
-    """One row was kept, and printed."""
+    """One row that passes was kept, and printed."""
     assert f"{target} cpu\tPASS" in said
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     [row] = [row for row in rows if row["status"] == "PASS"]

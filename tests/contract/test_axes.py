@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import edgekit
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.result import Result
+from tests.contract.conftest import of_this_run, parameters
 
 CHILDREN = Path(__file__).parent / "children"
 RUNTIMES = {
@@ -34,11 +36,7 @@ MODELS = {
 }
 #: States as other inputs are handed in by the same code of the format; left to `make nightly`.
 LATE = {("states", name) for name in ("coreml-fp32", "executorch-fp32", "tensorrt-fp32")}
-CASES = [
-    pytest.param(function, target, marks=pytest.mark.nightly if (function, target) in LATE else ())
-    for function in MODELS
-    for target in RUNTIMES
-]
+CASES = parameters(itertools.product(MODELS, RUNTIMES), LATE.__contains__)
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +46,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def of_this_run(request: pytest.FixtureRequest) -> list[tuple[str, str]]:
-    """Cases that were not deselected."""
-    items = [item for item in request.session.items if item.path == Path(__file__) and hasattr(item, "callspec")]
-    return sorted({(i.callspec.params["function"], i.callspec.params["target"]) for i in items})
-
-
 @pytest.fixture(scope="module")
 def results(
     home: Path, workers: Workers, store: Store, request: pytest.FixtureRequest
 ) -> dict[tuple[str, str], Result]:
     """Every model for every target, of this run."""
     found = {}
-    for function, target in of_this_run(request):
+    for function, target in sorted({(p["function"], p["target"]) for p in of_this_run(request, __file__)}):
         calibrate = f"{home}/axes_models.py:{MODELS[function][1]}" if target.endswith("int8") else None
         found[function, target] = edgekit.convert(
             f"{home}/axes_models.py:{function}",

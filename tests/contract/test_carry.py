@@ -124,7 +124,7 @@ def test_both_frameworks_compute_the_same_on_steps(found: Any) -> None:
 TARGETS = [
     *("onnxruntime-int8", "openvino-int8", "tflite-int8", "coreml-int8"),
     pytest.param("tensorrt-int8", marks=pytest.mark.nightly),  # an ONNX file as ONNX Runtime's
-    pytest.param("executorch-int8", marks=pytest.mark.nightly),  # by PT2E as Core ML's
+    pytest.param("executorch-int8", marks=pytest.mark.nightly),  # takes as long as the others
 ]
 
 

@@ -60,7 +60,7 @@ def test_with_a_scale_per_tensor_rounding_costs_less_behind_cle(found: Any) -> N
     assert row["equalized_db"] > row["plain_db"] + 3, row
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # a quarter of a minute
 def test_rounding_trained_weights_to_4_bits_costs_less_behind_awq(
     tmp_path: Path, workers: Workers, store: Store
 ) -> None:
@@ -77,7 +77,7 @@ def test_rounding_trained_weights_to_4_bits_costs_less_behind_awq(
     assert lost[1] < 0.9 * lost[0], lost
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # half a minute
 def test_a_target_tries_it_where_no_route_passes(tmp_path: Path, workers: Workers, store: Store) -> None:
     """By a gate between what the zoo's decoder loses without and with it (1.0 and 0.5 %)."""
     text = (Path(edgekit.__file__).parents[1] / "targets" / "onnxruntime-int8.toml").read_text()

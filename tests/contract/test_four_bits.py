@@ -16,7 +16,7 @@ import edgekit
 from edgekit import target, toolchains
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
-from tests.contract.conftest import child
+from tests.contract.conftest import child, parameters
 
 #: An artifact that lies where another one would go.
 EARLIER = Path(__file__).parent / "artifacts" / "0.1.0" / "onnxruntime-int8"
@@ -30,8 +30,7 @@ ROUTES = {
     ("tensorrt", "weights-w4-onnx"): ("int4", False),
 }
 #: Its programs take longest; cells of the matrix in 4 bits are lowered to ExecuTorch in every run.
-LATE = {"executorch": pytest.mark.nightly}
-CASES = [pytest.param(*each, marks=LATE.get(each[0], ())) for each in ROUTES]
+CASES = parameters(ROUTES, lambda route: route[0] == "executorch")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from edgekit import cli, toolchains
 from edgekit.errors import DamagedFileError
 from edgekit.result import Audit, Layer
-from tests.contract.conftest import SLOW, by_graphs
+from tests.contract.conftest import SLOW, by_graphs, parameters
 from tests.contract.test_macs import DEPTHWISE, GROUPED, HEAD, LAST, POINTWISE, STEM, UP
 
 ARTIFACTS = Path(__file__).parent / "artifacts" / "0.1.0"
@@ -74,9 +74,7 @@ def test_six_graphs_have_the_layers_written_by_hand(made: Any, toolchain: str, g
 EXACT = [(0.5, 1.0), (0.5, 1.0), (0.5, 0.5)]
 
 
-@pytest.mark.parametrize(
-    "toolchain", [pytest.param(n, marks=pytest.mark.nightly if n in SLOW else ()) for n in toolchains.names()]
-)
+@pytest.mark.parametrize("toolchain", parameters(toolchains.names(), SLOW.__contains__))
 def test_zeros_are_counted_as_stored(made: Any, toolchain: str) -> None:
     """Whatever type weights have and wherever their zero lies; a sum's axis is the same in all layouts."""
     files = made(toolchain, "sparse")

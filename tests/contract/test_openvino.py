@@ -171,7 +171,7 @@ def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:
     assert audit.macs_quantized_share == 0.0 and audit.float_weights == ()
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # ONNX files are made twice in every run
 def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_path: Path) -> None:
     again = exchange.convert("openvino", "torch", tmp_path / "second", seed="7")
     for model in MODELS["torch"]:

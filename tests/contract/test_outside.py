@@ -75,7 +75,7 @@ def hum(count, seed):
     return np.asarray(rows, "float32").reshape(count, 640)
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # the keyword spotter is made in every run
 def test_the_anomaly_autoencoder_in_int8(convert, outside, tmp_path):
     """Without labels only closeness is judged: on the part of the samples that does not calibrate.
 

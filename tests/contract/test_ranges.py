@@ -11,15 +11,14 @@ import pytest
 from benchmarks import calibration_memory
 from edgekit import toolchains
 from edgekit.jobs.workers import Workers
-from tests.contract.conftest import outcomes_of
+from tests.contract.conftest import outcomes_of, parameters
 
 #: Routes of the toolchains, from where they start. PT2E hands on ranges as it does for LiteRT, and NNCF as it does for
 #: ONNX Runtime, which every run tries.
-LATE = dict.fromkeys(("coreml", "executorch", "openvino"), pytest.mark.nightly)
-CASES = [
-    *(pytest.param(name, "torch", marks=LATE.get(name, ())) for name in toolchains.names()),
-    ("litert", "keras-tensorflow"),
-]
+LATE = ("coreml", "executorch", "openvino")
+CASES = parameters(
+    [*((name, "torch") for name in toolchains.names()), ("litert", "keras-tensorflow")], lambda case: case[0] in LATE
+)
 #: Why a route does not convert one of the models at all, whatever the ranges; a part of what it says.
 NOT_THIS = ("no LSTM", "no recurrent", "takes float inputs only")
 CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"

@@ -173,7 +173,7 @@ def until(run: subprocess.Popen[str], text: str) -> list[str]:
     raise AssertionError("".join(said))
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # half a minute; in process in every run
 def test_a_killed_and_an_interrupted_training_go_on_and_give_what_an_undisturbed_one_does(tmp_path: Path) -> None:
     run = program(tmp_path)
     until(run, "train:qat: epoch 1 of 6, loss ")
@@ -638,7 +638,7 @@ def test_however_a_loop_ends_its_best_epoch_is_kept(how: str, tmp_path: Path, ow
     assert step["curve"][step["kept"]]["value"] > step["curve"][0]["value"] + 0.2
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # a third of a minute
 def test_a_file_of_others_and_a_loop_with_a_module_beside_it(tmp_path: Path, workers: Workers) -> None:
     """The child that loads the file is confined; the loop that runs in it reads what lies beside it."""
     make = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport own_keras; own_keras.build().save(sys.argv[1])"

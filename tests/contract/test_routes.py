@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit import toolchains
-from tests.contract.conftest import GRAPHS, by_graphs, graphs_in_every_run
+from tests.contract.conftest import FEW, GRAPHS, by_graphs, graphs_in_every_run
 
 CELLS = frozenset(("lstm",))
 #: Decibels that tell a file whose graph is right: far below what the eight samples give, far above noise.
@@ -49,7 +49,7 @@ NONE: dict[tuple[str, str, str], dict[str, frozenset[str]]] = {
 #: from the same kind of graph as from PyTorch itself.
 CASES = [
     *by_graphs("torch"),
-    *(pytest.param(name, "keras-tensorflow", GRAPHS[:2], id=f"{name}-keras-tensorflow-two")
+    *(pytest.param(name, "keras-tensorflow", FEW, id=f"{name}-keras-tensorflow-two")
       for name in toolchains.names()),
     *(pytest.param(name, "keras-tensorflow", (), id=f"{name}-keras-tensorflow", marks=pytest.mark.nightly)
       for name in toolchains.names()),

@@ -22,6 +22,7 @@ from edgekit.proof import metrics
 from edgekit.signature import WHOLE, TensorSpec
 from edgekit.steps.train import card
 from edgekit.zoo import Config, weights
+from tests.contract.conftest import of_this_run, parameters
 
 CHILD = Path(__file__).with_name("zoo_child.py")
 CONFIGS = [(name, config) for name in zoo.names() for config in zoo.architecture(name).configs]
@@ -97,8 +98,7 @@ def finish(*children: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="module")
 def children(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Children:
-    asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    backends = ["tensorflow", *(["torch"] if any(each.get("backend") == "torch" for each in asked) else [])]
+    backends = {"tensorflow", *(asked["backend"] for asked in of_this_run(request, __file__) if "backend" in asked)}
     folder = tmp_path_factory.mktemp("zoo")
     inputs = {}
     for name in zoo.names():
@@ -184,7 +184,7 @@ def test_saved_keras_file_needs_no_edgekit(name: str, backend: str, children: Ch
 LATE = ("style_transfer", "mamba", "faster_rcnn", "denoiser_rnn")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly if n in LATE else ()) for n in zoo.names()])
+@pytest.mark.parametrize("name", parameters(zoo.names(), LATE.__contains__))
 def test_float_quality(name: str) -> None:
     """The floor of its spec is reached, and what does not look at the sample is beaten; textures show damage."""
     samples = load(name, "test")

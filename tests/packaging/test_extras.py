@@ -71,7 +71,7 @@ def environment(tmp_path, wheel):
     shutil.rmtree(tmp_path / "venv", ignore_errors=True)
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly  # the wheel is installed in every run, into this Python
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_the_core_alone(environment, version):
     alone = environment(version, "")

@@ -65,7 +65,8 @@ def test_of_another_float_model_the_interval_holds_the_true_difference() -> None
     assert np.mean(held) >= 0.95
 
 
-def test_of_another_metric_two_paired_intervals_are_added() -> None:
+@pytest.mark.parametrize("draws", [150, pytest.param(400, marks=pytest.mark.nightly)])
+def test_of_another_metric_two_paired_intervals_are_added(draws: int) -> None:
     """Mean absolute errors of two files of one model, whose errors on a sample share its difficulty."""
     rng, held, n = np.random.default_rng(8), [], 150
 
@@ -81,7 +82,7 @@ def test_of_another_metric_two_paired_intervals_are_added() -> None:
     labels, model, *both = drawn(300_000)
     errors = [np.abs(side - labels).mean() for side in (model, *both)]
     truth = (errors[2] - errors[1]) / errors[0]
-    for _ in range(150):
+    for _ in range(draws):
         labels, model, old, new = drawn(n)
         change = scores.between(scored(labels, model, old), scored(labels, model, new))
         assert isinstance(change, Accuracy)

@@ -264,9 +264,10 @@ def collect(program: Any = None) -> None:
     Going through all that ExecuTorch imports takes as long as much of what it does with a small graph.
     """
     global _lowered
+    size = (0, 0)
     if program is not None:
-        weights = sum(tensor.nbytes for tensor in program.state_dict.values())
-        _lowered = _lowered[0] + weights, _lowered[1] + len(program.graph.nodes)
+        size = sum(tensor.nbytes for tensor in program.state_dict.values()), len(program.graph.nodes)
+    _lowered = _lowered[0] + size[0], _lowered[1] + size[1]
     if any(here >= large for here, large in zip(_lowered, LARGE, strict=True)):
         gc.collect()
-        _lowered = (0, 0)
+        _lowered = size  # this one is dropped later
