@@ -11,6 +11,7 @@ import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 
@@ -35,9 +36,20 @@ def printed(text: str, arguments: list[str]) -> str:
 
 @contextlib.contextmanager
 def _asked(name: str, arguments: list[str]) -> Iterator[None]:
-    before = sys.argv, sys.path
+    before, there = (sys.argv, sys.path), _names()
     sys.argv, sys.path = [name, *arguments], [str(HERE), *sys.path]
     try:
         yield
     finally:
         sys.argv, sys.path = before
+    now = _names()
+    replaced = {where for where, value in there.items() if callable(value) and now.get(where) is not value}
+    own = {where for where, value in now.items() if getattr(value, "__module__", None) == "__main__"}
+    if changed := replaced | own:
+        raise RuntimeError(f"{name} leaves what other tests of this child read changed: {sorted(changed)}")
+
+
+def _names() -> dict[tuple[str, str], Any]:
+    """What edgekit's modules hold, by module and name."""
+    modules = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] == "edgekit"]
+    return {(name, key): value for name, module in modules for key, value in vars(module).items()}
