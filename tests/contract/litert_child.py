@@ -67,7 +67,6 @@ MORE = {
         "ptq-w8a8-quantizer",
         "ptq-w8a16-quantizer",
         "ptq-w8a16-quantizer-unrolled",
-        "ptq-w8a8-quantizer-unrolled",
     ),
     ("keras", "attention_infinite"): ("export-converter", "ptq-w8a8-quantizer"),
     ("torch", "scaled"): ("export-litert-torch", "ptq-w8a8-quantizer"),

@@ -39,7 +39,7 @@ CONVERSIONS = [
     ("mlp@torch", "executorch-int8"),
     pytest.param("mlp@keras", "executorch-fp32", marks=pytest.mark.nightly),
     ("mlp@torch", "coreml-int8"),
-    ("mlp@keras", "coreml-fp16"),
+    pytest.param("mlp@keras", "coreml-fp16", marks=pytest.mark.nightly),
     ("mlp@torch", "tensorrt-int8"),
     pytest.param("yolo@torch", "onnxruntime-fp32", marks=pytest.mark.nightly),
 ]
