@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import random
 import re
@@ -126,6 +127,9 @@ def source_line(text: str) -> str:
 @contextlib.contextmanager
 def blame(path: str, function: str, takes: str = "takes no arguments") -> Iterator[None]:
     """Turn whatever the user's own code raises into a ``UsageError`` with its line; note the files that it reads."""
+    global _ran
+    _ran = True
+    _paths.add(path)
     try:
         with _listening() as opened:
             yield
@@ -164,6 +168,9 @@ def _where(error: BaseException, path: str) -> str:
 
 #: What the user's code read in this process, as it was then: see ``read``.
 _read: dict[str, str | None] = {}
+#: The user's files whose code ran in this process, and whether any did since ``read`` was asked.
+_paths: set[str] = set()
+_ran = False
 _opened: set[str] | None = None
 #: Endings of files that native code opens, which Python does not hear of.
 _NATIVE = (".safetensors", ".h5", ".hdf5", ".pt")
@@ -171,13 +178,19 @@ _NATIVE = (".safetensors", ".h5", ".hdf5", ".pt")
 _stamps: dict[str, tuple[int, int]] = {}
 
 
-def read() -> dict[str, str | None]:
-    """Files and folders that the user's code read in this process, each with the hash of what was there.
+def read(arguments: object) -> dict[str, str | None]:
+    """Files and folders that the user's code read for a request, each with the hash of what was there.
+
+    That is all that it read in this process, since what one file's code imported, another's finds there; and nothing
+    for a request that ran no such code and names no file whose code ran, of which a model may still be loaded.
 
     Seen are what Python opens and lists and, of what native code opens, the files that the user's code names as literal
     texts. Not seen is what other processes read for it. A relative path is relative to the current folder.
     """
-    return dict(_read)
+    global _ran
+    ran, _ran = _ran, False
+    asked = json.dumps(arguments)
+    return dict(_read) if ran or any(json.dumps(path)[1:-1] in asked for path in _paths) else {}
 
 
 def changed(before: Mapping[str, str | None]) -> dict[str, str | None]:

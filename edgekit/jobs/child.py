@@ -76,7 +76,7 @@ def _answer(request: dict[str, Any], *, first: bool, tell: wire.Tell = wire.unhe
         cpu -= sum(b.ru_utime + b.ru_stime for b in before)
     # A child that ran no code of the user's has not imported what notes its files.
     noted = sys.modules.get("edgekit.user_code")
-    read = noted.read() if noted else {}
+    read = noted.read(request["arguments"]) if noted else {}
     return {"value": value, "cpu_seconds": round(cpu, 3), "peak_rss_bytes": after[0].ru_maxrss * 1024, "read": read}
 
 

@@ -19,6 +19,7 @@ from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 from edgekit.signature import WHOLE, Signature, TensorSpec
 from edgekit.steps import samples
+from edgekit.zoo.mlp.spec import SPEC
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_what_the_users_function_reads_is_part_of_the_answer(
     )
     reading = (
         "import json; from edgekit import user_code; "
-        f"user_code.call({str(model)!r}, 'build'); print(json.dumps(user_code.read()))"
+        f"user_code.call({str(model)!r}, 'build'); print(json.dumps(user_code.read({{}})))"
     )
     done = subprocess.run([sys.executable, "-c", reading], capture_output=True, text=True, check=True)
     read = json.loads(done.stdout)
@@ -112,6 +113,42 @@ def test_a_step_whose_code_read_a_file_that_changed_is_made_again(tmp_path: Path
         assert np.load(made.file("samples.npz"))["x/x"].max() == float(text)
         found.append(made.reused)
     assert found == [False, True, False, True, True]
+
+
+def test_what_other_code_read_in_the_same_process_is_no_part_of_an_answer(tmp_path: Path) -> None:
+    """A request that runs none of it is not made again where those files change; one whose model is still there is."""
+    (tmp_path / "model.py").write_text("def build():\n    return open('level.txt').read()\n")
+    level = tmp_path / "level.txt"
+    level.write_text("1")
+    code = f"""
+import json
+from edgekit import user_code
+user_code.call({str(tmp_path / "model.py")!r}, "build")
+for arguments in ({{}}, {{}}, {{"source": {{"path": {str(tmp_path / "model.py")!r}}}}}):
+    print(json.dumps(user_code.read(arguments)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    ran, other, loaded = map(json.loads, done.stdout.splitlines())
+    assert {Path(path).name for path in ran} == {"model.py", "level.txt"}
+    assert (other, loaded) == ({}, ran)
+
+
+def test_samples_of_a_task_are_made_once_whatever_code_of_the_users_ran_before(tmp_path: Path) -> None:
+    """One run converts a user's model and one of the zoo; then the user's file changes."""
+    data = tmp_path / "data.py"
+    of_user = DataPlan(evaluate=f"{data}:batches", content="fixed")
+    signature = Signature((TensorSpec("x", (1, 2), "float32"),), (TensorSpec("y", (1, 2), "float32"),))
+    tiny, reused = SPEC.configs["tiny"], []
+    for level in (1, 2):
+        data.write_text(f"import numpy as np\ndef batches():\n    yield np.full((4, 2), {level}, np.float32)\n")
+        with Workers() as workers:
+            run = Run(workers, Store(tmp_path / "store"), lambda event, label: None)
+            run.step(samples.run, "data", "samples", samples.Request(of_user, "test", {WHOLE: signature}))
+            of_task = samples.Request(
+                DataPlan(task=tiny.task), "selection", {WHOLE: Signature(tiny.inputs, tiny.outputs)}
+            )
+            reused.append(run.step(samples.run, "data", "samples", of_task).reused)
+    assert reused == [False, True]
 
 
 def test_code_beside_the_file_is_read_again_in_a_process_that_knows_it(model: Path) -> None:
