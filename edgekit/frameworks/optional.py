@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, cast
 
-#: Keras imports scikit-learn and pandas for training and JAX for a callback, TensorFlow JAX for a converter, each only
-#: where it is installed; together two CPU seconds of every child.
-UNUSED = ("jax", "pandas", "sklearn")
+#: Keras imports scikit-learn and pandas for training, JAX for a callback and Matplotlib for galleries of pictures,
+#: TensorFlow JAX for a converter, each only where it is installed; together more than two CPU seconds of every child.
+UNUSED = ("jax", "matplotlib", "pandas", "sklearn")
 
 
 @contextlib.contextmanager
