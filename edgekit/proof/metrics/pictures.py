@@ -29,6 +29,8 @@ _SMOOTHED = 4
 _LEAST_SIDE = 16
 #: The unit of a kind of filters is at least this: an even area has no strokes.
 _LEAST = 1e-3
+#: Samples of which the filters' answers stay in the processor's caches.
+_AT_ONCE = 16
 
 
 def _picture(outputs: Mapping[str, Array], labels: Array) -> Array:
@@ -57,6 +59,11 @@ def _check(labels: Array, shape: Shape) -> None:
 
 def _contributions(labels: Array, found: Array) -> Floats:
     """The harmonic mean of how much of the content and of the style is there, each within 0..1."""
+    starts = range(0, len(labels), _AT_ONCE)
+    return np.concatenate([_of_few(labels[at : at + _AT_ONCE], found[at : at + _AT_ONCE]) for at in starts])
+
+
+def _of_few(labels: Array, found: Array) -> Floats:
     content, style = labels[:, 0].astype(np.float64), labels[:, 1].astype(np.float64)
     answer = found.astype(np.float64)
     finite = np.isfinite(answer).all(axis=(1, 2, 3), keepdims=True)
