@@ -21,6 +21,7 @@ from edgekit.jobs.store import sha256_file
 from edgekit.mil import proto
 from edgekit.schemes import SCHEMES
 from edgekit.toolchains.coreml.passes.activations import scale_and_zero_point
+from edgekit.toolchains.coreml.vendor import coremltools
 
 #: Runs in a child: the parent must not import torch for it, and hash order differs from child to child.
 _CONVERT = """
@@ -81,8 +82,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def test_opening_a_package_does_not_break_its_seal(packages: Path, tmp_path: Path) -> None:
     """coremltools writes the manifest again when it opens a package."""
-    import coremltools as ct
-
+    ct = coremltools()
     found = next(packages.rglob("*.mlpackage"))
     shutil.copytree(found, own := tmp_path / found.name)
     before = _hashes(own)

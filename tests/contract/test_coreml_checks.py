@@ -7,8 +7,6 @@ from types import SimpleNamespace as Fake
 import numpy as np
 import pytest
 
-pytest.importorskip("coremltools")
-
 from edgekit.errors import UnsupportedError
 from edgekit.mil.package import read
 from edgekit.mil.program import read as read_program

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import platform
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from edgekit import mil
 from edgekit.mil import constexpr, ops_lists
 from edgekit.mil.program import OPERATORS
+from edgekit.toolchains.coreml.vendor import coremltools
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 from mil_cases import CASES, as_list, expected_list, i32, normal
@@ -56,14 +56,7 @@ def _compare(name: str, found: list[Any], expected: list[Any], *, rtol: float = 
 
 @pytest.fixture(scope="module")
 def ct() -> Any:
-    sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
-    logging.getLogger("coremltools").setLevel(logging.CRITICAL)
-    try:
-        import coremltools
-    finally:
-        if sys.modules.get("tensorflow", ...) is None:
-            del sys.modules["tensorflow"]
-    return coremltools
+    return coremltools()
 
 
 #: Parameters that are given at run time; the rest are constants of the file.

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("openvino")
-pytest.importorskip("nncf")
 sys.path.insert(0, str(Path(__file__).parent))
 import exchange
 from exchange_child import MODELS, ROUTES

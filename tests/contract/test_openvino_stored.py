@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("openvino")
-pytest.importorskip("nncf")
 
 import openvino as ov
 from openvino import opset13 as opset
