@@ -52,9 +52,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest first, and cells of the matrix last; leave out those whose data are not here."""
+    """Put the longest first; leave out those whose data are not here."""
     place = {stem: number for number, stem in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST) + (item.path.stem == "test_matrix")))
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     if os.environ.get("EDGEKIT_TEST_DATA"):
         return
     outside = [item for item in items if item.get_closest_marker("outside")]

@@ -75,11 +75,6 @@ def covering() -> list[list[str]]:
     return [[*PYTEST, "tests/matrix/test_matrix.py"]]
 
 
-def proofs() -> list[list[str]]:
-    """Contracts, with the covering cells behind them, which are short: no process waits for the longest file."""
-    return [[*command, *covering()[0][len(PYTEST) :]] for command in contracts()]
-
-
 def changed() -> list[list[str]]:
     """Cells beyond those that this store has results of under other keys."""
     if not os.environ.get("EDGEKIT_HOME"):
@@ -119,7 +114,7 @@ def sizes() -> list[list[str]]:
 
 
 Tier = Callable[[], list[list[str]]]
-TIERS: tuple[Tier, ...] = (static, units, proofs, changed)
+TIERS: tuple[Tier, ...] = (static, units, contracts, covering, changed)
 NIGHTLY: tuple[Tier, ...] = (static, units, contracts, whole, sizes)
 
 
@@ -163,7 +158,7 @@ def run(tier: Tier, *, nightly: bool) -> Ended:
 
 def main() -> int:
     """Run the tiers that were named, or all of them."""
-    known = {tier.__name__: tier for tier in (*TIERS, *NIGHTLY, covering, architectures)}
+    known = {tier.__name__: tier for tier in (*TIERS, *NIGHTLY, architectures)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"of {', '.join(known)}; all by default")
     parser.add_argument("--nightly", action="store_true", help="with the whole matrix and the papers' sizes")
