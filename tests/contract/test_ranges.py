@@ -13,12 +13,17 @@ from edgekit import toolchains
 from edgekit.jobs.workers import Workers
 from tests.contract.conftest import outcomes_of, parameters
 
-#: Routes of the toolchains, from where they start. PT2E hands on ranges as it does for LiteRT, and NNCF as it does for
-#: ONNX Runtime, which every run tries.
+#: Routes of the toolchains, from where they start. NNCF hands on ranges as it does for ONNX Runtime, which every run
+#: tries; those of PT2E are left to `make nightly`.
 LATE = ("coreml", "executorch", "openvino")
-CASES = parameters(
-    [*((name, "torch") for name in toolchains.names()), ("litert", "keras-tensorflow")], lambda case: case[0] in LATE
-)
+
+
+def late(case: tuple[str, str]) -> bool:
+    """Whether it is left to `make nightly`: LiteRT's routes from PyTorch take longest, those from Keras are tried."""
+    return case[0] in LATE or case == ("litert", "torch")
+
+
+CASES = parameters([*((name, "torch") for name in toolchains.names()), ("litert", "keras-tensorflow")], late)
 #: Why a route does not convert one of the models at all, whatever the ranges; a part of what it says.
 NOT_THIS = ("no LSTM", "no recurrent", "takes float inputs only")
 CONVERTER = "TFLiteConverter quantizes all of a model alike, by the extremes of each tensor"

@@ -46,7 +46,7 @@ TAKEN_APART = ("executorch", "litert")
         ("openvino", "export-torch-trace", "torch"),
         pytest.param("coreml", "export-torch-trace", "torch", marks=ALSO),  # from the trace that OpenVINO gets, too
         pytest.param("executorch", "export-xnnpack", "torch", marks=ALSO),  # a minute
-        ("litert", "export-litert-torch", "torch"),
+        pytest.param("litert", "export-litert-torch", "torch", marks=ALSO),  # LiteRT's files are read from Keras, too
         ("source", "none", "keras"),
         ("onnx", "export-tf2onnx", "keras"),
         pytest.param("openvino", "export-saved-model", "keras", marks=ALSO),  # the SavedModel that LiteRT's is made of
