@@ -112,7 +112,7 @@ def _key(environment: str, confined: Confined | None, interpreter: Interpreter) 
 class Answer(Generic[A]):
     """What a request gave: the step's answer, CPU seconds spent, peak resident bytes of the child so far.
 
-    ``read`` has the files that code of the user's read in the child, see ``user_code.read``.
+    ``read`` has the files that code of the user's read for it, see ``user_code.read``.
     """
 
     value: A
