@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from edgekit import frameworks, toolchains
+from edgekit import toolchains
 from edgekit.jobs.workers import Workers
 
 ROOT = Path(__file__).parents[2]
@@ -53,17 +51,6 @@ def by_graphs(*others: str) -> list[Any]:
 
     every_run = [row(name, graphs_in_every_run(name)) for name in toolchains.names()]
     return [*every_run, *(row(name, OTHERS, pytest.mark.nightly) for name in SLOW)]
-
-
-def child(script: str, *arguments: str, environment: str = "torch") -> None:
-    """Run a script of ``children`` in a process of its own."""
-    variables = {
-        **os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "", **frameworks.variables(environment),
-    }  # fmt: skip
-    command = [sys.executable, str(CHILDREN / script), *arguments]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def inside(workers: Workers, script: str, *arguments: str, environment: str) -> None:

@@ -11,16 +11,27 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.jobs.workers import Workers
+from tests.contract.conftest import inside
+
 ROOT = Path(__file__).parents[2]
+CHILD = Path(__file__).with_name("exchange_child.py")
 
 
-def convert(toolchain: str, framework: str, folder: Path, seed: str = "0") -> Path:
-    """Convert all models of a framework by all routes of a toolchain, in a process of its own."""
+def convert(toolchain: str, framework: str, folder: Path, workers: Workers) -> Path:
+    """Convert all models of a framework by all routes of a toolchain, in a child that tests share."""
+    environment = "torch" if framework == "torch" else "keras-tensorflow"
+    inside(workers, f"../{CHILD.name}", toolchain, framework, str(folder), environment=environment)
+    return folder
+
+
+def convert_alone(toolchain: str, framework: str, folder: Path, seed: str) -> Path:
+    """The same in a process of its own, which hashes with another seed."""
     variables = {
         **os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "", "PYTHONHASHSEED": seed,
     }  # fmt: skip
-    command = [sys.executable, str(Path(__file__).parent / "exchange_child.py"), toolchain, framework, str(folder)]
+    command = [sys.executable, str(CHILD), toolchain, framework, str(folder)]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder

@@ -111,8 +111,11 @@ def torch_model(name: str) -> object:
 def keras_model(name: str) -> object:
     import keras
 
+    from edgekit.frameworks.optional import fresh_names
+
     layers = keras.layers
     keras.utils.set_random_seed(0)
+    fresh_names(keras)  # names are of the model, whatever the process built before
     if name == "outputs":
         x = layers.Input((8, 8, 3), name="image")
         h = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))

@@ -104,8 +104,11 @@ INPUTS = {
 def keras_model(name: str) -> object:
     import keras
 
+    from edgekit.frameworks.optional import fresh_names
+
     layers, ops = keras.layers, keras.ops
     keras.utils.set_random_seed(0)
+    fresh_names(keras)  # names are of the model, whatever the process built before
     if name == "conv":
         x = layers.Input((16, 16, 3), name="image")
         h = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,19 +65,16 @@ def results(
 
 
 @pytest.fixture(scope="module")
-def by_hand(results: dict[tuple[str, str], Result]) -> dict[str, dict[str, float]]:
+def by_hand(results: dict[tuple[str, str], Result], printed: Callable[..., str]) -> dict[str, dict[str, float]]:
     """What each file that was handed out gives on the model's own example, beside PyTorch's answer."""
     asked = {
         f"{function} {target}": (function, RUNTIMES[target], f"{found.artifact}/{found.parts['model'].file}")
         for (function, target), found in results.items()
         if found.artifact is not None
     }
-    command = [sys.executable, str(CHILDREN / "axes_by_hand.py"), json.dumps(asked)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    errors: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    program = "import axes_by_hand, json, sys; axes_by_hand.main(json.loads(sys.argv[1]))"
+    said = printed(program, json.dumps(asked), environment="torch")
+    errors: dict[str, dict[str, float]] = json.loads(said.splitlines()[-1])
     return errors
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,13 +165,10 @@ NONE = ("without", "computed")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def found(tmp_path_factory: pytest.TempPathFactory, printed: Any) -> Any:
     file = tmp_path_factory.mktemp("models") / "models.py"
     file.write_text(MODELS)
-    asked = [sys.executable, "-c", CODE, str(file), *CASES, *NONE, "read_twice"]
-    done = subprocess.run(asked, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(printed(CODE, file, *CASES, *NONE, "read_twice").splitlines()[-1])
 
 
 def folded(state: dict[str, Any], rows_on: int, case: str) -> tuple[Any, Any]:

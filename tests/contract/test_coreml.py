@@ -18,10 +18,12 @@ import pytest
 from edgekit import cli, mil
 from edgekit.errors import DamagedFileError, EdgekitError, NotRunError, UnsafeInputError, UnsupportedError, UsageError
 from edgekit.jobs.store import sha256_file
+from edgekit.jobs.workers import Workers
 from edgekit.mil import proto
 from edgekit.schemes import SCHEMES
 from edgekit.toolchains.coreml.passes.activations import scale_and_zero_point
 from edgekit.toolchains.coreml.vendor import coremltools
+from tests.contract.conftest import inside
 
 #: Runs in a child: the parent must not import torch for it, and hash order differs from child to child.
 _CONVERT = """
@@ -136,14 +138,10 @@ def test_a_scale_covers_the_range_and_keeps_zero() -> None:
 
 
 @pytest.fixture(scope="module")
-def routes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def routes(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Path:
     """Packages and refusals of ``children/coreml_routes.py``."""
     folder = tmp_path_factory.mktemp("routes")
-    script = Path(__file__).parent / "children" / "coreml_routes.py"
-    command = [sys.executable, str(script), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    inside(workers, "coreml_routes.py", str(folder), environment="torch")
     return folder
 
 

@@ -15,20 +15,20 @@ import edgekit
 from edgekit import target
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
+from tests.contract.conftest import inside
 
 CHILDREN = Path(__file__).parent / "children"
 METHODS = ("cle", "smoothquant", "awq")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def found(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Any:
     """What ``equalized.py`` found, by framework."""
     rows = {}
     for framework in ("torch", "keras"):
         out = tmp_path_factory.mktemp("equalized") / f"{framework}.json"
-        command = [sys.executable, "equalized.py", framework, str(out)]
-        done = subprocess.run(command, cwd=CHILDREN, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        environment = "torch" if framework == "torch" else "keras-torch"
+        inside(workers, "equalized.py", framework, str(out), environment=environment)
         rows[framework] = json.loads(out.read_text())
     return rows
 

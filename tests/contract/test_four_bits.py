@@ -16,7 +16,7 @@ import edgekit
 from edgekit import target, toolchains
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
-from tests.contract.conftest import child, parameters
+from tests.contract.conftest import inside, parameters
 
 #: An artifact that lies where another one would go.
 EARLIER = Path(__file__).parent / "artifacts" / "0.1.0" / "onnxruntime-int8"
@@ -34,14 +34,14 @@ CASES = parameters(ROUTES, lambda route: route[0] == "executorch")
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def rows(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Any:
     """By ``ROUTE REQUEST`` what ``four_bits.py`` found."""
     found: dict[str, dict[str, Any]] = {}
 
     def of(toolchain: str) -> dict[str, Any]:
         if toolchain not in found:
             folder: Path = tmp_path_factory.mktemp(toolchain)
-            child("four_bits.py", toolchain, str(folder))
+            inside(workers, "four_bits.py", toolchain, str(folder), environment="torch")
             found[toolchain] = json.loads((folder / "outcome.json").read_text())
         if "missing" in found[toolchain]:
             pytest.skip(f"{found[toolchain]['missing']} is not installed")

@@ -16,6 +16,7 @@ import pytest
 
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UnsupportedError, UsageError
+from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import shortfall
 from edgekit.result import Inspected
 from edgekit.schemes import SCHEMES
@@ -24,6 +25,7 @@ from edgekit.toolchains.litert.compact import compact, short_name
 from edgekit.toolchains.litert.graph import read_subgraphs
 from edgekit.toolchains.litert.passes import names as naming
 from edgekit.toolchains.litert.schema import packed_model
+from tests.contract.conftest import inside
 
 pytest.importorskip("ai_edge_litert")
 ROOT = Path(__file__).parents[2]
@@ -78,12 +80,14 @@ def child(framework: str, folder: Path, *models: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All conversions, each framework's models in one child."""
+def files(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Path:
+    """All conversions."""
     folder = tmp_path_factory.mktemp("litert")
     for framework in FRAMEWORKS:
         more = ("long", "attention_infinite") if framework == "keras" else ("pool", "scaled")
-        child(framework, folder / framework, *MODELS, *more)
+        environment = "torch" if framework == "torch" else "keras-tensorflow"
+        asked = (framework, str(folder / framework), *MODELS, *more)
+        inside(workers, "../litert_child.py", *asked, environment=environment)
     return folder
 
 

@@ -25,10 +25,10 @@ TARGETS = [
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def given(tmp_path_factory: pytest.TempPathFactory, printed: Any) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("data")
-    code = f"from pathlib import Path; import one_hard_layer; one_hard_layer.write_data(Path({str(folder)!r}))"
-    subprocess.run([sys.executable, "-c", code], cwd=CHILDREN, check=True)
+    code = "import one_hard_layer, pathlib, sys; one_hard_layer.write_data(pathlib.Path(sys.argv[1]))"
+    printed(code, folder, environment="torch")
     data = {side: str(folder / f"{side}.npz") for side in ("calibrate", "evaluate")}
     return {**data, "trust": True, "store": Store(tmp_path_factory.mktemp("home"))}
 

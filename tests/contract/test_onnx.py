@@ -18,6 +18,7 @@ from exchange_child import MODELS, ROUTES  # noqa: E402
 
 from edgekit import toolchains  # noqa: E402
 from edgekit.errors import DamagedFileError, UnsafeInputError, UsageError  # noqa: E402
+from edgekit.jobs.workers import Workers  # noqa: E402
 from edgekit.proof.precision import shortfall  # noqa: E402
 from edgekit.scheme import Range  # noqa: E402
 from edgekit.schemes import SCHEMES  # noqa: E402
@@ -44,13 +45,13 @@ SHORT |= {("conv", route) for route in ("ptq-w8a8-qdq", "ptq-w8a8-qdq-matmuls", 
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exchange.convert("onnx", "torch", tmp_path_factory.mktemp("onnx") / "first")
+def files(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Path:
+    return exchange.convert("onnx", "torch", tmp_path_factory.mktemp("onnx") / "first", workers)
 
 
 @pytest.fixture(scope="module")
-def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exchange.convert("onnx", "keras", tmp_path_factory.mktemp("onnx_keras"))
+def keras_files(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Path:
+    return exchange.convert("onnx", "keras", tmp_path_factory.mktemp("onnx_keras"), workers)
 
 
 def file_of(files: Path, model: str, route: str) -> Path:
@@ -312,7 +313,7 @@ def test_opset_is_one_whose_int8_files_load(files: Path) -> None:
 
 
 def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_path: Path) -> None:
-    again = exchange.convert("onnx", "torch", tmp_path / "second", seed="7")
+    again = exchange.convert_alone("onnx", "torch", tmp_path / "second", seed="7")
     for model in MODELS["torch"]:
         for route in TORCH.keys() - exchange.outcome(files, model).keys():
             content = file_of(files, model, route).read_bytes()

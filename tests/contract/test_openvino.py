@@ -21,6 +21,7 @@ from openvino import opset13 as opset  # isort: skip
 
 from edgekit import toolchains
 from edgekit.errors import DamagedFileError, UsageError
+from edgekit.jobs.workers import Workers
 from edgekit.proof.precision import shortfall
 from edgekit.schemes import SCHEMES
 from edgekit.toolchains.openvino import quantize, session
@@ -34,13 +35,13 @@ SHORT = {("lstm", "ptq-w8a8-nncf"), ("lstm", "ptq-w8a8-nncf-all")}
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exchange.convert("openvino", "torch", tmp_path_factory.mktemp("openvino") / "first")
+def files(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Path:
+    return exchange.convert("openvino", "torch", tmp_path_factory.mktemp("openvino") / "first", workers)
 
 
 @pytest.fixture(scope="module")
-def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exchange.convert("openvino", "keras", tmp_path_factory.mktemp("openvino_keras"))
+def keras_files(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> Path:
+    return exchange.convert("openvino", "keras", tmp_path_factory.mktemp("openvino_keras"), workers)
 
 
 def file_of(files: Path, model: str, route: str) -> Path:
@@ -172,7 +173,7 @@ def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:
 
 @pytest.mark.nightly  # ONNX files are made twice in every run
 def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_path: Path) -> None:
-    again = exchange.convert("openvino", "torch", tmp_path / "second", seed="7")
+    again = exchange.convert_alone("openvino", "torch", tmp_path / "second", seed="7")
     for model in MODELS["torch"]:
         for route in TORCH.keys() - exchange.outcome(files, model).keys():
             for suffix in (".xml", ".bin"):

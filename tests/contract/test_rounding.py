@@ -15,6 +15,7 @@ import pytest
 import edgekit
 from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
+from tests.contract.conftest import inside
 
 CHILDREN = Path(__file__).parent / "children"
 SOURCE = f"{CHILDREN}/products.py:Products"
@@ -69,10 +70,10 @@ print(json.dumps({"far": far, "seen": {name: row[:3] for name, row in seen.items
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def saved(tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("saved")
     files = {"pt2": str(folder / "model.pt2"), "pt": str(folder / "model.pt")}
-    subprocess.run([sys.executable, "products.py", *files.values()], cwd=CHILDREN, check=True, capture_output=True)
+    inside(workers, "products.py", *files.values(), environment="torch")
     x = np.random.default_rng(0).standard_normal((64, 3, 12, 12)).astype("float32")
     np.savez(folder / "x.npz", image=x)
     return {**files, "py": SOURCE, "data": str(folder / "x.npz")}

@@ -41,9 +41,9 @@ SHORT |= {("keras", "attention", "ptq-w8a8-qdq")}
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, workers):
     return {
-        framework: exchange.convert("tensorrt", framework, tmp_path_factory.mktemp("tensorrt") / framework)
+        framework: exchange.convert("tensorrt", framework, tmp_path_factory.mktemp("tensorrt") / framework, workers)
         for framework in ("torch", "keras")
     }
 

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 
-os.environ["KERAS_BACKEND"] = "torch"
 import numpy as np
 import torch
 

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def run(script: str, arguments: list[str]) -> None:
-    """As ``python SCRIPT ARGUMENTS``, which may exit when it has done what it could."""
+    """As ``python SCRIPT ARGUMENTS`` in this folder; it may exit when it has done what it could."""
     with _asked(script, arguments):
         try:
             runpy.run_path(str(HERE / script), run_name="__main__")
@@ -29,7 +29,7 @@ def run(script: str, arguments: list[str]) -> None:
 def printed(text: str, arguments: list[str]) -> str:
     """What ``python -c TEXT ARGUMENTS`` prints in this folder."""
     out = io.StringIO()
-    with _asked("-c", arguments), contextlib.chdir(HERE), contextlib.redirect_stdout(out):
+    with _asked("-c", arguments), contextlib.redirect_stdout(out):
         exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
     return out.getvalue()
 
@@ -39,7 +39,8 @@ def _asked(name: str, arguments: list[str]) -> Iterator[None]:
     before, there = (sys.argv, sys.path), _names()
     sys.argv, sys.path = [name, *arguments], [str(HERE), *sys.path]
     try:
-        yield
+        with contextlib.chdir(HERE):
+            yield
     finally:
         sys.argv, sys.path = before
     now = _names()
