@@ -52,7 +52,7 @@ def files(names: tuple[str, ...]) -> list[str]:
 
 def static() -> list[list[str]]:
     """What needs nothing run."""
-    return [[f"{BIN}/ruff", "check", "."], [f"{BIN}/ruff", "format", "--check", "."], [f"{BIN}/mypy"]]
+    return [[f"{BIN}/ruff", "check", "."], [f"{BIN}/ruff", "format", "--check", "."], [f"{BIN}/mypy", "-n", "auto"]]
 
 
 def units() -> list[list[str]]:

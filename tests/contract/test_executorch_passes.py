@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 pytest.importorskip("executorch")
 
 import torch
-from executorch.exir.backend.canonical_partitioners.group_partitioner import GroupBasedPartitioner
 from torch import Tensor, fx, nn
 from torch.fx.passes.operator_support import OperatorSupportBase
 from torch.fx.passes.utils.fuser_utils import validate_partition
@@ -559,6 +558,9 @@ def of_parts(graph: fx.Graph, parts: list[Any]) -> dict[fx.Node, Any]:
 
 
 def test_parts_that_need_each_other_are_cut_and_groups_are_not() -> None:
+    # Three CPU seconds, which every process that collects tests would spend.
+    from executorch.exir.backend.canonical_partitioners.group_partitioner import GroupBasedPartitioner
+
     cut = 0
     for seed in range(150):
         rng = random.Random(seed)
