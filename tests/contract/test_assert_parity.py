@@ -136,6 +136,7 @@ def test_a_live_model_passes_and_its_row_is_kept(ran: tuple[Path, str]) -> None:
     row_of(*ran, "onnxruntime-int8")
 
 
+@pytest.mark.nightly  # models of both frameworks are handed in in test_api.py, in every run
 def test_one_of_keras_does_so_too(tmp_path: Path) -> None:
     code, said = pytest_of(tmp_path, KERAS, "--edgekit-report", "rows.jsonl")
     assert code == 0, said

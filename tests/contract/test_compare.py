@@ -29,7 +29,7 @@ def artifacts(workers: Workers, kept: Store, tmp_path_factory: pytest.TempPathFa
 def test_two_files_of_one_model(artifacts: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "RUNS", RUNS)
     labels: list[str] = []
-    how = pairs.here(Asked(), 20, lambda event, label: labels.append(label) if event == "start" else None)
+    how = pairs.here(Asked(), 6, lambda event, label: labels.append(label) if event == "start" else None)
     found = comparing.compare(artifacts["fp32"], artifacts["int8"], how=how)
     findings = {finding.what: finding for _, finding in found.found}
     assert (findings["accuracy"].reason, findings["accuracy"].n) == ("paired sample by sample", 800)

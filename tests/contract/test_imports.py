@@ -36,7 +36,7 @@ CONVERSIONS = [
     ("mlp@keras", "onnxruntime-int8-dynamic"),
     ("mlp@torch", "openvino-int8"),
     ("mlp@keras", "openvino-fp16"),
-    ("mlp@torch", "executorch-int8"),
+    pytest.param("mlp@torch", "executorch-int8", marks=pytest.mark.nightly),
     pytest.param("mlp@keras", "executorch-fp32", marks=pytest.mark.nightly),
     ("mlp@torch", "coreml-int8"),
     pytest.param("mlp@keras", "coreml-fp16", marks=pytest.mark.nightly),

@@ -95,6 +95,7 @@ def test_the_anomaly_autoencoder_in_int8(convert, outside, tmp_path):
     assert splits["calibration"]["count"] + splits["selection"]["count"] == 200
 
 
+@pytest.mark.nightly
 def test_openvino_noise_for_the_anomaly_autoencoder_is_never_silent(convert, outside, tmp_path):
     """OpenVINO 2026.4 on a CPU with AVX-512 VNNI: the same int8 file gives 26.6 dB on two threads, and on one thread
     0 to 5 dB, another value at each run. edgekit proves on one thread, so there it must refuse the file; a CPU without

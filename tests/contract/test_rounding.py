@@ -95,6 +95,7 @@ def test_of_every_kind_of_source_the_file_computes_what_the_rounded_model_does(
     assert abs(file - rounded) < 10**-3.4, "activations alone are quantized anew: 34 dB below the answers"
 
 
+@pytest.mark.nightly
 def test_a_norm_that_the_converter_folds_leaves_weights_on_the_grid(
     tmp_path: Path, workers: Workers, store: Store
 ) -> None:

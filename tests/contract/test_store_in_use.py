@@ -17,6 +17,7 @@ from edgekit.jobs.store import Store
 from edgekit.jobs.workers import Workers
 
 
+@pytest.mark.nightly
 def test_runs_go_on_while_the_cache_is_cleared_again_and_again(tmp_path):
     """Three conversions at once, cleared some hundred times meanwhile."""
     environment = {**os.environ, "EDGEKIT_HOME": str(tmp_path / "home")}
