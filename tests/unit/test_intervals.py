@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from edgekit.errors import UsageError
+from edgekit.proof import intervals
 from edgekit.proof.intervals import OfMeans, bca_interval, ratio_interval, tango_interval
 
 
@@ -133,6 +134,14 @@ def test_bca_is_seeded_and_paired() -> None:
     assert (low, high) != bca_interval(OfMeans(pair, difference), seed=1)
     # The two columns share nearly all their spread: unpaired, the width would be about 0.4.
     assert high - low < 0.005
+
+
+def test_resamples_that_are_kept_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    statistics = [OfMeans(rng.exponential(size=(n, 1)), lambda means: means[..., 0]) for n in (300, 40, 300)]
+    kept = [bca_interval(statistic) for statistic in statistics]
+    monkeypatch.setattr(intervals, "_KEPT", 0)
+    assert [bca_interval(statistic) for statistic in statistics] == kept
 
 
 def test_bca_has_no_width_where_no_resample_differs() -> None:
