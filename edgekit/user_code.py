@@ -144,10 +144,13 @@ def blame(path: str, function: str, takes: str = "takes no arguments") -> Iterat
 
 
 def _forget_beside(path: Path) -> None:
-    """Let Python read the modules beside the user's file again: this process may have imported an earlier text."""
+    """Let Python read the modules beside the user's file again: this process may have imported an earlier text.
+
+    The program that runs is none of them, though it may be that file: Python and frameworks look it up by name.
+    """
     beside = {str(file) for file in files(path)}
     for name, module in list(sys.modules.items()):
-        if getattr(module, "__file__", None) in beside:
+        if name != "__main__" and getattr(module, "__file__", None) in beside:
             del sys.modules[name]
 
 

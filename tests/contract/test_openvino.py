@@ -173,12 +173,17 @@ def test_recurrent_weights_are_stored_in_int8(files: Path) -> None:
 
 @pytest.mark.nightly  # ONNX files are made twice in every run
 def test_files_tell_nothing_of_the_machine_and_do_not_differ(files: Path, tmp_path: Path) -> None:
+    """Under the names that are handed out: before, OpenVINO counts what the process has made."""
     again = exchange.convert_alone("openvino", "torch", tmp_path / "second", seed="7")
     for model in MODELS["torch"]:
         for route in TORCH.keys() - exchange.outcome(files, model).keys():
-            for suffix in (".xml", ".bin"):
-                content = file_of(files, model, route).with_suffix(suffix).read_bytes()
-                assert content == file_of(again, model, route).with_suffix(suffix).read_bytes(), (model, route)
+            made = []
+            for folder in (files, again):
+                file, shorter = file_of(folder, model, route), tmp_path / f"{model}-{route}-{len(made)}"
+                shorter.mkdir()
+                xml = shorter / file.name if compact(file, shorter) else file
+                made.append((xml.read_bytes(), xml.with_suffix(".bin").read_bytes()))
+            assert made[0] == made[1], (model, route)
             assert "conversion_parameters" not in file_of(files, model, route).read_text()
 
 

@@ -158,6 +158,16 @@ def test_code_beside_the_file_is_read_again_in_a_process_that_knows_it(model: Pa
     assert user_code.call(str(model), "build") == "later"
 
 
+def test_the_program_that_runs_stays_known_where_it_is_the_users_file(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's ``inspect.stack`` ends with a KeyError else, which frameworks call."""
+    (model.parent / "blocks.py").write_text("def made():\n    return 'made'\n")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(model))
+    assert user_code.call(str(model), "build") == "made"
+    assert "__main__" in sys.modules
+
+
 def test_a_function_may_be_defined_in_any_way_that_an_import_sees(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(
         "one, (two, three) = map(make, names)\nfour: object = make()\ntry:\n    from a import five\n"
