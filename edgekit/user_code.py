@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import functools
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import json
@@ -106,13 +107,9 @@ def call(path: str, function: str, *arguments: Any, takes: str = "takes no argum
     """
     import numpy as np
 
-    _forget_beside(Path(path))
-    folder = str(Path(path).parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     random.seed(SEED)
     np.random.seed(SEED)  # the user's code may use the global generator
-    with blame(path, function, takes):
+    with _beside_it_alone(Path(path)), blame(path, function, takes):
         made = getattr(_module(path), function)(*arguments, **named)
     _note(_named(Path(path)))
     return made
@@ -143,15 +140,40 @@ def blame(path: str, function: str, takes: str = "takes no arguments") -> Iterat
         ) from error
 
 
-def _forget_beside(path: Path) -> None:
-    """Let Python read the modules beside the user's file again: this process may have imported an earlier text.
+@contextlib.contextmanager
+def _beside_it_alone(path: Path) -> Iterator[None]:
+    """Let the user's file find the modules that it would find in a process of its own.
 
-    The program that runs is none of them, though it may be that file: Python and frameworks look it up by name.
+    This one may have imported an earlier text of those beside it, or others of the same names beside another file of
+    the user's: ``utils.py`` lies in many folders. Those folders are found again behind all else when it has run, for
+    what their code imports late. The program that runs stays, though it may be that file: Python and frameworks look it
+    up by name.
     """
-    beside = {str(file) for file in files(path)}
+    folder, beside = str(path.parent), {str(file) for file in files(path)}
+    others = [entry for entry in sys.path if entry in _folders and entry != folder]
+    sys.path[:] = [entry for entry in sys.path if entry not in _folders]
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+        _folders.add(folder)
+    importlib.invalidate_caches()
     for name, module in list(sys.modules.items()):
-        if name != "__main__" and getattr(module, "__file__", None) in beside:
+        file = getattr(module, "__file__", None)
+        if name != "__main__" and file and (file in beside or _is_of_another(name, file, others)):
             del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.path += [entry for entry in others if entry not in sys.path]
+
+
+def _is_of_another(name: str, file: str, folders: list[str]) -> bool:
+    """Whether a module lies beside other files of the user's, and its name means another one now, or none."""
+    top = name.partition(".")[0]
+    starts = [start for folder in folders for start in (f"{folder}/{top}.py", f"{folder}/{top}/")]
+    if not file.startswith(tuple(starts)):
+        return False
+    found = importlib.machinery.PathFinder.find_spec(top)
+    return found is None or not (found.origin or "").startswith(tuple(starts))
 
 
 def _module(path: str) -> Any:
@@ -171,6 +193,8 @@ def _where(error: BaseException, path: str) -> str:
 
 #: What the user's code read in this process, as it was then: see ``read``.
 _read: dict[str, str | None] = {}
+#: Their folders, which Python looks into.
+_folders: set[str] = set()
 #: The user's files whose code ran in this process, and whether any did since ``read`` was asked.
 _paths: set[str] = set()
 _ran = False

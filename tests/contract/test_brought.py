@@ -224,6 +224,24 @@ def test_an_operator_that_a_format_lacks_is_named_with_its_place(
     assert result.error.hint and target not in result.error.hint
 
 
+def test_modules_beside_models_may_have_the_same_names(workers: Workers, store: Store, tmp_path: Path) -> None:
+    """The second was built with what lies beside the first, compared with itself, and passed."""
+    model = "import torch\nfrom sizes import WIDTH\n\n\ndef build():\n    model = torch.nn.Linear(4, WIDTH)\n"
+    shapes = []
+    for folder, width in (("a", 3), ("b", 5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(
+            f"{model}    model.example_inputs = torch.zeros(1, 4)\n    return model\n"
+        )
+        (tmp_path / folder / "sizes.py").write_text(f"WIDTH = {width}\n")
+        result = edgekit.convert(
+            f"{tmp_path / folder}/net.py:build", "onnxruntime-fp32", output=tmp_path / f"out-{folder}", latency=False,
+            trust=True, workers=workers, store=store,
+        )  # fmt: skip
+        shapes += [t.shape for t in result.parts["model"].outputs]
+    assert shapes == [(1, 3), (1, 5)]
+
+
 def test_a_scripted_loop_is_converted(printed: Any, workers: Workers, store: Store, tmp_path: Path) -> None:
     saving = "import brought_models, sys; brought_models.scripted_loop().save(sys.argv[1])"
     printed(saving, tmp_path / "loop.jit", environment="torch")

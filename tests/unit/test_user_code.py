@@ -158,6 +158,41 @@ def test_code_beside_the_file_is_read_again_in_a_process_that_knows_it(model: Pa
     assert user_code.call(str(model), "build") == "later"
 
 
+def test_a_module_beside_one_file_is_not_taken_for_that_of_its_name_beside_another(tmp_path: Path) -> None:
+    """In one child, models of several folders: the second was built with the first one's ``blocks.py``, and passed."""
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder / "parts").mkdir(parents=True)
+        (tmp_path / folder / "model.py").write_text(
+            "import importlib\nimport blocks\n\n\ndef build():\n"
+            "    late = importlib.import_module('parts.late')\n    return blocks.one + late.two\n"
+        )
+        (tmp_path / folder / "blocks.py").write_text(f"one = {folder!r}\n")
+        for name in ("__init__", "late"):
+            (tmp_path / folder / "parts" / f"{name}.py").write_text(f"two = {folder!r}\n")
+    before = [entry for entry in sys.path if entry not in user_code._folders]
+    for folder in "abcab":
+        assert user_code.call(str(tmp_path / folder / "model.py"), "build") == 2 * folder
+    assert [entry for entry in sys.path if entry not in user_code._folders] == before
+
+
+def test_a_module_beside_another_file_is_found_by_that_files_code_alone(tmp_path: Path) -> None:
+    """``chunk`` is a module of Python's as well; ``own`` is none."""
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "chunk.py").write_text("one = 1\n")
+    (tmp_path / "a" / "own.py").write_text("two = 2\n")
+    (tmp_path / "a" / "late.py").write_text("three = 3\n")
+    late = "def late():\n    from late import three\n    return three\n"
+    (tmp_path / "a" / "m.py").write_text(f"import chunk, own\n\n\n{late}\n\ndef build():\n    return late\n")
+    (tmp_path / "b" / "m.py").write_text("import chunk\n\n\ndef build():\n    return chunk.__file__\n")
+    (tmp_path / "c" / "m.py").write_text("import own\n\n\ndef build():\n    return own.two\n")
+    of_a = user_code.call(str(tmp_path / "a" / "m.py"), "build")
+    assert Path(user_code.call(str(tmp_path / "b" / "m.py"), "build")).parent == Path(json.__file__).parents[1]
+    with pytest.raises(UsageError, match="No module named 'own'"):
+        user_code.call(str(tmp_path / "c" / "m.py"), "build")
+    assert of_a() == 3, "what its code imports when it is called"
+
+
 def test_the_program_that_runs_stays_known_where_it_is_the_users_file(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
