@@ -40,6 +40,11 @@ def plan_for(
         from edgekit.proof import metrics
 
         metrics.metric(metric)  # an unknown name is refused before anything runs
+        if evaluate is None:
+            raise UsageError(
+                f"--metric {metric}: there are no labelled samples that it could score",
+                hint="Give them with --evaluate; a zoo model is scored by its own task without.",
+            )
     if calibrate is None and evaluate is None:
         if source.kind == "zoo":
             assert source.config is not None

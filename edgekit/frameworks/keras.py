@@ -135,9 +135,10 @@ def _zoo(source: Source) -> Loaded:
     else:
         random = f"random, from seed {SEED} of Keras on the {keras.backend.backend()} backend"
         notes = (f"{source.name}:{source.config} ships no weights: they are {random}.",)
-    return keras_outputs.describe(
+    loaded = keras_outputs.describe(
         source, model, _runner(model), notes=notes, signature=config.signature("keras", source.part)
     )
+    return replace(loaded, probed=config.task is None)
 
 
 def _file(source: Source) -> Loaded:

@@ -36,7 +36,7 @@ class Loaded:
         notes: facts the user must know, one sentence each.
         call: one forward pass: inputs in the signature's order to outputs in the signature's order.
         most: samples per forward pass at most; 1 where the model's own batch is fixed.
-        probed: False where it is known that samples can share a forward pass.
+        probed: False where it is known that samples can share a forward pass, as those that were trained in batches do.
         sample: one that the model is known to run on; zeros where None.
         by: who runs it, where that is not the framework.
         second: how another implementation runs one sample of it; None where there is no other.

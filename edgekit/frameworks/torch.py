@@ -198,9 +198,8 @@ def _zoo(source: Source) -> Loaded:
     else:
         notes = (f"{source.name}:{source.config} ships no weights: they are random, from seed {SEED}.",)
     signature = config.signature("torch", source.part)
-    return Loaded(
-        model, "torch", source, signature, notes, _caller(model, [s.name for s in signature.outputs]), probed=False
-    )
+    call = _caller(model, [s.name for s in signature.outputs])
+    return Loaded(model, "torch", source, signature, notes, call, probed=config.task is None)
 
 
 def _python(source: Source) -> Loaded:

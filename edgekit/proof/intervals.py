@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Two-sided confidence of every interval in a result; the upper bound alone holds with 97.5 %.
 CONFIDENCE = 0.95
 REPLICATES = 2000
-#: Paired blocks below which a ratio gets no interval: the range of 5 holds the median with 93.75 % only.
+#: Independent values below which nothing is said of chance: the range of 5 holds the median with 93.75 % only.
 MIN_BLOCKS = 6
 #: Replicates are drawn in blocks of about this many resampled values, so that memory stays below 10 MB.
 _BLOCK = 250_000

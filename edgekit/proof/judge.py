@@ -12,7 +12,7 @@ from typing import NamedTuple
 from edgekit.limits import Gate, ParityLimits
 from edgekit.proof import metrics
 from edgekit.proof.accuracy import drop_to, samples_needed
-from edgekit.proof.intervals import tango_interval
+from edgekit.proof.intervals import MIN_BLOCKS, tango_interval
 from edgekit.result import Accuracy, Status
 from edgekit.result.parity import OutputParity, Parity
 from edgekit.result.speed import Speed
@@ -168,7 +168,7 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
     Returns:
         PASS where the drop is within the limit and its upper bound within twice the limit; FAIL_ACCURACY where the drop
         is above the limit and its lower bound above 0 (three flips of 294 prove nothing); else UNDECIDED, with about
-        how many samples would decide.
+        how many samples would decide. On fewer than ``MIN_BLOCKS`` samples a metric that is no share is UNDECIDED.
     """
     family = metrics.metric(accuracy.metric).family
     limit = gate.drop_max(family)
@@ -177,6 +177,15 @@ def judge_accuracy(accuracy: Accuracy, gate: Gate, *, split: str = "test", share
     def show(drop: float) -> str:
         return shown(drop, accuracy.metric)
 
+    if accuracy.flips is None and accuracy.samples < MIN_BLOCKS:
+        # Resamples of so few have no spread that could be told from chance.
+        least = math.ceil(MIN_BLOCKS / share)
+        return Verdict(
+            "UNDECIDED",
+            f"{accuracy.metric} drops by {show(accuracy.drop)} on {accuracy.samples} {split} samples: too few for an "
+            f"interval, which needs {MIN_BLOCKS}",
+            f"Give at least {least} labelled samples with --evaluate, better hundreds.",
+        )
     measured = (
         f"{accuracy.metric} drops by {show(accuracy.drop)} on {accuracy.samples} {split} samples "
         f"(95 % interval {show(low)} to {show(high)})"

@@ -47,6 +47,8 @@ def read(path: Path) -> dict[str, Array]:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise DamagedFileError(f"cannot read weights from {path}: {error}") from error
+    except (TypeError, AttributeError) as error:  # a type that NumPy has not
+        raise DamagedFileError(f"cannot read weights from {path}: {error}", hint="Store them as float32.") from error
 
 
 def of_part(tensors: Tensors, part: str) -> dict[str, Array]:
@@ -90,7 +92,7 @@ def load_torch(module: torch.nn.Module, tensors: Tensors) -> None:
     """Set every weight of a PyTorch module from canonical tensors.
 
     Raises:
-        UsageError: a tensor is missing, left over, or of another shape; it is named.
+        UsageError: a tensor is missing, left over, of another shape, or no float; it is named.
     """
     import torch
 
@@ -116,7 +118,7 @@ def load_keras(model: Any, tensors: Tensors) -> None:
     """Set every weight of a Keras model from canonical tensors.
 
     Raises:
-        UsageError: a tensor is missing, left over, or of another shape, or a layer has weights and no rule.
+        UsageError: as of ``load_torch``, or a layer has weights and no rule.
     """
     given = _by_key(tensors)
     slots = list(_slots(model))
@@ -262,9 +264,19 @@ def _check(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Array]) ->
     extra = sorted(given.keys() - wanted.keys())
     if missing or extra:
         parts = [
-            f"{what}: {', '.join(names[:5])}" for what, names in (("missing", missing), ("unknown", extra)) if names
+            f"{what}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+            for what, names in (("missing", missing), ("unknown", extra))
+            if names
         ]
-        raise UsageError(f"weights do not fit the model; {'; '.join(parts)}")
+        raise UsageError(
+            f"weights do not fit the model; {'; '.join(parts)}",
+            hint="Take the file of this architecture and configuration.",
+        )
     for key, shape in wanted.items():
         if given[key].shape != shape:
             raise UsageError(f"weight {key!r} has shape {given[key].shape}; the model needs {shape}")
+        if given[key].dtype.kind != "f":
+            raise UsageError(
+                f"weight {key!r} is {given[key].dtype}; the model needs floats",
+                hint="Store them as float32; numbers of a quantized file are not the weights themselves.",
+            )

@@ -109,6 +109,7 @@ REFUSED = [
     (f"{GOOD} --evaluate good.npz --metric binary", 2, "usage", "binary scores one unit", "--metric top1"),
     (f"{GOOD} --evaluate good.npz --metric mae", 2, "usage", "the output has shape", "the output's shape"),
     (f"{GOOD} --evaluate good.npz --metric map", 2, "usage", "map scores the outputs boxes", "--outputs NAME=boxes"),
+    (f"mlp@torch {FP32} --metric auc", 2, "usage", "--metric auc: there are no labelled samples", "with --evaluate"),
     (f"{GOOD} --outputs nothing=classes", 2, "usage", "--outputs names 'nothing'; the model's outputs are", ""),
     (f"{GOOD} --outputs output", 2, "usage", "is not NAME=ROLE; roles are classes, scored, scores", ""),
     ("bad_torch.py:good --target onnxruntime-int8 --calibrate empty.npz", 2, "usage", "empty.npz is empty", ""),

@@ -242,6 +242,18 @@ def test_modules_beside_models_may_have_the_same_names(workers: Workers, store: 
     assert shapes == [(1, 3), (1, 5)]
 
 
+@pytest.mark.parametrize(
+    ("source", "target"), [("gcn:edges@torch", "onnxruntime-fp32"), ("gcn:edges@keras", "tflite-fp32")]
+)
+def test_a_model_of_the_zoo_that_takes_one_sample_at_a_time(
+    source: str, target: str, workers: Workers, store: Store, tmp_path: Path
+) -> None:
+    """It was handed eight at once, and the user was told that the first axis is the batch."""
+    output = tmp_path / "out"
+    result = edgekit.convert(source, target, output=output, latency=False, workers=workers, store=store)
+    assert result.status == "PASS", result.reason
+
+
 def test_a_scripted_loop_is_converted(printed: Any, workers: Workers, store: Store, tmp_path: Path) -> None:
     saving = "import brought_models, sys; brought_models.scripted_loop().save(sys.argv[1])"
     printed(saving, tmp_path / "loop.jit", environment="torch")

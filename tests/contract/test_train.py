@@ -37,6 +37,24 @@ def test_a_configuration_without_training_is_refused(capsys):
     assert "tiny" in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["-o", "w.json"], "w.json does not end in .safetensors"),
+        (["-o", "mine.safetensors"], "mine.json is there, and no card of a checkpoint's"),
+        (["-o", "nowhere/w.safetensors"], "nowhere/w.safetensors cannot be written"),
+        (["--seed", "-1"], "seed -1; allowed: 0 to 4294967295"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_training(tmp_path, monkeypatch, capsys, asked, said):
+    """Weights and their card had one name, or the card took that of a file of the user's; both were lost."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.json").write_text('{"precious": 1}')
+    assert cli.run(["train", "mlp", *asked, "--json"]) == 2
+    assert said in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert (tmp_path / "mine.json").read_text() == '{"precious": 1}'
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_every_shipped_checkpoint_has_its_recipe(name):
     config = zoo.architecture(name).configs["tiny"]

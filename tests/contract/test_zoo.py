@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from edgekit import zoo
 from edgekit.data import tasks
@@ -241,11 +242,18 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         weights.load_torch(model, {**tensors, "c4.weight": tensors["c3.weight"]})
     with pytest.raises(UsageError, match=r"'c5\.weight' has shape \(1, 1\)"):
         weights.load_torch(model, {**tensors, "c5.weight": np.zeros((1, 1), np.float32)})
+    with pytest.raises(UsageError, match=r"'c5\.weight' is int8; the model needs floats"):
+        weights.load_torch(model, {**tensors, "c5.weight": tensors["c5.weight"].astype(np.int8)})  # type: ignore[dict-item]
     whole = zoo.weights_path("lenet5", "tiny")
     assert whole is not None
     (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-100])
     with pytest.raises(DamagedFileError, match=r"cut\.safetensors"):
         weights.read(tmp_path / "cut.safetensors")
+    brief = {"weight": torch.zeros(2, 1, dtype=torch.bfloat16), "bias": torch.zeros(2, dtype=torch.bfloat16)}
+    save_file(brief, tmp_path / "brief.safetensors")
+    with pytest.raises((DamagedFileError, UsageError)) as refused:  # NumPy has bfloat16 where another package adds it
+        weights.load_torch(torch.nn.Linear(1, 2), weights.read(tmp_path / "brief.safetensors"))
+    assert "bfloat16" in str(refused.value) and "float32" in refused.value.hint
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3"])

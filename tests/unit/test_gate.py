@@ -48,6 +48,17 @@ def test_top1_figures() -> None:
     assert (accuracy.agreement, accuracy.flips, accuracy.checkpoint) == (0.989, (8, 3), 0.997)
 
 
+@pytest.mark.parametrize("samples", [1, 5, 6])
+def test_a_handful_of_errors_says_nothing_of_chance(samples: int) -> None:
+    """Of one sample the bootstrap's interval has no width, and the file failed or passed with certainty."""
+    labels = np.arange(samples, dtype=np.float64)[:, None]
+    for worse, status in ((0.0, "PASS"), (1.0, "FAIL_ACCURACY")):
+        accuracy = measure_accuracy("rmse", [(labels, labels + 1.0, labels + 1.0 + worse)])
+        verdict = judge_accuracy(accuracy, GATE, share=0.7)
+        assert verdict.status == ("UNDECIDED" if samples < 6 else status)
+        assert samples >= 6 or ("interval, which needs 6" in verdict.reason and "at least 9" in verdict.hint)
+
+
 def test_json_has_the_fields_of_the_contract() -> None:
     accuracy = _top1(100, 1, 0)
     found = json.loads(json.dumps(accuracy.model_dump(mode="json"), allow_nan=False))

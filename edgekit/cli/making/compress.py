@@ -150,7 +150,8 @@ def sensitivity(
 def train(
     name: Annotated[str, typer.Argument(help="Zoo model, for example lenet5 or lenet5:tiny.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="safetensors file; default <name>.safetensors.")
+        Path | None,
+        typer.Option("--output", "-o", help="safetensors file; default NAME-CONFIG.safetensors."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the shipped checkpoint's.")] = None,
     quiet: Quiet = False,

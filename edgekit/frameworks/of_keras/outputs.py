@@ -81,7 +81,7 @@ def describe(
         return [_array(t) for t in run(arrays)]
 
     if signature is not None:
-        return Loaded(model, "keras", source, signature, notes, call, probed=False)
+        return Loaded(model, "keras", source, signature, notes, call)
     inputs = source.inputs
     if tensors is not None:
         inputs, found = _declared(source, tensors)

@@ -37,7 +37,10 @@ def _one_unit(outputs: Mapping[str, Array], labels: Array) -> Array:
 
 def _check_both(name: str, labels: Array) -> None:
     if len(np.unique(labels)) < 2:
-        raise UsageError(f"{name} needs samples of both classes; all labels are alike")
+        raise UsageError(
+            f"{name} needs samples of both classes, and the labels of the {len(labels)} samples are alike",
+            hint="Give more labelled samples: they are shared out, and each share needs both classes.",
+        )
 
 
 def _scored(labels: Array, values: Array) -> Floats:

@@ -43,7 +43,10 @@ def _check_quantity(name: str, labels: Array, shape: Shape) -> None:
 
 def _check_spread(labels: Array) -> None:
     if not np.ptp(labels, axis=0).any():
-        raise UsageError("r2 relates the error to how far the labels vary, and all labels are alike")
+        raise UsageError(
+            f"r2 relates the error to how far the labels vary, and those of the {len(labels)} samples are alike",
+            hint="Give more labelled samples: they are shared out, and each share has to vary.",
+        )
 
 
 def _errors(labels: Array, found: Array) -> Floats:

@@ -49,7 +49,8 @@ def neighbours(x: Tensor, *graph: Tensor) -> Tensor:
     """Sum over each node's neighbours."""
     if len(graph) == 1:
         return torch.matmul(graph[0], x)
-    source, target, weight = graph
+    # PyTorch's exporter writes a ScatterND over 32-bit indices otherwise, which ONNX has not.
+    source, target, weight = graph[0].long(), graph[1].long(), graph[2]
     sent = x[0].index_select(0, source[0]) * weight[0][:, None]
     return torch.zeros_like(x[0]).index_add(0, target[0], sent)[None]
 
