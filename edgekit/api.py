@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import json
 import math
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -396,7 +394,7 @@ def train(
         trained = [key for key, value in spec.configs.items() if value.training is not None]
         raise UsageError(f"{model}:{config} has no training; trained configurations: {', '.join(trained) or 'none'}")
     destination = Path(output or f"{model}-{config}.safetensors")
-    _check_checkpoint(destination)
+    train_step.check_output(destination)
     if seed is not None and not 0 <= seed < 2**32:
         raise UsageError(f"seed {seed}; allowed: 0 to {2**32 - 1}")
     progress("start", f"train:{model}:{config}")
@@ -405,23 +403,6 @@ def train(
         answer = workers.ask("torch", train_step.run, Path(), request)
     progress("done", f"train:{model}:{config}")
     return {"file": str(destination), **asdict(answer.value), "cpu_seconds": answer.cpu_seconds}
-
-
-def _check_checkpoint(file: Path) -> None:
-    """Refuse, before hours of training, a name that its weights or the card beside them cannot be written to."""
-    if file.suffix != ".safetensors":
-        raise UsageError(
-            f"{file} does not end in .safetensors", hint="Weights are of that format; their card lies beside as .json."
-        )
-    card = file.with_suffix(".json")
-    if file.is_dir() or not file.absolute().parent.is_dir() or not os.access(file.absolute().parent, os.W_OK):
-        raise UsageError(f"{file} cannot be written", hint="Name a file in a folder that exists and can be written.")
-    try:
-        known = not card.exists() or {"schema", "model", "command"} <= set(json.loads(card.read_text()))
-    except (OSError, ValueError, TypeError):
-        known = False
-    if not known:
-        raise UsageError(f"{card} is there, and no card of a checkpoint's", hint="Choose another name with --output.")
 
 
 def confinement() -> list[dict[str, Any]]:

@@ -193,11 +193,11 @@ def _where(error: BaseException, path: str) -> str:
 
 #: What the user's code read in this process, as it was then: see ``read``.
 _read: dict[str, str | None] = {}
-#: Their folders, which Python looks into.
-_folders: set[str] = set()
 #: The user's files whose code ran in this process, and whether any did since ``read`` was asked.
 _paths: set[str] = set()
 _ran = False
+#: Folders of such files that Python looks into for their sake.
+_folders: set[str] = set()
 _opened: set[str] | None = None
 #: Endings of files that native code opens, which Python does not hear of.
 _NATIVE = (".safetensors", ".h5", ".hdf5", ".pt")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -198,8 +199,30 @@ def run(folder: Path, request: Request) -> Answer:
     trained = train(request.name, request.config, seed=request.seed)
     weights.write(request.output, trained.tensors)  # type: ignore[arg-type]  # all are float32
     facts = card(request.name, request.config, trained.seed, trained.value, trained.samples)
-    request.output.with_suffix(".json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    card_of(request.output).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return Answer(trained.metric, trained.value)
+
+
+def check_output(file: Path) -> None:
+    """Refuse, before hours of training, a name that its weights or the card beside them cannot be written to."""
+    if file.suffix != ".safetensors":
+        raise UsageError(
+            f"{file} does not end in .safetensors", hint="Weights are of that format; their card lies beside as .json."
+        )
+    if file.is_dir() or not file.absolute().parent.is_dir() or not os.access(file.absolute().parent, os.W_OK):
+        raise UsageError(f"{file} cannot be written", hint="Name a file in a folder that exists and can be written.")
+    beside = card_of(file)
+    try:
+        known = not beside.exists() or {"schema", "model", "command"} <= set(json.loads(beside.read_text()))
+    except (OSError, ValueError, TypeError):
+        known = False
+    if not known:
+        raise UsageError(f"{beside} is there, and no card of a checkpoint's", hint="Choose another name with --output.")
+
+
+def card_of(file: Path) -> Path:
+    """Where the card of a file of weights lies."""
+    return file.with_suffix(".json")
 
 
 def card(name: str, config: str, seed: int, value: float, samples: int) -> dict[str, object]:

@@ -15,8 +15,6 @@ from filelock import FileLock
 from edgekit import toolchains
 from edgekit.jobs.workers import Workers
 
-ROOT = Path(__file__).parents[2]
-CHILDREN = Path(__file__).parent / "children"
 #: The six graphs of ``six_graphs.py``, the two that take longest last.
 GRAPHS = ("cnn", "attention", "mlp", "lookup", "lstm", "llama")
 #: The two that have most kinds of layers, and the others.
